@@ -1,0 +1,249 @@
+"""The types that host and device share: tensors, the preprocessing contract, the manifest."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Self
+
+from edge.errors import BundleError
+
+MANIFEST_SCHEMA_VERSION = 1
+
+
+class Resize(StrEnum):
+    """How an image of any shape becomes (height, width)."""
+
+    STRETCH = "stretch"  # both sides scaled on their own; the aspect ratio changes
+    CENTER_CROP = "center-crop"  # shorter side to size / crop_fraction, then the central window
+    LETTERBOX = "letterbox"  # longer side to size, the rest filled with grey (128, 128, 128)
+
+
+class Interpolation(StrEnum):
+    """Resampling filters, in Pillow's meaning: antialiased when shrinking, except nearest."""
+
+    NEAREST = "nearest"
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """The preprocessing contract: image file -> uint8 RGB tensor of shape (height, width, 3).
+
+    Its JSON form stands in the manifest, in the TFLite metadata and in the ONNX
+    ``metadata_props``; ``sha256`` is what is compared. Scaling to the range that the network was
+    trained on happens inside the model, so that every exported model takes RGB 0..255.
+
+    Attributes:
+        height: Rows of the tensor, pixels.
+        width: Columns of the tensor, pixels.
+        resize: Rule that maps the image onto (height, width).
+        crop_fraction: With center-crop, the part of the shorter side that is kept (0..1].
+        interpolation: Resampling filter.
+        reducing_gap: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while both sides stay
+            at least this many times the size that is resampled to; 0 decodes at full size.
+    """
+
+    height: int
+    width: int
+    resize: Resize = Resize.STRETCH
+    crop_fraction: float = 0.875
+    interpolation: Interpolation = Interpolation.BILINEAR
+    reducing_gap: float = 2.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract as JSON values, with the constants that every model here shares."""
+        return asdict(self) | {"color_order": "RGB", "layout": "HWC", "range": [0, 255]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            BundleError: A field is missing, unknown or out of range.
+        """
+        fixed = {"color_order": "RGB", "layout": "HWC", "range": [0, 255]}
+        for name, expected in fixed.items():
+            if value.get(name) != expected:
+                raise BundleError(
+                    f"preprocessing.{name} is {value.get(name)!r}; this runtime knows {expected!r}"
+                )
+        rest = {name: item for name, item in value.items() if name not in fixed}
+        known = {item.name for item in fields(cls)}
+        if set(rest) != known:
+            raise BundleError(f"preprocessing fields are {sorted(rest)}, expected {sorted(known)}")
+        try:
+            return cls(
+                height=int(rest["height"]),
+                width=int(rest["width"]),
+                resize=Resize(rest["resize"]),
+                crop_fraction=float(rest["crop_fraction"]),
+                interpolation=Interpolation(rest["interpolation"]),
+                reducing_gap=float(rest["reducing_gap"]),
+            )
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"preprocessing cannot be read: {error}") from error
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the canonical JSON form, hex."""
+        return hashlib.sha256(canonical_json(self.to_json()).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationParams:
+    """Affine quantization: real = scale * (q - zero_point), per tensor or per channel.
+
+    Attributes:
+        scales: One scale, or one per index of ``quantized_dimension``.
+        zero_points: As many as scales.
+        quantized_dimension: Axis of per-channel parameters; 0 for one scale.
+    """
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    quantized_dimension: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes:
+        name: Name in the model file.
+        shape: Extents; -1 where the model leaves one open.
+        dtype: numpy name, such as ``float32`` or ``uint8``.
+        quantization: None for a tensor of real values.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    quantization: QuantizationParams | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Category:
+    """One answer of a classifier: class index, label, and probability 0..1."""
+
+    index: int
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One written model file of a bundle, and what it scored.
+
+    Attributes:
+        name: Format and precision, such as ``tflite-int8``.
+        path: Relative to the bundle, with forward slashes.
+        format: ``tflite`` or ``onnx``.
+        precision: ``fp32``, ``fp16``, ``dynamic`` or ``int8``.
+        size_bytes: Of the file.
+        input_dtype: numpy name of the image tensor's dtype.
+        top1: Share of held-out images answered right, 0..1; None without labels.
+        agreement: Share of held-out images with the same answer as the Keras model, 0..1.
+        latency_ms: Median time of one invoke on the building host, measured; None if not.
+    """
+
+    name: str
+    path: str
+    format: str
+    precision: str
+    size_bytes: int
+    input_dtype: str
+    top1: float | None = None
+    agreement: float | None = None
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """``manifest.json``: what a bundle holds.
+
+    Attributes:
+        name: Of the model, for people.
+        labels: Class names; the index is the class.
+        preprocessing: The contract that every variant of the bundle shares.
+        variants: In the order of the report.
+        default_variant: The one that runs unless another is named.
+        files: sha256 (hex) of every file of the bundle but the manifest, by relative path.
+        provenance: Backbone, weights and data hashes, versions, seed, options.
+        schema_version: Of this layout.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    variants: tuple[Variant, ...]
+    default_variant: str
+    files: Mapping[str, str]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    schema_version: int = MANIFEST_SCHEMA_VERSION
+
+    def variant(self, name: str | None = None) -> Variant:
+        """The variant of that name, or the default one.
+
+        Raises:
+            BundleError: No variant has that name.
+        """
+        wanted = name or self.default_variant
+        for variant in self.variants:
+            if variant.name == wanted:
+                return variant
+        known = ", ".join(variant.name for variant in self.variants)
+        raise BundleError(f"the bundle has no variant {wanted!r}", hint=f"It has: {known}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as JSON values."""
+        return {
+            "schema_version": self.schema_version,
+            "name": self.name,
+            "default_variant": self.default_variant,
+            "labels": list(self.labels),
+            "preprocessing": self.preprocessing.to_json(),
+            "preprocessing_sha256": self.preprocessing.sha256,
+            "variants": [asdict(variant) for variant in self.variants],
+            "files": dict(sorted(self.files.items())),
+            "provenance": dict(self.provenance),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            BundleError: Not a manifest, of another schema, or a field that does not fit.
+        """
+        if not isinstance(value, dict):
+            raise BundleError("manifest.json is not a JSON object")
+        version = value.get("schema_version")
+        if version != MANIFEST_SCHEMA_VERSION:
+            raise BundleError(
+                f"manifest.json has schema_version {version!r}; this runtime reads "
+                f"{MANIFEST_SCHEMA_VERSION}",
+                hint="Build the bundle again, or use the runtime that it carries.",
+            )
+        try:
+            preprocessing = Preprocessing.from_json(value["preprocessing"])
+            if value["preprocessing_sha256"] != preprocessing.sha256:
+                raise BundleError("the preprocessing contract does not have the hash it states")
+            return cls(
+                name=str(value["name"]),
+                labels=tuple(str(label) for label in value["labels"]),
+                preprocessing=preprocessing,
+                variants=tuple(Variant(**item) for item in value["variants"]),
+                default_variant=str(value["default_variant"]),
+                files={str(path): str(digest) for path, digest in value["files"].items()},
+                provenance=dict(value["provenance"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BundleError(f"manifest.json lacks or misspells a field: {error}") from error
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
