@@ -1,0 +1,171 @@
+"""Makes the uint8 pixel the quantized input itself.
+
+A float model scales RGB 0..255 by itself (x * scale + offset), then often pads, then convolves.
+Quantizing that as it stands costs a multiply and an add over the whole image, and rounds every
+pixel twice. Instead the scaling is folded into the first convolution:
+
+    conv(w, x * a + b) = conv(w * a, r) + sum(w * (b + a * z)),   r = x - z
+
+with z the integer in 0..255 whose scaled value is nearest to zero, so that the padding's zero is
+r = 0 as well. r is what a quantized tensor of scale 1 and zero point z stores as the pixel x.
+The sum is exact wherever the kernel lies inside the image; on padded borders it is off by
+w * (b + a * z), less than half a grey level for scaling "tf".
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PixelModel:
+    """A model to quantize.
+
+    Attributes:
+        model: Keras model; its input is the pixel less ``zero_point``.
+        zero_point: 0..255.
+        folded: Whether the scaling went into the first convolution; if not, zero_point is 0 and
+            the model scales by itself.
+    """
+
+    model: Any
+    zero_point: int
+    folded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaled:
+    """A tensor that is ``raw[..., order] * scale + offset``, perhaps padded with zeros."""
+
+    scale: Vector
+    offset: Vector
+    order: tuple[int, ...]
+    padding: Any | None = None
+
+
+class _NotFoldable(Exception):
+    """The scaled image reaches an operation that cannot take the scaling in."""
+
+
+def pixel_model(model: Any) -> PixelModel:
+    """Fold the leading scaling of ``model`` into its first convolution, where that is possible.
+
+    Args:
+        model: Functional Keras model, one input (batch, height, width, 3), float32 RGB 0..255.
+    """
+    import keras
+
+    folder = _Folder(model)
+    try:
+        folded = keras.models.clone_model(
+            model,
+            input_tensors=folder.image,
+            clone_function=lambda operation: operation,  # the layers, and so the weights, are shared
+            call_function=folder.call,
+        )
+    except _NotFoldable:
+        return PixelModel(model, 0, False)
+    if folder.zero_point is None:
+        return PixelModel(model, 0, False)
+    return PixelModel(folded, folder.zero_point, True)
+
+
+class _Folder:
+    """Follows the image through the graph while Keras rebuilds it."""
+
+    def __init__(self, model: Any) -> None:
+        import keras
+
+        shape = model.inputs[0].shape
+        self.image = keras.Input(shape[1:], batch_size=shape[0], name="image")
+        self.zero_point: int | None = None
+        identity = _Scaled(np.ones(3), np.zeros(3), (0, 1, 2))
+        self._scaled: dict[int, _Scaled] = {id(self.image): identity}
+        self._alive: list[Any] = [self.image]  # an id is only unique while its object lives
+
+    def call(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        """Stands in for ``operation(*args, **kwargs)`` while the model is rebuilt."""
+        state = self._scaled.get(id(args[0])) if args else None
+        if state is None:
+            return operation(*args, **kwargs)
+        rule = _RULES.get(type(operation).__name__)
+        if rule is None:
+            raise _NotFoldable
+        result = rule(state, operation)
+        if isinstance(result, _Scaled):
+            output = operation(*args, **kwargs)
+            self._scaled[id(output)] = result
+            self._alive.append(output)
+            return output
+        if self.zero_point is not None:  # a second consumer: two convolutions share the image
+            raise _NotFoldable
+        layer, self.zero_point = result
+        tensor = self.image if state.padding is None else state.padding(self.image)
+        return layer(tensor)
+
+
+def _rescaling(state: _Scaled, layer: Any) -> _Scaled:
+    _refuse_after_padding(state)
+    scale, offset = np.asarray(layer.scale, float), np.asarray(layer.offset, float)
+    return _Scaled(
+        np.broadcast_to(state.scale * scale, 3), state.offset * scale + offset, state.order
+    )
+
+
+def _normalization(state: _Scaled, layer: Any) -> _Scaled:
+    _refuse_after_padding(state)
+    if getattr(layer, "invert", False):
+        raise _NotFoldable
+    mean = np.broadcast_to(np.asarray(layer.mean, float).reshape(-1), 3)
+    deviation = np.sqrt(np.broadcast_to(np.asarray(layer.variance, float).reshape(-1), 3))
+    return _Scaled(state.scale / deviation, (state.offset - mean) / deviation, state.order)
+
+
+def _flip(state: _Scaled, operation: Any) -> _Scaled:
+    _refuse_after_padding(state)
+    if operation.axis not in (-1, 3):
+        raise _NotFoldable
+    return _Scaled(state.scale[::-1], state.offset[::-1], state.order[::-1])
+
+
+def _zero_padding(state: _Scaled, layer: Any) -> _Scaled:
+    _refuse_after_padding(state)
+    return _Scaled(state.scale, state.offset, state.order, layer)
+
+
+def _convolution(state: _Scaled, layer: Any) -> tuple[Any, int]:
+    import keras
+
+    if layer.groups != 1 or layer.data_format != "channels_last":
+        raise _NotFoldable
+    kernel = np.asarray(layer.kernel, float)  # (rows, columns, 3, filters)
+    bias = np.asarray(layer.bias, float) if layer.use_bias else np.zeros(kernel.shape[-1])
+    zero_point = int(np.clip(np.rint(np.mean(-state.offset / state.scale)), 0, 255))
+    rest = state.offset + state.scale * zero_point  # what a pixel of value zero_point becomes
+    folded_bias = bias + np.einsum("hwcf,c->f", kernel, rest)
+    folded = np.empty_like(kernel)
+    folded[:, :, list(state.order), :] = kernel * state.scale[None, None, :, None]
+    config = layer.get_config() | {"use_bias": True, "name": f"{layer.name}_pixels"}
+    replacement = keras.layers.Conv2D.from_config(config)
+    replacement.build((None, None, None, 3))
+    replacement.set_weights([folded.astype(np.float32), folded_bias.astype(np.float32)])
+    return replacement, zero_point
+
+
+def _refuse_after_padding(state: _Scaled) -> None:
+    if state.padding is not None:
+        raise _NotFoldable
+
+
+_RULES: dict[str, Callable[[_Scaled, Any], _Scaled | tuple[Any, int]]] = {
+    "Rescaling": _rescaling,
+    "Normalization": _normalization,
+    "Flip": _flip,
+    "ZeroPadding2D": _zero_padding,
+    "Conv2D": _convolution,
+}

@@ -1,0 +1,104 @@
+"""Keras -> TFLite, through TensorFlow's converter.
+
+The model is traced and its variables are frozen once; each precision then takes a second or two
+of conversion, where the converter's ``from_keras_model`` takes six (it writes a SavedModel each time).
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from converters.base import ConversionRequest, ConversionResult, Precision, Target
+from converters.calibration import Calibration
+from converters.pixel_input import pixel_model
+from converters.tflite_metadata import embed
+from edge.errors import ConversionError
+from edge.runtime.files import write_bytes
+
+
+def convert(request: ConversionRequest, model: Any) -> Iterator[ConversionResult]:
+    """Write one file per precision.
+
+    Args:
+        request: What to write.
+        model: Keras model, RGB 0..255 in.
+
+    Raises:
+        ConversionError: The converter refused the model.
+    """
+    float_precisions = [p for p in request.precisions if p is not Precision.INT8]
+    if float_precisions:
+        function = frozen(model)
+        for precision in float_precisions:
+            yield _written(request, precision, function, None, ())
+    if Precision.INT8 in request.precisions:
+        pixels = pixel_model(model)
+        calibration = Calibration(request.calibration, pixels.zero_point)
+        notes = () if pixels.folded else ("scaling could not be folded into a convolution",)
+        yield _written(request, Precision.INT8, frozen(pixels.model), calibration, notes)
+
+
+def frozen(model: Any) -> Any:
+    """The model as a TensorFlow function of one image, its variables made constants."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    shape = (1, *model.inputs[0].shape[1:])
+    traced = tf.function(lambda image: model(image, training=False)).get_concrete_function(
+        tf.TensorSpec(shape, tf.float32, name="image")
+    )
+    return convert_variables_to_constants_v2(traced)
+
+
+def converted(
+    function: Any, precision: Precision, calibration: Calibration | None = None
+) -> bytes:
+    """One TFLite file's bytes, without metadata.
+
+    Raises:
+        ConversionError: The converter refused the model.
+    """
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    if precision is not Precision.FP32:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision is Precision.FP16:
+        converter.target_spec.supported_types = [tf.float16]
+    if precision is Precision.INT8:
+        assert calibration is not None  # the caller's contract, not a user's input
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: ([image] for image in calibration)
+        converter.inference_input_type = tf.uint8
+        converter.inference_output_type = tf.uint8
+    try:
+        content: bytes = converter.convert()
+    except Exception as error:  # MLIR's errors are of several types
+        raise ConversionError(
+            f"TensorFlow's converter refused {precision}: {str(error).strip()[:500]}"
+        ) from error
+    return content
+
+
+def _written(
+    request: ConversionRequest,
+    precision: Precision,
+    function: Any,
+    calibration: Calibration | None,
+    notes: tuple[str, ...],
+) -> ConversionResult:
+    started = time.monotonic()
+    target = Target(format="tflite", precision=precision)
+    content = embed(
+        converted(function, precision, calibration),
+        name=request.name,
+        description=f"{request.name}, {target.name}, written by edge",
+        labels=request.labels,
+        preprocessing=request.preprocessing,
+        mean=0.0,
+        std=1.0,
+    )
+    path = request.output / target.filename
+    write_bytes(path, content)
+    seconds = time.monotonic() - started
+    return ConversionResult(variant=target.name, path=path, seconds=seconds, notes=notes)

@@ -1,0 +1,91 @@
+"""Results kept between runs, by the content hash of everything that they depend on.
+
+An entry is a folder that appears under its final name only when it is whole, so a killed run
+leaves either a finished stage or none. Deleting the cache loses time, never correctness.
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge.errors import OutputError
+from edge.runtime.files import fsync_directory
+from edge.runtime.spec import canonical_json
+
+
+def default_cache() -> Path:
+    """``$EDGE_CACHE``, or ``edge`` below the user's cache folder (XDG base directory spec)."""
+    named = os.environ.get("EDGE_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge"
+
+
+def content_key(kind: str, parts: Mapping[str, Any]) -> str:
+    """Name of the entry for ``parts``: sha256 (hex) of their canonical JSON."""
+    return f"{kind}-{hashlib.sha256(canonical_json(dict(parts)).encode()).hexdigest()[:40]}"
+
+
+class StageCache:
+    """Finished stages of earlier runs, one folder each.
+
+    Args:
+        root: Created when first written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._stages = root / "stages"
+
+    def find(self, key: str) -> Path | None:
+        """The folder of a finished stage, or None."""
+        entry = self._stages / key
+        return entry if entry.is_dir() else None
+
+    @contextmanager
+    def store(self, key: str) -> Iterator[Path]:
+        """An empty folder to write to, which becomes the entry when the block ends well.
+
+        Raises:
+            OutputError: The cache cannot be written.
+        """
+        temporary = self._stages / f".{key}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        try:
+            temporary.mkdir(parents=True)
+        except OSError as error:
+            raise OutputError(
+                f"the cache {self.root} cannot be written: {error.strerror}",
+                hint="Name another place with EDGE_CACHE or --cache.",
+            ) from error
+        try:
+            yield temporary
+            self._publish(temporary, self._stages / key)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _publish(self, temporary: Path, entry: Path) -> None:
+        try:
+            temporary.rename(entry)
+            fsync_directory(self._stages)
+        except OSError:
+            if not entry.is_dir():  # if it is, another run finished the same stage first
+                raise
+
+    def size_bytes(self) -> int:
+        """Bytes on disk below the root."""
+        return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
+
+    def clear(self) -> None:
+        """Remove the entries and the features.
+
+        Only names that this class and the feature store write are touched: a user may have
+        pointed the cache at a folder with other things in it.
+        """
+        shutil.rmtree(self._stages, ignore_errors=True)
+        for leftover in self.root.glob("features.sqlite*"):
+            leftover.unlink(missing_ok=True)

@@ -1,0 +1,57 @@
+"""Scores: how often a model is right, and how often it agrees with another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Counts over one set of images.
+
+    Attributes:
+        images: How many were scored.
+        labelled: How many of them have a known class.
+        top1: Share of the labelled ones whose best class is right; None without labels.
+        top5: Share whose class is among the best five; None without labels or below six classes.
+        agreement: Share of all whose best class is that of the reference; None without one.
+    """
+
+    images: int
+    labelled: int
+    top1: float | None
+    top5: float | None
+    agreement: float | None
+
+
+def score(
+    scores: NDArray[np.float32],
+    truth: Sequence[int | None],
+    reference: NDArray[np.float32] | None = None,
+) -> Score:
+    """Score an answer table.
+
+    Args:
+        scores: (images, classes), float32.
+        truth: Class index of each image, or None.
+        reference: (images, classes) of the model to agree with.
+    """
+    labelled = np.array([label is not None for label in truth], bool)
+    labels = np.array([label for label in truth if label is not None], int)
+    best = scores.argmax(axis=1)
+    top1 = top5 = None
+    if labelled.any():
+        top1 = float((best[labelled] == labels).mean())
+        if scores.shape[1] > 5:
+            five = np.argsort(-scores[labelled], axis=1, kind="stable")[:, :5]
+            top5 = float((five == labels[:, None]).any(axis=1).mean())
+    agreement = None if reference is None else float((best == reference.argmax(axis=1)).mean())
+    return Score(
+        images=len(truth),
+        labelled=int(labelled.sum()),
+        top1=top1,
+        top5=top5,
+        agreement=agreement,
+    )

@@ -1,0 +1,91 @@
+"""One pass of a model file over many images: memory does not grow with their number."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import ImageError
+from edge.runtime.postprocess import dequantize
+from edge.runtime.preprocess import load
+from edge.runtime.session import Session, encode_pixels, open_session
+from edge.runtime.spec import Preprocessing
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said of one image.
+
+    Attributes:
+        position: Of the image in the sequence that was asked for.
+        values: First output as real values, float32, flattened; None if the image is unreadable.
+        problem: Why the image could not be read; empty otherwise.
+    """
+
+    position: int
+    values: NDArray[np.float32] | None
+    problem: str = ""
+
+
+def run_images(
+    model: Path,
+    images: Sequence[Path],
+    preprocessing: Preprocessing,
+    *,
+    engine: str | None = None,
+    workers: int | None = None,
+) -> Iterator[Answer]:
+    """Answers in the order of ``images``.
+
+    Each worker decodes and runs its own images on an interpreter of its own with one thread.
+    Interpreter and decoder release the GIL, so all cores work without any hand-over between
+    them, and an image's answer does not depend on how many cores there are.
+
+    Raises:
+        ModelLoadError: The model does not load.
+        InferenceError: The model failed on an image that could be read.
+    """
+    count = min(workers or os.cpu_count() or 1, max(1, len(images)))
+    open_session(model, engine=engine)  # a broken model is an error of this call, not of a thread
+    local = threading.local()
+
+    def work(position: int) -> Answer:
+        if not hasattr(local, "session"):
+            local.session = open_session(model, engine=engine)
+        return _answer(local.session, position, images[position], preprocessing)
+
+    with ThreadPoolExecutor(count, thread_name_prefix="edge-images") as pool:
+        yield from _windowed(pool, work, len(images), ahead=4 * count)
+
+
+def _windowed(
+    pool: ThreadPoolExecutor, work: Callable[[int], Answer], total: int, *, ahead: int
+) -> Iterator[Answer]:
+    """Results in order, never more than ``ahead`` of them waiting to be taken."""
+    waiting: deque[Future[Answer]] = deque()
+    try:
+        for position in range(total):
+            waiting.append(pool.submit(work, position))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _answer(session: Session, position: int, image: Path, preprocessing: Preprocessing) -> Answer:
+    try:
+        pixels = load(image, preprocessing)
+    except ImageError as error:
+        return Answer(position, None, error.message)
+    output: NDArray[Any] = session.run(encode_pixels(pixels, session.inputs[0]))[0]
+    return Answer(position, dequantize(output, session.outputs[0]).reshape(-1))

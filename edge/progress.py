@@ -1,0 +1,39 @@
+"""How long work tells what it is doing. The CLI draws it; tests and libraries may stay silent."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+Step = Callable[[int], None]
+
+
+class Progress(Protocol):
+    """Receives the stages of a job."""
+
+    def stage(self, title: str, total: int | None = None) -> "StageContext":
+        """Enter a stage; the context gives a function that is told of finished units."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Say something worth knowing, one sentence."""
+        ...
+
+
+class StageContext(Protocol):
+    """``with progress.stage(...) as step``."""
+
+    def __enter__(self) -> Step: ...
+
+    def __exit__(self, *exception: object) -> bool | None: ...
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    @contextmanager
+    def stage(self, title: str, total: int | None = None) -> Iterator[Step]:  # noqa: ARG002
+        """See ``Progress``."""
+        yield lambda count: None  # noqa: ARG005
+
+    def note(self, text: str) -> None:
+        """See ``Progress``."""

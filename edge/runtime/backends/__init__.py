@@ -1,0 +1,1 @@
+"""One module per interpreter family; ``edge.runtime.session.ENGINES`` lists them."""

@@ -1,0 +1,57 @@
+"""TFLite files, by ai-edge-litert, tflite-runtime or TensorFlow: one interface in all three."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import InferenceError
+from edge.runtime.session import first_line
+from edge.runtime.spec import QuantizationParams, TensorSpec
+
+
+class LiteRTSession:
+    """A TFLite interpreter with its tensors allocated."""
+
+    def __init__(self, module: Any, path: Path, *, threads: int, engine: str) -> None:
+        """Load the file and allocate. The interpreter's own errors come through as they are."""
+        self.engine = engine
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TensorFlow's interpreter announces its retirement
+            self._interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
+        self._interpreter.allocate_tensors()
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        self._input_ids = [detail["index"] for detail in inputs]
+        self._output_ids = [detail["index"] for detail in outputs]
+        self.inputs = tuple(_spec(detail) for detail in inputs)
+        self.outputs = tuple(_spec(detail) for detail in outputs)
+
+    def run(self, *tensors: NDArray[Any]) -> list[NDArray[Any]]:
+        """Run once; see ``Session``."""
+        try:
+            for index, tensor in zip(self._input_ids, tensors, strict=True):
+                self._interpreter.set_tensor(index, tensor)
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(index) for index in self._output_ids]
+        except (RuntimeError, ValueError) as error:
+            raise InferenceError(f"{self.engine} failed: {first_line(error)}") from error
+
+
+def _spec(detail: dict[str, Any]) -> TensorSpec:
+    parameters = detail["quantization_parameters"]
+    quantization = None
+    if len(parameters["scales"]):
+        quantization = QuantizationParams(
+            scales=tuple(float(scale) for scale in parameters["scales"]),
+            zero_points=tuple(int(point) for point in parameters["zero_points"]),
+            quantized_dimension=int(parameters["quantized_dimension"]),
+        )
+    return TensorSpec(
+        name=str(detail["name"]),
+        shape=tuple(int(extent) for extent in detail["shape_signature"]),
+        dtype=np.dtype(detail["dtype"]).name,
+        quantization=quantization,
+    )

@@ -1,0 +1,92 @@
+"""Image -> tensor: the only such code of the project, run on the host and on the device."""
+
+import math
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edge.runtime.image import decode_image, upright_rgb
+from edge.runtime.spec import Interpolation, Preprocessing, Resize
+
+PADDING: Final = 128  # grey of the letterbox bars, in all three channels
+
+_FILTERS: Final = {
+    Interpolation.NEAREST: Image.Resampling.NEAREST,
+    Interpolation.BILINEAR: Image.Resampling.BILINEAR,
+    Interpolation.BICUBIC: Image.Resampling.BICUBIC,
+}
+
+
+def load(source: Path | BinaryIO, spec: Preprocessing) -> NDArray[np.uint8]:
+    """Decode an image file and bring it into the form that a model takes.
+
+    Args:
+        source: A path, or a binary stream, which is read from its start.
+        spec: The contract; its ``reducing_gap`` lets large JPEGs be decoded small.
+
+    Returns:
+        uint8 (height, width, 3), RGB, contiguous; possibly read-only.
+
+    Raises:
+        ImageError: The file cannot be decoded (see ``decode_image``).
+    """
+    minimum = None
+    if spec.reducing_gap > 0:
+        rows, columns = _resampled_size(spec)
+        minimum = (math.ceil(rows * spec.reducing_gap), math.ceil(columns * spec.reducing_gap))
+    return preprocess(decode_image(source, minimum=minimum), spec)
+
+
+def preprocess(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
+    """Resize an image by the contract's rule.
+
+    Args:
+        image: Of any mode and size; its EXIF orientation, if it has one, is applied.
+        spec: The contract; ``reducing_gap`` plays no part here.
+
+    Returns:
+        uint8 (height, width, 3), RGB, contiguous; possibly read-only.
+    """
+    image = upright_rgb(image)
+    if spec.resize is Resize.LETTERBOX:
+        return _letterbox(image, spec)
+    box = _central_window(image, spec) if spec.resize is Resize.CENTER_CROP else None
+    resized = image.resize((spec.width, spec.height), _FILTERS[spec.interpolation], box=box)
+    return np.asarray(resized)
+
+
+def _resampled_size(spec: Preprocessing) -> tuple[int, int]:
+    """(height, width) that the whole image must cover (crop) or lie within (letterbox)."""
+    if spec.resize is not Resize.CENTER_CROP:
+        return spec.height, spec.width
+    return round(spec.height / spec.crop_fraction), round(spec.width / spec.crop_fraction)
+
+
+def _central_window(image: Image.Image, spec: Preprocessing) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom), in pixels of the image, of what the crop keeps.
+
+    Resampling this box alone gives the pixels that scaling the whole image and then cropping
+    would give: Pillow's filters read past the box where the image goes on.
+    """
+    rows, columns = _resampled_size(spec)
+    scale = max(rows / image.height, columns / image.width)
+    # Rounding of the division must not put the box outside the image, which Pillow refuses.
+    width = min(spec.width / scale, float(image.width))
+    height = min(spec.height / scale, float(image.height))
+    left, top = (image.width - width) / 2, (image.height - height) / 2
+    return left, top, min(left + width, image.width), min(top + height, image.height)
+
+
+def _letterbox(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
+    """Scale the image to fit, aspect ratio kept, and centre it on grey."""
+    scale = min(spec.height / image.height, spec.width / image.width)
+    height = max(1, round(image.height * scale))
+    width = max(1, round(image.width * scale))
+    resized = image.resize((width, height), _FILTERS[spec.interpolation])
+    top, left = (spec.height - height) // 2, (spec.width - width) // 2
+    tensor = np.full((spec.height, spec.width, 3), PADDING, np.uint8)
+    tensor[top : top + height, left : left + width] = np.asarray(resized)
+    return tensor

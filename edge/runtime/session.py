@@ -1,0 +1,183 @@
+"""One way to run any model file: open a session, feed tensors, read tensors."""
+
+import importlib
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import EngineUnavailable, ModelLoadError, UsageError
+from edge.runtime.spec import TensorSpec
+
+
+class Session(Protocol):
+    """A loaded model, ready to run.
+
+    Attributes:
+        engine: Interpreter and version, such as ``ai-edge-litert 2.3.0``.
+        inputs: In the order in which ``run`` takes them.
+        outputs: In the order in which ``run`` returns them.
+    """
+
+    engine: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, *tensors: NDArray[Any]) -> list[NDArray[Any]]:
+        """Run once. Shapes and dtypes as ``inputs`` and ``outputs`` state.
+
+        Raises:
+            InferenceError: The interpreter failed.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """An interpreter that can be installed.
+
+    Attributes:
+        format: Of the model files that it runs: ``tflite`` or ``onnx``.
+        package: Name in the package index.
+        module: What to import to get it.
+        session: ``module:Class`` of ours that drives it.
+    """
+
+    format: str
+    package: str
+    module: str
+    session: str
+
+
+# The order is the order of preference. TensorFlow's own interpreter is last: it is slow to import.
+ENGINES: Final[dict[str, Engine]] = {
+    "litert": Engine(
+        format="tflite",
+        package="ai-edge-litert",
+        module="ai_edge_litert.interpreter",
+        session="edge.runtime.backends.litert:LiteRTSession",
+    ),
+    "tflite-runtime": Engine(
+        format="tflite",
+        package="tflite-runtime",
+        module="tflite_runtime.interpreter",
+        session="edge.runtime.backends.litert:LiteRTSession",
+    ),
+    "tensorflow": Engine(
+        format="tflite",
+        package="tensorflow",
+        module="tensorflow.lite.python.interpreter",
+        session="edge.runtime.backends.litert:LiteRTSession",
+    ),
+    "onnxruntime": Engine(
+        format="onnx",
+        package="onnxruntime",
+        module="onnxruntime",
+        session="edge.runtime.backends.onnx:OnnxSession",
+    ),
+}
+
+
+def model_format(path: Path) -> str:
+    """``tflite`` or ``onnx``, by suffix.
+
+    Raises:
+        UsageError: Another suffix.
+    """
+    suffix = path.suffix.lower().removeprefix(".")
+    if suffix not in {engine.format for engine in ENGINES.values()}:
+        raise UsageError(f"{path} is no model file: expected a name ending in .tflite or .onnx")
+    return suffix
+
+
+def open_session(path: Path, *, engine: str | None = None, threads: int = 1) -> Session:
+    """Load a model with the named engine, or with the first one installed for its format.
+
+    Args:
+        path: A .tflite or .onnx file.
+        engine: A key of ``ENGINES``.
+        threads: CPU threads of one inference.
+
+    Raises:
+        UsageError: Unknown engine, or one for another format; no such file.
+        EngineUnavailable: The interpreter is not installed.
+        ModelLoadError: The file does not load.
+    """
+    if not path.is_file():
+        raise UsageError(f"no model file at {path}")
+    format_ = model_format(path)
+    if engine is not None and engine not in ENGINES:
+        raise UsageError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
+    candidates = [engine] if engine else [n for n, e in ENGINES.items() if e.format == format_]
+    for name in candidates:
+        found = ENGINES[name]
+        if found.format != format_:
+            raise UsageError(f"engine {name} runs .{found.format} files; {path.name} is not one")
+        module = _import(found)
+        if module is not None:
+            return _open(found, module, path, threads)
+    packages = " or ".join(ENGINES[name].package for name in candidates)
+    raise EngineUnavailable(
+        f"no interpreter for {path.name} is installed here", hint=f"Install {packages} with pip."
+    )
+
+
+def _import(engine: Engine) -> Any | None:
+    """The interpreter's module, or None where the package is not installed."""
+    try:
+        return importlib.import_module(engine.module)
+    except ModuleNotFoundError as error:
+        if error.name and engine.module.startswith(error.name):
+            return None
+        raise EngineUnavailable(f"{engine.package} is installed but broken: {error}") from error
+    except ImportError as error:  # a wheel for another numpy or glibc, say
+        raise EngineUnavailable(f"{engine.package} is installed but broken: {error}") from error
+
+
+def _open(engine: Engine, module: Any, path: Path, threads: int) -> Session:
+    module_name, _, class_name = engine.session.partition(":")
+    session_class = getattr(importlib.import_module(module_name), class_name)
+    label = f"{engine.package} {importlib.metadata.version(engine.package)}"
+    try:
+        session: Session = session_class(module, path, threads=threads, engine=label)
+    except ModelLoadError:
+        raise
+    except Exception as error:  # each interpreter raises types of its own for a bad file
+        raise ModelLoadError(
+            f"{path} does not load in {label}: {first_line(error)}",
+            hint="The file may be truncated or of a newer format; write it again.",
+        ) from error
+    return session
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text; interpreters append traces to theirs."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]
+
+
+def encode_pixels(pixels: NDArray[np.uint8], spec: TensorSpec) -> NDArray[Any]:
+    """The model's image tensor from RGB pixels; every model here takes RGB 0..255.
+
+    Args:
+        pixels: (batch, height, width, 3) or (height, width, 3), uint8.
+        spec: The image input: uint8 (the pixel is the quantized value), int8 (the pixel less
+            128), or float (0..255).
+
+    Returns:
+        An array of the spec's dtype with a batch axis; a view where nothing has to change.
+
+    Raises:
+        ModelLoadError: The input has another dtype.
+    """
+    batch = pixels if pixels.ndim == 4 else pixels[np.newaxis]
+    if spec.dtype == "uint8":
+        return batch
+    if spec.dtype == "int8":
+        return (batch ^ np.uint8(0x80)).view(np.int8)
+    if spec.dtype in ("float32", "float16"):
+        return batch.astype(spec.dtype)
+    raise ModelLoadError(f"the image input {spec.name!r} is {spec.dtype}; expected uint8 or float")

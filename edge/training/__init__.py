@@ -1,0 +1,1 @@
+"""Training: data set, backbone, cached features, head."""

@@ -1,0 +1,98 @@
+"""Keras models that take RGB 0..255: backbone with its scaling in the graph, then a head."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from edge.errors import ModelLoadError
+from edge.training.backbones import Backbone, Scaling
+
+# Channel statistics of ImageNet as ``keras.applications.imagenet_utils`` has them.
+TORCH_MEAN: Final = (0.485, 0.456, 0.406)
+TORCH_STD: Final = (0.229, 0.224, 0.225)
+CAFFE_MEAN_BGR: Final = (103.939, 116.779, 123.68)
+
+
+def scaled_input(size: int, scaling: Scaling) -> tuple[Any, Any]:
+    """An input of (size, size, 3), float32 RGB 0..255, and the tensor scaled for the network."""
+    import keras
+
+    image = keras.Input((size, size, 3), name="image")
+    match scaling:
+        case Scaling.TF:
+            scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(image)
+        case Scaling.TORCH:
+            scale = [1 / (255 * std) for std in TORCH_STD]
+            offset = [-mean / std for mean, std in zip(TORCH_MEAN, TORCH_STD, strict=True)]
+            scaled = keras.layers.Rescaling(scale, offset=offset, name="scale")(image)
+        case Scaling.CAFFE:
+            flipped = keras.ops.flip(image, axis=-1)
+            offset = [-mean for mean in CAFFE_MEAN_BGR]
+            scaled = keras.layers.Rescaling([1.0] * 3, offset=offset, name="scale")(flipped)
+        case Scaling.INSIDE:
+            scaled = image
+    return image, scaled
+
+
+def pooled_base(row: Backbone, size: int) -> Any:
+    """Backbone without its top, globally average-pooled: RGB 0..255 -> (batch, features).
+
+    The weights are random; ``edge.training.weights`` loads them.
+    """
+    import keras
+
+    image, scaled = scaled_input(size, row.scaling)
+    function = getattr(keras.applications, row.keras_name)
+    network = function(include_top=False, weights=None, input_tensor=scaled, pooling="avg")
+    return keras.Model(image, network.output, name=row.name)
+
+
+def classifier_1000(row: Backbone) -> Any:
+    """Backbone with its 1000-class ImageNet top, at its own size: RGB 0..255 -> (batch, 1000)."""
+    import keras
+
+    image, scaled = scaled_input(row.size, row.scaling)
+    function = getattr(keras.applications, row.keras_name)
+    network = function(include_top=True, weights=None, input_tensor=scaled)
+    return keras.Model(image, network.output, name=row.name)
+
+
+def new_head(features: int, hidden: Sequence[int], classes: int) -> Any:
+    """Dense layers with ReLU, then softmax over the classes: (batch, features) -> (batch, classes)."""
+    import keras
+
+    tensor = vector = keras.Input((features,), name="features")
+    for position, units in enumerate(hidden):
+        tensor = keras.layers.Dense(units, activation="relu", name=f"head_{position}")(tensor)
+    output = keras.layers.Dense(classes, activation="softmax", name="probabilities")(tensor)
+    return keras.Model(vector, output, name="head")
+
+
+def joined(base: Any, head: Any) -> Any:
+    """One flat model: every layer of the base, then every layer of the head.
+
+    Flat, because a model nested as one layer hides its graph from the converters.
+    """
+    import keras
+
+    tensor = base.output
+    for layer in head.layers[1:]:
+        tensor = layer(tensor)
+    return keras.Model(base.input, tensor, name=base.name)
+
+
+def load_keras(path: Any) -> Any:
+    """A user's own Keras model.
+
+    Raises:
+        ModelLoadError: Not a .keras or .h5 model, or one that needs code to load.
+    """
+    import keras
+
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # zip, h5py, json and Keras each raise types of their own
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+        raise ModelLoadError(
+            f"{path} does not load as a Keras model: {reason}",
+            hint="Expected a .keras file written by model.save(), without Lambda layers.",
+        ) from error
