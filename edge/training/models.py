@@ -1,6 +1,7 @@
 """Keras models that take RGB 0..255: backbone with its scaling in the graph, then a head."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import ModelLoadError
@@ -33,27 +34,42 @@ def scaled_input(size: int, scaling: Scaling) -> tuple[Any, Any]:
     return image, scaled
 
 
-def pooled_base(row: Backbone, size: int) -> Any:
+def pooled_base(row: Backbone, size: int, weights: str | Path | None) -> Any:
     """Backbone without its top, globally average-pooled: RGB 0..255 -> (batch, features).
 
-    The weights are random; ``edge.training.weights`` loads them.
+    Args:
+        row: Which network.
+        size: Height and width, pixels.
+        weights: As Keras takes them: a file without top, ``imagenet`` to download, None for
+            random. Keras builds some networks differently for ``imagenet``.
     """
-    import keras
-
-    image, scaled = scaled_input(size, row.scaling)
-    function = getattr(keras.applications, row.keras_name)
-    network = function(include_top=False, weights=None, input_tensor=scaled, pooling="avg")
-    return keras.Model(image, network.output, name=row.name)
+    return _scaling(row, size, weights, include_top=False, pooling="avg")
 
 
-def classifier_1000(row: Backbone) -> Any:
+def classifier_1000(row: Backbone, weights: str | Path | None) -> Any:
     """Backbone with its 1000-class ImageNet top, at its own size: RGB 0..255 -> (batch, 1000)."""
+    return _scaling(row, row.size, weights, include_top=True)
+
+
+def _scaling(row: Backbone, size: int, weights: str | Path | None, **options: Any) -> Any:
+    """The network of Keras Applications, its scaling put in front of its first layer."""
     import keras
 
-    image, scaled = scaled_input(row.size, row.scaling)
     function = getattr(keras.applications, row.keras_name)
-    network = function(include_top=True, weights=None, input_tensor=scaled)
-    return keras.Model(image, network.output, name=row.name)
+    source = None if weights is None else str(weights)
+    # Built on a plain input: with input_tensor, Keras would take the scaling for a part of the
+    # network, and a weights file counts layers.
+    network = function(weights=source, input_shape=(size, size, 3), **options)
+    image, scaled = scaled_input(size, row.scaling)
+
+    def call(layer: Any, *arguments: Any, **keywords: Any) -> Any:
+        moved = [scaled if item is image else item for item in arguments]
+        return layer(*moved, **keywords)
+
+    flat = keras.models.clone_model(
+        network, input_tensors=image, clone_function=lambda layer: layer, call_function=call
+    )
+    return keras.Model(flat.input, flat.output, name=row.name)
 
 
 def new_head(features: int, hidden: Sequence[int], classes: int) -> Any:

@@ -1,0 +1,294 @@
+"""TFLite Model Metadata: labels, normalization and our preprocessing contract inside the model.
+
+Any reader of the standard (MediaPipe Tasks, TensorFlow Lite Task Library, Android Studio) finds
+what it needs in the ``.tflite`` alone: a flatbuffer in the model buffer that ``Model.metadata``
+names ``TFLITE_METADATA``, and the files it refers to in a zip archive behind the model.
+Source: https://ai.google.dev/edge/litert/conversion/tensorflow/metadata.
+"""
+
+import io
+import json
+import math
+import struct
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import flatbuffers
+import numpy as np
+
+from converters import metadata_schema
+from converters.metadata_schema import ClassifierMetadata
+from edge.errors import ConversionError, ModelLoadError
+from edge.runtime.spec import Preprocessing, canonical_json
+
+LABELS_FILE: Final = "labels.txt"
+PREPROCESSING_FILE: Final = "edge_preprocessing.json"
+
+_MODEL_IDENTIFIER: Final = b"TFL3"
+_METADATA_NAME: Final = b"TFLITE_METADATA"
+_BUFFER_ALIGNMENT: Final = 16  # bytes; force_align of Buffer.data in schema.fbs
+_UNREADABLE: Final = (struct.error, IndexError, ValueError, TypeError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TFLiteMetadata:
+    """What a TFLite model says about itself.
+
+    Attributes:
+        name: Of the model, for people.
+        description: Of the model, for people.
+        labels: Class names; the index is the class. Empty if the file states none.
+        mean: The model expects (pixel - mean) / std, pixel in 0..255; None if the file states
+            none, or not the same one for every channel.
+        std: See ``mean``.
+        edge_preprocessing: ``Preprocessing.to_json()``; None in a file of another writer.
+    """
+
+    name: str
+    description: str
+    labels: tuple[str, ...]
+    mean: float | None
+    std: float | None
+    edge_preprocessing: dict[str, Any] | None
+
+
+def embed(
+    model: bytes,
+    *,
+    name: str,
+    description: str,
+    labels: Sequence[str],
+    preprocessing: Preprocessing,
+    mean: float,
+    std: float,
+) -> bytes:
+    """Write the metadata of an image classifier into a model, in place of any it had.
+
+    The same arguments give the same bytes, and weights and operators stay as they are.
+
+    Args:
+        model: Content of a ``.tflite`` file: one image tensor in, one tensor (batch, class) out.
+        name: Of the model, for people.
+        description: Of the model, for people.
+        labels: Class names; the index is the class.
+        preprocessing: The contract, kept as ``edge_preprocessing.json``.
+        mean: The model expects (pixel - mean) / std, with pixel in 0..255. Readers ignore both
+            where the input is uint8: there the pixel is the quantized input itself.
+        std: See ``mean``; above 0.
+
+    Returns:
+        Content of the ``.tflite`` file with metadata, a zip archive to zip readers.
+
+    Raises:
+        ConversionError: Not a TFLite classifier, not as many labels as classes, a
+            label is not one line of text, or mean and std are no scaling.
+    """
+    if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+        raise ConversionError(f"normalization has mean {mean} and std {std}; std is above 0")
+    label_lines = _encode_labels(labels)
+    schema = _schema()
+    unpacked = _unpack(schema, model)
+    input_type = _check_classifier(unpacked, classes=len(labels))
+    low, high = _input_range(schema, input_type, mean, std)
+    described = ClassifierMetadata(
+        name=name,
+        description=description,
+        mean=(mean,),
+        std=(std,),
+        minimum=low,
+        maximum=high,
+        label_file=LABELS_FILE,
+        associated_files=((PREPROCESSING_FILE, "Image file to tensor, as the edge project does."),),
+    )
+    _set_metadata(schema, unpacked, metadata_schema.encode(described))
+    files = {
+        LABELS_FILE: label_lines,
+        PREPROCESSING_FILE: canonical_json(preprocessing.to_json()).encode(),
+    }
+    return _append_archive(_pack(unpacked, size_bytes=len(model)), files)
+
+
+def read(model: bytes) -> TFLiteMetadata | None:
+    """The metadata of a model, of this project or of another writer.
+
+    Args:
+        model: Content of a ``.tflite`` file.
+
+    Returns:
+        None where the model has no metadata.
+
+    Raises:
+        ModelLoadError: Not a TFLite model, or metadata that cannot be read.
+    """
+    content = _metadata_content(model)
+    if content is None:
+        return None
+    described = metadata_schema.decode(content)
+    files = _read_archive(model)
+    labels: tuple[str, ...] = ()
+    if described.label_file is not None:
+        labels = _decode_labels(described.label_file, files)
+    preprocessing = files.get(PREPROCESSING_FILE)
+    try:
+        contract = None if preprocessing is None else json.loads(preprocessing)
+    except ValueError as error:
+        raise ModelLoadError(f"{PREPROCESSING_FILE} in the model is not JSON: {error}") from error
+    return TFLiteMetadata(
+        name=described.name,
+        description=described.description,
+        labels=labels,
+        mean=_common(described.mean),
+        std=_common(described.std),
+        edge_preprocessing=contract,
+    )
+
+
+def _schema() -> Any:
+    """The generated classes of schema.fbs, from the package that costs less to import."""
+    try:
+        from ai_edge_litert import schema_py_generated
+    except ImportError:
+        from tensorflow.lite.python import schema_py_generated
+    return schema_py_generated
+
+
+def _unpack(schema: Any, model: bytes) -> Any:
+    """The model as ``ModelT``; tensors' data are numpy views on ``model``, not copies."""
+    if model[4:8] != _MODEL_IDENTIFIER:
+        raise ConversionError(f"not a TFLite model: identifier {model[4:8]!r} is not b'TFL3'")
+    try:
+        unpacked = schema.ModelT.InitFromPackedBuf(model)
+    except _UNREADABLE as error:
+        raise ConversionError(f"the TFLite model cannot be read: {error}") from error
+    # Above 2 GB data lie behind the flatbuffer, at absolute offsets that packing would break.
+    # schema.fbs: 0 is unset and 1 a place holder; the other field is of custom operators.
+    outside = any(buffer.offset > 1 for buffer in unpacked.buffers or ()) or any(
+        operator.largeCustomOptionsOffset > 1
+        for subgraph in unpacked.subgraphs or ()
+        for operator in subgraph.operators or ()
+    )
+    if outside:
+        raise ConversionError("the TFLite model keeps data outside its flatbuffer (over 2 GB)")
+    return unpacked
+
+
+def _pack(unpacked: Any, *, size_bytes: int) -> bytes:
+    builder = _AlignedBuilder(size_bytes + 65536)  # room at once, instead of doubling and copying
+    builder.Finish(unpacked.Pack(builder), _MODEL_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types
+    """A builder that keeps ``force_align: 16`` of Buffer.data, which the generated Pack drops."""
+
+    def CreateNumpyVector(self, x: Any) -> Any:  # noqa: N802  # the name that Pack calls
+        if x.dtype == np.uint8:
+            self.Prep(_BUFFER_ALIGNMENT, x.size)
+        return super().CreateNumpyVector(x)
+
+
+def _check_classifier(unpacked: Any, *, classes: int) -> int:
+    """The TensorType of the image tensor, once the tensors are those of a classifier."""
+    graph = unpacked.subgraphs[0]
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise ConversionError(
+            f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
+            "a classifier has one of each"
+        )
+    shape = graph.tensors[graph.outputs[0]].shape
+    if shape is None or len(shape) == 0 or int(shape[-1]) != classes:
+        found = "no" if shape is None or len(shape) == 0 else int(shape[-1])
+        raise ConversionError(f"{classes} labels for a model with {found} classes")
+    return int(graph.tensors[graph.inputs[0]].type)
+
+
+def _input_range(schema: Any, input_type: int, mean: float, std: float) -> tuple[float, float]:
+    """Least and greatest value of the image tensor."""
+    if input_type == schema.TensorType.UINT8:
+        return 0.0, 255.0
+    if input_type == schema.TensorType.INT8:
+        return -128.0, 127.0
+    return (0.0 - mean) / std, (255.0 - mean) / std
+
+
+def _set_metadata(schema: Any, unpacked: Any, content: bytes) -> None:
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(content, np.uint8)
+    unpacked.metadata = unpacked.metadata or []
+    for entry in unpacked.metadata:
+        if entry.name == _METADATA_NAME:
+            unpacked.buffers[entry.buffer] = buffer
+            return
+    entry = schema.MetadataT()
+    entry.name = _METADATA_NAME
+    entry.buffer = len(unpacked.buffers)
+    unpacked.buffers.append(buffer)
+    unpacked.metadata.append(entry)
+
+
+def _metadata_content(model: bytes) -> bytes | None:
+    if model[4:8] != _MODEL_IDENTIFIER:
+        raise ModelLoadError(f"not a TFLite model: identifier {model[4:8]!r} is not b'TFL3'")
+    try:
+        packed = _schema().Model.GetRootAs(model)
+        for index in range(packed.MetadataLength()):
+            entry = packed.Metadata(index)
+            if entry.Name() == _METADATA_NAME:
+                return bytes(packed.Buffers(entry.Buffer()).DataAsNumpy())
+    except _UNREADABLE as error:
+        raise ModelLoadError(f"the TFLite model cannot be read: {error}") from error
+    return None
+
+
+def _append_archive(model: bytes, files: Mapping[str, bytes]) -> bytes:
+    """A zip archive behind the model: stored, since readers map it, and without dates."""
+    stream = io.BytesIO(model)
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            info = zipfile.ZipInfo(name)
+            info.create_system = 3  # Unix, so that the next line counts and every host agrees
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, content)
+    return stream.getvalue()
+
+
+def _read_archive(model: bytes) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(model)) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    except zipfile.BadZipFile:
+        return {}  # metadata without associated files
+
+
+def _encode_labels(labels: Sequence[str]) -> bytes:
+    """``labels.txt``: one label a line; a line break or a blank label would shift the classes."""
+    for index, label in enumerate(labels):
+        if label.splitlines() != [label] or not label.strip():
+            raise ConversionError(
+                f"label {index} is {label!r}; a label is one line of text",
+                hint="Rename the folder of that class.",
+            )
+        try:
+            label.encode()
+        except UnicodeEncodeError as error:
+            raise ConversionError(
+                f"label {index} is {label!r}, which is not Unicode text",
+                hint="Rename the folder of that class.",
+            ) from error
+    return "".join(f"{label}\n" for label in labels).encode()
+
+
+def _decode_labels(name: str, files: Mapping[str, bytes]) -> tuple[str, ...]:
+    if name not in files:
+        raise ModelLoadError(f"the TFLite metadata names {name!r}, which the file does not hold")
+    try:
+        lines = files[name].decode().removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ModelLoadError(f"{name!r} in the model is not UTF-8: {error}") from error
+    return tuple(line.removesuffix("\r") for line in lines)
+
+
+def _common(values: tuple[float, ...]) -> float | None:
+    return values[0] if len(set(values)) == 1 else None

@@ -1,0 +1,1 @@
+"""What a model file holds, read from its graph alone: no interpreter is loaded, nothing is run."""

@@ -1,0 +1,152 @@
+"""Inspect an ONNX file through its protobuf and onnx's shape inference."""
+
+import hashlib
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from edge.errors import EngineUnavailable, ModelLoadError
+from edge.inspection.corruption import corruption
+from edge.inspection.graph import (
+    Node,
+    batch_extent,
+    count_mult_adds,
+    count_operators,
+    count_parameters,
+    producers_of,
+    stored_origin,
+)
+from edge.inspection.onnx_nodes import checked_text, dtype_name, read_graph, real_inputs
+from edge.inspection.onnx_operators import ONNX
+from edge.inspection.report import ModelReport
+from edge.runtime.spec import TensorSpec
+
+_CONVERSIONS: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+_BIAS: Final = 2  # input of Conv, ConvTranspose and Gemm that may stay real
+
+
+def inspect_onnx(path: Path) -> ModelReport:
+    """Read what an ONNX file holds.
+
+    Raises:
+        ModelLoadError: Not an ONNX model, or truncated or corrupt.
+        EngineUnavailable: onnx is not installed.
+        OSError: The file cannot be read.
+    """
+    content = path.read_bytes()
+    model = _parse(path, content)
+    with corruption(path, "ONNX"):
+        metadata = _metadata(model)
+        inputs = tuple(_spec(value) for value in real_inputs(model.graph))
+        outputs = tuple(_spec(value) for value in model.graph.output)
+        graph = read_graph(model)
+        mult_adds, notes = count_mult_adds(graph.nodes, ONNX)
+        return ModelReport(
+            format="onnx",
+            path=str(path),
+            size_bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            inputs=inputs,
+            outputs=outputs,
+            operators=count_operators(graph.nodes),
+            parameters=count_parameters(graph.nodes, ONNX),
+            mult_adds=mult_adds // batch_extent(graph.input_values),
+            quantized_operators=_count_quantized(graph.nodes),
+            metadata=metadata,
+            notes=graph.notes + notes + _graph_notes(graph.nodes),
+        )
+
+
+def _parse(path: Path, content: bytes) -> Any:
+    try:
+        import onnx
+    except ImportError as error:
+        raise EngineUnavailable(
+            "ONNX files cannot be read: onnx is not installed", hint="pip install onnx"
+        ) from error
+    decode_error = import_module("google.protobuf.message").DecodeError
+    try:
+        model = onnx.load_model_from_string(content)
+    except (decode_error, ValueError) as error:
+        raise ModelLoadError(
+            f"{path} is not an ONNX model, or truncated or corrupt ({error})",
+            hint="Copy or export the file again and compare its sha256.",
+        ) from error
+    # Any of these missing makes it no model (ONNX IR specification, "Model Semantics").
+    required = {
+        "an IR version": model.ir_version > 0,
+        "an operator set": len(model.opset_import) > 0,
+        "a graph with outputs": len(model.graph.output) > 0,
+    }
+    missing = [name for name, present in required.items() if not present]
+    if missing:
+        raise ModelLoadError(f"{path} is not a whole ONNX model: it lacks {', '.join(missing)}")
+    return model
+
+
+def _spec(value: Any) -> TensorSpec:
+    """An input or output; quantization lies in the graph's operators, not in its tensors."""
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        return TensorSpec(
+            name=checked_text(value.name), shape=(), dtype=str(kind).removesuffix("_type")
+        )
+    dimensions = value.type.tensor_type.shape.dim
+    return TensorSpec(
+        name=checked_text(value.name),
+        shape=tuple(item.dim_value if item.dim_value > 0 else -1 for item in dimensions),
+        dtype=dtype_name(value.type.tensor_type.elem_type),
+    )
+
+
+def _count_quantized(nodes: Sequence[Node]) -> int:
+    """Nodes that a runtime computes on integers.
+
+    Integer operators, and operators of which every activation and every weight comes from
+    DequantizeLinear (the QDQ form; a bias may stay real).
+    """
+    producers = producers_of(nodes)
+    count = 0
+    for node in nodes:
+        name = node.operator.rpartition(".")[2]
+        if name.startswith("QLinear") or name.endswith("Integer"):
+            count += 1
+        elif node.operator not in _CONVERSIONS:
+            weighted = node.operator in ONNX.formulas
+            reals = [
+                value
+                for position, value in enumerate(node.inputs)
+                if value is not None
+                and value.real
+                and (value.stored is None or (weighted and position < _BIAS))
+            ]
+            computed = any(stored_origin(value, producers, ONNX) is None for value in reals)
+            count += computed and all(value.quantized for value in reals)
+    return count
+
+
+def _graph_notes(nodes: Sequence[Node]) -> tuple[str, ...]:
+    names = {node.operator for node in nodes}
+    if names & {"Conv", "QLinearConv", "ConvInteger"} and "BatchNormalization" not in names:
+        return (
+            "parameters are those of the file: batch normalization that the exporter folded "
+            "into convolutions is not counted apart",
+        )
+    return ()
+
+
+def _metadata(model: Any) -> dict[str, str | list[str]]:
+    result: dict[str, str | list[str]] = {
+        "ir_version": str(model.ir_version),
+        "opsets": [
+            f"{checked_text(item.domain) or 'ai.onnx'} {item.version}"
+            for item in model.opset_import
+        ],
+    }
+    for name in ("producer_name", "producer_version", "domain", "doc_string"):
+        if getattr(model, name):
+            result[name] = checked_text(getattr(model, name))
+    for item in model.metadata_props:
+        result[checked_text(item.key)] = checked_text(item.value)
+    return result

@@ -1,0 +1,184 @@
+"""From an ONNX protobuf to the graph that the counts understand."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+from edge.inspection.graph import Node, Value
+
+_STANDARD_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training"})
+_LARGEST_INFERENCE_CONSTANT: Final = 1024  # elements; shapes, axes and pads are far smaller
+_MOST_ELEMENTS_PER_BYTE: Final = 8  # 4 with INT2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxGraph:
+    """The nodes of a model, bodies of conditions and loops included.
+
+    Attributes:
+        nodes: In the order of the file, a body after the node that holds it.
+        input_values: Of the main graph, open extents as 1.
+        notes: What could not be read.
+    """
+
+    nodes: tuple[Node, ...]
+    input_values: tuple[Value, ...]
+    notes: tuple[str, ...]
+
+
+def real_inputs(graph: Any) -> list[Any]:
+    """The inputs that a caller must give: those without an initializer (IR version < 4)."""
+    stored = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in stored]
+
+
+def dtype_name(code: int) -> str:
+    """numpy name of a TensorProto data type.
+
+    Raises:
+        KeyError: ONNX does not define the code.
+    """
+    import onnx
+
+    return str(onnx.helper.tensor_dtype_to_np_dtype(code).name)
+
+
+def checked_text(value: str | bytes) -> str:
+    """A string of the file.
+
+    Raises:
+        ValueError: It is not UTF-8; protobuf then hands out its bytes.
+    """
+    if isinstance(value, bytes):
+        raise ValueError(f"the string {value[:32]!r} is not UTF-8")
+    return value
+
+
+def read_graph(model: Any) -> OnnxGraph:
+    """The graph of a ModelProto, with inferred shapes; ``model`` is changed by it.
+
+    Raises:
+        ValueError: A stored tensor does not fit its shape.
+        LookupError: A data type is unknown.
+    """
+    notes = []
+    if model.functions:
+        import onnx.inliner
+
+        model = onnx.inliner.inline_local_functions(model)
+    values: dict[str, Value] = {}
+    for graph in _graphs(model.graph):
+        for tensor in graph.initializer:
+            values[tensor.name] = _stored_value(tensor)
+            if prod(tensor.dims) > _LARGEST_INFERENCE_CONSTANT:
+                tensor.ClearField("raw_data")  # inference then copies no weights
+    if any(_is_external(tensor) for tensor in model.graph.initializer):
+        notes.append("weights lie in other files, which size_bytes and sha256 leave out")
+    if _close_extents(model.graph):
+        notes.append("extents other than the batch are open and count as 1: a lower bound")
+    model, failure = _with_shapes(model)
+    for graph in _graphs(model.graph):
+        for info in (*graph.input, *graph.value_info, *graph.output):
+            values.setdefault(info.name, _described_value(info))
+    nodes = tuple(_node(node, values) for node in _nodes(model.graph))
+    inputs = tuple(values[info.name] for info in real_inputs(model.graph))
+    return OnnxGraph(nodes=nodes, input_values=inputs, notes=(*notes, *failure))
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from _graphs(body)
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    for part in _graphs(graph):
+        yield from part.node
+
+
+def _is_external(tensor: Any) -> bool:
+    return bool(tensor.data_location == tensor.EXTERNAL)
+
+
+def _stored_value(tensor: Any) -> Value:
+    shape = tuple(tensor.dims)
+    stored = len(tensor.raw_data)
+    if any(extent < 0 for extent in shape) or (
+        stored and prod(shape) > _MOST_ELEMENTS_PER_BYTE * stored
+    ):
+        raise ValueError(f"a constant of shape {list(shape)} in {stored} bytes")
+    return Value(
+        key=tensor.name, shape=shape, dtype=dtype_name(tensor.data_type), stored=tensor.name
+    )
+
+
+def _close_extents(graph: Any) -> bool:
+    """Set the open extents of the inputs to 1; True if one of them is not a batch.
+
+    An extent of the same symbol elsewhere is inferred again, so its record is dropped.
+    """
+    beyond_batch = False
+    for value in real_inputs(graph):
+        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
+            if dimension.dim_value <= 0:
+                beyond_batch = beyond_batch or axis > 0
+                dimension.dim_value = 1
+    for value in (*graph.value_info, *graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_value <= 0:
+                dimension.Clear()
+    return beyond_batch
+
+
+def _with_shapes(model: Any) -> tuple[Any, tuple[str, ...]]:
+    """The model with the shapes of its activations, or unchanged and a note why."""
+    import onnx
+
+    try:
+        return onnx.shape_inference.infer_shapes(model, data_prop=True), ()
+    except (onnx.shape_inference.InferenceError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()
+        return model, (f"shape inference failed: {reason[0] if reason else type(error).__name__}",)
+
+
+def _described_value(info: Any) -> Value:
+    kind = info.type.tensor_type
+    known = kind.HasField("shape") and all(item.HasField("dim_value") for item in kind.shape.dim)
+    return Value(
+        key=info.name,
+        shape=tuple(max(item.dim_value, 0) for item in kind.shape.dim) if known else None,
+        dtype=dtype_name(kind.elem_type) if kind.elem_type else "object",
+    )
+
+
+def _node(node: Any, values: dict[str, Value]) -> Node:
+    outputs = []
+    for name in filter(None, node.output):
+        value = values.get(name) or Value(key=name, shape=None, dtype="object")
+        if node.op_type in ("Constant", "DequantizeLinear"):
+            value = Value(
+                key=name,
+                shape=value.shape,
+                dtype=value.dtype,
+                stored=name if node.op_type == "Constant" else None,
+                quantized=node.op_type == "DequantizeLinear",
+            )
+            values[name] = value
+        outputs.append(value)
+    name, domain = checked_text(node.op_type), checked_text(node.domain)
+    return Node(
+        operator=name if domain in ("", "ai.onnx") else f"{domain}.{name}",
+        inputs=tuple(_input(name, values) for name in node.input),
+        outputs=tuple(outputs),
+        attributes={item.name: item.i for item in node.attribute if item.type == item.INT},
+        custom=domain not in _STANDARD_DOMAINS,
+    )
+
+
+def _input(name: str, values: dict[str, Value]) -> Value | None:
+    if not name:
+        return None
+    return values.get(name) or Value(key=name, shape=None, dtype="object")

@@ -1,0 +1,69 @@
+"""The answer of an inspection: what one model file holds."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from edge.runtime.spec import TensorSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReport:
+    """Facts that stand in a model file; nothing here was measured.
+
+    Attributes:
+        format: ``tflite`` or ``onnx``.
+        path: As it was given.
+        size_bytes: Of the file.
+        sha256: Of the file, hex.
+        inputs: In the order of the graph; -1 marks an open extent.
+        outputs: In the order of the graph.
+        operators: (name, count), most frequent first, ties by name; bodies of conditions and
+            loops included.
+        parameters: Elements of the trained constants, each stored constant counted once: weights
+            and biases of convolutions, fully connected layers, matrix products and recurrent
+            layers, statistics and factors of normalizations, slopes of PReLU, embedding tables,
+            and real-valued constants of more than one element that are added to, subtracted
+            from, multiplied with or divided by an activation (an unfolded batch normalization;
+            per-channel input scaling looks the same and is counted too). Shapes, axes,
+            paddings, scalars and quantization scales do not count. A converter folds batch
+            normalization into convolutions, so this is at most the count of the source model.
+        mult_adds: Multiply-adds of convolutions, fully connected layers, matrix products and
+            LSTM/GRU layers for one batch element, as papers count them; biases, activations,
+            pooling and element-wise operators are left out. Open extents count as 1, and the
+            body of a loop or condition as if it ran once.
+        quantized_operators: Operators whose activations are all quantized integers; QUANTIZE
+            and DEQUANTIZE, which only convert, are not among them.
+        metadata: What the file says about itself: producer, versions, signatures, notes.
+        notes: What the figures leave out, one sentence each.
+    """
+
+    format: str
+    path: str
+    size_bytes: int
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    operators: tuple[tuple[str, int], ...]
+    parameters: int
+    mult_adds: int
+    quantized_operators: int
+    metadata: dict[str, str | list[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values; ``operators`` becomes an object in the same order."""
+        value = asdict(self)
+        for name in ("inputs", "outputs"):
+            value[name] = [_spec_json(spec) for spec in getattr(self, name)]
+        return value | {"operators": dict(self.operators), "notes": list(self.notes)}
+
+
+def _spec_json(spec: TensorSpec) -> dict[str, Any]:
+    value = asdict(spec) | {"shape": list(spec.shape)}
+    if spec.quantization is not None:
+        value["quantization"] = {
+            "scales": list(spec.quantization.scales),
+            "zero_points": list(spec.quantization.zero_points),
+            "quantized_dimension": spec.quantization.quantized_dimension,
+        }
+    return value

@@ -1,0 +1,252 @@
+"""A folder of photos -> labelled, checked, split data set."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Self
+
+from edge.errors import DataError, ImageError, UsageError
+from edge.runtime.image import check_image
+from edge.runtime.spec import canonical_json
+from edge.training.folder import IMAGE_SUFFIXES, Layout, counted, find_layout, list_images
+from edge.training.split import LabeledImage, Splits, carve, drop_conflicts, drop_overlap
+
+__all__ = ["IMAGE_SUFFIXES", "Dataset", "LabeledImage", "Skipped", "list_images", "scan"]
+
+_BATCH: Final = 256  # files handed to the thread pool at a time: memory does not grow with more
+_NAMED: Final = 5  # files that an error names before it only counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """An image file that is not used, and why, in words that do not repeat the path."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Labelled images in three splits that share no picture.
+
+    Attributes:
+        labels: Class names, sorted; the index is the class.
+        train: To learn from; in order of class, then relative path: shuffle before use.
+        val: To choose by.
+        test: To score with; touched by nothing else.
+        skipped: Files that cannot be used.
+        notes: Sentences for people on what was left out and why.
+    """
+
+    labels: tuple[str, ...]
+    train: tuple[LabeledImage, ...]
+    val: tuple[LabeledImage, ...]
+    test: tuple[LabeledImage, ...]
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, tuple[LabeledImage, ...]]:
+        """The three splits by name, in the order train, val, test."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def sha256(self) -> str:
+        """Hash of labels, splits, and every file's hash and class in order; not of any path."""
+        content = {
+            split: [[image.sha256, image.label] for image in images]
+            for split, images in self.splits.items()
+        }
+        text = canonical_json({"labels": list(self.labels), **content})
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Split -> class name -> number of images."""
+        found = {split: dict.fromkeys(self.labels, 0) for split in self.splits}
+        for split, images in self.splits.items():
+            for image in images:
+                found[split][self.labels[image.label]] += 1
+        return found
+
+    def without(self, unusable: Mapping[Path, str], *, strict: bool = False) -> Self:
+        """The data set less files that a later stage could not decode.
+
+        Args:
+            unusable: Path -> reason, such as the message of an ImageError.
+            strict: Refuse the data set instead, if there is any such file.
+
+        Raises:
+            DataError: ``strict``, or a class has no training image left, or a split none at all.
+        """
+        known = {image.path for images in self.splits.values() for image in images}
+        added = tuple(
+            Skipped(path=path, reason=reason.removeprefix(f"{path}: "))
+            for path, reason in unusable.items()
+            if path in known
+        )
+        if strict:
+            _refuse_skipped(added, len(known))
+        left = {
+            split: tuple(image for image in images if image.path not in unusable)
+            for split, images in self.splits.items()
+        }
+        skipped = self.skipped + added
+        _check_filled(self.labels, left, _summary(skipped))
+        return replace(
+            self, train=left["train"], val=left["val"], test=left["test"], skipped=skipped
+        )
+
+
+def scan(
+    directory: Path,
+    *,
+    seed: int,
+    strict: bool = False,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Read a folder of one sub-folder per class, or of ``train/`` (``val/``, ``test/``) of such.
+
+    Every file is hashed and its header checked; pixels are not decoded (the next stage does so
+    anyway and reports through ``Dataset.without``). A split that the folder does not have is
+    carved from train by ``split.carve``: stratified, a function of the seed and the files'
+    bytes alone.
+
+    Args:
+        directory: The folder.
+        seed: Of the split.
+        strict: Refuse the folder if any image file cannot be used.
+        val_fraction: Share of a class's training pictures for val, unless the folder has one.
+        test_fraction: Likewise for test.
+        on_progress: Called with (files done, files in all).
+
+    Raises:
+        DataError: The folder cannot be used; see ``find_layout``, ``carve`` and ``strict``.
+        UsageError: The fractions leave nothing to one of the splits.
+    """
+    if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 1):
+        raise UsageError(
+            f"val_fraction {val_fraction} and test_fraction {test_fraction} must be above 0 and "
+            "add up to less than 1"
+        )
+    layout = find_layout(directory)
+    labels = tuple(layout.splits["train"])
+    splits, skipped = _read(layout, on_progress)
+    if strict:
+        _refuse_skipped(skipped, sum(map(len, splits.values())) + len(skipped))
+    splits, conflicts = drop_conflicts(splits, directory)
+    splits, overlaps = drop_overlap(splits)
+    _check_filled(labels, splits, [*conflicts[:1], *overlaps, *_summary(skipped)])
+    missing = {"test": test_fraction, "val": val_fraction}
+    fractions = {split: share for split, share in missing.items() if split not in splits}
+    splits |= carve(splits["train"], fractions, labels=labels, seed=seed)
+    return Dataset(
+        labels=labels,
+        train=tuple(splits["train"]),
+        val=tuple(splits["val"]),
+        test=tuple(splits["test"]),
+        skipped=skipped,
+        notes=(*layout.notes, *_shortened(conflicts), *overlaps),
+    )
+
+
+def _read(
+    layout: Layout, on_progress: Callable[[int, int], None] | None
+) -> tuple[Splits, tuple[Skipped, ...]]:
+    """Hash and check every file of the layout."""
+    index = {label: number for number, label in enumerate(layout.splits["train"])}
+    files = [
+        (split, index[label], path)
+        for split, classes in layout.splits.items()
+        for label, paths in classes.items()
+        for path in paths
+    ]
+    splits: Splits = {split: [] for split in layout.splits}
+    skipped = []
+    results = _digests([path for _, _, path in files])
+    for done, ((split, label, path), result) in enumerate(zip(files, results, strict=True), 1):
+        if isinstance(result, Skipped):
+            skipped.append(result)
+        else:
+            splits[split].append(LabeledImage(path=path, label=label, sha256=result))
+        if on_progress:
+            on_progress(done, len(files))
+    return splits, tuple(skipped)
+
+
+def _digests(paths: Sequence[Path]) -> Iterator[str | Skipped]:
+    """sha256 of each file, or why it cannot be used, in order."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(paths), _BATCH):
+            yield from pool.map(_digest, paths[start : start + _BATCH])
+
+
+def _digest(path: Path) -> str | Skipped:
+    """sha256 of one file (hex), or why it cannot be used."""
+    try:
+        with path.open("rb") as stream:
+            # The model's input size is not known yet: what passes at the strongest reduction may
+            # pass later, what does not never will.
+            check_image(stream, minimum=(1, 1))
+            stream.seek(0)
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except ImageError as error:
+        return Skipped(path=path, reason=error.message.removeprefix(f"{path}: "))
+    except OSError as error:
+        return Skipped(path=path, reason=f"the file cannot be read: {error.strerror}")
+
+
+def _refuse_skipped(skipped: Sequence[Skipped], total: int) -> None:
+    """The error of strict mode, if there is anything to refuse."""
+    if skipped:
+        named = "; ".join(f"{item.path}: {item.reason}" for item in skipped[:_NAMED])
+        rest = f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
+        raise DataError(
+            f"{len(skipped)} of {total} image files cannot be used: {named}{rest}",
+            hint="Repair or remove these files, or allow them to be skipped.",
+        )
+
+
+def _summary(skipped: Sequence[Skipped]) -> list[str]:
+    """How many files cannot be used, with an example; empty if there are none."""
+    if not skipped:
+        return []
+    first = skipped[0]
+    return [f"{counted(len(skipped), 'file')} cannot be used, such as {first.path}: {first.reason}"]
+
+
+def _check_filled(
+    labels: Sequence[str],
+    splits: Mapping[str, Sequence[LabeledImage]],
+    reasons: Sequence[str],
+) -> None:
+    """Refuse a split without images, and a class without training images.
+
+    Args:
+        labels: Class names.
+        splits: Those that exist, after everything that is left out.
+        reasons: Sentences on why images were left out.
+    """
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    learned = {image.label for image in splits["train"]}
+    for index, label in enumerate(labels):
+        if index not in learned:
+            raise DataError(
+                f"class {label!r} has no training image left{why}", hint="Add images to it."
+            )
+    for split, images in splits.items():
+        if not images:
+            raise DataError(
+                f"the {split} split has no image left{why}",
+                hint=f"Add images to {split}/, or delete that folder to have it made from train/.",
+            )
+
+
+def _shortened(notes: Sequence[str]) -> list[str]:
+    """The first notes of a kind, and how many more there are."""
+    rest = [f"and {len(notes) - _NAMED} more such pictures"] if len(notes) > _NAMED else []
+    return [*notes[:_NAMED], *rest]

@@ -1,0 +1,131 @@
+"""Features of images, computed once: one pass of the base, kept by content hash.
+
+The base runs as a float TFLite file on edge's own runtime: the same kernels and the same
+preprocessing as on the device, and half the time of Keras on a CPU.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.cache import StageCache, content_key
+from edge.errors import OutputError
+from edge.evaluation.streaming import run_images
+from edge.progress import Step
+from edge.runtime.files import sha256_file
+from edge.runtime.spec import Preprocessing
+from edge.training.dataset import LabeledImage
+
+COMMIT_EVERY: Final = 64  # images; at most this many are computed again after a kill
+
+
+class FeatureStore:
+    """Vectors by (extractor, image content), in one SQLite file: safe against kill -9.
+
+    Args:
+        path: Of the file; created when missing.
+
+    Raises:
+        OutputError: The file cannot be opened or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS features (extractor TEXT, image TEXT, vector BLOB,"
+                " PRIMARY KEY (extractor, image)) WITHOUT ROWID"
+            )
+        except (sqlite3.Error, OSError) as error:
+            raise _unwritable(path, error) from error
+        self._path = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._database.close()
+
+    def find(self, extractor: str, image: str) -> NDArray[np.float32] | None:
+        """The vector of an image, float32, or None."""
+        with closing(self._database.cursor()) as cursor:
+            row = cursor.execute(
+                "SELECT vector FROM features WHERE extractor = ? AND image = ?", (extractor, image)
+            ).fetchone()
+        return None if row is None else np.frombuffer(row[0], np.float32)
+
+    def add(self, extractor: str, vectors: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
+        """Keep vectors by the content hash of their image, all or none.
+
+        Raises:
+            OutputError: The disk is full, say.
+        """
+        rows = [(extractor, image, vector.tobytes()) for image, vector in vectors]
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise _unwritable(self._path, error) from error
+
+
+def _unwritable(path: Path, error: Exception) -> OutputError:
+    return OutputError(
+        f"the feature cache {path} cannot be written: {error}",
+        hint="Free some space, or name another place with EDGE_CACHE or --cache.",
+    )
+
+
+def extract(
+    extractor: Path,
+    images: Sequence[LabeledImage],
+    preprocessing: Preprocessing,
+    *,
+    cache: StageCache,
+    step: Step,
+) -> tuple[NDArray[np.float32], dict[Path, str]]:
+    """Features of every readable image.
+
+    Args:
+        extractor: TFLite file: RGB 0..255 -> (1, features).
+        images: What to read.
+        preprocessing: The contract.
+        cache: Where earlier vectors are found and new ones are kept.
+        step: Told of each finished image.
+
+    Returns:
+        (readable images, features) float32 in the order of ``images`` less the unreadable ones,
+        and the reason for each of those by path.
+    """
+    name = content_key(
+        "features", {"model": sha256_file(extractor), "preprocessing": preprocessing.sha256}
+    )
+    with FeatureStore(cache.root / "features.sqlite") as store:
+        known = {image.sha256: store.find(name, image.sha256) for image in images}
+        missing = [image for image in images if known[image.sha256] is None]
+        step(len(images) - len(missing))
+        problems: dict[Path, str] = {}
+        fresh: list[tuple[str, NDArray[np.float32]]] = []
+        for answer in run_images(extractor, [image.path for image in missing], preprocessing):
+            image = missing[answer.position]
+            if answer.values is None:
+                problems[image.path] = answer.problem
+            else:
+                known[image.sha256] = answer.values
+                fresh.append((image.sha256, answer.values))
+            if len(fresh) >= COMMIT_EVERY:
+                store.add(name, fresh)
+                fresh.clear()
+            step(1)
+        store.add(name, fresh)
+    vectors = [known[image.sha256] for image in images if image.path not in problems]
+    rows = [vector for vector in vectors if vector is not None]
+    return (np.stack(rows) if rows else np.empty((0, 0), np.float32)), problems

@@ -1,0 +1,124 @@
+"""Pretrained weights: shipped, downloaded by Keras, from a file of the user's, or none, said aloud."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from edge.errors import UsageError, WeightsUnavailable
+from edge.training.backbones import Backbone
+from edge.training.models import classifier_1000, pooled_base
+from edge.weights import mobilenet_imagenet
+
+IMAGENET: Final = "imagenet"
+NONE: Final = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedModel:
+    """A Keras model and where its numbers come from.
+
+    Attributes:
+        model: RGB 0..255 in.
+        source: For people and the manifest, such as ``imagenet (shipped with edge)``.
+        sha256: Over every array of the model in order, hex.
+    """
+
+    model: Any
+    source: str
+    sha256: str
+
+
+def load_base(row: Backbone, size: int, weights: str) -> WeightedModel:
+    """The pooled backbone without its top.
+
+    Args:
+        row: Which network.
+        size: Height and width of its input, pixels.
+        weights: ``imagenet``, ``none`` (random), or the path of a weights file.
+
+    Raises:
+        UsageError: No file of that name.
+        WeightsUnavailable: No network and no local copy, or a file that does not fit.
+    """
+    if weights == NONE:
+        return _described(pooled_base(row, size, None), "none (random)")
+    if weights == IMAGENET and row.name != "mobilenet":
+        return _described(_downloaded(pooled_base, row, size), "imagenet (Keras Applications)")
+    path, source = _file(weights)
+    try:
+        return _described(pooled_base(row, size, path), source)
+    except ValueError:  # Keras: the file has another number of layers, that is, a top
+        return _described(_without_top(row, size, path), source)
+
+
+def load_classifier(row: Backbone, weights: str) -> WeightedModel:
+    """The backbone with its 1000-class top; arguments and errors as ``load_base``."""
+    if weights == NONE:
+        return _described(classifier_1000(row, None), "none (random)")
+    if weights == IMAGENET and row.name != "mobilenet":
+        return _described(_downloaded(classifier_1000, row), "imagenet (Keras Applications)")
+    path, source = _file(weights)
+    try:
+        return _described(classifier_1000(row, path), source)
+    except (ValueError, OSError) as error:
+        raise _unfit(path, row, error) from error
+
+
+def _file(weights: str) -> tuple[Path, str]:
+    if weights == IMAGENET:
+        return mobilenet_imagenet(), "imagenet (TF-Slim MobileNet_v1_1.0_224, shipped with edge)"
+    path = Path(weights)
+    if not path.is_file():
+        raise UsageError(
+            f"no weights file at {weights}",
+            hint="--weights takes imagenet, none, or the path of a .weights.h5 or .h5 file.",
+        )
+    return path, f"file {path.name}"
+
+
+def _without_top(row: Backbone, size: int, path: Path) -> Any:
+    """The base, from a file that also holds the 1000-class top."""
+    try:
+        full = classifier_1000(row, path)
+    except (ValueError, OSError) as error:
+        raise _unfit(path, row, error) from error
+    base = pooled_base(row, size, None)
+    arrays = full.get_weights()
+    wanted = len(base.get_weights())
+    base.set_weights(arrays[:wanted])  # the top comes last in every network of Keras Applications
+    return base
+
+
+def _downloaded(build: Any, row: Backbone, *size: int) -> Any:
+    try:
+        return build(row, *size, IMAGENET)
+    except Exception as error:  # urllib, http, ssl and Keras each raise types of their own
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+        raise WeightsUnavailable(
+            f"the ImageNet weights of {row.keras_name} could not be downloaded: {reason}",
+            hint="Connect to the network, or use --weights PATH (a weights file), "
+            "--weights none (random), or the backbone mobilenet, whose weights are shipped.",
+        ) from error
+
+
+def _unfit(path: Path, row: Backbone, error: Exception) -> WeightsUnavailable:
+    lines = str(error).strip().splitlines()
+    return WeightsUnavailable(
+        f"{path} does not hold weights of {row.keras_name}: {lines[0][:300] if lines else ''}",
+        hint="Expected a file written by save_weights() of the same network, with or without top.",
+    )
+
+
+def _described(model: Any, source: str) -> WeightedModel:
+    return WeightedModel(model, source, weights_sha256(model))
+
+
+def weights_sha256(model: Any) -> str:
+    """sha256 (hex) over names, shapes and bytes of every array of a Keras model, in order."""
+    digest = hashlib.sha256()
+    for variable in model.weights:
+        array = variable.numpy()
+        digest.update(f"{variable.path}{array.shape}{array.dtype}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

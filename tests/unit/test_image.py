@@ -1,0 +1,347 @@
+import struct
+import subprocess
+import sys
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge.errors import ImageError
+from edge.runtime.image import MAX_PIXELS, check_image, decode_image, upright_rgb
+from tests.unit.conftest import (
+    BLUE,
+    GREEN,
+    RED,
+    WHITE,
+    corners,
+    encoded,
+    huge_png,
+    noise,
+    oriented,
+    png_chunk,
+    with_size,
+)
+
+# (format, tolerance): lossy formats are off by a few levels, the others exact.
+FORMATS = [("JPEG", 6), ("WEBP", 12), ("PNG", 0), ("BMP", 0), ("GIF", 0)]
+
+
+def decoded(content: bytes, **options: object) -> Image.Image:
+    return decode_image(BytesIO(content), **options)  # type: ignore[arg-type]
+
+
+def near(found: Any, expected: tuple[int, int, int], tolerance: int) -> bool:
+    return bool(np.all(np.abs(np.subtract(found, expected)) <= tolerance))
+
+
+@pytest.mark.parametrize(("format", "tolerance"), FORMATS)
+def test_colours_and_their_places(format: str, tolerance: int) -> None:
+    image = decoded(encoded(corners(), format))
+    assert (image.mode, image.size) == ("RGB", (48, 32))
+    for place, colour in {(5, 5): RED, (42, 5): GREEN, (5, 26): BLUE, (42, 26): WHITE}.items():
+        assert near(image.getpixel(place), colour, tolerance), place
+
+
+# Where Exif 2.32 puts the stored top-left (red) and top-right (green) corners of the picture.
+@pytest.mark.parametrize(
+    ("orientation", "red", "green"),
+    [
+        (1, (0, 0), (1, 0)),
+        (2, (1, 0), (0, 0)),
+        (3, (1, 1), (0, 1)),
+        (4, (0, 1), (1, 1)),
+        (5, (0, 0), (0, 1)),
+        (6, (1, 0), (1, 1)),
+        (7, (1, 1), (1, 0)),
+        (8, (0, 1), (0, 0)),
+        (0, (0, 0), (1, 0)),  # outside the standard: as stored
+        (99, (0, 0), (1, 0)),
+    ],
+)
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_exif_orientation(
+    format: str, orientation: int, red: tuple[int, int], green: tuple[int, int]
+) -> None:
+    image = decoded(oriented(corners(), orientation, format))
+    assert image.size == ((32, 48) if orientation in (5, 6, 7, 8) else (48, 32))
+    width, height = image.size
+    for (right, down), colour in ((red, RED), (green, GREEN)):
+        place = (width - 4 if right else 3, height - 4 if down else 3)
+        assert near(image.getpixel(place), colour, 12)
+
+
+def test_an_upright_image_is_not_turned_again() -> None:
+    once = decoded(oriented(corners(), 6))
+    assert upright_rgb(once).size == once.size == (32, 48)
+    assert upright_rgb(Image.open(BytesIO(oriented(corners(), 6)))).size == (32, 48)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # pytest sets aside edge's own filter
+def test_damaged_exif_does_not_cost_the_image() -> None:
+    content = encoded(corners(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage")
+    assert decoded(content).size == (48, 32)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+@pytest.mark.parametrize("format", ["PNG", "BMP", "GIF"])
+def test_modes_without_alpha(mode: str, format: str) -> None:
+    image = decoded(encoded(corners().convert(mode), format))
+    assert near(image.getpixel((40, 28)), WHITE, 0)
+    if mode == "P":
+        assert near(image.getpixel((3, 3)), RED, 0)
+    if mode == "L":
+        assert near(image.getpixel((3, 3)), (76, 76, 76), 0)  # 0.299 * 255, ITU-R BT.601
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_laid_over_white(mode: str) -> None:
+    image = Image.new("RGBA", (3, 1), (0, 0, 0, 255))
+    image.putpixel((1, 0), (0, 0, 0, 0))
+    image.putpixel((2, 0), (0, 0, 0, 128))
+    content = encoded(image.convert(mode), "PNG")
+    pixels = np.asarray(decoded(content))[0]
+    assert pixels.tolist() == [[0] * 3, [255] * 3, [127] * 3]
+
+
+@pytest.mark.parametrize("transparency", [1, bytes((255, 0))])
+@pytest.mark.parametrize("format", ["PNG", "GIF"])
+def test_transparent_palette_entry_is_white(format: str, transparency: int | bytes) -> None:
+    if format == "GIF" and isinstance(transparency, bytes):
+        pytest.skip("GIF has one transparent index only")
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    content = encoded(image, format, transparency=transparency)
+    assert np.asarray(decoded(content))[0].tolist() == [list(RED), list(WHITE)]
+
+
+def test_transparent_colours_of_rgb_and_grey_png() -> None:
+    content = encoded(corners(), "PNG", transparency=RED)
+    assert decoded(content).getpixel((3, 3)) == WHITE
+    content = encoded(corners(mode="L"), "PNG", transparency=76)
+    assert decoded(content).getpixel((3, 3)) == WHITE
+
+
+def test_sixteen_bit_colour_key() -> None:
+    pixels = struct.pack(">B6H", 0, 0x8000, 0, 0, 0, 0xFFFF, 0)
+    content = (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+        + png_chunk(b"tRNS", struct.pack(">3H", 0x8000, 0, 0))
+        + png_chunk(b"IDAT", zlib.compress(pixels))
+        + png_chunk(b"IEND", b"")
+    )
+    assert np.asarray(decoded(content))[0].tolist() == [list(WHITE), list(GREEN)]
+
+
+@pytest.mark.parametrize(
+    ("ink", "colour"),
+    [((0, 255, 255, 0), RED), ((255, 0, 255, 0), GREEN), ((0, 0, 0, 0), WHITE)],
+)
+def test_cmyk_jpeg_is_not_inverted(ink: tuple[int, ...], colour: tuple[int, int, int]) -> None:
+    content = encoded(Image.new("CMYK", (16, 16), ink), "JPEG", quality=95)
+    assert b"Adobe" in content  # with this marker the stored values are inverted
+    assert near(decoded(content).getpixel((8, 8)), colour, 3)
+
+
+def test_sixteen_bit_grey_png_is_scaled_not_clipped() -> None:
+    values = np.array([[0, 255, 32768, 65535]], np.uint16)
+    pixels = np.asarray(decoded(encoded(Image.fromarray(values), "PNG")))[0, :, 0]
+    assert np.abs(pixels.astype(int) - [0, 1, 128, 255]).max() <= 1  # half a level of rounding
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0, 32768, 65535]], np.int32), [0, 128, 255]),
+        (np.array([[-100, 0, 100]], np.int32), [0, 128, 255]),
+        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),
+        (np.array([[0, 128, 200]], np.float32), [0, 128, 200]),
+        (np.array([[0, 500, 1000]], np.float32), [0, 128, 255]),
+        (np.array([[np.nan, 0.5, 1]], np.float32), [0, 128, 255]),
+        (np.array([[700, 700, 700]], np.float32), [0, 0, 0]),
+    ],
+)
+def test_deep_modes(values: np.ndarray, expected: list[int]) -> None:
+    pixels = np.asarray(upright_rgb(Image.fromarray(values)))[0, :, 0]
+    assert np.abs(pixels.astype(int) - expected).max() <= 1  # half a level of rounding
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+def test_first_frame_of_an_animation(format: str) -> None:
+    frames = [Image.new("RGB", (20, 10), colour) for colour in (RED, GREEN, BLUE)]
+    content = encoded(frames[0], format, save_all=True, append_images=frames[1:], duration=50)
+    assert Image.open(BytesIO(content)).n_frames == 3  # type: ignore[attr-defined]
+    assert near(decoded(content).getpixel((10, 5)), RED, 12)
+
+
+@pytest.mark.parametrize(
+    ("minimum", "size"),
+    [
+        (None, (1600, 1200)),
+        ((448, 448), (800, 600)),
+        ((601, 1), (1600, 1200)),
+        ((600, 800), (800, 600)),
+        ((300, 300), (400, 300)),
+        ((1, 1), (200, 150)),
+        ((0, 0), (200, 150)),
+        ((9999, 9999), (1600, 1200)),
+    ],
+)
+def test_reduced_jpeg_keeps_the_minimum(
+    minimum: tuple[int, int] | None, size: tuple[int, int]
+) -> None:
+    content = encoded(corners(1200, 1600), "JPEG")
+    image = decoded(content, minimum=minimum)
+    assert image.size == size
+    assert near(image.getpixel((5, 5)), RED, 6)
+
+
+def test_minimum_is_of_the_upright_image() -> None:
+    content = oriented(corners(400, 1600), 6)  # upright: 1600 high, 400 wide
+    assert decoded(content, minimum=(800, 200)).size == (200, 800)
+    assert decoded(content, minimum=(200, 800)).size == (400, 1600)
+
+
+def test_minimum_leaves_other_formats_alone() -> None:
+    assert decoded(encoded(corners(), "PNG"), minimum=(4, 4)).size == (48, 32)
+
+
+@pytest.mark.parametrize("read", ["decode_image", "check_image"])
+def test_a_huge_png_is_refused_at_once(tmp_path: Path, read: str) -> None:
+    """In a fresh process, whose peak memory is its own."""
+    path = tmp_path / "huge.png"
+    path.write_bytes(huge_png(20_000, 20_000))
+    assert path.stat().st_size < 1_000_000
+    code = f"""
+import pathlib, resource, sys, time
+from edge.errors import ImageError
+from edge.runtime.image import {read}
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before, start = peak(), time.perf_counter()
+try:
+    {read}(pathlib.Path(sys.argv[1]))
+except ImageError as error:
+    print(error.message, time.perf_counter() - start, peak() - before, sep="|")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60
+    )
+    message, seconds, grown_kib = done.stdout.split("|")
+    assert message == (
+        f"{path}: the image has 20000 x 20000 pixels; at most 128,000,000 pixels are decoded"
+    )
+    assert float(seconds) < 0.5  # milliseconds in truth; decoding takes seconds
+    assert int(grown_kib) < 20_000  # the pixels are 400 MB
+    assert done.stderr == ""
+
+
+def test_the_bound_counts_after_the_reduction() -> None:
+    photo = with_size(encoded(corners(), "JPEG"), 12240, 16320)  # a 200-megapixel phone photo
+    check_image(BytesIO(photo), minimum=(448, 448))
+    with pytest.raises(ImageError, match=r"16320 x 12240"):
+        check_image(BytesIO(photo))
+
+
+def test_reduction_does_not_count_where_libjpeg_holds_the_whole_image() -> None:
+    whole = with_size(encoded(corners(), "JPEG", progressive=True), 60_000, 60_000)
+    with pytest.raises(ImageError, match=r"60000 x 60000"):
+        check_image(BytesIO(whole), minimum=(1, 1))
+    scans = with_size(encoded(corners(), "JPEG"), 60_000, 60_000)
+    at = scans.find(b"\xff\xda")
+    one_component = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    with pytest.raises(ImageError, match=r"60000 x 60000"):
+        check_image(BytesIO(scans[:at] + one_component + scans[at + 14 :]), minimum=(1, 1))
+
+
+def test_the_bound_lets_a_108_megapixel_photo_pass() -> None:
+    assert MAX_PIXELS >= 12_000 * 9_000
+    check_image(BytesIO(with_size(encoded(corners(), "JPEG"), 9_000, 12_000)))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_truncated_file(tmp_path: Path, format: str, kept: float) -> None:
+    content = encoded(noise(1, 64, 64), format)
+    path = tmp_path / "cut.img"
+    path.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(ImageError, match=r"cut\.img: the image is damaged or incomplete: \w+"):
+        decode_image(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", r"the file is empty \(0 bytes\)"),
+        (b"hello world", r"starts with the bytes 68 65 6c 6c 6f 20 77 6f, not a JPEG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC photo"),
+        (b"II*\0" + bytes(60), "a TIFF image"),
+        (b"<!DOCTYPE html><html>404", "an HTML, SVG or XML text"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "starts with the bytes 52 49 46 46"),
+        (b"\xff\xd8\xff", "damaged or incomplete"),
+        (b"BM", "damaged or incomplete"),
+    ],
+)
+def test_not_an_image(tmp_path: Path, content: bytes, found: str) -> None:
+    path = tmp_path / "odd name.jpg"
+    path.write_bytes(content)
+    for read in (decode_image, check_image):
+        with pytest.raises(ImageError, match=found) as caught:
+            read(path)
+        assert str(path) in caught.value.message
+
+
+def test_unreadable_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImageError, match=r"none\.jpg: the file cannot be read: No such file"):
+        decode_image(tmp_path / "none.jpg")
+    with pytest.raises(ImageError, match="Is a directory"):
+        decode_image(tmp_path)
+
+    def deny(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", deny)
+    with pytest.raises(ImageError, match="Permission denied"):
+        decode_image(tmp_path / "locked.jpg")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), IndexError(), SyntaxError("odd")])
+def test_whatever_pillow_raises(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.load", fail)
+    with pytest.raises(ImageError, match=r"the image stream: ") as caught:
+        decoded(encoded(corners(), "JPEG"))
+    assert caught.value.__cause__ is error
+
+
+def test_a_stream_is_read_from_its_start_and_left_open() -> None:
+    stream = BytesIO(encoded(corners(), "PNG"))
+    stream.read(7)
+    assert decode_image(stream).getpixel((3, 3)) == RED
+    assert not stream.closed
+
+
+def test_nothing_is_written_to_stderr_and_pillow_is_as_it_was(tmp_path: Path) -> None:
+    """In a fresh process: under pytest warnings do not reach stderr."""
+    bad_exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x0f\0\x02\0\0\xff\xff\0\0\xff\xff\0\0\0\0"
+    (tmp_path / "exif.jpg").write_bytes(encoded(corners(), "JPEG", exif=bad_exif))
+    (tmp_path / "large.png").write_bytes(huge_png(9_500, 9_500))  # Pillow alone warns at 89.5 M
+    code = """
+import sys, pathlib
+from PIL import Image
+limit = Image.MAX_IMAGE_PIXELS
+from edge.runtime.image import check_image, decode_image
+decode_image(pathlib.Path(sys.argv[1]) / "exif.jpg")
+check_image(pathlib.Path(sys.argv[1]) / "large.png")
+assert Image.MAX_IMAGE_PIXELS == limit
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
