@@ -14,7 +14,9 @@ from converters.pixel_input import pixel_model
 from edge.errors import ConversionError
 from edge.runtime.files import write_bytes
 
-OPSET: Final = 17  # LayerNormalization is an operator from here on; read by every ONNX Runtime >= 1.12
+OPSET: Final = (
+    17  # LayerNormalization is an operator from here on; read by every ONNX Runtime >= 1.12
+)
 IR_VERSION: Final = 8  # what belongs to opset 17; runtimes refuse files of a newer IR version
 INPUT: Final = "image"
 
@@ -129,7 +131,9 @@ def _take_pixels(proto: Any, zero_point: int) -> None:
         constants = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
         found = (float(constants[first.input[1]]), int(constants[first.input[2]]))
         if found != (1.0, zero_point):
-            raise ConversionError(f"the input has scale and zero point {found}, not 1 and the pixel")
+            raise ConversionError(
+                f"the input has scale and zero point {found}, not 1 and the pixel"
+            )
         _rename_input(graph, first.output[0], tensor)
         graph.node.remove(first)
     else:
@@ -157,7 +161,11 @@ def _rename_input(graph: Any, old: str, new: str) -> None:
 
 
 def _written(
-    request: ConversionRequest, precision: Precision, proto: Any, started: float, notes: tuple[str, ...]
+    request: ConversionRequest,
+    precision: Precision,
+    proto: Any,
+    started: float,
+    notes: tuple[str, ...],
 ) -> ConversionResult:
     target = Target(format="onnx", precision=precision)
     embed(

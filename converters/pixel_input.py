@@ -65,7 +65,9 @@ def pixel_model(model: Any) -> PixelModel:
         folded = keras.models.clone_model(
             model,
             input_tensors=folder.image,
-            clone_function=lambda operation: operation,  # the layers, and so the weights, are shared
+            clone_function=lambda operation: (
+                operation
+            ),  # the layers, and so the weights, are shared
             call_function=folder.call,
         )
     except _NotFoldable:

@@ -50,9 +50,7 @@ def frozen(model: Any) -> Any:
     return convert_variables_to_constants_v2(traced)
 
 
-def converted(
-    function: Any, precision: Precision, calibration: Calibration | None = None
-) -> bytes:
+def converted(function: Any, precision: Precision, calibration: Calibration | None = None) -> bytes:
     """One TFLite file's bytes, without metadata.
 
     Raises:

@@ -42,9 +42,13 @@ class StageCache:
         self.root = root
         self._stages = root / "stages"
 
+    def entry(self, key: str) -> Path:
+        """Where the stage of that key lies, or would lie."""
+        return self._stages / key
+
     def find(self, key: str) -> Path | None:
         """The folder of a finished stage, or None."""
-        entry = self._stages / key
+        entry = self.entry(key)
         return entry if entry.is_dir() else None
 
     @contextmanager
@@ -64,7 +68,7 @@ class StageCache:
             ) from error
         try:
             yield temporary
-            self._publish(temporary, self._stages / key)
+            self._publish(temporary, self.entry(key))
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

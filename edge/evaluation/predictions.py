@@ -1,13 +1,13 @@
 """What one model file says of a set of images, kept by content hash."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.cache import StageCache, content_key
+from edge.dataset.pictures import Hashed
 from edge.errors import InferenceError
 from edge.evaluation.streaming import run_images
 from edge.progress import Step
@@ -15,24 +15,9 @@ from edge.runtime.files import sha256_file
 from edge.runtime.spec import Preprocessing
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An image file by its content.
-
-    Attributes:
-        path: Where it lies.
-        sha256: Of its bytes, hex.
-        label: Class index, or None where it is unknown.
-    """
-
-    path: Path
-    sha256: str
-    label: int | None = None
-
-
 def predictions(
     model: Path,
-    pictures: Sequence[Picture],
+    pictures: Sequence[Hashed],
     preprocessing: Preprocessing,
     *,
     cache: StageCache,
@@ -45,35 +30,53 @@ def predictions(
         InferenceError: An image that could be read before no longer can, or scores that are not
             finite.
     """
-    key = content_key(
-        "predictions",
-        {
-            "model": sha256_file(model),
-            "images": [picture.sha256 for picture in pictures],
-            "preprocessing": preprocessing.sha256,
-            "engine": engine,
-        },
-    )
+
+    def rows() -> Iterator[NDArray[np.float32]]:
+        return _rows(model, [picture.path for picture in pictures], preprocessing, engine)
+
+    return kept_scores(sha256_file(model), pictures, preprocessing, rows, cache=cache, step=step)
+
+
+def kept_scores(
+    model_id: str,
+    pictures: Sequence[Hashed],
+    preprocessing: Preprocessing,
+    rows: Callable[[], Iterable[NDArray[np.float32]]],
+    *,
+    cache: StageCache,
+    step: Step,
+) -> NDArray[np.float32]:
+    """The score table of a model by its content hash, from the cache or from ``rows``.
+
+    Args:
+        model_id: Content hash of the model, and whatever else decides its answers.
+        pictures: The images, by content.
+        preprocessing: The contract.
+        rows: Computes the answers (classes,) float32, in the order of ``pictures``.
+        cache: Where tables are kept.
+        step: Told of each finished image.
+    """
+    images = [picture.sha256 for picture in pictures]
+    parts = {"model": model_id, "images": images, "preprocessing": preprocessing.sha256}
+    key = content_key("predictions", parts)
     found = cache.find(key)
     if found is not None:
         step(len(pictures))
         kept: NDArray[np.float32] = np.load(found / "scores.npy", allow_pickle=False)
         return kept
-    scores = _computed(model, pictures, preprocessing, engine, step)
+    collected = []
+    for row in rows():
+        collected.append(row)
+        step(1)
+    scores = np.stack(collected)
     with cache.store(key) as folder:
         np.save(folder / "scores.npy", scores)
     return scores
 
 
-def _computed(
-    model: Path,
-    pictures: Sequence[Picture],
-    preprocessing: Preprocessing,
-    engine: str | None,
-    step: Step,
-) -> NDArray[np.float32]:
-    rows: list[NDArray[np.float32]] = []
-    paths = [picture.path for picture in pictures]
+def _rows(
+    model: Path, paths: Sequence[Path], preprocessing: Preprocessing, engine: str | None
+) -> Iterator[NDArray[np.float32]]:
     for answer in run_images(model, paths, preprocessing, engine=engine):
         if answer.values is None:
             raise InferenceError(
@@ -81,6 +84,4 @@ def _computed(
             )
         if not np.isfinite(answer.values).all():
             raise InferenceError(f"{model.name} answers {paths[answer.position]} with NaN")
-        rows.append(answer.values)
-        step(1)
-    return np.stack(rows)
+        yield answer.values

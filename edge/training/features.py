@@ -7,6 +7,7 @@ preprocessing as on the device, and half the time of Keras on a CPU.
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -19,7 +20,7 @@ from edge.evaluation.streaming import run_images
 from edge.progress import Step
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import Preprocessing
-from edge.training.dataset import LabeledImage
+from edge.dataset.pictures import Hashed
 
 COMMIT_EVERY: Final = 64  # images; at most this many are computed again after a kill
 
@@ -84,14 +85,29 @@ def _unwritable(path: Path, error: Exception) -> OutputError:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Features of the readable images among those asked for.
+
+    Attributes:
+        vectors: (readable images, features) float32, in the order that was asked for.
+        problems: Why each of the others could not be read.
+        reused: How many an earlier run had computed.
+    """
+
+    vectors: NDArray[np.float32]
+    problems: dict[Path, str]
+    reused: int
+
+
 def extract(
     extractor: Path,
-    images: Sequence[LabeledImage],
+    images: Sequence[Hashed],
     preprocessing: Preprocessing,
     *,
     cache: StageCache,
     step: Step,
-) -> tuple[NDArray[np.float32], dict[Path, str]]:
+) -> Features:
     """Features of every readable image.
 
     Args:
@@ -101,9 +117,9 @@ def extract(
         cache: Where earlier vectors are found and new ones are kept.
         step: Told of each finished image.
 
-    Returns:
-        (readable images, features) float32 in the order of ``images`` less the unreadable ones,
-        and the reason for each of those by path.
+    Raises:
+        ModelLoadError: The extractor does not load.
+        OutputError: The cache cannot be written.
     """
     name = content_key(
         "features", {"model": sha256_file(extractor), "preprocessing": preprocessing.sha256}
@@ -128,4 +144,5 @@ def extract(
         store.add(name, fresh)
     vectors = [known[image.sha256] for image in images if image.path not in problems]
     rows = [vector for vector in vectors if vector is not None]
-    return (np.stack(rows) if rows else np.empty((0, 0), np.float32)), problems
+    stacked = np.stack(rows) if rows else np.empty((0, 0), np.float32)
+    return Features(stacked, problems, len(images) - len(missing))

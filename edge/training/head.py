@@ -143,7 +143,9 @@ class HeadLoop:
         self._fresh = self._model.get_weights(), [v.numpy() for v in self._optimizer.variables]
         vectors = tf.TensorSpec((None, features), tf.float32)
         sparse = "sparse" in options.loss
-        goals = tf.TensorSpec((None,) if sparse else (None, classes), tf.int64 if sparse else tf.float32)
+        goals = tf.TensorSpec(
+            (None,) if sparse else (None, classes), tf.int64 if sparse else tf.float32
+        )
         labels, weights = tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.float32)
         self._traced = tf.function(
             self._epoch, input_signature=[vectors, goals, labels, weights, vectors, goals, labels]
@@ -169,7 +171,9 @@ class HeadLoop:
         self._model.set_weights(self._fresh[0])
         for variable, value in zip(self._optimizer.variables, self._fresh[1], strict=True):
             variable.assign(value)
-        for _ in self._epochs(examples, Examples(examples.features[:1], examples.labels[:1]), epochs):
+        for _ in self._epochs(
+            examples, Examples(examples.features[:1], examples.labels[:1]), epochs
+        ):
             pass
         return self._model
 
@@ -190,15 +194,10 @@ class HeadLoop:
             order = generator.permutation(len(train.labels))
             labels = train.labels[order]
             goals = targets(labels, self._classes, loss)
-            values = self._traced(
-                train.features[order], goals, labels, weights[labels], *checked
-            )
+            values = self._traced(train.features[order], goals, labels, weights[labels], *checked)
             first, second, third, fourth = (float(value) for value in values)
             if not np.isfinite((first, third)).all():
-                raise TrainingError(
-                    "the training loss became NaN or infinite",
-                    hint="Use a lower --learning-rate or another --optimizer or --loss.",
-                )
+                raise _diverged()
             yield first, second, third, fourth
 
     def _epoch(self, x: Any, y: Any, label: Any, weight: Any, vx: Any, vy: Any, vlabel: Any) -> Any:
@@ -223,6 +222,32 @@ class HeadLoop:
     def _right(self, answer: Any, label: Any) -> Any:
         best = self._tf.argmax(answer, axis=-1, output_type=label.dtype)
         return self._tf.reduce_sum(self._tf.cast(best == label, self._tf.float32))
+
+
+def compile_classifier(model: Any, options: HeadOptions, learning_rate_scale: float) -> None:
+    """Compile for ``Model.fit`` with the options' optimizer and loss."""
+    optimizer = _optimizer(options)
+    optimizer.learning_rate = options.learning_rate * learning_rate_scale
+    model.compile(optimizer=optimizer, loss=_loss(options), metrics=["accuracy"])
+
+
+def finished(head: Any, history: dict[str, list[Any]]) -> TrainedHead:
+    """A head that ``Model.fit`` trained, its history as plain numbers.
+
+    Raises:
+        TrainingError: The loss became NaN or infinite.
+    """
+    numbers = {name: [float(value) for value in values] for name, values in history.items()}
+    if not np.isfinite(numbers["loss"]).all():
+        raise _diverged()
+    return TrainedHead(head, len(numbers["loss"]), numbers)
+
+
+def _diverged() -> TrainingError:
+    return TrainingError(
+        "the training loss became NaN or infinite",
+        hint="Use a lower --learning-rate or another --optimizer or --loss.",
+    )
 
 
 def targets(labels: NDArray[np.int64], classes: int, loss: str) -> NDArray[Any]:

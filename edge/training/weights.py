@@ -1,11 +1,13 @@
 """Pretrained weights: shipped, downloaded by Keras, from a file of the user's, or none, said aloud."""
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import UsageError, WeightsUnavailable
+from edge.runtime.files import sha256_file
 from edge.training.backbones import Backbone
 from edge.training.models import classifier_1000, pooled_base
 from edge.weights import mobilenet_imagenet
@@ -29,18 +31,33 @@ class WeightedModel:
     sha256: str
 
 
-def load_base(row: Backbone, size: int, weights: str) -> WeightedModel:
+def weights_id(row: Backbone, weights: str, seed: int) -> str:
+    """What decides the numbers, without loading them: a file's hash, or where they come from.
+
+    Raises:
+        UsageError: No file of that name.
+    """
+    if weights == NONE:
+        return f"{row.name}:random:{seed}"
+    if weights == IMAGENET and row.name != "mobilenet":
+        return f"{row.name}:keras-applications"
+    return f"{row.name}:{sha256_file(_file(weights)[0])}"
+
+
+def load_base(row: Backbone, size: int, weights: str, seed: int) -> WeightedModel:
     """The pooled backbone without its top.
 
     Args:
         row: Which network.
         size: Height and width of its input, pixels.
         weights: ``imagenet``, ``none`` (random), or the path of a weights file.
+        seed: Of random weights.
 
     Raises:
         UsageError: No file of that name.
         WeightsUnavailable: No network and no local copy, or a file that does not fit.
     """
+    _quiet_keras(seed)
     if weights == NONE:
         return _described(pooled_base(row, size, None), "none (random)")
     if weights == IMAGENET and row.name != "mobilenet":
@@ -52,8 +69,9 @@ def load_base(row: Backbone, size: int, weights: str) -> WeightedModel:
         return _described(_without_top(row, size, path), source)
 
 
-def load_classifier(row: Backbone, weights: str) -> WeightedModel:
+def load_classifier(row: Backbone, weights: str, seed: int) -> WeightedModel:
     """The backbone with its 1000-class top; arguments and errors as ``load_base``."""
+    _quiet_keras(seed)
     if weights == NONE:
         return _described(classifier_1000(row, None), "none (random)")
     if weights == IMAGENET and row.name != "mobilenet":
@@ -63,6 +81,15 @@ def load_classifier(row: Backbone, weights: str) -> WeightedModel:
         return _described(classifier_1000(row, path), source)
     except (ValueError, OSError) as error:
         raise _unfit(path, row, error) from error
+
+
+def _quiet_keras(seed: int) -> None:
+    """Keras announces downloads on stdout, which belongs to our answers; and it draws weights."""
+    import keras
+
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    keras.config.disable_interactive_logging()
+    keras.utils.set_random_seed(seed)
 
 
 def _file(weights: str) -> tuple[Path, str]:

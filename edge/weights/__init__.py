@@ -9,9 +9,7 @@ from edge.errors import WeightsUnavailable
 from edge.runtime.files import sha256_file
 
 MOBILENET_FILE: Final = "mobilenet_1_0_224_imagenet.weights.h5"
-MOBILENET_SHA256: Final = (
-    "4f1d1877afe9e2fb3334ace425ae95151cf407d1a47f82c9f214dee516b1a006"
-)
+MOBILENET_SHA256: Final = "4f1d1877afe9e2fb3334ace425ae95151cf407d1a47f82c9f214dee516b1a006"
 
 
 def mobilenet_imagenet() -> Path:

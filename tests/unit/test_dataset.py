@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.errors import DataError, UsageError
-from edge.training.dataset import Dataset, LabeledImage, list_images, scan
+from edge.dataset.scan import Dataset, LabeledImage, list_images, scan
 from tests.unit.conftest import encoded, huge_png, noise, with_size
 
 MakeFolder = Callable[..., Path]
@@ -145,7 +145,7 @@ def test_the_split_does_not_depend_on_listing_order_or_hash_seed(
 ) -> None:
     root = make_folder({"a": 12, "b": 12})
     first = scan(root, seed=3).sha256
-    code = "import sys, pathlib; from edge.training.dataset import scan; "
+    code = "import sys, pathlib; from edge.dataset.scan import scan; "
     code += "print(scan(pathlib.Path(sys.argv[1]), seed=3).sha256)"
     for hash_seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.curdir}
@@ -162,7 +162,7 @@ def test_the_split_does_not_depend_on_listing_order_or_hash_seed(
 
 def test_the_split_of_known_bytes() -> None:
     """Ranks are sha256("seed:hash"): a change of the rule would move everyone's test images."""
-    from edge.training.split import carve
+    from edge.dataset.split import carve
 
     images = [LabeledImage(path=Path(f"{n}.png"), label=0, sha256=f"{n:064x}") for n in range(10)]
     splits = carve(images, {"test": 0.2, "val": 0.2}, labels=["a"], seed=0)

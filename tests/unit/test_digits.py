@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from edge.errors import OutputError, UsageError
-from edge.training.digits import export_digits
+from edge.dataset.digits import export_digits
 
 datasets = pytest.importorskip("sklearn.datasets")
 

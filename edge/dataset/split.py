@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import DataError
-from edge.training.folder import counted
+from edge.dataset.folder import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,73 @@
+# The commands of the project; `make` alone lists them. They need Python 3.11 to 3.13 and a package
+# index, which is whatever pip is configured with. Everything goes into this folder.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := demo
+
+# The first Python that will do. Asked for only when an environment is made.
+define FIND_PYTHON
+for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
+  if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; \
+  then echo "$$candidate"; break; fi; \
+done
+endef
+
+.PHONY: help venv demo test lint bench clean
+.DEFAULT_GOAL := help
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+venv: $(INSTALLED)  ## Make the virtual environment .venv and install edge with its tools (once)
+
+$(INSTALLED): pyproject.toml
+	@python=$$($(FIND_PYTHON)); \
+	if [ -z "$$python" ]; then \
+	  echo "make: no Python 3.11 to 3.13 found; install one, or name it: make venv PYTHON=/path/to/python" >&2; \
+	  exit 1; \
+	fi; \
+	echo "== virtual environment $(VENV), with $$("$$python" --version)"; \
+	"$$python" -m venv $(VENV)
+	@echo "== installing edge and its tools into $(VENV): some minutes the first time"
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(DEMO)/digits  ## Build, score and run a digit classifier, from scikit-learn's own pictures
+	@echo "== training, converting, scoring: $(DEMO)/bundle"
+	$(BIN)/edge build $(DEMO)/digits --output $(DEMO)/bundle --size 96 --overwrite
+	@echo "== what is this picture?"
+	$(BIN)/edge predict $(DEMO)/bundle "$$(find $(DEMO)/digits -name '*.png' | sort | head -n 1)"
+	@echo "== how fast is it here?"
+	$(BIN)/edge benchmark $(DEMO)/bundle
+
+# `edge dataset` puts the folder in its place when it is complete, so an existing one is whole.
+$(DEMO)/digits: | $(INSTALLED)
+	@echo "== handwritten digits as folders of pictures: $@"
+	@mkdir -p $(DEMO)
+	$(BIN)/edge dataset digits $@
+
+test: $(INSTALLED)  ## Run all tests
+	@echo "== tests"
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## Check style, types and the direction of imports
+	@echo "== style, types, imports"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)  ## Measure speed and memory: every script in tests/performance, one after another
+	@set -e; for script in tests/performance/*.py; do \
+	  [ -e "$$script" ] || { echo "== no script in tests/performance"; break; }; \
+	  echo "== $$script"; \
+	  $(BIN)/python "$$script"; \
+	done
+
+clean:  ## Remove the environment, the demo, and what the tools left
+	@echo "== removing $(VENV), $(DEMO), build products and tool caches"
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find edge converters benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Benchmarks: how long a model file takes here, with the raw samples kept."""

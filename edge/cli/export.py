@@ -1,0 +1,82 @@
+"""``edge export``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.cli import options as shared
+from edge.runtime.spec import Resize
+
+EPILOG = "Example: edge export mobilenet --calibration-data pictures --output bundle"
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A network of Keras Applications with its 1000 classes, or a .keras file.",
+            show_default=False,
+        ),
+    ],
+    calibration_data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of images: some calibrate int8, the others are scored.", show_default=False
+        ),
+    ],
+    output: shared.Output,
+    evaluation_data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of images to score on.  [default: the rest of --calibration-data]",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="imagenet, none (random), or the path of a weights file.")
+    ] = "imagenet",
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Text file with a class name per line.", show_default=False),
+    ] = None,
+    resize: Annotated[
+        Resize, typer.Option(help="How images become the model's size.")
+    ] = Resize.CENTER_CROP,
+    variants: shared.Variants = None,
+    calibration_images: shared.CalibrationImages = 100,
+    seed: shared.Seed = 0,
+    overwrite: shared.Overwrite = False,
+    cache: shared.Cache = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Write a trained network as a verified bundle, without training."""
+    from edge.cli.output import print_json, print_report
+    from edge.cli.progress import shown_progress
+    from edge.pipeline.export import export as run
+    from edge.pipeline.options import ExportOptions, OutputOptions
+
+    report = run(
+        ExportOptions(
+            model=model,
+            calibration_data=calibration_data,
+            evaluation_data=evaluation_data,
+            weights=weights,
+            labels=labels,
+            resize=resize,
+            output=OutputOptions(
+                output=output,
+                overwrite=overwrite,
+                cache=shared.cache_root(cache),
+                variants=shared.variant_names(variants),
+                calibration_images=calibration_images,
+                seed=seed,
+            ),
+        ),
+        shown_progress(quiet=quiet),
+    )
+    if json:
+        print_json(report.to_json())
+    else:
+        print_report(report, output)

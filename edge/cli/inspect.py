@@ -1,0 +1,67 @@
+"""``edge inspect``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge.cli import options as shared
+
+if TYPE_CHECKING:
+    from edge.inspection.report import ModelReport
+    from edge.runtime.spec import TensorSpec
+
+EPILOG = "Example: edge inspect bundle --variant tflite-int8"
+
+
+def inspect(
+    path: Annotated[
+        Path, typer.Argument(help="A bundle, or a .tflite or .onnx file.", show_default=False)
+    ],
+    variant: Annotated[
+        str | None,
+        typer.Option(help="Variant of a bundle.  [default: all]", show_default=False),
+    ] = None,
+    json: shared.Json = False,
+) -> None:
+    """Show inputs, outputs, quantization, operators, parameters, mult-adds and size."""
+    from edge.cli.output import print_json
+    from edge.inspection.model import inspect_model
+    from edge.runtime.bundle import Bundle
+
+    if path.is_dir():
+        bundle = Bundle.open(path)
+        bundle.verify()
+        names = [variant] if variant else [item.name for item in bundle.manifest.variants]
+        reports = {name: inspect_model(bundle.model(name)[1]) for name in names}
+    else:
+        reports = {path.name: inspect_model(path)}
+    if json:
+        print_json({name: report.to_json() for name, report in reports.items()})
+        return
+    for name, report in reports.items():
+        typer.echo("\n".join(_lines(name, report)))
+
+
+def _lines(name: str, report: "ModelReport") -> list[str]:
+    from edge.cli.output import size
+
+    operators = ", ".join(f"{operator} {count}" for operator, count in report.operators)
+    total = sum(count for _, count in report.operators)
+    lines = [
+        f"{name}: {report.format}, {size(report.size_bytes)}, sha256 {report.sha256[:16]}",
+        *(f"  input   {_tensor(spec)}" for spec in report.inputs),
+        *(f"  output  {_tensor(spec)}" for spec in report.outputs),
+        f"  {report.parameters:,} parameters, {report.mult_adds / 1e6:,.1f} M mult-adds",
+        f"  {total} operators, {report.quantized_operators} of them quantized: {operators}",
+    ]
+    return lines + [f"  note: {note}" for note in report.notes]
+
+
+def _tensor(spec: "TensorSpec") -> str:
+    shape = " x ".join("?" if extent < 0 else str(extent) for extent in spec.shape)
+    text = f"{spec.name}: {spec.dtype} [{shape}]"
+    if spec.quantization is not None:
+        scale, point = spec.quantization.scales[0], spec.quantization.zero_points[0]
+        text += f", real = {scale:g} * (q - {point})"
+    return text

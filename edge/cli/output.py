@@ -1,0 +1,75 @@
+"""Standard output: tables for people, JSON for machines."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.pipeline.report import Report
+
+
+def print_json(value: Any) -> None:
+    """One JSON document."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table; the first column is text, the others are numbers."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else 120
+    Console(file=sys.stdout, width=width, highlight=False, markup=False).print(table)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.985 -> ``98.5 %``; a dash for what is not known."""
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def size(count: int) -> str:
+    """Bytes for people, in units of 1000."""
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
+def print_report(report: "Report", output: Path) -> None:
+    """The table at the end of a job, and the command to type next."""
+    reference = report.reference
+    title = f"{report.name}: {reference['images']} held-out images"
+    if reference["top1"] is not None:
+        title += f", Keras model top-1 {percent(reference['top1'])}"
+    rows = [
+        (
+            ("* " if variant.name == report.default_variant else "  ") + variant.name,
+            size(variant.size_bytes),
+            percent(variant.top1),
+            "-" if variant.drop_points is None else f"{variant.drop_points:+.1f}",
+            percent(variant.agreement),
+            f"{variant.latency_ms:.2f} ms",
+        )
+        for variant in report.variants
+    ]
+    print_table(
+        title,
+        ("variant", "size", "top-1", "drop (points)", "agreement", "latency (measured)"),
+        rows,
+    )
+    threads = report.variants[0].latency["threads"]
+    print(f"* runs by default. Latency: median of one inference on this host, {threads} thread.")
+    print(f"Next: edge predict {quoted(output)} IMAGE")
+
+
+def quoted(path: Path) -> str:
+    """A path as a shell takes it."""
+    import shlex
+
+    return shlex.quote(str(path))

@@ -1,0 +1,1 @@
+"""Image folders: which files, which classes, which split, by content."""

@@ -1,0 +1,217 @@
+"""The second half of every job: Keras model -> calibrated, converted, scored, bundled."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import edge
+from converters.base import ConversionRequest, Precision, targets
+from edge.cache import StageCache
+from edge.dataset.pictures import Picture
+from edge.pipeline.calibration import calibration_array, calibration_id, choose
+from edge.pipeline.conversion import Converted, convert_all
+from edge.pipeline.options import OutputOptions
+from edge.pipeline.output import staged
+from edge.pipeline.report import Report, Training, VariantReport
+from edge.pipeline.scoring import choose_default, host, reference_score, score_variants
+from edge.pipeline.stages import TimedStages
+from edge.pipeline.versions import versions
+from edge.runtime.bundle import MANIFEST_NAME
+from edge.runtime.files import sha256_file, write_json
+from edge.runtime.session import open_session
+from edge.runtime.spec import Manifest, Preprocessing, Variant
+from edge.training.reference import keras_scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What both jobs hand over to be written.
+
+    Attributes:
+        command: ``build`` or ``export``.
+        name: Of the model.
+        labels: Class names.
+        preprocessing: The contract.
+        keras_model: A .keras file, RGB 0..255 in.
+        model_id: Content hash of the model.
+        load_model: Gives the Keras model, for the reference answers.
+        calibrate_on: Images to choose calibration images from.
+        pictures: Held-out images to score on; none of them among ``calibrate_on``.
+        data: For the report.
+        provenance: For the manifest.
+    """
+
+    command: str
+    name: str
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    keras_model: Path
+    model_id: str
+    load_model: Callable[[], Any]
+    calibrate_on: Sequence[Picture]
+    pictures: Sequence[Picture]
+    data: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+
+def finish(
+    subject: Subject,
+    options: OutputOptions,
+    stages: TimedStages,
+    training: Callable[[float | None], Training | None],
+) -> Report:
+    """Convert, score and write the bundle.
+
+    Args:
+        subject: The model and its images.
+        options: Where to write and what.
+        stages: Told of the stages.
+        training: Gives the report's training part, from the Keras model's held-out top-1.
+
+    Raises:
+        ConversionError: A converter failed.
+        InferenceError: A written file gives unusable answers.
+        OutputError: The bundle cannot be written.
+    """
+    cache = StageCache(options.cache)
+    chosen = choose(
+        subject.calibrate_on,
+        [picture.label for picture in subject.calibrate_on],
+        options.calibration_images,
+        options.seed,
+    )
+    converted = _convert(subject, chosen, options, cache, stages)
+    with stages.stage("reference", len(subject.pictures)) as step:
+        reference = keras_scores(
+            subject.model_id,
+            subject.load_model,
+            subject.pictures,
+            subject.preprocessing,
+            cache=cache,
+            step=step,
+        )
+    variants = score_variants(
+        converted,
+        subject.pictures,
+        reference,
+        subject.preprocessing,
+        cache=cache,
+        progress=stages,
+    )
+    truth = reference_score(reference, subject.pictures)
+    report = Report(
+        command=subject.command,
+        name=subject.name,
+        data=subject.data,
+        training=training(truth["top1"]),
+        reference=truth,
+        variants=variants,
+        default_variant=choose_default(variants),
+        calibration={
+            "images": len(chosen),
+            "sha256": calibration_id(chosen, subject.preprocessing),
+        },
+        stages=dict(stages.seconds),
+        host=host(),
+        versions=versions(),
+    )
+    with stages.stage("bundle"):
+        _write(subject, report, converted, options)
+    return report
+
+
+def _convert(
+    subject: Subject,
+    chosen: Sequence[Picture],
+    options: OutputOptions,
+    cache: StageCache,
+    stages: TimedStages,
+) -> tuple[Converted, ...]:
+    wanted = targets(options.variants)
+    calibration = None
+    if any(target.precision is Precision.INT8 for target in wanted):
+        with stages.stage("calibration images", len(chosen)) as step:
+            calibration = calibration_array(chosen, subject.preprocessing, cache=cache, step=step)
+    request = ConversionRequest(
+        keras_model=subject.keras_model,
+        format=wanted[0].format,
+        precisions=(),
+        output=options.cache,
+        calibration=calibration,
+        name=subject.name,
+        labels=subject.labels,
+        preprocessing=subject.preprocessing,
+    )
+    with stages.stage("convert", len(wanted)) as step:
+        return convert_all(
+            request,
+            wanted,
+            model_id=subject.model_id,
+            calibration_id=calibration_id(chosen, subject.preprocessing),
+            cache=cache,
+            step=step,
+        )
+
+
+def _write(
+    subject: Subject, report: Report, converted: Sequence[Converted], options: OutputOptions
+) -> None:
+    with staged(options.output) as folder:
+        models = folder / "models"
+        models.mkdir()
+        for item in converted:
+            shutil.copyfile(item.path, models / item.target.filename)
+        (folder / "source").mkdir()
+        shutil.copyfile(subject.keras_model, folder / "source" / "model.keras")
+        text = "".join(f"{label}\n" for label in subject.labels)
+        (folder / "labels.txt").write_text(text, encoding="utf-8")
+        write_json(folder / "report.json", report.to_json())
+        _copy_runtime(folder / "runtime")
+        files = {
+            path.relative_to(folder).as_posix(): sha256_file(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        manifest = Manifest(
+            name=subject.name,
+            labels=subject.labels,
+            preprocessing=subject.preprocessing,
+            variants=tuple(
+                _variant(item, found)
+                for item, found in zip(converted, report.variants, strict=True)
+            ),
+            default_variant=report.default_variant,
+            files=files,
+            provenance=subject.provenance,
+        )
+        write_json(folder / MANIFEST_NAME, manifest.to_json())
+
+
+def _variant(item: Converted, found: VariantReport) -> Variant:
+    return Variant(
+        name=found.name,
+        path=found.path,
+        format=item.target.format,
+        precision=str(item.target.precision),
+        size_bytes=found.size_bytes,
+        input_dtype=open_session(item.path).inputs[0].dtype,
+        top1=found.top1,
+        agreement=found.agreement,
+        latency_ms=found.latency_ms,
+    )
+
+
+def _copy_runtime(folder: Path) -> None:
+    """The on-device runtime, so that a bundle runs where edge is not installed."""
+    source = Path(edge.__file__).parent
+    (folder / "edge").mkdir(parents=True)
+    for name in ("__init__.py", "errors.py"):
+        shutil.copyfile(source / name, folder / "edge" / name)
+    shutil.copytree(
+        source / "runtime",
+        folder / "edge" / "runtime",
+        ignore=shutil.ignore_patterns("__pycache__"),
+        copy_function=shutil.copyfile,
+    )

@@ -1,0 +1,83 @@
+"""What the jobs take: resolved values, no defaults hidden further down."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from converters.base import TARGETS
+from edge.runtime.spec import Resize
+from edge.training.head import HeadOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """Where a bundle goes and what it holds.
+
+    Attributes:
+        output: Folder of the bundle.
+        overwrite: Replace a bundle that lies there.
+        cache: Root of the stage cache.
+        variants: Names of the targets to write.
+        calibration_images: At most so many calibrate int8.
+        seed: Of every random choice.
+    """
+
+    output: Path
+    overwrite: bool
+    cache: Path
+    variants: tuple[str, ...] = tuple(TARGETS)
+    calibration_images: int = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """What ``edge build`` takes.
+
+    Attributes:
+        photos: Folder with one folder per class, or train/, val/, test/ of such.
+        backbone: Name of a Keras Applications network.
+        weights: ``imagenet``, ``none``, or a path.
+        size: Height and width of the network's input, pixels; None for its own.
+        resize: How images become that size.
+        crop_fraction: With center-crop, the part of the shorter side that is kept.
+        head: What is trained, and how.
+        augment: Train through the base on randomly changed images after the features.
+        strict: A file that cannot be decoded fails the build.
+        output: Where the bundle goes.
+    """
+
+    photos: Path
+    output: OutputOptions
+    backbone: str = "mobilenet"
+    weights: str = "imagenet"
+    size: int | None = None
+    resize: Resize = Resize.CENTER_CROP
+    crop_fraction: float = 1.0
+    head: HeadOptions = field(default_factory=HeadOptions)
+    augment: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """What ``edge export`` takes.
+
+    Attributes:
+        model: Name of a Keras Applications network, or the path of a Keras model.
+        calibration_data: Folder of images, calibration and scoring.
+        evaluation_data: Folder of images to score on; None keeps some of the calibration folder.
+        weights: As for a build; of no use with a model file.
+        labels: Text file, a class name per line; None for ImageNet's, or numbers.
+        resize: How images become the model's size.
+        crop_fraction: With center-crop, the part of the shorter side that is kept.
+        output: Where the bundle goes.
+    """
+
+    model: str
+    calibration_data: Path
+    output: OutputOptions
+    evaluation_data: Path | None = None
+    weights: str = "imagenet"
+    labels: Path | None = None
+    resize: Resize = Resize.CENTER_CROP
+    crop_fraction: float = 0.875

@@ -1,0 +1,95 @@
+"""``report.json``: what a job did and what each written file scored. ``docs/bundle.md`` explains it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+REPORT_SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How the head was trained.
+
+    Attributes:
+        seconds: Features and head, without start-up, wall time when it was done.
+        features_reused: Images whose features an earlier run had computed; not in the seconds.
+        top1: Of the Keras model on the held-out images, 0..1.
+        epochs: Passes that made the final weights.
+        cached: Whether an earlier run had trained it.
+        history: Per epoch: loss, accuracy, val_loss, val_accuracy.
+    """
+
+    seconds: float
+    features_reused: int
+    top1: float | None
+    epochs: int
+    cached: bool
+    history: Mapping[str, list[float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantReport:
+    """One written file.
+
+    Attributes:
+        name: Such as ``tflite-int8``.
+        path: In the bundle.
+        size_bytes: Of the file, metadata included.
+        top1: On the held-out images, 0..1; None without labels.
+        top5: The same for the best five classes; None with fewer than six.
+        drop_points: Percentage points of top-1 lost against the Keras model; None without labels.
+        agreement: Share of held-out images with the same best class as the Keras model.
+        latency_ms: Median of one inference on this host, measured.
+        latency: The whole measurement.
+        convert_seconds: That writing the file took, when it was written.
+        notes: Of the converter.
+    """
+
+    name: str
+    path: str
+    size_bytes: int
+    top1: float | None
+    top5: float | None
+    drop_points: float | None
+    agreement: float | None
+    latency_ms: float
+    latency: Mapping[str, Any]
+    convert_seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A whole job.
+
+    Attributes:
+        command: ``build`` or ``export``.
+        name: Of the model.
+        data: Counts per split and class, skipped files, notes, hash.
+        training: None for an export.
+        reference: The Keras model on the held-out images: images, labelled, top1, top5.
+        variants: In the order of the table.
+        default_variant: The one that runs unless another is named.
+        calibration: How many images, and their hash.
+        stages: Seconds by stage, of this run.
+        host: Where the latencies were measured.
+        versions: Of the packages.
+    """
+
+    command: str
+    name: str
+    data: Mapping[str, Any]
+    training: Training | None
+    reference: Mapping[str, Any]
+    variants: tuple[VariantReport, ...]
+    default_variant: str
+    calibration: Mapping[str, Any]
+    stages: Mapping[str, float]
+    host: Mapping[str, Any]
+    versions: Mapping[str, str]
+    schema_version: int = field(default=REPORT_SCHEMA_VERSION)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return asdict(self)

@@ -1,0 +1,119 @@
+"""Scores and times every written file on the held-out images."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness import Protocol, measure
+from edge.cache import StageCache
+from edge.dataset.pictures import Picture
+from edge.evaluation.predictions import predictions
+from edge.evaluation.score import score
+from edge.pipeline.conversion import Converted
+from edge.pipeline.report import VariantReport
+from edge.progress import Progress
+from edge.runtime.preprocess import load
+from edge.runtime.session import encode_pixels
+from edge.runtime.spec import Preprocessing
+
+LATENCY: Final = Protocol(runs=30, min_seconds=0.5, max_seconds=10.0)
+MAX_DROP_POINTS: Final = 1.0  # of top-1 that the default variant may lose
+MIN_AGREEMENT: Final = 0.97  # asked of it where no image has a label
+
+
+def reference_score(scores: NDArray[np.float32], pictures: Sequence[Picture]) -> dict[str, Any]:
+    """The Keras model's own score, for the report."""
+    found = asdict(score(scores, [picture.label for picture in pictures]))
+    del found["agreement"]
+    return found
+
+
+def score_variants(
+    converted: Sequence[Converted],
+    pictures: Sequence[Picture],
+    reference: NDArray[np.float32],
+    preprocessing: Preprocessing,
+    *,
+    cache: StageCache,
+    progress: Progress,
+) -> tuple[VariantReport, ...]:
+    """Every file over every held-out image, then its latency alone on the machine.
+
+    Args:
+        converted: The files.
+        pictures: Held-out images; readable.
+        reference: (images, classes) scores of the Keras model.
+        preprocessing: The contract.
+        cache: Where answers are kept.
+        progress: Shown two stages.
+    """
+    truth = [picture.label for picture in pictures]
+    base = score(reference, truth).top1
+    tables = []
+    with progress.stage("score", len(converted) * len(pictures)) as step:
+        for item in converted:
+            tables.append(predictions(item.path, pictures, preprocessing, cache=cache, step=step))
+    sample = load(pictures[0].path, preprocessing)
+    reports = []
+    with progress.stage("latency", len(converted)) as step:
+        for item, table in zip(converted, tables, strict=True):
+            latency = measure(item.path, lambda spec: encode_pixels(sample, spec), LATENCY)
+            found = score(table, truth, reference)
+            drop = _points(base, found.top1)
+            reports.append(
+                VariantReport(
+                    name=item.target.name,
+                    path=f"models/{item.target.filename}",
+                    size_bytes=item.path.stat().st_size,
+                    top1=found.top1,
+                    top5=found.top5,
+                    drop_points=drop,
+                    agreement=found.agreement,
+                    latency_ms=latency.median * 1e3,
+                    latency=latency.to_json(),
+                    convert_seconds=item.seconds,
+                    notes=item.notes,
+                )
+            )
+            step(1)
+    return tuple(reports)
+
+
+def _points(base: float | None, top1: float | None) -> float | None:
+    """Percentage points lost; rounded, so that a difference of binary fractions is not a loss."""
+    return None if base is None or top1 is None else round(100 * (base - top1), 6)
+
+
+def choose_default(variants: Sequence[VariantReport]) -> str:
+    """The variant that runs unless another is named: int8 where it lost next to nothing.
+
+    Next in line are the smaller float files; the first one written, if none of these was.
+    """
+    by_name = {variant.name: variant for variant in variants}
+    int8 = by_name.get("tflite-int8")
+    if int8 is not None and _as_good(int8):
+        return int8.name
+    for name in ("tflite-fp16", "tflite-fp32"):
+        if name in by_name:
+            return name
+    return variants[0].name
+
+
+def _as_good(variant: VariantReport) -> bool:
+    if variant.drop_points is not None:
+        return variant.drop_points <= MAX_DROP_POINTS
+    return variant.agreement is not None and variant.agreement >= MIN_AGREEMENT
+
+
+def host() -> Mapping[str, Any]:
+    """Where latencies are measured; the harness of ``edge benchmark`` records more."""
+    return {
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+    }
