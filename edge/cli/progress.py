@@ -31,9 +31,15 @@ class Bars:
     @contextmanager
     def stage(self, title: str, total: int | None = None) -> Iterator[Step]:
         """See ``Progress``."""
-        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import Progress as RichProgress
-        from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
         columns = [SpinnerColumn(finished_text="✓"), TextColumn("{task.description:<20}")]
         if total is not None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.errors import DataError
 from edge.dataset.folder import counted
+from edge.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.cache import StageCache, content_key
+from edge.dataset.pictures import Hashed
 from edge.errors import OutputError
 from edge.evaluation.streaming import run_images
 from edge.progress import Step
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import Preprocessing
-from edge.dataset.pictures import Hashed
 
 COMMIT_EVERY: Final = 64  # images; at most this many are computed again after a kill
 

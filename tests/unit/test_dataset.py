@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.errors import DataError, UsageError
 from edge.dataset.scan import Dataset, LabeledImage, list_images, scan
+from edge.errors import DataError, UsageError
 from tests.unit.conftest import encoded, huge_png, noise, with_size
 
 MakeFolder = Callable[..., Path]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.errors import OutputError, UsageError
 from edge.dataset.digits import export_digits
+from edge.errors import OutputError, UsageError
 
 datasets = pytest.importorskip("sklearn.datasets")
 
