@@ -20,7 +20,7 @@ WARM_UP_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """When a measurement ends: after ``runs`` and ``min_seconds``, at the latest at ``max_seconds``.
+    """When a measurement ends: after ``runs`` and ``min_seconds``, or at ``max_seconds``.
 
     Attributes:
         runs: At least so many inferences.

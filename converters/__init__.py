@@ -1,1 +1,1 @@
-"""Converters: one Keras model that takes RGB 0..255 -> model files in every format and precision."""
+"""Converters: a Keras model that takes RGB 0..255 -> files in every format and precision."""

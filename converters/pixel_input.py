@@ -48,7 +48,7 @@ class _Scaled:
     padding: Any | None = None
 
 
-class _NotFoldable(Exception):
+class _NotFoldableError(Exception):
     """The scaled image reaches an operation that cannot take the scaling in."""
 
 
@@ -70,7 +70,7 @@ def pixel_model(model: Any) -> PixelModel:
             ),  # the layers, and so the weights, are shared
             call_function=folder.call,
         )
-    except _NotFoldable:
+    except _NotFoldableError:
         return PixelModel(model, 0, False)
     if folder.zero_point is None:
         return PixelModel(model, 0, False)
@@ -97,7 +97,7 @@ class _Folder:
             return operation(*args, **kwargs)
         rule = _RULES.get(type(operation).__name__)
         if rule is None:
-            raise _NotFoldable
+            raise _NotFoldableError
         result = rule(state, operation)
         if isinstance(result, _Scaled):
             output = operation(*args, **kwargs)
@@ -105,7 +105,7 @@ class _Folder:
             self._alive.append(output)
             return output
         if self.zero_point is not None:  # a second consumer: two convolutions share the image
-            raise _NotFoldable
+            raise _NotFoldableError
         layer, self.zero_point = result
         tensor = self.image if state.padding is None else state.padding(self.image)
         return layer(tensor)
@@ -122,7 +122,7 @@ def _rescaling(state: _Scaled, layer: Any) -> _Scaled:
 def _normalization(state: _Scaled, layer: Any) -> _Scaled:
     _refuse_after_padding(state)
     if getattr(layer, "invert", False):
-        raise _NotFoldable
+        raise _NotFoldableError
     mean = np.broadcast_to(np.asarray(layer.mean, float).reshape(-1), 3)
     deviation = np.sqrt(np.broadcast_to(np.asarray(layer.variance, float).reshape(-1), 3))
     return _Scaled(state.scale / deviation, (state.offset - mean) / deviation, state.order)
@@ -131,7 +131,7 @@ def _normalization(state: _Scaled, layer: Any) -> _Scaled:
 def _flip(state: _Scaled, operation: Any) -> _Scaled:
     _refuse_after_padding(state)
     if operation.axis not in (-1, 3):
-        raise _NotFoldable
+        raise _NotFoldableError
     return _Scaled(state.scale[::-1], state.offset[::-1], state.order[::-1])
 
 
@@ -144,7 +144,7 @@ def _convolution(state: _Scaled, layer: Any) -> tuple[Any, int]:
     import keras
 
     if layer.groups != 1 or layer.data_format != "channels_last":
-        raise _NotFoldable
+        raise _NotFoldableError
     kernel = np.asarray(layer.kernel, float)  # (rows, columns, 3, filters)
     bias = np.asarray(layer.bias, float) if layer.use_bias else np.zeros(kernel.shape[-1])
     zero_point = int(np.clip(np.rint(np.mean(-state.offset / state.scale)), 0, 255))
@@ -161,7 +161,7 @@ def _convolution(state: _Scaled, layer: Any) -> tuple[Any, int]:
 
 def _refuse_after_padding(state: _Scaled) -> None:
     if state.padding is not None:
-        raise _NotFoldable
+        raise _NotFoldableError
 
 
 _RULES: dict[str, Callable[[_Scaled, Any], _Scaled | tuple[Any, int]]] = {

@@ -1,7 +1,7 @@
 """Keras -> TFLite, through TensorFlow's converter.
 
 The model is traced and its variables are frozen once; each precision then takes a second or two
-of conversion, where the converter's ``from_keras_model`` takes six (it writes a SavedModel each time).
+of conversion. The converter's ``from_keras_model`` takes six: it writes a SavedModel each time.
 """
 
 import time

@@ -1,7 +1,7 @@
 """How long work tells what it is doing. The CLI draws it; tests and libraries may stay silent."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 Step = Callable[[int], None]
@@ -10,21 +10,13 @@ Step = Callable[[int], None]
 class Progress(Protocol):
     """Receives the stages of a job."""
 
-    def stage(self, title: str, total: int | None = None) -> "StageContext":
+    def stage(self, title: str, total: int | None = None) -> AbstractContextManager[Step]:
         """Enter a stage; the context gives a function that is told of finished units."""
         ...
 
     def note(self, text: str) -> None:
         """Say something worth knowing, one sentence."""
         ...
-
-
-class StageContext(Protocol):
-    """``with progress.stage(...) as step``."""
-
-    def __enter__(self) -> Step: ...
-
-    def __exit__(self, *exception: object) -> bool | None: ...
 
 
 class Silent:

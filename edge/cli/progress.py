@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from edge.progress import Progress, Step
+from edge.progress import Progress, Silent, Step
 
 EVERY_SECONDS: Final = 10.0  # between two lines of one stage, where there is no terminal
 
 
 def shown_progress(*, quiet: bool = False) -> Progress:
     """Bars on a terminal, plain lines in a log, nothing if quiet."""
-    from edge.progress import Silent
-
     if quiet:
         return Silent()
     return Bars() if sys.stderr.isatty() else Lines()

@@ -20,10 +20,14 @@ class Hashed(Protocol):
     """An image file by its content."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """Where it lies."""
+        ...
 
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str:
+        """Of its bytes, hex."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ ImageT = TypeVar("ImageT", bound=Hashed)
 def choose(
     images: Sequence[ImageT], classes: Sequence[int | None], count: int, seed: int
 ) -> tuple[ImageT, ...]:
-    """At most ``count`` images, class by class in turn, in an order that seed and content decide."""
+    """At most ``count`` images, the classes in turn, in an order that seed and content decide."""
     by_class: dict[int | None, list[ImageT]] = defaultdict(list)
     ranked = sorted(
         zip(images, classes, strict=True),

@@ -1,4 +1,4 @@
-"""``report.json``: what a job did and what each written file scored. ``docs/bundle.md`` explains it."""
+"""``report.json``: what a job did and what each file scored; ``docs/bundle.md`` explains it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

@@ -73,7 +73,7 @@ def _scaling(row: Backbone, size: int, weights: str | Path | None, **options: An
 
 
 def new_head(features: int, hidden: Sequence[int], classes: int) -> Any:
-    """Dense layers with ReLU, then softmax over the classes: (batch, features) -> (batch, classes)."""
+    """Dense ReLU layers, then softmax: (batch, features) -> (batch, classes)."""
     import keras
 
     tensor = vector = keras.Input((features,), name="features")

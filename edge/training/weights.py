@@ -1,4 +1,4 @@
-"""Pretrained weights: shipped, downloaded by Keras, from a file of the user's, or none, said aloud."""
+"""Pretrained weights: shipped, downloaded by Keras, from a user's file, or none, said aloud."""
 
 import hashlib
 import logging

@@ -29,5 +29,5 @@ def mobilenet_imagenet() -> Path:
 
 def imagenet_classes() -> tuple[tuple[str, str], ...]:
     """(wnid, label) of the 1000 ILSVRC 2012 classes; the position is the class index."""
-    with (files(__name__) / "imagenet_classes.csv").open(encoding="utf-8", newline="") as stream:
-        return tuple((row["wnid"], row["label"]) for row in csv.DictReader(stream))
+    text = (files(__name__) / "imagenet_classes.csv").read_text(encoding="utf-8")
+    return tuple((row["wnid"], row["label"]) for row in csv.DictReader(text.splitlines()))
