@@ -1,12 +1,10 @@
 """The real MediaPipe classifies with our metadata alone: it finds the labels and the scaling.
 
-MediaPipe wants an environment of its own: ``python -m venv mp && mp/bin/pip install mediapipe``,
-then ``EDGE_MEDIAPIPE_PYTHON=mp/bin/python``. On Linux it needs libEGL.so.1 and libGLESv2.so.2
-(Debian: libegl1, libgles2), though no GPU. Seen with mediapipe 1.2.2.
+On Linux it needs libEGL.so.1 and libGLESv2.so.2 (Debian: libegl1, libgles2), though no GPU.
 """
 
+import ctypes.util
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -15,6 +13,9 @@ from PIL import Image
 
 from converters import tflite_metadata
 from edge.runtime.spec import Preprocessing
+from tests.integration.environments import environment
+
+pytestmark = pytest.mark.slow
 
 DATA = Path(__file__).parents[1] / "data"  # how they were made: unit/test_tflite_metadata.py
 LABELS = {"red 🍎": (200, 0, 0), "grün": (0, 200, 0), "青": (0, 0, 200)}
@@ -40,10 +41,10 @@ print(json.dumps(answers))
 
 @pytest.fixture
 def mediapipe_python() -> str:
-    python = os.environ.get("EDGE_MEDIAPIPE_PYTHON")
-    if not python:
-        pytest.skip("EDGE_MEDIAPIPE_PYTHON names no Python that has MediaPipe")
-    return python
+    for library in ("EGL", "GLESv2"):
+        if ctypes.util.find_library(library) is None:
+            pytest.skip(f"MediaPipe needs lib{library}: apt-get install libegl1 libgles2")
+    return str(environment("mediapipe", ["mediapipe==1.2.2"]))
 
 
 def classify(python: str, model: Path, pictures: list[Path]) -> list[tuple[str, float]]:
