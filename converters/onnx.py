@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from converters.base import ConversionRequest, ConversionResult, Precision, Target
+from converters.bias_correction import bias_corrected
 from converters.calibration import Calibration
 from converters.onnx_metadata import embed
 from converters.pixel_input import pixel_model
@@ -41,9 +42,9 @@ def convert(request: ConversionRequest, model: Any) -> Iterator[ConversionResult
         started = time.monotonic()
         pixels = pixel_model(model)
         calibration = Calibration(request.calibration, pixels.zero_point)
-        notes = () if pixels.folded else ("scaling could not be folded into a convolution",)
-        result = quantized(exported(pixels.model), calibration, pixels.zero_point)
-        yield _written(request, Precision.INT8, result, started, notes)
+        corrected = bias_corrected(pixels.model, calibration)
+        result = quantized(exported(corrected), calibration, pixels.zero_point)
+        yield _written(request, Precision.INT8, result, started, pixels.notes)
 
 
 def exported(model: Any) -> Any:

@@ -37,6 +37,11 @@ class PixelModel:
     zero_point: int
     folded: bool
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the report says of it."""
+        return () if self.folded else ("scaling could not be folded into a convolution",)
+
 
 @dataclass(frozen=True, slots=True)
 class _Scaled:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from converters.base import ConversionRequest, ConversionResult, Precision, Target
+from converters.bias_correction import bias_corrected
 from converters.calibration import Calibration
 from converters.pixel_input import pixel_model
 from converters.tflite_metadata import embed
@@ -34,8 +35,8 @@ def convert(request: ConversionRequest, model: Any) -> Iterator[ConversionResult
     if Precision.INT8 in request.precisions:
         pixels = pixel_model(model)
         calibration = Calibration(request.calibration, pixels.zero_point)
-        notes = () if pixels.folded else ("scaling could not be folded into a convolution",)
-        yield _written(request, Precision.INT8, frozen(pixels.model), calibration, notes)
+        corrected = bias_corrected(pixels.model, calibration)
+        yield _written(request, Precision.INT8, frozen(corrected), calibration, pixels.notes)
 
 
 def frozen(model: Any) -> Any:

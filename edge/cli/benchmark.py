@@ -44,9 +44,11 @@ def benchmark(
     for name, result in results.items():
         values = result.to_json()
         times = (f"{values[key]:.2f}" for key in ("load_ms", "first_ms", "median_ms", "p95_ms"))
-        rows.append((name, *times, str(values["runs"]), result.engine))
+        rows.append((name, *times, str(values["runs"])))
     print_table(
         f"{bundle.name}: measured on this host's CPU, {threads} threads, milliseconds",
-        ("variant", "load", "first", "median", "p95", "runs", "engine"),
+        ("variant", "load", "first", "median", "p95", "runs"),
         rows,
     )
+    engines = dict.fromkeys(result.engine for result in results.values())
+    typer.echo(f"Engines: {', '.join(engines)}.")

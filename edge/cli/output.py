@@ -17,7 +17,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table; the first column is text, the others are numbers."""
+    """A table; the first column is text, the others are numbers. It fits 80 columns or scrolls."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -27,8 +27,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else 120
-    Console(file=sys.stdout, width=width, highlight=False, markup=False).print(table)
+    console = Console(file=sys.stdout, highlight=False, markup=False)
+    console.width = max(console.width, console.measure(table).maximum)  # never cut a number short
+    console.print(table)
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -52,7 +53,7 @@ def print_report(report: "Report", output: Path) -> None:
             ("* " if variant.name == report.default_variant else "  ") + variant.name,
             size(variant.size_bytes),
             percent(variant.top1),
-            "-" if variant.drop_points is None else f"{variant.drop_points:+.1f}",
+            "-" if variant.drop_points is None else f"{variant.drop_points:+.1f} pt",
             percent(variant.agreement),
             f"{variant.latency_ms:.2f} ms",
         )
@@ -60,11 +61,12 @@ def print_report(report: "Report", output: Path) -> None:
     ]
     print_table(
         title,
-        ("variant", "size", "top-1", "drop (points)", "agreement", "latency (measured)"),
+        ("variant", "size", "top-1", "drop", "agreement", "latency"),
         rows,
     )
     threads = report.variants[0].latency["threads"]
-    print(f"* runs by default. Latency: median of one inference on this host, {threads} thread.")
+    print("* runs by default. Drop and agreement: against the Keras model.")
+    print(f"Latency: measured, median of one inference on this host's CPU, {threads} thread.")
     print(f"Next: edge predict {quoted(output)} IMAGE")
 
 

@@ -73,7 +73,7 @@ def _default_onnx(model: keras.Model, pixels: np.ndarray, folder: Path) -> None:
             image = next(self.images, None)
             return None if image is None else {"image": image[np.newaxis].astype(np.float32)}
 
-    quantization.quant_pre_process(source, prepared)
+    quantization.quant_pre_process(source, prepared, skip_symbolic_shape=True)
     quantization.quantize_static(prepared, folder / "int8.onnx", Reader(), per_channel=True)
 
 
