@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -102,7 +103,11 @@ def _swap_in(staging: Path, output: Path) -> None:
         # ``_restore`` gives it back after a kill in between.
         old = _beside(output, "old")
         target.rename(old)
-        staging.rename(target)
+        try:
+            staging.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     fsync_directory(target.parent)
 
@@ -119,23 +124,24 @@ def _exchange(first: Path, second: Path) -> bool:
 def _restore(output: Path) -> None:
     """Undo what a killed run left beside ``output``: an old bundle without a name, stages."""
     target = output.absolute()
-    prefix = f".{target.name}."
-    for left in target.parent.iterdir():
-        if not left.name.startswith(prefix) or _alive(left.name.removeprefix(prefix)):
+    ours = re.compile(
+        rf"\.{re.escape(target.name)}\.(?P<pid>[1-9][0-9]{{0,8}})-[0-9a-f]{{8}}\.(tmp|old)",
+        re.ASCII,
+    )
+    for left in sorted(target.parent.iterdir()):
+        named = ours.fullmatch(left.name)
+        if named is None or left.is_symlink() or not left.is_dir() or _alive(int(named["pid"])):
             continue
         if left.suffix == ".old" and not target.exists():
             left.rename(target)
-        elif left.suffix in (".old", ".tmp") and left.is_dir():
+        else:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _alive(rest: str) -> bool:
-    """Whether the process that made ``PID-TOKEN.suffix`` still runs; True for other names."""
-    pid = rest.partition("-")[0]
-    if not pid.isdigit():
-        return True
+def _alive(pid: int) -> bool:
+    """Whether a process of that number runs."""
     try:
-        os.kill(int(pid), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
