@@ -26,6 +26,9 @@ def main() -> int:
     request = ConversionRequest.from_json(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     try:
         _convert(request, answers)
+    except OSError as error:
+        _say(answers, {"error": "OSError", "message": str(error), "errno": error.errno})
+        return 2
     except EdgeError as error:
         _say(answers, {"error": type(error).__name__, "message": error.message})
         return error.exit_code

@@ -6,7 +6,6 @@ leaves either a finished stage or none. Deleting the cache loses time, never cor
 
 import hashlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import OutputError
-from edge.runtime.files import fsync_directory
+from edge.runtime.files import abandoned, beside, fsync_directory
 from edge.runtime.spec import canonical_json
 
 
@@ -58,9 +57,22 @@ class StageCache:
         Raises:
             OutputError: The cache cannot be written.
         """
-        temporary = self._stages / f".{key}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        with self.scratch(key) as temporary:
+            yield temporary
+            self._publish(temporary, self.entry(key))
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """An empty folder that is removed at the end, at the latest by a run after a kill.
+
+        Raises:
+            OutputError: The cache cannot be written.
+        """
+        temporary = beside(self.entry(name))
         try:
             temporary.mkdir(parents=True)
+            for left in abandoned(self._stages):
+                shutil.rmtree(left, ignore_errors=True)
         except OSError as error:
             raise OutputError(
                 f"the cache {self.root} cannot be written: {error.strerror}",
@@ -68,7 +80,6 @@ class StageCache:
             ) from error
         try:
             yield temporary
-            self._publish(temporary, self.entry(key))
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -7,7 +7,7 @@ import typer
 
 import edge
 from edge.cli import benchmark, build, cache, dataset, evaluate, export, inspect, predict
-from edge.cli.terminal import captured_native_output, report_error, report_unexpected
+from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
 from edge.errors import EdgeError
 
 app = typer.Typer(
@@ -48,6 +48,8 @@ def main() -> None:
     with captured_native_output() as log:
         try:
             code = app(standalone_mode=False)
+            if code == INTERRUPTED:  # typer turns Ctrl-C into this and says nothing
+                code = report_error(KeyboardInterrupt())
         except EdgeError as error:
             code = report_error(error)
         except (KeyboardInterrupt, typer.Abort):

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, TextIO
+from typing import BinaryIO, Final
 
 from edge.errors import EdgeError
 
@@ -40,17 +40,11 @@ def captured_native_output() -> Iterator[BinaryIO]:
             sys.stderr = original
 
 
-def stderr() -> TextIO:
-    """Where messages go at this moment."""
-    return sys.stderr
-
-
 def report_error(error: BaseException) -> int:
     """Print an expected error and its way out; the exit code."""
     if isinstance(error, KeyboardInterrupt):
-        print(
-            "interrupted; finished stages are kept, run the same command to go on", file=sys.stderr
-        )
+        print("interrupted", file=sys.stderr)
+        print("hint: Run the same command again; finished stages are kept.", file=sys.stderr)
         return INTERRUPTED
     if isinstance(error, EdgeError):
         print(f"error: {error.message}", file=sys.stderr)

@@ -27,7 +27,7 @@ from edge.runtime.spec import Preprocessing
 from edge.training.augment import AugmentData, train_augmented
 from edge.training.backbones import backbone
 from edge.training.features import Features, extract
-from edge.training.head import Examples, TrainedHead, check_options, train_head
+from edge.training.head import Examples, HeadOptions, TrainedHead, check_options, train_head
 from edge.training.models import joined, load_keras
 from edge.training.weights import WeightedModel, load_base, weights_id, weights_sha256
 
@@ -46,6 +46,9 @@ def build(options: BuildOptions, progress: Progress) -> Report:
         TrainingError, ConversionError, InferenceError: A stage failed.
     """
     check_output(options.output.output, overwrite=options.output.overwrite)
+    standard = HeadOptions()
+    if (options.head.optimizer, options.head.loss) != (standard.optimizer, standard.loss):
+        check_options(options.head)  # at once, though it loads Keras: a typo should not cost a pass
     job = _Job(options, TimedStages(progress))
     dataset, features = job.features(job.scanned())
     trained = job.trained(dataset, features)
@@ -146,7 +149,7 @@ class _Job:
         options = self.options
         return Subject(
             command="build",
-            name=options.output.output.name,
+            name=options.photos.resolve().name,
             labels=dataset.labels,
             preprocessing=self.preprocessing,
             keras_model=trained.keras_model,
@@ -190,7 +193,6 @@ class _Job:
             from converters.base import Precision
             from converters.tflite import converted, frozen
 
-            check_options(self.options.head)
             model = self.base().model
             started = time.monotonic()
             content = converted(frozen(model), Precision.FP32)

@@ -62,9 +62,11 @@ def calibration_array(
         return found / PIXELS
     shape = (len(images), preprocessing.height, preprocessing.width, 3)
     with cache.store(key) as folder:
-        pixels = np.lib.format.open_memmap(folder / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
-        for position, image in enumerate(images):
-            pixels[position] = load(image.path, preprocessing)
-            step(1)
-        pixels.flush()
+        # Written, not mapped: on a full disk a write is an error, a mapped page kills the process.
+        with (folder / PIXELS).open("wb") as stream:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+            for image in images:
+                stream.write(load(image.path, preprocessing).tobytes())
+                step(1)
     return cache.entry(key) / PIXELS

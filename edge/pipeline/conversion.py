@@ -1,9 +1,9 @@
 """Runs the converters side by side, one process per format, and keeps each written file."""
 
 import json
+import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -102,9 +102,9 @@ def _run(
 ) -> None:
     by_name = {target.name: target for target in missing}
     answers: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
-    with tempfile.TemporaryDirectory(prefix="edge-convert-", ignore_cleanup_errors=True) as folder:
+    with cache.scratch("convert") as folder:
         workers = [
-            _Worker(request, format_, missing, Path(folder), answers)
+            _Worker(request, format_, missing, folder, answers)
             for format_ in dict.fromkeys(target.format for target in missing)
         ]
         try:
@@ -157,6 +157,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
+            env={**os.environ, "TMPDIR": str(folder)},  # libraries leave files when they are ended
             start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends it
         )
         threading.Thread(target=self._read, args=(answers,), daemon=True).start()
@@ -175,6 +176,9 @@ class _Worker:
     def check(self) -> None:
         """Raise ConversionError if the process failed."""
         if self._failure is not None:
+            number = self._failure.get("errno")
+            if number is not None:
+                raise OSError(number, os.strerror(number))
             raise ConversionError(self._failure["message"])
         if self._process.returncode:
             self._errors.seek(0)

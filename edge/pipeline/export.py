@@ -53,7 +53,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         stages.note(f"skipped {item['path']}: {item['reason']}")
     subject = Subject(
         command="export",
-        name=options.output.output.name,
+        name=Path(source.description).stem.lower(),
         labels=source.labels,
         preprocessing=preprocessing,
         keras_model=source.path,

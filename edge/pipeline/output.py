@@ -3,8 +3,6 @@
 import ctypes
 import errno
 import os
-import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ from typing import Final
 
 from edge.errors import OutputError
 from edge.runtime.bundle import is_bundle
-from edge.runtime.files import fsync_directory
+from edge.runtime.files import abandoned, beside, fsync_directory
 
 AT_FDCWD: Final = -100  # of <fcntl.h>: paths are relative to the working directory
 RENAME_EXCHANGE: Final = 2  # of <linux/fs.h>: swap two names in one step
@@ -54,7 +52,7 @@ def staged(output: Path) -> Iterator[Path]:
     Raises:
         OutputError: The disk is full or read-only; ``output`` is as it was.
     """
-    staging = _beside(output, "tmp")
+    staging = beside(output.absolute())
     try:
         staging.mkdir()
         yield staging
@@ -74,11 +72,6 @@ def _unwritable(output: Path, error: OSError) -> OutputError:
     return OutputError(
         f"{output} cannot be written: {error.strerror or error}", hint="Choose another --output."
     )
-
-
-def _beside(output: Path, suffix: str) -> Path:
-    name = f".{output.name}.{os.getpid()}-{secrets.token_hex(4)}.{suffix}"
-    return output.absolute().with_name(name)
 
 
 def _sync_tree(folder: Path) -> None:
@@ -101,7 +94,7 @@ def _swap_in(staging: Path, output: Path) -> None:
     elif not _exchange(staging, target):
         # No exchange on this file system. Between the two renames the bundle has no name;
         # ``_restore`` gives it back after a kill in between.
-        old = _beside(output, "old")
+        old = beside(target, "old")
         target.rename(old)
         try:
             staging.rename(target)
@@ -124,26 +117,10 @@ def _exchange(first: Path, second: Path) -> bool:
 def _restore(output: Path) -> None:
     """Undo what a killed run left beside ``output``: an old bundle without a name, stages."""
     target = output.absolute()
-    ours = re.compile(
-        rf"\.{re.escape(target.name)}\.(?P<pid>[1-9][0-9]{{0,8}})-[0-9a-f]{{8}}\.(tmp|old)",
-        re.ASCII,
-    )
-    for left in sorted(target.parent.iterdir()):
-        named = ours.fullmatch(left.name)
-        if named is None or left.is_symlink() or not left.is_dir() or _alive(int(named["pid"])):
+    for left in abandoned(target.parent, target.name):
+        if not left.is_dir():
             continue
         if left.suffix == ".old" and not target.exists():
             left.rename(target)
         else:
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    """Whether a process of that number runs."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -66,7 +66,10 @@ def _predict(options: argparse.Namespace) -> int:
         print(json.dumps(answers, indent=2, ensure_ascii=False))
     else:
         print("\n".join(_line(answer) for answer in answers))
-    return 2 if any("error" in answer for answer in answers) else 0
+    failed = [answer for answer in answers if "error" in answer]
+    for answer in failed:
+        print(f"error: {answer['error']}", file=sys.stderr)
+    return 2 if failed else 0
 
 
 def predictions(

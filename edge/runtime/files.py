@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: The folder cannot be written, or the disk is full; ``path`` is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = beside(path)
     try:
         with temporary.open("xb") as stream:
             yield stream
@@ -55,3 +56,36 @@ def sha256_file(path: Path) -> str:
     """sha256 of a file's bytes, hex; memory does not grow with the file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def beside(path: Path, suffix: str = "tmp") -> Path:
+    """A hidden name next to ``path`` that says which process uses it."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{suffix}")
+
+
+def abandoned(directory: Path, name: str | None = None) -> list[Path]:
+    """What ``beside`` named and a process that no longer runs left, sorted.
+
+    Args:
+        directory: To look in, not below.
+        name: Of the path that was to be written; None for any.
+    """
+    wanted = ".+" if name is None else re.escape(name)
+    ours = re.compile(rf"\.{wanted}\.(?P<pid>[1-9][0-9]{{0,8}})-[0-9a-f]{{8}}\.(tmp|old)", re.ASCII)
+    found = []
+    for path in sorted(directory.iterdir()):
+        match = ours.fullmatch(path.name)
+        if match and not path.is_symlink() and not _runs(int(match["pid"])):
+            found.append(path)
+    return found
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of that number runs, whoever's it is."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
-from edge.errors import BundleError
+from edge.errors import BundleError, UsageError
 
 MANIFEST_SCHEMA_VERSION = 1
 
@@ -188,14 +188,16 @@ class Manifest:
         """The variant of that name, or the default one.
 
         Raises:
-            BundleError: No variant has that name.
+            UsageError: No variant has that name.
+            BundleError: The bundle lacks its own default variant.
         """
         wanted = name or self.default_variant
         for variant in self.variants:
             if variant.name == wanted:
                 return variant
         known = ", ".join(variant.name for variant in self.variants)
-        raise BundleError(f"the bundle has no variant {wanted!r}", hint=f"It has: {known}.")
+        kind = UsageError if name else BundleError
+        raise kind(f"the bundle has no variant {wanted!r}", hint=f"It has: {known}.")
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as JSON values."""

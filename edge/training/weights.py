@@ -65,6 +65,8 @@ def load_base(row: Backbone, size: int, weights: str, seed: int) -> WeightedMode
     path, source = _file(weights)
     try:
         return _described(pooled_base(row, size, path), source)
+    except OSError as error:  # h5py: no HDF5 file
+        raise _unfit(path, row, error) from error
     except ValueError:  # Keras: the file has another number of layers, that is, a top
         return _described(_without_top(row, size, path), source)
 
