@@ -64,7 +64,31 @@ def exported(model: Any) -> Any:
     except Exception as error:  # tf2onnx raises types of TensorFlow, of onnx and of its own
         raise ConversionError(f"tf2onnx refused the model: {str(error)[:500]}") from error
     proto.ir_version = min(proto.ir_version, IR_VERSION)
+    _name_constants_by_use(proto.graph)
     return proto
+
+
+def _name_constants_by_use(graph: Any) -> None:
+    """Give each constant the name of its first use, and the place: equal models, equal bytes.
+
+    tf2onnx keeps one of several equal constants, and which one differs from run to run.
+    """
+    constants = {item.name: item for item in graph.initializer}
+    if any(attribute.g.node for node in graph.node for attribute in node.attribute):
+        return  # a branch or a loop has names of its own, which would have to follow
+    names: dict[str, str] = {}
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            if name in constants:
+                names.setdefault(name, f"{node.name}:{position}")
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    used = [constants[name] for name in names]  # tf2onnx has dropped what nothing uses
+    for name, item in constants.items():
+        item.name = names.get(name, name)
+    copies = [type(item).FromString(item.SerializeToString()) for item in used]
+    del graph.initializer[:]
+    graph.initializer.extend(copies)
 
 
 def quantized(proto: Any, calibration: Calibration, zero_point: int) -> Any:
@@ -98,6 +122,10 @@ def quantized(proto: Any, calibration: Calibration, zero_point: int) -> Any:
         )
         quantized_proto = onnx.load(result)
     _take_pixels(quantized_proto, zero_point)
+    used = {node.domain for node in quantized_proto.graph.node}
+    opsets = [entry for entry in quantized_proto.opset_import if entry.domain in used]
+    del quantized_proto.opset_import[:]
+    quantized_proto.opset_import.extend(opsets)
     onnx.checker.check_model(quantized_proto)
     return quantized_proto
 

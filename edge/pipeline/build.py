@@ -77,6 +77,7 @@ class _Trained:
             features_reused=int(self.record["features_reused"]),
             top1=top1,
             epochs=int(self.record["epochs"]),
+            augmented=bool(self.record["augmented"]),
             cached=self.cached,
             history=self.record["history"],
         )
@@ -221,6 +222,7 @@ class _Job:
                     "seconds": seconds,
                     "features_reused": features.reused,
                     "epochs": trained.epochs,
+                    "augmented": self.options.augment,
                     "history": trained.history,
                     "weights": self.base().source,
                     "weights_sha256": self.base().sha256,

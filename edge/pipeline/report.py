@@ -16,6 +16,7 @@ class Training:
         features_reused: Images whose features an earlier run had computed; not in the seconds.
         top1: Of the Keras model on the held-out images, 0..1.
         epochs: Passes that made the final weights.
+        augmented: Whether it went on through the base, on randomly changed images.
         cached: Whether an earlier run had trained it.
         history: Per epoch: loss, accuracy, val_loss, val_accuracy.
     """
@@ -24,6 +25,7 @@ class Training:
     features_reused: int
     top1: float | None
     epochs: int
+    augmented: bool
     cached: bool
     history: Mapping[str, list[float]]
 

@@ -90,16 +90,13 @@ def _points(base: float | None, top1: float | None) -> float | None:
 
 
 def choose_default(variants: Sequence[VariantReport]) -> str:
-    """The variant that runs unless another is named: int8 where it lost next to nothing.
+    """The variant that runs unless another is named: the smallest TFLite that lost next to nothing.
 
-    Next in line are the smaller float files; the first one written, if none of these was.
+    The first variant, which is the most precise one written, if all lost more.
     """
     by_name = {variant.name: variant for variant in variants}
-    int8 = by_name.get("tflite-int8")
-    if int8 is not None and _as_good(int8):
-        return int8.name
-    for name in ("tflite-fp16", "tflite-fp32"):
-        if name in by_name:
+    for name in ("tflite-int8", "tflite-fp16", "tflite-fp32"):
+        if name in by_name and _as_good(by_name[name]):
             return name
     return variants[0].name
 

@@ -50,7 +50,7 @@ STAGES: Final = {
 MIDDLE: Final = {"network": 4.0, "head": 3.0, "convert": 4.0, "reference": 1.0, "latency": 0.2}
 
 
-def converters(temporary: Path) -> list[int]:
+def converters(folder: Path) -> list[int]:
     """The converter processes whose request lies in that folder."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -59,7 +59,7 @@ def converters(temporary: Path) -> list[int]:
                 arguments = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:  # it has ended meanwhile
                 continue
-            place = os.fsencode(temporary)
+            place = os.fsencode(folder)
             if b"converters" in arguments and any(place in argument for argument in arguments):
                 found.append(int(entry.name))
     return found
@@ -193,7 +193,7 @@ def test_kill_9(
     if stage == "head":
         report = json.loads((fresh / "report.json").read_text(encoding="utf-8"))
         assert report["training"]["features_reused"] == 20
-    assert waited_for(lambda: not converters(edge.temporary))
+    assert waited_for(lambda: not converters(edge.cache))
     # The killed runs have left nothing in the cache either.
     assert not list((cache / "stages").glob(".*"))
 
@@ -213,11 +213,11 @@ def test_kill_9_between_two_conversions(
     process = build()
     try:
         read_until(process, "convert ...")
-        assert waited_for(lambda: converters(edge.temporary))
+        assert waited_for(lambda: converters(edge.cache))
         assert waited_for(lambda: "model" in kinds(cache), TIMEOUT)
         process.kill()
         process.wait()
-        assert waited_for(lambda: not converters(edge.temporary), 10)
+        assert waited_for(lambda: not converters(edge.cache), 10)
     finally:
         end(process)
     assert names(edge.work) == set()
@@ -248,7 +248,7 @@ def test_ctrl_c(
     try:
         read_until(process, f"{stage} ...")
         if stage == "convert":
-            assert waited_for(lambda: len(converters(edge.temporary)) == 2)
+            assert waited_for(lambda: len(converters(edge.cache)) == 2)
         elif stage in ("network", "head"):
             time.sleep(1)  # TensorFlow is being imported
         pressed = time.monotonic()
@@ -259,12 +259,12 @@ def test_ctrl_c(
         end(process)
     assert process.returncode == 130, f"{process.returncode}: {said}"
     assert "interrupted" in said
-    assert "run the same command to go on" in said
+    assert "Run the same command again" in said
     assert "Traceback" not in said
     assert "Exception" not in said
     assert seconds < 10
     assert names(edge.work) == set()
-    assert converters(edge.temporary) == []
+    assert converters(edge.cache) == []
     assert not list(edge.temporary.glob("edge-*"))
     assert not list((cache / "stages").glob(".*"))
     assert finished.items() <= entries(cache).items()

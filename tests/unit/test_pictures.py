@@ -1,0 +1,108 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from edge.dataset.pictures import Picture, find_pictures, unreadable
+from edge.errors import DataError
+from edge.runtime.spec import Preprocessing
+
+LABELS = ("cat", "dog", "1")
+WNIDS = ("n00000001", "n00000002", "n00000003")
+
+
+def make(root: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+    return root
+
+
+def found(root: Path, wnids: tuple[str, ...] = ()) -> dict[str, int | None]:
+    pictures = find_pictures(root, LABELS, wnids)
+    return {picture.path.relative_to(root).as_posix(): picture.label for picture in pictures}
+
+
+def test_the_folder_is_the_class(tmp_path: Path) -> None:
+    make(tmp_path, "dog/a.png", "cat/deep/er/b.jpg", "1/c.png", "bird/d.png", "e.png")
+    assert found(tmp_path) == {
+        "1/c.png": 2,
+        "bird/d.png": None,
+        "cat/deep/er/b.jpg": 0,
+        "dog/a.png": 1,
+        "e.png": None,
+    }
+
+
+def test_only_the_first_folder_counts(tmp_path: Path) -> None:
+    make(tmp_path, "outdoor/cat/a.png", "dog/cat/b.png")
+    assert found(tmp_path) == {"dog/cat/b.png": 1, "outdoor/cat/a.png": None}
+
+
+def test_a_file_named_like_a_class_is_not_in_it(tmp_path: Path) -> None:
+    make(tmp_path, "cat.png", "x/a.png")
+    assert found(tmp_path) == {"cat.png": None, "x/a.png": None}
+
+
+def test_a_test_folder_is_what_is_scored(tmp_path: Path) -> None:
+    make(tmp_path, "train/cat/a.png", "val/cat/b.png", "test/cat/c.png", "test/dog/d.png")
+    assert found(tmp_path) == {"test/cat/c.png": 0, "test/dog/d.png": 1}
+
+
+def test_wordnet_ids_in_names(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        "0000_n00000001_tench.jpg",
+        "n00000002/1.png",
+        "n00000003_77.png",
+        "n00000009_unknown.png",
+        "n000000011.png",
+        "xn00000001.png",
+        "plain.png",
+    )
+    assert found(tmp_path, WNIDS) == {
+        "0000_n00000001_tench.jpg": 0,
+        "n00000002/1.png": 1,
+        "n00000003_77.png": 2,
+        "n000000011.png": None,
+        "n00000009_unknown.png": None,
+        "plain.png": None,
+        "xn00000001.png": None,
+    }
+
+
+def test_wordnet_ids_say_nothing_of_other_models(tmp_path: Path) -> None:
+    make(tmp_path, "n00000001.png")
+    assert found(tmp_path) == {"n00000001.png": None}
+
+
+def test_the_folder_goes_before_the_wordnet_id(tmp_path: Path) -> None:
+    make(tmp_path, "dog/n00000001.png")
+    assert found(tmp_path, WNIDS) == {"dog/n00000001.png": 1}
+
+
+def test_hashes_are_of_the_bytes(tmp_path: Path) -> None:
+    make(tmp_path, "cat/a.png")
+    (picture,) = find_pictures(tmp_path, LABELS)
+    content = (tmp_path / "cat/a.png").read_bytes()
+    assert picture == Picture(tmp_path / "cat/a.png", hashlib.sha256(content).hexdigest(), 0)
+
+
+def test_no_images(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(DataError):
+            find_pictures(path, LABELS)
+
+
+def test_unreadable_images_are_named(tmp_path: Path) -> None:
+    make(tmp_path, "a.png", "b.png")
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "empty.png").write_bytes(b"")
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    problems = unreadable(find_pictures(tmp_path, ()), Preprocessing(height=8, width=8))
+    assert sorted(path.name for path in problems) == ["cut.png", "empty.png", "text.jpg"]
+    assert all(path.name in problem for path, problem in problems.items())
