@@ -20,8 +20,7 @@ from edge.runtime.bundle import Bundle
 COLORS: Final = {"cold": (40, 60, 200), "warm": (200, 60, 40)}
 SMALL: Final = ("--weights", "none", "--size", "32")  # of every build that shares its stages
 TIMEOUT: Final = 240  # seconds, of one command
-# Every output of a test has this name: it stands in the written files, so another name would
-# convert anew what another test has in the cache.
+# Every output of a test has this name.
 NAME: Final = "bundle"
 
 

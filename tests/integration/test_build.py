@@ -380,8 +380,9 @@ def trained_hash(cache: Path) -> str:
 def built_again(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """In a fresh cache, on a copy of the photos with other dates and in another place."""
     folder = tmp_path_factory.mktemp("again")
-    shutil.copytree(built.photos, folder / "elsewhere", copy_function=shutil.copyfile)
-    return built_by_command(folder / "elsewhere", folder, "--variants", ",".join(COMPARED))
+    photos = folder / "elsewhere" / built.photos.name  # the folder's name is the model's
+    shutil.copytree(built.photos, photos, copy_function=shutil.copyfile)
+    return built_by_command(photos, folder, "--variants", ",".join(COMPARED))
 
 
 COMPARED = ("tflite-fp32", "tflite-int8", "onnx-fp32", "onnx-int8")
