@@ -1,6 +1,7 @@
 """Keras -> ONNX through tf2onnx, and int8 as static QDQ through ONNX Runtime's quantizer."""
 
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ OPSET: Final = (
 )
 IR_VERSION: Final = 8  # what belongs to opset 17; runtimes refuse files of a newer IR version
 INPUT: Final = "image"
+COUNTER: Final = re.compile(r"__\d+")  # what tf2onnx appends to the names of what it inserts
 
 
 def convert(request: ConversionRequest, model: Any) -> Iterator[ConversionResult]:
@@ -64,31 +66,39 @@ def exported(model: Any) -> Any:
     except Exception as error:  # tf2onnx raises types of TensorFlow, of onnx and of its own
         raise ConversionError(f"tf2onnx refused the model: {str(error)[:500]}") from error
     proto.ir_version = min(proto.ir_version, IR_VERSION)
-    _name_constants_by_use(proto.graph)
+    _name_by_place(proto.graph)
     return proto
 
 
-def _name_constants_by_use(graph: Any) -> None:
-    """Give each constant the name of its first use, and the place: equal models, equal bytes.
+def _name_by_place(graph: Any) -> None:
+    """Name nodes, tensors and constants by their place in the graph: equal models, equal bytes.
 
-    tf2onnx keeps one of several equal constants, and which one differs from run to run.
+    tf2onnx numbers what it inserts from a counter, and keeps one of several equal constants;
+    which number and which constant differs from run to run.
     """
-    constants = {item.name: item for item in graph.initializer}
     if any(attribute.g.node for node in graph.node for attribute in node.attribute):
         return  # a branch or a loop has names of its own, which would have to follow
+    constants = {item.name: item for item in graph.initializer}
+    kept = {item.name for item in (*graph.input, *graph.output)}
     names: dict[str, str] = {}
-    for node in graph.node:
+    for number, node in enumerate(graph.node):
+        node.name = COUNTER.sub(f"__{number}", node.name)
         for position, name in enumerate(node.input):
             if name in constants:
                 names.setdefault(name, f"{node.name}:{position}")
+        for name in node.output:
+            if name not in kept:
+                names[name] = COUNTER.sub(f"__{number}", name)
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
-    used = [constants[name] for name in names]  # tf2onnx has dropped what nothing uses
+        node.output[:] = [names.get(name, name) for name in node.output]
+    used = [constants[name] for name in names if name in constants]  # all: tf2onnx drops the rest
     for name, item in constants.items():
         item.name = names.get(name, name)
     copies = [type(item).FromString(item.SerializeToString()) for item in used]
     del graph.initializer[:]
     graph.initializer.extend(copies)
+    del graph.value_info[:]
 
 
 def quantized(proto: Any, calibration: Calibration, zero_point: int) -> Any:
