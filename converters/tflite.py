@@ -1,7 +1,7 @@
 """Keras -> TFLite, through TensorFlow's converter.
 
-The model is traced and its variables are frozen once; each precision then takes a second or two
-of conversion. The converter's ``from_keras_model`` takes six: it writes a SavedModel each time.
+The model is traced once; each precision then takes a second or two of conversion. The converter's
+``from_keras_model`` takes six: it writes a SavedModel each time.
 """
 
 import time
@@ -29,26 +29,23 @@ def convert(request: ConversionRequest, model: Any) -> Iterator[ConversionResult
     """
     float_precisions = [p for p in request.precisions if p is not Precision.INT8]
     if float_precisions:
-        function = frozen(model)
+        function = traced(model)
         for precision in float_precisions:
             yield _written(request, precision, function, None, ())
     if Precision.INT8 in request.precisions:
         pixels = pixel_model(model)
         calibration = Calibration(request.calibration, pixels.zero_point)
         corrected = bias_corrected(pixels.model, calibration)
-        yield _written(request, Precision.INT8, frozen(corrected), calibration, pixels.notes)
+        yield _written(request, Precision.INT8, traced(corrected), calibration, pixels.notes)
 
 
-def frozen(model: Any) -> Any:
-    """The model as a TensorFlow function of one image, its variables made constants."""
+def traced(model: Any) -> Any:
+    """The model as a TensorFlow function of one image."""
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     shape = (1, *model.inputs[0].shape[1:])
-    traced = tf.function(lambda image: model(image, training=False)).get_concrete_function(
-        tf.TensorSpec(shape, tf.float32, name="image")
-    )
-    return convert_variables_to_constants_v2(traced)
+    function = tf.function(lambda image: model(image, training=False))
+    return function.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="image"))
 
 
 def converted(function: Any, precision: Precision, calibration: Calibration | None = None) -> bytes:
@@ -59,6 +56,8 @@ def converted(function: Any, precision: Precision, calibration: Calibration | No
     """
     import tensorflow as tf
 
+    # Without a trackable object the converter makes constants of the variables; with the Keras 3
+    # model as one, it writes a file that has lost its weights.
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     if precision is not Precision.FP32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -192,11 +192,11 @@ class _Job:
         key = content_key("base", parts)
         if self.cache.find(key) is None:
             from converters.base import Precision
-            from converters.tflite import converted, frozen
+            from converters.tflite import converted, traced
 
             model = self.base().model
             started = time.monotonic()
-            content = converted(frozen(model), Precision.FP32)
+            content = converted(traced(model), Precision.FP32)
             self.conversion_seconds = time.monotonic() - started
             with self.cache.store(key) as folder:
                 write_bytes(folder / EXTRACTOR, content)

@@ -11,6 +11,7 @@ from edge.errors import TrainingError, UsageError
 from edge.training.models import new_head
 
 SPARSE: Final = "sparse_categorical_crossentropy"
+MIN_DELTA: Final = 1e-3  # of the validation loss, below which an epoch is no better than the last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +158,15 @@ class HeadLoop:
         """Loss and accuracy of each epoch until validation has stopped getting better."""
         names = ("loss", "accuracy", "val_loss", "val_accuracy")
         history: dict[str, list[float]] = {name: [] for name in names}
+        best, waited = np.inf, 0
         for values in self._epochs(train, validation, self._options.epochs):
             for name, value in zip(names, values, strict=True):
                 history[name].append(value)
             on_epoch()
-            best = int(np.argmin(history["val_loss"]))
-            if len(history["val_loss"]) - 1 - best >= self._options.patience:
+            waited += 1
+            if values[2] < best - MIN_DELTA:
+                best, waited = values[2], 0
+            if waited >= self._options.patience:
                 break
         return history
 

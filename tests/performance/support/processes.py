@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
-
 
 @dataclass(frozen=True)
 class Finished:
@@ -18,7 +16,8 @@ class Finished:
 
     Attributes:
         seconds: Wall time.
-        peak_bytes: Most resident memory of all its processes together, sampled ten times a second.
+        peak_bytes: Most memory of all its processes together, sampled five times a second;
+            what several of them share counts once (proportional set size).
         output: Its stdout.
     """
 
@@ -43,7 +42,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
         nonlocal peak
         while process.poll() is None:
             peak = max(peak, sum(resident(pid) for pid in tree(process.pid)))
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -68,8 +67,9 @@ def tree(root: int) -> list[int]:
 
 
 def resident(pid: int) -> int:
-    """Resident bytes of a process, as /proc/PID/statm counts them."""
+    """Bytes of a process's proportional set size, as /proc/PID/smaps_rollup counts them."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
-    except (OSError, IndexError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
         return 0
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
