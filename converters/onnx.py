@@ -66,6 +66,8 @@ def exported(model: Any) -> Any:
     except Exception as error:  # tf2onnx raises types of TensorFlow, of onnx and of its own
         raise ConversionError(f"tf2onnx refused the model: {str(error)[:500]}") from error
     proto.ir_version = min(proto.ir_version, IR_VERSION)
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"  # tf2onnx: unk__ and a number
     _name_by_place(proto.graph)
     return proto
 

@@ -127,7 +127,11 @@ def built(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 def test_the_report_has_what_the_documentation_promises(built: Built) -> None:
     report = built.report
     assert json.loads((built.bundle / "report.json").read_text()) == report
-    assert (report["schema_version"], report["command"], report["name"]) == (1, "build", "bundle")
+    assert (report["schema_version"], report["command"], report["name"]) == (
+        1,
+        "build",
+        built.photos.name,
+    )
     assert report["training"]["seconds"] > 0
     assert 0.7 <= report["training"]["top1"] <= 1  # digits of 8 x 8 pixels, 30 of each
     assert report["training"]["top1"] == report["reference"]["top1"]
