@@ -93,6 +93,17 @@ class ConversionRequest:
     labels: tuple[str, ...]
     preprocessing: Preprocessing
 
+    def metadata(self, target: Target) -> dict[str, Any]:
+        """What both formats embed: every model here takes RGB 0..255 as it is."""
+        return {
+            "name": self.name,
+            "description": f"{self.name}, {target.name}, written by edge",
+            "labels": self.labels,
+            "preprocessing": self.preprocessing,
+            "mean": 0.0,
+            "std": 1.0,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The request as JSON values."""
         return asdict(self) | {

@@ -16,9 +16,7 @@ from converters.pixel_input import pixel_model
 from edge.errors import ConversionError
 from edge.runtime.files import write_bytes
 
-OPSET: Final = (
-    17  # LayerNormalization is an operator from here on; read by every ONNX Runtime >= 1.12
-)
+OPSET: Final = 17  # has LayerNormalization; read by every ONNX Runtime >= 1.12
 IR_VERSION: Final = 8  # what belongs to opset 17; runtimes refuse files of a newer IR version
 INPUT: Final = "image"
 COUNTER: Final = re.compile(r"__\d+")  # what tf2onnx appends to the names of what it inserts
@@ -209,15 +207,7 @@ def _written(
     notes: tuple[str, ...],
 ) -> ConversionResult:
     target = Target(format="onnx", precision=precision)
-    embed(
-        proto,
-        name=request.name,
-        description=f"{request.name}, {target.name}, written by edge",
-        labels=request.labels,
-        preprocessing=request.preprocessing,
-        mean=0.0,
-        std=1.0,
-    )
+    embed(proto, **request.metadata(target))
     path = request.output / target.filename
     write_bytes(path, proto.SerializeToString())
     seconds = time.monotonic() - started

@@ -87,15 +87,7 @@ def _written(
 ) -> ConversionResult:
     started = time.monotonic()
     target = Target(format="tflite", precision=precision)
-    content = embed(
-        converted(function, precision, calibration),
-        name=request.name,
-        description=f"{request.name}, {target.name}, written by edge",
-        labels=request.labels,
-        preprocessing=request.preprocessing,
-        mean=0.0,
-        std=1.0,
-    )
+    content = embed(converted(function, precision, calibration), **request.metadata(target))
     path = request.output / target.filename
     write_bytes(path, content)
     seconds = time.monotonic() - started
