@@ -1,7 +1,7 @@
 """What a converter is asked for, and what it answers. Plain data: no TensorFlow here."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,7 +16,12 @@ class Precision(StrEnum):
     FP32 = "fp32"  # all float32
     FP16 = "fp16"  # weights float16, computed in float32 where the device has no float16
     DYNAMIC = "dynamic"  # weights int8; activations quantized at run time, range by range
-    INT8 = "int8"  # weights and activations int8, uint8 RGB in; needs calibration images
+    INT8 = "int8"  # weights and activations int8, uint8 RGB in
+    W8A16 = "w8a16"  # weights int8, activations int16, uint8 RGB in
+    MIXED = "mixed"  # as int8, but for blocks that a recipe leaves in float32
+
+
+CALIBRATED: Final = frozenset({Precision.INT8, Precision.W8A16, Precision.MIXED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +51,16 @@ TARGETS: Final[dict[str, Target]] = {
         Target(format="tflite", precision=Precision.INT8),
         Target(format="onnx", precision=Precision.FP32),
         Target(format="onnx", precision=Precision.INT8),
+        Target(format="tflite", precision=Precision.W8A16),
+        Target(format="tflite", precision=Precision.MIXED),
+        Target(format="onnx", precision=Precision.MIXED),
     )
 }
+DEFAULT_TARGETS: Final = tuple(
+    name
+    for name, target in TARGETS.items()
+    if target.precision not in (Precision.W8A16, Precision.MIXED)
+)
 
 # A converter writes several precisions at once, because they share the traced graph.
 CONVERTERS: Final[dict[str, str]] = {
@@ -69,6 +82,38 @@ def targets(names: tuple[str, ...]) -> tuple[Target, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Images that calibrate nothing, and what the Keras model says of them.
+
+    Attributes:
+        pixels: .npy file, uint8 (images, height, width, 3), RGB.
+        reference: .npy file, float32 (images, classes), scores of the Keras model.
+        truth: Class of each image, or None.
+    """
+
+    pixels: Path
+    reference: Path
+    truth: tuple[int | None, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "pixels": str(self.pixels),
+            "reference": str(self.reference),
+            "truth": list(self.truth),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what ``to_json`` wrote."""
+        return cls(
+            pixels=Path(value["pixels"]),
+            reference=Path(value["reference"]),
+            truth=tuple(value["truth"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionRequest:
     """One process's work: one format, one or more precisions.
 
@@ -78,7 +123,10 @@ class ConversionRequest:
         format: Key of ``CONVERTERS``.
         precisions: Of that format.
         output: Folder that the files are written to.
-        calibration: .npy file, uint8 (images, height, width, 3); needed for int8.
+        calibration: .npy file, uint8 (images, height, width, 3); needed by ``CALIBRATED``.
+        held_out: What the written files are scored on; for the calibration audit and a search.
+        max_drop_points: Percentage points that a mixed file may lose; searches for a recipe.
+        recipe: Names of the blocks that a mixed file keeps in floats, instead of a search.
         name: Of the model, for the embedded metadata.
         labels: One per class.
         preprocessing: The contract, for the embedded metadata.
@@ -92,6 +140,9 @@ class ConversionRequest:
     name: str
     labels: tuple[str, ...]
     preprocessing: Preprocessing
+    held_out: HeldOut | None = None
+    max_drop_points: float | None = None
+    recipe: tuple[str, ...] | None = None
 
     def metadata(self, target: Target) -> dict[str, Any]:
         """What both formats embed: every model here takes RGB 0..255 as it is."""
@@ -111,6 +162,7 @@ class ConversionRequest:
             "output": str(self.output),
             "calibration": str(self.calibration) if self.calibration else None,
             "preprocessing": self.preprocessing.to_json(),
+            "held_out": self.held_out.to_json() if self.held_out else None,
         }
 
     @classmethod
@@ -126,6 +178,9 @@ class ConversionRequest:
             name=str(value["name"]),
             labels=tuple(value["labels"]),
             preprocessing=Preprocessing.from_json(value["preprocessing"]),
+            held_out=HeldOut.from_json(value["held_out"]) if value["held_out"] else None,
+            max_drop_points=value["max_drop_points"],
+            recipe=None if value["recipe"] is None else tuple(value["recipe"]),
         )
 
 
@@ -138,9 +193,12 @@ class ConversionResult:
         path: Of the file.
         seconds: Wall time of this precision alone, without start-up and tracing.
         notes: What a user should know, such as scaling that could not be folded.
+        record: For the report, JSON values: ``calibration`` (see ``audit``), ``search`` and
+            ``kept`` of a mixed file.
     """
 
     variant: str
     path: Path
     seconds: float
     notes: tuple[str, ...] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)

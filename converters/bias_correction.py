@@ -9,111 +9,90 @@ subtracting it from the layer's bias costs nothing at run time:
 
 Source: M. Nagel, M. van Baalen, T. Blankevoort, M. Welling, "Data-Free Quantization Through Weight
 Equalization and Bias Correction", ICCV 2019, section 4.2; E[x] is measured here, as in their
-appendix. Weights are quantized symmetrically, per output channel, as both converters do; folding
-batch normalization afterwards scales a channel as a whole and changes nothing about that.
+appendix. Weights are quantized symmetrically, per output channel, as both converters do.
 """
 
-from collections.abc import Iterator
-from itertools import islice
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.calibration import Calibration
+from converters.rounding import LEVELS, compensated, nearest
 
-LEVELS: Final = 127  # of int8, symmetric and without -128: TFLite's and ONNX Runtime's weights
-BATCH: Final = 8  # images at a time; only channel means leave the graph
-
-# Keras layer -> axes of its kernel that belong to one output channel.
-KERNEL_AXES: Final = {"Conv2D": (0, 1, 2), "DepthwiseConv2D": (0, 1), "Dense": (0,)}
+BIAS_LEVELS: Final = 2**28  # a bias stays below, an eighth of int32: sums are added to it
 
 
-def bias_corrected(model: Any, calibration: Calibration) -> Any:
-    """A copy of the model whose layers make up for the rounding of their own weights.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """An operator with constant weights, in floats, batch normalization folded.
+
+    Attributes:
+        name: Of the layer in its file.
+        kernel: float32 (outputs, inputs per group, positions).
+        bias: float32 (outputs,).
+        groups: Of inputs and outputs; as many as inputs in a depthwise convolution.
+    """
+
+    name: str
+    kernel: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    groups: int = 1
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether every output sees every input at one position only."""
+        return self.groups == 1 and self.kernel.shape[2] == 1
+
+
+def corrected(
+    layer: Layer,
+    mean: NDArray[np.float64],
+    input_scale: float,
+    covariance: NDArray[np.float32] | None = None,
+) -> Layer:
+    """The layer, made ready to be rounded.
 
     Args:
-        model: Functional Keras model in floats; its input is what ``calibration`` yields.
-        calibration: Representative images.
-
-    Returns:
-        A model of the same outputs up to the correction. Layers inside nested models, and layers
-        that are called more than once, are left as they are.
+        layer: In floats.
+        mean: Of the layer's input over images and positions, (inputs,).
+        input_scale: Real value of one step of the quantized input.
+        covariance: Of the layer's input, (inputs, inputs), for a pointwise layer of one group:
+            its weights are then rounded here already, so that their errors cancel.
     """
-    copy = _copy_with_biases(model)
-    layers = [layer for layer in copy.layers if _correctable(layer)]
-    for layer, mean in zip(layers, _input_means(copy, layers, calibration), strict=True):
-        layer.bias.assign(layer.bias - _mean_error(layer, mean))
-    return copy
+    ready = replace(layer, kernel=_lifted(layer, input_scale))
+    if covariance is not None:
+        rounded = compensated(ready.kernel[:, :, 0], covariance)[:, :, np.newaxis]
+        ready = replace(ready, kernel=rounded)
+    error = nearest(ready.kernel).astype(np.float64) - layer.kernel
+    added = _response(error.sum(axis=2), mean, layer.groups)
+    return replace(ready, bias=(layer.bias - added).astype(np.float32))
 
 
-def _copy_with_biases(model: Any) -> Any:
-    """The model with layers of its own, and a bias in every layer that can have one."""
-    import keras
-
-    def copied(layer: Any) -> Any:
-        config = layer.get_config()
-        if type(layer).__name__ in KERNEL_AXES:
-            config |= {"use_bias": True}
-        return type(layer).from_config(config)
-
-    copy = keras.models.clone_model(model, clone_function=copied)
-    for old, new in zip(model.layers, copy.layers, strict=True):
-        weights = old.get_weights()
-        if len(new.weights) > len(weights):
-            weights.append(np.zeros(new.bias.shape, np.float32))
-        new.set_weights(weights)
-    return copy
-
-
-def _correctable(layer: Any) -> bool:
-    return type(layer).__name__ in KERNEL_AXES and len(layer._inbound_nodes) == 1
-
-
-def _input_means(
-    model: Any, layers: list[Any], calibration: Calibration
-) -> Iterator[NDArray[np.float64]]:
-    """Mean of each layer's input over images and positions: (channels,) per layer."""
-    import keras
-    import tensorflow as tf
-
-    means = [
-        keras.ops.mean(layer.input, axis=tuple(range(1, len(layer.input.shape) - 1)))
-        if len(layer.input.shape) > 2
-        else layer.input
-        for layer in layers
-    ]
-    probe = tf.function(keras.Model(model.input, means), reduce_retracing=True)
-    totals = [np.zeros(mean.shape[-1]) for mean in means]
-    images = iter(calibration)
-    while batch := list(islice(images, BATCH)):
-        answers = tf.nest.flatten(probe(np.concatenate(batch), training=False))
-        for total, answer in zip(totals, answers, strict=True):
-            total += answer.numpy().sum(axis=0, dtype=np.float64)
-    for total in totals:
-        yield total / len(calibration)
-
-
-def _mean_error(layer: Any, mean: NDArray[np.float64]) -> NDArray[np.float32]:
-    """What rounding the kernel adds to each output channel on average: (channels,)."""
-    kernel = np.asarray(layer.kernel, np.float64)
-    kind = type(layer).__name__
-    peak = np.abs(kernel).max(axis=KERNEL_AXES[kind], keepdims=True)
-    scale = np.where(peak > 0, peak / LEVELS, 1.0)
-    error = np.rint(kernel / scale) * scale - kernel
-    if kind == "DepthwiseConv2D":  # (rows, columns, channels, multiplier)
-        added = error.sum(axis=(0, 1)) * mean[:, np.newaxis]
-    elif kind == "Dense":  # (inputs, outputs)
-        added = mean @ error
-    else:  # (rows, columns, inputs per group, outputs)
-        added = _grouped(error.sum(axis=(0, 1)), mean, layer.groups)
-    flat: NDArray[np.float32] = added.reshape(-1).astype(np.float32)
-    return flat
-
-
-def _grouped(
-    error: NDArray[np.float64], mean: NDArray[np.float64], groups: int
+def _response(
+    weights: NDArray[np.float64], mean: NDArray[np.float64], groups: int
 ) -> NDArray[np.float64]:
-    """mean @ error, where each group of outputs sees its own inputs."""
-    inputs, outputs = mean.reshape(groups, -1), np.split(error, groups, axis=1)
-    return np.concatenate([part @ columns for part, columns in zip(inputs, outputs, strict=True)])
+    """What (outputs, inputs per group) answers to a mean input (inputs,): (outputs,)."""
+    grouped = weights.reshape(groups, -1, weights.shape[1])
+    answers: NDArray[np.float64] = np.einsum("goi,gi->go", grouped, mean.reshape(groups, -1))
+    return answers.reshape(-1)
+
+
+def _lifted(layer: Layer, input_scale: float) -> NDArray[np.float32]:
+    """The kernel, with the peak of nearly dead channels raised.
+
+    A bias is stored in steps of input scale * weight scale. A channel of tiny weights has tiny
+    steps: its bias overflows int32, and the channel answers nonsense. Raising its largest weight
+    to where the bias fits changes the answer by less than 255 * 127 / 2**28 of the bias.
+    """
+    kernel = layer.kernel.reshape(len(layer.kernel), -1)
+    least = LEVELS * np.abs(layer.bias) / (BIAS_LEVELS * max(input_scale, 1e-30))
+    peak = np.abs(kernel).max(axis=1)
+    low = peak < least
+    if not low.any():
+        return layer.kernel
+    lifted = kernel.copy()
+    rows, columns = np.flatnonzero(low), np.abs(kernel).argmax(axis=1)[low]
+    signs = np.where(kernel[rows, columns] < 0, -1.0, 1.0)
+    lifted[rows, columns] = signs * least[low]
+    return lifted.reshape(layer.kernel.shape)

@@ -21,7 +21,7 @@ class Calibration:
         if path is None:
             raise ConversionError("int8 needs calibration images")
         self._pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-        self._zero_point = zero_point
+        self.zero_point = zero_point
 
     def __len__(self) -> int:
         return int(self._pixels.shape[0])
@@ -36,4 +36,4 @@ class Calibration:
             image = self._pixels[position : position + 1].astype(np.float32)
             if position == 0:
                 image[0, 0, 0], image[0, 0, -1] = 0.0, 255.0
-            yield image - np.float32(self._zero_point)
+            yield image - np.float32(self.zero_point)

@@ -2,16 +2,14 @@
 
 import logging
 import re
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from converters.base import ConversionRequest, ConversionResult, Precision, Target
-from converters.bias_correction import bias_corrected
 from converters.calibration import Calibration
 from converters.onnx_metadata import embed
+from converters.onnx_quantization import QuantizableONNX
 from converters.pixel_input import pixel_model
 from edge.errors import ConversionError
 from edge.runtime.files import write_bytes
@@ -42,9 +40,8 @@ def convert(request: ConversionRequest, model: Any) -> Iterator[ConversionResult
         started = time.monotonic()
         pixels = pixel_model(model)
         calibration = Calibration(request.calibration, pixels.zero_point)
-        corrected = bias_corrected(pixels.model, calibration)
-        result = quantized(exported(corrected), calibration, pixels.zero_point)
-        yield _written(request, Precision.INT8, result, started, pixels.notes)
+        base = QuantizableONNX(exported(pixels.model), calibration)
+        yield _written(request, Precision.INT8, base.proto(), started, pixels.notes)
 
 
 def exported(model: Any) -> Any:
@@ -99,104 +96,6 @@ def _name_by_place(graph: Any) -> None:
     del graph.initializer[:]
     graph.initializer.extend(copies)
     del graph.value_info[:]
-
-
-def quantized(proto: Any, calibration: Calibration, zero_point: int) -> Any:
-    """Static QDQ: int8 weights per channel, uint8 activations, and the uint8 pixel as the input.
-
-    uint8 activations with int8 weights is the pair that ONNX Runtime has fast kernels for on x86
-    (VNNI) and on Arm (documented in its quantization guide).
-
-    Args:
-        proto: Float graph whose input is the pixel less ``zero_point``.
-        calibration: Of the same zero point.
-        zero_point: 0..255.
-    """
-    import onnx
-    from onnxruntime import quantization
-
-    with tempfile.TemporaryDirectory(prefix="edge-onnx-") as folder:
-        source, prepared = Path(folder, "float.onnx"), Path(folder, "prepared.onnx")
-        result = Path(folder, "int8.onnx")
-        onnx.save(proto, source)
-        quantization.quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        quantization.quantize_static(
-            prepared,
-            result,
-            _Reader(calibration),
-            quant_format=quantization.QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            calibration_providers=["CPUExecutionProvider"],
-        )
-        quantized_proto = onnx.load(result)
-    _take_pixels(quantized_proto, zero_point)
-    used = {node.domain for node in quantized_proto.graph.node}
-    opsets = [entry for entry in quantized_proto.opset_import if entry.domain in used]
-    del quantized_proto.opset_import[:]
-    quantized_proto.opset_import.extend(opsets)
-    onnx.checker.check_model(quantized_proto)
-    return quantized_proto
-
-
-class _Reader:
-    """The calibration images as ONNX Runtime's quantizer asks for them, one at a time."""
-
-    def __init__(self, calibration: Calibration) -> None:
-        self._images = iter(calibration)
-
-    def get_next(self) -> dict[str, Any] | None:
-        image = next(self._images, None)
-        return None if image is None else {INPUT: image}
-
-
-def _take_pixels(proto: Any, zero_point: int) -> None:
-    """Let the uint8 pixel be the quantized tensor: no QuantizeLinear between input and network.
-
-    tf2onnx puts a Transpose to channels first behind the input; it then moves bytes, not floats.
-    """
-    import onnx
-
-    graph = proto.graph
-    tensor = INPUT
-    while True:
-        consumers = [node for node in graph.node if tensor in node.input]
-        if len(consumers) != 1 or consumers[0].op_type != "Transpose":
-            break
-        tensor = consumers[0].output[0]
-    first = consumers[0]
-    if len(consumers) == 1 and first.op_type == "QuantizeLinear":
-        constants = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
-        found = (float(constants[first.input[1]]), int(constants[first.input[2]]))
-        if found != (1.0, zero_point):
-            raise ConversionError(
-                f"the input has scale and zero point {found}, not 1 and the pixel"
-            )
-        _rename_input(graph, first.output[0], tensor)
-        graph.node.remove(first)
-    else:
-        _dequantize_input(graph, zero_point)
-    graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
-    del graph.value_info[:]  # dtypes behind the input have changed
-
-
-def _dequantize_input(graph: Any, zero_point: int) -> None:
-    """The network starts with an operator that the quantizer left in float: feed it real pixels."""
-    import numpy as np
-    import onnx
-
-    _rename_input(graph, INPUT, "pixels")
-    parameters = {"pixel_scale": np.float32(1), "pixel_zero_point": np.uint8(zero_point)}
-    for name, value in parameters.items():
-        graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
-    node = onnx.helper.make_node("DequantizeLinear", [INPUT, *parameters], ["pixels"])
-    graph.node.insert(0, node)
-
-
-def _rename_input(graph: Any, old: str, new: str) -> None:
-    for node in graph.node:
-        node.input[:] = [new if name == old else name for name in node.input]
 
 
 def _written(

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from converters.base import ConversionRequest, ConversionResult, Precision, Target
-from converters.bias_correction import bias_corrected
 from converters.calibration import Calibration
 from converters.pixel_input import pixel_model
 from converters.tflite_metadata import embed
+from converters.tflite_quantization import QuantizableTFLite
 from edge.errors import ConversionError
 from edge.runtime.files import write_bytes
 
@@ -27,16 +27,18 @@ def convert(request: ConversionRequest, model: Any) -> Iterator[ConversionResult
     Raises:
         ConversionError: The converter refused the model.
     """
-    float_precisions = [p for p in request.precisions if p is not Precision.INT8]
-    if float_precisions:
+    floats = [p for p in request.precisions if p is not Precision.INT8]
+    if floats:
         function = traced(model)
-        for precision in float_precisions:
-            yield _written(request, precision, function, None, ())
+        for precision in floats:
+            started = time.monotonic()
+            yield _written(request, precision, converted(function, precision), started, ())
     if Precision.INT8 in request.precisions:
+        started = time.monotonic()
         pixels = pixel_model(model)
         calibration = Calibration(request.calibration, pixels.zero_point)
-        corrected = bias_corrected(pixels.model, calibration)
-        yield _written(request, Precision.INT8, traced(corrected), calibration, pixels.notes)
+        base = QuantizableTFLite(converted(traced(pixels.model), Precision.FP32), calibration)
+        yield _written(request, Precision.INT8, base.quantized(), started, pixels.notes)
 
 
 def traced(model: Any) -> Any:
@@ -48,8 +50,8 @@ def traced(model: Any) -> Any:
     return function.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="image"))
 
 
-def converted(function: Any, precision: Precision, calibration: Calibration | None = None) -> bytes:
-    """One TFLite file's bytes, without metadata.
+def converted(function: Any, precision: Precision) -> bytes:
+    """One TFLite file's bytes with float input and output, without metadata.
 
     Raises:
         ConversionError: The converter refused the model.
@@ -63,12 +65,6 @@ def converted(function: Any, precision: Precision, calibration: Calibration | No
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision is Precision.FP16:
         converter.target_spec.supported_types = [tf.float16]
-    if precision is Precision.INT8:
-        assert calibration is not None  # the caller's contract, not a user's input
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = lambda: ([image] for image in calibration)
-        converter.inference_input_type = tf.uint8
-        converter.inference_output_type = tf.uint8
     try:
         content: bytes = converter.convert()
     except Exception as error:  # MLIR's errors are of several types
@@ -81,14 +77,12 @@ def converted(function: Any, precision: Precision, calibration: Calibration | No
 def _written(
     request: ConversionRequest,
     precision: Precision,
-    function: Any,
-    calibration: Calibration | None,
+    content: bytes,
+    started: float,
     notes: tuple[str, ...],
 ) -> ConversionResult:
-    started = time.monotonic()
     target = Target(format="tflite", precision=precision)
-    content = embed(converted(function, precision, calibration), **request.metadata(target))
     path = request.output / target.filename
-    write_bytes(path, content)
+    write_bytes(path, embed(content, **request.metadata(target)))
     seconds = time.monotonic() - started
     return ConversionResult(variant=target.name, path=path, seconds=seconds, notes=notes)

@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 import edge
-from edge.cli import benchmark, build, cache, dataset, evaluate, export, inspect, predict
+from edge.cli import (
+    benchmark,
+    build,
+    cache,
+    compare,
+    dataset,
+    diagnose,
+    evaluate,
+    export,
+    inspect,
+    predict,
+)
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
 from edge.errors import EdgeError
 
@@ -21,6 +32,8 @@ app = typer.Typer(
 app.command("build", epilog=build.EPILOG)(build.build)
 app.command("export", epilog=export.EPILOG)(export.export)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("compare", epilog=compare.EPILOG)(compare.compare)
+app.command("diagnose", epilog=diagnose.EPILOG)(diagnose.diagnose)
 app.command("predict", epilog=predict.EPILOG)(predict.predict)
 app.command("inspect", epilog=inspect.EPILOG)(inspect.inspect)
 app.command("benchmark", epilog=benchmark.EPILOG)(benchmark.benchmark)

@@ -28,7 +28,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*row)
     console = Console(file=sys.stdout, highlight=False, markup=False)
-    console.width = max(console.width, console.measure(table).maximum)  # never cut a number short
+    unbounded = console.options.update(max_width=10_000)
+    # Never cut a number short.
+    console.width = max(console.width, console.measure(table, options=unbounded).maximum)
     console.print(table)
 
 

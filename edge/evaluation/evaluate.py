@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from edge.cache import StageCache
-from edge.dataset.pictures import find_pictures, unreadable
 from edge.errors import DataError
+from edge.evaluation.images import find_scored_images
 from edge.evaluation.predictions import predictions
 from edge.evaluation.score import Score, score
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
-from edge.weights import imagenet_classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +71,8 @@ def evaluate(
     labels = bundle.manifest.labels
     names = variants or tuple(item.name for item in bundle.manifest.variants)
     models = [bundle.model(name)[1] for name in names]
-    with progress.stage("images"):
-        found = find_pictures(directory, labels, _wnids(labels))
-        problems = unreadable(found, bundle.manifest.preprocessing)
-    pictures = [picture for picture in found if picture.path not in problems]
-    for file, why in problems.items():
-        progress.note(f"skipped {file}: {why}")
+    found = find_scored_images(directory, labels, bundle.manifest.preprocessing, progress)
+    pictures = found.pictures
     if not any(picture.label is not None for picture in pictures):
         raise DataError(
             f"no image of {directory} lies in a folder named after a class of the bundle",
@@ -105,15 +100,6 @@ def evaluate(
         name=bundle.manifest.name,
         images=len(pictures),
         labelled=scores[0].score.labelled,
-        skipped={str(file): why for file, why in problems.items()},
+        skipped=found.skipped,
         variants=scores,
     )
-
-
-def _wnids(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """WordNet ids of the bundle's classes, if they are ImageNet's."""
-    classes = imagenet_classes()
-    same = len(labels) == len(classes) and all(
-        label.startswith(name) for label, (_, name) in zip(labels, classes, strict=True)
-    )
-    return tuple(wnid for wnid, _ in classes) if same else ()

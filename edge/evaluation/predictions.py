@@ -12,6 +12,7 @@ from edge.errors import InferenceError
 from edge.evaluation.streaming import run_images
 from edge.progress import Step
 from edge.runtime.files import sha256_file
+from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing
 
 
@@ -24,9 +25,10 @@ def predictions(
     engine: str | None = None,
     step: Step = lambda count: None,  # noqa: ARG005
 ) -> NDArray[np.float32]:
-    """Scores (images, classes), float32, of a model file; computed once per content.
+    """Scores (images, classes), float32; computed once per model, interpreter and images.
 
     Raises:
+        ModelLoadError: The model does not load.
         InferenceError: An image that could be read before no longer can, or scores that are not
             finite.
     """
@@ -34,7 +36,10 @@ def predictions(
     def rows() -> Iterator[NDArray[np.float32]]:
         return _rows(model, [picture.path for picture in pictures], preprocessing, engine)
 
-    return kept_scores(sha256_file(model), pictures, preprocessing, rows, cache=cache, step=step)
+    # Another interpreter, or another version of it, may answer otherwise.
+    made_by = open_session(model, engine=engine).engine
+    model_id = f"{sha256_file(model)} {made_by}"
+    return kept_scores(model_id, pictures, preprocessing, rows, cache=cache, step=step)
 
 
 def kept_scores(

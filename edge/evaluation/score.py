@@ -45,8 +45,7 @@ def score(
     if labelled.any():
         top1 = float((best[labelled] == labels).mean())
         if scores.shape[1] > 5:
-            five = np.argsort(-scores[labelled], axis=1, kind="stable")[:, :5]
-            top5 = float((five == labels[:, None]).any(axis=1).mean())
+            top5 = float(right_within(scores[labelled], labels, 5).mean())
     agreement = None if reference is None else float((best == reference.argmax(axis=1)).mean())
     return Score(
         images=len(truth),
@@ -55,3 +54,21 @@ def score(
         top5=top5,
         agreement=agreement,
     )
+
+
+def right_within(
+    scores: NDArray[np.float32], labels: NDArray[np.int64], k: int
+) -> NDArray[np.bool_]:
+    """Which images have their class among the best k; equal scores in the order of their index.
+
+    Args:
+        scores: (images, classes).
+        labels: (images,) class index.
+        k: How many classes count.
+
+    Returns:
+        (images,) bool.
+    """
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    right: NDArray[np.bool_] = (best == labels[:, None]).any(axis=1)
+    return right

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import edge
+from benchmarks.host import host
 from converters.base import ConversionRequest, Precision, targets
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
@@ -15,7 +16,7 @@ from edge.pipeline.conversion import Converted, convert_all
 from edge.pipeline.options import OutputOptions
 from edge.pipeline.output import staged
 from edge.pipeline.report import Report, Training, VariantReport
-from edge.pipeline.scoring import choose_default, host, reference_score, score_variants
+from edge.pipeline.scoring import choose_default, reference_score, score_variants
 from edge.pipeline.stages import TimedStages
 from edge.pipeline.versions import versions
 from edge.runtime.bundle import MANIFEST_NAME

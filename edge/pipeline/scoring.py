@@ -1,8 +1,6 @@
 """Scores and times every written file on the held-out images."""
 
-import os
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -105,12 +103,3 @@ def _as_good(variant: VariantReport) -> bool:
     if variant.drop_points is not None:
         return variant.drop_points <= MAX_DROP_POINTS
     return variant.agreement is not None and variant.agreement >= MIN_AGREEMENT
-
-
-def host() -> Mapping[str, Any]:
-    """Where latencies are measured; the harness of ``edge benchmark`` records more."""
-    return {
-        "machine": platform.machine(),
-        "system": platform.platform(),
-        "cpus": os.cpu_count(),
-    }

@@ -119,6 +119,7 @@ def test_the_source_distribution_holds_the_project_alone(sdist_names: list[str])
         "edge",
         "converters",
         "benchmarks",
+        "docs",
         "tests",
         ".gitignore",
         "LICENSE",

@@ -26,8 +26,8 @@ class LiteRTSession:
         outputs = self._interpreter.get_output_details()
         self._input_ids = [detail["index"] for detail in inputs]
         self._output_ids = [detail["index"] for detail in outputs]
-        self.inputs = tuple(_spec(detail) for detail in inputs)
-        self.outputs = tuple(_spec(detail) for detail in outputs)
+        self.inputs = tuple(tensor_spec(detail) for detail in inputs)
+        self.outputs = tuple(tensor_spec(detail) for detail in outputs)
 
     def run(self, *tensors: NDArray[Any]) -> list[NDArray[Any]]:
         """Run once; see ``Session``."""
@@ -40,7 +40,8 @@ class LiteRTSession:
             raise InferenceError(f"{self.engine} failed: {first_line(error)}") from error
 
 
-def _spec(detail: dict[str, Any]) -> TensorSpec:
+def tensor_spec(detail: dict[str, Any]) -> TensorSpec:
+    """What the interpreter's details say of a tensor."""
     parameters = detail["quantization_parameters"]
     quantization = None
     if len(parameters["scales"]):

@@ -1,0 +1,206 @@
+"""What the activations of a float model do over the calibration images: ranges and means.
+
+One pass, image by image. What stays in memory does not grow with the images but for two numbers a
+tensor and image. Both formats calibrate from it, and so does the calibration audit.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.bias_correction import Layer, corrected
+from edge.errors import ConversionError
+
+STEPS: Final = 255
+POSITIONS: Final = 64  # of an image that a covariance is estimated from
+COVARIANCE_BYTES: Final = 512 * 2**20  # of all together; what comes later does without
+
+Activations = Iterator[tuple[str, NDArray[np.float32]]]  # names and values, of one image
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Activations over some images.
+
+    Attributes:
+        names: Of the tensors.
+        low: Smallest value, float64 (images, tensors).
+        high: Largest value, float64 (images, tensors).
+        means: Mean over images and positions, float64 (channels,), of the tensors asked for.
+        covariances: Over images and some positions, float32 (channels, channels), likewise.
+    """
+
+    names: tuple[str, ...]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    means: Mapping[str, NDArray[np.float64]]
+    covariances: Mapping[str, NDArray[np.float32]]
+
+    @cached_property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest value of each tensor over all images; zero is always within."""
+        low, high = np.minimum(self.low.min(axis=0), 0), np.maximum(self.high.max(axis=0), 0)
+        return {
+            name: (float(a), float(b)) for name, a, b in zip(self.names, low, high, strict=True)
+        }
+
+    def step(self, name: str) -> float:
+        """Real value of one of the 255 steps that an 8-bit tensor has."""
+        low, high = self.ranges[name]
+        return max(high - low, 1e-9) / STEPS
+
+    def corrected(self, layer: Layer, source: str) -> Layer:
+        """The layer that reads the tensor ``source``, made ready to be rounded."""
+        covariance = self.covariances.get(source) if layer.is_pointwise else None
+        return corrected(layer, self.means[source], self.step(source), covariance)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be known of an activation besides its range.
+
+    Attributes:
+        channel_axis: Which axis is the channel's.
+        covariance: Whether its channels' covariance is wanted too.
+    """
+
+    channel_axis: int
+    covariance: bool
+
+
+def clipped(
+    activations: Callable[[NDArray[np.float32]], Activations],
+    images: Iterable[NDArray[np.float32]],
+    ranges: Mapping[str, tuple[float, float]],
+) -> dict[str, float]:
+    """Share of each activation's values, over the images, that lie outside its range."""
+    outside: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for image in images:
+        for name, values in activations(image):
+            if name in ranges and values.size:
+                low, high = ranges[name]
+                outside[name] += int(np.count_nonzero((values < low) | (values > high)))
+                total[name] += values.size
+    return {name: outside[name] / total[name] for name in total}
+
+
+def merged(pairs: Iterable[tuple[str, Wanted]]) -> dict[str, Wanted]:
+    """What several readers of a tensor want together."""
+    found: dict[str, Wanted] = {}
+    for name, wanted in pairs:
+        covariance = wanted.covariance or (name in found and found[name].covariance)
+        found[name] = Wanted(wanted.channel_axis, covariance)
+    return found
+
+
+def observe(
+    activations: Callable[[NDArray[np.float32]], Activations],
+    images: Iterable[NDArray[np.float32]],
+    wanted: Mapping[str, Wanted],
+) -> Observation:
+    """Run the model over the images.
+
+    Args:
+        activations: Gives every activation of one image, the input included.
+        images: Arrays (1, height, width, 3).
+        wanted: What to collect of which tensor.
+
+    Raises:
+        ConversionError: An activation is not finite.
+    """
+    low: list[dict[str, float]] = []
+    high: list[dict[str, float]] = []
+    moments: dict[str, _Moments] = {}
+    for image in images:
+        low.append({})
+        high.append({})
+        for name, values in activations(image):
+            if values.size == 0:
+                continue
+            low[-1][name], high[-1][name] = float(values.min()), float(values.max())
+            if name in wanted:
+                if name not in moments:
+                    moments[name] = _Moments(wanted[name], _room(moments, values, wanted[name]))
+                moments[name].add(values, len(low))
+    names = tuple(low[0])
+    return Observation(
+        names=names,
+        low=_table(low, names),
+        high=_table(high, names),
+        means={name: moment.mean for name, moment in moments.items()},
+        covariances={
+            name: moment.covariance for name, moment in moments.items() if moment.has_covariance
+        },
+    )
+
+
+def _room(moments: Mapping[str, "_Moments"], values: NDArray[np.float32], wanted: Wanted) -> bool:
+    """Whether a covariance of that tensor still fits into the memory set aside for them."""
+    used = sum(moment.nbytes for moment in moments.values())
+    return used + 4 * values.shape[wanted.channel_axis] ** 2 <= COVARIANCE_BYTES
+
+
+class _Moments:
+    """Mean and covariance of a tensor's channels, image by image."""
+
+    def __init__(self, wanted: Wanted, room: bool) -> None:
+        self._axis = wanted.channel_axis
+        self.has_covariance = wanted.covariance and room
+        self._images = self._rows = 0
+        self._total: Any = 0.0
+        self._sampled: Any = 0.0
+        self._products: Any = np.float32(0)
+
+    def add(self, values: NDArray[np.float32], seed: int) -> None:
+        """One image's values; ``seed`` decides which positions are sampled."""
+        channels = values.shape[self._axis]
+        if self._axis == values.ndim - 1 or self._axis == -1:
+            rows = values.reshape(-1, channels)
+            # A product of matrices is ten times as fast as a sum of columns.
+            mean = np.full(len(rows), 1 / len(rows), np.float32) @ rows
+        else:
+            columns = np.moveaxis(values, self._axis, 0).reshape(channels, -1)
+            rows, mean = columns.T, columns.mean(axis=1)
+        self._total = self._total + mean.astype(np.float64)
+        self._images += 1
+        if self.has_covariance:
+            if len(rows) > POSITIONS:
+                rows = rows[np.random.default_rng(seed).choice(len(rows), POSITIONS, replace=False)]
+            self._products = self._products + rows.T @ rows
+            self._sampled = self._sampled + rows.sum(axis=0)
+            self._rows += len(rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the covariance."""
+        return int(np.asarray(self._products).nbytes)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """(channels,)."""
+        mean: NDArray[np.float64] = self._total / self._images
+        return mean
+
+    @property
+    def covariance(self) -> NDArray[np.float32]:
+        """(channels, channels)."""
+        mean = self._sampled / self._rows
+        covariance: NDArray[np.float32] = self._products / self._rows - np.outer(mean, mean)
+        return covariance
+
+
+def _table(rows: list[dict[str, float]], names: tuple[str, ...]) -> NDArray[np.float64]:
+    table = np.array([[row[name] for name in names] for row in rows], np.float64)
+    if not np.isfinite(table).all():
+        bad = names[int(np.argwhere(~np.isfinite(table))[0][1])]
+        raise ConversionError(
+            f"the float model gives NaN or infinity on a calibration image, first in {bad}",
+            hint="Its weights are damaged or do not belong to this network.",
+        )
+    return table

@@ -1,0 +1,186 @@
+"""A float ONNX graph, taken apart so that it can be observed, corrected and quantized."""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.bias_correction import Layer
+from converters.block import Block, blocks
+from converters.observation import Activations, Wanted, merged
+
+KERNEL: Final = 1  # position among a weighted node's inputs
+BIAS: Final = 2
+
+
+class FloatGraph:
+    """A float graph, batch normalization folded.
+
+    Args:
+        proto: Of the model; a copy is kept.
+    """
+
+    def __init__(self, proto: Any) -> None:
+        self.proto = type(proto).FromString(proto.SerializeToString())
+        self._graph = self.proto.graph
+        self._constants = {item.name: item for item in self._graph.initializer}
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """In the order of execution; the quantizer knows nodes by their names."""
+        return blocks(
+            (self._is_weighted(node), node.output[0], (node.name,)) for node in self._graph.node
+        )
+
+    @property
+    def wanted(self) -> dict[str, Wanted]:
+        """Of the inputs of weighted nodes; channels come second in a Conv, last elsewhere."""
+        axes = {node.name: 1 if node.op_type == "Conv" else -1 for node in self._weighted()}
+        return merged(
+            (source, Wanted(axes[name], covariance=layer.is_pointwise))
+            for name, (layer, source) in self.layers().items()
+        )
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Names of the Softmax nodes that write an output of the graph."""
+        outputs = {item.name for item in self._graph.output}
+        return tuple(
+            node.name
+            for node in self._graph.node
+            if node.op_type == "Softmax" and node.output[0] in outputs
+        )
+
+    def layers(self) -> dict[str, tuple[Layer, str]]:
+        """Weighted nodes by name, each with the name of its input tensor."""
+        found = {}
+        for node in self._weighted():
+            kernel = self._canonical(node)
+            bias = self._bias(node)
+            if bias is None and node.op_type == "MatMul":
+                continue  # nowhere to put a correction
+            values = np.zeros(len(kernel), np.float32) if bias is None else bias
+            if values.shape != (len(kernel),):
+                continue
+            groups = _attribute(node, "group", 1) if node.op_type == "Conv" else 1
+            layer = Layer(name=node.name, kernel=kernel, bias=values, groups=groups)
+            found[node.name] = (layer, node.input[0])
+        return found
+
+    def replace(self, layer: Layer) -> None:
+        """Put other weights of the same shapes in the place of the layer's."""
+        node = next(node for node in self._weighted() if node.name == layer.name)
+        kernel = self._array(node.input[KERNEL])
+        assert kernel is not None  # _weighted() has seen it
+        stored = layer.kernel[:, :, 0] if node.op_type != "Conv" else layer.kernel
+        if node.op_type != "Conv" and not _transposed(node):
+            stored = stored.T
+        self._put(node, KERNEL, stored.reshape(kernel.shape))
+        if node.op_type == "MatMul":
+            addition = self._addition(node)
+            assert addition is not None  # layers() has found its bias
+            position = [self._array(name) is not None for name in addition.input].index(True)
+            self._put(addition, position, layer.bias)
+        else:
+            self._put(node, BIAS, layer.bias)
+
+    def observable(self) -> bytes:
+        """The file's bytes with every activation among the outputs."""
+        import onnx
+
+        proto = type(self.proto).FromString(self.proto.SerializeToString())
+        have = {item.name for item in proto.graph.output}
+        for node in proto.graph.node:
+            for name in node.output:
+                if name and name not in have:
+                    proto.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+        content: bytes = proto.SerializeToString()
+        return content
+
+    def _weighted(self) -> list[Any]:
+        return [node for node in self._graph.node if self._is_weighted(node)]
+
+    def _is_weighted(self, node: Any) -> bool:
+        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+            return False
+        kernel = self._array(node.input[KERNEL])
+        return kernel is not None and (node.op_type == "Conv" or kernel.ndim == 2)
+
+    def _canonical(self, node: Any) -> NDArray[np.float32]:
+        """(outputs, inputs per group, positions)."""
+        kernel = self._array(node.input[KERNEL])
+        assert kernel is not None  # _weighted() has seen it
+        if node.op_type == "Conv":  # (outputs, inputs per group, rows, columns)
+            return kernel.reshape(*kernel.shape[:2], -1)
+        rows = kernel if _transposed(node) else kernel.T
+        return np.ascontiguousarray(rows)[:, :, np.newaxis]
+
+    def _bias(self, node: Any) -> NDArray[np.float32] | None:
+        if node.op_type == "MatMul":
+            addition = self._addition(node)
+            return None if addition is None else self._constant_of(addition)
+        return self._array(node.input[BIAS]) if len(node.input) > BIAS else None
+
+    def _addition(self, node: Any) -> Any | None:
+        """The Add of a constant that takes the MatMul's output, if nothing else does."""
+        consumers = [item for item in self._graph.node if node.output[0] in item.input]
+        if len(consumers) == 1 and consumers[0].op_type == "Add":
+            return consumers[0] if self._constant_of(consumers[0]) is not None else None
+        return None
+
+    def _constant_of(self, node: Any) -> NDArray[np.float32] | None:
+        return next((a for a in map(self._array, node.input) if a is not None), None)
+
+    def _array(self, name: str) -> NDArray[np.float32] | None:
+        """A float constant, or None for anything else."""
+        import onnx
+
+        item = self._constants.get(name)
+        if item is None or item.data_type != onnx.TensorProto.FLOAT:
+            return None
+        return np.asarray(onnx.numpy_helper.to_array(item), np.float32)
+
+    def _put(self, node: Any, position: int, values: NDArray[np.float32]) -> None:
+        """A constant of its own: tf2onnx lets equal constants share theirs."""
+        import onnx
+
+        name = f"{node.name}:corrected:{position}"
+        item = onnx.numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name)
+        self._graph.initializer.append(item)
+        self._constants[name] = item
+        if position < len(node.input):
+            node.input[position] = name
+        else:
+            node.input.append(name)
+
+
+class Session:
+    """Runs an observable file and gives every activation."""
+
+    def __init__(self, content: bytes) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+        self._floats = [
+            item.name for item in self._session.get_outputs() if item.type == "tensor(float)"
+        ]
+
+    def __call__(self, image: NDArray[np.float32]) -> Activations:
+        """Names and values of the input and of every float activation."""
+        yield self._input, image
+        values = self._session.run(self._floats, {self._input: image})
+        yield from zip(self._floats, values, strict=True)
+
+
+def _transposed(node: Any) -> bool:
+    return node.op_type == "Gemm" and bool(_attribute(node, "transB", 0))
+
+
+def _attribute(node: Any, name: str, default: int) -> int:
+    return next((int(item.i) for item in node.attribute if item.name == name), default)

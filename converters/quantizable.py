@@ -1,0 +1,105 @@
+"""A float model with its observation: integer files are made from it in a second each."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.bias_correction import Layer
+from converters.block import Block
+from converters.calibration import Calibration
+from converters.observation import Activations, Observation, Wanted, clipped, observe
+
+
+class FloatGraph(Protocol):
+    """A format's float model, taken apart."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What can be left in floats, in the order of execution."""
+        ...
+
+    @property
+    def wanted(self) -> Mapping[str, Wanted]:
+        """What is to be known of which activation."""
+        ...
+
+    def layers(self) -> Mapping[str, tuple[Layer, str]]:
+        """Operators with weights, each with the name of its input tensor."""
+        ...
+
+    def replace(self, layer: Layer) -> None:
+        """Put other weights of the same shapes in the place of the layer's."""
+        ...
+
+
+class Runner(Protocol):
+    """Runs a float model and gives every activation."""
+
+    def __call__(self, image: NDArray[np.float32]) -> Activations:
+        """Names and values, the input included."""
+        ...
+
+
+class Quantizable(ABC):
+    """What both formats share: observe once, correct once, quantize many times.
+
+    Args:
+        calibration: Representative images, as the float model's input.
+    """
+
+    suffix: str  # of the format's files
+
+    def __init__(self, calibration: Calibration) -> None:
+        self.calibration = calibration
+
+    @abstractmethod
+    def graph(self) -> FloatGraph:
+        """A fresh copy of the float model."""
+
+    @abstractmethod
+    def runner(self) -> Runner:
+        """Runs the float model."""
+
+    @abstractmethod
+    def quantized(self, keep: Collection[str] = ()) -> bytes:
+        """An integer file that takes uint8 pixels, the blocks of those names left in floats.
+
+        Raises:
+            ConversionError: The quantizer refused the model.
+        """
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """What can be left in floats, in the order of execution."""
+        return self.graph().blocks
+
+    @cached_property
+    def observation(self) -> Observation:
+        """Of the calibration images."""
+        return observe(self.runner(), self.calibration, self.graph().wanted)
+
+    def clipped(self, images: Iterable[NDArray[np.float32]]) -> dict[str, float]:
+        """Share of each activation's values, over other images, that lie outside its range."""
+        return clipped(self.runner(), images, self.observation.ranges)
+
+    def members(self, keep: Collection[str]) -> frozenset[str]:
+        """What the quantizer knows the operators of those blocks by."""
+        chosen = (block.members for block in self.blocks if block.name in keep)
+        return frozenset(member for members in chosen for member in members)
+
+    def correct(self, graph: FloatGraph, members: Collection[str]) -> None:
+        """Make every layer of the graph ready to be rounded, but those of ``members``."""
+        for name, layer in self._corrected.items():
+            if name not in members:
+                graph.replace(layer)
+
+    @cached_property
+    def _corrected(self) -> dict[str, Layer]:
+        return {
+            name: self.observation.corrected(layer, source)
+            for name, (layer, source) in self.graph().layers().items()
+        }

@@ -1,0 +1,231 @@
+"""A float TFLite file, taken apart so that it can be observed, corrected and quantized.
+
+The flatbuffer classes are TensorFlow's own, generated from the TFLite schema.
+"""
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.bias_correction import Layer
+from converters.block import Block, blocks
+from converters.observation import Activations, Wanted, merged
+
+CONV_2D: Final = 3  # BuiltinOperator of the TFLite schema
+DEPTHWISE_CONV_2D: Final = 4
+FULLY_CONNECTED: Final = 9
+DEQUANTIZE: Final = 6
+FLOAT32: Final = 0  # TensorType of the schema
+UINT8: Final = 3
+INPUT: Final = 0  # position among a weighted operator's inputs
+KERNEL: Final = 1
+BIAS: Final = 2
+
+
+class FloatGraph:
+    """The first subgraph of a float TFLite file.
+
+    Args:
+        content: Bytes of the file.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        from tensorflow.lite.python import schema_py_generated as schema
+
+        self._schema = schema
+        self._model = schema.ModelT.InitFromPackedBuf(content, 0)
+        self._graph = self._model.subgraphs[0]
+        codes = self._model.operatorCodes
+        self._kinds = [
+            max(code.builtinCode, code.deprecatedBuiltinCode)
+            for code in (codes[operator.opcodeIndex] for operator in self._graph.operators)
+        ]
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """In the order of execution; the quantizer knows operators by the tensors they write."""
+        written = [
+            tuple(self._name(index) for index in operator.outputs)
+            for operator in self._graph.operators
+        ]
+        return blocks(
+            (self._is_weighted(operator, kind), names[0], names)
+            for operator, kind, names in zip(
+                self._graph.operators, self._kinds, written, strict=True
+            )
+        )
+
+    @property
+    def wanted(self) -> dict[str, Wanted]:
+        """Of the inputs of weighted operators; channels come last in TFLite."""
+        return merged(
+            (source, Wanted(-1, covariance=layer.is_pointwise))
+            for layer, source in self.layers().values()
+        )
+
+    def layers(self) -> dict[str, tuple[Layer, str]]:
+        """Weighted operators with a bias, by the tensor they write; each with its input tensor."""
+        found = {}
+        for operator, kind in self._weighted():
+            kernel = self._array(operator.inputs[KERNEL])
+            has_bias = len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0
+            bias = self._array(operator.inputs[BIAS]) if has_bias else None
+            if kernel is None or bias is None:
+                continue
+            name, source = self._name(operator.outputs[0]), operator.inputs[INPUT]
+            inputs = int(self._graph.tensors[source].shape[-1])
+            canonical = _canonical(kernel, kind)
+            groups = inputs // canonical.shape[1]
+            if groups * canonical.shape[1] != inputs:
+                continue  # the operator flattens its input
+            layer = Layer(name=name, kernel=canonical, bias=bias, groups=groups)
+            found[name] = (layer, self._name(source))
+        return found
+
+    def replace(self, layer: Layer) -> None:
+        """Put other weights of the same shapes in the place of the layer's."""
+        for operator, kind in self._weighted():
+            if self._name(operator.outputs[0]) == layer.name:
+                shape = self._array(operator.inputs[KERNEL])
+                assert shape is not None  # layers() gave it
+                self._put(operator, KERNEL, _stored(layer.kernel, kind, shape.shape))
+                self._put(operator, BIAS, layer.bias)
+
+    def content(self, ranges: Mapping[str, tuple[float, float]] | None = None) -> bytes:
+        """The file's bytes; with ranges, as the quantizer takes it from a calibrator."""
+        for tensor in self._graph.tensors:
+            name = tensor.name.decode()
+            if ranges is not None and name in ranges and tensor.type == FLOAT32:
+                quantization = self._schema.QuantizationParametersT()
+                quantization.min, quantization.max = ([value] for value in ranges[name])
+                tensor.quantization = quantization
+        return packed(self._model)
+
+    def observable(self) -> bytes:
+        """The file's bytes with every activation among the outputs.
+
+        The interpreter then keeps its fast kernels; asked to preserve all tensors instead, it
+        takes seven times as long.
+        """
+        original = self._graph.outputs
+        written = [index for operator in self._graph.operators for index in operator.outputs]
+        floats = [i for i in dict.fromkeys(written) if self._graph.tensors[i].type == FLOAT32]
+        self._graph.outputs = [*original, *(i for i in floats if i not in original)]
+        try:
+            return packed(self._model)
+        finally:
+            self._graph.outputs = original
+
+    def _weighted(self) -> list[tuple[Any, int]]:
+        pairs = zip(self._graph.operators, self._kinds, strict=True)
+        return [(operator, kind) for operator, kind in pairs if self._is_weighted(operator, kind)]
+
+    def _is_weighted(self, operator: Any, kind: int) -> bool:
+        if kind not in (CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED):
+            return False
+        return self._array(operator.inputs[KERNEL]) is not None
+
+    def _name(self, index: int) -> str:
+        name: str = self._graph.tensors[index].name.decode()
+        return name
+
+    def _array(self, index: int) -> NDArray[np.float32] | None:
+        """A float constant, or None for anything else."""
+        tensor = self._graph.tensors[index]
+        data = self._model.buffers[tensor.buffer].data
+        if data is None or tensor.type != FLOAT32:
+            return None
+        return np.frombuffer(np.asarray(data, np.uint8).tobytes(), np.float32).reshape(tensor.shape)
+
+    def _put(self, operator: Any, position: int, values: NDArray[np.float32]) -> None:
+        """A tensor and buffer of its own: the converter lets equal constants share theirs."""
+        buffer = self._schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
+        tensor = copy(self._graph.tensors[operator.inputs[position]])
+        tensor.buffer = len(self._model.buffers)
+        operator.inputs = [int(index) for index in operator.inputs]  # numpy gives it read-only
+        operator.inputs[position] = len(self._graph.tensors)
+        self._model.buffers.append(buffer)
+        self._graph.tensors.append(tensor)
+
+
+def taking_pixels(content: bytes, zero_point: int) -> bytes:
+    """A file of float input, with the uint8 pixel put before it: real value = pixel - zero point.
+
+    TensorFlow's quantizer leaves the input in floats where its first consumer stays in floats.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = model.subgraphs[0]
+    pixels = copy(graph.tensors[graph.inputs[0]])
+    pixels.name, pixels.type, pixels.buffer = b"pixels", UINT8, len(model.buffers)
+    pixels.quantization = schema.QuantizationParametersT()
+    pixels.quantization.scale, pixels.quantization.zeroPoint = [1.0], [zero_point]
+    model.buffers.append(schema.BufferT())
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = DEQUANTIZE
+    code.version = 1
+    operator = schema.OperatorT()
+    operator.opcodeIndex = len(model.operatorCodes)
+    operator.inputs, operator.outputs = [len(graph.tensors)], [int(graph.inputs[0])]
+    model.operatorCodes.append(code)
+    graph.inputs = [len(graph.tensors)]
+    graph.tensors.append(pixels)
+    graph.operators.insert(0, operator)
+    for signature in model.signatureDefs or ():
+        for item in signature.inputs:
+            item.tensorIndex = graph.inputs[0]
+    return packed(model)
+
+
+def packed(model: Any) -> bytes:
+    """The bytes of a file."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+class Interpreter:
+    """Runs an observable file and gives every activation."""
+
+    def __init__(self, content: bytes) -> None:
+        from ai_edge_litert.interpreter import Interpreter as LiteRT
+
+        self._interpreter = LiteRT(model_content=content, num_threads=1)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]
+        self._outputs = self._interpreter.get_output_details()
+
+    def __call__(self, image: NDArray[np.float32]) -> Activations:
+        """Names and values of the input and of every activation; values live until the next."""
+        self._interpreter.set_tensor(self._input["index"], image)
+        self._interpreter.invoke()
+        yield self._input["name"], image
+        for detail in self._outputs:
+            yield detail["name"], self._interpreter.get_tensor(detail["index"])
+
+
+def _canonical(kernel: NDArray[np.float32], kind: int) -> NDArray[np.float32]:
+    """(outputs, inputs per group, positions)."""
+    if kind == CONV_2D:  # (outputs, rows, columns, inputs per group)
+        outputs, *_, inputs = kernel.shape
+        return np.ascontiguousarray(kernel.reshape(outputs, -1, inputs).swapaxes(1, 2))
+    if kind == DEPTHWISE_CONV_2D:  # (1, rows, columns, outputs)
+        outputs = kernel.shape[-1]
+        return np.ascontiguousarray(kernel.reshape(-1, outputs).T[:, np.newaxis, :])
+    return kernel[:, :, np.newaxis]  # fully connected: (outputs, inputs)
+
+
+def _stored(kernel: NDArray[np.float32], kind: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The way back from ``_canonical``."""
+    if kind == CONV_2D:
+        return kernel.swapaxes(1, 2).reshape(shape)
+    if kind == DEPTHWISE_CONV_2D:
+        return kernel[:, 0, :].T.reshape(shape)
+    return kernel[:, :, 0]

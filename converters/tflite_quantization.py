@@ -1,0 +1,91 @@
+"""Float TFLite -> integer TFLite, from an observation, with any blocks left in floats.
+
+TensorFlow's quantizer does the rewriting. Its calibrator, which runs the model without fast
+kernels, is not needed: the quantizer reads ranges from the float file, wherever they come from.
+"""
+
+from collections.abc import Collection
+
+from converters.calibration import Calibration
+from converters.quantizable import Quantizable
+from converters.tflite_graph import FloatGraph, Interpreter, taking_pixels
+from edge.errors import ConversionError
+
+
+class QuantizableTFLite(Quantizable):
+    """Makes integer TFLite files.
+
+    Args:
+        content: Float TFLite whose input is what ``calibration`` yields.
+        calibration: Representative images.
+    """
+
+    suffix = "tflite"
+
+    def __init__(self, content: bytes, calibration: Calibration) -> None:
+        super().__init__(calibration)
+        self._content = content
+
+    def graph(self) -> FloatGraph:
+        """A fresh copy of the float model."""
+        return FloatGraph(self._content)
+
+    def runner(self) -> Interpreter:
+        """Runs the float model."""
+        return Interpreter(self.graph().observable())
+
+    def quantized(self, keep: Collection[str] = ()) -> bytes:
+        """Full-integer int8, uint8 in and out, but for the blocks of those names.
+
+        Raises:
+            ConversionError: TensorFlow's quantizer refused the model.
+        """
+        import tensorflow as tf
+        from tensorflow.lite.python.convert import mlir_quantize
+        from tensorflow.lite.python.util import modify_model_io_type
+
+        members = self.members(keep)
+        graph = self.graph()
+        self.correct(graph, members)
+        try:
+            content = mlir_quantize(
+                graph.content(self.observation.ranges), denylisted_nodes=sorted(members)
+            )
+        except Exception as error:  # MLIR's errors are of several types
+            raise _refused(error) from error
+        first, last = self.blocks[0].name in keep, self.blocks[-1].name in keep
+        result: bytes = modify_model_io_type(
+            content, tf.float32 if first else tf.uint8, tf.float32 if last else tf.uint8
+        )
+        return taking_pixels(result, self.calibration.zero_point) if first else result
+
+    def w8a16(self) -> bytes:
+        """Int8 weights and int16 activations, uint8 pixels in, float32 probabilities out.
+
+        TensorFlow has a quantizer of its own for this, which calibrates by itself.
+
+        Raises:
+            ConversionError: TensorFlow's quantizer refused the model.
+        """
+        import tensorflow as tf
+        from tensorflow.lite.python.optimize.calibrator import Calibrator, add_intermediate_tensors
+
+        graph = self.graph()
+        self.correct(graph, ())
+        try:
+            calibrator = Calibrator(add_intermediate_tensors(graph.content()))
+            content: bytes = calibrator.calibrate_and_quantize(
+                lambda: ([image] for image in self.calibration),
+                tf.float32,
+                tf.float32,
+                False,
+                tf.int16,
+                tf.int64,
+            )
+        except Exception as error:  # the quantizer's errors are of several types
+            raise _refused(error) from error
+        return taking_pixels(content, self.calibration.zero_point)
+
+
+def _refused(error: Exception) -> ConversionError:
+    return ConversionError(f"TensorFlow's quantizer refused the model: {str(error).strip()[:500]}")

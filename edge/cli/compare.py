@@ -1,0 +1,192 @@
+"""``edge compare``."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge.cli import options as shared
+from edge.errors import NegativeVerdict, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from edge.comparison.policy import Policy
+    from edge.comparison.result import Comparison
+
+EPILOG = (
+    "Example: edge compare bundle photos/test --baseline tflite-fp32 --candidate tflite-int8 "
+    "--margin 1.0"
+)
+SIDE = "a variant of BUNDLE, a .tflite or .onnx file, another bundle, or OTHER:VARIANT"
+
+
+class Undecided(StrEnum):
+    """What an inconclusive comparison counts as."""
+
+    FAIL = "fail"
+    PASS = "pass"
+
+
+def compare(
+    bundle: Annotated[
+        Path,
+        typer.Argument(
+            help="A bundle: its labels, and its preprocessing for model files.", show_default=False
+        ),
+    ],
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with one folder of images per class, or images named by WordNet id.",
+            show_default=False,
+        ),
+    ],
+    baseline: Annotated[
+        str, typer.Option(help=f"What to be as good as: {SIDE}.", show_default=False)
+    ],
+    candidate: Annotated[str, typer.Option(help="What to judge; the same.", show_default=False)],
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            help="Percentage points of top-1 that may be lost, 1.0 if unset; not with --policy.",
+            min=0,
+            max=100,
+            show_default=False,
+        ),
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option(help="Of every interval.", min=0.5, max=0.9999)
+    ] = 0.95,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with the limits to keep; if unset, --margin, no class broken, and "
+            "equal scores where the weights are equal.",
+            show_default=False,
+        ),
+    ] = None,
+    inconclusive: Annotated[
+        Undecided, typer.Option(help="What it counts as if the images are too few to tell.")
+    ] = Undecided.FAIL,
+    junit: Annotated[
+        Path | None, typer.Option(help="Write JUnit XML here.", show_default=False)
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write Markdown here.", show_default=False)
+    ] = None,
+    sarif: Annotated[
+        Path | None, typer.Option(help="Write SARIF 2.1.0 here.", show_default=False)
+    ] = None,
+    engine: shared.Engine = None,
+    cache: shared.Cache = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Judge a candidate against a baseline on labelled images; exit code 1 if it is worse.
+
+    Pass: the candidate loses at most the margin, with confidence. Fail: it loses more, with
+    confidence. Inconclusive: the images are too few to tell.
+    """
+    from edge.cli.comparison import print_comparison
+    from edge.cli.output import print_json
+    from edge.cli.progress import shown_progress
+    from edge.comparison.compare import CompareOptions
+    from edge.comparison.compare import compare as run
+    from edge.comparison.result import Verdict
+
+    places = [place for place in (junit, markdown, sarif) if place is not None]
+    for place in places:
+        _check_place(place)
+    options = CompareOptions(
+        bundle=bundle,
+        directory=directory,
+        baseline=baseline,
+        candidate=candidate,
+        policy=_policy(policy, margin),
+        confidence=confidence,
+        engine=engine,
+        cache=shared.cache_root(cache),
+    )
+    result = run(options, shown_progress(quiet=quiet))
+    tolerant = inconclusive is Undecided.PASS
+    _write_reports(result, junit, markdown, sarif, tolerant=tolerant)
+    if json:
+        print_json(result.to_json())
+    else:
+        print_comparison(result)
+    if result.verdict is Verdict.PASS or (tolerant and result.verdict is Verdict.INCONCLUSIVE):
+        return
+    raise _negative(result)
+
+
+def _policy(path: Path | None, margin: float | None) -> "Policy":
+    from edge.comparison.policy import MARGIN_POINTS, default_policy, load_policy
+
+    if path is None:
+        return default_policy(MARGIN_POINTS if margin is None else margin)
+    if margin is not None:
+        raise UsageError(
+            "--margin and --policy exclude one another: a policy states all its limits",
+            hint='Write metric = "top1_drop", at_most = MARGIN as a [[rule]] of the policy.',
+        )
+    return load_policy(path)
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a report's place before the work is done.
+
+    Raises:
+        OutputError: A folder lies there, or its folder does not exist.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; a file is to be written", hint="Name a file.")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(
+            f"the folder {path.absolute().parent} does not exist",
+            hint="Make it, or choose another place.",
+        )
+
+
+def _write_reports(
+    result: "Comparison",
+    junit: Path | None,
+    markdown: Path | None,
+    sarif: Path | None,
+    *,
+    tolerant: bool,
+) -> None:
+    from edge.comparison.reports import junit as junit_report
+    from edge.comparison.reports import markdown as markdown_report
+    from edge.comparison.reports import sarif as sarif_report
+
+    _write(junit, lambda: junit_report.junit(result, inconclusive_passes=tolerant))
+    _write(markdown, lambda: markdown_report.markdown(result))
+    _write(sarif, lambda: sarif_report.sarif(result))
+
+
+def _write(path: Path | None, render: Callable[[], str]) -> None:
+    from edge.runtime.files import write_bytes
+
+    if path is None:
+        return
+    try:
+        write_bytes(path, render().encode("utf-8", "replace"))
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}", hint="Choose another place."
+        ) from error
+
+
+def _negative(result: "Comparison") -> NegativeVerdict:
+    from edge.cli.comparison import deciding
+
+    check = deciding(result)[0]
+    needed = check.images_needed
+    hint = f"Compare on about {needed:,} more labelled images." if needed else ""
+    if check.value is None and not result.labelled:
+        hint = (
+            "Put each image into a folder named after its class, or use a policy of metrics that "
+            "need no labels, such as agreement."
+        )
+    return NegativeVerdict(f"verdict {result.verdict}: {check.metric}: {check.reason}", hint=hint)

@@ -1,0 +1,126 @@
+"""A comparison for people, on standard output."""
+
+from edge.cli.output import percent, print_table, size
+from edge.comparison.judge import bare, spanned, telling_digits, written
+from edge.comparison.result import Check, Comparison, Interval, Side, Verdict
+
+CLASSES = 5
+FLIPS = 10
+
+
+def print_comparison(result: Comparison) -> None:
+    """Both sides, what changed between them, every check, and the verdict."""
+    _print_sides(result)
+    if result.paired is not None:
+        paired = result.paired
+        margin = "" if paired.margin_points is None else f"; margin {paired.margin_points:g}"
+        low, high = paired.drop_interval.low, paired.drop_interval.high
+        print(f"{paired.lost} lost, {paired.gained} gained, McNemar p = {paired.mcnemar_p:.2g}")
+        print(f"top-1 drop {paired.drop_points:.2f} points ({low:.2f} to {high:.2f}){margin}")
+    print_table(
+        "",
+        ("check", "found", "interval", "allowed", "verdict"),
+        [_row(check) for check in result.checks],
+    )
+    _print_classes(result)
+    _print_flips(result)
+    _print_verdict(result)
+
+
+def _row(check: Check) -> tuple[str, str, str, str, str]:
+    sign = "<=" if check.direction == "at_most" else ">="
+    if check.value is None:
+        limit = written(check.limit, check.unit)
+        skipped = check.verdict is Verdict.PASS
+        verdict = "skipped" if skipped else str(check.verdict)
+        return check.metric, "-", "", f"{sign} {limit}", verdict
+    ends = [] if check.interval is None else [check.interval.low, check.interval.high]
+    digits = telling_digits(check.limit, [check.value, *ends], check.unit)
+    return (
+        check.metric,
+        written(check.value, check.unit, digits),
+        " to ".join(bare(end, check.unit, digits) for end in ends),
+        f"{sign} {bare(check.limit, check.unit, digits)}",
+        str(check.verdict),
+    )
+
+
+def deciding(result: Comparison) -> list[Check]:
+    """The checks that made the verdict."""
+    return [check for check in result.checks if check.verdict is result.verdict]
+
+
+def _print_sides(result: Comparison) -> None:
+    columns = ["", "top-1", "top-5", "ECE", "size"]
+    timed = result.candidate.latency_ms is not None
+    rows = []
+    for part, side in (("baseline", result.baseline), ("candidate", result.candidate)):
+        row = [f"{part} {side.name}", *_scores(side), size(side.size_bytes)]
+        if timed:
+            row.append("-" if side.latency_ms is None else f"{side.latency_ms:.2f} ms")
+        rows.append(row)
+    left_out = f", {len(result.left_out)} left out" if result.left_out else ""
+    skipped = f", {len(result.skipped)} unreadable" if result.skipped else ""
+    print_table(
+        f"{result.images} images, {result.labelled} labelled{left_out}{skipped}",
+        columns + ["latency"] * timed,
+        rows,
+    )
+
+
+def _scores(side: Side) -> tuple[str, str, str]:
+    return (
+        percent(side.top1) + _shares(side.top1_interval),
+        percent(side.top5),
+        percent(side.ece),
+    )
+
+
+def _shares(interval: Interval | None) -> str:
+    return "" if interval is None else f" ({spanned(interval, 'share', 1)})"
+
+
+def _print_classes(result: Comparison) -> None:
+    changed = [item for item in result.classes if item.baseline != item.candidate]
+    if not changed:
+        return
+    rows = [
+        (
+            item.label,
+            str(item.images),
+            percent(item.baseline),
+            percent(item.candidate),
+            f"{item.drop_points:+.1f} pt",
+            f"{item.p_value:.2g}",
+        )
+        for item in changed[:CLASSES]
+    ]
+    more = f"; {len(changed) - CLASSES} more: --json" if len(changed) > CLASSES else ""
+    print_table(
+        f"recall of classes that changed, worst first{more}",
+        ("class", "images", "baseline", "candidate", "drop", "p (Holm)"),
+        rows,
+    )
+
+
+def _print_flips(result: Comparison) -> None:
+    total = len(result.flips)
+    print(f"{total} of {result.images} images changed their best class", end="")
+    print(":" if total else ".")
+    for flip in result.flips[:FLIPS]:
+        truth = "" if flip.truth is None else f" ({flip.truth})"
+        print(
+            f"  {flip.path}{truth}: {flip.baseline} {percent(flip.baseline_score)} -> "
+            f"{flip.candidate} {percent(flip.candidate_score)}"
+        )
+    if total > FLIPS:
+        print(f"  {total - FLIPS} more: --json")
+
+
+def _print_verdict(result: Comparison) -> None:
+    for note in result.notes:
+        print(f"note: {note}")
+    policy = result.policy
+    print(f"policy: {policy.name}, sha256 {policy.sha256[:16]}")
+    reasons = "; ".join(f"{check.metric}: {check.reason}" for check in deciding(result))
+    print(f"verdict: {result.verdict}" + (f" ({reasons})" if result.verdict != "pass" else ""))

@@ -1,0 +1,1 @@
+"""Comparison: is a candidate as good as its baseline? A verdict with its uncertainty."""

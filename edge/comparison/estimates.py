@@ -1,0 +1,99 @@
+"""Estimates from the images: a share, a mean, a calibration error, each with its interval."""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.comparison.evidence import Estimate, Evidence, Projection
+from edge.comparison.result import Interval
+from edge.evaluation.calibration_error import bin_gaps, error_of
+from edge.evaluation.confidence import wilson
+
+RESAMPLES: Final = 2000
+SEED: Final = 0  # the same images give the same verdict
+_AT_ONCE: Final = 20_000_000  # weights held in memory at a time, 8 bytes each
+
+NO_LABELS: Final = Estimate(value=None, missing="no image has a known class")
+
+
+def share_estimate(hits: NDArray[np.bool_], evidence: Evidence, **more: Any) -> Estimate:
+    """Share of the images that count, with Wilson's interval; exact between identical files."""
+    images = len(hits)
+    share = float(hits.mean())
+    if evidence.identical and not more:
+        return Estimate(value=share, interval=Interval(share, share), images=images)
+    return Estimate(
+        value=share,
+        interval=wilson(float(hits.sum()), images, evidence.z),
+        images=images,
+        projected=lambda count, z: wilson(share * count, count, z),
+        **more,
+    )
+
+
+def mean_estimate(values: NDArray[np.floating[Any]], evidence: Evidence) -> Estimate:
+    """Mean over the images with its normal interval."""
+    mean, images = float(values.mean()), len(values)
+    deviation = float(values.std(ddof=1)) if images > 1 else mean
+
+    half = evidence.z * deviation / math.sqrt(images)
+    interval = Interval(mean - half, mean + half)
+    return Estimate(
+        value=mean,
+        interval=interval,
+        images=images,
+        projected=narrowing(mean, interval, images, evidence.z),
+    )
+
+
+def resampled_errors(evidence: Evidence, *, increase: bool) -> Estimate:
+    """Calibration error of the candidate, or its increase, with a percentile bootstrap.
+
+    The error is a sum of absolute values, so resampling pushes it up; the interval is moved back
+    by that bias (the reverse, or basic, bootstrap).
+    """
+    known = evidence.labelled
+    truth = evidence.truth[known]
+    gaps = [bin_gaps(table[known], truth) for table in (evidence.baseline, evidence.candidate)]
+    images = len(truth)
+    random = np.random.default_rng(SEED)
+    rows = max(1, min(RESAMPLES, _AT_ONCE // images))
+    drawn = []
+    for start in range(0, RESAMPLES, rows):
+        size = min(rows, RESAMPLES - start)
+        weights = random.multinomial(images, np.full(images, 1 / images), size).astype(float)
+        drawn.append(np.stack([error_of(weights, gap) for gap in gaps]))
+    resampled = np.concatenate(drawn, axis=1)
+    before, after = (float(error_of(np.ones(images), gap)) for gap in gaps)
+    difference = _reversed(after - before, resampled[1] - resampled[0], evidence.confidence)
+    if increase:
+        value, interval = after - before, difference
+    else:
+        value, interval = after, _reversed(after, resampled[1], evidence.confidence)
+        interval = Interval(max(0.0, interval.low), interval.high)
+    return Estimate(
+        value=value,
+        interval=interval,
+        images=images,
+        projected=narrowing(value, interval, images, evidence.z),
+        baseline=None if increase else before,
+        difference=None if increase else difference,
+    )
+
+
+def _reversed(value: float, resampled: NDArray[np.float64], confidence: float) -> Interval:
+    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(2 * value - float(high), 2 * value - float(low))
+
+
+def narrowing(value: float, interval: Interval, images: int, z: float) -> Projection:
+    """How an interval of (images, z) shrinks: with the square root of the images."""
+    low, high = value - interval.low, interval.high - value
+
+    def projected(count: float, wanted: float) -> Interval:
+        factor = wanted / z * math.sqrt(images / count)
+        return Interval(value - low * factor, value + high * factor)
+
+    return projected

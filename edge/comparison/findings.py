@@ -1,0 +1,126 @@
+"""Puts the result of a comparison together."""
+
+import numpy as np
+
+from benchmarks.host import host
+from edge.comparison.classes import class_recalls, confusion, flips
+from edge.comparison.evidence import UNKNOWN, Evidence
+from edge.comparison.images import ComparedImages
+from edge.comparison.judge import overall
+from edge.comparison.metrics import METRICS
+from edge.comparison.policy import Policy
+from edge.comparison.result import Check, Comparison, Interval, Paired, Side
+from edge.comparison.subject import Subject
+from edge.evaluation.calibration_error import are_probabilities, calibration_error
+from edge.evaluation.confidence import wilson
+from edge.evaluation.paired import mcnemar
+from edge.evaluation.score import score
+from edge.runtime.spec import Preprocessing
+
+
+def findings(
+    evidence: Evidence,
+    sides: tuple[Subject, Subject],
+    images: ComparedImages,
+    checks: tuple[Check, ...],
+    policy: Policy,
+) -> Comparison:
+    """Everything that the reports show.
+
+    Args:
+        evidence: What was computed from.
+        sides: Baseline and candidate.
+        images: Compared on.
+        checks: Already judged.
+        policy: Applied.
+    """
+    return Comparison(
+        verdict=overall(checks),
+        baseline=_side(sides[0], evidence, 0),
+        candidate=_side(sides[1], evidence, 1),
+        images=len(images.pictures),
+        labelled=int(evidence.labelled.sum()),
+        left_out=images.left_out,
+        skipped=images.skipped,
+        identical=evidence.identical,
+        paired=_paired(evidence, policy),
+        agreement=_agreement(evidence),
+        checks=checks,
+        classes=class_recalls(evidence),
+        flips=flips(evidence, [item.path for item in images.pictures]),
+        confusion=confusion(evidence),
+        policy=policy.record,
+        host=host(),
+        notes=(*images.notes, *_notes(*sides, evidence)),
+    )
+
+
+def _side(subject: Subject, evidence: Evidence, which: int) -> Side:
+    table = (evidence.baseline, evidence.candidate)[which]
+    known = evidence.labelled
+    labels = evidence.truth[known]
+    found = score(table, [None if label == UNKNOWN else int(label) for label in evidence.truth])
+    times = [timing for timing in evidence.timings.values() if timing is not None]
+
+    def interval(share: float | None) -> Interval | None:
+        return None if share is None else wilson(share * len(labels), len(labels), evidence.z)
+
+    return Side(
+        name=subject.name,
+        path=str(subject.path),
+        sha256=subject.sha256,
+        size_bytes=evidence.sizes[which],
+        engine=subject.engine,
+        top1=found.top1,
+        top1_interval=interval(found.top1),
+        top5=found.top5,
+        top5_interval=interval(found.top5),
+        ece=calibration_error(table[known], labels)
+        if len(labels) and are_probabilities(table)
+        else None,
+        latency_ms=(times[0].baseline_ms, times[0].candidate_ms)[which] if times else None,
+    )
+
+
+def _agreement(evidence: Evidence) -> float:
+    return float((evidence.baseline.argmax(axis=1) == evidence.candidate.argmax(axis=1)).mean())
+
+
+def _paired(evidence: Evidence, policy: Policy) -> Paired | None:
+    drop = METRICS["top1_drop"].estimate(evidence, "")
+    if drop.value is None or drop.interval is None:
+        return None
+    before, after = evidence.right(1)
+    lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
+    return Paired(
+        lost=lost,
+        gained=gained,
+        mcnemar_p=mcnemar(lost, gained),
+        drop_points=drop.value,
+        drop_interval=drop.interval,
+        confidence=evidence.confidence,
+        margin_points=policy.margin_points(),
+    )
+
+
+def _notes(baseline: Subject, candidate: Subject, evidence: Evidence) -> list[str]:
+    notes = []
+    if evidence.identical:
+        notes.append("both sides are the same file, so that nothing can be lost")
+    elif np.array_equal(evidence.baseline, evidence.candidate):
+        notes.append("every score is the same on both sides, to the last bit")
+    if baseline.labels != candidate.labels:
+        notes.append("the sides list their labels in different orders; they are matched by name")
+    if baseline.preprocessing != candidate.preprocessing:
+        notes.append(
+            "each side is fed by its own contract, and these differ: "
+            + _differences(baseline.preprocessing, candidate.preprocessing)
+        )
+    return notes
+
+
+def _differences(ours: Preprocessing, theirs: Preprocessing) -> str:
+    before, after = ours.to_json(), theirs.to_json()
+    return ", ".join(
+        f"{key} {before[key]} and {after[key]}" for key in before if before[key] != after[key]
+    )

@@ -1,0 +1,103 @@
+"""How long both sides take on one host: measured in turn now, or as their bundles recorded."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness import Protocol, measure
+from benchmarks.stats import median
+from edge.comparison.evidence import Timing
+from edge.comparison.result import Interval
+from edge.comparison.subject import Subject
+from edge.errors import UsageError
+from edge.progress import Progress
+from edge.runtime.session import encode_pixels
+from edge.runtime.spec import TensorSpec
+
+ROUNDS: Final = 10
+ORDER: Final = "ABBA"  # of one round: a drift of the machine's speed weighs on both alike
+BLOCK: Final = Protocol(runs=5, min_seconds=0.05, max_seconds=2.0)
+RESAMPLES: Final = 4000
+SEED: Final = 0
+
+
+def measured(
+    baseline: Subject, candidate: Subject, confidence: float, progress: Progress
+) -> Timing:
+    """Time both files here, on a noise image, one thread.
+
+    Each side's latency is the median of its rounds' medians. The interval is a percentile
+    bootstrap of the ratio of both; whole rounds are drawn, since the samples of one round share
+    the machine's speed of that moment.
+
+    Raises:
+        InferenceError: A model fails.
+    """
+    if baseline.sha256 == candidate.sha256:
+        with progress.stage("latency"):
+            engine = baseline.interpreter
+            alone = 1e3 * measure(baseline.path, _input(baseline), Protocol(), engine=engine).median
+        return Timing(baseline_ms=alone, candidate_ms=alone, ratio=Interval(1.0, 1.0))
+    sides = {"A": baseline, "B": candidate}
+    rounds = []
+    with progress.stage("latency", ROUNDS) as step:
+        for _ in range(ROUNDS):
+            samples: dict[str, list[float]] = {"A": [], "B": []}
+            for letter in ORDER:
+                side = sides[letter]
+                result = measure(side.path, _input(side), BLOCK, engine=side.interpreter)
+                samples[letter].extend(result.samples)
+            rounds.append([1e3 * median(samples[letter]) for letter in "AB"])
+            step(1)
+    before, after = np.median(rounds, axis=0).tolist()
+    ratio = ratio_interval(np.array(rounds), confidence)
+    return Timing(baseline_ms=before, candidate_ms=after, ratio=ratio)
+
+
+def _input(side: Subject) -> Callable[[TensorSpec], NDArray[Any]]:
+    shape = (side.preprocessing.height, side.preprocessing.width, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return lambda spec: encode_pixels(noise, spec)
+
+
+def ratio_interval(rounds: NDArray[np.float64], confidence: float) -> Interval:
+    """Interval of median(candidate) / median(baseline) from (rounds, 2) medians of each round."""
+    random = np.random.default_rng(SEED)
+    drawn = rounds[random.integers(0, len(rounds), (RESAMPLES, len(rounds)))]
+    before, after = np.median(drawn, axis=1).T
+    low, high = np.quantile(after / before, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def recorded(baseline: Subject, candidate: Subject) -> Timing | None:
+    """The latencies that the two bundles state; None if a side has none.
+
+    Raises:
+        UsageError: They were measured on unlike hosts or with other settings.
+    """
+    found = [_record(side) for side in (baseline, candidate)]
+    if found[0] is None or found[1] is None:
+        return None
+    before, after = found[0], found[1]
+    unlike = [key for key in before[1] if before[1][key] != after[1].get(key)]
+    if unlike:
+        differing = ", ".join(f"{key}: {before[1][key]} and {after[1].get(key)}" for key in unlike)
+        raise UsageError(
+            f"the recorded latencies are of unlike hosts ({differing})",
+            hint='Write source = "measured" in the rule: both are then timed here.',
+        )
+    return Timing(baseline_ms=before[0], candidate_ms=after[0])
+
+
+def _record(side: Subject) -> tuple[float, Mapping[str, Any]] | None:
+    """Median in milliseconds, and what decides it: the host and the threads."""
+    report = side.report or {}
+    try:
+        (entry,) = (item for item in report["variants"] if item["name"] == side.variant)
+        latency = float(entry["latency_ms"])
+        where = {key: report["host"][key] for key in ("machine", "system", "cpus")}
+        return latency, where | {"threads": entry["latency"]["threads"]}
+    except (KeyError, TypeError, ValueError):
+        return None

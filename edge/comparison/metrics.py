@@ -1,0 +1,252 @@
+"""The metrics that a policy can limit: one function each, listed in ``METRICS``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from edge.comparison.classes import class_recalls
+from edge.comparison.estimates import NO_LABELS, mean_estimate, resampled_errors, share_estimate
+from edge.comparison.evidence import Estimate, Evidence, Timing
+from edge.comparison.result import Interval
+from edge.evaluation.calibration_error import are_probabilities
+from edge.evaluation.paired import drop_interval, tango
+
+AT_MOST: Final = "at_most"
+AT_LEAST: Final = "at_least"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A number that a rule can limit.
+
+    Attributes:
+        name: In policies and results.
+        unit: As in ``Check``.
+        direction: ``at_most`` or ``at_least``: which side of the limit is good.
+        meaning: One line for people.
+        relative: Whether each side has a value, so that its change in percent can be limited.
+        timed: Whether it needs latencies, ``measured`` or ``recorded``.
+        estimate: Computes it; of a timed metric for the source that is named.
+    """
+
+    name: str
+    unit: str
+    direction: str
+    meaning: str
+    relative: bool
+    timed: bool
+    estimate: Callable[[Evidence, str], Estimate]
+
+
+METRICS: Final[dict[str, Metric]] = {}
+
+
+def metric(
+    unit: str, direction: str, meaning: str, *, relative: bool = False
+) -> Callable[[Callable[[Evidence], Estimate]], Callable[[Evidence], Estimate]]:
+    """Enter a function of the evidence into ``METRICS`` under its own name."""
+
+    def enter(function: Callable[[Evidence], Estimate]) -> Callable[[Evidence], Estimate]:
+        METRICS[function.__name__] = Metric(
+            name=function.__name__,
+            unit=unit,
+            direction=direction,
+            meaning=meaning,
+            relative=relative,
+            timed=False,
+            estimate=lambda evidence, _: function(evidence),
+        )
+        return function
+
+    return enter
+
+
+def timed_metric(
+    unit: str, meaning: str, *, relative: bool = False
+) -> Callable[[Callable[[Timing], Estimate]], Callable[[Timing], Estimate]]:
+    """The same for a function of the latencies; lower is better."""
+
+    def enter(function: Callable[[Timing], Estimate]) -> Callable[[Timing], Estimate]:
+        def estimate(evidence: Evidence, source: str) -> Estimate:
+            timing = evidence.timings.get(source)
+            if timing is None:
+                return Estimate(value=None, missing=f"a side has no {source} latency")
+            return function(timing)
+
+        METRICS[function.__name__] = Metric(
+            name=function.__name__,
+            unit=unit,
+            direction=AT_MOST,
+            meaning=meaning,
+            relative=relative,
+            timed=True,
+            estimate=estimate,
+        )
+        return function
+
+    return enter
+
+
+@metric("points", AT_MOST, "percentage points of top-1 that the candidate loses")
+def top1_drop(evidence: Evidence) -> Estimate:
+    """Of the labelled images."""
+    return _drop(evidence, 1)
+
+
+@metric("points", AT_MOST, "percentage points of top-5 that the candidate loses")
+def top5_drop(evidence: Evidence) -> Estimate:
+    """Of the labelled images; needs six classes."""
+    return _drop(evidence, 5)
+
+
+@metric("share", AT_LEAST, "share of images that the candidate answers right", relative=True)
+def top1(evidence: Evidence) -> Estimate:
+    """Of the labelled images."""
+    return _accuracy(evidence, 1)
+
+
+@metric("share", AT_LEAST, "share with the right class among its best five", relative=True)
+def top5(evidence: Evidence) -> Estimate:
+    """Of the labelled images; needs six classes."""
+    return _accuracy(evidence, 5)
+
+
+@metric("share", AT_LEAST, "share of images with the same best class on both sides")
+def agreement(evidence: Evidence) -> Estimate:
+    """Of all images, labelled or not."""
+    same = evidence.baseline.argmax(axis=1) == evidence.candidate.argmax(axis=1)
+    return share_estimate(same, evidence)
+
+
+@metric("share", AT_MOST, "share of images whose best class changed")
+def flips(evidence: Evidence) -> Estimate:
+    """Of all images, labelled or not."""
+    changed = evidence.baseline.argmax(axis=1) != evidence.candidate.argmax(axis=1)
+    return share_estimate(changed, evidence)
+
+
+@metric("share", AT_MOST, "largest change of any class's score, mean over the images")
+def score_shift(evidence: Evidence) -> Estimate:
+    """Of all images, labelled or not."""
+    changes = np.abs(evidence.candidate - evidence.baseline).max(axis=1)
+    return mean_estimate(changes, evidence)
+
+
+@metric("share", AT_MOST, "largest change of any score between files with the same weights")
+def same_weights_shift(evidence: Evidence) -> Estimate:
+    """Of files with the same float32 weights: such differ by rounding or by a mistake.
+
+    Wrong scaling, as 128 for 127.5, changes too few answers to be seen in the accuracy.
+    """
+    if not evidence.same_network:
+        return Estimate(value=None, missing="the sides do not hold the same float32 weights")
+    return Estimate(
+        value=float(np.abs(evidence.candidate - evidence.baseline).max()),
+        detail="the weights are the same: only scaling, channel order or rounding can differ",
+    )
+
+
+@metric("points", AT_MOST, "largest loss of recall of one class that is not chance")
+def worst_class_recall_drop(evidence: Evidence) -> Estimate:
+    """Of the classes where McNemar's test, one-sided and corrected for all, is significant."""
+    recalls = class_recalls(evidence)
+    if not recalls:
+        return NO_LABELS
+    certain = [item for item in recalls if item.p_value < 1 - evidence.confidence]
+    if not certain:
+        chance = "; what others lose may be chance" if recalls[0].drop_points > 0 else ""
+        return Estimate(value=0.0, detail=f"no class is surely worse{chance}")
+    worst = certain[0]
+    detail = f"{worst.label}, {worst.images} images, p = {worst.p_value:.2g}"
+    return Estimate(value=worst.drop_points, detail=detail)
+
+
+@metric("share", AT_MOST, "expected calibration error of the candidate", relative=True)
+def ece(evidence: Evidence) -> Estimate:
+    """Guo et al. 2017, 15 bins."""
+    return _calibration(evidence, increase=False)
+
+
+@metric("share", AT_MOST, "expected calibration error less that of the baseline")
+def ece_increase(evidence: Evidence) -> Estimate:
+    """Guo et al. 2017, 15 bins."""
+    return _calibration(evidence, increase=True)
+
+
+@metric("bytes", AT_MOST, "size of the candidate's file", relative=True)
+def size_bytes(evidence: Evidence) -> Estimate:
+    """Exact."""
+    return Estimate(value=evidence.sizes[1], baseline=evidence.sizes[0])
+
+
+@metric("ratio", AT_MOST, "size of the candidate's file / the baseline's")
+def size_ratio(evidence: Evidence) -> Estimate:
+    """Exact."""
+    return Estimate(value=evidence.sizes[1] / evidence.sizes[0])
+
+
+@timed_metric("ratio", "median latency of the candidate / the baseline's")
+def latency_ratio(timing: Timing) -> Estimate:
+    """On one host."""
+    return Estimate(value=timing.candidate_ms / timing.baseline_ms, interval=timing.ratio)
+
+
+@timed_metric("milliseconds", "median latency of the candidate", relative=True)
+def latency_ms(timing: Timing) -> Estimate:
+    """On one host; only its change has an interval."""
+    base, ratio = timing.baseline_ms, timing.ratio
+    change = ratio and Interval((ratio.low - 1) * base, (ratio.high - 1) * base)
+    return Estimate(value=timing.candidate_ms, baseline=base, difference=change)
+
+
+def _drop(evidence: Evidence, k: int) -> Estimate:
+    problem = _unscorable(evidence, k)
+    if problem is not None:
+        return problem
+    before, after = evidence.right(k)
+    images, lost, gained = len(before), int((before & ~after).sum()), int((after & ~before).sum())
+    drop = round(100 * (lost - gained) / images, 6)
+    if evidence.identical:
+        return Estimate(value=drop, interval=Interval(0.0, 0.0), images=images)
+
+    def projected(count: float, z: float) -> Interval:
+        return _times(100, tango(count, lost * count / images, gained * count / images, z))
+
+    interval = _times(100, drop_interval(images, lost, gained, evidence.confidence))
+    return Estimate(value=drop, interval=interval, images=images, projected=projected)
+
+
+def _accuracy(evidence: Evidence, k: int) -> Estimate:
+    problem = _unscorable(evidence, k)
+    if problem is not None:
+        return problem
+    before, after = evidence.right(k)
+    drop = _drop(evidence, k).interval
+    return share_estimate(
+        after,
+        evidence,
+        baseline=float(before.mean()),
+        difference=drop and Interval(-drop.high / 100, -drop.low / 100),
+    )
+
+
+def _unscorable(evidence: Evidence, k: int) -> Estimate | None:
+    if not evidence.labelled.any():
+        return NO_LABELS
+    if len(evidence.labels) <= k:
+        return Estimate(value=None, missing=f"top-{k} needs more than {k} classes")
+    return None
+
+
+def _calibration(evidence: Evidence, *, increase: bool) -> Estimate:
+    if not evidence.labelled.any():
+        return NO_LABELS
+    if not (are_probabilities(evidence.baseline) and are_probabilities(evidence.candidate)):
+        return Estimate(value=None, missing="a side answers with scores that are no probabilities")
+    return resampled_errors(evidence, increase=increase)
+
+
+def _times(factor: float, interval: Interval) -> Interval:
+    return Interval(factor * interval.low, factor * interval.high)

@@ -1,0 +1,1 @@
+"""Reports of a comparison for machines and reviewers: JUnit XML, Markdown, SARIF."""

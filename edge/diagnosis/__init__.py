@@ -1,0 +1,1 @@
+"""Diagnosis: where a written model file departs from its source, and which tool is to blame."""

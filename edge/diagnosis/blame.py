@@ -1,0 +1,177 @@
+"""From the matrix and the layers to the culprit.
+
+A float file is the converter's work, an int8 file's numbers are the quantizer's, and where two
+sets of kernels give different answers of one file, one of them computes wrongly. So a quantizer
+is only blamed if the file is wrong by whichever kernels, and a kernel if the file's own rows
+differ. Budgets are far above what healthy bundles need (ImageNet MobileNet over 32 to 500
+pictures, dogs-vs-cats, digits); the measured values stand beside them.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Final
+
+from edge.diagnosis.result import Culprit, FileLayers, Finding, LayerError, Pair, Row
+from edge.runtime.spec import Variant
+
+FLOAT_TOLERANCE: Final = 1e-3  # of a probability; measured 4e-6 at most
+# Mean total variation distance to the reference, and the greatest measured.
+VARIATION: Final = {"fp16": 0.02, "dynamic": 0.15, "int8": 0.15}  # 0.003, 0.05, 0.03 measured
+KERNEL_VARIATION: Final = 0.05  # between two sets of kernels; measured 0.012
+MAX_FLIPS: Final = 0.05  # share of the images; 0.042 measured over 400 pictures (dynamic)
+SIGNIFICANCE: Final = 0.001  # chance to blame a file that flips MAX_FLIPS of all images
+
+
+class Evidence:
+    """What was measured, by name.
+
+    Args:
+        rows: Of the matrix, failures included.
+        pairs: Every two available rows.
+        files: Layers of each file.
+        reference: Name of the row that files are held against.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        pairs: Sequence[Pair],
+        files: Sequence[FileLayers],
+        reference: str,
+    ) -> None:
+        self.reference = reference
+        self.files: Mapping[str, FileLayers] = {file.variant: file for file in files}
+        self._rows = [row for row in rows if not row.problem]
+        self._pairs = {frozenset((pair.first, pair.second)): pair for pair in pairs}
+
+    def rows_of(self, variant: str) -> list[Row]:
+        """The available rows of a variant."""
+        return [row for row in self._rows if row.variant == variant]
+
+    def pair(self, first: str, second: str) -> Pair:
+        """Two rows, in any order."""
+        return self._pairs[frozenset((first, second))]
+
+
+def findings(variants: Sequence[Variant], evidence: Evidence) -> tuple[Finding, ...]:
+    """Every fault, in the order of the variants; empty if all is well."""
+    found: list[Finding] = []
+    for variant in variants:
+        rows = evidence.rows_of(variant.name)
+        kernel = _kernel(variant, rows, evidence)
+        wrong = [complaint for row in rows if (complaint := _complaint(variant, row, evidence))]
+        layers = evidence.files.get(variant.name)
+        if rows and len(wrong) == len(rows):
+            found.append(_file(variant, layers, wrong[0]))
+        elif not kernel and layers is not None and layers.first_divergent is not None:
+            found.append(_file(variant, layers, ""))
+        found += kernel
+    return tuple(found)
+
+
+def _complaint(variant: Variant, row: Row, evidence: Evidence) -> str:
+    """What is wrong with a row's answers; empty if nothing."""
+    if row.failure:
+        return f"{row.name} answers {row.failure}"
+    if row.name == evidence.reference:
+        return ""
+    pair = evidence.pair(evidence.reference, row.name)
+    if variant.precision == "fp32":
+        difference = pair.max_difference or 0.0
+        if difference <= FLOAT_TOLERANCE:
+            return ""
+        return f"{row.name} differs from {evidence.reference} by {difference:.2g}"
+    return _too_far(pair, VARIATION[variant.precision])
+
+
+def _too_far(pair: Pair, budget: float) -> str:
+    """Why two rows are further apart than a budget of total variation or of flips; or empty."""
+    if pair.variation is not None and pair.variation > budget:
+        return (
+            f"{pair.first} and {pair.second} differ by {100 * pair.variation:.0f} % of the "
+            f"probability on average (budget {100 * budget:.0f} %)"
+        )
+    if _chance(pair.flips, pair.images) < SIGNIFICANCE:
+        return f"{pair.first} and {pair.second} disagree on {pair.flips} of {pair.images} images"
+    return ""
+
+
+def _chance(flips: int, images: int) -> float:
+    """Probability of so many flips or more, if ``MAX_FLIPS`` of all images flip (binomial)."""
+    from scipy.stats import binom
+
+    return float(binom.sf(flips - 1, images, MAX_FLIPS))
+
+
+def _kernel(variant: Variant, rows: Sequence[Row], evidence: Evidence) -> list[Finding]:
+    """Faults of kernels: rows of one file that disagree."""
+    broken = [row for row in rows if row.failure]
+    if broken and len(broken) < len(rows):
+        return [
+            Finding(
+                culprit=Culprit.KERNEL,
+                variant=variant.name,
+                layer=None,
+                evidence=f"{row.name} answers {row.failure}, other kernels do not",
+            )
+            for row in broken
+        ]
+    reasons = [
+        _too_far(evidence.pair(first.name, second.name), KERNEL_VARIATION)
+        for first, second in combinations(rows, 2)
+        if not broken
+    ]
+    said = next(filter(None, reasons), "")
+    if not said:
+        return []
+    return [
+        Finding(culprit=Culprit.KERNEL, variant=variant.name, layer=None, evidence=said),
+    ]
+
+
+def _file(variant: Variant, layers: FileLayers | None, complaint: str) -> Finding:
+    """A fault of the file itself, with the layer where it starts, if one is known."""
+    first = layers.first_divergent if layers else None
+    where = [error for error in (layers.layers if layers else ()) if error.layer == first]
+    sentences = [complaint] if complaint else []
+    sentences += [_described(error) for error in where]
+    if layers and not where and layers.worst:
+        sentences.append(
+            f"no single layer stands out, the greatest own error is that of {layers.worst}"
+        )
+    return Finding(
+        culprit=Culprit.CONVERTER if variant.precision == "fp32" else Culprit.QUANTIZER,
+        variant=variant.name,
+        layer=first,
+        evidence="; ".join(sentences),
+    )
+
+
+def _described(error: LayerError) -> str:
+    if error.failure:
+        return f"layer {error.layer} gives {error.failure}, the Keras model's does not"
+    assert error.alone is not None and error.explained is not None  # it diverges
+    return (
+        f"layer {error.layer} has an own error of {100 * error.alone:.2g} %, "
+        f"of which rounding explains {100 * error.explained:.2g} %"
+    )
+
+
+def conclusion(found: Sequence[Finding], *, source_known: bool) -> str:
+    """The diagnosis in one sentence.
+
+    Args:
+        found: Every fault.
+        source_known: Whether the Keras model was there to be compared with.
+    """
+    if not found:
+        if source_known:
+            return (
+                "Healthy: the float files answer as their source does, quantization costs what "
+                "rounding explains, and the kernels agree."
+            )
+        return "Nothing is wrong as far as can be told without the Keras model."
+    first = found[0]
+    others = "" if len(found) == 1 else f" ({len(found) - 1} more below)"
+    place = f" from layer {first.layer} on" if first.layer else ""
+    return f"The {first.culprit} is to blame: {first.variant} is wrong{place}{others}."

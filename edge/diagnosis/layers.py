@@ -1,0 +1,138 @@
+"""Which tensor of a written file is the output of which Keras layer, told by names and shapes.
+
+TensorFlow names an operation after the path of the layers that made it: ``net_1/conv_1/Conv2D``.
+Keras may append a counter to every layer's name. TFLite joins the names of what it fused by ``;``,
+the last operation first, and behind it those of constants, which other layers may share. tf2onnx
+puts the name of a layer on what it inserts to prepare the layer's input, and numbers it. So a
+tensor belongs to the first layer of its name whose shape it has; and a layer's output is its last
+tensor, unless an operation of the same layer reads that one: then the layer's output was fused into
+what follows.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+COUNTER: Final = re.compile(r"_\d+$")
+INSERTED: Final = re.compile(r"__\d+(:\d+)?(_DequantizeLinear_Output)?$")  # by tf2onnx
+FOLDED: Final = "_pixels"  # what converters.pixel_input appends to the layer that scaling went into
+NHWC: Final = (1, 2, 0)  # axes of (channel, row, column) in the order of (row, column, channel)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer of the Keras model: name, Keras class, and output shape without the batch."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An activation of a file.
+
+    Attributes:
+        name: In the file.
+        shape: Without the batch.
+        step: Quantization step; None for a real tensor.
+        channels_first: Whether it is (channel, row, column).
+        readers: Names of the operations that read it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    step: float | None = None
+    channels_first: bool = False
+    readers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A layer and the tensor that holds its output; ``axes`` brings it into Keras's order."""
+
+    layer: Layer
+    tensor: Tensor
+    axes: tuple[int, ...] | None
+
+    def as_keras(self, values: NDArray[Any]) -> NDArray[Any]:
+        """(1, ...) values of the tensor, in the shape of the layer's output."""
+        if self.axes is not None:
+            values = values[0].transpose(self.axes)
+        return values.reshape((1, *self.layer.shape))
+
+
+def match(layers: Sequence[Layer], tensors: Sequence[Tensor], output: str) -> tuple[Match, ...]:
+    """The layers that have a tensor, in the order of the layers.
+
+    Args:
+        layers: In the order of execution.
+        tensors: In the order of execution; the last one is the model's output.
+        output: Name of the layer that gives the model's output.
+    """
+    positions = {layer.name: position for position, layer in enumerate(layers)}
+    found = max(
+        (_by_name(layers, positions, tensors, counted) for counted in (True, False)), key=len
+    )
+    if output in positions:
+        last = _fitted(layers[positions[output]], tensors[-1])
+        if last is not None:
+            found[output] = last
+    return tuple(found[layer.name] for layer in layers if layer.name in found)
+
+
+def _by_name(
+    layers: Sequence[Layer],
+    positions: Mapping[str, int],
+    tensors: Sequence[Tensor],
+    counted: bool,
+) -> dict[str, Match]:
+    """Layer -> its last tensor, with or without a counter on every layer's name."""
+    found = {}
+    for tensor in tensors:
+        for position in _layers_in(tensor.name, positions, counted):
+            fitted = _fitted(layers[position], tensor)
+            if fitted is not None:
+                found[fitted.layer.name] = fitted
+                break
+    return {
+        name: item
+        for name, item in found.items()
+        if not any(
+            positions[name] in _layers_in(reader, positions, counted)
+            for reader in item.tensor.readers
+        )
+    }
+
+
+def _layers_in(names: str, positions: Mapping[str, int], counted: bool) -> list[int]:
+    """Positions of the layers that joined names hold, in their order."""
+    found = (_layer_in(part, positions, counted) for part in names.split(";"))
+    return [position for position in found if position is not None]
+
+
+def _layer_in(path: str, positions: Mapping[str, int], counted: bool) -> int | None:
+    """Position of the innermost layer in ``outer/inner/operation``; None if there is none."""
+    if INSERTED.search(path):
+        return None
+    for scope in reversed(path.split("/")[:-1]):
+        name = COUNTER.sub("", scope) if counted else scope
+        for candidate in (name, name.removesuffix(FOLDED)):
+            if candidate in positions:
+                return positions[candidate]
+    return None
+
+
+def _fitted(layer: Layer, tensor: Tensor) -> Match | None:
+    """The match if the shapes are the same but for extents of 1 and the place of the channels."""
+    if tensor.channels_first and tuple(tensor.shape[axis] for axis in NHWC) == layer.shape:
+        return Match(layer, tensor, NHWC)
+    same = _without_ones(tensor.shape) == _without_ones(layer.shape)
+    return Match(layer, tensor, None) if same else None
+
+
+def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(extent for extent in shape if extent != 1)

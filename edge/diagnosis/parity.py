@@ -1,0 +1,72 @@
+"""Two rows over the same images: how far apart their answers are."""
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.diagnosis.result import Pair
+
+Table = NDArray[np.float32]
+# A reference that varies by less than four steps of an 8-bit probability may round to one answer.
+ROUNDED_AWAY: Final = 4 / 255
+
+
+def pairs(tables: Mapping[str, Table], steps: Mapping[str, float | None]) -> tuple[Pair, ...]:
+    """Every two rows, in the order of the rows.
+
+    Args:
+        tables: (images, classes) real values, by row.
+        steps: Quantization step of the row's output; None for a real one.
+    """
+    return tuple(
+        compared(first, second, tables, steps) for first, second in combinations(tables, 2)
+    )
+
+
+def compared(
+    first: str, second: str, tables: Mapping[str, Table], steps: Mapping[str, float | None]
+) -> Pair:
+    """One pair of rows; see ``pairs``."""
+    one, other = tables[first], tables[second]
+    differences = np.abs(one - other, dtype=np.float64)
+    flips = int((best(one) != best(other)).sum())
+    known = bool(np.isfinite(differences).all())
+    largest = float(differences.max()) if known else None
+    step = steps[first] if steps[first] == steps[second] else None
+    return Pair(
+        first=first,
+        second=second,
+        images=len(one),
+        flips=flips,
+        agreement=1 - flips / len(one),
+        max_difference=largest,
+        mean_difference=float(differences.mean()) if known else None,
+        variation=float(differences.sum(axis=1).mean()) / 2 if known else None,
+        max_steps=None if largest is None or not step else largest / step,
+    )
+
+
+def best(table: Table) -> NDArray[np.int64]:
+    """(images,) class index; of a row with a single output, whether it is above one half."""
+    if table.shape[1] == 1:
+        return (table[:, 0] > 0.5).astype(np.int64)
+    classes: NDArray[np.int64] = np.argmax(np.nan_to_num(table, nan=-np.inf), axis=1)
+    return classes
+
+
+def failure(table: Table, reference: Table) -> str:
+    """What makes a row's answers useless: ``NaN``, ``all zero``, ``constant``; empty if nothing.
+
+    Args:
+        table: (images, classes) of the row.
+        reference: Of the row that it is held against.
+    """
+    if not np.isfinite(table).all():
+        return "NaN"
+    if not table.any() and np.abs(reference).max() > ROUNDED_AWAY:
+        return "all zero"
+    varies = bool((np.ptp(reference, axis=0) > ROUNDED_AWAY).any())
+    return "constant" if varies and not np.ptp(table, axis=0).any() else ""

@@ -1,0 +1,109 @@
+"""The error of each layer as a picture: one panel per int8 file, and per file with a fault."""
+
+import io
+from pathlib import Path
+from typing import Any, Final
+
+from edge.dataset.folder import counted
+from edge.diagnosis.result import Diagnosis, FileLayers, LayerError
+from edge.errors import OutputError, UsageError
+from edge.runtime.files import write_bytes
+
+SUFFIXES: Final = (".png", ".svg")
+FLOOR: Final = (
+    1e-6  # drawn in place of an error of nothing, which a logarithmic axis has no room for
+)
+MOST_NAMES: Final = 80  # layers of which each can still be named
+
+
+def check_place(path: Path) -> None:
+    """Refuse a picture that could not be written, before the work starts.
+
+    Raises:
+        UsageError: Another suffix.
+        OutputError: The folder does not exist, or the path is a folder.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--plot {path} ends in neither .png nor .svg")
+    if path.is_dir():
+        raise OutputError(f"--plot {path} is a folder", hint="Name a file.")
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"--plot {path}: there is no folder {path.parent}", hint="Make the folder first."
+        )
+
+
+def draw(result: Diagnosis, path: Path) -> None:
+    """Write the picture; its format is that of the suffix.
+
+    Raises:
+        UsageError: No file has layers to draw.
+        OutputError: The picture cannot be written.
+    """
+    accused = {finding.variant for finding in result.findings}
+    files = [
+        file
+        for file in result.files
+        if file.layers and (file.precision == "int8" or file.variant in accused)
+    ]
+    if not files:
+        raise UsageError("there is nothing to plot: no file's layers could be compared")
+    stream = io.BytesIO()
+    figure = _figure(result, files)
+    # Without a date, and with ids that are no random numbers: equal results, equal bytes.
+    metadata = {"Date": None} if path.suffix.lower() == ".svg" else {}
+    figure.savefig(stream, format=path.suffix.lower()[1:], metadata=metadata, dpi=120)
+    try:
+        write_bytes(path, stream.getvalue())
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _figure(result: Diagnosis, files: list[FileLayers]) -> Any:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams["svg.hashsalt"] = "edge"
+    longest = max(len(file.layers) for file in files)
+    width = min(24.0, max(8.0, 0.22 * longest))
+    figure = Figure(figsize=(width, 4.2 * len(files)), layout="constrained")
+    panels = figure.subplots(len(files), 1, squeeze=False)[:, 0]
+    for panel, file in zip(panels, files, strict=True):
+        _draw_file(panel, file)
+    figure.suptitle(f"{result.name}: error of each layer, {counted(result.images, 'image')}")
+    return figure
+
+
+def _draw_file(panel: Any, file: FileLayers) -> None:
+    places = range(len(file.layers))
+
+    def line(name: str, style: str, label: str) -> None:
+        values = [getattr(layer, name) for layer in file.layers]
+        panel.plot(places, [_drawn(value) for value in values], style, label=label, markersize=3)
+
+    line("accumulated", "-", "accumulated")
+    line("alone", "o-", "alone")
+    line("explained", "--", "alone, explained by rounding")
+    wrong = [place for place in places if _is_wrong(file.layers[place])]
+    if wrong:
+        heights = [_drawn(file.layers[place].alone) for place in wrong]
+        panel.plot(wrong, heights, "rx", markersize=9, label="wrong")
+    panel.set_yscale("log")
+    panel.set_title(file.variant)
+    panel.set_ylabel("relative error")
+    panel.grid(alpha=0.3)
+    panel.margins(x=0.01)
+    if len(file.layers) <= MOST_NAMES:
+        panel.set_xticks(places, [layer.layer for layer in file.layers], rotation=90, fontsize=7)
+    else:
+        panel.set_xlabel("layer")
+    panel.legend(loc="best", fontsize=8)
+
+
+def _is_wrong(layer: LayerError) -> bool:
+    return layer.divergent or bool(layer.failure)
+
+
+def _drawn(value: float | None) -> float:
+    """A gap where the error is not known, or nothing, for which the axis has no room."""
+    return value or float("nan")

@@ -1,0 +1,180 @@
+"""What a diagnosis says: plain data, from which tables, JSON and pictures are made."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+DIAGNOSIS_SCHEMA_VERSION: Final = 1
+
+
+class Culprit(StrEnum):
+    """Which tool went wrong."""
+
+    CONVERTER = "converter"  # the float file is not the Keras model
+    QUANTIZER = "quantizer"  # the file's numbers are wrong, whoever computes with them
+    KERNEL = "kernel"  # two implementations of one file's operators disagree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One way to get answers: a file and the kernels that run it.
+
+    Attributes:
+        name: Of the row, such as ``tflite-int8 reference``.
+        variant: Of the bundle; None for the Keras model.
+        kernels: ``keras``, ``default``, ``reference``, ``built-in``, ``xnnpack``, ``optimized``.
+        engine: Interpreter and version; empty if not available.
+        note: What is known about who computes, such as how many operators XNNPACK took.
+        problem: Why the row is not available; empty if it is.
+        failure: ``NaN``, ``all zero`` or ``constant`` outputs; empty if it is sound.
+    """
+
+    name: str
+    variant: str | None
+    kernels: str
+    engine: str = ""
+    note: str = ""
+    problem: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two rows over the same images; None where one of them answers NaN.
+
+    Attributes:
+        first: Name of a row.
+        second: Name of a row.
+        images: Compared.
+        flips: Images with another best class.
+        agreement: Share of images with the same best class, 0..1.
+        max_difference: Greatest absolute difference of a probability.
+        mean_difference: Mean absolute difference of the probabilities.
+        variation: Mean over images of the total variation distance, half the sum of the absolute
+            differences: the probability that changed its class, 0..1.
+        max_steps: ``max_difference`` in quantization steps, where both outputs are integers of
+            one scale.
+    """
+
+    first: str
+    second: str
+    images: int
+    flips: int
+    agreement: float
+    max_difference: float | None
+    mean_difference: float | None
+    variation: float | None
+    max_steps: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerError:
+    """One layer of one file, over all images; errors are relative Euclidean norms.
+
+    Attributes:
+        layer: Name in the Keras model.
+        kind: Keras class.
+        tensor: Name in the file.
+        step: Quantization step of the tensor; None for a real one.
+        accumulated: ||float - file|| / ||float||, with everything that went wrong before.
+        sqnr_db: The same as signal to quantization noise ratio, decibels.
+        alone: The layer's own error: the Keras layer is given what the file's layer was given.
+        explained: Own error that rounding of the layer's weights and output explains.
+        divergent: Whether the own error is far above what rounding explains.
+        failure: ``NaN``, ``all zero`` or ``constant``; empty if it is sound.
+    """
+
+    layer: str
+    kind: str
+    tensor: str
+    step: float | None
+    accumulated: float | None
+    sqnr_db: float | None
+    alone: float | None
+    explained: float | None
+    divergent: bool = False
+    failure: str = ""
+
+    @property
+    def excess(self) -> float | None:
+        """How many times the own error exceeds what rounding explains."""
+        if self.alone is None or not self.explained:
+            return None
+        return self.alone / self.explained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileLayers:
+    """The layers of one file that have a tensor in it.
+
+    Attributes:
+        variant: Of the bundle.
+        precision: As in the manifest.
+        layers: In the order of execution.
+        first_divergent: Name of the first layer that diverges or fails; None if none does.
+        worst: Name of the layer with the greatest own error.
+        unmatched: Layers of the Keras model that the file fused into others, or dropped.
+        mismatched: Layers whose tensor is not their output; they are left out.
+    """
+
+    variant: str
+    precision: str
+    layers: tuple[LayerError, ...]
+    first_divergent: str | None
+    worst: str | None
+    unmatched: tuple[str, ...] = ()
+    mismatched: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A fault: who is to blame, for what, where, and the evidence in one sentence."""
+
+    culprit: Culprit
+    variant: str
+    layer: str | None
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Everything that was found.
+
+    Attributes:
+        name: Of the bundle.
+        images: How many ran.
+        skipped: Why each other chosen image could not be read, by path.
+        reference: Name of the row that the float files are held against.
+        rows: Of the matrix.
+        pairs: Every two available rows.
+        files: Layers of each file; empty without TensorFlow.
+        findings: Faults; empty if all is well.
+        conclusion: One sentence.
+        notes: What a reader should know.
+    """
+
+    name: str
+    images: int
+    skipped: Mapping[str, str]
+    reference: str
+    rows: tuple[Row, ...]
+    pairs: tuple[Pair, ...]
+    files: tuple[FileLayers, ...]
+    findings: tuple[Finding, ...]
+    conclusion: str
+    notes: tuple[str, ...] = ()
+    schema_version: int = DIAGNOSIS_SCHEMA_VERSION
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nobody is to blame."""
+        return not self.findings
+
+    def to_json(self) -> dict[str, Any]:
+        """The diagnosis as JSON values; ``schema_version`` first."""
+        value = asdict(self) | {"healthy": self.healthy}
+        for file, found in zip(value["files"], self.files, strict=True):
+            for layer, error in zip(file["layers"], found.layers, strict=True):
+                layer["excess"] = error.excess
+        return {"schema_version": value.pop("schema_version")} | value

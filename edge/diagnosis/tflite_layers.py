@@ -1,0 +1,147 @@
+"""TFLite files opened for diagnosis: chosen kernels, and the tensors between the operators."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.diagnosis.layers import Tensor
+from edge.errors import EngineUnavailable, ModelLoadError
+from edge.runtime.backends.litert import LiteRTSession, tensor_spec
+from edge.runtime.postprocess import dequantize
+from edge.runtime.session import ENGINES, encode_pixels, first_line
+from edge.runtime.spec import TensorSpec
+
+# Kernels -> name in ai_edge_litert's OpResolverType.
+RESOLVERS: Final = {
+    "reference": "BUILTIN_REF",
+    "built-in": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+    "xnnpack": "AUTO",  # what a user gets: the built-in kernels, and XNNPACK where it can
+}
+
+
+class _Interpreters:
+    """Stands in for the interpreter's module, whose interpreters it makes with more options."""
+
+    def __init__(self, module: Any, **options: Any) -> None:
+        self._module = module
+        self._options = options
+        self.made: Any = None
+
+    def Interpreter(self, **arguments: Any) -> Any:  # noqa: N802  # the name that sessions call
+        self.made = self._module.Interpreter(**arguments, **self._options)
+        return self.made
+
+
+def open_tflite(
+    path: Path, kernels: str, *, keep_tensors: bool = False
+) -> tuple[LiteRTSession, Any]:
+    """A session with the kernels of that name, and its interpreter.
+
+    Args:
+        path: A .tflite file.
+        kernels: Key of ``RESOLVERS``.
+        keep_tensors: Whether the tensors between the operators can be read after a run.
+
+    Raises:
+        EngineUnavailable: ai-edge-litert is not installed.
+        ModelLoadError: The file does not load, or not with these kernels.
+    """
+    engine = ENGINES["litert"]
+    try:
+        from importlib.metadata import version
+
+        from ai_edge_litert import interpreter
+    except ImportError as error:
+        raise EngineUnavailable(f"{engine.package} is not installed") from error
+    module = _Interpreters(
+        interpreter,
+        experimental_op_resolver_type=interpreter.OpResolverType[RESOLVERS[kernels]],
+        experimental_preserve_all_tensors=keep_tensors,
+    )
+    label = f"{engine.package} {version(engine.package)}"
+    try:
+        session = LiteRTSession(module, path, threads=1, engine=label)
+    except Exception as error:  # RuntimeError, ValueError: the interpreter's own
+        raise ModelLoadError(
+            f"{path} does not load with {kernels} kernels: {first_line(error)}",
+            hint="The file may be truncated or of a newer format; write it again.",
+        ) from error
+    return session, module.made
+
+
+def delegated(interpreter: Any) -> tuple[int, int]:
+    """(operators that a delegate computes, operators of the file).
+
+    The interpreter keeps the file's operators and puts the delegate's behind them. One is
+    delegated if it lies between the inputs and the outputs of such a node.
+    """
+    operators = interpreter._get_ops_details()
+    own = [item for item in operators if item["op_name"] != "DELEGATE"]
+    producers = {int(tensor): item for item in own for tensor in item["outputs"]}
+    taken: set[int] = set()
+    for node in operators[len(own) :]:
+        border = {int(tensor) for tensor in node["inputs"]}
+        waiting = [int(tensor) for tensor in node["outputs"]]
+        while waiting:
+            tensor = waiting.pop()
+            producer = producers.get(tensor)
+            if tensor in border or producer is None or producer["index"] in taken:
+                continue
+            taken.add(producer["index"])
+            waiting += [int(item) for item in producer["inputs"] if item >= 0]
+    return len(taken), len(own)
+
+
+class TfliteLayers:
+    """The activations of a TFLite file, computed by the built-in kernels without delegates.
+
+    Attributes:
+        tensors: In the order of execution; those of the main graph that stand for real numbers.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            EngineUnavailable: ai-edge-litert is not installed.
+            ModelLoadError: The file does not load.
+        """
+        self._session, self._interpreter = open_tflite(path, "built-in", keep_tensors=True)
+        details = {item["index"]: item for item in self._interpreter.get_tensor_details()}
+        computed = {int(item["index"]) for item in self._interpreter.get_input_details()}
+        specs: dict[str, tuple[int, TensorSpec]] = {}
+        readers: dict[int, list[str]] = {}
+        for operator in self._interpreter._get_ops_details():
+            for index in map(int, operator["inputs"]):
+                made = (details[int(output)]["name"] for output in operator["outputs"])
+                readers.setdefault(index, []).extend(made)
+            if computed.isdisjoint(map(int, operator["inputs"])):
+                continue  # made of constants alone, such as weights that are dequantized
+            for index in map(int, operator["outputs"]):
+                computed.add(index)
+                spec = tensor_spec(details[index])
+                if spec.quantization is not None or spec.dtype.startswith("float"):
+                    specs[spec.name] = (index, spec)
+        self._specs = specs
+        self.tensors = tuple(
+            _tensor(spec, readers.get(index, ())) for index, spec in specs.values()
+        )
+
+    def run(
+        self, pixels: NDArray[np.uint8], names: tuple[str, ...]
+    ) -> dict[str, NDArray[np.float32]]:
+        """The named activations of an image, real values with a batch axis of 1."""
+        self._session.run(encode_pixels(pixels, self._session.inputs[0]))
+        found = {}
+        for name in names:
+            index, spec = self._specs[name]
+            found[name] = dequantize(self._interpreter.get_tensor(index), spec)
+        return found
+
+
+def _tensor(spec: TensorSpec, readers: Sequence[str]) -> Tensor:
+    step = spec.quantization.scales[0] if spec.quantization else None
+    return Tensor(spec.name, spec.shape[1:], step, readers=tuple(readers))

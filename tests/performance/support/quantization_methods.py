@@ -1,0 +1,192 @@
+"""The ways to make an int8 file that are measured: each from the same float graph.
+
+Every method gets the network with its scaling folded into the first convolution
+(``converters.pixel_input``) and the same calibration images, so that the rows differ by how they
+quantize and by nothing else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import tensorflow as tf
+from numpy.typing import NDArray
+from onnxruntime import quantization
+from support import quantization_tried as tried
+
+from converters.calibration import Calibration
+from converters.onnx_pixels import taking_pixels
+from converters.onnx_quantization import QuantizableONNX
+from converters.tflite_quantization import QuantizableTFLite
+from edge.errors import ConversionError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a method starts from.
+
+    Attributes:
+        model: Keras model; its input is the pixel less the calibration's zero point.
+        function: The same, traced by TensorFlow.
+        tflite: The same as a float TFLite file, its bytes.
+        onnx: The same as a float ONNX file.
+        calibration: The images.
+        folder: For intermediate files.
+    """
+
+    model: Any
+    function: Any
+    tflite: bytes
+    onnx: Path
+    calibration: Calibration
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A way to make an int8 file.
+
+    Attributes:
+        name: For the table.
+        format: ``tflite`` or ``onnx``.
+        make: Gives the file's bytes.
+        package: What has to be installed besides edge; None for nothing.
+    """
+
+    name: str
+    format: str
+    make: Callable[[Source], bytes]
+    package: str | None = None
+
+
+def _plain_tflite(source: Source) -> bytes:
+    """TensorFlow's full-integer recipe: ``representative_dataset``, uint8 in and out."""
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([source.function])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image] for image in source.calibration)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    content: bytes = converter.convert()
+    return content
+
+
+def _litert_quantizer(source: Source) -> bytes:
+    """litert-quantizer's ready recipe ``static_wi8_ai8``: float in and out, as it comes."""
+    from litert_quantizer import quantizer, recipe
+
+    tool = quantizer.Quantizer(bytearray(source.tflite), recipe.static_wi8_ai8())
+    runner = tf.lite.Interpreter(model_content=source.tflite)
+    (signature, details), *_ = runner.get_signature_list().items()
+    data = ({details["inputs"][0]: image} for image in source.calibration)
+    ranges = tool.calibrate({signature: data})
+    made = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(made.quantized_model)
+
+
+def _edge_tflite(source: Source, *, rounding: bool = True) -> bytes:
+    base = QuantizableTFLite(source.tflite, source.calibration)
+    if not rounding:
+        base.observation = replace(base.observation, covariances={})
+    return base.quantized()
+
+
+def _edge_onnx(source: Source, *, rounding: bool = True) -> bytes:
+    base = QuantizableONNX(onnx.load(source.onnx), source.calibration)
+    if not rounding:
+        base.observation = replace(base.observation, covariances={})
+    return base.quantized()
+
+
+class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # has no types
+    def __init__(self, calibration: Calibration, name: str) -> None:
+        self._images = iter(calibration)
+        self._name = name
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        image = next(self._images, None)
+        return None if image is None else {self._name: image}
+
+
+def _plain_onnx(source: Source, *, method: str = "MinMax") -> bytes:
+    """ONNX Runtime's recipe: ``quant_pre_process``, then ``quantize_static``, per channel."""
+    prepared, written = source.folder / "prepared.onnx", source.folder / "static.onnx"
+    quantization.quant_pre_process(source.onnx, prepared, skip_symbolic_shape=True)
+    name = onnx.load(prepared).graph.input[0].name
+    quantization.quantize_static(
+        prepared,
+        written,
+        _Reader(source.calibration, name),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        calibrate_method=quantization.CalibrationMethod[method],
+    )
+    return _from_pixels(onnx.load(written), source.calibration.zero_point)
+
+
+def _nncf(source: Source, *, fast: bool = True) -> bytes:
+    """NNCF's ``quantize`` as it comes, on all calibration images."""
+    import nncf
+
+    nncf.set_log_level(40)  # errors
+    proto = onnx.load(source.onnx)
+    name = proto.graph.input[0].name
+    images = nncf.Dataset(list(source.calibration), lambda image: {name: image})
+    made = nncf.quantize(
+        proto, images, subset_size=len(source.calibration), fast_bias_correction=fast
+    )
+    return _from_pixels(made, source.calibration.zero_point)
+
+
+def _from_pixels(proto: Any, zero_point: int) -> bytes:
+    """With the pixel for its input as edge's file has it, where the range of the input allows."""
+    changed = type(proto).FromString(proto.SerializeToString())
+    try:
+        taking_pixels(changed, zero_point)
+    except ConversionError:
+        changed = proto
+    content: bytes = changed.SerializeToString()
+    return content
+
+
+def _mse_ranges(source: Source) -> bytes:
+    return tried.mse_ranges(onnx.load(source.onnx), source.calibration)
+
+
+def _equalized(source: Source) -> bytes:
+    return tried.equalized(source.model, source.calibration)
+
+
+PLAIN: Final = "plain"
+EDGE: Final = "edge"
+
+METHODS: Final = (
+    Method(name=PLAIN, format="tflite", make=_plain_tflite),
+    Method(
+        name="litert-quantizer, static_wi8_ai8",
+        format="tflite",
+        make=_litert_quantizer,
+        package="litert-quantizer",
+    ),
+    Method(name="edge without GPTQ", format="tflite", make=partial(_edge_tflite, rounding=False)),
+    Method(name=EDGE, format="tflite", make=_edge_tflite),
+    Method(name=PLAIN, format="onnx", make=_plain_onnx),
+    Method(name="plain, Percentile", format="onnx", make=partial(_plain_onnx, method="Percentile")),
+    Method(name="plain, Entropy", format="onnx", make=partial(_plain_onnx, method="Entropy")),
+    Method(name="NNCF", format="onnx", make=_nncf, package="nncf"),
+    Method(
+        name="NNCF, fast_bias_correction=False",
+        format="onnx",
+        make=partial(_nncf, fast=False),
+        package="nncf",
+    ),
+    Method(name="edge without GPTQ", format="onnx", make=partial(_edge_onnx, rounding=False)),
+    Method(name=EDGE, format="onnx", make=_edge_onnx),
+    Method(name="tried: edge, MSE-optimal ranges", format="onnx", make=_mse_ranges),
+    Method(name="tried: edge, ReLU6 equalized", format="onnx", make=_equalized),
+)

@@ -1,0 +1,103 @@
+"""Policy files: what is read, and what is refused with which words."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from edge.comparison.metrics import METRICS
+from edge.comparison.policy import Rule, default_policy, load_policy
+from edge.errors import UsageError
+
+RULE = '[[rule]]\nmetric = "top1_drop"\nat_most = 1.0\n'
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "gate.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_everything_is_read(tmp_path: Path) -> None:
+    text = (
+        'schema_version = 1\nname = "strict"\n'
+        '[[rule]]\nmetric = "agreement"\nat_least = 0.98\nmissing = "skip"\n'
+        '[[rule]]\nmetric = "latency_ms"\nat_most = -10\nunit = "percent"\nsource = "recorded"\n'
+    )
+    policy = load_policy(write(tmp_path, text))
+    assert policy.rules == (
+        Rule(metric="agreement", limit=0.98, missing="skip"),
+        Rule(metric="latency_ms", limit=-10.0, percent=True, source="recorded"),
+    )
+    assert policy.record.name == "strict"
+    assert policy.record.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert policy.sources() == ("recorded",)
+    assert policy.margin_points() is None
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_can_be_limited(tmp_path: Path, name: str) -> None:
+    metric = METRICS[name]
+    text = f'schema_version = 1\n[[rule]]\nmetric = "{name}"\n{metric.direction} = 1\n'
+    (rule,) = load_policy(write(tmp_path, text)).rules
+    assert rule == Rule(metric=name, limit=1.0)
+    assert metric.meaning
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (RULE, "schema_version is None"),
+        ("schema_version = 2\n" + RULE, "schema_version is 2"),
+        ("schema_version = true\n" + RULE, "schema_version is True"),
+        ("schema_version = 1\n", "has no rules"),
+        ("schema_version = 1\nrule = 3\n", "has no rules"),
+        ("schema_version = 1\nrules = 3\n" + RULE, "key 'rules' is unknown"),
+        ("schema_version = 1\nname = 3\n" + RULE, "name is 3"),
+        ("schema_version = 1\n" + RULE.replace("top1_drop", "top1_dorp"), "'top1_dorp' is unknown"),
+        ("schema_version = 1\n" + RULE.replace("at_most", "atmost"), "key 'atmost' is unknown"),
+        ("schema_version = 1\n" + RULE.replace("at_most", "at_least"), "takes one at_most"),
+        ("schema_version = 1\n" + RULE + "at_least = 0\n", "at_most and at_least"),
+        ("schema_version = 1\n" + RULE.replace("1.0", '"1"'), "at_most is '1'"),
+        ("schema_version = 1\n" + RULE.replace("1.0", "true"), "at_most is True"),
+        ("schema_version = 1\n" + RULE.replace("1.0", "nan"), "at_most is nan"),
+        ("schema_version = 1\n" + RULE.replace("1.0", "inf"), "at_most is inf"),
+        ("schema_version = 1\n" + RULE + 'missing = "ignore"\n', "missing 'ignore' is unknown"),
+        ("schema_version = 1\n" + RULE + "missing = 1\n", "missing is 1"),
+        ("schema_version = 1\n" + RULE + 'unit = "percent"\n', "top1_drop has no baseline"),
+        ("schema_version = 1\n" + RULE + 'source = "measured"\n', "source is for latencies"),
+        ("schema_version = 1\n[[rule]]\nat_most = 1\n", "names no metric"),
+        ("schema_version = 1\n[[rule]]\nmetric = 1\nat_most = 1\n", "names no metric"),
+        ("schema_version = 1\n[[rule]\n", "is no TOML file"),
+    ],
+)
+def test_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_policy(write(tmp_path, text))
+    assert said in caught.value.message
+    assert caught.value.exit_code == 2
+
+
+def test_the_probable_name_is_suggested(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_policy(write(tmp_path, "schema_version = 1\n" + RULE.replace("top1_d", "top1d")))
+    assert "Did you mean 'top1_drop'?" in caught.value.hint
+    assert all(name in caught.value.hint for name in METRICS)
+
+
+def test_no_file_and_no_text(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no policy at"):
+        load_policy(tmp_path / "none.toml")
+    with pytest.raises(UsageError, match="no policy at"):
+        load_policy(tmp_path)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="is no TOML file"):
+        load_policy(tmp_path / "binary.toml")
+
+
+def test_the_built_in_policy_is_identified_by_its_rules() -> None:
+    one, other = default_policy(1.0), default_policy(2.0)
+    assert one.record.sha256 != other.record.sha256
+    assert one == default_policy(1.0)
+    assert one.margin_points() == 1.0
+    assert one.sources() == ()
