@@ -30,7 +30,7 @@ def main() -> int:
         _say(answers, {"error": "OSError", "message": str(error), "errno": error.errno})
         return 2
     except EdgeError as error:
-        _say(answers, {"error": type(error).__name__, "message": error.message})
+        _say(answers, {"error": type(error).__name__, "message": error.message, "hint": error.hint})
         return error.exit_code
     return 0
 
@@ -41,7 +41,8 @@ def _convert(request: ConversionRequest, answers: Any) -> None:
     keras.config.disable_interactive_logging()
     model = keras.models.load_model(request.keras_model, compile=False)
     module, _, function = CONVERTERS[request.format].partition(":")
-    for result in getattr(importlib.import_module(module), function)(request, model):
+    convert = getattr(importlib.import_module(module), function)
+    for result in convert(request, model, lambda: _say(answers, {"progress": 1})):
         _say(answers, asdict(result) | {"path": str(result.path)})
 
 

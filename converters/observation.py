@@ -143,7 +143,8 @@ def observe(
 def _room(moments: Mapping[str, "_Moments"], values: NDArray[np.float32], wanted: Wanted) -> bool:
     """Whether a covariance of that tensor still fits into the memory set aside for them."""
     used = sum(moment.nbytes for moment in moments.values())
-    return used + 4 * values.shape[wanted.channel_axis] ** 2 <= COVARIANCE_BYTES
+    channels = int(values.shape[wanted.channel_axis])
+    return used + 4 * channels**2 <= COVARIANCE_BYTES
 
 
 class _Moments:

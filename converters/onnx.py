@@ -3,11 +3,12 @@
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from converters.base import ConversionRequest, ConversionResult, Precision, Target
+from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision, Target
 from converters.calibration import Calibration
+from converters.integer import integer_files
 from converters.onnx_metadata import embed
 from converters.onnx_quantization import QuantizableONNX
 from converters.pixel_input import pixel_model
@@ -20,28 +21,35 @@ INPUT: Final = "image"
 COUNTER: Final = re.compile(r"__\d+")  # what tf2onnx appends to the names of what it inserts
 
 
-def convert(request: ConversionRequest, model: Any) -> Iterator[ConversionResult]:
+def convert(
+    request: ConversionRequest, model: Any, step: Callable[[], None]
+) -> Iterator[ConversionResult]:
     """Write one file per precision.
 
     Args:
         request: What to write.
         model: Keras model, RGB 0..255 in.
+        step: Called now and then in a search.
 
     Raises:
         ConversionError: tf2onnx or the quantizer refused the model.
+        NegativeVerdict, UsageError: Of a mixed file, see ``integer_files``.
     """
-    unknown = set(request.precisions) - {Precision.FP32, Precision.INT8}
+    unknown = set(request.precisions) - {Precision.FP32, Precision.INT8, Precision.MIXED}
     if unknown:
-        raise ConversionError(f"ONNX is written as fp32 and int8, not {sorted(unknown)}")
+        raise ConversionError(f"ONNX is written as fp32, int8 and mixed, not {sorted(unknown)}")
     if Precision.FP32 in request.precisions:
         started = time.monotonic()
-        yield _written(request, Precision.FP32, exported(model), started, ())
-    if Precision.INT8 in request.precisions:
+        content = exported(model).SerializeToString()
+        yield _written(request, Precision.FP32, content, started)
+    if CALIBRATED.intersection(request.precisions):
         started = time.monotonic()
         pixels = pixel_model(model)
         calibration = Calibration(request.calibration, pixels.zero_point)
         base = QuantizableONNX(exported(pixels.model), calibration)
-        yield _written(request, Precision.INT8, base.proto(), started, pixels.notes)
+        for precision, content, record in integer_files(request, base, step):
+            yield _written(request, precision, content, started, pixels.notes, record)
+            started = time.monotonic()
 
 
 def exported(model: Any) -> Any:
@@ -50,14 +58,20 @@ def exported(model: Any) -> Any:
     Raises:
         ConversionError: tf2onnx refused the model.
     """
-    import tensorflow as tf
     import tf2onnx
 
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    signature = [tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32, name=INPUT)]
-    function = tf.function(lambda image: model(image, training=False))
+    for name in ("tf2onnx", "tensorflow"):  # the latter: what tf2onnx calls is deprecated
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+        function = _frozen(model)
+        proto, _ = tf2onnx.convert.from_graph_def(
+            function.graph.as_graph_def(add_shapes=True),
+            name=model.name,
+            input_names=[tensor.name for tensor in function.inputs],
+            output_names=[tensor.name for tensor in function.outputs],
+            opset=OPSET,
+            tensors_to_rename={function.inputs[0].name: INPUT},
+        )
     except Exception as error:  # tf2onnx raises types of TensorFlow, of onnx and of its own
         raise ConversionError(f"tf2onnx refused the model: {str(error)[:500]}") from error
     proto.ir_version = min(proto.ir_version, IR_VERSION)
@@ -65,6 +79,22 @@ def exported(model: Any) -> Any:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"  # tf2onnx: unk__ and a number
     _name_by_place(proto.graph)
     return proto
+
+
+def _frozen(model: Any) -> Any:
+    """The model as a TensorFlow function of the image alone, all else constants in its graph.
+
+    Tensors that a layer keeps outside its variables, such as the mean of ``Normalization``, are
+    inputs of a traced function as well, and tf2onnx would make inputs of the file of them.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    image = tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32, name=INPUT)
+    function = tf.function(lambda image: model(image, training=False)).get_concrete_function(image)
+    return convert_variables_to_constants_v2(
+        function, lower_control_flow=False, aggressive_inlining=True
+    )
 
 
 def _name_by_place(graph: Any) -> None:
@@ -101,13 +131,22 @@ def _name_by_place(graph: Any) -> None:
 def _written(
     request: ConversionRequest,
     precision: Precision,
-    proto: Any,
+    content: bytes,
     started: float,
-    notes: tuple[str, ...],
+    notes: tuple[str, ...] = (),
+    record: Mapping[str, Any] | None = None,
 ) -> ConversionResult:
+    import onnx
+
     target = Target(format="onnx", precision=precision)
+    proto = onnx.load_from_string(content)
     embed(proto, **request.metadata(target))
     path = request.output / target.filename
     write_bytes(path, proto.SerializeToString())
-    seconds = time.monotonic() - started
-    return ConversionResult(variant=target.name, path=path, seconds=seconds, notes=notes)
+    return ConversionResult(
+        variant=target.name,
+        path=path,
+        seconds=time.monotonic() - started,
+        notes=notes,
+        record=record or {},
+    )

@@ -38,7 +38,7 @@ class QuantizableONNX(Quantizable):
         """Runs the float model."""
         return Session(self.graph().observable())
 
-    def proto(self, keep: Collection[str] = ()) -> Any:
+    def quantized(self, keep: Collection[str] = ()) -> bytes:
         """Int8 weights per channel, uint8 activations and pixels, but for the blocks named.
 
         uint8 activations with int8 weights is the pair that ONNX Runtime has fast kernels for on
@@ -79,11 +79,7 @@ class QuantizableONNX(Quantizable):
         del proto.opset_import[:]
         proto.opset_import.extend(opsets)
         onnx.checker.check_model(proto)
-        return proto
-
-    def quantized(self, keep: Collection[str] = ()) -> bytes:
-        """The bytes of ``proto``."""
-        content: bytes = self.proto(keep).SerializeToString()
+        content: bytes = proto.SerializeToString()
         return content
 
 

@@ -8,10 +8,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.base import Precision
 from converters.bias_correction import Layer
 from converters.block import Block
 from converters.calibration import Calibration
 from converters.observation import Activations, Observation, Wanted, clipped, observe
+from edge.errors import ConversionError
 
 
 class FloatGraph(Protocol):
@@ -71,6 +73,16 @@ class Quantizable(ABC):
         Raises:
             ConversionError: The quantizer refused the model.
         """
+
+    def integer(self, precision: Precision) -> bytes:
+        """The file of an integer precision that needs no recipe.
+
+        Raises:
+            ConversionError: The format has no such precision, or the quantizer refused the model.
+        """
+        if precision is Precision.INT8:
+            return self.quantized()
+        raise ConversionError(f"{self.suffix} files are not written as {precision}")
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:

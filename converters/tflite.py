@@ -5,11 +5,12 @@ The model is traced once; each precision then takes a second or two of conversio
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from converters.base import ConversionRequest, ConversionResult, Precision, Target
+from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision, Target
 from converters.calibration import Calibration
+from converters.integer import integer_files
 from converters.pixel_input import pixel_model
 from converters.tflite_metadata import embed
 from converters.tflite_quantization import QuantizableTFLite
@@ -17,28 +18,34 @@ from edge.errors import ConversionError
 from edge.runtime.files import write_bytes
 
 
-def convert(request: ConversionRequest, model: Any) -> Iterator[ConversionResult]:
+def convert(
+    request: ConversionRequest, model: Any, step: Callable[[], None]
+) -> Iterator[ConversionResult]:
     """Write one file per precision.
 
     Args:
         request: What to write.
         model: Keras model, RGB 0..255 in.
+        step: Called now and then in a search.
 
     Raises:
         ConversionError: The converter refused the model.
+        NegativeVerdict, UsageError: Of a mixed file, see ``integer_files``.
     """
-    floats = [p for p in request.precisions if p is not Precision.INT8]
+    floats = [precision for precision in request.precisions if precision not in CALIBRATED]
     if floats:
         function = traced(model)
         for precision in floats:
             started = time.monotonic()
-            yield _written(request, precision, converted(function, precision), started, ())
-    if Precision.INT8 in request.precisions:
+            yield _written(request, precision, converted(function, precision), started)
+    if len(floats) < len(request.precisions):
         started = time.monotonic()
         pixels = pixel_model(model)
         calibration = Calibration(request.calibration, pixels.zero_point)
         base = QuantizableTFLite(converted(traced(pixels.model), Precision.FP32), calibration)
-        yield _written(request, Precision.INT8, base.quantized(), started, pixels.notes)
+        for precision, content, record in integer_files(request, base, step):
+            yield _written(request, precision, content, started, pixels.notes, record)
+            started = time.monotonic()
 
 
 def traced(model: Any) -> Any:
@@ -79,10 +86,16 @@ def _written(
     precision: Precision,
     content: bytes,
     started: float,
-    notes: tuple[str, ...],
+    notes: tuple[str, ...] = (),
+    record: Mapping[str, Any] | None = None,
 ) -> ConversionResult:
     target = Target(format="tflite", precision=precision)
     path = request.output / target.filename
     write_bytes(path, embed(content, **request.metadata(target)))
-    seconds = time.monotonic() - started
-    return ConversionResult(variant=target.name, path=path, seconds=seconds, notes=notes)
+    return ConversionResult(
+        variant=target.name,
+        path=path,
+        seconds=time.monotonic() - started,
+        notes=notes,
+        record=record or {},
+    )

@@ -6,6 +6,7 @@ kernels, is not needed: the quantizer reads ranges from the float file, wherever
 
 from collections.abc import Collection
 
+from converters.base import Precision
 from converters.calibration import Calibration
 from converters.quantizable import Quantizable
 from converters.tflite_graph import FloatGraph, Interpreter, taking_pixels
@@ -58,6 +59,10 @@ class QuantizableTFLite(Quantizable):
             content, tf.float32 if first else tf.uint8, tf.float32 if last else tf.uint8
         )
         return taking_pixels(result, self.calibration.zero_point) if first else result
+
+    def integer(self, precision: Precision) -> bytes:
+        """See ``Quantizable``."""
+        return self.w8a16() if precision is Precision.W8A16 else super().integer(precision)
 
     def w8a16(self) -> bytes:
         """Int8 weights and int16 activations, uint8 pixels in, float32 probabilities out.

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,11 +24,46 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stder
 CalibrationImages = Annotated[
     int, typer.Option(help="At most so many images calibrate int8.", min=1)
 ]
+
+
+class Quantize(StrEnum):
+    """What is written besides the files of every bundle."""
+
+    INT8 = "int8"
+    W8A16 = "w8a16"
+    AUTO = "auto"
+
+
+QuantizeOption = Annotated[
+    Quantize,
+    typer.Option(
+        "--quantize",
+        help="int8; w8a16 adds TFLite with int16 activations; auto adds mixed files, which keep "
+        "the fewest blocks in floats that hold --max-drop.",
+    ),
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        help="Percentage points of top-1 that a mixed file may lose; exit code 1 if none holds "
+        "it. Without a value, auto takes 0.5.",
+        min=0.0,
+        max=100.0,
+        show_default=False,
+    ),
+]
+Recipe = Annotated[
+    Path | None,
+    typer.Option(
+        help="recipe.json of an earlier search: mixed files without searching again.",
+        show_default=False,
+    ),
+]
 Variants = Annotated[
     str | None,
     typer.Option(
         help="Variants to write, separated by commas, such as tflite-int8,onnx-fp32.  "
-        "[default: all six]",
+        "Default: the six without mixed and w8a16.",
         show_default=False,
     ),
 ]
@@ -51,17 +87,58 @@ def cache_root(named: Path | None) -> Path:
     return named or default_cache()
 
 
-def variant_names(text: str | None) -> tuple[str, ...]:
+def variant_names(
+    text: str | None, quantize: Quantize = Quantize.INT8, *, recipe: bool = False
+) -> tuple[str, ...]:
     """Names of the targets to write.
 
     Raises:
-        UsageError: An unknown name, or none.
+        UsageError: An unknown name, or none, or a mixed file that nothing decides about.
     """
-    from converters.base import TARGETS, targets
+    from converters.base import DEFAULT_TARGETS, TARGETS, Precision, targets
 
+    added = {Quantize.W8A16: {Precision.W8A16}, Quantize.AUTO: {Precision.MIXED}}.get(
+        quantize, set()
+    )
+    if recipe:
+        added.add(Precision.MIXED)
+    extra = tuple(name for name, target in TARGETS.items() if target.precision in added)
     if text is None:
-        return tuple(TARGETS)
+        return (*DEFAULT_TARGETS, *extra)
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if not names:
         raise UsageError("--variants names none", hint=f"Known: {', '.join(TARGETS)}.")
-    return tuple(target.name for target in targets(names))
+    wanted = targets(names)
+    mixed = [item.name for item in wanted if item.precision is Precision.MIXED]
+    if mixed and Precision.MIXED not in added:
+        raise UsageError(
+            f"what {mixed[0]} keeps in floats is not decided",
+            hint="Add --quantize auto with --max-drop POINTS, or --recipe FILE.",
+        )
+    if extra and not any(item.precision in added for item in wanted):
+        raise UsageError(
+            f"--variants leaves out what --quantize {quantize} or --recipe adds",
+            hint=f"Name one of {', '.join(extra)} as well.",
+        )
+    return tuple(target.name for target in wanted)
+
+
+DEFAULT_MAX_DROP = 0.5  # percentage points of top-1
+
+
+def max_drop(value: float | None, quantize: Quantize, *, recipe: bool) -> float | None:
+    """The budget of mixed files.
+
+    Raises:
+        UsageError: A budget, and nothing that could hold it.
+    """
+    if value is not None and quantize is not Quantize.AUTO and not recipe:
+        raise UsageError(
+            "--max-drop is a budget for mixed files", hint="Add --quantize auto, or --recipe FILE."
+        )
+    if quantize is Quantize.AUTO and recipe:
+        raise UsageError(
+            "--quantize auto searches, --recipe replays: only one of them can decide",
+            hint="Leave out one of the two.",
+        )
+    return DEFAULT_MAX_DROP if value is None and quantize is Quantize.AUTO else value

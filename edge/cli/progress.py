@@ -69,7 +69,8 @@ class Lines:
             done += count
             if time.monotonic() - shown >= EVERY_SECONDS:
                 shown = time.monotonic()
-                print(f"{title}: {done}/{total}", file=sys.stderr, flush=True)
+                known = f"/{total}" if total is not None else ""
+                print(f"{title}: {done}{known}", file=sys.stderr, flush=True)
 
         yield step
         counted = f" {done}" if done else ""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from edge.runtime.postprocess import dequantize
 from edge.runtime.preprocess import load
 from edge.runtime.session import Session, encode_pixels, open_session
 from edge.runtime.spec import Preprocessing
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +54,56 @@ def run_images(
         ModelLoadError: The model does not load.
         InferenceError: The model failed on an image that could be read.
     """
-    count = min(workers or os.cpu_count() or 1, max(1, len(images)))
+
+    def work(session: Session, position: int) -> Answer:
+        return _answer(session, position, images[position], preprocessing)
+
+    yield from _spread(model, work, len(images), engine=engine, workers=workers)
+
+
+def run_pixels(
+    model: Path, pixels: NDArray[np.uint8], *, engine: str | None = None
+) -> NDArray[np.float32]:
+    """Scores (images, classes), float32, of images (images, height, width, 3) that are decoded.
+
+    Raises:
+        ModelLoadError: The model does not load.
+        InferenceError: The model failed.
+    """
+
+    def work(session: Session, position: int) -> NDArray[np.float32]:
+        return _scores(session, pixels[position])
+
+    return np.stack(list(_spread(model, work, len(pixels), engine=engine, workers=None)))
+
+
+def _spread(
+    model: Path,
+    work: Callable[[Session, int], ResultT],
+    total: int,
+    *,
+    engine: str | None,
+    workers: int | None,
+) -> Iterator[ResultT]:
+    """Results of ``work`` in order, each thread with a session of its own."""
+    count = min(workers or os.cpu_count() or 1, max(1, total))
     open_session(model, engine=engine)  # a broken model is an error of this call, not of a thread
     local = threading.local()
 
-    def work(position: int) -> Answer:
+    def own(position: int) -> ResultT:
         if not hasattr(local, "session"):
             local.session = open_session(model, engine=engine)
-        return _answer(local.session, position, images[position], preprocessing)
+        return work(local.session, position)
 
     with ThreadPoolExecutor(count, thread_name_prefix="edge-images") as pool:
-        yield from _windowed(pool, work, len(images), ahead=4 * count)
+        yield from _windowed(pool, own, total, ahead=4 * count)
 
 
 def _windowed(
-    pool: ThreadPoolExecutor, work: Callable[[int], Answer], total: int, *, ahead: int
-) -> Iterator[Answer]:
+    pool: ThreadPoolExecutor, work: Callable[[int], ResultT], total: int, *, ahead: int
+) -> Iterator[ResultT]:
     """Results in order, never more than ``ahead`` of them waiting to be taken."""
-    waiting: deque[Future[Answer]] = deque()
+    waiting: deque[Future[ResultT]] = deque()
     try:
         for position in range(total):
             waiting.append(pool.submit(work, position))
@@ -87,5 +121,9 @@ def _answer(session: Session, position: int, image: Path, preprocessing: Preproc
         pixels = load(image, preprocessing)
     except ImageError as error:
         return Answer(position, None, error.message)
+    return Answer(position, _scores(session, pixels))
+
+
+def _scores(session: Session, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     output: NDArray[Any] = session.run(encode_pixels(pixels, session.inputs[0]))[0]
-    return Answer(position, dequantize(output, session.outputs[0]).reshape(-1))
+    return dequantize(output, session.outputs[0]).reshape(-1)

@@ -5,15 +5,15 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
-from converters.base import ConversionRequest, Target
+from converters.base import CALIBRATED, ConversionRequest, Precision, Target
 from edge.cache import StageCache, content_key
-from edge.errors import ConversionError
+from edge.errors import ConversionError, NegativeVerdict, UsageError
 from edge.pipeline.versions import versions
 from edge.progress import Step
 from edge.runtime.files import write_json
@@ -30,12 +30,14 @@ class Converted:
         path: Where it lies.
         seconds: That its conversion took, when it was made.
         notes: Of the converter.
+        record: Of the converter, for the report; see ``ConversionResult``.
     """
 
     target: Target
     path: Path
     seconds: float
     notes: tuple[str, ...]
+    record: Mapping[str, Any]
 
 
 def convert_all(
@@ -44,6 +46,8 @@ def convert_all(
     *,
     model_id: str,
     calibration_id: str,
+    held_out_id: str,
+    recipes: Mapping[str, tuple[str, ...]],
     cache: StageCache,
     step: Step,
 ) -> tuple[Converted, ...]:
@@ -54,28 +58,43 @@ def convert_all(
         targets: What to write, in the order of the answer.
         model_id: Content hash of the model.
         calibration_id: Content hash of the calibration images.
+        held_out_id: Content hash of the images that are held out.
+        recipes: By format, the blocks that its mixed file keeps in floats; a search where a
+            format is missing.
         cache: Where files are found and kept.
-        step: Told of each finished file.
+        step: Told of each finished file, and of each that a search tried.
 
     Raises:
+        NegativeVerdict: No mixed file holds the budget.
+        UsageError: The recipe does not fit the model.
         ConversionError: A converter failed; files that others finished stay in the cache.
     """
     wanted = tuple(targets)
-    keys = {target: _key(request, target, model_id, calibration_id) for target in wanted}
+    images = {"calibration": calibration_id, "held_out": held_out_id}
+    requests = {
+        target.format: replace(request, format=target.format, recipe=recipes.get(target.format))
+        for target in wanted
+    }
+    keys = {target: _key(requests[target.format], target, model_id, images) for target in wanted}
     missing = [target for target in wanted if cache.find(keys[target]) is None]
     step(len(wanted) - len(missing))
     if missing:
-        _run(request, missing, keys, cache, step)
+        _run(requests, missing, keys, cache, step)
     return tuple(_found(target, cache.find(keys[target])) for target in wanted)
 
 
-def _key(request: ConversionRequest, target: Target, model_id: str, calibration_id: str) -> str:
+def _key(
+    request: ConversionRequest, target: Target, model_id: str, images: Mapping[str, str]
+) -> str:
+    mixed = target.precision is Precision.MIXED
     return content_key(
         "model",
         {
             "model": model_id,
             "target": target.name,
-            "calibration": calibration_id if target.precision == "int8" else None,
+            "images": dict(images) if target.precision in CALIBRATED else None,
+            "max_drop": request.max_drop_points if mixed else None,
+            "recipe": request.recipe if mixed else None,
             "name": request.name,
             "labels": list(request.labels),
             "preprocessing": request.preprocessing.sha256,
@@ -89,12 +108,16 @@ def _found(target: Target, entry: Path | None) -> Converted:
         raise ConversionError(f"the converter ended without writing {target.name}")
     record = json.loads((entry / RECORD).read_text(encoding="utf-8"))
     return Converted(
-        target, entry / target.filename, float(record["seconds"]), tuple(record["notes"])
+        target=target,
+        path=entry / target.filename,
+        seconds=float(record["seconds"]),
+        notes=tuple(record["notes"]),
+        record=record["record"],
     )
 
 
 def _run(
-    request: ConversionRequest,
+    requests: Mapping[str, ConversionRequest],
     missing: list[Target],
     keys: dict[Target, str],
     cache: StageCache,
@@ -104,7 +127,7 @@ def _run(
     answers: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     with cache.scratch("convert") as folder:
         workers = [
-            _Worker(request, format_, missing, folder, answers)
+            _Worker(requests[format_], missing, folder, answers)
             for format_ in dict.fromkeys(target.format for target in missing)
         ]
         try:
@@ -113,8 +136,9 @@ def _run(
                 answer = answers.get()
                 if answer is None:
                     running -= 1
-                elif "variant" in answer:
-                    _keep(answer, by_name[answer["variant"]], keys, cache)
+                else:
+                    if "variant" in answer:
+                        _keep(answer, by_name[answer["variant"]], keys, cache)
                     step(1)
             for worker in workers:
                 worker.check()
@@ -129,7 +153,8 @@ def _keep(
     with cache.store(keys[target]) as entry:
         content = Path(answer["path"]).read_bytes()
         (entry / target.filename).write_bytes(content)
-        write_json(entry / RECORD, {"seconds": answer["seconds"], "notes": answer["notes"]})
+        kept = {name: answer[name] for name in ("seconds", "notes", "record")}
+        write_json(entry / RECORD, kept)
 
 
 class _Worker:
@@ -138,18 +163,17 @@ class _Worker:
     def __init__(
         self,
         request: ConversionRequest,
-        format_: str,
         missing: list[Target],
         folder: Path,
         answers: SimpleQueue[dict[str, Any] | None],
     ) -> None:
-        self._format = format_
+        self._format = format_ = request.format
         self._errors = (folder / f"{format_}.log").open("w+", encoding="utf-8", errors="replace")
         self._failure: dict[str, Any] | None = None
         output = folder / format_
         output.mkdir()
         precisions = tuple(target.precision for target in missing if target.format == format_)
-        own = replace(request, format=format_, precisions=precisions, output=output)
+        own = replace(request, precisions=precisions, output=output)
         file = folder / f"{format_}.json"
         write_json(file, own.to_json())
         self._process = subprocess.Popen(
@@ -174,12 +198,14 @@ class _Worker:
         answers.put(None)
 
     def check(self) -> None:
-        """Raise ConversionError if the process failed."""
+        """Raise the process's own error if it failed."""
         if self._failure is not None:
             number = self._failure.get("errno")
             if number is not None:
                 raise OSError(number, os.strerror(number))
-            raise ConversionError(self._failure["message"])
+            kinds = {kind.__name__: kind for kind in (NegativeVerdict, UsageError)}
+            kind = kinds.get(self._failure["error"], ConversionError)
+            raise kind(self._failure["message"], hint=self._failure["hint"])
         if self._process.returncode:
             self._errors.seek(0)
             tail = " / ".join(self._errors.read().strip().splitlines()[-3:])

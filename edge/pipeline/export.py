@@ -187,7 +187,7 @@ def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
 def _images(
     options: ExportOptions, source: _Source, preprocessing: Preprocessing
 ) -> tuple[tuple[Picture, ...], tuple[Picture, ...], dict[str, Any]]:
-    """Images to calibrate on, images to score on (no content in both), and their record."""
+    """Images to calibrate on, images to score on, and their record."""
     skipped: dict[Path, str] = {}
 
     def found(directory: Path) -> tuple[Picture, ...]:
@@ -198,15 +198,18 @@ def _images(
         return tuple(usable.values())  # one of each content
 
     everything = found(options.calibration_data)
+    most = len(everything) if options.evaluation_data else max(1, len(everything) // 2)
     calibrate_on = choose(
         everything,
         [picture.label for picture in everything],
-        min(options.output.calibration_images, max(1, len(everything) // 2)),
+        min(options.output.calibration_images, most),
         options.output.seed,
     )
-    used = {picture.sha256 for picture in calibrate_on}
-    others = found(options.evaluation_data) if options.evaluation_data else everything
-    pictures = tuple(picture for picture in others if picture.sha256 not in used)
+    if options.evaluation_data:
+        pictures = found(options.evaluation_data)
+    else:
+        used = {picture.sha256 for picture in calibrate_on}
+        pictures = tuple(picture for picture in everything if picture.sha256 not in used)
     if not pictures:
         raise DataError(
             "no image is left to score on: every one was used for calibration",

@@ -2,21 +2,27 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 import edge
 from benchmarks.host import host
-from converters.base import ConversionRequest, Precision, targets
+from converters.base import CALIBRATED, ConversionRequest, targets
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
+from edge.pipeline.audit import calibration_report, check_apart, warnings
 from edge.pipeline.calibration import calibration_array, calibration_id, choose
 from edge.pipeline.conversion import Converted, convert_all
+from edge.pipeline.held_out import chosen_pictures, held_out
 from edge.pipeline.options import OutputOptions
 from edge.pipeline.output import staged
+from edge.pipeline.recipe import RECIPE_NAME, Recipes, read_recipe, recipe_of
 from edge.pipeline.report import Report, Training, VariantReport
-from edge.pipeline.scoring import choose_default, reference_score, score_variants
+from edge.pipeline.scoring import check_budget, choose_default, reference_score, score_variants
 from edge.pipeline.stages import TimedStages
 from edge.pipeline.versions import versions
 from edge.runtime.bundle import MANIFEST_NAME
@@ -74,16 +80,19 @@ def finish(
     Raises:
         ConversionError: A converter failed.
         InferenceError: A written file gives unusable answers.
+        DataError: Images to score on calibrate as well.
+        NegativeVerdict: A mixed file does not hold the budget.
         OutputError: The bundle cannot be written.
     """
     cache = StageCache(options.cache)
+    recipes = read_recipe(options.recipe) if options.recipe else {}
     chosen = choose(
         subject.calibrate_on,
         [picture.label for picture in subject.calibrate_on],
         options.calibration_images,
         options.seed,
     )
-    converted = _convert(subject, chosen, options, cache, stages)
+    check_apart(chosen, subject.pictures)
     with stages.stage("reference", len(subject.pictures)) as step:
         reference = keras_scores(
             subject.model_id,
@@ -93,6 +102,7 @@ def finish(
             cache=cache,
             step=step,
         )
+    converted = _convert(subject, chosen, reference, options, recipes, cache, stages)
     variants = score_variants(
         converted,
         subject.pictures,
@@ -101,7 +111,11 @@ def finish(
         cache=cache,
         progress=stages,
     )
+    check_budget(variants, options.max_drop_points)
     truth = reference_score(reference, subject.pictures)
+    calibration = calibration_report(chosen, subject.preprocessing, subject.labels, converted)
+    for text in warnings(calibration):
+        stages.note(text)
     report = Report(
         command=subject.command,
         name=subject.name,
@@ -109,55 +123,78 @@ def finish(
         training=training(truth["top1"]),
         reference=truth,
         variants=variants,
-        default_variant=choose_default(variants),
-        calibration={
-            "images": len(chosen),
-            "sha256": calibration_id(chosen, subject.preprocessing),
+        default_variant=choose_default(variants, options.max_drop_points),
+        calibration=calibration,
+        search={
+            item.target.name: item.record["search"] for item in converted if "search" in item.record
         },
         stages=dict(stages.seconds),
         host=host(),
         versions=versions(),
     )
+    recipe = recipe_of(
+        converted,
+        model=subject.name,
+        model_id=subject.model_id,
+        max_drop_points=options.max_drop_points,
+    )
     with stages.stage("bundle"):
-        _write(subject, report, converted, options)
+        _write(subject, report, converted, recipe, options)
     return report
 
 
 def _convert(
     subject: Subject,
     chosen: Sequence[Picture],
+    reference: NDArray[np.float32],
     options: OutputOptions,
+    recipes: Recipes,
     cache: StageCache,
     stages: TimedStages,
 ) -> tuple[Converted, ...]:
     wanted = targets(options.variants)
-    calibration = None
-    if any(target.precision is Precision.INT8 for target in wanted):
-        with stages.stage("calibration images", len(chosen)) as step:
-            calibration = calibration_array(chosen, subject.preprocessing, cache=cache, step=step)
     request = ConversionRequest(
         keras_model=subject.keras_model,
         format=wanted[0].format,
         precisions=(),
         output=options.cache,
-        calibration=calibration,
+        calibration=None,
         name=subject.name,
         labels=subject.labels,
         preprocessing=subject.preprocessing,
+        max_drop_points=options.max_drop_points,
     )
-    with stages.stage("convert", len(wanted)) as step:
-        return convert_all(
-            request,
-            wanted,
-            model_id=subject.model_id,
-            calibration_id=calibration_id(chosen, subject.preprocessing),
-            cache=cache,
-            step=step,
-        )
+    searched = options.max_drop_points is not None and not recipes
+    apart = chosen_pictures(subject.pictures, searched=searched, seed=options.seed)
+
+    def run(request: ConversionRequest) -> tuple[Converted, ...]:
+        title = "convert, search" if searched else "convert"
+        with stages.stage(title, None if searched else len(wanted)) as step:
+            return convert_all(
+                request,
+                wanted,
+                model_id=subject.model_id,
+                calibration_id=calibration_id(chosen, subject.preprocessing),
+                held_out_id=calibration_id(apart, subject.preprocessing),
+                recipes=recipes,
+                cache=cache,
+                step=step,
+            )
+
+    if not any(target.precision in CALIBRATED for target in wanted):
+        return run(request)
+    with stages.stage("calibration images", len(chosen)) as step:
+        calibration = calibration_array(chosen, subject.preprocessing, cache=cache, step=step)
+    with held_out(apart, subject.pictures, reference, subject.preprocessing, cache=cache) as images:
+        return run(replace(request, calibration=calibration, held_out=images))
 
 
 def _write(
-    subject: Subject, report: Report, converted: Sequence[Converted], options: OutputOptions
+    subject: Subject,
+    report: Report,
+    converted: Sequence[Converted],
+    recipe: Mapping[str, Any] | None,
+    options: OutputOptions,
 ) -> None:
     with staged(options.output) as folder:
         models = folder / "models"
@@ -169,6 +206,8 @@ def _write(
         text = "".join(f"{label}\n" for label in subject.labels)
         (folder / "labels.txt").write_text(text, encoding="utf-8")
         write_json(folder / "report.json", report.to_json())
+        if recipe is not None:
+            write_json(folder / RECIPE_NAME, dict(recipe))
         _copy_runtime(folder / "runtime")
         files = {
             path.relative_to(folder).as_posix(): sha256_file(path)

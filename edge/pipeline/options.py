@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from converters.base import TARGETS
+from converters.base import DEFAULT_TARGETS
 from edge.runtime.spec import Resize
 from edge.training.head import HeadOptions
 
@@ -17,15 +17,19 @@ class OutputOptions:
         overwrite: Replace a bundle that lies there.
         cache: Root of the stage cache.
         variants: Names of the targets to write.
-        calibration_images: At most so many calibrate int8.
+        calibration_images: At most so many calibrate the integer files.
+        max_drop_points: Percentage points of top-1 that a mixed file may lose.
+        recipe: Recipe file of the mixed files, instead of a search.
         seed: Of every random choice.
     """
 
     output: Path
     overwrite: bool
     cache: Path
-    variants: tuple[str, ...] = tuple(TARGETS)
+    variants: tuple[str, ...] = DEFAULT_TARGETS
     calibration_images: int = 100
+    max_drop_points: float | None = None
+    recipe: Path | None = None
     seed: int = 0
 
 

@@ -73,7 +73,8 @@ class Report:
         reference: The Keras model on the held-out images: images, labelled, top1, top5.
         variants: In the order of the table.
         default_variant: The one that runs unless another is named.
-        calibration: How many images, and their hash.
+        calibration: The audit: the images, and what they did to the ranges.
+        search: By mixed variant, what a search tried; see ``converters.search.Search``.
         stages: Seconds by stage, of this run.
         host: Where the latencies were measured.
         versions: Of the packages.
@@ -87,6 +88,7 @@ class Report:
     variants: tuple[VariantReport, ...]
     default_variant: str
     calibration: Mapping[str, Any]
+    search: Mapping[str, Any]
     stages: Mapping[str, float]
     host: Mapping[str, Any]
     versions: Mapping[str, str]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from benchmarks.harness import Protocol, measure
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
+from edge.errors import NegativeVerdict
 from edge.evaluation.predictions import predictions
 from edge.evaluation.score import score
 from edge.pipeline.conversion import Converted
@@ -87,19 +88,40 @@ def _points(base: float | None, top1: float | None) -> float | None:
     return None if base is None or top1 is None else round(100 * (base - top1), 6)
 
 
-def choose_default(variants: Sequence[VariantReport]) -> str:
+def check_budget(variants: Sequence[VariantReport], max_drop_points: float | None) -> None:
+    """Refuse to deliver a mixed file that loses more than was asked for.
+
+    Raises:
+        NegativeVerdict: On all held-out images, not only those of the search, it does.
+    """
+    if max_drop_points is None:
+        return
+    for variant in variants:
+        lost = variant.drop_points
+        if lost is None and variant.agreement is not None:
+            lost = 100 * (1 - variant.agreement)
+        if variant.name.endswith("-mixed") and lost is not None and lost > max_drop_points:
+            raise NegativeVerdict(
+                f"{variant.name} loses {lost:.2f} points, more than --max-drop "
+                f"{max_drop_points:g} allows",
+                hint="Search anew with --quantize auto, allow more, or use fp16.",
+            )
+
+
+def choose_default(variants: Sequence[VariantReport], max_drop_points: float | None = None) -> str:
     """The variant that runs unless another is named: the smallest TFLite that lost next to nothing.
 
     The first variant, which is the most precise one written, if all lost more.
     """
     by_name = {variant.name: variant for variant in variants}
-    for name in ("tflite-int8", "tflite-fp16", "tflite-fp32"):
-        if name in by_name and _as_good(by_name[name]):
+    allowed = MAX_DROP_POINTS if max_drop_points is None else max_drop_points
+    for name in ("tflite-int8", "tflite-mixed", "tflite-fp16", "tflite-fp32"):
+        if name in by_name and _as_good(by_name[name], allowed):
             return name
     return variants[0].name
 
 
-def _as_good(variant: VariantReport) -> bool:
+def _as_good(variant: VariantReport, allowed: float) -> bool:
     if variant.drop_points is not None:
-        return variant.drop_points <= MAX_DROP_POINTS
+        return variant.drop_points <= allowed
     return variant.agreement is not None and variant.agreement >= MIN_AGREEMENT

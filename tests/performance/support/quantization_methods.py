@@ -5,9 +5,12 @@ Every method gets the network with its scaling folded into the first convolution
 quantize and by nothing else.
 """
 
+import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,13 +19,13 @@ import onnx
 import tensorflow as tf
 from numpy.typing import NDArray
 from onnxruntime import quantization
-from support import quantization_tried as tried
 
 from converters.calibration import Calibration
 from converters.onnx_pixels import taking_pixels
 from converters.onnx_quantization import QuantizableONNX
 from converters.tflite_quantization import QuantizableTFLite
 from edge.errors import ConversionError
+from support import quantization_tried as tried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class Source:
         model: Keras model; its input is the pixel less the calibration's zero point.
         function: The same, traced by TensorFlow.
         tflite: The same as a float TFLite file, its bytes.
-        onnx: The same as a float ONNX file.
+        onnx: The same as a float ONNX file, prepared by ONNX Runtime's ``quant_pre_process``.
         calibration: The images.
         folder: For intermediate files.
     """
@@ -76,9 +79,8 @@ def _plain_tflite(source: Source) -> bytes:
 
 def _litert_quantizer(source: Source) -> bytes:
     """litert-quantizer's ready recipe ``static_wi8_ai8``: float in and out, as it comes."""
-    from litert_quantizer import quantizer, recipe
-
-    tool = quantizer.Quantizer(bytearray(source.tflite), recipe.static_wi8_ai8())
+    recipe = import_module("litert_quantizer.recipe").static_wi8_ai8()
+    tool = import_module("litert_quantizer.quantizer").Quantizer(bytearray(source.tflite), recipe)
     runner = tf.lite.Interpreter(model_content=source.tflite)
     (signature, details), *_ = runner.get_signature_list().items()
     data = ({details["inputs"][0]: image} for image in source.calibration)
@@ -112,12 +114,11 @@ class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # has 
 
 
 def _plain_onnx(source: Source, *, method: str = "MinMax") -> bytes:
-    """ONNX Runtime's recipe: ``quant_pre_process``, then ``quantize_static``, per channel."""
-    prepared, written = source.folder / "prepared.onnx", source.folder / "static.onnx"
-    quantization.quant_pre_process(source.onnx, prepared, skip_symbolic_shape=True)
-    name = onnx.load(prepared).graph.input[0].name
+    """ONNX Runtime's ``quantize_static``, per channel, QDQ, uint8 activations, int8 weights."""
+    written = source.folder / "static.onnx"
+    name = onnx.load(source.onnx).graph.input[0].name
     quantization.quantize_static(
-        prepared,
+        source.onnx,
         written,
         _Reader(source.calibration, name),
         quant_format=quantization.QuantFormat.QDQ,
@@ -131,9 +132,9 @@ def _plain_onnx(source: Source, *, method: str = "MinMax") -> bytes:
 
 def _nncf(source: Source, *, fast: bool = True) -> bytes:
     """NNCF's ``quantize`` as it comes, on all calibration images."""
-    import nncf
-
-    nncf.set_log_level(40)  # errors
+    os.environ.setdefault("NNCF_CI", "1")  # else it reports its use to its makers
+    nncf = import_module("nncf")
+    nncf.set_log_level(logging.ERROR)
     proto = onnx.load(source.onnx)
     name = proto.graph.input[0].name
     images = nncf.Dataset(list(source.calibration), lambda image: {name: image})

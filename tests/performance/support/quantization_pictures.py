@@ -1,4 +1,4 @@
-"""The pictures that the int8 methods are calibrated and scored on, and the answers of the floats."""
+"""The pictures that int8 methods are calibrated and scored on, and what the float model says."""
 
 import os
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ def mse_ranges(proto: Any, calibration: Calibration) -> bytes:
 
     Source: M. Nagel, M. Fournarakis, R. A. Amjad, Y. Bondarenko, M. van Baalen, T. Blankevoort,
     "A White Paper on Neural Network Quantization", 2021, section 3.1, "Mean squared error"; both
-    ends of the min-max range are shrunk alike.
+    ends of the min-max range are shrunk alike. ``proto`` has its batch normalization folded.
     """
     base = QuantizableONNX(proto, calibration)
     observed = base.observation
@@ -44,7 +44,7 @@ def mse_ranges(proto: Any, calibration: Calibration) -> bytes:
 def _sampled(proto: Any, calibration: Calibration) -> dict[str, NDArray[np.float32]]:
     """Some values of every activation, (values,) by name."""
     random = np.random.default_rng(0)
-    run = Session(FloatGraph(prepared(proto)).observable())
+    run = Session(FloatGraph(proto).observable())
     found: dict[str, list[NDArray[np.float32]]] = {}
     for image in calibration:
         for name, values in run(image):
@@ -132,8 +132,3 @@ def _best_gains(values: NDArray[np.float32], top: float) -> NDArray[np.float32]:
         better = error < WORTH * least
         least, gains = np.where(better, error, least), np.where(better, gain, gains)
     return gains.astype(np.float32)
-
-
-def prepared(proto: Any) -> Any:
-    """The float graph as edge's quantizer sees it: batch normalization folded."""
-    return QuantizableONNX.__init__.__globals__["_prepared"](proto)

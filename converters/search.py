@@ -1,0 +1,207 @@
+"""Accuracy-budgeted mixed precision: which blocks have to stay in floats.
+
+The blocks are ranked by how much of the int8 file's error goes away when one of them stays in
+floats; then the fewest of that ranking are kept that hold the budget on held-out images. Greedy
+and one block at a time, as in sensitivity analyses of the field (HAWQ, Dong et al., ICCV 2019,
+ranks by curvature instead; here the error itself is measured, which needs no gradients).
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness import Protocol, measure
+from converters.base import HeldOut
+from converters.quantizable import Quantizable
+from edge.evaluation.score import score
+from edge.evaluation.streaming import run_pixels
+from edge.runtime.session import encode_pixels
+
+RANKING_IMAGES: Final = 48  # a block's share of the error shows on few images
+LATENCY: Final = Protocol(runs=20, min_seconds=0.2, max_seconds=5.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One file that was tried.
+
+    Attributes:
+        kept: Blocks left in floats.
+        top1: On the held-out images; None without labels.
+        drop_points: Percentage points of top-1 below the Keras model; without labels, of images
+            that are answered otherwise.
+        agreement: Share of images with the Keras model's answer, 0..1.
+        latency_ms: Median of one inference on this host, one thread, measured.
+        size_bytes: Of the file, without metadata.
+        on_front: Whether no other candidate is at least as good in all three and better in one.
+    """
+
+    kept: tuple[str, ...]
+    top1: float | None
+    drop_points: float
+    agreement: float
+    latency_ms: float
+    size_bytes: int
+    on_front: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What was tried, and what came of it.
+
+    Attributes:
+        max_drop_points: The budget.
+        images: Held-out images that it was checked on; they also chose.
+        blocks: That could have been kept.
+        ranking: Blocks and the share of the squared error that keeping each takes away, largest
+            first; empty if int8 held the budget.
+        candidates: In the order they were tried.
+        chosen: The candidate with the fewest blocks that holds the budget; None if none does.
+    """
+
+    max_drop_points: float
+    images: int
+    blocks: int
+    ranking: tuple[tuple[str, float], ...]
+    candidates: tuple[Candidate, ...]
+    chosen: Candidate | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def search(
+    model: Quantizable,
+    held_out: HeldOut,
+    max_drop_points: float,
+    folder: Path,
+    step: Callable[[], None],
+) -> Search:
+    """Find the fewest blocks to leave in floats.
+
+    Args:
+        model: Calibrated.
+        held_out: Images that the budget is checked on.
+        max_drop_points: Percentage points of top-1 that may be lost.
+        folder: For the files that are tried.
+        step: Called after each file.
+    """
+    trial = _Trial(model, held_out, folder, step)
+    candidates = [trial.candidate(())]
+    ranking: list[tuple[str, float]] = []
+    if candidates[0].drop_points > max_drop_points:
+        ranking = trial.ranking()
+        order = [name for name, _ in ranking]
+        candidates += _narrowed(trial, order[: len(order) - 1], max_drop_points)
+    good = [item for item in candidates if item.drop_points <= max_drop_points]
+    chosen = min(good, key=lambda item: len(item.kept), default=None)
+    return Search(
+        max_drop_points=max_drop_points,
+        images=trial.images,
+        blocks=len(model.blocks),
+        ranking=tuple(ranking),
+        candidates=_with_front(candidates),
+        chosen=chosen,
+    )
+
+
+def _narrowed(trial: "_Trial", order: list[str], budget: float) -> list[Candidate]:
+    """Twice as many blocks each time until the budget holds, then halfway back and forth."""
+    tried: list[Candidate] = []
+    failed, count = 0, 1
+    while order and count <= len(order):
+        tried.append(trial.candidate(tuple(order[:count])))
+        if tried[-1].drop_points <= budget:
+            break
+        failed, count = count, min(2 * count, len(order)) if count < len(order) else count + 1
+    if not tried or tried[-1].drop_points > budget:
+        return tried
+    held = len(tried[-1].kept)
+    while held - failed > 1:
+        middle = (held + failed) // 2
+        tried.append(trial.candidate(tuple(order[:middle])))
+        if tried[-1].drop_points <= budget:
+            held = middle
+        else:
+            failed = middle
+    return tried
+
+
+class _Trial:
+    """Writes, scores and times files."""
+
+    def __init__(
+        self, model: Quantizable, held_out: HeldOut, folder: Path, step: Callable[[], None]
+    ) -> None:
+        self._model = model
+        self._pixels: NDArray[np.uint8] = np.load(held_out.pixels, mmap_mode="r")
+        self._reference: NDArray[np.float32] = np.load(held_out.reference)
+        self._truth = held_out.truth
+        self._path = folder / f"candidate.{model.suffix}"
+        self._step = step
+        self._base = score(self._reference, self._truth).top1
+
+    @property
+    def images(self) -> int:
+        """Held out."""
+        return len(self._truth)
+
+    def candidate(self, kept: tuple[str, ...]) -> Candidate:
+        """The file with those blocks in floats, over all held-out images."""
+        table = self._run(kept, self.images)
+        found = score(table, self._truth, self._reference)
+        assert found.agreement is not None  # a reference was given
+        drop = 1 - found.agreement
+        if self._base is not None and found.top1 is not None:
+            drop = self._base - found.top1
+        sample = self._pixels[0]
+        latency = measure(self._path, lambda spec: encode_pixels(sample, spec), LATENCY)
+        return Candidate(
+            kept=kept,
+            top1=found.top1,
+            drop_points=round(100 * drop, 6),
+            agreement=found.agreement,
+            latency_ms=latency.median * 1e3,
+            size_bytes=self._path.stat().st_size,
+        )
+
+    def ranking(self) -> list[tuple[str, float]]:
+        """Blocks by the share of int8's squared error that keeping each takes away."""
+        count = min(RANKING_IMAGES, self.images)
+        whole = max(self._error((), count), 1e-12)
+        shares = [
+            (block.name, 1 - self._error((block.name,), count) / whole)
+            for block in self._model.blocks
+        ]
+        return sorted(shares, key=lambda pair: -pair[1])
+
+    def _error(self, kept: tuple[str, ...], count: int) -> float:
+        difference = self._run(kept, count) - self._reference[:count]
+        return float((difference.astype(np.float64) ** 2).sum(axis=1).mean())
+
+    def _run(self, kept: tuple[str, ...], count: int) -> NDArray[np.float32]:
+        self._path.write_bytes(self._model.quantized(kept))
+        table = run_pixels(self._path, self._pixels[:count])
+        self._step()
+        return table
+
+
+def _with_front(candidates: list[Candidate]) -> tuple[Candidate, ...]:
+    from dataclasses import replace
+
+    return tuple(
+        replace(item, on_front=not any(_dominates(other, item) for other in candidates))
+        for item in candidates
+    )
+
+
+def _dominates(one: Candidate, other: Candidate) -> bool:
+    better = (one.drop_points, one.latency_ms, one.size_bytes)
+    worse = (other.drop_points, other.latency_ms, other.size_bytes)
+    pairs = list(zip(better, worse, strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)

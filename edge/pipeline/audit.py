@@ -1,0 +1,81 @@
+"""The calibration audit of the report: what the images are; the converters add what they do."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from edge.dataset.pictures import Hashed, Picture
+from edge.errors import DataError
+from edge.pipeline.calibration import calibration_id
+from edge.pipeline.conversion import Converted
+from edge.runtime.spec import Preprocessing
+
+
+def check_apart(calibration: Sequence[Hashed], evaluation: Sequence[Hashed]) -> None:
+    """Refuse to score a model on images that calibrated it.
+
+    Raises:
+        DataError: An image, by its content, is in both.
+    """
+    used = {picture.sha256 for picture in calibration}
+    shared = [picture.path for picture in evaluation if picture.sha256 in used]
+    if shared:
+        raise DataError(
+            f"{len(shared)} of the {len(evaluation)} images to score on would calibrate the "
+            f"integer files too, such as {shared[0]}: the scores would flatter them",
+            hint="Take them out of one of the two, or leave out --evaluation-data: edge then "
+            "divides the images of --calibration-data itself.",
+        )
+
+
+def calibration_report(
+    chosen: Sequence[Picture],
+    preprocessing: Preprocessing,
+    labels: Sequence[str],
+    converted: Sequence[Converted],
+) -> dict[str, Any]:
+    """The audit as JSON values; ``docs/bundle.md`` explains it."""
+    counts = Counter(picture.label for picture in chosen if picture.label is not None)
+    observed = {
+        item.target.format: item.record["calibration"]
+        for item in converted
+        if "calibration" in item.record
+    }
+    return {
+        "images": len(chosen),
+        "sha256": calibration_id(chosen, preprocessing),
+        "image_sha256": [picture.sha256 for picture in chosen],
+        "labelled": sum(counts.values()),
+        "classes": len(counts),
+        "classes_of_model": len(labels),
+        "least_of_a_class": min(counts.values(), default=0),
+        "most_of_a_class": max(counts.values(), default=0),
+        "scored_images_among_them": 0,  # check_apart ends the job otherwise
+        "observed": observed,
+    }
+
+
+def warnings(report: dict[str, Any]) -> list[str]:
+    """What a user should do something about, one sentence each."""
+    found = []
+    for format_, observed in report["observed"].items():
+        if observed["stable_after"] is None:
+            found.append(
+                f"calibration ({format_}): the last of the {observed['images']} images still "
+                "widened ranges; more would help (--calibration-images)"
+            )
+        worst = observed["worst_clipped"]
+        if worst is not None and worst["share"] > CLIPPED_SHARE:
+            found.append(
+                f"calibration ({format_}): {100 * worst['share']:.1f} % of the values of "
+                f"{worst['tensor']} lie outside the range that the calibration images gave; "
+                "they do not look like the images to score on"
+            )
+    least, most = report["least_of_a_class"], report["most_of_a_class"]
+    if most > BALANCE * max(least, 1):
+        found.append(f"calibration: {most} images of one class and {least} of another")
+    return found
+
+
+CLIPPED_SHARE = 0.01  # of an activation's held-out values
+BALANCE = 3  # times as many images of one class as of another
