@@ -15,7 +15,9 @@ def benchmark(
     bundle: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
     variant: Annotated[
         list[str] | None,
-        typer.Option(help="Variant to time; may be repeated.  [default: all]", show_default=False),
+        typer.Option(
+            help="Variant to time; may be repeated.  \\[default: all]", show_default=False
+        ),
     ] = None,
     threads: Annotated[
         int, typer.Option(help="CPU threads of one inference.", min=1)

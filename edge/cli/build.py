@@ -27,7 +27,7 @@ def build(
     size: Annotated[
         int | None,
         typer.Option(
-            help="Height and width of the input, pixels.  [default: the network's own]",
+            help="Height and width of the input, pixels.  \\[default: the network's own]",
             min=32,
             max=1024,
             show_default=False,

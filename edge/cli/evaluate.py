@@ -21,7 +21,9 @@ def evaluate(
     ],
     variant: Annotated[
         list[str] | None,
-        typer.Option(help="Variant to score; may be repeated.  [default: all]", show_default=False),
+        typer.Option(
+            help="Variant to score; may be repeated.  \\[default: all]", show_default=False
+        ),
     ] = None,
     engine: shared.Engine = None,
     cache: shared.Cache = None,

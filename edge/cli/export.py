@@ -29,7 +29,7 @@ def export(
     evaluation_data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of images to score on.  [default: the rest of --calibration-data]",
+            help="Folder of images to score on.  \\[default: the rest of --calibration-data]",
             show_default=False,
         ),
     ] = None,

@@ -20,7 +20,7 @@ def inspect(
     ],
     variant: Annotated[
         str | None,
-        typer.Option(help="Variant of a bundle.  [default: all]", show_default=False),
+        typer.Option(help="Variant of a bundle.  \\[default: all]", show_default=False),
     ] = None,
     json: shared.Json = False,
 ) -> None:

@@ -16,7 +16,9 @@ Overwrite = Annotated[
 ]
 Cache = Annotated[
     Path | None,
-    typer.Option(help="Stage cache.  [default: $EDGE_CACHE or ~/.cache/edge]", show_default=False),
+    typer.Option(
+        help="Stage cache.  \\[default: $EDGE_CACHE or ~/.cache/edge]", show_default=False
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of split, head and calibration choice.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -63,18 +65,18 @@ Variants = Annotated[
     str | None,
     typer.Option(
         help="Variants to write, separated by commas, such as tflite-int8,onnx-fp32.  "
-        "Default: the six without mixed and w8a16.",
+        "\\[default: the six without mixed and w8a16]",
         show_default=False,
     ),
 ]
 Variant = Annotated[
     str | None,
-    typer.Option(help="Variant of the bundle.  [default: the bundle's]", show_default=False),
+    typer.Option(help="Variant of the bundle.  \\[default: the bundle's]", show_default=False),
 ]
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="litert, tflite-runtime, tensorflow or onnxruntime.  [default: first installed]",
+        help="litert, tflite-runtime, tensorflow or onnxruntime.  \\[default: first installed]",
         show_default=False,
     ),
 ]

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +66,32 @@ def print_report(report: "Report", output: Path) -> None:
         ("variant", "size", "top-1", "drop", "agreement", "latency"),
         rows,
     )
+    for name, search in report.search.items():
+        _print_search(name, search)
     threads = report.variants[0].latency["threads"]
     print("* runs by default. Drop and agreement: against the Keras model.")
     print(f"Latency: measured, median of one inference on this host's CPU, {threads} thread.")
     print(f"Next: edge predict {quoted(output)} IMAGE")
+
+
+def _print_search(name: str, search: Mapping[str, Any]) -> None:
+    """What a search tried; its front is what nothing else beats in all three."""
+    rows = [
+        (
+            ("* " if item["kept"] == search["chosen"]["kept"] else "  ")
+            + f"{len(item['kept'])} of {search['blocks']}",
+            f"{item['drop_points']:+.2f} pt",
+            f"{item['latency_ms']:.2f} ms",
+            size(item["size_bytes"]),
+            "yes" if item["on_front"] else "",
+        )
+        for item in sorted(search["candidates"], key=lambda item: len(item["kept"]))
+    ]
+    print_table(
+        f"{name}: searched for {search['max_drop_points']:g} points on {search['images']} images",
+        ("blocks in floats", "drop", "latency", "size", "Pareto front"),
+        rows,
+    )
 
 
 def quoted(path: Path) -> str:

@@ -123,13 +123,28 @@ def _run(
     cache: StageCache,
     step: Step,
 ) -> None:
+    formats = tuple(dict.fromkeys(target.format for target in missing))
+    searching = any(
+        target.precision is Precision.MIXED and requests[target.format].recipe is None
+        for target in missing
+    )
+    # A search times what it tries, and uses all cores for the rest: nothing may run beside it.
+    for together in [(item,) for item in formats] if searching else [formats]:
+        some = [target for target in missing if target.format in together]
+        _run_together([requests[item] for item in together], some, keys, cache, step)
+
+
+def _run_together(
+    requests: Iterable[ConversionRequest],
+    missing: list[Target],
+    keys: dict[Target, str],
+    cache: StageCache,
+    step: Step,
+) -> None:
     by_name = {target.name: target for target in missing}
     answers: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     with cache.scratch("convert") as folder:
-        workers = [
-            _Worker(requests[format_], missing, folder, answers)
-            for format_ in dict.fromkeys(target.format for target in missing)
-        ]
+        workers = [_Worker(request, missing, folder, answers) for request in requests]
         try:
             running = len(workers)
             while running:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from converters.base import TARGETS
+from converters.base import DEFAULT_TARGETS, TARGETS
 from edge.cache import StageCache
 from edge.dataset.digits import export_digits
 from edge.dataset.pictures import Picture
@@ -151,7 +151,7 @@ def test_the_report_has_what_the_documentation_promises(built: Built) -> None:
 
 def test_every_variant_is_scored(built: Built) -> None:
     variants = built.report["variants"]
-    assert [variant["name"] for variant in variants] == list(TARGETS)
+    assert [variant["name"] for variant in variants] == list(DEFAULT_TARGETS)
     reference = built.report["reference"]["top1"]
     for variant in variants:
         assert 0 <= variant["top1"] <= 1
@@ -205,7 +205,7 @@ def test_the_keras_model_is_flat(built: Built) -> None:
 # ---- commands on the bundle
 
 
-@pytest.mark.parametrize("variant", [None, *TARGETS])
+@pytest.mark.parametrize("variant", [None, *DEFAULT_TARGETS])
 def test_predict(built: Built, variant: str | None) -> None:
     images = built.images[::10]
     extra = ["--variant", variant] if variant else []
@@ -240,7 +240,7 @@ def test_evaluate_one_variant(built: Built) -> None:
 
 def test_inspect(built: Built) -> None:
     found = json.loads(built.edge("inspect", built.bundle, "--json"))
-    assert list(found) == list(TARGETS)
+    assert list(found) == list(DEFAULT_TARGETS)
     hashes = built.manifest["files"]
     for name, report in found.items():
         assert report["sha256"] == hashes[f"models/{TARGETS[name].filename}"]
@@ -258,7 +258,7 @@ def test_inspect(built: Built) -> None:
 def test_benchmark(built: Built) -> None:
     options = ("--runs", 3, "--min-secs", 0, "--threads", 1, "--json")
     found = json.loads(built.edge("benchmark", built.bundle, *options))
-    assert list(found) == list(TARGETS)
+    assert list(found) == list(DEFAULT_TARGETS)
     for result in found.values():
         assert (result["kind"], result["threads"]) == ("measured", 1)
         assert result["runs"] == len(result["samples_ms"]) >= 3

@@ -29,11 +29,15 @@ SIZE = 32
 LABELS = ("red", "green", "blue", "grau 🐘")
 SPEC = Preprocessing(height=SIZE, width=SIZE)
 FLOAT_TOLERANCE = 1e-5  # of a probability: the same arithmetic in another order
+W8A16_TOLERANCE = 0.02  # weights of 8 bits, activations of 16
 FP16_TOLERANCE = 5e-3  # weights have 11 significant bits
 DYNAMIC_TOLERANCE = 0.05  # weights and activations of 8 bits
 INT8_TOLERANCE = 0.1
 INT8_AGREEMENT = 0.98
 BORDER_TOLERANCE = 0.03  # of a probability: what the padded borders may make of it
+
+# What needs no recipe; test_quantization.py has the mixed files.
+NAMES = [name for name, target in TARGETS.items() if target.precision is not Precision.MIXED]
 
 Images = NDArray[np.uint8]
 Front = Callable[[Any], Any]
@@ -118,6 +122,10 @@ def request(folder: Path, keras_model: Path, format_: str, *precisions: str) -> 
     )
 
 
+def no_step() -> None:
+    """Nobody is shown what a search has tried."""
+
+
 def convert(folder: Path, model: Any, *names: str) -> dict[str, Path]:
     """Files by variant name, written in this process."""
     from importlib import import_module
@@ -128,7 +136,7 @@ def convert(folder: Path, model: Any, *names: str) -> dict[str, Path]:
         if wanted:
             module, _, function = CONVERTERS[format_].partition(":")
             asked = request(folder, Path("unused.keras"), format_, *wanted)
-            for result in getattr(import_module(module), function)(asked, model):
+            for result in getattr(import_module(module), function)(asked, model, no_step):
                 assert result.seconds > 0
                 files[result.variant] = result.path
     assert list(files) == [target.name for target in targets(names)]
@@ -149,9 +157,9 @@ class Written:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """The trained network in all six variants, and pictures that it has not seen."""
+    """The trained network in every variant of ``NAMES``, and pictures that it has not seen."""
     model = trained_with("tf")
-    files = convert(tmp_path_factory.mktemp("written"), model, *TARGETS)
+    files = convert(tmp_path_factory.mktemp("written"), model, *NAMES)
     images, labels = pictures(200, seed=3)
     return Written(model, files, images, labels, keras_answers(model, images))
 
@@ -160,22 +168,22 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 
 def test_every_target_was_written(written: Written) -> None:
-    assert set(written.files) == set(TARGETS)
+    assert set(written.files) == set(NAMES)
     for name, path in written.files.items():
         assert path.name == TARGETS[name].filename
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_input_is_nhwc(written: Written, name: str) -> None:
     session = open_session(written.files[name])
     (image,) = session.inputs
     batch = -1 if name.startswith("onnx") else 1
     assert image.shape == (batch, SIZE, SIZE, 3)
-    assert image.dtype == ("uint8" if name.endswith("int8") else "float32")
+    assert image.dtype == ("uint8" if name.endswith(("int8", "w8a16")) else "float32")
     assert session.outputs[0].shape[-1] == len(LABELS)
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_red_is_the_first_channel_and_255_the_most(written: Written, name: str) -> None:
     tints = np.full((3, SIZE, SIZE, 3), 100, np.uint8)
     for channel in range(3):
@@ -183,7 +191,7 @@ def test_red_is_the_first_channel_and_255_the_most(written: Written, name: str) 
     assert file_answers(written.files[name], tints).argmax(axis=1).tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_metadata_is_embedded(written: Written, name: str) -> None:
     import onnx
 
@@ -209,6 +217,7 @@ def test_metadata_is_embedded(written: Written, name: str) -> None:
         ("tflite-fp16", FP16_TOLERANCE),
         ("tflite-dynamic", DYNAMIC_TOLERANCE),
         ("tflite-int8", INT8_TOLERANCE),
+        ("tflite-w8a16", W8A16_TOLERANCE),
         ("onnx-int8", INT8_TOLERANCE),
     ],
 )
@@ -592,9 +601,9 @@ def test_the_note_says_what_could_not_be_folded(tmp_path: Path) -> None:
     from converters.onnx import convert as to_onnx
 
     asked = request(tmp_path, Path("unused"), "onnx", "int8")
-    (result,) = to_onnx(asked, pooling_first())
+    (result,) = to_onnx(asked, pooling_first(), no_step)
     assert "could not be folded" in result.notes[0]
-    (result,) = to_onnx(asked, network(tf_scaling))
+    (result,) = to_onnx(asked, network(tf_scaling), no_step)
     assert result.notes == ()
 
 
@@ -621,14 +630,15 @@ def test_int8_needs_calibration_images(tmp_path: Path) -> None:
 
     asked = replace(request(tmp_path, Path("unused"), "tflite", "int8"), calibration=None)
     with pytest.raises(ConversionError, match="needs calibration images"):
-        list(to_tflite(asked, network(tf_scaling)))
+        list(to_tflite(asked, network(tf_scaling), no_step))
 
 
 def test_onnx_has_no_such_precision(tmp_path: Path) -> None:
     from converters.onnx import convert as to_onnx
 
     with pytest.raises(ConversionError, match="fp16"):
-        list(to_onnx(request(tmp_path, Path("unused"), "onnx", "fp16"), network(tf_scaling)))
+        asked = request(tmp_path, Path("unused"), "onnx", "fp16")
+        list(to_onnx(asked, network(tf_scaling), no_step))
     assert not list((tmp_path / "onnx").iterdir())
 
 
@@ -711,6 +721,8 @@ def converted_by_processes(keras_model: Path, folder: Path, *names: str) -> Any:
         targets(names),
         model_id="model",
         calibration_id="calibration",
+        held_out_id="held out",
+        recipes={},
         cache=StageCache(folder / "cache"),
         step=told.append,
     )

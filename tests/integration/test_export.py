@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from converters import tflite_metadata
-from converters.base import TARGETS
+from converters.base import DEFAULT_TARGETS
 from edge.errors import DataError, EdgeError, ModelLoadError
 from edge.pipeline.export import export as run_export
 from edge.pipeline.options import ExportOptions, OutputOptions
@@ -111,7 +111,7 @@ def test_a_model_of_the_users_own(
     assert (report["command"], report["training"]) == ("export", None)
     assert report["data"]["counts"] == {"calibration": 12, "scored": 24}
     assert report["reference"]["top1"] == 1.0
-    assert [variant["name"] for variant in report["variants"]] == list(TARGETS)
+    assert [variant["name"] for variant in report["variants"]] == list(DEFAULT_TARGETS)
     for variant in report["variants"]:
         assert (variant["top1"], variant["agreement"]) == (1.0, 1.0)
     opened = Bundle.open(bundle)
@@ -326,7 +326,7 @@ def test_the_imagenet_mobilenet(sixty: Path, cache: Path, tmp_path: Path) -> Non
     assert reference["top1"] >= 0.6  # 0.70 of ImageNet's validation images, by Keras's own table
     assert reference["top5"] >= 0.8
     variants = {variant["name"]: variant for variant in report["variants"]}
-    assert list(variants) == list(TARGETS)
+    assert list(variants) == list(DEFAULT_TARGETS)
     for name in ("tflite-fp32", "onnx-fp32"):
         assert variants[name]["top1"] == reference["top1"]
         assert variants[name]["agreement"] == 1.0
@@ -362,7 +362,7 @@ def test_dogs_and_cats(shared_data: Path, cache: Path, tmp_path: Path) -> None:
     report = json.loads(done.out)
     assert sum(report["data"]["counts"]["test"].values()) == report["reference"]["images"] == 200
     assert report["training"]["top1"] >= 0.97
-    assert [variant["name"] for variant in report["variants"]] == list(TARGETS)
+    assert [variant["name"] for variant in report["variants"]] == list(DEFAULT_TARGETS)
     for variant in report["variants"]:
         exact = variant["name"].endswith(("fp32", "fp16"))
         assert variant["top1"] >= (0.97 if exact else 0.95)

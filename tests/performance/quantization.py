@@ -95,6 +95,7 @@ def _measure(options: argparse.Namespace) -> None:
             with progress.stage(f"split {fold + 1} of {len(pictures.splits)}", len(chosen)) as step:
                 for method in chosen:
                     _run(method, source, pictures, split, rounds, outcomes, missing)
+                    progress.note(_finished(method, outcomes, missing))
                     step(1)
         rows = [
             row(m, found, outcomes.get((m.format, methods.EDGE), []), pictures)
@@ -163,6 +164,16 @@ def _run(
         missing[key] = f"failed: {type(error).__name__}: {str(error).splitlines()[0][:120]}"
         return
     outcomes[method.format, method.name].append(result)
+
+
+def _finished(method: "Method", outcomes: Outcomes, missing: Missing) -> str:
+    """One line of progress: a run takes long, and this is what a broken one leaves."""
+    key = f"{method.format}: {method.name}"
+    if key in missing:
+        return f"{key}: {missing[key]}"
+    result = outcomes[method.format, method.name][-1]
+    share = 100 * result.agreement.mean()
+    return f"{key}: made in {result.seconds:.0f} s, agreement {share:.1f} %"
 
 
 def _explained(
