@@ -14,10 +14,20 @@ w * (b + a * z), less than half a grey level for scaling "tf".
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Layers of augmentation that give the image as it is outside training; RandomCrop does not.
+AUGMENTATION: Final = (
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
+)
 
 Vector = NDArray[np.float64]
 
@@ -61,20 +71,12 @@ def pixel_model(model: Any) -> PixelModel:
     """Fold the leading scaling of ``model`` into its first convolution, where that is possible.
 
     Args:
-        model: Functional Keras model, one input (batch, height, width, 3), float32 RGB 0..255.
+        model: Functional or Sequential Keras model, one input (batch, height, width, 3), float32
+            RGB 0..255.
     """
-    import keras
-
     folder = _Folder(model)
     try:
-        folded = keras.models.clone_model(
-            model,
-            input_tensors=folder.image,
-            clone_function=lambda operation: (
-                operation
-            ),  # the layers, and so the weights, are shared
-            call_function=folder.call,
-        )
+        folded = folder.rebuilt(model)
     except _NotFoldableError:
         return PixelModel(model, 0, False)
     if folder.zero_point is None:
@@ -93,13 +95,30 @@ class _Folder:
         self.zero_point: int | None = None
         identity = _Scaled(np.ones(3), np.zeros(3), (0, 1, 2))
         self._scaled: dict[int, _Scaled] = {id(self.image): identity}
+        self._names = _names(model)
         self._alive: list[Any] = [self.image]  # an id is only unique while its object lives
+
+    def rebuilt(self, model: Any) -> Any:
+        """The model on ``image``; the layers, and so the weights, are shared."""
+        import keras
+
+        return keras.models.clone_model(
+            functional(model),
+            input_tensors=self.image,
+            clone_function=lambda operation: operation,
+            call_function=self.call,
+        )
 
     def call(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """Stands in for ``operation(*args, **kwargs)`` while the model is rebuilt."""
         state = self._scaled.get(id(args[0])) if args else None
         if state is None:
             return operation(*args, **kwargs)
+        if kwargs.get("training"):  # what it does to the image is not what its rule says
+            raise _NotFoldableError
+        inner = functional(operation)
+        if hasattr(inner, "_run_through_graph"):
+            return self._inlined(inner, args[0])
         rule = _RULES.get(type(operation).__name__)
         if rule is None:
             raise _NotFoldableError
@@ -114,6 +133,36 @@ class _Folder:
         layer, self.zero_point = result
         tensor = self.image if state.padding is None else state.padding(self.image)
         return layer(tensor)
+
+    def _inlined(self, model: Any, tensor: Any) -> Any:
+        """A model within the model (a stem, a base, augmentation), its layers one by one.
+
+        Keras's own walk; ``clone_model`` stands on it, but starts from an input only.
+        """
+        names = _names(model)
+        if not self._names.isdisjoint(names):  # Keras refuses a model with two of a name
+            raise _NotFoldableError
+        self._names |= names
+        return model._run_through_graph(tensor, call_fn=self.call)
+
+
+def _names(model: Any) -> set[str]:
+    operations = functional(model).operations
+    return {item.name for item in operations if type(item).__name__ != "InputLayer"}
+
+
+def functional(model: Any) -> Any:
+    """A Sequential model as a functional one of the same layers; any other as it is."""
+    import keras
+
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return model
+
+
+def _unchanged(state: _Scaled, layer: Any) -> _Scaled:  # noqa: ARG001
+    """Augmentation, which does nothing outside training."""
+    return state
 
 
 def _rescaling(state: _Scaled, layer: Any) -> _Scaled:
@@ -170,6 +219,7 @@ def _refuse_after_padding(state: _Scaled) -> None:
 
 
 _RULES: dict[str, Callable[[_Scaled, Any], _Scaled | tuple[Any, int]]] = {
+    **dict.fromkeys(AUGMENTATION, _unchanged),
     "Rescaling": _rescaling,
     "Normalization": _normalization,
     "Flip": _flip,

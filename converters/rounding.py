@@ -82,4 +82,4 @@ def _inverse_factor(covariance: NDArray[np.float32]) -> NDArray[np.float32] | No
         factor = np.linalg.cholesky(np.linalg.inv(matrix)).T
     except np.linalg.LinAlgError:
         return None
-    return factor.astype(np.float32)
+    return factor.astype(np.float32) if np.isfinite(factor).all() else None

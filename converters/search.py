@@ -98,14 +98,15 @@ def search(
         ranking = trial.ranking()
         order = [name for name, _ in ranking]
         candidates += _narrowed(trial, order[: len(order) - 1], max_drop_points)
-    good = [item for item in candidates if item.drop_points <= max_drop_points]
+    tried = _with_front(candidates)
+    good = [item for item in tried if item.drop_points <= max_drop_points]
     chosen = min(good, key=lambda item: len(item.kept), default=None)
     return Search(
         max_drop_points=max_drop_points,
         images=trial.images,
         blocks=len(model.blocks),
         ranking=tuple(ranking),
-        candidates=_with_front(candidates),
+        candidates=tried,
         chosen=chosen,
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from edge.cli.output import print_table
 from edge.dataset.folder import counted
+from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Diagnosis, FileLayers, LayerError, Pair
 
 WORST = 10  # layers shown unless all are asked for
@@ -39,8 +40,9 @@ def _print_matrix(result: Diagnosis) -> None:
     )
     print("Above the diagonal: % of the images with the same best class.")
     print("Below it: greatest difference of a probability.")
+    variants = {row.name: row.variant for row in rows}
     for pair in result.pairs:
-        if pair.max_steps is not None:
+        if pair.max_steps is not None and variants[pair.first] == variants[pair.second]:
             print(f"{pair.first}, {pair.second}: at most {pair.max_steps:.0f} steps of the output.")
     for row in result.rows:
         if row.problem:
@@ -63,7 +65,7 @@ def _print_layers(result: Diagnosis, *, all_layers: bool) -> None:
     shown = [
         (file, layer)
         for file in result.files
-        if file.precision == "int8" or file.variant in accused
+        if traits(file.precision).is_integer or file.variant in accused
         for layer in file.layers
     ]
     if not shown:

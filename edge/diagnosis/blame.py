@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Final
 
+from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Culprit, FileLayers, Finding, LayerError, Pair, Row
 from edge.runtime.spec import Variant
 
 FLOAT_TOLERANCE: Final = 1e-3  # of a probability; measured 4e-6 at most
-# Mean total variation distance to the reference, and the greatest measured.
-VARIATION: Final = {"fp16": 0.02, "dynamic": 0.15, "int8": 0.15}  # 0.003, 0.05, 0.03 measured
 KERNEL_VARIATION: Final = 0.05  # between two sets of kernels; measured 0.012
 MAX_FLIPS: Final = 0.05  # share of the images; 0.042 measured over 400 pictures (dynamic)
 SIGNIFICANCE: Final = 0.001  # chance to blame a file that flips MAX_FLIPS of all images
@@ -81,7 +80,7 @@ def _complaint(variant: Variant, row: Row, evidence: Evidence) -> str:
         if difference <= FLOAT_TOLERANCE:
             return ""
         return f"{row.name} differs from {evidence.reference} by {difference:.2g}"
-    return _too_far(pair, VARIATION[variant.precision])
+    return _too_far(pair, traits(variant.precision).variation)
 
 
 def _too_far(pair: Pair, budget: float) -> str:

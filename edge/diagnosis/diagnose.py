@@ -11,6 +11,7 @@ from edge.diagnosis import blame, divergence
 from edge.diagnosis.collect import Collector
 from edge.diagnosis.engines import KERAS
 from edge.diagnosis.parity import Table, failure, pairs
+from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Diagnosis, FileLayers, Pair, Row
 from edge.errors import DataError, UsageError
 from edge.progress import Progress
@@ -54,7 +55,7 @@ def diagnose(path: Path, directory: Path, *, images: int, progress: Progress) ->
 
 
 def _check_quantized(manifest: Manifest) -> None:
-    if not any(variant.precision == "int8" for variant in manifest.variants):
+    if not any(traits(variant.precision).is_integer for variant in manifest.variants):
         names = ", ".join(variant.name for variant in manifest.variants)
         raise UsageError(
             f"the bundle has no int8 variant to diagnose, only {names}",

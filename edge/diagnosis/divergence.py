@@ -5,7 +5,7 @@ A layer diverges if its own error is all of these at once:
 - far above what rounding its weights and its output explains (``EXCESS``);
 - far above the same ratio of the file's other layers, so that something the explanation leaves
   out everywhere (an operation that rounds in between) accuses no single layer (``OUTLIER``);
-- large enough to matter (``MATERIAL``), and part of the accumulated error (``VISIBLE``): if the
+- large enough to matter (``Traits.material``), and part of the accumulated error (``VISIBLE``): if the
   file's layer is near the Keras layer in spite of it, the file gave the layer another input than
   was read, and the own error is not the file's.
 
@@ -19,14 +19,12 @@ from dataclasses import replace
 from statistics import median
 from typing import Final
 
+from edge.diagnosis.precision import traits
 from edge.diagnosis.result import FileLayers, LayerError
 
 EXCESS: Final = 4.0
 OUTLIER: Final = 4.0
 VISIBLE: Final = 1 / 3  # least accumulated error, in own errors
-# Relative own error, by precision; healthy layers reach 5e-4, 1e-3, 0.04 and 0.06. The last is of
-# EfficientNet with random weights, whose Keras layers hold an activation that rounds in between.
-MATERIAL: Final = {"fp32": 5e-3, "fp16": 1e-2, "dynamic": 0.1, "int8": 0.1}
 # A float file whose answers are the Keras model's cannot have a layer this wrong: what was taken
 # for the layer's output is another tensor.
 MISMATCHED: Final = 1e-2
@@ -51,9 +49,8 @@ def judged(
     """
     kept = [error for error in errors if error.layer not in mismatched]
     usual = median([error.excess for error in kept if error.excess is not None] or [0.0])
-    layers = tuple(
-        replace(error, divergent=_diverges(error, usual, MATERIAL[precision])) for error in kept
-    )
+    material = traits(precision).material
+    layers = tuple(replace(error, divergent=_diverges(error, usual, material)) for error in kept)
     own = [error for error in layers if error.alone is not None]
     return FileLayers(
         variant=variant,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.diagnosis.onnx_layers import open_onnx
+from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Row
 from edge.diagnosis.tflite_layers import delegated, open_tflite
 from edge.errors import EngineUnavailable, ModelLoadError
@@ -18,7 +19,7 @@ from edge.runtime.session import Session, encode_pixels
 from edge.runtime.spec import Variant
 
 KERAS: Final = "keras"
-# (format, whether the file is int8) -> kernels that run it; the last is what a user gets. Float
+# (format, whether the file is integer) -> kernels that run it; the last is what a user gets. Float
 # files have one row: their kernels differ by the order of float additions only.
 KERNELS: Final = {
     ("tflite", True): ("reference", "built-in", "xnnpack"),
@@ -52,7 +53,7 @@ def runners(bundle: Bundle) -> Iterator[Runner | Row]:
     """
     for variant in bundle.manifest.variants:
         path = bundle.model(variant.name)[1]
-        choices = KERNELS[variant.format, variant.precision == "int8"]
+        choices = KERNELS[variant.format, traits(variant.precision).is_integer]
         for kernels in choices:
             name = f"{variant.name} {kernels}" if len(choices) > 1 else variant.name
             row = Row(name=name, variant=variant.name, kernels=kernels)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.dataset.folder import counted
+from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Diagnosis, FileLayers, LayerError
 from edge.errors import OutputError, UsageError
 from edge.runtime.files import write_bytes
@@ -44,7 +45,7 @@ def draw(result: Diagnosis, path: Path) -> None:
     files = [
         file
         for file in result.files
-        if file.layers and (file.precision == "int8" or file.variant in accused)
+        if file.layers and (traits(file.precision).is_integer or file.variant in accused)
     ]
     if not files:
         raise UsageError("there is nothing to plot: no file's layers could be compared")

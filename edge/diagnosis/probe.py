@@ -1,7 +1,6 @@
 """One file, layer by layer, against the Keras model."""
 
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +8,11 @@ from numpy.typing import NDArray
 from edge.diagnosis.keras_layers import Activations, KerasLayers
 from edge.diagnosis.layers import match
 from edge.diagnosis.onnx_layers import OnnxLayers
+from edge.diagnosis.precision import traits
 from edge.diagnosis.result import LayerError
 from edge.diagnosis.sums import LayerSums
 from edge.diagnosis.tflite_layers import TfliteLayers
 from edge.runtime.spec import Variant
-
-ROUNDED: Final = frozenset({"int8", "dynamic"})  # precisions whose kernels are int8
 
 
 class FileProbe:
@@ -51,7 +49,7 @@ class FileProbe:
             layer.name for layer in keras.layers if layer.name not in set(self.names)
         )
         self._own = keras.own(self.names, rounded=False)
-        rounds = variant.precision in ROUNDED
+        rounds = traits(variant.precision).rounds_kernels
         self._rounded = keras.own(self.names, rounded=True) if rounds else None
 
     def add(self, pixels: NDArray[np.uint8], reference: Activations) -> None:

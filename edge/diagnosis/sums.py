@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.diagnosis.layers import Match
+from edge.diagnosis.precision import traits
 from edge.diagnosis.result import LayerError
 
 Array = NDArray[np.float32]
@@ -15,9 +16,6 @@ LEVELS: Final = 255  # steps of an 8-bit range
 # A range is calibrated on other images, so a sound one may be wider than what is seen here; twice
 # as wide costs one bit.
 WIDER: Final = 2.0
-# Relative own error that the arithmetic of a precision explains: float32 sums in another order;
-# a float16 weight (11 bits) or activation; nothing more for integers, whose steps are known.
-ARITHMETIC: Final = {"fp32": 1e-5, "fp16": 2**-10, "dynamic": 1e-5, "int8": 1e-5}
 
 
 class LayerSums:
@@ -25,7 +23,7 @@ class LayerSums:
 
     def __init__(self, match: Match, precision: str) -> None:
         self.match = match
-        self._precision = precision
+        self._traits = traits(precision)
         self._signal = self._accumulated = self._alone = self._own = self._rounding = 0.0
         self._rounded_elements = 0
         self._finite = True
@@ -79,10 +77,10 @@ class LayerSums:
         step = self.match.tensor.step
         if step is not None:
             step = min(step, seen)
-        elif self._precision == "dynamic":
-            step = seen  # its inputs are rounded when it runs
+        elif self._traits.rounds_inputs:
+            step = seen
         noise = 0.0 if step is None else self._rounded_elements * step**2 / 12
-        return self._rounding + noise + self._own * ARITHMETIC[self._precision] ** 2
+        return self._rounding + noise + self._own * self._traits.arithmetic**2
 
     def _failure(self) -> str:
         """What makes the layer useless while Keras's is not.

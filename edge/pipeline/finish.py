@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import edge
 from benchmarks.host import host
-from converters.base import CALIBRATED, ConversionRequest, targets
+from converters.base import CALIBRATED, ConversionRequest, Precision, targets
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
 from edge.pipeline.audit import calibration_report, check_apart, warnings
@@ -85,7 +85,8 @@ def finish(
         OutputError: The bundle cannot be written.
     """
     cache = StageCache(options.cache)
-    recipes = read_recipe(options.recipe) if options.recipe else {}
+    mixed = {item.format for item in targets(options.variants) if item.precision is Precision.MIXED}
+    recipes = read_recipe(options.recipe, mixed) if options.recipe else {}
     chosen = choose(
         subject.calibrate_on,
         [picture.label for picture in subject.calibrate_on],

@@ -1,7 +1,7 @@
 """``recipe.json``: which blocks the mixed files keep in floats; written by a search, replayed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,15 +39,19 @@ def recipe_of(
     }
 
 
-def read_recipe(path: Path) -> Recipes:
+def read_recipe(path: Path, formats: Collection[str]) -> Recipes:
     """The blocks to keep in floats, by format.
 
+    Args:
+        path: Of the file.
+        formats: Whose mixed files are to be written.
+
     Raises:
-        UsageError: The file is no recipe, or of another schema.
+        UsageError: The file is no recipe, of another schema, or lacks one of the formats.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no recipe: {error}", hint=HINT) from error
     if not isinstance(value, dict) or value.get("schema_version") != RECIPE_SCHEMA_VERSION:
         raise UsageError(f"{path} is no recipe of schema {RECIPE_SCHEMA_VERSION}", hint=HINT)
@@ -64,6 +68,12 @@ def read_recipe(path: Path) -> Recipes:
         raise UsageError(
             f"{path}: unknown format {sorted(set(kept) - set(CONVERTERS))[0]!r}",
             hint=f"Known: {', '.join(CONVERTERS)}.",
+        )
+    missing = sorted(set(formats) - set(kept))
+    if missing:
+        raise UsageError(
+            f"{path} does not say what {missing[0]} files keep in floats",
+            hint=f"Leave out {missing[0]}-mixed with --variants, or search with --quantize auto.",
         )
     return {format_: tuple(names) for format_, names in kept.items()}
 

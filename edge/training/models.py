@@ -97,18 +97,28 @@ def joined(base: Any, head: Any) -> Any:
 
 
 def load_keras(path: Any) -> Any:
-    """A user's own Keras model.
+    """A user's own Keras model, functional or Sequential.
 
     Raises:
-        ModelLoadError: Not a .keras or .h5 model, or one that needs code to load.
+        ModelLoadError: Not a .keras or .h5 model, or one that needs code to load, or one whose
+            graph is not known before it runs.
     """
     import keras
 
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # zip, h5py, json and Keras each raise types of their own
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
-        raise ModelLoadError(
-            f"{path} does not load as a Keras model: {reason}",
-            hint="Expected a .keras file written by model.save(), without Lambda layers.",
-        ) from error
+        raise _unusable(path, reason.partition(" Full object config")[0]) from error
+    if not hasattr(model, "inputs"):
+        kind = type(model).__name__
+        raise _unusable(path, f"it is of class {kind} and does not state its inputs")
+    return model
+
+
+def _unusable(path: Any, reason: str) -> ModelLoadError:
+    return ModelLoadError(
+        f"{path} does not load as a Keras model: {reason}",
+        hint="Expected a file written by model.save() of a functional model, or of a Sequential "
+        "one that starts with keras.Input, without Lambda layers or classes of your own.",
+    )

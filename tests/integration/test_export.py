@@ -21,6 +21,7 @@ from edge.pipeline.export import export as run_export
 from edge.pipeline.options import ExportOptions, OutputOptions
 from edge.progress import Silent
 from edge.runtime.bundle import Bundle
+from edge.runtime.files import sha256_file
 from edge.weights import imagenet_classes
 
 pytestmark = pytest.mark.slow
@@ -126,22 +127,24 @@ def test_a_model_of_the_users_own(
     assert answer["categories"][0]["label"] == "blau 💧"
 
 
-def test_no_image_is_calibrated_on_and_scored(
+def test_pictures_of_another_folder_are_scored(
     mine: Path, labels: Path, photos: Path, cache: Path, tmp_path: Path
 ) -> None:
-    """Nor a copy of one, in a folder of its own."""
-    other = shutil.copytree(photos, tmp_path / "other")
     few = shutil.copytree(photos, tmp_path / "few")
-    for folder in few.iterdir():
-        for file in sorted(folder.iterdir())[4:]:
-            file.unlink()
+    other = shutil.copytree(photos, tmp_path / "other")
+    for folder in (*few.iterdir(), *other.iterdir()):
+        for number, file in enumerate(sorted(folder.iterdir())):
+            if (number < 4) != (folder.parent == few):
+                file.unlink()
     arguments = ("--calibration-data", few, "--evaluation-data", other, "--labels", labels)
-    target = ("--output", tmp_path / "bundle", "--variants", "tflite-fp32", "--json")
+    target = ("--output", tmp_path / "bundle", "--variants", "tflite-int8", "--json")
     done = edge(cache, "export", mine, *arguments, *target)
     assert done.code == 0, done.err
     report = json.loads(done.out)
-    assert report["data"]["counts"] == {"calibration": 6, "scored": 30}
-    assert [variant["name"] for variant in report["variants"]] == ["tflite-fp32"]
+    assert report["data"]["counts"] == {"calibration": 12, "scored": 24}
+    assert [variant["name"] for variant in report["variants"]] == ["tflite-int8"]
+    used = {sha256_file(path) for path in few.rglob("*.png")}
+    assert set(report["calibration"]["image_sha256"]) == used
 
 
 def test_without_labels_classes_are_numbers(
@@ -291,6 +294,22 @@ def test_one_picture_cannot_calibrate_and_be_scored(
     error = refuse(mine, calibration_data=tmp_path / "photos")
     assert "no image is left to score on" in error.message
     assert "--evaluation-data" in error.hint
+
+
+def test_no_image_is_calibrated_on_and_scored(
+    mine: Path, photos: Path, refuse: Refuse, tmp_path: Path
+) -> None:
+    """Nor a copy of one, under another name."""
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (8, 8)).save(other / "apart.png")
+    shutil.copyfile(photos / "green" / "3.png", other / "copy.png")
+    error = refuse(mine, evaluation_data=other)
+    assert isinstance(error, DataError)
+    assert "1 of the 2 images to score on would calibrate" in error.message
+    assert str(other / "copy.png") in error.message
+    assert "--evaluation-data" in error.hint
+    assert error.exit_code == 2
 
 
 # ---- real pictures

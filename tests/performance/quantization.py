@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from edge.progress import Progress
 
-ROUNDS = 20  # of the latency, over all folds
+ROUNDS = 12  # of the latency, over all folds
 FOLDS = range(1, 6)
 OPTIONAL = ("nncf", "litert-quantizer")
 

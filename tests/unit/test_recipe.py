@@ -1,0 +1,104 @@
+"""``recipe.json``: what is written is read again, and what is no recipe is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from converters.base import TARGETS
+from edge.errors import UsageError
+from edge.pipeline.conversion import Converted
+from edge.pipeline.recipe import read_recipe, recipe_of
+from edge.runtime.files import write_json
+
+BOTH = ("tflite", "onnx")
+KEPT = {"tflite-mixed": ["net/first", "net/last"], "onnx-mixed": []}
+GOOD: dict[str, Any] = {
+    "schema_version": 1,
+    "model": "photos",
+    "model_id": "0123",
+    "max_drop_points": 0.5,
+    "keep_float": {"tflite": ["net/first"], "onnx": []},
+}
+
+
+def converted(name: str, **record: Any) -> Converted:
+    return Converted(TARGETS[name], Path("unused"), 1.0, (), record)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "recipe.json"
+
+
+def test_what_is_written_is_read_again(file: Path) -> None:
+    files = [converted("tflite-int8", calibration={})]
+    files += [converted(name, kept=kept, search={}) for name, kept in KEPT.items()]
+    recipe = recipe_of(files, model="photos", model_id="0123", max_drop_points=0.5)
+    assert recipe is not None
+    write_json(file, recipe)
+    assert read_recipe(file, BOTH) == {"tflite": ("net/first", "net/last"), "onnx": ()}
+    assert set(recipe) == set(GOOD)
+
+
+def test_without_mixed_files_there_is_no_recipe() -> None:
+    files = [converted("tflite-int8", calibration={}), converted("onnx-fp32")]
+    assert recipe_of(files, model="photos", model_id="0123", max_drop_points=None) is None
+
+
+def test_one_format_is_enough(file: Path) -> None:
+    write_json(file, GOOD | {"keep_float": {"onnx": ["a", "b"]}})
+    assert read_recipe(file, ["onnx"]) == {"onnx": ("a", "b")}
+    with pytest.raises(UsageError, match="does not say what tflite files keep") as caught:
+        read_recipe(file, BOTH)
+    assert "Leave out tflite-mixed with --variants" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema_version": 2}, "no recipe of schema 1"),
+        ({"schema_version": None}, "no recipe of schema 1"),
+        ({"keep_floats": {}}, "'keep_floats'"),
+        ({"keep_float": None}, "list of block names"),
+        ({"keep_float": ["net/first"]}, "list of block names"),
+        ({"keep_float": {"tflite": "net/first"}}, "list of block names"),
+        ({"keep_float": {"tflite": [1]}}, "list of block names"),
+        ({"keep_float": {"tflite": {"net/first": 1}}}, "list of block names"),
+        ({"keep_float": {"coreml": ["net/first"]}}, "unknown format 'coreml'"),
+    ],
+)
+def test_a_wrong_field_is_named(file: Path, change: dict[str, Any], said: str) -> None:
+    write_json(file, GOOD)
+    assert read_recipe(file, BOTH) == {"tflite": ("net/first",), "onnx": ()}
+    write_json(file, GOOD | change)
+    with pytest.raises(UsageError, match="recipe.json") as caught:
+        read_recipe(file, BOTH)
+    assert said in caught.value.message
+    assert caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not JSON", b"\xff\xfe\x00", b"[]", b"null", b'"recipe"', b"[" * 100_000],
+    ids=["empty", "text", "binary", "list", "null", "string", "deep"],
+)
+def test_a_file_that_is_no_recipe(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=r"recipe\.json is no recipe") as caught:
+        read_recipe(file, BOTH)
+    assert "--quantize auto" in caught.value.hint
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.json", tmp_path):
+        with pytest.raises(UsageError, match="is no recipe"):
+            read_recipe(path, BOTH)
+
+
+def test_json_itself_must_not_lack_the_blocks(file: Path) -> None:
+    file.write_text(json.dumps({name: GOOD[name] for name in GOOD if name != "keep_float"}))
+    with pytest.raises(UsageError, match="keep_float"):
+        read_recipe(file, BOTH)

@@ -1,0 +1,237 @@
+"""The search for what has to stay in floats, on real files of a network that is planted."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from benchmarks.harness import Protocol
+from converters import search as module
+from converters.base import HeldOut
+from converters.block import Block
+from converters.quantizable import Quantizable
+from converters.search import Candidate, Search, search
+
+IMAGES = 50
+MARGINS = np.arange(1, IMAGES + 1) / 51  # by which each picture is right, of 1
+
+
+class Planted:
+    """Files that answer (noise of the blocks not kept, margin of the picture).
+
+    A picture's class is 1, and its second channel over 255 is its margin; a file is wrong about
+    the pictures whose margin is below its noise.
+
+    Args:
+        noise: By block.
+    """
+
+    suffix = "onnx"
+
+    def __init__(self, noise: dict[str, float]) -> None:
+        self.noise = noise
+        self.blocks = tuple(Block(name, (name,)) for name in noise)
+        self.written: list[frozenset[str]] = []
+
+    def left(self, keep: Collection[str]) -> float:
+        return sum(noise for name, noise in self.noise.items() if name not in keep)
+
+    def quantized(self, keep: Collection[str] = ()) -> bytes:
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+
+        self.written.append(frozenset(keep))
+        weights = np.array([[0, 0], [0, 1 / 255], [0, 0]], np.float32)
+        constants = [
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(np.array([self.left(keep), 0], np.float32), "noise"),
+            numpy_helper.from_array(np.zeros(1000 * len(keep), np.float32), "size of floats"),
+        ]
+        nodes = [
+            helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["real"], ["mean"], axes=[1, 2], keepdims=0),
+            helper.make_node("Gemm", ["mean", "weights", "noise"], ["scores"]),
+        ]
+        image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 4, 4, 3])
+        scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 2])
+        graph = helper.make_graph(nodes, "planted", [image], [scores], constants)
+        opset = helper.make_opsetid("", 17)
+        proto = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+        onnx.checker.check_model(proto)
+        return bytes(proto.SerializeToString())
+
+    def drop(self, keep: Collection[str]) -> float:
+        """Percentage points that the file with those blocks loses."""
+        return float(100 * (self.left(keep) > MARGINS).mean())
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LATENCY", Protocol(runs=3, min_seconds=0.0, max_seconds=1.0))
+
+
+@pytest.fixture
+def held_out(tmp_path: Path) -> HeldOut:
+    pixels = np.zeros((IMAGES, 4, 4, 3), np.uint8)
+    pixels[..., 1] = (5 * np.arange(1, IMAGES + 1)).reshape(-1, 1, 1)
+    reference = np.stack([np.zeros(IMAGES), MARGINS], axis=1).astype(np.float32)
+    np.save(tmp_path / "pixels.npy", pixels)
+    np.save(tmp_path / "reference.npy", reference)
+    return HeldOut(
+        pixels=tmp_path / "pixels.npy",
+        reference=tmp_path / "reference.npy",
+        truth=(1,) * IMAGES,
+    )
+
+
+Find = Callable[..., Search]
+
+
+@pytest.fixture
+def find(held_out: HeldOut, tmp_path: Path) -> Find:
+    def find(model: Planted, budget: float, **changes: Any) -> Search:
+        given = SimpleNamespace(
+            pixels=held_out.pixels,
+            reference=held_out.reference,
+            truth=changes.get("truth", held_out.truth),
+        )
+        folder = tmp_path / "tried"
+        folder.mkdir()
+        told: list[int] = []
+        found = search(
+            cast(Quantizable, model), cast(HeldOut, given), budget, folder, lambda: told.append(1)
+        )
+        assert len(told) == len(model.written)
+        return found
+
+    return find
+
+
+NOISE = {"a": 0.012, "b": 0.3, "c": 0.05, "d": 0.15, "e": 0.011, "f": 0.02, "g": 0.1, "h": 0.013}
+ORDER = ("b", "d", "g", "c", "f", "h", "a", "e")  # by how much of the error each makes
+
+
+def test_int8_that_holds_the_budget_is_taken(find: Find) -> None:
+    model = Planted({"a": 0.03, "b": 0.02})
+    found = find(model, 4.0)
+    assert (found.ranking, found.blocks, found.images) == ((), 2, IMAGES)
+    (candidate,) = found.candidates
+    assert found.chosen == candidate
+    assert (candidate.kept, candidate.on_front) == ((), True)
+    assert candidate.drop_points == pytest.approx(4.0)  # margins of 1/51 and 2/51
+    assert (candidate.top1, candidate.agreement) == (0.96, 0.96)
+    assert candidate.latency_ms > 0
+    assert candidate.size_bytes == len(model.quantized())
+    assert model.written == [frozenset(), frozenset()]  # one more just now: no ranking
+
+
+@pytest.mark.parametrize("budget", [0.0, 2.0, 6.0, 10.0, 20.0, 34.0, 62.0, 64.0])
+def test_the_fewest_blocks_of_the_ranking_that_hold(find: Find, budget: float) -> None:
+    model = Planted(NOISE)
+    holds = [
+        count for count in range(len(ORDER)) if model.drop(ORDER[:count]) <= budget
+    ]  # as many as are kept
+    found = find(model, budget)
+    assert found.chosen is not None
+    assert found.chosen.kept == ORDER[: min(holds)]
+    assert found.chosen.drop_points <= budget
+    assert found.chosen in found.candidates
+    if min(holds):
+        assert tuple(name for name, _ in found.ranking) == ORDER
+    for candidate in found.candidates:
+        assert candidate.drop_points == pytest.approx(model.drop(candidate.kept))
+        assert candidate.kept == ORDER[: len(candidate.kept)]
+    counts = [len(candidate.kept) for candidate in found.candidates]
+    assert len(counts) == len(set(counts))  # none is tried twice
+
+
+def test_the_budget_cases_above_are_of_every_kind() -> None:
+    model, counts = Planted(NOISE), set()
+    for budget in (0.0, 2.0, 6.0, 10.0, 20.0, 34.0, 62.0, 64.0):
+        counts.add(min(n for n in range(len(ORDER)) if model.drop(ORDER[:n]) <= budget))
+    assert counts >= {0, 1, 2, 3, 7}
+
+
+def test_the_ranking_is_the_share_of_the_error_that_goes(find: Find) -> None:
+    found = find(Planted({"a": 0.1, "b": 0.3}), 1.0)
+    ranking = dict(found.ranking)
+    assert list(ranking) == ["b", "a"]
+    assert ranking["b"] == pytest.approx(1 - 0.1**2 / 0.4**2, abs=1e-5)
+    assert ranking["a"] == pytest.approx(1 - 0.3**2 / 0.4**2, abs=1e-5)
+
+
+def test_a_budget_that_cannot_be_held(find: Find) -> None:
+    """One block has to be quantized, or the file is no mixed one."""
+    model = Planted(dict.fromkeys("abcde", 0.1))
+    found = find(model, 2.0)
+    assert found.chosen is None
+    assert len(found.ranking) == 5
+    best = min(found.candidates, key=lambda item: item.drop_points)
+    assert len(best.kept) == 4  # all were tried but one
+    assert best.drop_points == pytest.approx(model.drop(best.kept)) == pytest.approx(10)
+
+
+def test_a_single_block_leaves_nothing_to_keep(find: Find) -> None:
+    found = find(Planted({"only": 0.5}), 1.0)
+    assert found.chosen is None
+    assert [candidate.kept for candidate in found.candidates] == [()]
+
+
+def test_without_labels_the_keras_models_answers_count(find: Find) -> None:
+    model = Planted(NOISE)
+    found = find(model, 10.0, truth=(None,) * IMAGES)
+    assert found.chosen is not None
+    assert found.chosen.top1 is None
+    assert found.chosen.kept == ORDER[:3]
+    assert found.chosen.drop_points == pytest.approx(model.drop(ORDER[:3]))
+    assert found.chosen.agreement == pytest.approx(1 - model.drop(ORDER[:3]) / 100)
+
+
+def test_labels_that_the_keras_model_misses_as_well_are_no_loss(find: Find) -> None:
+    """Right by accident counts: the budget is of top-1, below that of the Keras model."""
+    truth = tuple(0 if number < 10 else 1 for number in range(IMAGES))
+    found = find(Planted({"a": 0.1, "b": 0.05}), 0.0, truth=truth)
+    assert found.chosen is not None
+    assert found.chosen.drop_points == pytest.approx(-14.0)  # seven that are class 0 in truth
+    assert found.chosen.kept == ()
+
+
+def candidate(drop: float, latency: float, size: int) -> Candidate:
+    return Candidate(
+        kept=(), top1=None, drop_points=drop, agreement=1.0, latency_ms=latency, size_bytes=size
+    )
+
+
+def test_the_front() -> None:
+    given = [
+        candidate(2.0, 1.0, 10),  # the fastest
+        candidate(2.0, 1.1, 10),  # slower, otherwise the same
+        candidate(1.0, 2.0, 20),
+        candidate(1.0, 2.0, 20),  # as good: neither is better
+        candidate(0.0, 3.0, 30),  # the best
+        candidate(0.5, 3.0, 31),  # worse than that in all
+        candidate(3.0, 9.0, 9),  # the smallest
+    ]
+    found = [item.on_front for item in module._with_front(given)]
+    assert found == [True, False, True, True, True, False, True]
+
+
+def test_the_front_of_a_search(find: Find) -> None:
+    found = find(Planted(NOISE), 2.0)
+    for item in found.candidates:
+        beaten = any(
+            other.drop_points <= item.drop_points
+            and other.latency_ms <= item.latency_ms
+            and other.size_bytes <= item.size_bytes
+            and other != item
+            for other in found.candidates
+        )
+        assert item.on_front == (not beaten)
+    sizes = [item.size_bytes for item in found.candidates]
+    assert found.candidates[sizes.index(min(sizes))].kept == ()
+    value = found.to_json()
+    assert value["chosen"] in value["candidates"]
+    assert value["ranking"][0][0] == "b"
