@@ -58,6 +58,7 @@ def exported(model: Any) -> Any:
     Raises:
         ConversionError: tf2onnx refused the model.
     """
+    import onnx
     import tf2onnx
 
     for name in ("tf2onnx", "tensorflow"):  # the latter: what tf2onnx calls is deprecated
@@ -65,7 +66,7 @@ def exported(model: Any) -> Any:
     try:
         function = _frozen(model)
         proto, _ = tf2onnx.convert.from_graph_def(
-            function.graph.as_graph_def(add_shapes=True),
+            _inlinable(function.graph.as_graph_def(add_shapes=True)),
             name=model.name,
             input_names=[tensor.name for tensor in function.inputs],
             output_names=[tensor.name for tensor in function.outputs],
@@ -74,6 +75,9 @@ def exported(model: Any) -> Any:
         )
     except Exception as error:  # tf2onnx raises types of TensorFlow, of onnx and of its own
         raise ConversionError(f"tf2onnx refused the model: {str(error)[:500]}") from error
+    foreign = sorted({node.op_type for node in proto.graph.node if not onnx.defs.has(node.op_type)})
+    if foreign:  # tf2onnx leaves them as they are
+        raise ConversionError(f"ONNX has no operator for {', '.join(foreign)} of TensorFlow")
     proto.ir_version = min(proto.ir_version, IR_VERSION)
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"  # tf2onnx: unk__ and a number
@@ -97,6 +101,17 @@ def _frozen(model: Any) -> Any:
     )
 
 
+def _inlinable(graph: Any) -> Any:
+    """The graph definition, its calls of compiled functions made plain calls.
+
+    Keras compiles each grouped convolution with XLA, and TensorFlow then never inlines it.
+    """
+    for part in (*graph.node, *graph.library.function):
+        for mark in ("_XlaMustCompile", "_noinline"):
+            part.attr.pop(mark, None)
+    return graph
+
+
 def _name_by_place(graph: Any) -> None:
     """Name nodes, tensors and constants by their place in the graph: equal models, equal bytes.
 
@@ -112,7 +127,7 @@ def _name_by_place(graph: Any) -> None:
         node.name = COUNTER.sub(f"__{number}", node.name)
         for position, name in enumerate(node.input):
             if name in constants:
-                names.setdefault(name, f"{node.name}:{position}")
+                names.setdefault(name, f"{node.name}:input:{position}")
         for name in node.output:
             if name not in kept:
                 names[name] = COUNTER.sub(f"__{number}", name)

@@ -68,10 +68,23 @@ def print_report(report: "Report", output: Path) -> None:
     )
     for name, search in report.search.items():
         _print_search(name, search)
+    _print_calibration(report.calibration)
     threads = report.variants[0].latency["threads"]
     print("* runs by default. Drop and agreement: against the Keras model.")
     print(f"Latency: measured, median of one inference on this host's CPU, {threads} thread.")
     print(f"Next: edge predict {quoted(output)} IMAGE")
+
+
+def _print_calibration(calibration: Mapping[str, Any]) -> None:
+    """One line of the audit; what needs attention was a note before."""
+    stable = [
+        f"{format_} after {found['stable_after']}"
+        for format_, found in calibration["observed"].items()
+        if found["stable_after"] is not None
+    ]
+    if stable:
+        images = calibration["images"]
+        print(f"Calibration: {images} images; ranges were stable: {', '.join(stable)}.")
 
 
 def _print_search(name: str, search: Mapping[str, Any]) -> None:

@@ -17,19 +17,24 @@ def check_apart(calibration: Sequence[Hashed], evaluation: Sequence[Hashed]) -> 
     Raises:
         DataError: An image, by its content, is in both.
     """
-    used = {picture.sha256 for picture in calibration}
-    shared = [picture.path for picture in evaluation if picture.sha256 in used]
+    shared = _shared(calibration, evaluation)
     if shared:
         raise DataError(
             f"{len(shared)} of the {len(evaluation)} images to score on would calibrate the "
-            f"integer files too, such as {shared[0]}: the scores would flatter them",
+            f"integer files too, such as {shared[0].path}: the scores would flatter them",
             hint="Take them out of one of the two, or leave out --evaluation-data: edge then "
             "divides the images of --calibration-data itself.",
         )
 
 
+def _shared(calibration: Sequence[Hashed], evaluation: Sequence[Hashed]) -> list[Hashed]:
+    used = {picture.sha256 for picture in calibration}
+    return [picture for picture in evaluation if picture.sha256 in used]
+
+
 def calibration_report(
     chosen: Sequence[Picture],
+    scored: Sequence[Picture],
     preprocessing: Preprocessing,
     labels: Sequence[str],
     converted: Sequence[Converted],
@@ -50,7 +55,7 @@ def calibration_report(
         "classes_of_model": len(labels),
         "least_of_a_class": min(counts.values(), default=0),
         "most_of_a_class": max(counts.values(), default=0),
-        "scored_images_among_them": 0,  # check_apart ends the job otherwise
+        "scored_images_among_them": len(_shared(chosen, scored)),
         "observed": observed,
     }
 

@@ -82,6 +82,7 @@ def finish(
         InferenceError: A written file gives unusable answers.
         DataError: Images to score on calibrate as well.
         NegativeVerdict: A mixed file does not hold the budget.
+        UsageError: The recipe cannot be used.
         OutputError: The bundle cannot be written.
     """
     cache = StageCache(options.cache)
@@ -114,7 +115,9 @@ def finish(
     )
     check_budget(variants, options.max_drop_points)
     truth = reference_score(reference, subject.pictures)
-    calibration = calibration_report(chosen, subject.preprocessing, subject.labels, converted)
+    calibration = calibration_report(
+        chosen, subject.pictures, subject.preprocessing, subject.labels, converted
+    )
     for text in warnings(calibration):
         stages.note(text)
     report = Report(
