@@ -72,6 +72,7 @@ def exported(model: Any) -> Any:
             output_names=[tensor.name for tensor in function.outputs],
             opset=OPSET,
             tensors_to_rename={function.inputs[0].name: INPUT},
+            custom_op_handlers={"Erfc": (_erfc, [])},
         )
     except Exception as error:  # tf2onnx raises types of TensorFlow, of onnx and of its own
         raise ConversionError(f"tf2onnx refused the model: {str(error)[:500]}") from error
@@ -110,6 +111,17 @@ def _inlinable(graph: Any) -> Any:
         for mark in ("_XlaMustCompile", "_noinline"):
             part.attr.pop(mark, None)
     return graph
+
+
+def _erfc(graph: Any, node: Any, name: str, _: Any) -> None:
+    """Write TensorFlow's Erfc, which its GELU is made of, as 1 - Erf: tf2onnx does not know it."""
+    import numpy as np
+
+    (output,) = node.output
+    erf = graph.make_node("Erf", list(node.input), op_name_scope=name)
+    one = graph.make_const(f"{name}/one", np.float32(1).reshape(()))
+    graph.remove_node(node.name)
+    graph.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=[output])
 
 
 def _name_by_place(graph: Any) -> None:

@@ -114,8 +114,6 @@ class _Folder:
         state = self._scaled.get(id(args[0])) if args else None
         if state is None:
             return operation(*args, **kwargs)
-        if kwargs.get("training"):  # what it does to the image is not what its rule says
-            raise _NotFoldableError
         inner = functional(operation)
         if hasattr(inner, "_run_through_graph"):
             return self._inlined(inner, args[0])
@@ -161,25 +159,30 @@ def functional(model: Any) -> Any:
 
 
 def _unchanged(state: _Scaled, layer: Any) -> _Scaled:  # noqa: ARG001
-    """Augmentation, which does nothing outside training."""
+    """Augmentation does nothing outside training; a call's own ``training`` does not count."""
     return state
 
 
 def _rescaling(state: _Scaled, layer: Any) -> _Scaled:
     _refuse_after_padding(state)
-    scale, offset = np.asarray(layer.scale, float), np.asarray(layer.offset, float)
-    return _Scaled(
-        np.broadcast_to(state.scale * scale, 3), state.offset * scale + offset, state.order
-    )
+    scale, offset = _per_channel(layer.scale), _per_channel(layer.offset)
+    return _Scaled(state.scale * scale, state.offset * scale + offset, state.order)
 
 
 def _normalization(state: _Scaled, layer: Any) -> _Scaled:
     _refuse_after_padding(state)
     if getattr(layer, "invert", False):
         raise _NotFoldableError
-    mean = np.broadcast_to(np.asarray(layer.mean, float).reshape(-1), 3)
-    deviation = np.sqrt(np.broadcast_to(np.asarray(layer.variance, float).reshape(-1), 3))
+    mean, deviation = _per_channel(layer.mean), np.sqrt(_per_channel(layer.variance))
     return _Scaled(state.scale / deviation, (state.offset - mean) / deviation, state.order)
+
+
+def _per_channel(value: Any) -> Vector:
+    """A number, or one per channel, as (3,)."""
+    numbers = np.asarray(value, float).reshape(-1)
+    if numbers.size not in (1, 3):  # one per pixel
+        raise _NotFoldableError
+    return np.broadcast_to(numbers, 3)
 
 
 def _flip(state: _Scaled, operation: Any) -> _Scaled:

@@ -96,6 +96,7 @@ class FloatGraph:
 
     def content(self, ranges: Mapping[str, tuple[float, float]] | None = None) -> bytes:
         """The file's bytes; with ranges, as the quantizer takes it from a calibrator."""
+        self._forget_replaced()
         for tensor in self._graph.tensors:
             name = tensor.name.decode()
             if ranges is not None and name in ranges and tensor.type == FLOAT32:
@@ -139,6 +140,20 @@ class FloatGraph:
         if data is None or tensor.type != FLOAT32:
             return None
         return np.frombuffer(np.asarray(data, np.uint8).tobytes(), np.float32).reshape(tensor.shape)
+
+    def _forget_replaced(self) -> None:
+        """Empty the buffers of weights that nothing reads: the int16 quantizer would keep them."""
+        graphs = self._model.subgraphs
+        used = {
+            graph.tensors[index].buffer
+            for graph in graphs
+            for item in (*graph.operators, graph)
+            for index in (*item.inputs, *item.outputs)
+            if index >= 0
+        }
+        for tensor in (tensor for graph in graphs for tensor in graph.tensors):
+            if tensor.buffer not in used:
+                self._model.buffers[tensor.buffer].data = None
 
     def _put(self, operator: Any, position: int, values: NDArray[np.float32]) -> None:
         """A tensor and buffer of its own: the converter lets equal constants share theirs."""

@@ -11,6 +11,7 @@ from converters.calibration import Calibration
 from converters.quantizable import Quantizable
 from converters.tflite_graph import FloatGraph, Interpreter, taking_pixels
 from edge.errors import ConversionError
+from edge.runtime.session import first_line
 
 
 class QuantizableTFLite(Quantizable):
@@ -54,7 +55,8 @@ class QuantizableTFLite(Quantizable):
             )
         except Exception as error:  # MLIR's errors are of several types
             raise _refused(error) from error
-        first, last = self.blocks[0].name in keep, self.blocks[-1].name in keep
+        names = [block.name for block in self.blocks] or [""]  # a network without weights
+        first, last = names[0] in keep, names[-1] in keep
         result: bytes = modify_model_io_type(
             content, tf.float32 if first else tf.uint8, tf.float32 if last else tf.uint8
         )
@@ -70,7 +72,7 @@ class QuantizableTFLite(Quantizable):
         TensorFlow has a quantizer of its own for this, which calibrates by itself.
 
         Raises:
-            ConversionError: TensorFlow's quantizer refused the model.
+            ConversionError: TensorFlow's quantizer refused the model, or wrote a useless file.
         """
         import tensorflow as tf
         from tensorflow.lite.python.optimize.calibrator import Calibrator, add_intermediate_tensors
@@ -89,7 +91,19 @@ class QuantizableTFLite(Quantizable):
             )
         except Exception as error:  # the quantizer's errors are of several types
             raise _refused(error) from error
+        _check_loads(content)
         return taking_pixels(content, self.calibration.zero_point)
+
+
+def _check_loads(content: bytes) -> None:
+    """TensorFlow writes int16 files that overflow when they are loaded: ReLU6 of tiny values."""
+    try:
+        Interpreter(content)
+    except (RuntimeError, ValueError) as error:
+        raise ConversionError(
+            f"TensorFlow wrote a w8a16 file that does not load: {first_line(error)}",
+            hint="Activations next to zero do not fit int16; int8 files are not affected.",
+        ) from error
 
 
 def _refused(error: Exception) -> ConversionError:

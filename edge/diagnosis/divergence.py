@@ -5,9 +5,9 @@ A layer diverges if its own error is all of these at once:
 - far above what rounding its weights and its output explains (``EXCESS``);
 - far above the same ratio of the file's other layers, so that something the explanation leaves
   out everywhere (an operation that rounds in between) accuses no single layer (``OUTLIER``);
-- large enough to matter (``Traits.material``), and part of the accumulated error (``VISIBLE``): if the
-  file's layer is near the Keras layer in spite of it, the file gave the layer another input than
-  was read, and the own error is not the file's.
+- large enough to matter (``Traits.material``), and part of the accumulated error (``VISIBLE``): if
+  the file's layer is near the Keras layer in spite of it, the file gave the layer another input
+  than was read, and the own error is not the file's.
 
 Healthy layers exceed what rounding explains 1.3 times (MobileNet), 2.4 times (a trained network
 with residuals, squeeze-and-excitation and separable convolutions), and 6 times where their error

@@ -119,6 +119,6 @@ def load_keras(path: Any) -> Any:
 def _unusable(path: Any, reason: str) -> ModelLoadError:
     return ModelLoadError(
         f"{path} does not load as a Keras model: {reason}",
-        hint="Expected a file written by model.save() of a functional model, or of a Sequential "
-        "one that starts with keras.Input, without Lambda layers or classes of your own.",
+        hint="Expected a .keras file written by model.save() of a functional model, or of a "
+        "Sequential one that starts with keras.Input; no Lambda layers, no classes of your own.",
     )

@@ -1,90 +1,121 @@
-"""Bias correction: what rounding a kernel adds on average is taken out again."""
+"""What corrects a float model before its weights are rounded: over layers of real files."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from converters.bias_correction import KERNEL_AXES, bias_corrected
 from converters.calibration import Calibration
+from converters.quantizable import FloatGraph, Quantizable
+from converters.rounding import nearest
+from tests.integration.test_quantization import quantizable
 
 pytestmark = pytest.mark.slow
 
+FORMATS = ("tflite", "onnx")
+
+
+def rounded(model: Quantizable, graph: FloatGraph) -> FloatGraph:
+    """The float model with the kernels that an int8 file made of the graph would hold."""
+    copy = model.graph()
+    for layer, _ in graph.layers().values():
+        copy.replace(replace(layer, kernel=nearest(layer.kernel)))
+    return copy
+
+
+def answers(graph: FloatGraph, format_: str, images: Calibration) -> NDArray[np.float64]:
+    """Of the float graph, (images and positions, channels)."""
+    from converters.onnx_graph import Session
+    from converters.tflite_graph import Interpreter
+
+    run = (Interpreter if format_ == "tflite" else Session)(graph.observable())
+    found = []
+    for image in images:
+        _, (_, answer), *_ = [(name, np.array(values)) for name, values in run(image)]
+        found.append(answer.reshape(-1, answer.shape[-1]))
+    return np.concatenate(found).astype(np.float64)
+
+
+def mean_answer(graph: FloatGraph, format_: str, images: Calibration) -> NDArray[np.float64]:
+    """Over images and positions, (channels,)."""
+    found: NDArray[np.float64] = answers(graph, format_, images).mean(axis=0)
+    return found
+
 
 @pytest.fixture
-def calibration(tmp_path: Path) -> Calibration:
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 12, 12, 3), np.uint8)
-    np.save(tmp_path / "pixels.npy", pixels)
-    return Calibration(tmp_path / "pixels.npy", zero_point=40)
+def pixels(tmp_path: Path) -> Path:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 12, 12, 3), np.uint8)
+    np.save(tmp_path / "pixels.npy", noise)
+    return tmp_path / "pixels.npy"
 
 
-def _rounded(model):
-    """The model with the kernels that an int8 file would hold."""
-    for layer in model.layers:
-        axes = KERNEL_AXES.get(type(layer).__name__)
-        if axes:
-            kernel = np.asarray(layer.kernel)
-            scale = np.abs(kernel).max(axis=axes, keepdims=True) / 127
-            layer.kernel.assign(np.rint(kernel / scale) * scale)
-    return model
+def model_of(kind: str) -> Any:
+    import keras
+
+    layers = keras.layers
+    keras.utils.set_random_seed(1)
+    image = keras.Input((12, 12, 3), name="image")
+    if kind == "conv":
+        answer = layers.Conv2D(5, 3, use_bias=False)(image)
+    elif kind == "grouped":
+        answer = layers.Conv2D(6, 3, groups=3)(image)
+    elif kind == "depthwise":
+        answer = layers.DepthwiseConv2D(3, depth_multiplier=2)(image)
+    else:
+        answer = layers.Dense(4, bias_initializer="random_normal")(
+            layers.GlobalAveragePooling2D()(image)
+        )
+    return keras.Model(image, answer)
 
 
 @pytest.mark.parametrize("kind", ["conv", "grouped", "depthwise", "dense"])
+@pytest.mark.parametrize("format_", FORMATS)
 def test_the_mean_output_of_rounded_weights_is_that_of_the_floats(
-    kind: str, calibration: Calibration
+    kind: str, format_: str, pixels: Path
 ) -> None:
-    import keras
-
-    keras.utils.set_random_seed(1)
-    image = keras.Input((12, 12, 3), name="image")
-    tensor = image
-    if kind == "conv":
-        tensor = keras.layers.Conv2D(5, 3, use_bias=False)(tensor)
-    elif kind == "grouped":
-        tensor = keras.layers.Conv2D(6, 3, groups=3)(tensor)
-    elif kind == "depthwise":
-        tensor = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False)(tensor)
-    else:
-        tensor = keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(tensor))
-    model = keras.Model(image, tensor)
-    images = np.concatenate(list(calibration))
-
-    def mean(candidate: "keras.Model") -> np.ndarray:
-        answer = candidate.predict(images, verbose=0)
-        return answer.mean(axis=tuple(range(answer.ndim - 1)))
-
-    wanted = mean(model)
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    plain_error = np.abs(mean(_rounded(copy)) - wanted).max()
-    corrected_error = np.abs(mean(_rounded(bias_corrected(model, calibration))) - wanted).max()
-
+    model = quantizable(model_of(kind), pixels)[format_]
+    assert len(model.graph().layers()) == 1
+    wanted = mean_answer(model.graph(), format_, model.calibration)
+    corrected = model.graph()
+    model.correct(corrected, ())
+    plain, mended = (
+        np.abs(mean_answer(rounded(model, graph), format_, model.calibration) - wanted).max()
+        for graph in (model.graph(), corrected)
+    )
     # A 3 x 3 window sees the border pixels less often than the image's mean does.
-    assert corrected_error < plain_error / (50 if kind == "dense" else 5)
-    assert np.array_equal(mean(model), wanted), "the model itself must not change"
+    assert mended < plain / (50 if kind == "dense" else 5)
+    assert np.array_equal(mean_answer(model.graph(), format_, model.calibration), wanted)
 
 
-def test_the_whole_network_loses_less_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_", FORMATS)
+def test_layers_that_stay_in_floats_are_not_touched(format_: str, pixels: Path) -> None:
+    model = quantizable(model_of("conv"), pixels)[format_]
+    ((name, (before, _)),) = model.graph().layers().items()
+    kept, corrected = model.graph(), model.graph()
+    model.correct(kept, {name})
+    model.correct(corrected, ())
+    assert np.array_equal(kept.layers()[name][0].bias, before.bias)
+    assert not np.array_equal(corrected.layers()[name][0].bias, before.bias)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_the_whole_network_loses_less_with_it(format_: str, tmp_path: Path) -> None:
     """MobileNet's features, every kernel rounded: the error without and with the correction."""
-    import keras
-
-    from converters.pixel_input import pixel_model
     from edge.training.backbones import backbone
     from edge.training.weights import load_base
 
-    generator = np.random.default_rng(0)
-    coarse = generator.integers(0, 256, (24, 6, 6, 3), np.uint8)
+    coarse = np.random.default_rng(0).integers(0, 256, (24, 6, 6, 3), np.uint8)
     np.save(tmp_path / "pixels.npy", coarse.repeat(16, axis=1).repeat(16, axis=2))
-    pixels = pixel_model(load_base(backbone("mobilenet"), 96, "imagenet", 0).model)
-    calibration = Calibration(tmp_path / "pixels.npy", pixels.zero_point)
-    images = np.concatenate(list(calibration))
-    wanted = pixels.model.predict(images, verbose=0)
-    plain = keras.models.clone_model(pixels.model)
-    plain.set_weights(pixels.model.get_weights())
-
-    def error(candidate: "keras.Model") -> float:
-        return float(
-            np.sqrt(np.mean((_rounded(candidate).predict(images, verbose=0) - wanted) ** 2))
-        )
-
-    assert error(bias_corrected(pixels.model, calibration)) < error(plain) / 2
+    base = load_base(backbone("mobilenet"), 96, "imagenet", 0).model
+    model = quantizable(base, tmp_path / "pixels.npy")[format_]
+    wanted = answers(model.graph(), format_, model.calibration)
+    corrected = model.graph()
+    model.correct(corrected, ())
+    plain, mended = (
+        np.sqrt(np.mean((answers(rounded(model, graph), format_, model.calibration) - wanted) ** 2))
+        for graph in (model.graph(), corrected)
+    )
+    assert mended < plain / 2

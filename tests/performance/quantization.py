@@ -4,15 +4,13 @@
 
 FOLDER holds images/imagenet-sample. The network is the MobileNet that edge ships. Without
 --folds, the images that calibrate are those that ``edge export`` chooses; with --folds N, every
-image i with i % 5 == fold calibrates in turn, for N folds, and the table has the means. Two rows
+image i with i % 5 == fold calibrates in turn, for N folds, and the table has the means. Three rows
 need packages that edge does not: ``pip install nncf litert-quantizer``.
 """
 
 import argparse
 import contextlib
-import importlib.metadata
 import io
-import json
 import sys
 import tempfile
 import warnings
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
-from edge.errors import EdgeError
+from edge.errors import EdgeError, UsageError
 
 if TYPE_CHECKING:
     from support.quantization_methods import Method, Source
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 ROUNDS = 12  # of the latency, over all folds
 FOLDS = range(1, 6)
-OPTIONAL = ("nncf", "litert-quantizer")
 
 Outcomes = dict[tuple[str, str], list["Outcome"]]  # by format and name, one per split
 Missing = dict[str, str]
@@ -71,8 +68,9 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from support import quantization_methods as methods
     from support import quantization_pictures
+    from support.quantization_methods import EDGE
+    from support.quantization_report import Measured
     from support.quantization_table import row
 
     from edge.cli.progress import shown_progress
@@ -81,7 +79,7 @@ def _measure(options: argparse.Namespace) -> None:
 
     progress = shown_progress(quiet=options.quiet)
     loaded = load_classifier(backbone("mobilenet"), "imagenet", 0)
-    chosen = [m for m in methods.METHODS if m.name == methods.PLAIN or options.only in m.name]
+    chosen = _chosen(options.only)
     outcomes: Outcomes = defaultdict(list)
     missing: Missing = {}
     with tempfile.TemporaryDirectory(prefix="edge-quantization-") as name:
@@ -98,12 +96,23 @@ def _measure(options: argparse.Namespace) -> None:
                     progress.note(_finished(method, outcomes, missing))
                     step(1)
         rows = [
-            row(m, found, outcomes.get((m.format, methods.EDGE), []), pictures)
+            row(m, found, outcomes.get((m.format, EDGE), []), pictures)
             for m in chosen
             if len(found := outcomes.get((m.format, m.name), [])) == len(pictures.splits)
         ]
         explained = _explained(source, outcomes, pictures, progress) if options.explain else None
-        _print(options, rows, missing, pictures, explained)
+        measured = Measured(rows=rows, missing=missing, pictures=pictures, explained=explained)
+        measured.show(json=options.json, as_markdown=options.markdown)
+
+
+def _chosen(text: str) -> list["Method"]:
+    """The plain methods, which the others are timed against, and those with the text."""
+    from support.quantization_methods import METHODS, PLAIN
+
+    if not any(text in method.name for method in METHODS):
+        names = sorted({method.name for method in METHODS})
+        raise UsageError(f"no method has {text!r} in its name", hint=f"Known: {'; '.join(names)}.")
+    return [method for method in METHODS if method.name == PLAIN or text in method.name]
 
 
 def _source(model: Any, pictures: "Pictures", split: "Split", folder: Path) -> "Source":
@@ -145,18 +154,22 @@ def _run(
 ) -> None:
     """One method in one split; a package of others that is missing or fails is noted."""
     from support.quantization_methods import PLAIN
+    from support.quantization_report import version
     from support.quantization_scores import run
 
     key = f"{method.format}: {method.name}"
     if key in missing:
         return
-    if method.package and not _version(method.package):
+    if method.package and not version(method.package):
         missing[key] = f"not installed: pip install {method.package}"
         return
     plain = source.folder / f"{PLAIN}.{method.format}"
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tools announce themselves in both ways
+        with contextlib.ExitStack() as quiet:  # the tools announce themselves in three ways
+            quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            quiet.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
             result = run(method, source, pictures, split, plain, rounds)
     except Exception as error:
         if method.package is None:
@@ -194,56 +207,6 @@ def _explained(
         source.calibration.zero_point,
         progress,
     )
-
-
-def _print(
-    options: argparse.Namespace,
-    rows: list[Any],
-    missing: Missing,
-    pictures: "Pictures",
-    explained: Any,
-) -> None:
-    from dataclasses import asdict
-
-    from support.quantization_table import COLUMNS, markdown, to_json
-
-    from benchmarks.host import host
-    from edge.cli.output import print_table
-    from edge.pipeline.versions import versions
-
-    found = versions() | {name: _version(name) for name in OPTIONAL if _version(name)}
-    right = float((pictures.reference.argmax(axis=1) == pictures.truth).mean())
-    about = {
-        "images": len(pictures.truth),
-        "splits": len(pictures.splits),
-        "calibration": [len(split.calibration) for split in pictures.splits],
-        "float_top1": right,
-        "host": dict(host()),
-        "versions": found,
-    }
-    if options.json:
-        extra = {"explained": None if explained is None else asdict(explained)}
-        json.dump(about | to_json(rows, missing) | extra, sys.stdout, indent=2)
-        print()
-        return
-    print(", ".join(f"{name} {version}" for name, version in found.items()))
-    for format_, title in (("tflite", "TFLite"), ("onnx", "ONNX")):
-        if options.markdown:
-            print(f"\n{title}\n\n{markdown(rows, missing, format_)}", end="")
-            continue
-        cells = [item.cells() for item in rows if item.format == format_]
-        print_table(title, COLUMNS, cells)
-    if not options.markdown:
-        print("\n".join(f"{name}: {why}" for name, why in missing.items()))
-    for line in [] if explained is None else explained.lines():
-        print(line)
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 if __name__ == "__main__":

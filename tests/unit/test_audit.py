@@ -29,9 +29,7 @@ def ranges(*settled: int, images: int = IMAGES) -> Observation:
     # After a range has settled, smaller values come: they change nothing.
     high = np.where(steps > np.array(settled), 0.5 * high, high)
     names = tuple(f"tensor {index}" for index in range(len(settled)))
-    return Observation(
-        names=names, low=np.ones_like(high), high=high + 1, means={}, covariances={}
-    )
+    return Observation(names=names, low=np.ones_like(high), high=high + 1, means={}, covariances={})
 
 
 def test_ranges_that_settle() -> None:
@@ -132,7 +130,7 @@ def test_the_report_counts_the_images_of_each_class() -> None:
         converted("tflite-int8", calibration=OBSERVED),
         converted("onnx-int8", calibration=OBSERVED | {"tensors": 4}),
     ]
-    report = calibration_report(chosen, SPEC, ("a", "b", "c"), files)
+    report = calibration_report(chosen, (), SPEC, ("a", "b", "c"), files)
     assert report["images"] == 5
     assert report["image_sha256"] == [picture.sha256 for picture in chosen]
     assert (report["labelled"], report["classes"], report["classes_of_model"]) == (4, 2, 3)
@@ -145,7 +143,7 @@ def test_the_report_counts_the_images_of_each_class() -> None:
 def test_what_a_user_is_warned_of() -> None:
     def said(labels: tuple[int | None, ...] = (0, 1), **observed: Any) -> list[str]:
         files = [converted("tflite-int8", calibration=OBSERVED | observed)]
-        return warnings(calibration_report(pictures(*labels), SPEC, ("a", "b"), files))
+        return warnings(calibration_report(pictures(*labels), (), SPEC, ("a", "b"), files))
 
     assert said() == []
     (text,) = said(stable_after=None)

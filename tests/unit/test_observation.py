@@ -90,7 +90,7 @@ def test_an_empty_activation_is_left_out() -> None:
 def test_a_value_that_is_not_finite_is_named(bad: float) -> None:
     given = images(4)
     given[2][0, 1, 1, 3] = bad
-    with pytest.raises(ConversionError, match="NaN or infinity on a calibration image.* image"):
+    with pytest.raises(ConversionError, match=r"NaN or infinity on a calibration image.* image"):
         observed(given)
 
     def later(image: Image) -> Activations:
@@ -122,7 +122,7 @@ def test_only_what_is_wanted_is_collected() -> None:
 
 def test_of_a_large_image_some_positions_are_sampled_the_same_ones_each_time() -> None:
     given = images(12, size=24)
-    assert 24 * 24 > POSITIONS
+    assert POSITIONS < 24 * 24
     wanted = {"image": Wanted(-1, covariance=True), "channels second": Wanted(1, covariance=True)}
     first, again = observed(given, wanted), observed(given, wanted)
     assert first.means["image"] == pytest.approx(rows(given).mean(axis=0), abs=1e-5)

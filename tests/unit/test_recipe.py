@@ -73,7 +73,7 @@ def test_a_wrong_field_is_named(file: Path, change: dict[str, Any], said: str) -
     write_json(file, GOOD)
     assert read_recipe(file, BOTH) == {"tflite": ("net/first",), "onnx": ()}
     write_json(file, GOOD | change)
-    with pytest.raises(UsageError, match="recipe.json") as caught:
+    with pytest.raises(UsageError, match=r"recipe\.json") as caught:
         read_recipe(file, BOTH)
     assert said in caught.value.message
     assert caught.value.hint

@@ -65,6 +65,15 @@ def test_every_weight_is_on_a_level_that_the_quantizer_finds(inputs: int) -> Non
     assert nearest(rounded) == pytest.approx(rounded, abs=1e-5)
 
 
+def test_compensation_does_not_pass_the_largest_level() -> None:
+    """What the first weight loses is twice as much for the second, which has no room for it."""
+    kernel = np.array([[100.45, 126.9, 127.0]], np.float32)
+    covariance = np.array([[4, 2, 0], [2, 1, 0], [0, 0, 0.1]], np.float32)
+    assert compensated(kernel, covariance).tolist() == [[100, 127, 127]]
+    assert compensated(kernel - [[0, 1, 0]], covariance).tolist() == [[100, 127, 127]]
+    assert nearest(kernel - [[0, 1, 0]]).tolist() == [[100, 126, 127]]
+
+
 def test_the_largest_weight_of_each_output_stays() -> None:
     kernel = weights(20, 50)
     rounded = compensated(kernel, correlated(50, 2))

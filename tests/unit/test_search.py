@@ -110,7 +110,7 @@ def find(held_out: HeldOut, tmp_path: Path) -> Find:
     return find
 
 
-NOISE = {"a": 0.012, "b": 0.3, "c": 0.05, "d": 0.15, "e": 0.011, "f": 0.02, "g": 0.1, "h": 0.013}
+NOISE = {"a": 0.017, "b": 0.3, "c": 0.05, "d": 0.15, "e": 0.016, "f": 0.02, "g": 0.1, "h": 0.018}
 ORDER = ("b", "d", "g", "c", "f", "h", "a", "e")  # by how much of the error each makes
 
 
@@ -128,31 +128,24 @@ def test_int8_that_holds_the_budget_is_taken(find: Find) -> None:
     assert model.written == [frozenset(), frozenset()]  # one more just now: no ranking
 
 
-@pytest.mark.parametrize("budget", [0.0, 2.0, 6.0, 10.0, 20.0, 34.0, 62.0, 64.0])
-def test_the_fewest_blocks_of_the_ranking_that_hold(find: Find, budget: float) -> None:
+@pytest.mark.parametrize(
+    ("budget", "fewest"),
+    [(0, 7), (2, 6), (3, 6), (4, 5), (6, 4), (12, 3), (22, 2), (36, 1), (67, 1)],
+)
+def test_the_fewest_blocks_of_the_ranking_that_hold(find: Find, budget: float, fewest: int) -> None:
     model = Planted(NOISE)
-    holds = [
-        count for count in range(len(ORDER)) if model.drop(ORDER[:count]) <= budget
-    ]  # as many as are kept
+    assert [model.drop(ORDER[:count]) <= budget for count in (fewest - 1, fewest)] == [False, True]
     found = find(model, budget)
     assert found.chosen is not None
-    assert found.chosen.kept == ORDER[: min(holds)]
+    assert found.chosen.kept == ORDER[:fewest]
     assert found.chosen.drop_points <= budget
     assert found.chosen in found.candidates
-    if min(holds):
-        assert tuple(name for name, _ in found.ranking) == ORDER
+    assert tuple(name for name, _ in found.ranking) == ORDER
     for candidate in found.candidates:
         assert candidate.drop_points == pytest.approx(model.drop(candidate.kept))
         assert candidate.kept == ORDER[: len(candidate.kept)]
     counts = [len(candidate.kept) for candidate in found.candidates]
     assert len(counts) == len(set(counts))  # none is tried twice
-
-
-def test_the_budget_cases_above_are_of_every_kind() -> None:
-    model, counts = Planted(NOISE), set()
-    for budget in (0.0, 2.0, 6.0, 10.0, 20.0, 34.0, 62.0, 64.0):
-        counts.add(min(n for n in range(len(ORDER)) if model.drop(ORDER[:n]) <= budget))
-    assert counts == {1, 2, 3, 4, 5, 7}
 
 
 def test_the_ranking_is_the_share_of_the_error_that_goes(find: Find) -> None:
@@ -182,7 +175,7 @@ def test_a_single_block_leaves_nothing_to_keep(find: Find) -> None:
 
 def test_without_labels_the_keras_models_answers_count(find: Find) -> None:
     model = Planted(NOISE)
-    found = find(model, 10.0, truth=(None,) * IMAGES)
+    found = find(model, 12.0, truth=(None,) * IMAGES)
     assert found.chosen is not None
     assert found.chosen.top1 is None
     assert found.chosen.kept == ORDER[:3]

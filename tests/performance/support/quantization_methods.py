@@ -78,12 +78,14 @@ def _plain_tflite(source: Source) -> bytes:
 
 
 def _litert_quantizer(source: Source) -> bytes:
-    """litert-quantizer's ready recipe ``static_wi8_ai8``: float in and out, as it comes."""
+    """litert-quantizer's ready recipe ``static_wi8_ai8`` as it comes: int8 in and out."""
     recipe = import_module("litert_quantizer.recipe").static_wi8_ai8()
-    tool = import_module("litert_quantizer.quantizer").Quantizer(bytearray(source.tflite), recipe)
-    runner = tf.lite.Interpreter(model_content=source.tflite)
+    # It calibrates by signature, and only a file from a Keras model has one.
+    content = tf.lite.TFLiteConverter.from_keras_model(source.model).convert()
+    runner = tf.lite.Interpreter(model_content=content)
     (signature, details), *_ = runner.get_signature_list().items()
-    data = ({details["inputs"][0]: image} for image in source.calibration)
+    tool = import_module("litert_quantizer.quantizer").Quantizer(bytearray(content), recipe)
+    data = [{details["inputs"][0]: image} for image in source.calibration]
     ranges = tool.calibrate({signature: data})
     made = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     return bytes(made.quantized_model)

@@ -84,9 +84,18 @@ def answers(path: Path, pixels: NDArray[np.uint8], zero_point: int) -> NDArray[n
 
 
 def encoded(image: NDArray[np.uint8], spec: TensorSpec, zero_point: int) -> NDArray[Any]:
-    """The input of a file made from the folded network: floats are the pixel less its zero."""
-    tensor = encode_pixels(image, spec)
-    return tensor - np.float32(zero_point) if spec.dtype == "float32" else tensor
+    """The input of a file made from the folded network, which takes the pixel less its zero.
+
+    A uint8 input is the pixel itself; an int8 one has whatever scale its quantizer chose.
+    """
+    if spec.dtype == "uint8":
+        return encode_pixels(image, spec)
+    real = image[np.newaxis].astype(np.float32) - np.float32(zero_point)
+    if spec.quantization is None:
+        return real
+    levels = np.rint(real / spec.quantization.scales[0]) + spec.quantization.zero_points[0]
+    tensor: NDArray[Any] = np.clip(levels, -128, 127).astype(spec.dtype)
+    return tensor
 
 
 def divergence(wanted: NDArray[np.float32], given: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """The rows of the int8 table, for people, for machines and for docs/quantization.md."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -52,6 +52,7 @@ class Row:
         agreement: Share of answers that are the float model's.
         below_edge: edge's agreement in the same format less this one's, paired; None without it.
         divergence: KL divergence from the float model, nats.
+        above_edge: The same less edge's in the same format, paired; None without it.
         seconds: To make the file, median.
         latency_ms: Median, one thread.
         ratio: Of the latency to the plain file's.
@@ -68,6 +69,7 @@ class Row:
     agreement: Number
     below_edge: Number | None
     divergence: Number
+    above_edge: Number | None
     seconds: float
     latency_ms: float
     ratio: float
@@ -112,6 +114,7 @@ def row(
 
     drops = [right[s.scored] - o.top1 for s, o in zip(splits, outcomes, strict=True)]
     below = [b.agreement - o.agreement for b, o in zip(best, outcomes, strict=False)]
+    above = [o.divergence - b.divergence for b, o in zip(best, outcomes, strict=False)]
     rounds = np.concatenate([outcome.rounds for outcome in outcomes])
     before, after = np.median(rounds, axis=0).tolist()
     interval = ratio_interval(rounds, CONFIDENCE)
@@ -123,6 +126,7 @@ def row(
         agreement=over([outcome.agreement for outcome in outcomes]),
         below_edge=over(below) if best else None,
         divergence=over([outcome.divergence for outcome in outcomes]),
+        above_edge=over(above) if best else None,
         seconds=float(np.median([outcome.seconds for outcome in outcomes])),
         latency_ms=after,
         ratio=after / before,
@@ -131,11 +135,6 @@ def row(
         size_bytes=outcomes[-1].path.stat().st_size,
         input=outcomes[-1].input,
     )
-
-
-def to_json(rows: Sequence[Row], missing: Mapping[str, str]) -> dict[str, Any]:
-    """JSON values."""
-    return {"methods": [asdict(item) for item in rows], "missing": dict(missing)}
 
 
 def markdown(rows: Sequence[Row], missing: Mapping[str, str], format_: str) -> str:

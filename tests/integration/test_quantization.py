@@ -1,0 +1,275 @@
+"""Integer files of both formats: what they take, and what a block left in floats does."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from converters.base import ConversionRequest, HeldOut, Precision
+from converters.calibration import Calibration
+from converters.integer import integer_files
+from converters.quantizable import Quantizable
+from edge.errors import ConversionError, NegativeVerdict, UsageError
+from edge.evaluation.streaming import run_pixels
+from edge.inspection.model import inspect_model
+from edge.runtime.session import open_session
+from edge.runtime.spec import Preprocessing
+from tests.integration import planted
+
+pytestmark = pytest.mark.slow
+
+FORMATS = ("tflite", "onnx")
+
+
+def quantizable(model: Any, calibration: Path) -> dict[str, Quantizable]:
+    """Both formats' float files of a Keras model."""
+    from converters.onnx import exported
+    from converters.onnx_quantization import QuantizableONNX
+    from converters.pixel_input import pixel_model
+    from converters.tflite import converted, traced
+    from converters.tflite_quantization import QuantizableTFLite
+
+    pixels = pixel_model(model)
+    images = Calibration(calibration, pixels.zero_point)
+    tflite = converted(traced(pixels.model), Precision.FP32)
+    return {
+        "tflite": QuantizableTFLite(tflite, images),
+        "onnx": QuantizableONNX(exported(pixels.model), images),
+    }
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A network, both formats of it, and pictures that it was not calibrated on."""
+
+    formats: dict[str, Quantizable]
+    images: planted.Images
+    expected: NDArray[np.float32]
+    folder: Path
+
+    def file(self, format_: str, content: bytes) -> Path:
+        path = self.folder / f"model.{format_}"
+        path.write_bytes(content)
+        return path
+
+    def answers(self, format_: str, content: bytes) -> NDArray[np.float32]:
+        return run_pixels(self.file(format_, content), self.images)
+
+    def error(self, format_: str, content: bytes) -> float:
+        """Root mean square over pictures and classes."""
+        return float(np.sqrt(np.mean((self.answers(format_, content) - self.expected) ** 2)))
+
+    def agreement(self, format_: str, content: bytes) -> float:
+        best = self.answers(format_, content).argmax(axis=1)
+        return float((best == self.expected.argmax(axis=1)).mean())
+
+    def names(self, format_: str, *layers: str) -> tuple[str, ...]:
+        """The blocks of those Keras layers: a fused activation may have given the name."""
+        found = {
+            layer: block.name
+            for layer, block in zip(planted.LAYERS, self.formats[format_].blocks, strict=True)
+        }
+        assert all(layer in found[layer] for layer in planted.LAYERS)
+        return tuple(found[layer] for layer in layers)
+
+
+def plant(model: Any, folder: Path) -> Planted:
+    np.save(folder / "calibration.npy", planted.pictures(range(24)))
+    images = planted.pictures(range(100, 400))
+    expected = model(images.astype(np.float32), training=False).numpy()
+    return Planted(quantizable(model, folder / "calibration.npy"), images, expected, folder)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    return plant(planted.network(), tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    return plant(planted.fragile(), tmp_path_factory.mktemp("fragile"))
+
+
+def takes_pixels(path: Path) -> None:
+    (image,) = open_session(path).inputs
+    assert image.dtype == "uint8"
+    if image.quantization is not None:  # ONNX states none for its inputs
+        assert (image.quantization.scales, image.quantization.zero_points) == ((1.0,), (128,))
+
+
+# ---- all blocks
+
+
+def test_the_pictures_have_answers_of_many_kinds(sound: Planted, fragile: Planted) -> None:
+    for case in (sound, fragile):
+        assert len(np.unique(case.expected.argmax(axis=1))) >= 5
+        assert np.median(case.expected.max(axis=1)) > 0.5
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_int8_takes_the_pixel_and_agrees(sound: Planted, format_: str) -> None:
+    content = sound.formats[format_].quantized()
+    takes_pixels(sound.file(format_, content))
+    assert sound.agreement(format_, content) >= 0.95
+    assert sound.error(format_, content) < 0.03
+    assert sound.formats[format_].integer(Precision.INT8) == content
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_with_every_block_in_floats_nothing_is_lost(fragile: Planted, format_: str) -> None:
+    model = fragile.formats[format_]
+    content = model.quantized([block.name for block in model.blocks])
+    takes_pixels(fragile.file(format_, content))
+    assert fragile.agreement(format_, content) == 1.0
+    assert fragile.error(format_, content) < 0.003  # padded borders, see pixel_input
+
+
+def test_w8a16(sound: Planted) -> None:
+    """Rounded weights are left of the error; ONNX has no such files."""
+    model = sound.formats["tflite"]
+    content = model.integer(Precision.W8A16)
+    path = sound.file("tflite", content)
+    takes_pixels(path)
+    assert open_session(path).outputs[0].dtype == "float32"
+    assert sound.agreement("tflite", content) >= 0.95
+    assert sound.error("tflite", content) <= 1.05 * sound.error("tflite", model.quantized())
+    assert integer_operators(path) == integer_operators(sound.file("tflite", model.quantized()))
+    with pytest.raises(ConversionError, match="not written as w8a16"):
+        sound.formats["onnx"].integer(Precision.W8A16)
+
+
+# ---- a block in floats
+
+
+@pytest.mark.parametrize("layer", planted.LAYERS)
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_block_in_floats_costs_no_accuracy(sound: Planted, format_: str, layer: str) -> None:
+    model, keep = sound.formats[format_], sound.names(format_, layer)
+    whole, mixed = model.quantized(), model.quantized(keep)
+    path = sound.file(format_, mixed)
+    takes_pixels(path)
+    # One block's rounding can cancel that of another by accident.
+    assert sound.error(format_, mixed) <= 1.1 * sound.error(format_, whole)
+    assert sound.agreement(format_, mixed) >= sound.agreement(format_, whole) - 0.015
+    assert integer_operators(sound.file(format_, whole)) - integer_operators(
+        sound.file(format_, mixed)
+    ) in (1, 2, 3)  # what moves data or pools is of a block as well
+
+
+def integer_operators(path: Path) -> int:
+    """How many of the file's operators compute with integers."""
+    return int(inspect_model(path).quantized_operators)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_the_block_that_cannot_be_quantized_decides(fragile: Planted, format_: str) -> None:
+    model = fragile.formats[format_]
+    spoilt = fragile.error(format_, model.quantized())
+    assert spoilt > 0.1
+    for layer in planted.LAYERS:
+        found = fragile.error(format_, model.quantized(fragile.names(format_, layer)))
+        assert (found < 0.2 * spoilt) == (layer == "last"), layer
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_the_same_blocks_give_the_same_bytes(sound: Planted, format_: str) -> None:
+    model = sound.formats[format_]
+    first, last = sound.names(format_, "stem", "last")
+    assert model.quantized((first, last)) == model.quantized([last, first])
+    assert model.quantized((first,)) != model.quantized((last,))
+
+
+def test_blocks_have_names_of_layers_that_differ(sound: Planted) -> None:
+    for format_ in FORMATS:
+        names = [block.name for block in sound.formats[format_].blocks]
+        assert len(set(names)) == len(planted.LAYERS)
+        assert sound.names(format_, *planted.LAYERS) == tuple(names)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_network_without_weights_has_int8_files_too(format_: str, tmp_path: Path) -> None:
+    import keras
+
+    image = keras.Input((planted.SIZE, planted.SIZE, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 64)(image))
+    case = plant(keras.Model(image, keras.layers.Softmax()(pooled)), tmp_path)
+    assert case.formats[format_].blocks == ()
+    assert case.error(format_, case.formats[format_].quantized()) < 0.03
+
+
+# ---- a request for a mixed file
+
+
+def request(case: Planted, format_: str, **changes: Any) -> ConversionRequest:
+    np.save(case.folder / "pixels.npy", case.images)
+    np.save(case.folder / "reference.npy", case.expected)
+    held_out = HeldOut(
+        pixels=case.folder / "pixels.npy",
+        reference=case.folder / "reference.npy",
+        truth=(None,) * len(case.images),
+    )
+    plain = ConversionRequest(
+        keras_model=Path("unused"),
+        format=format_,
+        precisions=(Precision.MIXED,),
+        output=case.folder,
+        calibration=None,
+        name="planted",
+        labels=(),
+        preprocessing=Preprocessing(height=planted.SIZE, width=planted.SIZE),
+        held_out=held_out,
+    )
+    return replace(plain, **changes)
+
+
+def files(case: Planted, asked: ConversionRequest) -> list[tuple[Precision, bytes, dict[str, Any]]]:
+    return list(integer_files(asked, case.formats[asked.format], lambda: None))
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_search_keeps_the_block_that_decides(fragile: Planted, format_: str) -> None:
+    ((precision, content, record),) = files(fragile, request(fragile, format_, max_drop_points=5.0))
+    assert precision is Precision.MIXED
+    assert tuple(record["kept"])[:1] == fragile.names(format_, "last")
+    assert record["search"]["ranking"][0][1] > 0.9  # of the error goes with it
+    assert fragile.agreement(format_, content) >= 0.95
+    assert record["search"]["candidates"][0]["drop_points"] > 5
+    ((_, again, replayed),) = files(
+        fragile, request(fragile, format_, recipe=tuple(record["kept"]))
+    )
+    assert again == content
+    assert (replayed["kept"], "search" in replayed) == (record["kept"], False)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_budget_that_no_file_holds(format_: str, tmp_path: Path) -> None:
+    hopeless = plant(planted.hopeless(), tmp_path)
+    with pytest.raises(NegativeVerdict, match=f"no {format_} file .* 0 points") as caught:
+        files(hopeless, request(hopeless, format_, max_drop_points=0.0))
+    assert "with 4 of 5 blocks in floats" in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_recipe_of_another_model(sound: Planted) -> None:
+    asked = request(sound, "onnx", recipe=("net/elsewhere",))
+    with pytest.raises(UsageError, match=r"keeps 'net/elsewhere' .* the onnx model lacks") as error:
+        files(sound, asked)
+    assert sound.formats["onnx"].blocks[0].name in error.value.hint
+
+
+def test_a_mixed_file_of_nothing(sound: Planted) -> None:
+    with pytest.raises(UsageError, match="needs a budget or a recipe"):
+        files(sound, request(sound, "tflite"))
+
+
+def kept_by(model: Quantizable, keep: Collection[str]) -> int:
+    return len(model.members(keep))
+
+
+def test_unknown_names_keep_nothing(sound: Planted) -> None:
+    assert kept_by(sound.formats["tflite"], ["net/elsewhere"]) == 0
+    assert kept_by(sound.formats["tflite"], sound.names("tflite", "stem")) > 0
