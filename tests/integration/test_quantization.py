@@ -15,7 +15,6 @@ from converters.integer import integer_files
 from converters.quantizable import Quantizable
 from edge.errors import ConversionError, NegativeVerdict, UsageError
 from edge.evaluation.streaming import run_pixels
-from edge.inspection.model import inspect_model
 from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing
 from tests.integration import planted
@@ -137,7 +136,7 @@ def test_w8a16(sound: Planted) -> None:
     assert open_session(path).outputs[0].dtype == "float32"
     assert sound.agreement("tflite", content) >= 0.95
     assert sound.error("tflite", content) <= 1.05 * sound.error("tflite", model.quantized())
-    assert integer_operators(path) == integer_operators(sound.file("tflite", model.quantized()))
+    assert quantized_kernels(path) == len(planted.LAYERS)
     with pytest.raises(ConversionError, match="not written as w8a16"):
         sound.formats["onnx"].integer(Precision.W8A16)
 
@@ -152,17 +151,27 @@ def test_a_block_in_floats_costs_no_accuracy(sound: Planted, format_: str, layer
     whole, mixed = model.quantized(), model.quantized(keep)
     path = sound.file(format_, mixed)
     takes_pixels(path)
-    # One block's rounding can cancel that of another by accident.
-    assert sound.error(format_, mixed) <= 1.1 * sound.error(format_, whole)
+    # One block's rounding can cancel that of another by accident: 6 % over 600 pictures.
+    assert sound.error(format_, mixed) <= 1.2 * sound.error(format_, whole)
     assert sound.agreement(format_, mixed) >= sound.agreement(format_, whole) - 0.015
-    assert integer_operators(sound.file(format_, whole)) - integer_operators(
-        sound.file(format_, mixed)
-    ) in (1, 2, 3)  # what moves data or pools is of a block as well
+    assert quantized_kernels(sound.file(format_, mixed)) == len(planted.LAYERS) - 1
+    assert quantized_kernels(sound.file(format_, whole)) == len(planted.LAYERS)
 
 
-def integer_operators(path: Path) -> int:
-    """How many of the file's operators compute with integers."""
-    return int(inspect_model(path).quantized_operators)
+def quantized_kernels(path: Path) -> int:
+    """How many kernels the file holds in int8."""
+    if path.suffix == ".onnx":
+        import onnx
+
+        constants = onnx.load(path).graph.initializer
+        return sum(
+            item.data_type == onnx.TensorProto.INT8 and len(item.dims) > 1 for item in constants
+        )
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    graph = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0).subgraphs[0]
+    read = {int(item.inputs[1]) for item in graph.operators if len(item.inputs) == 3}
+    return sum(graph.tensors[index].type == schema.TensorType.INT8 for index in read)
 
 
 @pytest.mark.parametrize("format_", FORMATS)

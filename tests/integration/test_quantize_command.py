@@ -47,10 +47,7 @@ class Place:
 
     root: Path
     cache: Path
-
-    @property
-    def bundle(self) -> Path:
-        return self.root / NAME
+    bundle: Path
 
     @property
     def report(self) -> dict[str, Any]:
@@ -78,7 +75,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     planted.fragile().save(root / "fragile.keras")
     planted.saved(root / "calibration", range(CALIBRATION))
     planted.saved(root / "scored", range(100, 100 + SCORED))
-    found = Place(root, root / "cache")
+    found = Place(root, root / "cache", root / NAME)
     edge = Edge(cache=found.cache, work=root, temporary=root / "tmp")
     wanted = variants("tflite-int8", "onnx-int8", *MIXED)
     options = (*found.data, "--output", found.bundle, *SEARCH, *wanted)
