@@ -16,6 +16,7 @@ from support.quantization_scores import answers, divergence
 
 PICTURES: Final = 200  # scored once per activation
 SHOWN: Final = 5
+RESHAPING: Final = ("Reshape", "Flatten", "Squeeze")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,8 @@ def remaining(
         zero_point: Of the pixels.
         progress: Told of the activations.
     """
-    pixels, reference = pixels[:PICTURES], reference[:PICTURES]
+    chosen = np.linspace(0, len(pixels) - 1, min(PICTURES, len(pixels))).round().astype(int)
+    pixels, reference = pixels[chosen], reference[chosen]
     proto = onnx.load(model)
     scratch = model.with_name("explained.onnx")
 
@@ -81,26 +83,37 @@ def remaining(
     names = activations(proto)
     without = {}
     with progress.stage("explain", len(names)) as step:
-        for name in names:
-            without[_short(name)] = score({name})
+        for name, together in names.items():
+            without[_short(name)] = score(together)
             step(1)
     return Remaining(
         pictures=len(pixels),
         mean_share=_mean_share(proto, onnx.load(float_model), pixels, zero_point),
         whole=score(()),
-        weights_alone=score(names),
+        weights_alone=score([name for together in names.values() for name in together]),
         without=dict(sorted(without.items(), key=lambda item: item[1])),
     )
 
 
-def activations(proto: Any) -> list[str]:
-    """Names of the float tensors that are quantized on the way, in the order of execution."""
+def activations(proto: Any) -> dict[str, tuple[str, ...]]:
+    """The float tensors that are quantized on the way, in the order of execution.
+
+    Returns:
+        By the first one's name; a tensor that is only reshaped and quantized again belongs to it,
+        since either rounding hides the other.
+    """
     constants = {item.name for item in proto.graph.initializer}
-    return [
-        node.input[0]
-        for node in proto.graph.node
-        if node.op_type == "QuantizeLinear" and node.input[0] not in constants
-    ]
+    written = {name: node for node in proto.graph.node for name in node.output}
+    found: dict[str, tuple[str, ...]] = {}
+    for node in proto.graph.node:
+        if node.op_type != "QuantizeLinear" or node.input[0] in constants:
+            continue
+        name = origin = node.input[0]
+        while written[origin].op_type in RESHAPING:
+            dequantize = written[written[origin].input[0]]
+            origin = written[dequantize.input[0]].input[0]
+        found[origin] = (*found.get(origin, ()), name)
+    return found
 
 
 def not_rounded(proto: Any, keep: Collection[str]) -> Any:
