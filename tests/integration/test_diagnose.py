@@ -121,7 +121,9 @@ def test_a_sound_bundle_is_healthy_and_every_layer_is_where_rounding_puts_it(
         if file.precision == "int8":
             for layer in file.layers:
                 assert layer.alone is not None and layer.alone < 0.05, layer
-                assert layer.step is not None
+                # ONNX leaves the last Softmax in floats.
+                floats = file.variant == "onnx-int8" and layer.layer == "probabilities"
+                assert (layer.step is None) == floats, layer
             # The first layer has no error but its own, and rounding is all of it.
             first = layers["stem_relu"]
             assert first.accumulated == pytest.approx(first.alone, rel=0.05)
