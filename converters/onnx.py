@@ -9,8 +9,10 @@ from typing import Any, Final
 from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision, Target
 from converters.calibration import Calibration
 from converters.integer import integer_files
+from converters.onnx_folding import fold_channels
 from converters.onnx_metadata import embed
 from converters.onnx_quantization import QuantizableONNX
+from converters.onnx_weights import large_weights, put_in
 from converters.pixel_input import pixel_model
 from edge.errors import ConversionError
 from edge.runtime.files import write_bytes
@@ -64,14 +66,15 @@ def exported(model: Any) -> Any:
     for name in ("tf2onnx", "tensorflow"):  # the latter: what tf2onnx calls is deprecated
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        function = _frozen(model)
+        weights = large_weights(model)
+        function = _frozen(model, weights)
         proto, _ = tf2onnx.convert.from_graph_def(
             _inlinable(function.graph.as_graph_def(add_shapes=True)),
             name=model.name,
             input_names=[tensor.name for tensor in function.inputs],
             output_names=[tensor.name for tensor in function.outputs],
             opset=OPSET,
-            tensors_to_rename={function.inputs[0].name: INPUT},
+            tensors_to_rename={tensor.name: tensor.op.name for tensor in function.inputs},
             custom_op_handlers={"Erfc": (_erfc, [])},
         )
     except Exception as error:  # tf2onnx raises types of TensorFlow, of onnx and of its own
@@ -79,6 +82,8 @@ def exported(model: Any) -> Any:
     foreign = sorted({node.op_type for node in proto.graph.node if not onnx.defs.has(node.op_type)})
     if foreign:  # tf2onnx leaves them as they are
         raise ConversionError(f"ONNX has no operator for {', '.join(foreign)} of TensorFlow")
+    put_in(proto.graph, {name: variable.numpy() for name, variable in weights.items()})
+    fold_channels(proto.graph)
     proto.ir_version = min(proto.ir_version, IR_VERSION)
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"  # tf2onnx: unk__ and a number
@@ -86,17 +91,24 @@ def exported(model: Any) -> Any:
     return proto
 
 
-def _frozen(model: Any) -> Any:
-    """The model as a TensorFlow function of the image alone, all else constants in its graph.
+def _frozen(model: Any, weights: Mapping[str, Any]) -> Any:
+    """The model as a TensorFlow function of the image and of those weights, the rest constants.
 
     Tensors that a layer keeps outside its variables, such as the mean of ``Normalization``, are
     inputs of a traced function as well, and tf2onnx would make inputs of the file of them.
     """
+    import keras
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    def call(image: Any, *values: Any) -> Any:
+        mapping = list(zip(weights.values(), values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return model(image, training=False)
+
     image = tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32, name=INPUT)
-    function = tf.function(lambda image: model(image, training=False)).get_concrete_function(image)
+    specs = [tf.TensorSpec(item.shape, item.dtype, name) for name, item in weights.items()]
+    function = tf.function(call, autograph=False).get_concrete_function(image, *specs)
     return convert_variables_to_constants_v2(
         function, lower_control_flow=False, aggressive_inlining=True
     )
