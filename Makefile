@@ -14,11 +14,11 @@ for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 done
 endef
 
-.PHONY: help venv demo test lint bench clean
+.PHONY: help venv demo test test-accelerators lint bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 venv: $(INSTALLED)  ## Make the virtual environment .venv and install edge with its tools (once)
 
@@ -51,6 +51,10 @@ $(DEMO)/digits: | $(INSTALLED)
 test: $(INSTALLED)  ## Run all tests
 	@echo "== tests"
 	$(BIN)/python -m pytest
+
+test-accelerators: $(INSTALLED)  ## Run the tests of GPU and NPU engines, each in an environment of its own
+	@echo "== accelerators: installs engines, some minutes the first time"
+	$(BIN)/python -m pytest tests/accelerators -m "accelerator or not accelerator"
 
 lint: $(INSTALLED)  ## Check style, types and the direction of imports
 	@echo "== style, types, imports"

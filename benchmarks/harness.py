@@ -1,44 +1,16 @@
-"""Times one model file: load, first inference, warm-up and steady state apart."""
+"""Times one model file within this process, for a build's report; ``run`` has processes apart."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.stats import median, percentile
-from edge.errors import UsageError
-from edge.progress import Progress
-from edge.runtime.bundle import Bundle
-from edge.runtime.session import encode_pixels, open_session
-
-WARM_UP_SECONDS: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Protocol:
-    """When a measurement ends: after ``runs`` and ``min_seconds``, or at ``max_seconds``.
-
-    Attributes:
-        runs: At least so many inferences.
-        min_seconds: At least so long, seconds.
-        max_seconds: At most so long, seconds, and at least one inference.
-        threads: CPU threads of the interpreter.
-    """
-
-    runs: int = 50
-    min_seconds: float = 0.5
-    max_seconds: float = 30.0
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        if self.runs < 1 or self.threads < 1:
-            raise UsageError("runs and threads must be at least 1")
-        if not 0 <= self.min_seconds <= self.max_seconds:
-            raise UsageError("seconds must not be negative, nor the least above the most")
+from benchmarks.timing import Protocol, timed
+from edge.runtime.session import open_session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,48 +76,11 @@ def measure(
     session = open_session(model, engine=engine, threads=protocol.threads)
     loaded = clock()
     tensor = make_input(session.inputs[0])
-    before = clock()
-    session.run(tensor)
-    first = clock() - before
-    warm_until = clock() + min(WARM_UP_SECONDS, protocol.max_seconds)
-    while clock() < warm_until:
-        session.run(tensor)
-    samples: list[float] = []
-    begin = clock()
-    while True:
-        before = clock()
-        session.run(tensor)
-        after = clock()
-        samples.append(after - before)
-        enough = len(samples) >= protocol.runs and after - begin >= protocol.min_seconds
-        if enough or after - begin >= protocol.max_seconds:
-            break
+    times = timed(lambda: session.run(tensor), protocol, clock=clock)
     return Benchmark(
         engine=session.engine,
         threads=protocol.threads,
         load=loaded - started,
-        first=first,
-        samples=tuple(samples),
+        first=times.first,
+        samples=times.steady,
     )
-
-
-def benchmark_bundle(
-    path: Path, variants: tuple[str, ...], protocol: Protocol, progress: Progress
-) -> dict[str, Benchmark]:
-    """Times of variants of a bundle, all of them if none is named, on a grey noise image.
-
-    Raises:
-        UsageError: No bundle there.
-        BundleError: A variant is missing or altered.
-    """
-    bundle = Bundle.open(path)
-    spec = bundle.manifest.preprocessing
-    noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), np.uint8)
-    names = variants or tuple(item.name for item in bundle.manifest.variants)
-    models = {name: bundle.model(name)[1] for name in names}
-    results = {}
-    with progress.stage("benchmark", len(models)) as step:
-        for name, model in models.items():
-            results[name] = measure(model, lambda tensor: encode_pixels(noise, tensor), protocol)
-            step(1)
-    return results

@@ -130,6 +130,9 @@ class ConversionRequest:
         name: Of the model, for the embedded metadata.
         labels: One per class.
         preprocessing: The contract, for the embedded metadata.
+        corrected: Whether the weights of integer files are rounded so that errors cancel, and
+            biases corrected: most of the time of a wide network. A model with random weights has
+            no accuracy to keep.
     """
 
     keras_model: Path
@@ -143,6 +146,7 @@ class ConversionRequest:
     held_out: HeldOut | None = None
     max_drop_points: float | None = None
     recipe: tuple[str, ...] | None = None
+    corrected: bool = True
 
     def metadata(self, target: Target) -> dict[str, Any]:
         """What both formats embed: every model here takes RGB 0..255 as it is."""
@@ -181,6 +185,7 @@ class ConversionRequest:
             held_out=HeldOut.from_json(value["held_out"]) if value["held_out"] else None,
             max_drop_points=value["max_drop_points"],
             recipe=None if value["recipe"] is None else tuple(value["recipe"]),
+            corrected=bool(value["corrected"]),
         )
 
 

@@ -48,7 +48,8 @@ def convert(
         started = time.monotonic()
         pixels = pixel_model(model)
         calibration = Calibration(request.calibration, pixels.zero_point)
-        base = QuantizableONNX(exported(pixels.model), calibration)
+        proto = exported(pixels.model)
+        base = QuantizableONNX(proto, calibration, corrected=request.corrected)
         for precision, content, record in integer_files(request, base, step):
             yield _written(request, precision, content, started, pixels.notes, record)
             started = time.monotonic()

@@ -59,7 +59,7 @@ def _per_channel(
     (other,) = [name for name in node.input if name != activation] or [activation]
     if other not in constants:
         return None
-    values = numpy_helper.to_array(constants[other])
+    values: NDArray[Any] = numpy_helper.to_array(constants[other])
     spatial, channels = kernel.ndim - 2, kernel.shape[0]
     if values.size == 1 and values.ndim <= kernel.ndim:
         return np.full(channels, values.reshape(()), kernel.dtype)

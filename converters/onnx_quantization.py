@@ -22,12 +22,13 @@ class QuantizableONNX(Quantizable):
     Args:
         proto: Float graph whose input is what ``calibration`` yields.
         calibration: Representative images.
+        corrected: See ``Quantizable``.
     """
 
     suffix = "onnx"
 
-    def __init__(self, proto: Any, calibration: Calibration) -> None:
-        super().__init__(calibration)
+    def __init__(self, proto: Any, calibration: Calibration, *, corrected: bool = True) -> None:
+        super().__init__(calibration, corrected=corrected)
         self._proto = _prepared(proto)
 
     def graph(self) -> FloatGraph:

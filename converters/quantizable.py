@@ -51,12 +51,14 @@ class Quantizable(ABC):
 
     Args:
         calibration: Representative images, as the float model's input.
+        corrected: Whether ``correct`` does anything; see ``ConversionRequest``.
     """
 
     suffix: str  # of the format's files
 
-    def __init__(self, calibration: Calibration) -> None:
+    def __init__(self, calibration: Calibration, *, corrected: bool = True) -> None:
         self.calibration = calibration
+        self._corrects = corrected
 
     @abstractmethod
     def graph(self) -> FloatGraph:
@@ -92,7 +94,8 @@ class Quantizable(ABC):
     @cached_property
     def observation(self) -> Observation:
         """Of the calibration images."""
-        return observe(self.runner(), self.calibration, self.graph().wanted)
+        wanted = self.graph().wanted if self._corrects else {}
+        return observe(self.runner(), self.calibration, wanted)
 
     def clipped(self, images: Iterable[NDArray[np.float32]]) -> dict[str, float]:
         """Share of each activation's values, over other images, that lie outside its range."""
@@ -105,7 +108,7 @@ class Quantizable(ABC):
 
     def correct(self, graph: FloatGraph, members: Collection[str]) -> None:
         """Make every layer of the graph ready to be rounded, but those of ``members``."""
-        for name, layer in self._corrected.items():
+        for name, layer in self._corrected.items() if self._corrects else ():
             if name not in members:
                 graph.replace(layer)
 

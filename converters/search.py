@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import Protocol, measure
+from benchmarks.harness import measure
+from benchmarks.timing import Protocol
 from converters.base import HeldOut
 from converters.quantizable import Quantizable
 from edge.evaluation.score import score

@@ -42,7 +42,8 @@ def convert(
         started = time.monotonic()
         pixels = pixel_model(model)
         calibration = Calibration(request.calibration, pixels.zero_point)
-        base = QuantizableTFLite(converted(traced(pixels.model), Precision.FP32), calibration)
+        content = converted(traced(pixels.model), Precision.FP32)
+        base = QuantizableTFLite(content, calibration, corrected=request.corrected)
         for precision, content, record in integer_files(request, base, step):
             yield _written(request, precision, content, started, pixels.notes, record)
             started = time.monotonic()

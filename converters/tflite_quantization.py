@@ -20,12 +20,13 @@ class QuantizableTFLite(Quantizable):
     Args:
         content: Float TFLite whose input is what ``calibration`` yields.
         calibration: Representative images.
+        corrected: See ``Quantizable``.
     """
 
     suffix = "tflite"
 
-    def __init__(self, content: bytes, calibration: Calibration) -> None:
-        super().__init__(calibration)
+    def __init__(self, content: bytes, calibration: Calibration, *, corrected: bool = True) -> None:
+        super().__init__(calibration, corrected=corrected)
         self._content = content
 
     def graph(self) -> FloatGraph:

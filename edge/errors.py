@@ -71,6 +71,10 @@ class InferenceError(EdgeError):
     """The interpreter failed on a model that had loaded, or gave unusable numbers."""
 
 
+class MeasurementError(EdgeError):
+    """A benchmark's process crashed, hung, or went beyond its memory."""
+
+
 class TrainingError(EdgeError):
     """Training did not lead to a usable head."""
 

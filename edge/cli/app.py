@@ -7,6 +7,7 @@ import typer
 
 import edge
 from edge.cli import (
+    accelerators,
     benchmark,
     build,
     cache,
@@ -17,6 +18,7 @@ from edge.cli import (
     export,
     inspect,
     predict,
+    zoo,
 )
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
 from edge.errors import EdgeError
@@ -36,7 +38,9 @@ app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("diagnose", epilog=diagnose.EPILOG)(diagnose.diagnose)
 app.command("predict", epilog=predict.EPILOG)(predict.predict)
 app.command("inspect", epilog=inspect.EPILOG)(inspect.inspect)
-app.command("benchmark", epilog=benchmark.EPILOG)(benchmark.benchmark)
+app.add_typer(benchmark.app, name="benchmark", help="Time models on this machine.")
+app.command("zoo", epilog=zoo.EPILOG)(zoo.zoo)
+app.command("accelerators", epilog=accelerators.EPILOG)(accelerators.accelerators)
 app.command("cache", epilog=cache.EPILOG)(cache.cache)
 app.add_typer(dataset.app, name="dataset")
 

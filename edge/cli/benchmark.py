@@ -6,51 +6,171 @@ from typing import Annotated
 
 import typer
 
+from edge.cli import accelerator_options as paths
+from edge.cli import benchmark_diff, benchmark_plot
 from edge.cli import options as shared
+from edge.cli import zoo_options as zoo
+from edge.cli.default_group import DEFAULT, DefaultGroup
+from edge.errors import UsageError
 
-EPILOG = "Example: edge benchmark bundle --threads 2"
+app = typer.Typer(cls=DefaultGroup)
+EPILOG = "Example: edge benchmark bundle --threads 1,2 -o results.json"
 
 
 def benchmark(
-    bundle: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Bundles, or .tflite, .onnx or .keras files.", show_default=False),
+    ] = None,
     variant: Annotated[
         list[str] | None,
         typer.Option(
-            help="Variant to time; may be repeated.  \\[default: all]", show_default=False
+            help="Variant of the bundles; may be repeated.  \\[default: all]", show_default=False
         ),
     ] = None,
+    accelerator: Annotated[
+        str,
+        typer.Option(
+            "--accelerator",
+            "-a",
+            help="Paths to measure, separated by commas: names of edge accelerators, cpu (the "
+            "format's own engine), gpu, npu, or all.",
+        ),
+    ] = "cpu",
     threads: Annotated[
-        int, typer.Option(help="CPU threads of one inference.", min=1)
-    ] = os.cpu_count() or 1,
+        str, typer.Option(help="CPU threads; several, separated by commas, make a sweep.")
+    ] = str(os.cpu_count() or 1),
+    batch: Annotated[int, typer.Option(help="Images of one inference.", min=1)] = 1,
     runs: Annotated[int, typer.Option(help="At least so many inferences.", min=1)] = 50,
     min_secs: Annotated[float, typer.Option(help="At least so long, seconds.", min=0)] = 1.0,
     max_secs: Annotated[float, typer.Option(help="At most so long, seconds.", min=0)] = 30.0,
+    warm_up_secs: Annotated[float, typer.Option(help="Seconds of warm-up.", min=0)] = 0.5,
+    cool_down_secs: Annotated[
+        float, typer.Option(help="Seconds of rest before each row.", min=0)
+    ] = 0.0,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of pictures to run on.  \\[default: a generated one]", show_default=False
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Compare with this model, in turn and in fresh processes: a file, BUNDLE:VARIANT, "
+            "or a variant of the same bundle.",
+            show_default=False,
+        ),
+    ] = None,
+    max_regression: Annotated[
+        float | None,
+        typer.Option(
+            help="With --against: exit code 1 if that model is surely slower by more percent.",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
+    sustained: Annotated[
+        float, typer.Option(metavar="MINUTES", help="Then run so long, for a curve.", min=0)
+    ] = 0.0,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Time operators too, where the engine can.")
+    ] = False,
+    delegate: paths.Delegate = None,
+    delegate_option: paths.DelegateOptions = None,
+    python: paths.Pythons = None,
+    require_full_delegation: Annotated[
+        bool,
+        typer.Option(
+            "--require-full-delegation",
+            help="Exit code 1 if an operator stays off a GPU or NPU that is measured.",
+        ),
+    ] = False,
+    timeout_secs: Annotated[
+        float, typer.Option(help="Kill a process that hangs so long, seconds.", min=1)
+    ] = 300.0,
+    seed: Annotated[int, typer.Option(help="Seed of the random order.", min=0)] = 0,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the results, as .json, .csv or .md; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    run_zoo: zoo.Zoo = False,
+    zoo_models: zoo.Models = None,
+    budget: zoo.Budget = None,
+    weights: zoo.Weights = zoo.IMAGENET,
+    memory_gib: zoo.Memory = None,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Time the variants of a bundle on this host's CPU: load, first and steady inference."""
-    from benchmarks.harness import Protocol, benchmark_bundle
-    from edge.cli.output import print_json, print_table
+    """Time models on the CPU, GPUs and NPUs of this machine, each row in a process of its own.
+
+    edge accelerators lists the paths to them. edge benchmark diff OLD NEW compares two results
+    files; edge benchmark plot RESULTS draws one.
+    """
+    from benchmarks.accelerators.base import Settings
+    from benchmarks.plan import Plan
+    from benchmarks.timing import Protocol
+    from edge.cli.benchmark_job import Job, compare, counts, measure, names, pictures
     from edge.cli.progress import shown_progress
 
-    results = benchmark_bundle(
-        bundle,
-        tuple(variant or ()),
-        Protocol(runs=runs, min_seconds=min_secs, max_seconds=max_secs, threads=threads),
-        shown_progress(quiet=quiet),
-    )
-    if json:
-        print_json({name: result.to_json() for name, result in results.items()})
+    if run_zoo:
+        zoo.benchmark_zoo(
+            models,
+            zoo_models,
+            budget,
+            weights,
+            memory_gib,
+            output or [],
+            threads=max(counts(threads)),
+            seed=seed,
+            json=json,
+            quiet=quiet,
+        )
         return
-    rows = []
-    for name, result in results.items():
-        values = result.to_json()
-        times = (f"{values[key]:.2f}" for key in ("load_ms", "first_ms", "median_ms", "p95_ms"))
-        rows.append((name, *times, str(values["runs"])))
-    print_table(
-        f"{bundle.name}: measured on this host's CPU, {threads} threads, milliseconds",
-        ("variant", "load", "first", "median", "p95", "runs"),
-        rows,
+    if zoo_models or budget:
+        raise UsageError("--models and --budget belong to --zoo", hint="Add --zoo.")
+    plan = Plan(
+        paths=names(accelerator),
+        threads=counts(threads),
+        settings=Settings(
+            batch=batch,
+            delegate=paths.delegate_library(delegate),
+            options=paths.delegate_options(delegate_option),
+            full_delegation=require_full_delegation,
+        ),
+        protocol=Protocol(
+            runs=runs, min_seconds=min_secs, max_seconds=max_secs, warm_up_seconds=warm_up_secs
+        ),
+        pythons=paths.pythons(python),
+        pictures=pictures(images),
+        profile=profile,
+        sustained_seconds=60 * sustained,
+        cool_down=cool_down_secs,
+        seed=seed,
+        timeout=timeout_secs,
     )
-    engines = dict.fromkeys(result.engine for result in results.values())
-    typer.echo(f"Engines: {', '.join(engines)}.")
+    job = Job(
+        models=tuple(models or ()),
+        variants=tuple(variant or ()),
+        outputs=tuple(output or ()),
+        plan=plan,
+        progress=shown_progress(quiet=quiet),
+        json=json,
+    )
+    if against is not None:
+        compare(job, against, max_regression)
+    elif max_regression is not None:
+        raise UsageError("--max-regression judges what --against compares", hint="Add --against.")
+    else:
+        measure(job)
+
+
+app.command(DEFAULT, epilog=EPILOG, hidden=True)(benchmark)
+app.command("diff", epilog=benchmark_diff.EPILOG)(benchmark_diff.diff)
+app.command("plot", epilog=benchmark_plot.EPILOG)(benchmark_plot.plot)

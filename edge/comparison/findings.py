@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.host import host
+from benchmarks.environment import host
 from edge.comparison.classes import class_recalls, confusion, flips
 from edge.comparison.evidence import UNKNOWN, Evidence
 from edge.comparison.images import ComparedImages

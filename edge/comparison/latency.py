@@ -6,8 +6,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import Protocol, measure
+from benchmarks.harness import measure
 from benchmarks.stats import median
+from benchmarks.timing import Protocol
+from benchmarks.verdict import ORDER, paired, ratio_interval
 from edge.comparison.evidence import Timing
 from edge.comparison.result import Interval
 from edge.comparison.subject import Subject
@@ -17,10 +19,7 @@ from edge.runtime.session import encode_pixels
 from edge.runtime.spec import TensorSpec
 
 ROUNDS: Final = 10
-ORDER: Final = "ABBA"  # of one round: a drift of the machine's speed weighs on both alike
 BLOCK: Final = Protocol(runs=5, min_seconds=0.05, max_seconds=2.0)
-RESAMPLES: Final = 4000
-SEED: Final = 0
 
 
 def measured(
@@ -28,9 +27,8 @@ def measured(
 ) -> Timing:
     """Time both files here, on a noise image, one thread.
 
-    Each side's latency is the median of its rounds' medians. The interval is a percentile
-    bootstrap of the ratio of both; whole rounds are drawn, since the samples of one round share
-    the machine's speed of that moment.
+    Each side's latency is the median of its blocks' medians. The interval is one of the ratio of
+    neighbouring blocks, since these share the machine's speed of that moment.
 
     Raises:
         InferenceError: A model fails.
@@ -41,18 +39,18 @@ def measured(
             alone = 1e3 * measure(baseline.path, _input(baseline), Protocol(), engine=engine).median
         return Timing(baseline_ms=alone, candidate_ms=alone, ratio=Interval(1.0, 1.0))
     sides = {"A": baseline, "B": candidate}
-    rounds = []
+    pairs: list[tuple[float, float]] = []
     with progress.stage("latency", ROUNDS) as step:
         for _ in range(ROUNDS):
-            samples: dict[str, list[float]] = {"A": [], "B": []}
+            medians = []
             for letter in ORDER:
                 side = sides[letter]
                 result = measure(side.path, _input(side), BLOCK, engine=side.interpreter)
-                samples[letter].extend(result.samples)
-            rounds.append([1e3 * median(samples[letter]) for letter in "AB"])
+                medians.append(1e3 * median(result.samples))
+            pairs.extend(paired(ORDER, medians))
             step(1)
-    before, after = np.median(rounds, axis=0).tolist()
-    ratio = ratio_interval(np.array(rounds), confidence)
+    before, after = np.median(pairs, axis=0).tolist()
+    ratio = ratio_interval(np.array(pairs), confidence)
     return Timing(baseline_ms=before, candidate_ms=after, ratio=ratio)
 
 
@@ -60,15 +58,6 @@ def _input(side: Subject) -> Callable[[TensorSpec], NDArray[Any]]:
     shape = (side.preprocessing.height, side.preprocessing.width, 3)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return lambda spec: encode_pixels(noise, spec)
-
-
-def ratio_interval(rounds: NDArray[np.float64], confidence: float) -> Interval:
-    """Interval of median(candidate) / median(baseline) from (rounds, 2) medians of each round."""
-    random = np.random.default_rng(SEED)
-    drawn = rounds[random.integers(0, len(rounds), (RESAMPLES, len(rounds)))]
-    before, after = np.median(drawn, axis=1).T
-    low, high = np.quantile(after / before, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
 
 
 def recorded(baseline: Subject, candidate: Subject) -> Timing | None:

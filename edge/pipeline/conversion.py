@@ -93,6 +93,7 @@ def _key(
             "model": model_id,
             "target": target.name,
             "images": dict(images) if target.precision in CALIBRATED else None,
+            "corrected": request.corrected if target.precision in CALIBRATED else None,
             "max_drop": request.max_drop_points if mixed else None,
             "recipe": request.recipe if mixed else None,
             "name": request.name,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edge
-from benchmarks.host import host
+from benchmarks.environment import host
 from converters.base import CALIBRATED, ConversionRequest, Precision, targets
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture

@@ -7,7 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import Protocol, measure
+from benchmarks.harness import measure
+from benchmarks.timing import Protocol
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
 from edge.errors import NegativeVerdict

@@ -14,7 +14,6 @@ from edge.comparison import degenerate
 from edge.comparison.metrics import METRICS
 from edge.comparison.reports.junit import junit
 from edge.comparison.reports.markdown import LARGEST, markdown
-from edge.comparison.reports.markup import code, prose
 from edge.comparison.reports.sarif import relative_uri, sarif
 from edge.comparison.reports.wording import meaning
 from edge.comparison.result import (
@@ -29,6 +28,7 @@ from edge.comparison.result import (
     Side,
     Verdict,
 )
+from edge.markup import code, prose
 
 # Everything that means something to XML, Markdown, HTML, GitHub or a terminal; and a byte of a
 # file name that is not UTF-8, as Python reads it.

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks import harness
-from benchmarks.harness import WARM_UP_SECONDS, Benchmark, Protocol, measure
+from benchmarks.harness import Benchmark, measure
 from benchmarks.stats import median, percentile
+from benchmarks.timing import WARM_UP_SECONDS, Protocol
 from edge.errors import UsageError
 from edge.runtime.spec import TensorSpec
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from benchmarks.harness import Protocol
+from benchmarks.timing import Protocol
 from converters import search as module
 from converters.base import HeldOut
 from converters.block import Block

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 import edge
-from edge.comparison.reports.wording import meaning, printable, sides
+from edge.comparison.reports.wording import meaning, sides
 from edge.comparison.result import Check, Comparison, Verdict
+from edge.markup import printable
 
 
 def junit(comparison: Comparison, *, inconclusive_passes: bool = False) -> str:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import edge
-from edge.comparison.reports.markup import code, folded, prose, table
 from edge.comparison.reports.wording import quantity, sides, span
 from edge.comparison.result import Check, Comparison, Verdict
+from edge.markup import code, folded, prose, table
 
 LARGEST: Final = 65_535  # GitHub refuses comments of 65,536 characters; bytes are never fewer
 ROWS: Final = (50, 20, 8)  # of any table; fewer where the whole would be too large

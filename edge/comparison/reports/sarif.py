@@ -16,8 +16,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import edge
-from edge.comparison.reports.wording import meaning, printable, sides
+from edge.comparison.reports.wording import meaning, sides
 from edge.comparison.result import Check, Comparison, Interval, Verdict
+from edge.markup import printable
 
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 LEVELS: Final = {Verdict.FAIL: "error", Verdict.INCONCLUSIVE: "warning"}

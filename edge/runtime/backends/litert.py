@@ -15,12 +15,25 @@ from edge.runtime.spec import QuantizationParams, TensorSpec
 class LiteRTSession:
     """A TFLite interpreter with its tensors allocated."""
 
-    def __init__(self, module: Any, path: Path, *, threads: int, engine: str) -> None:
-        """Load the file and allocate. The interpreter's own errors come through as they are."""
+    def __init__(
+        self, module: Any, path: Path, *, threads: int, engine: str, **options: Any
+    ) -> None:
+        """Load the file and allocate. The interpreter's own errors come through as they are.
+
+        Args:
+            module: The interpreter's.
+            path: A .tflite file.
+            threads: CPU threads of one inference.
+            engine: Interpreter and version.
+            options: More of the interpreter's own, such as ``experimental_delegates``.
+        """
         self.engine = engine
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TensorFlow's interpreter announces its retirement
-            self._interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter = module.Interpreter(
+                model_path=str(path), num_threads=threads, **options
+            )
+        self._before_allocation()
         self._interpreter.allocate_tensors()
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
@@ -28,6 +41,9 @@ class LiteRTSession:
         self._output_ids = [detail["index"] for detail in outputs]
         self.inputs = tuple(tensor_spec(detail) for detail in inputs)
         self.outputs = tuple(tensor_spec(detail) for detail in outputs)
+
+    def _before_allocation(self) -> None:
+        """What a subclass does while inputs can still be resized."""
 
     def run(self, *tensors: NDArray[Any]) -> list[NDArray[Any]]:
         """Run once; see ``Session``."""

@@ -1,5 +1,6 @@
-"""ONNX files, by ONNX Runtime on the CPU."""
+"""ONNX files, by ONNX Runtime; on the CPU unless another execution provider is named."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,27 +23,56 @@ DTYPES: Final[dict[str, str]] = {
 
 
 class OnnxSession:
-    """An ONNX Runtime session on the CPU execution provider."""
+    """An ONNX Runtime session.
 
-    def __init__(self, module: Any, path: Path, *, threads: int, engine: str) -> None:
-        """Load the file. ONNX Runtime's own errors come through as they are."""
+    Attributes:
+        session: ONNX Runtime's own.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        path: Path,
+        *,
+        threads: int,
+        engine: str,
+        providers: Sequence[Any] | None = ("CPUExecutionProvider",),
+        configure: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Load the file. ONNX Runtime's own errors come through as they are.
+
+        Args:
+            module: ONNX Runtime's.
+            path: A .onnx file.
+            threads: CPU threads of one inference.
+            engine: Interpreter and version.
+            providers: Execution providers, preferred first, by name or as (name, options); None
+                where ``configure`` adds them.
+            configure: Changes the session's options before the file is loaded.
+        """
         self.engine = engine
         options = module.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; they reach the caller as exceptions as well
-        self._session = module.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+        if configure is not None:
+            configure(options)
+        # By default a provider that fails is replaced by the CPU, with a line on stdout.
+        self.session = module.InferenceSession(
+            str(path),
+            options,
+            providers=None if providers is None else list(providers),
+            enable_fallback=0,
         )
-        self.inputs = tuple(_spec(item) for item in self._session.get_inputs())
-        self.outputs = tuple(_spec(item) for item in self._session.get_outputs())
+        self.inputs = tuple(_spec(item) for item in self.session.get_inputs())
+        self.outputs = tuple(_spec(item) for item in self.session.get_outputs())
         self._names = [spec.name for spec in self.inputs]
 
     def run(self, *tensors: NDArray[Any]) -> list[NDArray[Any]]:
         """Run once; see ``Session``."""
         try:
             feeds = dict(zip(self._names, tensors, strict=True))
-            results: list[NDArray[Any]] = self._session.run(None, feeds)
+            results: list[NDArray[Any]] = self.session.run(None, feeds)
             return results
         except Exception as error:  # its exception classes share no public base
             raise InferenceError(f"{self.engine} failed: {first_line(error)}") from error

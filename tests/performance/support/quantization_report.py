@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from benchmarks.host import host
+from benchmarks.environment import host
 from edge.cli.output import percent, print_json, print_table
 from edge.pipeline.versions import versions
 from support.quantization_error import Remaining

@@ -11,9 +11,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import Protocol, measure
+from benchmarks.harness import measure
 from benchmarks.stats import median
-from edge.comparison.latency import ORDER
+from benchmarks.timing import Protocol
+from benchmarks.verdict import ORDER
 from edge.runtime.files import write_bytes
 from edge.runtime.postprocess import dequantize
 from edge.runtime.session import encode_pixels, open_session

@@ -4,13 +4,23 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from edge.comparison.reports.wording import printable
-
+# Line breaks would break a table or an attribute.
+_BREAKS: Final = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
+# What XML 1.0 forbids (Char, section 2.2), what has no UTF-8 (the surrogates that stand for
+# undecodable bytes of file names), and what turns the text around it (Unicode bidi controls).
+_UNPRINTABLE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 # ASCII punctuation that means something to Markdown, HTML or GitHub. As a character reference it
 # means nothing, wherever it stands (CommonMark 0.31, section 2.5).
 _SPECIAL: Final = re.compile(r"[#$&*<>@\[\\\]`|~]|:(?=\S)|^[-+=]|(?<![^\W_])_|_(?![^\W_])")
 # GitHub links mentions and issues after the references are resolved; a word joiner stops it.
 _LINKED: Final = re.compile(r"(?<=[@#])(?=\w)")
+
+
+def printable(text: str) -> str:
+    """Text on one line, fit for UTF-8, XML and a screen; U+FFFD stands for what is not."""
+    return _UNPRINTABLE.sub("\ufffd", _BREAKS.sub(" ", text)).strip()
 
 
 def _escaped(text: str, longest: int) -> str:

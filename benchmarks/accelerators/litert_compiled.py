@@ -1,0 +1,217 @@
+"""A TFLite model in LiteRT's ``CompiledModel``, which drives its GPU and NPU accelerators."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.accelerators.base import Coverage, Device, OperatorTime
+from benchmarks.accelerators.batch import closed
+from benchmarks.accelerators.engine_log import captured
+from benchmarks.accelerators.packages import imported
+from benchmarks.accelerators.tflite_graph import nodes
+from benchmarks.accelerators.tflite_runner import LITERT, check_answers, import_interpreter
+from edge.errors import InferenceError, ModelLoadError, UsageError
+from edge.runtime.backends.litert import tensor_spec
+from edge.runtime.session import first_line
+from edge.runtime.spec import TensorSpec
+
+NEWER: Final = "Install it with pip: ai-edge-litert, version 2.3 or newer."
+# What LiteRT 2.3 logs of a file that its interpreter may well read, such as a stateful LSTM.
+UNREADABLE: Final = re.compile(r"ERROR: \[model_load\.cc:\d+\] (.+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """What the file states, before any accelerator has touched it.
+
+    Attributes:
+        engine: Interpreter and version.
+        inputs: By tensor index, in the interpreter's order.
+        outputs: Likewise.
+        operators: Types of the main graph's operators, in order.
+    """
+
+    engine: str
+    inputs: dict[int, TensorSpec]
+    outputs: dict[int, TensorSpec]
+    operators: tuple[str, ...]
+
+
+def read_graph(model: Path) -> Graph:
+    """Read a .tflite file with the interpreter, without delegates and without its memory.
+
+    Raises:
+        EngineUnavailable: ai-edge-litert is missing or broken.
+        ModelLoadError: The file does not load.
+    """
+    module, engine = import_interpreter(LITERT)
+    if not model.is_file():
+        raise UsageError(f"no model file at {model}")
+    try:
+        interpreter = module.Interpreter(
+            model_path=str(model),
+            experimental_op_resolver_type=module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ModelLoadError(
+            f"{model} does not load in {engine}: {first_line(error)}",
+            hint="The file may be truncated or of a newer format; write it again.",
+        ) from error
+    return Graph(
+        engine=engine,
+        inputs={detail["index"]: tensor_spec(detail) for detail in interpreter.get_input_details()},
+        outputs={
+            detail["index"]: tensor_spec(detail) for detail in interpreter.get_output_details()
+        },
+        operators=tuple(node.type for node in nodes(interpreter._get_ops_details())),
+    )
+
+
+def imported_options() -> tuple[Any, Any]:
+    """LiteRT's modules ``options`` and ``hardware_accelerator``.
+
+    Raises:
+        EngineUnavailable: A release that has them not yet, or that lacks a package of its own.
+    """
+    modules = ("compiled_model", "options", "hardware_accelerator")
+    _, options, accelerators = (imported(f"ai_edge_litert.{name}", NEWER) for name in modules)
+    return options, accelerators.HardwareAccelerator
+
+
+def compile_model(model: Path, options: Any) -> tuple[Any, str, str]:
+    """Compile for the accelerators that the options name.
+
+    Returns:
+        The ``CompiledModel``, or None where LiteRT refuses; the first line of its reason, empty
+        where it compiled; and what it logged.
+
+    Raises:
+        ModelLoadError: LiteRT does not even read the file, whatever the accelerator.
+    """
+    from ai_edge_litert.compiled_model import CompiledModel
+
+    compiled, reason = None, ""
+    with captured() as log:
+        try:
+            compiled = CompiledModel.from_file(str(model), options=options)
+        except (RuntimeError, ValueError) as error:
+            reason = _innermost(error)
+    if unreadable := UNREADABLE.search(log.text):
+        raise ModelLoadError(
+            f"{model} does not load in LiteRT's CompiledModel: {unreadable[1]}",
+            hint="Measure it on litert-cpu.",
+        )
+    return compiled, reason, log.text
+
+
+def _innermost(error: Exception) -> str:
+    """The last line of LiteRT's nested messages: the ones before it state places in its code."""
+    lines = [line.strip(" └") for line in str(error).splitlines()]
+    stated = [line for line in lines if line and not line.startswith("ERROR: [")]
+    return stated[-1] if stated else first_line(error)
+
+
+def _word(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What a tensor buffer moves: it knows no 64-bit values, which travel as pairs of 32 bits."""
+    return np.dtype(np.int32) if dtype.itemsize == 8 else dtype
+
+
+def _word_count(spec: TensorSpec) -> int:
+    dtype = np.dtype(spec.dtype)
+    return int(np.prod(spec.shape)) * dtype.itemsize // _word(dtype).itemsize
+
+
+class CompiledRunner:
+    """A ``base.Runner``. A run ends with the outputs read; a GPU's run call ends before that."""
+
+    def __init__(
+        self, compiled: Any, graph: Graph, *, batch: int, device: Device, coverage: Coverage
+    ) -> None:
+        """Make the buffers.
+
+        Args:
+            compiled: LiteRT's ``CompiledModel``.
+            graph: What the file states.
+            batch: Images of one inference.
+            device: Where it runs.
+            coverage: What ran there, with the engine's evidence.
+
+        Raises:
+            ModelLoadError: The compiled model does not take the batch.
+        """
+        self.engine = graph.engine
+        self._compiled, self._device, self._coverage = compiled, device, coverage
+        key = next(iter(compiled.get_signature_list()))
+        names = compiled.get_signature_list()[key]
+        details = compiled.get_input_tensor_details(key)
+        order = [details[name]["index"] for name in names["inputs"]]
+        self.inputs = closed(tuple(graph.inputs.values()), batch, resizable=True)
+        wanted = dict(zip(graph.inputs, self.inputs, strict=True))
+        self._resize([wanted[index].shape for index in order], details, names)
+        details = compiled.get_output_tensor_details(key)
+        answers = [details[name]["index"] for name in names["outputs"]]
+        extents = {
+            details[name]["index"]: tuple(int(extent) for extent in details[name]["shape"])
+            for name in names["outputs"]
+        }
+        self.outputs = tuple(
+            replace(spec, shape=extents[index]) for index, spec in graph.outputs.items()
+        )
+        check_answers(self.outputs, batch, f"{device.name}, by {graph.engine},")
+        self._input_buffers = compiled.create_input_buffers(0)
+        self._output_buffers = compiled.create_output_buffers(0)
+        self._in = [self._input_buffers[order.index(index)] for index in graph.inputs]
+        self._out = [
+            (
+                self._output_buffers[answers.index(index)],
+                _word_count(spec),
+                np.dtype(spec.dtype),
+                spec.shape,
+            )
+            for index, spec in zip(graph.outputs, self.outputs, strict=True)
+        ]
+
+    def _resize(
+        self, wanted: list[tuple[int, ...]], details: dict[str, Any], names: dict[str, Any]
+    ) -> None:
+        for position, name in enumerate(names["inputs"]):
+            if wanted[position] == tuple(int(extent) for extent in details[name]["shape"]):
+                continue
+            try:
+                self._compiled.resize_input_tensor(position, wanted[position], strict=False)
+            except (RuntimeError, ValueError) as error:
+                raise ModelLoadError(
+                    f"{self._device.name} does not take the input {name} as {wanted[position]}: "
+                    f"{_innermost(error)}",
+                    hint="Measure it with --batch 1.",
+                ) from error
+
+    def run(self, *tensors: NDArray[Any]) -> list[NDArray[Any]]:
+        """Write the inputs, run, and read the outputs: only reading waits for a GPU."""
+        try:
+            for buffer, tensor in zip(self._in, tensors, strict=True):
+                buffer.write(np.ascontiguousarray(tensor).view(_word(tensor.dtype)))
+            self._compiled.run_by_index(0, self._input_buffers, self._output_buffers)
+            return [
+                buffer.read(words, _word(dtype)).view(dtype).reshape(extents)
+                for buffer, words, dtype, extents in self._out
+            ]
+        except (RuntimeError, ValueError) as error:
+            raise InferenceError(f"{self.engine} failed: {_innermost(error)}") from error
+
+    def device(self) -> Device:
+        """See ``base.Runner``."""
+        return self._device
+
+    def coverage(self) -> Coverage | None:
+        """What the engine stated when it compiled the model."""
+        return self._coverage
+
+    def profile(self, tensors: tuple[NDArray[Any], ...], runs: int) -> tuple[OperatorTime, ...]:
+        """Empty: ``CompiledModel`` gives Python no profiler."""
+        del tensors, runs
+        return ()

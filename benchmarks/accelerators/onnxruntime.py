@@ -1,0 +1,176 @@
+"""ONNX models by ONNX Runtime: the paths of the table, one execution provider each.
+
+``get_available_providers`` lists what the package was built with, and ``get_providers`` of a
+session what it was asked for: neither proves that a provider works. So each is tried on a tiny
+model.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.accelerators import onnx_providers as providers
+from benchmarks.accelerators import onnx_tiny as tiny
+from benchmarks.accelerators.base import Device, Settings
+from benchmarks.accelerators.engine_log import captured
+from benchmarks.accelerators.onnx_runner import OnnxRunner, Provider
+from benchmarks.accelerators.packages import imported
+from benchmarks.accelerators.table import ACCELERATORS
+from edge.errors import EdgeError, EngineUnavailable, ModelLoadError, UsageError
+from edge.runtime.session import first_line
+
+PREFIX: Final = "onnxruntime-"
+UNMADE: Final = re.compile(r"(?:Failed to load library \S+ with error: |\[OpenVINO\] )(.+)")
+NO_FALLBACK: Final = "fallback to CPU EP has been explicitly disabled"
+
+
+def open_cpu(model: Path, settings: Settings) -> OnnxRunner:
+    """On the CPU; see ``base.Opener``."""
+    return _open("cpu", model, settings)
+
+
+def probe_cpu(settings: Settings) -> Device:
+    """The CPU; see ``table.Accelerator``."""
+    return _probe("cpu", settings)
+
+
+def open_cuda(model: Path, settings: Settings) -> OnnxRunner:
+    """On the first NVIDIA GPU; see ``base.Opener``."""
+    return _open("cuda", model, settings)
+
+
+def probe_cuda(settings: Settings) -> Device:
+    """The first NVIDIA GPU; see ``table.Accelerator``."""
+    return _probe("cuda", settings)
+
+
+def open_tensorrt(model: Path, settings: Settings) -> OnnxRunner:
+    """On the first NVIDIA GPU by TensorRT, and by CUDA what that leaves; see ``base.Opener``."""
+    return _open("tensorrt", model, settings)
+
+
+def probe_tensorrt(settings: Settings) -> Device:
+    """The first NVIDIA GPU; see ``table.Accelerator``."""
+    return _probe("tensorrt", settings)
+
+
+def open_webgpu(model: Path, settings: Settings) -> OnnxRunner:
+    """On the GPU that WebGPU chooses; see ``base.Opener``."""
+    return _open("webgpu", model, settings)
+
+
+def probe_webgpu(settings: Settings) -> Device:
+    """The GPU that WebGPU chooses; see ``table.Accelerator``."""
+    return _probe("webgpu", settings)
+
+
+def open_qnn(model: Path, settings: Settings) -> OnnxRunner:
+    """On Qualcomm's HTP, or its emulator; see ``base.Opener``."""
+    return _open("qnn", model, settings)
+
+
+def probe_qnn(settings: Settings) -> Device:
+    """Qualcomm's HTP, or its emulator; see ``table.Accelerator``."""
+    return _probe("qnn", settings)
+
+
+def open_openvino(model: Path, settings: Settings) -> OnnxRunner:
+    """On Intel's NPU by OpenVINO; see ``base.Opener``."""
+    return _open("openvino", model, settings)
+
+
+def probe_openvino(settings: Settings) -> Device:
+    """Intel's NPU; see ``table.Accelerator``."""
+    return _probe("openvino", settings)
+
+
+def _open(path: str, model: Path, settings: Settings) -> OnnxRunner:
+    """Load on that path; what fails is the accelerator's fault if it fails on any model."""
+    if not model.is_file():
+        raise UsageError(f"no model file at {model}")
+    module, provider = _provider(path)
+    try:
+        return OnnxRunner(module, model, settings, provider)
+    except Exception as error:  # each provider raises types of its own
+        _require(path, module, provider, settings)
+        if isinstance(error, EdgeError):
+            raise
+        raise _refusal(model, provider, settings, error) from error
+
+
+def _probe(path: str, settings: Settings) -> Device:
+    """Where a tiny model runs.
+
+    Raises:
+        EngineUnavailable: It does not, for this reason; the hint says what is needed.
+    """
+    module, provider = _provider(path)
+    _require(path, module, provider, settings)
+    return provider.device()
+
+
+def _provider(path: str) -> tuple[Any, Provider]:
+    """ONNX Runtime's module and the path's provider.
+
+    Raises:
+        EngineUnavailable: The package is missing, or built without that provider.
+    """
+    hint = _hint(path)
+    module = imported("onnxruntime", hint)
+    provider = providers.PROVIDERS[path](module, hint)
+    available = module.get_available_providers()
+    if provider.name not in available:
+        raise EngineUnavailable(
+            f"{provider.engine} has no {provider.name}; it has {', '.join(available)}", hint=hint
+        )
+    return module, provider
+
+
+def _require(path: str, module: Any, provider: Provider, settings: Settings) -> None:
+    """Run the tiny model, wholly on the provider.
+
+    Raises:
+        EngineUnavailable: It does not run, or not there, or wrongly.
+    """
+    strict = Settings(threads=settings.threads, full_delegation=True)
+    try:
+        with tiny.written() as model, captured() as log:
+            (output,) = OnnxRunner(module, model, strict, provider).run(tiny.ones())
+    except Exception as error:
+        raise EngineUnavailable(
+            f"{provider.engine} is installed, but {provider.name} does not work here: "
+            f"{_logged(log.text) or _cause(error)}",
+            hint=_hint(path),
+        ) from error
+    tiny.check(output, provider.name)
+
+
+def _refusal(model: Path, provider: Provider, settings: Settings, error: Exception) -> EdgeError:
+    if settings.full_delegation and NO_FALLBACK in str(error):
+        return ModelLoadError(
+            f"{provider.name} does not take every operator of {model.name}",
+            hint="Without --require-full-delegation the row says which ones it leaves to the CPU.",
+        )
+    return ModelLoadError(
+        f"{model} does not load in {provider.engine}: {_cause(error)}",
+        hint="The file may be truncated or of a newer format; write it again.",
+    )
+
+
+def _logged(log: str) -> str:
+    """Why a provider could not be made: ONNX Runtime logs it and goes on without."""
+    found = UNMADE.search(log)
+    return first_line(RuntimeError(found[1])) if found else ""
+
+
+def _cause(error: Exception) -> str:
+    """The statement itself, without the C++ place and condition that stand before it."""
+    if isinstance(error, EdgeError):
+        return error.message
+    if NO_FALLBACK in str(error):
+        return "it does not run a model of one convolution"
+    return first_line(RuntimeError(str(error).rpartition(" was false. ")[2]))
+
+
+def _hint(path: str) -> str:
+    return f"To get it: {ACCELERATORS[PREFIX + path].get}."

@@ -1,0 +1,73 @@
+"""The processors that Vulkan drivers offer, asked through the loader's C interface.
+
+The constants and the head of ``VkPhysicalDeviceProperties`` are those of the Vulkan 1.0
+specification, which later versions keep.
+"""
+
+import ctypes
+from typing import Final
+
+LOADER: Final = "libvulkan.so.1"
+INSTANCE_CREATE_INFO: Final = 1  # VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO
+TYPE_CPU: Final = 4  # VK_PHYSICAL_DEVICE_TYPE_CPU
+NAME_BYTES: Final = 256  # VK_MAX_PHYSICAL_DEVICE_NAME_SIZE
+REST_BYTES: Final = 4096  # more than the rest of the properties takes: 540 bytes
+
+
+class _CreateInfo(ctypes.Structure):
+    """``VkInstanceCreateInfo``: no layers, no extensions."""
+
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("next", ctypes.c_void_p),
+        ("flags", ctypes.c_uint32),
+        ("application", ctypes.c_void_p),
+        ("layer_count", ctypes.c_uint32),
+        ("layers", ctypes.c_void_p),
+        ("extension_count", ctypes.c_uint32),
+        ("extensions", ctypes.c_void_p),
+    ]
+
+
+class _Properties(ctypes.Structure):
+    """``VkPhysicalDeviceProperties`` up to the name."""
+
+    _fields_ = [
+        ("api_version", ctypes.c_uint32),
+        ("driver_version", ctypes.c_uint32),
+        ("vendor", ctypes.c_uint32),
+        ("device", ctypes.c_uint32),
+        ("type", ctypes.c_int),
+        ("name", ctypes.c_char * NAME_BYTES),
+        ("rest", ctypes.c_char * REST_BYTES),
+    ]
+
+
+def devices() -> list[tuple[str, bool]]:
+    """Name of each device, and whether it computes on the CPU; empty without loader or driver."""
+    try:
+        loader = ctypes.CDLL(LOADER)
+    except OSError:
+        return []
+    instance = ctypes.c_void_p()
+    info = _CreateInfo(type=INSTANCE_CREATE_INFO)
+    if loader.vkCreateInstance(ctypes.byref(info), None, ctypes.byref(instance)):
+        return []
+    try:
+        return [_described(loader, handle) for handle in _handles(loader, instance)]
+    finally:
+        loader.vkDestroyInstance(instance, None)
+
+
+def _handles(loader: ctypes.CDLL, instance: ctypes.c_void_p) -> list[ctypes.c_void_p]:
+    count = ctypes.c_uint32()
+    loader.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), None)
+    handles = (ctypes.c_void_p * count.value)()
+    loader.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), handles)
+    return [ctypes.c_void_p(handle) for handle in handles[: count.value]]
+
+
+def _described(loader: ctypes.CDLL, handle: ctypes.c_void_p) -> tuple[str, bool]:
+    properties = _Properties()
+    loader.vkGetPhysicalDeviceProperties(handle, ctypes.byref(properties))
+    return properties.name.decode(errors="replace"), properties.type == TYPE_CPU

@@ -1,0 +1,135 @@
+"""Two models on one path, measured in turn: A B B A, each in a fresh process."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.cell import Bench
+from benchmarks.environment import environment
+from benchmarks.images import generated_picture
+from benchmarks.plan import Cell, Plan, cells
+from benchmarks.request import Task
+from benchmarks.result import Subject
+from benchmarks.stats import median
+from benchmarks.timing import Protocol
+from benchmarks.verdict import ORDER, ROUNDS, Judgement, judge, paired
+from edge.errors import UsageError
+from edge.progress import Progress
+
+# Many short processes and not few long ones: what differs most is not the samples of a process
+# but the processes, by where their memory lies.
+BLOCK: Final = Protocol(runs=10, min_seconds=0.15, max_seconds=5.0, warm_up_seconds=0.05)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Against:
+    """Which of two models is faster.
+
+    Attributes:
+        baseline: A.
+        candidate: B.
+        path: Where both ran.
+        threads: CPU threads.
+        medians: (A, B) seconds of processes that ran next to each other.
+        judgement: Of B's time / A's time.
+        environment: Record of the machine.
+    """
+
+    baseline: Subject
+    candidate: Subject
+    path: str
+    threads: int
+    medians: tuple[tuple[float, float], ...]
+    judgement: Judgement
+    environment: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; times in milliseconds."""
+        found = self.judgement
+        return {
+            "schema_version": 1,
+            "baseline": _named(self.baseline),
+            "candidate": _named(self.candidate),
+            "accelerator": self.path,
+            "threads": self.threads,
+            "medians_ms": [[1e3 * value for value in pair] for pair in self.medians],
+            "ratio": found.ratio,
+            "interval": [found.interval.low, found.interval.high],
+            "confidence": found.confidence,
+            "verdict": found.verdict.value,
+            "environment": dict(self.environment),
+        }
+
+
+def _named(subject: Subject) -> dict[str, Any]:
+    return {"name": subject.name, "bundle": subject.bundle, "sha256": subject.sha256}
+
+
+def against(
+    baseline: Subject,
+    candidate: Subject,
+    plan: Plan,
+    progress: Progress,
+    *,
+    rounds: int | None = None,
+    candidate_plan: Plan | None = None,
+) -> Against:
+    """Measure both in turn.
+
+    Args:
+        baseline: A.
+        candidate: B, of the same format.
+        plan: Path, threads and settings; the protocol is ``BLOCK``.
+        progress: Told of each round.
+        rounds: Of four processes each; ``ROUNDS`` by default.
+        candidate_plan: Settings of B where they differ, such as another delegate.
+
+    Raises:
+        UsageError: More than one path or number of threads, or a path that does not take both.
+        EdgeError: A process failed.
+    """
+    count = rounds or ROUNDS
+    cell = _only(baseline, plan)
+    other = replace(cell, subject=candidate)
+    if candidate.format != baseline.format and candidate.format not in cell.path.formats:
+        raise UsageError(f"{cell.path.name} does not take {candidate.name}")
+    with tempfile.TemporaryDirectory(prefix="edge-benchmark-") as name:
+        folder = Path(name)
+        pictures = plan.pictures or (generated_picture(folder),)
+        shared = replace(plan, pictures=pictures, protocol=BLOCK)
+        own = replace(candidate_plan or plan, pictures=pictures, protocol=BLOCK)
+        sides = {"A": (cell, Bench(shared, folder)), "B": (other, Bench(own, folder))}
+        pairs: list[tuple[float, float]] = []
+        with progress.stage(f"{baseline.name} against {candidate.name}", count) as step:
+            for _ in range(count):
+                pairs += paired(ORDER, [_median(*sides[letter]) for letter in ORDER])
+                step(1)
+    return Against(
+        baseline=baseline,
+        candidate=candidate,
+        path=cell.path.name,
+        threads=cell.threads,
+        medians=tuple(pairs),
+        judgement=judge(np.array(pairs)),
+        environment=environment(),
+    )
+
+
+def _only(subject: Subject, plan: Plan) -> Cell:
+    found = cells((subject,), plan)
+    if len(found) != 1:
+        raise UsageError(
+            f"{len(found)} ways to run {subject.name}; two models are compared on one",
+            hint="Name one accelerator and one number of threads.",
+        )
+    if found[0].path.estimate:
+        raise UsageError(f"{found[0].path.name} only estimates", hint="Name a path that measures.")
+    return found[0]
+
+
+def _median(cell: Cell, bench: Bench) -> float:
+    return median(bench.ask(cell, Task.TIME)[-1]["timing"]["samples"])

@@ -1,0 +1,278 @@
+"""Measures one row: time, then whether the answers are right, then what else was asked for."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.accelerators.base import Coverage, Label, OperatorTime, Settings, Unit
+from benchmarks.accelerators.table import Accelerator
+from benchmarks.child import Answer
+from benchmarks.images import pixels
+from benchmarks.parity import FLOAT16, FLOAT32, INTEGER, Tolerance, parity
+from benchmarks.plan import Cell, Plan, reference
+from benchmarks.precision import integers_inside
+from benchmarks.process import ask
+from benchmarks.request import Request, Task
+from benchmarks.result import EndToEnd, Moment, Row, Status, Subject, Timing
+from benchmarks.stats import stability
+from edge.errors import EdgeError, EngineUnavailable, ImageError, ModelLoadError, UsageError
+from edge.runtime.spec import QuantizationParams, TensorSpec
+
+ESTIMATE_SECONDS: Final = 600.0  # a compiler takes longer than an inference
+STATUS: Final[tuple[tuple[type[EdgeError], Status], ...]] = (
+    (EngineUnavailable, Status.UNAVAILABLE),  # before its base class
+    (ModelLoadError, Status.REFUSED),
+    (UsageError, Status.REFUSED),
+)
+Value = TypeVar("Value")
+
+
+class Bench:
+    """What the rows of one run share: the plan, scratch files, and the reference's answers."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan = plan
+        self.folder = folder
+        self._answers: dict[str, tuple[Answer, list[NDArray[Any]]] | EdgeError] = {}
+        self._files = 0
+
+    def request(self, cell: Cell, task: Task, outputs: Path | None = None) -> Request:
+        """The worker's order for a row."""
+        plan, contract = self.plan, cell.subject.preprocessing
+        return Request(
+            task=task,
+            place=cell.path.open,
+            probe=cell.path.probe,
+            model=cell.subject.path,
+            settings=_settings(cell, plan.settings),
+            protocol=replace(plan.protocol, threads=cell.threads),
+            pixels=pixels(plan.pictures, contract, self.folder) if contract else None,
+            outputs=outputs,
+            seconds=plan.sustained_seconds,
+            image=plan.pictures[0] if contract else None,
+            preprocessing=contract,
+        )
+
+    def ask(self, cell: Cell, task: Task, outputs: Path | None = None) -> list[Answer]:
+        """The worker's answers; errors as ``process.ask``."""
+        plan = self.plan
+        longest = {Task.ESTIMATE: ESTIMATE_SECONDS, Task.SUSTAINED: plan.sustained_seconds}
+        return ask(
+            self.request(cell, task, outputs),
+            python=plan.pythons.get(cell.path.name),
+            timeout=plan.timeout + longest.get(task, 2 * plan.protocol.max_seconds),
+            memory_bytes=plan.memory_bytes,
+        )
+
+    def new_file(self) -> Path:
+        """A name for a worker's outputs."""
+        self._files += 1
+        return self.folder / f"outputs-{self._files}.npz"
+
+    def expected(self, subject: Subject, path: Accelerator) -> tuple[Answer, list[NDArray[Any]]]:
+        """What the reference path says of a model; asked once.
+
+        Raises:
+            EdgeError: It says nothing: not installed, or it fails on the model.
+        """
+        if subject.sha256 not in self._answers:
+            file = self.new_file()
+            cell = Cell(subject=subject, path=path, threads=1)
+            try:
+                answer = self.ask(cell, Task.OUTPUTS, file)[-1]
+                self._answers[subject.sha256] = (answer, arrays(file))
+            except EdgeError as error:
+                self._answers[subject.sha256] = error
+        found = self._answers[subject.sha256]
+        if isinstance(found, EdgeError):
+            raise found
+        return found
+
+
+def measured(cell: Cell, bench: Bench) -> Row:
+    """One row; what goes wrong stands in it.
+
+    Raises:
+        ImageError: A picture cannot be decoded: nothing of the model's.
+    """
+    row = Row(
+        subject=cell.subject,
+        accelerator=cell.path.name,
+        unit=cell.path.unit,
+        threads=cell.threads,
+        batch=bench.plan.settings.batch,
+        status=Status.FAILED,
+    )
+    try:
+        if cell.path.estimate:
+            return _estimated(row, bench.ask(cell, Task.ESTIMATE)[-1]["estimate"])
+        file = bench.new_file()
+        answer = bench.ask(cell, Task.TIME, file)[-1]
+        row = _timed(row, answer)
+        row = _proved(row, cell, bench, answer, arrays(file))
+    except ImageError:
+        raise
+    except EdgeError as error:
+        return _failed(row, error, cell.path)
+    return row if row.status is not Status.MEASURED else _with_extras(row, cell, bench)
+
+
+def _settings(cell: Cell, settings: Settings) -> Settings:
+    return replace(settings, threads=cell.threads)
+
+
+def arrays(file: Path) -> list[NDArray[Any]]:
+    """What a worker left, in order."""
+    with np.load(file, allow_pickle=False) as content:
+        return [content[f"arr_{number}"] for number in range(len(content.files))]
+
+
+def spec(value: Mapping[str, Any]) -> TensorSpec:
+    """A tensor that a worker described."""
+    found = value["quantization"]
+    quantization = None
+    if found is not None:
+        quantization = QuantizationParams(
+            scales=tuple(found["scales"]),
+            zero_points=tuple(found["zero_points"]),
+            quantized_dimension=found["quantized_dimension"],
+        )
+    return TensorSpec(
+        name=value["name"],
+        shape=tuple(value["shape"]),
+        dtype=value["dtype"],
+        quantization=quantization,
+    )
+
+
+def _failed(row: Row, error: EdgeError, path: Accelerator) -> Row:
+    status = next((to for kind, to in STATUS if isinstance(error, kind)), Status.FAILED)
+    hint = error.hint or (path.get if status is Status.UNAVAILABLE else "")
+    return replace(row, status=status, reason=error.message, hint=hint)
+
+
+def _coverage(value: Mapping[str, Any] | None) -> Coverage | None:
+    return None if value is None else Coverage(**{**value, "reasons": tuple(value["reasons"])})
+
+
+def _timed(row: Row, answer: Answer) -> Row:
+    found = answer["timing"]
+    timing = Timing(
+        load=found["load"],
+        first=found["first"],
+        warm_up=tuple(found["warm_up"]),
+        samples=tuple(found["samples"]),
+    )
+    return replace(
+        row,
+        status=Status.MEASURED,
+        engine=answer["engine"],
+        device=answer["device"]["name"],
+        label=Label(answer["device"]["label"]),
+        coverage=_coverage(answer["coverage"]),
+        timing=timing,
+        stability=stability(timing.samples),
+    )
+
+
+def _proved(row: Row, cell: Cell, bench: Bench, answer: Answer, outputs: list[NDArray[Any]]) -> Row:
+    """The row, unless its answers are not the reference's or nothing ran on the accelerator."""
+    if row.unit is not Unit.CPU and row.coverage is not None and not row.coverage.accelerated:
+        return replace(
+            row,
+            status=Status.REFUSED,
+            timing=None,
+            stability=None,
+            reason=f"no operator ran on it: all {row.coverage.operators} stayed on the CPU",
+        )
+    known = reference(cell.subject.format)
+    if known is None or known.name == cell.path.name:
+        return row
+    try:
+        described, expected = bench.expected(cell.subject, known)
+    except EdgeError as error:
+        reason = f"cannot be checked against {known.name}: {error.message}"
+        return replace(row, status=Status.FAILED, timing=None, stability=None, reason=reason)
+    specs = [spec(item) for item in described["outputs"]]
+    own = [spec(item) for item in answer["outputs"]]
+    tolerance = _tolerance(cell)
+    found = parity(expected, outputs, specs, known.name, own=own, tolerance=tolerance)
+    if found.ok:
+        return replace(row, parity=found)
+    return replace(
+        row,
+        status=Status.WRONG,
+        parity=found,
+        timing=None,
+        stability=None,
+        reason=found.detail,
+    )
+
+
+def _tolerance(cell: Cell) -> Tolerance:
+    """What float answers may differ by."""
+    if integers_inside(cell.subject.path):
+        return INTEGER
+    return FLOAT32 if cell.path.unit is Unit.CPU else FLOAT16
+
+
+def _estimated(row: Row, found: Mapping[str, Any]) -> Row:
+    return replace(
+        row,
+        status=Status.ESTIMATED,
+        engine=found["engine"],
+        device=found["device"],
+        label=Label.ESTIMATE,
+        coverage=_coverage(found["coverage"]),
+        estimate=found["seconds"],
+        facts=found["facts"],
+        reason=" ".join(found["notes"]),
+    )
+
+
+def _with_extras(row: Row, cell: Cell, bench: Bench) -> Row:
+    """Memory, steps, operators and the sustained curve, each in a process of its own.
+
+    One that fails leaves a note: the time of the row stands.
+    """
+    plan = bench.plan
+    if plan.memory:
+        row = _with(row, "memory", lambda: _memory(row, cell, bench))
+    if plan.end_to_end and cell.subject.preprocessing is not None:
+        row = _with(row, "end-to-end", lambda: _end_to_end(row, cell, bench))
+    if plan.profile:
+        row = _with(row, "profile", lambda: _profile(row, cell, bench))
+    if plan.sustained_seconds:
+        row = _with(row, "sustained", lambda: _sustained(row, cell, bench))
+    return row
+
+
+def _with(row: Row, name: str, add: Callable[[], Row]) -> Row:
+    try:
+        return add()
+    except ImageError:
+        raise
+    except EdgeError as error:
+        return replace(row, reason=f"{row.reason} {name}: {error.message}".strip())
+
+
+def _memory(row: Row, cell: Cell, bench: Bench) -> Row:
+    return replace(row, peak_memory=bench.ask(cell, Task.MEMORY)[-1]["peak_memory"])
+
+
+def _end_to_end(row: Row, cell: Cell, bench: Bench) -> Row:
+    return replace(row, end_to_end=EndToEnd(**bench.ask(cell, Task.END_TO_END)[-1]["end_to_end"]))
+
+
+def _profile(row: Row, cell: Cell, bench: Bench) -> Row:
+    found = bench.ask(cell, Task.PROFILE)[-1]["profile"]
+    return replace(row, profile=tuple(OperatorTime(**item) for item in found))
+
+
+def _sustained(row: Row, cell: Cell, bench: Bench) -> Row:
+    found = [item["moment"] for item in bench.ask(cell, Task.SUSTAINED) if "moment" in item]
+    return replace(row, sustained=tuple(Moment(**item) for item in found))

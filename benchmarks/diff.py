@@ -1,0 +1,198 @@
+"""Two results files of one host: which rows became faster or slower."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.likeness import check_hosts, check_row, notes
+from benchmarks.outputs import wording
+from benchmarks.result import Results, Row, Stability, Status
+from benchmarks.stats import median, percentile, stability
+from benchmarks.verdict import CONFIDENCE, Verdict, verdict
+from edge.errors import UsageError
+from edge.evaluation.confidence import Interval
+
+RESAMPLES: Final = 2000
+SEED: Final = 0
+# Each side is one process: what another process of the same file would have given is not in its
+# samples. By so much the intervals are widened on either side.
+BETWEEN_PROCESSES: Final = 0.03
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One row that both sides have a time of.
+
+    Attributes:
+        name: Model, path and setting.
+        old: Median, seconds.
+        new: Median, seconds.
+        interval: Of new / old; a single point for estimates, which do not scatter.
+        verdict: What follows from it.
+        regression: Whether the whole interval is beyond the allowed one.
+        note: What to know about it; may be empty.
+    """
+
+    name: str
+    old: float
+    new: float
+    interval: Interval
+    verdict: Verdict
+    regression: bool
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """New / old."""
+        return self.new / self.old
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff:
+    """Old against new.
+
+    Attributes:
+        changes: Rows with a time on both sides.
+        lost: Rows that had a time and now have none, each with the reason.
+        only_old: Rows that the new side lacks, or that neither has a time of.
+        only_new: Rows that the old side lacks, or has no time of.
+        notes: What differs besides, one sentence each.
+        max_regression: Percent that a row may become slower.
+        confidence: Of the intervals.
+    """
+
+    changes: tuple[Change, ...]
+    lost: tuple[str, ...]
+    only_old: tuple[str, ...]
+    only_new: tuple[str, ...]
+    notes: tuple[str, ...]
+    max_regression: float
+    confidence: float = CONFIDENCE
+
+    @property
+    def regressions(self) -> tuple[Change, ...]:
+        """Rows that are surely slower than allowed."""
+        return tuple(change for change in self.changes if change.regression)
+
+
+def diff(
+    old: Results, new: Results, *, max_regression: float = 5.0, other_models: bool = False
+) -> Diff:
+    """Compare two runs, row by row: same model, path, threads and batch.
+
+    Args:
+        old: What to compare with.
+        new: What to judge.
+        max_regression: Percent that a row may become slower; within it both ways rows are the
+            same.
+        other_models: Whether the model files may differ under the same name.
+
+    Raises:
+        UsageError: Unlike hosts, unlike models, rows that cannot be told apart, or none in common.
+    """
+    check_hosts(old.environment, new.environment)
+    before, after = _by_name(old), _by_name(new)
+    both = [name for name in before if name in after]
+    if not both:
+        raise UsageError(
+            "the files have no row in common",
+            hint="Rows match by model, path, threads and batch: measure the same ones.",
+        )
+    for name in both:
+        check_row(name, before[name], after[name], other_models=other_models)
+    timed = {name for name in both if _time(before[name]) and _time(after[name])}
+    return Diff(
+        changes=tuple(
+            _change(name, before[name], after[name], max_regression)
+            for name in both
+            if name in timed
+        ),
+        lost=tuple(
+            f"{name}: {after[name].status.value}: {wording.why(after[name])}".rstrip(": ")
+            for name in both
+            if _time(before[name]) and not _time(after[name])
+        ),
+        only_old=tuple(name for name in before if name not in after),
+        only_new=tuple(
+            name for name in after if _time(after[name]) and not _time(before.get(name))
+        ),
+        notes=notes(old.environment, new.environment),
+        max_regression=max_regression,
+    )
+
+
+def ratio_interval(
+    old: Sequence[float], new: Sequence[float], confidence: float = CONFIDENCE
+) -> Interval:
+    """Interval of median(new) / median(old) from the samples of one process each.
+
+    Samples that follow one another are alike, so whole blocks of them are drawn: the circular
+    block bootstrap (Politis, Romano, "A circular block-resampling procedure for stationary data",
+    1992) with blocks of sqrt(n) samples. Widened by ``BETWEEN_PROCESSES``. If a side is not
+    stable, its median is what the moment made of it: then the interval spans what nearly all of
+    the samples would give, from p5 over p95 to p95 over p5.
+    """
+    random = np.random.default_rng(SEED)
+    ratios = _medians(new, random) / _medians(old, random)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(ratios, [tail, 1 - tail]).tolist()
+    if any(stability(side) is not Stability.STABLE for side in (old, new)):
+        low = min(low, percentile(new, 5) / percentile(old, 95))
+        high = max(high, percentile(new, 95) / percentile(old, 5))
+    widening = 1 + BETWEEN_PROCESSES
+    return Interval(low / widening, high * widening)
+
+
+def _medians(samples: Sequence[float], random: np.random.Generator) -> Any:
+    """Medians of ``RESAMPLES`` samples of the same length, drawn in blocks."""
+    values = np.asarray(samples)
+    count = len(values)
+    length = math.ceil(math.sqrt(count))
+    starts = random.integers(0, count, (RESAMPLES, -(-count // length)))
+    places = (starts[:, :, np.newaxis] + np.arange(length)) % count
+    return np.median(values[places.reshape(RESAMPLES, -1)[:, :count]], axis=1)
+
+
+def _change(name: str, old: Row, new: Row, max_regression: float) -> Change:
+    before, after = _time(old), _time(new)
+    allowed = max_regression / 100
+    if old.timing is not None and new.timing is not None:
+        interval = ratio_interval(old.timing.samples, new.timing.samples)
+        shaky = (stability(old.timing.samples), stability(new.timing.samples))
+        sides = ("old", "new")
+        told = [f"{s}: {f}" for s, f in zip(sides, shaky, strict=True) if f is not Stability.STABLE]
+        note = ", ".join(told)
+    else:
+        interval, note = Interval(after / before, after / before), "estimates"
+    return Change(
+        name=name,
+        old=before,
+        new=after,
+        interval=interval,
+        verdict=verdict(interval, equivalent=allowed, smallest=0.0),
+        regression=interval.low > 1 + allowed,
+        note=note,
+    )
+
+
+def _time(row: Row | None) -> float:
+    """Median or estimate, seconds; 0 where the row has none to show."""
+    if row is not None and row.status is Status.MEASURED and row.timing is not None:
+        return median(row.timing.samples)
+    return row.estimate or 0.0 if row is not None and row.status is Status.ESTIMATED else 0.0
+
+
+def _by_name(results: Results) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
+    for row in results.rows:
+        name = f"{wording.model_name(row)}, {row.accelerator}, t{row.threads} b{row.batch}"
+        if name in rows:
+            raise UsageError(
+                f"a file has two rows of {name}: which one is meant cannot be told",
+                hint="Measure models of the same name in runs of their own.",
+            )
+        rows[name] = row
+    return rows

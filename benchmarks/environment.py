@@ -1,0 +1,202 @@
+"""The machine that measurements are made on. Standard library and the table of paths only."""
+
+import importlib.metadata
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import edge
+from benchmarks import sensors
+from benchmarks.accelerators.table import ACCELERATORS
+
+ROOT: Final = Path("/")
+_PACKAGES: Final = ("numpy", "keras")  # besides those of the table
+# Arm writes no names into /proc/cpuinfo: "CPU part" by Arm's MIDR_EL1, implementer 0x41.
+_ARM_PARTS: Final = {
+    0xD03: "Cortex-A53",
+    0xD04: "Cortex-A35",
+    0xD05: "Cortex-A55",
+    0xD07: "Cortex-A57",
+    0xD08: "Cortex-A72",
+    0xD09: "Cortex-A73",
+    0xD0A: "Cortex-A75",
+    0xD0B: "Cortex-A76",
+    0xD0C: "Neoverse N1",
+    0xD40: "Neoverse V1",
+    0xD41: "Cortex-A78",
+    0xD42: "Cortex-A78AE",
+    0xD49: "Neoverse N2",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """State of the processor at one moment; None where nothing tells.
+
+    Attributes:
+        temperature_c: Degrees Celsius.
+        frequency_hz: Mean of the CPUs' clocks.
+        throttled: Throttle bits of the Raspberry Pi's firmware.
+    """
+
+    temperature_c: float | None
+    frequency_hz: float | None
+    throttled: int | None
+
+
+def sample(root: Path = ROOT) -> Sample:
+    """The processor now, for a sustained run."""
+    return Sample(
+        temperature_c=sensors.temperature_c(root),
+        frequency_hz=sensors.frequency_hz(root),
+        throttled=sensors.throttle_bits(root),
+    )
+
+
+def host() -> Mapping[str, Any]:
+    """Where latencies are measured, in the few words that reports carry."""
+    return {
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def environment(root: Path = ROOT) -> Mapping[str, Any]:
+    """All that is known of the machine, as JSON values; None for what nothing tells.
+
+    Args:
+        root: Of the file system whose /proc and /sys are read; tests pass recorded ones.
+    """
+    return {
+        **host(),
+        "cpu": _cpu(root),
+        "temperature_c": sensors.temperature_c(root),
+        "temperatures_c": dict(sensors.temperatures_c(root)) or None,
+        "throttled": sensors.throttle_bits(root),
+        "throttle_events": sensors.throttle_events(root),
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "memory": _memory(root),
+        "os": _field(root / "etc/os-release", "PRETTY_NAME", "="),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()).strip() or None,
+        "python": platform.python_version(),
+        "board": sensors.text(root / "proc/device-tree/model"),
+        "virtual_machine": _virtual_machine(root),
+        "container": _container(root),
+        "versions": _versions(),
+        "gpus": _gpus() if root == ROOT else None,
+    }
+
+
+def _cpu(root: Path) -> dict[str, Any]:
+    flags = _field(root / "proc/cpuinfo", "flags") or _field(root / "proc/cpuinfo", "Features")
+    minimum = sensors.frequencies_hz(root, "cpuinfo_min_freq")
+    maximum = sensors.frequencies_hz(root, "cpuinfo_max_freq")
+    return {
+        "model": cpu_model(root),
+        "flags": flags.split() if flags else None,
+        "logical": len(list(sensors.cpu_folders(root))) or os.cpu_count(),
+        "physical": _physical_cores(root),
+        "affinity": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "quota": _quota(root),
+        "governors": sensors.governors(root) or None,
+        "frequency_hz": sensors.frequency_hz(root),
+        "minimum_frequency_hz": min(minimum, default=None),
+        "maximum_frequency_hz": max(maximum, default=None),
+    }
+
+
+def cpu_model(root: Path = ROOT) -> str | None:
+    """Name of the processor; of an Arm one, by the numbers that the kernel gives."""
+    cpuinfo = root / "proc/cpuinfo"
+    named = _field(cpuinfo, "model name")
+    if named:
+        return named
+    stated = sensors.text(cpuinfo) or ""
+    parts = [int(part, 16) for part in re.findall(r"^CPU part\s*:\s*0x([0-9a-f]+)", stated, re.M)]
+    if _field(cpuinfo, "CPU implementer") == "0x41" and parts:
+        return " + ".join(_ARM_PARTS.get(part, f"Arm {part:#x}") for part in dict.fromkeys(parts))
+    return platform.processor() or None if root == ROOT else None
+
+
+def _field(path: Path, name: str, separator: str = ":") -> str | None:
+    """The first value of that name in lines ``name: value``."""
+    for line in (sensors.text(path) or "").splitlines():
+        key, found, value = line.partition(separator)
+        if found and key.strip() == name:
+            return value.strip().strip('"') or None
+    return None
+
+
+def _physical_cores(root: Path) -> int | None:
+    cores = set()
+    for folder in sensors.cpu_folders(root):
+        place = [
+            sensors.text(folder / "topology" / name) for name in ("physical_package_id", "core_id")
+        ]
+        if None not in place:
+            cores.add(tuple(place))
+    return len(cores) or None
+
+
+def _quota(root: Path) -> float | None:
+    """CPUs that the control group allows (cgroup v2 ``cpu.max``); None without a limit."""
+    allowed, _, period = (sensors.text(root / "sys/fs/cgroup/cpu.max") or "max 1").partition(" ")
+    return int(allowed) / int(period) if allowed.isdigit() and period.isdigit() else None
+
+
+def _memory(root: Path) -> dict[str, int | None]:
+    def size(name: str) -> int | None:
+        value = _field(root / "proc/meminfo", name)
+        return int(value.split()[0]) * 1024 if value else None
+
+    limit = sensors.number(root / "sys/fs/cgroup/memory.max")
+    return {
+        "total": size("MemTotal"),
+        "available": size("MemAvailable"),
+        "limit": None if limit is None else int(limit),
+    }
+
+
+def _virtual_machine(root: Path) -> str | None:
+    """The hypervisor's name for the machine; None on bare metal."""
+    flags = _field(root / "proc/cpuinfo", "flags") or ""
+    if "hypervisor" not in flags.split():
+        return None
+    names = [sensors.text(root / "sys/class/dmi/id" / n) for n in ("sys_vendor", "product_name")]
+    return " ".join(name for name in names if name) or "unknown"
+
+
+def _container(root: Path) -> str | None:
+    """Kind of container, as far as its files tell; None outside of one."""
+    if (root / ".dockerenv").exists():
+        return "docker"
+    if (root / "run/.containerenv").exists():
+        return "podman"
+    groups = sensors.text(root / "proc/1/cgroup") or ""
+    found = re.search(r"docker|kubepods|lxc|containerd", groups)
+    return found.group() if found else None
+
+
+def _versions() -> dict[str, str | None]:
+    """Of edge and of every engine that the table knows; None where it is not installed."""
+    packages = (name.split("[")[0] for row in ACCELERATORS.values() for name in row.packages)
+    versions: dict[str, str | None] = {"edge": edge.__version__}
+    for package in dict.fromkeys((*packages, *_PACKAGES)):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+def _gpus() -> list[str] | None:
+    """Name and driver of NVIDIA's GPUs; None where its tool is missing."""
+    query = ("--query-gpu=name,driver_version", "--format=csv,noheader")
+    found = sensors.command("nvidia-smi", *query)
+    return found.splitlines() if found else None

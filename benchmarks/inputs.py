@@ -1,0 +1,61 @@
+"""Input tensors for any model: real images where the model has a contract, else generated.
+
+Standard library, numpy and ``edge.runtime`` only: a worker runs in any Python environment.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.runtime.session import encode_pixels
+from edge.runtime.spec import TensorSpec
+
+SEED: Final = 0
+
+
+def shape(spec: TensorSpec, batch: int) -> tuple[int, ...]:
+    """Extents of an input: ``batch`` for the first one if it is open or 1, 1 for others left open.
+
+    A model whose first extent is fixed at another value keeps it.
+    """
+    first, *rest = spec.shape or (1,)
+    extents = (batch if first in (-1, 1) else first, *rest)
+    return tuple(1 if extent < 0 else extent for extent in extents) if spec.shape else ()
+
+
+def generated(spec: TensorSpec, extents: tuple[int, ...]) -> NDArray[Any]:
+    """A tensor that depends on dtype and extents alone, so that every engine gets the same.
+
+    Integers of 8 and 16 bits cover the whole range, all of which is within a quantized input's;
+    real values are uniform in [0, 1); wider integers, which are mostly indices, are 0 or 1.
+    """
+    random = np.random.default_rng(SEED)
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind in "iu" and dtype.itemsize <= 2:
+        bounds = np.iinfo(dtype)
+        return random.integers(bounds.min, bounds.max, extents, dtype, endpoint=True)
+    if dtype.kind in "iub":
+        return random.integers(0, 2, extents).astype(dtype)
+    return random.random(extents, np.float32).astype(dtype)
+
+
+def tensors(
+    specs: tuple[TensorSpec, ...], batch: int, pixels: NDArray[np.uint8] | None
+) -> tuple[NDArray[Any], ...]:
+    """One tensor per input.
+
+    Args:
+        specs: Inputs of the model.
+        batch: Images of one inference.
+        pixels: (height, width, 3) or (images, height, width, 3), RGB, of one size with the image
+            input, for a model that takes RGB 0..255; None to generate.
+
+    Raises:
+        ModelLoadError: The image input is of a dtype that cannot hold pixels.
+    """
+    if pixels is None:
+        return tuple(generated(spec, shape(spec, batch)) for spec in specs)
+    images = pixels if pixels.ndim == 4 else pixels[np.newaxis]
+    repeated = np.resize(images, (shape(specs[0], batch)[0], *images.shape[1:]))
+    return (np.ascontiguousarray(encode_pixels(repeated, specs[0])),)

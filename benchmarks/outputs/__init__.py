@@ -1,0 +1,1 @@
+"""Results as files: JSON to keep, CSV for spreadsheets, Markdown for people."""

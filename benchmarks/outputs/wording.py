@@ -1,0 +1,126 @@
+"""Numbers and states of rows as every output writes them."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from benchmarks.accelerators.base import Label
+from benchmarks.result import Results, Row, Stability, Status
+
+UNKNOWN: Final = "-"
+BUSY: Final = 0.75  # of a CPU; a benchmark that has just ended leaves one thread's load behind
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits and no exponent, such as 0.0123, 1.23, 1,234."""
+    if value == 0:
+        return "0"
+    places = min(6, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
+    return f"{value:,.{places}f}"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Three significant digits without the unit; a dash for what is not known."""
+    return UNKNOWN if seconds is None else significant(1e3 * seconds)
+
+
+def megabytes(count: int | None) -> str:
+    """Bytes in units of 1,000,000, without the unit."""
+    return UNKNOWN if count is None else significant(count / 1e6)
+
+
+def percent(share: float | None) -> str:
+    """0.985 -> 98.5 %."""
+    return UNKNOWN if share is None else f"{100 * share:.1f} %"
+
+
+def model_name(row: Row) -> str:
+    """Of the bundle's variant, or of the file."""
+    subject = row.subject
+    return f"{subject.bundle}:{subject.name}" if subject.bundle else subject.name
+
+
+def by_model(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows under the names of their models, both in the order in which they come."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(model_name(row), []).append(row)
+    return groups
+
+
+def setting(row: Row, results: Results) -> str:
+    """Threads and batch, as far as they differ between the rows, such as `` t2 b8``."""
+    parts = []
+    if len({item.threads for item in results.rows}) > 1:
+        parts.append(f" t{row.threads}")
+    if len({item.batch for item in results.rows}) > 1:
+        parts.append(f" b{row.batch}")
+    return "".join(parts)
+
+
+def shared_setting(rows: Sequence[Row]) -> str:
+    """The threads and batches of the rows, such as ``1 and 2 threads, batch 1``."""
+    threads = joined(str(count) for count in sorted({row.threads for row in rows}))
+    batches = joined(str(count) for count in sorted({row.batch for row in rows}))
+    return f"{threads} thread{'' if threads == '1' else 's'}, batch {batches}"
+
+
+def joined(parts: Iterable[str]) -> str:
+    """``a, b and c``."""
+    *most, last = list(parts) or [UNKNOWN]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def coverage(row: Row) -> str:
+    """Operators on the path's own kernels of all, such as ``40/67 partial``."""
+    found = row.coverage
+    if found is None:
+        return UNKNOWN
+    return f"{found.accelerated}/{found.operators}" + ("" if found.full else " partial")
+
+
+def outcome(row: Row) -> str:
+    """Label and stability of a row with a time; the status of any other."""
+    if row.status not in (Status.MEASURED, Status.ESTIMATED):
+        return row.status.value
+    label = row.label or (Label.ESTIMATE if row.status is Status.ESTIMATED else None)
+    words = [UNKNOWN if label is None else label.value]
+    if row.stability not in (None, Stability.STABLE):
+        words.append(str(row.stability))
+    return ", ".join(words)
+
+
+def why(row: Row) -> str:
+    """The reason of a row and the way out, in sentences; empty if there is nothing to say."""
+    sentences = (row.reason, row.hint)
+    return " ".join(text if text.endswith(".") else f"{text}." for text in sentences if text)
+
+
+def unmeasured(row: Row) -> bool:
+    """Whether the row has no time to show."""
+    return row.status not in (Status.MEASURED, Status.ESTIMATED)
+
+
+def busy(environment: Mapping[str, Any]) -> str:
+    """What to know about other work on the machine; empty where it was quiet or is not known."""
+    load, cpu = environment.get("load_average"), environment.get("cpu")
+    count = (cpu.get("logical") if isinstance(cpu, Mapping) else None) or environment.get("cpus")
+    if not (isinstance(load, list) and load and isinstance(count, int) and count):
+        return ""
+    if not isinstance(load[0], int | float) or load[0] <= BUSY * count:
+        return ""
+    return f"other work ran when the measurement began: load {load[0]:.1f} on {count} CPUs"
+
+
+def machine(environment: Mapping[str, Any]) -> str:
+    """The machine in a few words, as far as the record tells."""
+    cpu = environment.get("cpu")
+    record = cpu if isinstance(cpu, Mapping) else {}
+    board, model = environment.get("board"), record.get("model")
+    names = [str(name) for name in (board, model) if name]
+    cores = record.get("logical") or environment.get("cpus")
+    if cores:
+        names.append(f"{cores} CPUs" if cores != 1 else "1 CPU")
+    if environment.get("virtual_machine"):
+        names.append("virtual machine")
+    return ", ".join(names) or str(environment.get("system", "unknown machine"))

@@ -1,0 +1,125 @@
+"""What is to be measured how: the options of a run, as plain data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.accelerators.base import Settings, Unit
+from benchmarks.accelerators.table import ACCELERATORS, Accelerator, accelerator
+from benchmarks.result import Subject
+from benchmarks.timing import Protocol
+from edge.errors import UsageError
+
+ALL: Final = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run's options.
+
+    Attributes:
+        paths: Names of accelerators, or ``cpu``, ``gpu``, ``npu``, ``all``; of ``cpu`` the first
+            engine of each format, of the others every path.
+        threads: CPU threads; each is a row of its own.
+        settings: Of every row; its ``threads`` plays no part.
+        protocol: Of every row; its ``threads`` plays no part.
+        pythons: Interpreter by name of a path, for engines in other environments.
+        pictures: Real pictures for models that take images; none for a generated one.
+        memory: Whether peak memory is measured, in a process of its own.
+        end_to_end: Whether the way from a picture to an answer is measured.
+        profile: Whether operators are timed, in a process of its own.
+        sustained_seconds: Length of a sustained run after the measurement; 0 for none.
+        cool_down: Seconds of rest before each row.
+        seed: Of the random order.
+        timeout: Seconds until a process that does not answer is killed.
+        memory_bytes: Resident memory at which a process is killed; None for no limit.
+    """
+
+    paths: tuple[str, ...] = ("cpu",)
+    threads: tuple[int, ...] = (1,)
+    settings: Settings = field(default_factory=Settings)
+    protocol: Protocol = field(default_factory=Protocol)
+    pythons: Mapping[str, Path] = field(default_factory=dict)
+    pictures: tuple[Path, ...] = ()
+    memory: bool = True
+    end_to_end: bool = True
+    profile: bool = False
+    sustained_seconds: float = 0.0
+    cool_down: float = 0.0
+    seed: int = 0
+    timeout: float = 300.0
+    memory_bytes: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands in the results, as JSON values."""
+        return {
+            "runs": self.protocol.runs,
+            "min_seconds": self.protocol.min_seconds,
+            "max_seconds": self.protocol.max_seconds,
+            "warm_up_seconds": self.protocol.warm_up_seconds,
+            "cool_down_seconds": self.cool_down,
+            "sustained_seconds": self.sustained_seconds,
+            "pictures": len(self.pictures) or "generated",
+            "delegate": self.settings.delegate.name if self.settings.delegate else None,
+            "options": dict(self.settings.options),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One row to measure."""
+
+    subject: Subject
+    path: Accelerator
+    threads: int
+
+
+def cells(subjects: Sequence[Subject], plan: Plan) -> tuple[Cell, ...]:
+    """Every row of a run, in the order in which they are shown.
+
+    Threads matter on a CPU alone: a GPU or NPU has one row.
+
+    Raises:
+        UsageError: An unknown path, or none that takes a model's format.
+    """
+    found: list[Cell] = []
+    for subject in subjects:
+        taken = _paths(subject.format, plan)
+        if not taken:
+            raise UsageError(
+                f"none of {', '.join(plan.paths)} takes {subject.name}",
+                hint=f"These do: {', '.join(_named(subject.format))}.",
+            )
+        for path in taken:
+            threads = plan.threads if path.unit is Unit.CPU else plan.threads[:1]
+            found += [Cell(subject=subject, path=path, threads=count) for count in threads]
+    return tuple(found)
+
+
+def reference(format_: str) -> Accelerator | None:
+    """The path whose answers are taken for right; None for a format that has but one."""
+    return next((row for row in _of(format_) if row.unit is Unit.CPU), None)
+
+
+def _paths(format_: str, plan: Plan) -> list[Accelerator]:
+    wanted: dict[str, Accelerator] = {}
+    for name in plan.paths:
+        if name == ALL:
+            rows = _of(format_)
+        elif name == Unit.CPU:
+            rows = [row for row in _of(format_) if row.unit is Unit.CPU][:1]
+        elif name in list(Unit):
+            rows = [row for row in _of(format_) if row.unit == name]
+        else:
+            rows = [row for row in (accelerator(name),) if format_ in row.formats]
+        wanted.update((row.name, row) for row in rows)
+    return [row for name, row in ACCELERATORS.items() if name in wanted]
+
+
+def _of(format_: str) -> list[Accelerator]:
+    return [row for row in ACCELERATORS.values() if format_ in row.formats]
+
+
+def _named(format_: str) -> list[str]:
+    return [row.name for row in _of(format_)]

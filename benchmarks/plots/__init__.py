@@ -1,0 +1,1 @@
+"""Pictures of results: PNG and SVG, the same bytes from the same results."""

@@ -1,0 +1,154 @@
+"""Latency bars: the median of each row with its spread; estimates apart."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from benchmarks.accelerators.base import Label, Unit
+from benchmarks.outputs import wording
+from benchmarks.plots import style
+from benchmarks.result import Results, Row, Status
+from benchmarks.stats import summary
+
+LINE: Final = 0.26  # inches of one bar
+EDGES: Final = 1.3  # inches of titles and axis of a panel
+MOST: Final = 240  # bars; a taller picture than that has no reader
+
+
+def latency(results: Results) -> Any | None:
+    """Bars grouped by model; None without a time.
+
+    Whiskers reach from p5 to p95. Hatched: the processor was computed by the CPU. Outlined, in a
+    panel of their own: estimates.
+    """
+    timed = style.measured(results)[:MOST]
+    estimated = [
+        row for row in results.rows if row.status is Status.ESTIMATED and row.estimate is not None
+    ]
+    shown = [rows for rows in (timed, estimated) if rows]
+    if not shown:
+        return None
+    heights = [LINE * _lines(rows) + EDGES for rows in shown]
+    figure = style.new_figure(sum(heights) + 0.5)
+    panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for panel, rows in zip(panels, shown, strict=True):
+        if rows is timed:
+            _measured(panel, rows, results)
+        else:
+            _estimates(panel, rows, results)
+    style.title(
+        figure, "Latency of one inference", results, [row for rows in shown for row in rows]
+    )
+    return figure
+
+
+def _lines(rows: Sequence[Row]) -> int:
+    models = len(wording.by_model(rows))
+    return len(rows) + (models if models < len(rows) else 0)
+
+
+def _measured(panel: Any, rows: Sequence[Row], results: Results) -> None:
+    times = {id(row): summary(row.timing.samples) for row in rows if row.timing is not None}
+
+    def bar(row: Row, place: float) -> None:
+        found = times[id(row)]
+        assert row.label is not None
+        panel.barh(
+            place,
+            1e3 * found.median,
+            height=0.72,
+            color=style.UNIT_COLORS[row.unit],
+            edgecolor="white",
+            hatch=style.HATCHES.get(row.label),
+            linewidth=0,
+        )
+        panel.plot([1e3 * found.p5, 1e3 * found.p95], [place, place], color="black", linewidth=1.1)
+        words = [wording.milliseconds(found.median)]
+        if row.coverage is not None and not row.coverage.full and row.unit is not Unit.CPU:
+            words.append(f"{wording.coverage(row)}")
+        words += [wording.outcome(row).removeprefix(Label.HARDWARE.value).removeprefix(", ")]
+        _beside(panel, 1e3 * max(found.median, found.p95), place, ", ".join(filter(None, words)))
+
+    _rows(panel, rows, results, bar)
+    ends = [1e3 * found.p5 for found in times.values()]
+    ends += [1e3 * found.p95 for found in times.values()]
+    _scale(panel, ends, "milliseconds: bar to the median, line from p5 to p95")
+    _legend(panel, rows)
+
+
+def _estimates(panel: Any, rows: Sequence[Row], results: Results) -> None:
+    def bar(row: Row, place: float) -> None:
+        value = 1e3 * (row.estimate or 0.0)
+        panel.barh(place, value, height=0.72, fill=False, edgecolor="#555555", linewidth=1.2)
+        _beside(panel, value, place, wording.milliseconds(row.estimate))
+
+    _rows(panel, rows, results, bar)
+    _scale(panel, [1e3 * (row.estimate or 0.0) for row in rows], "milliseconds, estimated")
+    panel.set_title("Estimates of a compiler: nothing was measured", fontsize=9, loc="left")
+
+
+def _rows(
+    panel: Any, rows: Sequence[Row], results: Results, bar: Callable[[Row, float], None]
+) -> None:
+    """Draw the bars from top to bottom, under the names of their models.
+
+    Models of one row each have no heading: their name stands beside the bar.
+    """
+    groups = wording.by_model(rows)
+    alone = len(groups) == len(rows)
+    names: list[str] = []
+    headings: list[int] = []
+    for group in groups.values():
+        model = style.name(group[0], rows)
+        if not alone:
+            headings.append(len(names))
+            names.append(model)
+        for row in group:
+            bar(row, len(names))
+            path = f"{row.accelerator}{wording.setting(row, results)}"
+            names.append(f"{model}, {path}" if alone else path)
+    places = range(len(names))
+    panel.set_yticks(places, names, fontsize=8)
+    panel.tick_params(axis="y", length=0)
+    for position, label in zip(places, panel.get_yticklabels(), strict=True):
+        if position in headings:
+            label.set_fontweight("bold")
+    panel.set_ylim(len(names) - 0.4, -0.6)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(axis="x", alpha=0.3)
+    panel.set_axisbelow(True)
+
+
+def _beside(panel: Any, at: float, place: float, text: str) -> None:
+    panel.annotate(
+        text, (at, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7.5
+    )
+
+
+def _scale(panel: Any, times: Sequence[float], label: str) -> None:
+    """Leave room for the words beside the longest bar."""
+    logarithmic = style.time_axis(panel.xaxis, times, label)
+    low, high = min(times), max(times)
+    if logarithmic:
+        panel.set_xlim(low / 2, high * (high / low) ** 0.25)
+    else:
+        panel.set_xlim(0, high * 1.35)
+    panel.xaxis.label.set_fontsize(8)
+    panel.tick_params(axis="x", labelsize=8)
+
+
+def _legend(panel: Any, rows: Sequence[Row]) -> None:
+    from matplotlib.patches import Patch
+
+    kinds = dict.fromkeys((row.unit, row.label) for row in rows)
+    if len(kinds) < 2:
+        return
+    patches = [
+        Patch(
+            facecolor=style.UNIT_COLORS[unit],
+            edgecolor="white",
+            hatch=style.HATCHES.get(label) if label is not None else None,
+            label=unit.upper() if label is Label.HARDWARE else f"{unit.upper()}, {label}",
+        )
+        for unit, label in kinds
+    ]
+    style.legend(panel, len(patches), patches)

@@ -1,0 +1,136 @@
+"""Accuracy against latency, and the front of what nothing else beats in both."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from benchmarks.accelerators.base import Label
+from benchmarks.outputs import wording
+from benchmarks.plots import style
+from benchmarks.result import Results, Row
+from benchmarks.stats import median
+
+# Where a label may stand, in points from its marker: the nearest that hides nothing is taken.
+_PLACES: Final = tuple(
+    (x, y, side)
+    for near in (6, 11)
+    for x, y, side in (
+        (-near, near, "right"),
+        (0, near + 2, "center"),
+        (near, -near, "left"),
+        (0, -near - 2, "center"),
+        (near, near, "left"),
+        (-near, -near, "right"),
+        (near + 2, 0, "left"),
+        (-near - 2, 0, "right"),
+    )
+)
+_MARKER: Final = 4.5  # half the extent of a marker, pixels
+MOST_NAMED: Final = 24  # points; of more, only those of the front have a name
+
+
+def pareto(results: Results) -> Any | None:
+    """Top-1 over milliseconds per image; None where no measured row has a known accuracy.
+
+    The front is of times of real hardware only; hollow markers are software GPUs and simulators.
+    """
+    rows = [row for row in style.measured(results) if row.subject.top1 is not None]
+    if not rows:
+        return None
+    figure = style.new_figure(5.2)
+    panel = figure.subplots()
+    paths = dict.fromkeys(f"{row.accelerator}{wording.setting(row, results)}" for row in rows)
+    for number, path in enumerate(paths):
+        _draw_path(panel, number, path, [r for r in rows if _path(r, results) == path])
+    best = front([row for row in rows if row.label is Label.HARDWARE])
+    if best:
+        slowest = max(per_image(row) for row in rows)
+        panel.step(
+            [*(per_image(row) for row in best), slowest],
+            [*(_percent(row) for row in best), _percent(best[-1])],
+            where="post",
+            color="black",
+            linewidth=0.9,
+            linestyle="--",
+            zorder=1,
+            label="Pareto front",
+        )
+    style.time_axis(panel.xaxis, [per_image(row) for row in rows], "median milliseconds per image")
+    panel.set_ylabel("top-1 accuracy, percent")
+    panel.margins(0.12)
+    panel.grid(alpha=0.3)
+    style.legend(panel, 3)
+    style.title(figure, "Accuracy against latency", results, rows)
+    _name_points(figure, panel, best, rows)
+    return figure
+
+
+def front(rows: Sequence[Row]) -> list[Row]:
+    """Rows that no other beats in one of both and equals in the other, fastest first."""
+    best: list[Row] = []
+    for row in sorted(rows, key=lambda item: (per_image(item), -_percent(item))):
+        if not best or _percent(row) > _percent(best[-1]):
+            best.append(row)
+    return best
+
+
+def per_image(row: Row) -> float:
+    """Median milliseconds of one image."""
+    assert row.timing is not None
+    return 1e3 * median(row.timing.samples) / row.batch
+
+
+def _percent(row: Row) -> float:
+    return 100 * (row.subject.top1 or 0.0)
+
+
+def _path(row: Row, results: Results) -> str:
+    return f"{row.accelerator}{wording.setting(row, results)}"
+
+
+def _draw_path(panel: Any, number: int, path: str, rows: Sequence[Row]) -> None:
+    color = style.COLORS[number % len(style.COLORS)]
+    hardware = all(row.label is Label.HARDWARE for row in rows)
+    panel.plot(
+        [per_image(row) for row in rows],
+        [_percent(row) for row in rows],
+        style.MARKERS[number % len(style.MARKERS)],
+        markersize=6,
+        color=color,
+        markerfacecolor=color if hardware else "none",
+        linestyle="none",
+        label=path if hardware else f"{path} ({rows[0].label})",
+    )
+
+
+def _name_points(figure: Any, panel: Any, best: Sequence[Row], rows: Sequence[Row]) -> None:
+    """Name the front's points first, then others as far as there is room."""
+    from matplotlib.patheffects import withStroke
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()  # settles the layout
+    renderer = figure.canvas.get_renderer()
+    frame = panel.get_window_extent(renderer)
+    points = panel.transData.transform([(per_image(row), _percent(row)) for row in rows])
+    taken = [Bbox([point - _MARKER, point + _MARKER]) for point in points]
+    others = rows if len(rows) <= MOST_NAMED else ()
+    ordered = list(dict.fromkeys((*map(id, best), *map(id, others))))
+    by_id = {id(row): row for row in rows}
+    for row in (by_id[key] for key in ordered):
+        label = panel.annotate(
+            style.name(row, rows),
+            (per_image(row), _percent(row)),
+            xytext=(0, 0),
+            textcoords="offset points",
+            fontsize=7.5,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )
+        for x, y, side in _PLACES:
+            label.set(ha=side, va="center")
+            label.xyann = (x, y)
+            box = label.get_window_extent(renderer)
+            inside = frame.contains(*box.min) and frame.contains(*box.max)
+            if inside and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+        else:
+            label.remove()

@@ -1,0 +1,82 @@
+"""What is to be measured: the variants of a bundle, or lone model files."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.accelerators.table import ACCELERATORS
+from benchmarks.result import Subject
+from edge.errors import UsageError
+from edge.runtime.bundle import Bundle, is_bundle
+from edge.runtime.files import sha256_file
+
+
+def subjects(paths: Sequence[Path], variants: Sequence[str] = ()) -> tuple[Subject, ...]:
+    """The models at those paths, each named once.
+
+    Args:
+        paths: Bundles, and model files of any format that a path takes.
+        variants: Of the bundles; all if none is named.
+
+    Raises:
+        UsageError: No such model, or variants without a bundle.
+        BundleError: A variant is missing or altered.
+    """
+    if not paths:
+        raise UsageError("no model is named", hint="Name a bundle, or a .tflite or .onnx file.")
+    if variants and not any(is_bundle(path) for path in paths):
+        raise UsageError(
+            "--variant names variants of a bundle, and no bundle is named",
+            hint="Name a bundle, or leave out --variant.",
+        )
+    found = [subject for path in paths for subject in _at(path, variants)]
+    return tuple(dict.fromkeys(found))
+
+
+def _at(path: Path, variants: Sequence[str]) -> Iterator[Subject]:
+    if is_bundle(path):
+        yield from _of_bundle(path, variants)
+    elif path.is_file():
+        yield lone(path)
+    else:
+        raise UsageError(
+            f"no bundle and no model file at {path}",
+            hint="Name a folder that edge build wrote, or a .tflite, .onnx or .keras file.",
+        )
+
+
+def lone(path: Path) -> Subject:
+    """A model file that stands for itself.
+
+    Raises:
+        UsageError: No path takes files of that name.
+    """
+    suffix = path.suffix.lower().removeprefix(".")
+    known = sorted({name for row in ACCELERATORS.values() for name in row.formats})
+    if suffix not in known:
+        raise UsageError(
+            f"{path} is no model file: allowed are names ending in .{', .'.join(known)}"
+        )
+    return Subject(
+        name=path.name,
+        path=path,
+        sha256=sha256_file(path),
+        size_bytes=path.stat().st_size,
+        format=suffix,
+    )
+
+
+def _of_bundle(path: Path, variants: Sequence[str]) -> Iterator[Subject]:
+    bundle = Bundle.open(path)
+    names = variants or tuple(item.name for item in bundle.manifest.variants)
+    for name in names:
+        variant, file = bundle.model(name)
+        yield Subject(
+            name=name,
+            path=file,
+            sha256=sha256_file(file),
+            size_bytes=variant.size_bytes,
+            format=variant.format,
+            bundle=bundle.manifest.name or path.name,
+            preprocessing=bundle.manifest.preprocessing,
+            top1=variant.top1,
+        )

@@ -1,0 +1,121 @@
+"""The timed loop: first inference, warm-up and steady state apart, every sample kept.
+
+Standard library only: a worker runs in any Python environment.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from edge.errors import UsageError
+
+WARM_UP_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """When a measurement ends: after ``runs`` and ``min_seconds``, or at ``max_seconds``.
+
+    Attributes:
+        runs: At least so many inferences.
+        min_seconds: At least so long, seconds.
+        max_seconds: At most so long, seconds, and at least one inference.
+        warm_up_seconds: So long inferences run before the first that counts; ``max_seconds`` is
+            its bound too.
+        threads: CPU threads of the interpreter.
+    """
+
+    runs: int = 50
+    min_seconds: float = 0.5
+    max_seconds: float = 30.0
+    warm_up_seconds: float = WARM_UP_SECONDS
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.runs < 1 or self.threads < 1:
+            raise UsageError("runs and threads must be at least 1", hint="Such as --threads 1.")
+        if not 0 <= self.min_seconds <= self.max_seconds:
+            raise UsageError(
+                "seconds must not be negative, nor the least above the most",
+                hint="Such as --min-secs 1 --max-secs 30.",
+            )
+        if self.warm_up_seconds < 0:
+            raise UsageError("seconds of warm-up must not be negative", hint="0 leaves it out.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Seconds of inferences, in order; none is left out.
+
+    Attributes:
+        first: The very first.
+        warm_up: Those until the steady phase began.
+        steady: Those that count.
+    """
+
+    first: float
+    warm_up: tuple[float, ...]
+    steady: tuple[float, ...]
+
+
+def timed(
+    run: Callable[[], Any],
+    protocol: Protocol,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    after_first: Callable[[Any], None] = lambda outputs: None,  # noqa: ARG005
+) -> Times:
+    """Run a loaded model as the protocol says.
+
+    Args:
+        run: One inference.
+        protocol: When to stop.
+        clock: Seconds; tests pass their own.
+        after_first: Given the first inference's outputs, outside of any time.
+
+    Raises:
+        InferenceError: Of ``run``.
+    """
+    with _no_garbage_collection():
+        before = clock()
+        outputs = run()
+        first = clock() - before
+        after_first(outputs)
+        seconds = min(protocol.warm_up_seconds, protocol.max_seconds)
+        warm_up: list[float] = []
+        until = clock() + seconds
+        while clock() < until:
+            before = clock()
+            run()
+            warm_up.append(clock() - before)
+        return Times(first=first, warm_up=tuple(warm_up), steady=_steady(run, protocol, clock))
+
+
+def _steady(
+    run: Callable[[], Any], protocol: Protocol, clock: Callable[[], float]
+) -> tuple[float, ...]:
+    samples: list[float] = []
+    begin = clock()
+    while True:
+        before = clock()
+        run()
+        after = clock()
+        samples.append(after - before)
+        enough = len(samples) >= protocol.runs and after - begin >= protocol.min_seconds
+        if enough or after - begin >= protocol.max_seconds:
+            return tuple(samples)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A collection in the middle of an inference would count as the model's time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

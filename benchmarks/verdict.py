@@ -1,0 +1,133 @@
+"""Which of two sides is faster, from pairs of medians that were measured one after the other.
+
+Each pair shares the machine's state of its moment, so the ratio of a pair is what is looked at.
+Of a round ABBA the pairs are A1 B1 and B2 A2: a drift of the machine's speed makes one ratio too
+large and the other too small by as much.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import UsageError
+from edge.evaluation.confidence import Interval
+
+ORDER: Final = "ABBA"
+# 20 rounds are 40 pairs. With 2 % of noise between processes, bursts and drift (the machine of
+# tests/unit/test_verdict.py) they find a slowdown by 10 % in all of 400 comparisons; on a machine
+# whose two cores were shared with eight other jobs, in 50 to 90 of 100.
+ROUNDS: Final = 20
+# One comparison in a hundred may call equals unlike: of 40 more than two with a chance of 0.7 %.
+CONFIDENCE: Final = 0.99
+# A smaller difference counts for nothing: memory layout alone makes as much (Mytkowicz et al.,
+# "Producing Wrong Data Without Doing Anything Obviously Wrong!", ASPLOS 2009).
+SMALLEST: Final = 0.01
+EQUIVALENT: Final = 0.03  # what "same" may hide; the issue's bound for agreeing measurements
+
+
+class Verdict(StrEnum):
+    """The new side against the old one."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    SAME = "same"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What a comparison of times found.
+
+    Attributes:
+        ratio: New time / old time, a point estimate.
+        interval: Of the ratio.
+        confidence: Of the interval, 0..1.
+        verdict: What follows from the interval.
+    """
+
+    ratio: float
+    interval: Interval
+    confidence: float
+    verdict: Verdict
+
+
+def verdict(
+    interval: Interval, *, equivalent: float = EQUIVALENT, smallest: float = SMALLEST
+) -> Verdict:
+    """What follows from the interval of a ratio of times.
+
+    Args:
+        interval: New time / old time.
+        equivalent: Same if the whole interval is within this share of 1.
+        smallest: Else faster or slower if the whole interval is further than this from 1.
+    """
+    if interval.low > 1 / (1 + equivalent) and interval.high < 1 + equivalent:
+        return Verdict.SAME
+    if interval.low > 1 + smallest:
+        return Verdict.SLOWER
+    if interval.high < 1 / (1 + smallest):
+        return Verdict.FASTER
+    return Verdict.INCONCLUSIVE
+
+
+def judge(pairs: NDArray[np.float64], confidence: float = CONFIDENCE) -> Judgement:
+    """Compare two sides.
+
+    Args:
+        pairs: (pairs, 2) medians of A and of B, measured next to each other, in any unit.
+        confidence: Of the interval.
+
+    Raises:
+        UsageError: Too few pairs for that confidence.
+    """
+    interval = ratio_interval(pairs, confidence)
+    return Judgement(
+        ratio=float(np.median(pairs[:, 1] / pairs[:, 0])),
+        interval=interval,
+        confidence=confidence,
+        verdict=verdict(interval),
+    )
+
+
+def ratio_interval(pairs: NDArray[np.float64], confidence: float) -> Interval:
+    """Interval of the median of B / A, between two of the ratios themselves (the sign test).
+
+    Exact whatever the distribution. Of pairs that other work fell into, half may be off by any
+    factor; Wilcoxon's signed rank test, which bears less, found a planted slowdown half as often
+    on a shared machine. Source: Conover, "Practical Nonparametric Statistics", 3rd ed.,
+    section 3.2.
+
+    Args:
+        pairs: As ``judge`` takes them.
+        confidence: 0..1.
+
+    Raises:
+        UsageError: Too few pairs for that confidence.
+    """
+    count, tail = len(pairs), (1 - confidence) / 2
+    chances = np.cumsum([math.comb(count, hits) / 2**count for hits in range(count + 1)])
+    below = int(np.searchsorted(chances, tail, side="right"))
+    if below < 1:
+        needed = next(pairs_ for pairs_ in range(1, 64) if 0.5**pairs_ <= tail)
+        raise UsageError(
+            f"{count} pairs of medians are too few for a confidence of {confidence:g}",
+            hint=f"Measure at least {-(-needed // 2)} rounds, two pairs each.",
+        )
+    ratios = np.sort(pairs[:, 1] / pairs[:, 0])
+    return Interval(float(ratios[below - 1]), float(ratios[-below]))
+
+
+def paired(order: str, medians: Sequence[float]) -> list[tuple[float, float]]:
+    """Pairs (A, B) of what was measured in that order, such as ``ABBA``."""
+    pairs = []
+    for position in range(0, len(order), 2):
+        both = dict(
+            zip(order[position : position + 2], medians[position : position + 2], strict=True)
+        )
+        pairs.append((both["A"], both["B"]))
+    return pairs

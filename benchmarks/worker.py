@@ -1,0 +1,243 @@
+"""One task in a process of its own: ``python -m benchmarks.worker REQUEST.json``.
+
+An engine that aborts, hangs or writes to stdout then harms nobody else. Answers are JSON lines on
+stdout. The process ends when its stdin closes, so that a killed parent leaves no worker behind.
+Standard library, numpy, ``edge.runtime`` and the engine only: it runs in any Python environment.
+"""
+
+import importlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.accelerators.base import Runner
+from benchmarks.environment import sample
+from benchmarks.inputs import tensors
+from benchmarks.request import Request, Task
+from benchmarks.timing import timed
+from edge.errors import EdgeError, InferenceError
+from edge.runtime.session import first_line
+
+MEMORY_RUNS: Final = 3  # the first allocates; the others show whether more comes
+PROFILE_RUNS: Final = 20
+PROFILE_SECONDS: Final = 10.0  # fewer runs of a model that would take longer
+POINT_SECONDS: Final = 1.0  # between two points of a sustained run's curve
+
+Answer = dict[str, Any]
+
+
+def main() -> NoReturn:
+    """Do what the request says."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    request = Request.from_json(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    try:
+        for answer in TASKS[request.task](request):
+            _say(answers, answer)
+    except EdgeError as error:
+        _say(answers, {"error": type(error).__name__, "message": error.message, "hint": error.hint})
+    except MemoryError:
+        _say(answers, {"error": "MeasurementError", "message": "out of memory", "hint": ""})
+    except Exception as error:  # engines raise types of their own
+        message = f"{type(error).__name__}: {first_line(error)}"
+        _say(answers, {"error": "InferenceError", "message": message, "hint": ""})
+    sys.stderr.flush()
+    os._exit(0)  # an engine that crashes while it is torn down has answered all the same
+
+
+def _say(answers: Any, value: Answer) -> None:
+    answers.write(json.dumps(value) + "\n")
+    answers.flush()
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 4096):  # not sys.stdin: its lock, held here, aborts a normal exit
+        pass
+    os._exit(130)
+
+
+def _called(place: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _opened(request: Request) -> tuple[Runner, tuple[NDArray[Any], ...]]:
+    runner: Runner = _called(request.place)(request.model, request.settings)
+    return runner, _inputs(request, runner)
+
+
+def _inputs(request: Request, runner: Runner) -> tuple[NDArray[Any], ...]:
+    pixels = None
+    if request.pixels is not None:
+        pixels = np.load(request.pixels, mmap_mode="r", allow_pickle=False)
+    return tensors(runner.inputs, request.settings.batch, pixels)
+
+
+def _probe(request: Request) -> Iterator[Answer]:
+    yield {"device": asdict(_called(request.probe)(request.settings))}
+
+
+def _estimate(request: Request) -> Iterator[Answer]:
+    yield {"estimate": asdict(_called(request.place)(request.model, request.settings))}
+
+
+def _outputs(request: Request) -> Iterator[Answer]:
+    runner, arrays = _opened(request)
+    outputs = runner.run(*arrays)
+    _keep(outputs, request)
+    yield _described(runner)
+
+
+def _time(request: Request) -> Iterator[Answer]:
+    _called(request.probe)(request.settings)  # imports the engine: no part of loading a model
+    started = time.perf_counter()
+    runner: Runner = _called(request.place)(request.model, request.settings)
+    load = time.perf_counter() - started
+    arrays = _inputs(request, runner)
+    run = runner.run
+    times = timed(
+        lambda: run(*arrays),
+        request.protocol,
+        after_first=lambda outputs: _keep(outputs, request),
+    )
+    timing = {
+        "load": load,
+        "first": times.first,
+        "warm_up": times.warm_up,
+        "samples": times.steady,
+    }
+    yield _described(runner) | {"timing": timing}
+
+
+def _memory(request: Request) -> Iterator[Answer]:
+    _called(request.probe)(request.settings)
+    before = _status("VmRSS")
+    runner, arrays = _opened(request)
+    for _ in range(MEMORY_RUNS):
+        runner.run(*arrays)
+    peak = _status("VmHWM")
+    known = before is not None and peak is not None
+    yield {"peak_memory": max(peak - before, 0) if known else None}  # type: ignore[operator]
+
+
+def _end_to_end(request: Request) -> Iterator[Answer]:
+    """Medians of each step; the whole chain runs each time, as it does on a device."""
+    from edge.runtime.postprocess import dequantize
+    from edge.runtime.preprocess import load
+
+    image, contract = request.image, request.preprocessing
+    assert image is not None
+    assert contract is not None
+    runner: Runner = _called(request.place)(request.model, request.settings)
+    steps: list[tuple[float, ...]] = []
+
+    def once() -> None:
+        marks = [time.perf_counter()]
+        pixels = load(image, contract)
+        marks.append(time.perf_counter())
+        arrays = tensors(runner.inputs, request.settings.batch, pixels)
+        marks.append(time.perf_counter())
+        outputs = runner.run(*arrays)
+        marks.append(time.perf_counter())
+        np.argmax(dequantize(outputs[0], runner.outputs[0]), axis=-1)
+        marks.append(time.perf_counter())
+        steps.append(tuple(np.diff(marks).tolist()))
+
+    times = timed(once, request.protocol)
+    medians = np.median(steps[-len(times.steady) :], axis=0).tolist()
+    yield {"end_to_end": dict(zip(("decode", "encode", "invoke", "post"), medians, strict=True))}
+
+
+def _profile(request: Request) -> Iterator[Answer]:
+    runner, arrays = _opened(request)
+    runner.run(*arrays)
+    before = time.perf_counter()
+    runner.run(*arrays)
+    runs = int(PROFILE_SECONDS / max(time.perf_counter() - before, 1e-6))
+    found = runner.profile(arrays, max(1, min(runs, PROFILE_RUNS)))
+    yield {"profile": [asdict(item) for item in found]}
+
+
+def _sustained(request: Request) -> Iterator[Answer]:
+    """One answer per point, so that a run that is broken off is not lost."""
+    runner, arrays = _opened(request)
+    runner.run(*arrays)
+    begin = time.perf_counter()
+    while (elapsed := time.perf_counter() - begin) < request.seconds:
+        samples: list[float] = []
+        until = time.perf_counter() + min(POINT_SECONDS, request.seconds - elapsed)
+        while not samples or time.perf_counter() < until:
+            before = time.perf_counter()
+            runner.run(*arrays)
+            samples.append(time.perf_counter() - before)
+        yield {
+            "moment": {
+                "elapsed": time.perf_counter() - begin,
+                "median": float(np.median(samples)),
+                "runs": len(samples),
+                **asdict(sample()),
+            }
+        }
+    yield _described(runner)
+
+
+TASKS: Final[dict[Task, Callable[[Request], Iterator[Answer]]]] = {
+    Task.PROBE: _probe,
+    Task.OUTPUTS: _outputs,
+    Task.TIME: _time,
+    Task.MEMORY: _memory,
+    Task.END_TO_END: _end_to_end,
+    Task.PROFILE: _profile,
+    Task.SUSTAINED: _sustained,
+    Task.ESTIMATE: _estimate,
+}
+
+
+def _described(runner: Runner) -> Answer:
+    coverage = runner.coverage()
+    return {
+        "engine": runner.engine,
+        "device": asdict(runner.device()),
+        "coverage": asdict(coverage) if coverage else None,
+        "inputs": [asdict(spec) for spec in runner.inputs],
+        "outputs": [asdict(spec) for spec in runner.outputs],
+    }
+
+
+def _keep(outputs: list[NDArray[Any]], request: Request) -> None:
+    """Leave the outputs where the parent looks for them.
+
+    Raises:
+        InferenceError: An output is of objects, which no file here holds.
+    """
+    if request.outputs is None:
+        return
+    if any(np.asarray(output).dtype.hasobject for output in outputs):
+        raise InferenceError("an output holds objects, not numbers")
+    np.savez(request.outputs, *outputs)  # read back in order as arr_0, arr_1, ...
+
+
+def _status(field: str) -> int | None:
+    """Bytes that Linux states of this process; None elsewhere."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        return None
+    return None
+
+
+if __name__ == "__main__":
+    main()

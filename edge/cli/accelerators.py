@@ -1,0 +1,58 @@
+"""``edge accelerators``."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from edge.cli import accelerator_options as options
+from edge.cli import options as shared
+
+if TYPE_CHECKING:
+    from benchmarks.survey import Finding
+
+EPILOG = "Example: edge accelerators --python onnxruntime-webgpu=webgpu-env/bin/python"
+
+
+def accelerators(
+    python: options.Pythons = None,
+    delegate: options.Delegate = None,
+    delegate_option: options.DelegateOptions = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """List the processors that edge benchmark can measure here, what is missing, how to get it.
+
+    Each path is tried: what is only installed or registered is not listed as here.
+    """
+    from benchmarks.accelerators.base import Settings
+    from benchmarks.survey import SCHEMA_VERSION, survey
+    from edge.cli.output import print_json
+    from edge.cli.progress import shown_progress
+
+    settings = Settings(
+        delegate=options.delegate_library(delegate),
+        options=options.delegate_options(delegate_option),
+    )
+    found = survey(settings, options.pythons(python), shown_progress(quiet=quiet))
+    if json:
+        entries = [finding.to_json() for finding in found]
+        print_json({"schema_version": SCHEMA_VERSION, "accelerators": entries})
+    else:
+        _print(found)
+
+
+def _print(found: Sequence["Finding"]) -> None:
+    """One line per path that works, two per path that does not."""
+    width = max(len(finding.accelerator.name) for finding in found)
+    for finding in found:
+        path = finding.accelerator
+        kind = f"{path.name:<{width}}  {path.unit.upper()}  {', '.join(path.formats):<12}"
+        if finding.device is not None:
+            typer.echo(f"{kind}  here: {finding.device.name} ({finding.device.label})")
+    typer.echo("")
+    for finding in found:
+        path = finding.accelerator
+        if finding.device is None:
+            typer.echo(f"{path.name}: not available: {finding.reason}")
+            typer.echo(f"  {finding.hint or f'To get it: {path.get}.'}")

@@ -1,0 +1,86 @@
+"""What a benchmark found besides the time of an inference, for people."""
+
+from typing import Final
+
+from benchmarks.outputs import wording
+from benchmarks.result import Results, Row, Status
+from edge.cli.output import print_table
+
+OPERATORS: Final = 10  # of a profile, the slowest
+
+
+def print_details(results: Results) -> None:
+    """Steps from picture to answer, slowest operators, and sustained runs, where measured."""
+    rows = [row for row in results.rows if row.status is Status.MEASURED]
+    _print_steps(rows, results)
+    for row in rows:
+        if row.profile:
+            _print_profile(row, results)
+    _print_sustained(rows, results)
+
+
+def _name(row: Row, results: Results) -> str:
+    return f"{wording.model_name(row)}, {row.accelerator}{wording.setting(row, results)}"
+
+
+def _print_steps(rows: list[Row], results: Results) -> None:
+    lines = []
+    for row in rows:
+        if row.end_to_end is not None:
+            steps = row.end_to_end
+            seconds = (steps.decode, steps.encode, steps.invoke, steps.post, steps.total)
+            times = (wording.milliseconds(value) for value in seconds)
+            lines.append((_name(row, results), *times))
+    if lines:
+        print_table(
+            "From image file to answer; median milliseconds of each step",
+            ("model, path", "decode", "encode", "invoke", "post", "total"),
+            lines,
+        )
+
+
+def _print_profile(row: Row, results: Results) -> None:
+    total = sum(item.seconds for item in row.profile)
+    slowest = sorted(row.profile, key=lambda item: -item.seconds)
+    lines = [
+        (
+            item.type,
+            wording.milliseconds(item.seconds),
+            wording.percent(item.seconds / total if total else None),
+            item.where,
+            item.name if len(item.name) <= 40 else f"…{item.name[-39:]}",
+        )
+        for item in slowest[:OPERATORS]
+    ]
+    hidden = len(slowest) - len(lines)
+    print_table(
+        f"{_name(row, results)}: slowest operators, milliseconds"
+        + (f"; {hidden} more: --json" if hidden else ""),
+        ("type", "mean", "share", "where", "operator"),
+        lines,
+    )
+
+
+def _print_sustained(rows: list[Row], results: Results) -> None:
+    lines = []
+    for row in rows:
+        if not row.sustained:
+            continue
+        first, last = row.sustained[0], row.sustained[-1]
+        slowest = max(row.sustained, key=lambda moment: moment.median)
+        heat = [m.temperature_c for m in row.sustained if m.temperature_c is not None]
+        lines.append(
+            (
+                _name(row, results),
+                wording.significant(last.elapsed / 60),
+                *(wording.milliseconds(moment.median) for moment in (first, last, slowest)),
+                f"{last.median / first.median:.2f}",
+                f"{max(heat):.0f} °C" if heat else wording.UNKNOWN,
+            )
+        )
+    if lines:
+        print_table(
+            "Sustained; median milliseconds",
+            ("model, path", "minutes", "first", "last", "slowest", "last / first", "hottest"),
+            lines,
+        )

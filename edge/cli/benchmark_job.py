@@ -1,0 +1,196 @@
+"""What ``edge benchmark`` does with its options: measure, or compare two models, and show it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from benchmarks.against import Against, against
+from benchmarks.outputs.files import check_place, write_results
+from benchmarks.outputs.json_file import results_json
+from benchmarks.plan import Plan
+from benchmarks.result import Results, Row, Status, Subject
+from benchmarks.run import run
+from benchmarks.subjects import subjects
+from edge.cli.benchmark_table import print_rows
+from edge.cli.output import percent, print_json
+from edge.dataset.pictures import find_pictures
+from edge.errors import EdgeError, MeasurementError, ModelLoadError, NegativeVerdict, UsageError
+from edge.progress import Progress
+from edge.runtime.bundle import is_bundle
+from edge.runtime.files import write_json
+
+PICTURES: Final = 8  # of a folder: an inference takes as long on any picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The options of one command.
+
+    Attributes:
+        models: Bundles and files.
+        variants: Of the bundles.
+        outputs: Files to write.
+        plan: How to measure.
+        progress: Where to tell of it.
+        json: Whether stdout gets JSON.
+    """
+
+    models: tuple[Path, ...]
+    variants: tuple[str, ...]
+    outputs: tuple[Path, ...]
+    plan: Plan
+    progress: Progress
+    json: bool
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Words between commas.
+
+    Raises:
+        UsageError: None.
+    """
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        raise UsageError("--accelerator names none", hint="Such as cpu, all, or litert-gpu.")
+    return found
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """Whole numbers between commas, each once.
+
+    Raises:
+        UsageError: Something else.
+    """
+    try:
+        found = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1:
+        raise UsageError(
+            f"--threads {text!r}: expected whole numbers from 1", hint="Such as --threads 1,2,4."
+        )
+    return found
+
+
+def pictures(folder: Path | None) -> tuple[Path, ...]:
+    """Some pictures of a folder; none for no folder.
+
+    Raises:
+        DataError: There is none in it.
+    """
+    if folder is None:
+        return ()
+    return tuple(picture.path for picture in find_pictures(folder, ())[:PICTURES])
+
+
+def measure(job: Job) -> None:
+    """Measure every row, show and write them, and end as the rows ask for."""
+    for path in job.outputs:
+        check_place(path)
+    results = run(subjects(job.models, job.variants), job.plan, job.progress)
+    for path in job.outputs:
+        write_results(path, results)
+    if job.json:
+        print_json(results_json(results))
+    else:
+        print_rows(results)
+        if job.outputs:
+            typer.echo(f"Written: {', '.join(str(path) for path in job.outputs)}")
+    _judge(results, job.plan)
+
+
+def _judge(results: Results, plan: Plan) -> None:
+    """Raise if a row calls for it.
+
+    Raises:
+        NegativeVerdict: An operator stayed off an accelerator, where that was forbidden.
+        EdgeError: No row has a time.
+    """
+    if plan.settings.full_delegation:
+        partial = [row for row in results.rows if row.status is not Status.UNAVAILABLE]
+        for row in partial:
+            if row.unit != "cpu" and not (row.coverage and row.coverage.full):
+                raise NegativeVerdict(
+                    f"{row.subject.name} does not run wholly on {row.accelerator}",
+                    hint="Its row says what stayed on the CPU, and why.",
+                )
+    if not any(row.status in (Status.MEASURED, Status.ESTIMATED) for row in results.rows):
+        raise _nothing(results.rows)
+
+
+def _nothing(rows: Sequence[Row]) -> EdgeError:
+    """The error for a run that measured nothing: that of its first row."""
+    row = rows[0]
+    kind = (
+        ModelLoadError if row.status in (Status.UNAVAILABLE, Status.REFUSED) else MeasurementError
+    )
+    found = "" if len(rows) == 1 else f" (first of {len(rows)} rows without a time)"
+    return kind(
+        f"{row.subject.name} on {row.accelerator}: {row.status.value}: {row.reason}{found}",
+        hint=row.hint,
+    )
+
+
+def compare(job: Job, other: str, max_regression: float | None) -> None:
+    """Measure two models in turn, show the verdict, and end as it asks for.
+
+    Raises:
+        NegativeVerdict: The other model is surely slower than allowed.
+    """
+    baseline = _single(subjects(job.models, job.variants))
+    candidate = _single(_other(other, job))
+    found = against(baseline, candidate, job.plan, job.progress)
+    for path in job.outputs:
+        if path.suffix.lower() != ".json":
+            raise UsageError(f"{path}: a comparison is written as .json", hint="Name such a file.")
+        write_json(path, found.to_json())
+    if job.json:
+        print_json(found.to_json())
+    else:
+        _print(found)
+    limit = 1 + (max_regression or 0) / 100
+    if max_regression is not None and found.judgement.interval.low > limit:
+        raise NegativeVerdict(
+            f"{candidate.name} is slower by more than {max_regression:g} %: it takes "
+            f"{found.judgement.ratio:.3f} times as long as {baseline.name}"
+        )
+
+
+def _print(found: Against) -> None:
+    judgement = found.judgement
+    baseline, candidate = ([pair[side] for pair in found.medians] for side in (0, 1))
+    for subject, values in ((found.baseline, baseline), (found.candidate, candidate)):
+        middle = sorted(values)[len(values) // 2]
+        typer.echo(f"  {1e3 * middle:8.3f} ms  {subject.name}")
+    typer.echo(
+        f"{found.candidate.name} is {judgement.verdict.value}: {judgement.ratio:.3f} times as long "
+        f"as {found.baseline.name}, {percent(judgement.confidence, 0)} interval "
+        f"{judgement.interval.low:.3f} to {judgement.interval.high:.3f}, of "
+        f"{len(found.medians)} pairs of processes in turn ({found.path}, {found.threads} thread"
+        f"{'' if found.threads == 1 else 's'})."
+    )
+
+
+def _single(found: Sequence[Subject]) -> Subject:
+    if len(found) != 1:
+        raise UsageError(
+            f"--against compares two models, and {len(found)} are named on one side",
+            hint="Name one variant with --variant, or BUNDLE:VARIANT after --against.",
+        )
+    return found[0]
+
+
+def _other(text: str, job: Job) -> tuple[Subject, ...]:
+    """The model after ``--against``."""
+    if Path(text).exists():
+        return subjects((Path(text),))
+    place, _, variant = text.rpartition(":")
+    if place and is_bundle(Path(place)):
+        return subjects((Path(place),), (variant,))
+    bundles = [path for path in job.models if is_bundle(path)]
+    if bundles:
+        return subjects(bundles[:1], (text,))
+    raise UsageError(f"no model {text}", hint="Name a file, BUNDLE:VARIANT, or a variant.")

@@ -1,0 +1,74 @@
+"""Rows of a benchmark for people, on standard output."""
+
+from typing import Final
+
+from benchmarks.outputs import wording
+from benchmarks.result import Results, Row, Status
+from benchmarks.stats import summary
+from edge.cli.benchmark_details import print_details
+from edge.cli.output import print_table
+
+COLUMNS: Final = ("median", "MAD", "p95", "load", "first", "MB", "operators", "result")
+
+
+def print_rows(results: Results) -> None:
+    """A table of every row, under the name of its model; what has no time says why below.
+
+    Estimates stand in a table of their own, never in a column with measurements.
+    """
+    lines: list[tuple[str, ...]] = []
+    shown = [row for row in results.rows if row.status is not Status.ESTIMATED]
+    for name, rows in wording.by_model(shown).items():
+        lines.append((name, *[""] * len(COLUMNS)))
+        lines.extend(_line(row, results) for row in rows)
+    if lines:
+        print_table(
+            f"{wording.machine(results.environment)}: {wording.shared_setting(results.rows)}; "
+            "milliseconds",
+            ("model, path", *COLUMNS),
+            lines,
+        )
+    _print_estimates(results)
+    print_details(results)
+    _print_reasons(results)
+    if busy := wording.busy(results.environment):
+        print(f"note: {busy}")
+
+
+def _line(row: Row, results: Results) -> tuple[str, ...]:
+    times = [wording.UNKNOWN] * 5
+    if row.status is Status.MEASURED and row.timing is not None:
+        found = summary(row.timing.samples)
+        seconds = (found.median, found.mad, found.p95, row.timing.load, row.timing.first)
+        times = [wording.milliseconds(value) for value in seconds]
+    return (
+        f"  {row.accelerator}{wording.setting(row, results)}",
+        *times,
+        wording.megabytes(row.peak_memory),
+        wording.coverage(row),
+        wording.outcome(row),
+    )
+
+
+def _print_estimates(results: Results) -> None:
+    rows = [
+        (
+            f"{wording.model_name(row)}, {row.accelerator}{wording.setting(row, results)}",
+            wording.milliseconds(row.estimate),
+            wording.coverage(row),
+            row.device,
+        )
+        for row in results.rows
+        if row.status is Status.ESTIMATED
+    ]
+    if rows:
+        columns = ("model, path", "estimate", "operators", "of")
+        print_table("Estimates of a compiler, nothing was measured; milliseconds", columns, rows)
+
+
+def _print_reasons(results: Results) -> None:
+    for row in results.rows:
+        reason = wording.why(row)
+        if reason or wording.unmeasured(row):
+            name = f"{wording.model_name(row)}, {row.accelerator}{wording.setting(row, results)}"
+            print(f"{name}: {wording.outcome(row)}" + (f": {reason}" if reason else ""))

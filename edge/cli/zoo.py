@@ -1,0 +1,151 @@
+"""``edge zoo``."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from edge.cli import options as shared
+from edge.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from edge.zoo.result import ZooResults
+
+EPILOG = "Example: edge zoo docs/zoo.json -o zoo.md -o zoo.svg"
+FORMS: Final = (".json", ".md", ".png", ".svg")
+
+
+def zoo(
+    results: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Results file of edge benchmark --zoo.  \\[default: the published table alone]",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the table (.md) or accuracy against latency (.png, .svg).",
+            show_default=False,
+        ),
+    ] = None,
+    json: shared.Json = False,
+) -> None:
+    """Show Keras Applications: the published table, and what edge benchmark --zoo measured."""
+    from edge.cli.output import print_json
+    from edge.zoo.files import read_zoo, zoo_json
+
+    if results is None:
+        if output:
+            raise UsageError(
+                "--output writes what was measured", hint="Run edge benchmark --zoo first."
+            )
+        _published(json=json)
+        return
+    check_outputs(output or ())
+    found = read_zoo(results)
+    write_outputs(output or (), found)
+    if json:
+        print_json(zoo_json(found))
+    else:
+        print_zoo(found)
+
+
+def check_outputs(outputs: Sequence[Path]) -> None:
+    """Refuse places before the work is done.
+
+    Raises:
+        UsageError: A suffix that nothing writes.
+        OutputError: The folder does not exist.
+    """
+    for path in outputs:
+        if path.suffix not in FORMS:
+            raise UsageError(
+                f"{path}: expected a name ending in {', '.join(FORMS)}",
+                hint="The suffix decides what is written.",
+            )
+        if not path.absolute().parent.is_dir():
+            raise OutputError(
+                f"the folder {path.absolute().parent} does not exist", hint="Make it first."
+            )
+
+
+def write_outputs(outputs: Sequence[Path], results: "ZooResults") -> None:
+    """Write what each name asks for.
+
+    Raises:
+        OutputError: A place cannot be written.
+    """
+    from edge.runtime.files import write_bytes
+    from edge.zoo.files import write_zoo
+    from edge.zoo.plot import picture
+    from edge.zoo.table import markdown
+
+    forms: dict[str, Callable[[], bytes]] = {
+        ".md": lambda: markdown(results).encode(),
+        ".png": lambda: picture(results, "png"),
+        ".svg": lambda: picture(results, "svg"),
+    }
+    for path in outputs:
+        if path.suffix == ".json":
+            write_zoo(path, results)
+            continue
+        try:
+            write_bytes(path, forms[path.suffix]())
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def print_zoo(results: "ZooResults") -> None:
+    """The table for people, and what it leaves open."""
+    from edge.cli.output import print_table
+    from edge.zoo.table import cells, notes
+
+    rows = [cells(entry) for entry in results.entries]
+    if rows:
+        cpu = results.environment["cpu"]["model"]
+        print_table(
+            f"{cpu}, {results.threads} threads: median milliseconds; pub.: as Keras publishes",
+            tuple(rows[0]),
+            [tuple(row.values()) for row in rows],
+        )
+    for line in notes(results):
+        typer.echo(line)
+
+
+def _published(*, json: bool) -> None:
+    from dataclasses import asdict
+
+    from edge.cli.output import print_json, print_table
+    from edge.zoo.published import BATCH, CPU, GPU, published
+
+    rows = list(published().values())
+    if json:
+        print_json([asdict(row) for row in rows])
+        return
+    columns = ("network", "MiB", "top-1", "top-5", "params M", "depth", "CPU ms", "GPU ms")
+    print_table(
+        f"Keras Applications as published; times: one step of batch {BATCH} on {CPU}, {GPU}",
+        columns,
+        [
+            tuple(
+                "-" if value is None else str(value)
+                for value in (
+                    row.model,
+                    row.size_mb,
+                    row.top1,
+                    row.top5,
+                    row.params_m,
+                    row.depth,
+                    row.cpu_ms,
+                    row.gpu_ms,
+                )
+            )
+            for row in rows
+        ],
+    )
+    typer.echo("Next: edge benchmark --zoo --models MobileNet,MobileNetV2")

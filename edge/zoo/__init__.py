@@ -1,0 +1,1 @@
+"""Keras Applications, converted and measured here, beside the table that Keras publishes."""

@@ -1,0 +1,178 @@
+"""One network made ready: the Keras file and four converted ones, kept in the cache by content."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+
+from converters.base import ConversionRequest, targets
+from edge.cache import StageCache, content_key
+from edge.errors import EdgeError, WeightsUnavailable
+from edge.pipeline.conversion import convert_all
+from edge.pipeline.versions import versions
+from edge.progress import Step
+from edge.runtime.files import write_json
+from edge.runtime.spec import Preprocessing
+from edge.training.backbones import Backbone, backbone
+from edge.training.weights import IMAGENET, NONE, WeightedModel, load_classifier
+from edge.zoo.network import SEED, Facts, counted, pictures, random_network
+
+FORMATS: Final = [("tflite-fp32", "tflite-int8"), ("onnx-fp32", "onnx-int8")]
+VARIANTS: Final = tuple(name for format_ in FORMATS for name in format_)
+SMALL: Final = 30_000_000  # parameters; more, and two converters side by side want 20 GB
+MODEL: Final = "model.keras"
+PICTURES: Final = "pictures.npy"
+RECORD: Final = "network.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A network's files.
+
+    Attributes:
+        facts: Counted in the Keras model.
+        weights: Where they come from.
+        random_because: Why they are random; empty for published weights.
+        keras: The .keras file, RGB 0..255 in.
+        pictures: .npy file of the pictures that int8 was calibrated on.
+        files: By variant, where it could be converted.
+        failures: By variant, why not.
+    """
+
+    facts: Facts
+    weights: str
+    random_because: str
+    keras: Path
+    pictures: Path
+    files: Mapping[str, Path]
+    failures: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self) | {
+            "keras": str(self.keras),
+            "pictures": str(self.pictures),
+            "files": {name: str(path) for name, path in self.files.items()},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what ``to_json`` wrote."""
+        return cls(
+            facts=Facts(**value["facts"]),
+            weights=value["weights"],
+            random_because=value["random_because"],
+            keras=Path(value["keras"]),
+            pictures=Path(value["pictures"]),
+            files={name: Path(path) for name, path in value["files"].items()},
+            failures=dict(value["failures"]),
+        )
+
+
+def prepare(name: str, weights: str, cache: StageCache, step: Step) -> Prepared:
+    """Build and convert what the cache does not hold.
+
+    Args:
+        name: Of a network.
+        weights: ``imagenet``, which falls back to random ones, or ``none``.
+        cache: Where the files are kept.
+        step: Told of each finished file.
+
+    Raises:
+        UsageError: No such network.
+        OutputError: The cache cannot be written.
+    """
+    row = backbone(name)
+    entry, reason = _network(row, weights, cache)
+    step(1)
+    record = json.loads((entry / RECORD).read_text(encoding="utf-8"))
+    facts = Facts(**record["facts"])
+    files, failures = _converted(row, entry, facts, cache, step, corrected=not reason)
+    return Prepared(
+        facts=facts,
+        weights=record["weights"],
+        random_because=reason,
+        keras=entry / MODEL,
+        pictures=entry / PICTURES,
+        files=files,
+        failures=failures,
+    )
+
+
+def _network(row: Backbone, weights: str, cache: StageCache) -> tuple[Path, str]:
+    """The entry of the Keras model, and why its weights are random; empty if they are not."""
+    if weights == IMAGENET:
+        try:
+            return _entry(row, IMAGENET, lambda: load_classifier(row, IMAGENET, SEED), cache), ""
+        except WeightsUnavailable as error:
+            reason = error.message
+    else:
+        reason = "asked for with --weights none"
+    return _entry(row, NONE, lambda: random_network(row), cache), reason
+
+
+def _entry(
+    row: Backbone, weights: str, load: Callable[[], WeightedModel], cache: StageCache
+) -> Path:
+    key = content_key("zoo", {"network": row.name, "weights": weights, "versions": versions()})
+    if cache.find(key) is None:
+        loaded = load()
+        with cache.store(key) as folder:
+            loaded.model.save(folder / MODEL)
+            np.save(folder / PICTURES, pictures(row.size))
+            facts = asdict(counted(loaded.model, row.size))
+            write_json(folder / RECORD, {"facts": facts, "weights": loaded.source})
+    return cache.entry(key)
+
+
+def _converted(
+    row: Backbone, entry: Path, facts: Facts, cache: StageCache, step: Step, *, corrected: bool
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Files and failures by variant."""
+    request = ConversionRequest(
+        keras_model=entry / MODEL,
+        format="",
+        precisions=(),
+        output=cache.root,
+        calibration=entry / PICTURES,
+        name=row.name,
+        labels=tuple(str(index) for index in range(1000)),
+        preprocessing=Preprocessing(height=row.size, width=row.size),
+        corrected=corrected,
+    )
+    together = [VARIANTS] if facts.parameters < SMALL else FORMATS
+    files: dict[str, Path] = {}
+    failures: dict[str, str] = {}
+    for variants in together:
+        try:
+            files |= _files(request, variants, entry.name, cache, step)
+        except EdgeError:  # which of them it was shows when each is written alone
+            for variant in variants:
+                try:
+                    files |= _files(request, (variant,), entry.name, cache, step)
+                except EdgeError as error:
+                    failures[variant] = error.message
+    return files, failures
+
+
+def _files(
+    request: ConversionRequest,
+    variants: tuple[str, ...],
+    model_id: str,
+    cache: StageCache,
+    step: Step,
+) -> dict[str, Path]:
+    found = convert_all(
+        request,
+        targets(variants),
+        model_id=model_id,
+        calibration_id=f"{model_id}:generated",
+        held_out_id="",
+        recipes={},
+        cache=cache,
+        step=step,
+    )
+    return {item.target.name: item.path for item in found}

@@ -1,0 +1,93 @@
+"""The whole zoo, network by network; what is finished is kept, and a later run goes on there."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.environment import environment
+from edge.errors import UsageError
+from edge.progress import Progress
+from edge.training.backbones import backbone
+from edge.zoo.budget import Budget
+from edge.zoo.files import read_zoo, write_zoo
+from edge.zoo.measure import ROWS, ZooOptions, entry
+from edge.zoo.published import BATCH, published
+from edge.zoo.result import ZooResults
+
+
+def networks(text: str | None) -> tuple[str, ...]:
+    """Names in ``keras.applications``: those between commas, or all of the published table.
+
+    Raises:
+        UsageError: An unknown network, or none.
+    """
+    if text is None:
+        return tuple(published())
+    found = tuple(
+        dict.fromkeys(backbone(part.strip()).keras_name for part in text.split(",") if part.strip())
+    )
+    if not found:
+        raise UsageError("--models names none", hint="Such as MobileNet,MobileNetV2.")
+    return found
+
+
+def run(options: ZooOptions, file: Path, progress: Progress) -> ZooResults:
+    """Measure every network that the file does not hold yet; the file is whole after each.
+
+    Args:
+        options: What to measure.
+        file: JSON; read first if it exists, to go on where a run ended.
+        progress: Told of each step.
+
+    Raises:
+        UsageError: The file is of another machine or of other settings.
+        OutputError: The file or the cache cannot be written.
+    """
+    record = environment()
+    results = _begun(options, file, record)
+    done = {item.network for item in results.entries}
+    missing = [name for name in options.networks if name not in done]
+    deadline = None
+    if options.budget_seconds is not None:
+        deadline = time.monotonic() + options.budget_seconds
+    if done and missing:
+        progress.note(f"{len(done)} networks are in {file} already; {len(missing)} to go")
+    for position, name in enumerate(missing):
+        title = f"{name} ({position + 1}/{len(missing)})"
+        with progress.stage(title, 1 + 2 * len(ROWS) - 1) as step:
+            heard: Callable[[], None] = lambda step=step: step(1)  # type: ignore[misc]  # noqa: E731
+            found = entry(name, options, Budget(deadline), len(missing) - position, heard)
+        for variant, reason in found.failures.items():
+            progress.note(f"{name} {variant}: {reason}")
+        results = replace(results, entries=(*results.entries, found))
+        write_zoo(file, results)
+    return results
+
+
+def _begun(options: ZooOptions, file: Path, record: object) -> ZooResults:
+    """What the file holds, or a new run."""
+    assert isinstance(record, dict)
+    if not file.exists():
+        return ZooResults(
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            environment=record,
+            threads=options.threads,
+            batch=BATCH,
+            entries=(),
+        )
+    found = read_zoo(file)
+    unlike = [
+        name
+        for name, here in (("cpu", record["cpu"]["model"]), ("versions", record["versions"]))
+        if here != (found.environment["cpu"]["model"] if name == "cpu" else found.environment[name])
+    ]
+    if found.threads != options.threads:
+        unlike.append("threads")
+    if unlike:
+        raise UsageError(
+            f"{file} is of a run with other {' and '.join(unlike)}",
+            hint="Name another file with --output to begin anew.",
+        )
+    return found

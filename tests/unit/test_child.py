@@ -1,0 +1,87 @@
+"""A process that answers in JSON lines, with real processes that misbehave."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.child import answers
+from edge.errors import EngineUnavailable, InferenceError, MeasurementError, UsageError
+
+SLEEPER = "import subprocess, sys; subprocess.run([sys.executable, '-c', {!r}])"
+
+
+def ran(code: str, **options: Any) -> list[Any]:
+    settings = {"timeout": 20.0} | options
+    return answers(
+        [sys.executable, "-c", code], folder=Path.cwd(), environment=os.environ, **settings
+    )
+
+
+def test_answers_come_in_order_and_are_heard() -> None:
+    heard: list[Any] = []
+    found = ran("print('{\"a\": 1}'); print('{\"a\": 2}')", heard=heard.append)
+    assert found == heard == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("EngineUnavailable", EngineUnavailable),
+        ("MeasurementError", MeasurementError),
+        ("SomethingElse", InferenceError),
+    ],
+)
+def test_an_error_is_raised_as_what_it_was(name: str, kind: type[Exception]) -> None:
+    code = f"import json; print(json.dumps({{'error': {name!r}, 'message': 'm', 'hint': 'h'}}))"
+    with pytest.raises(kind) as caught:
+        ran(code)
+    assert (caught.value.message, caught.value.hint) == ("m", "h")  # type: ignore[attr-defined]
+
+
+def test_a_crash_says_the_signal_and_the_last_words() -> None:
+    code = (
+        "import os, sys; print('{}'); sys.stderr.write('it broke'); sys.stderr.flush(); os.abort()"
+    )
+    with pytest.raises(MeasurementError, match="ended by SIGABRT: it broke"):
+        ran(code)
+
+
+def test_what_tensorflow_always_says_is_no_last_word() -> None:
+    said = "real\\nI0000 00:00:1.2 33 port.cc:1] oneDNN\\n"
+    code = f"import sys; sys.stderr.write('{said}'); sys.exit(3)"
+    with pytest.raises(MeasurementError, match=r"ended with code 3: real$"):
+        ran(code)
+
+
+def test_no_answer_is_an_error() -> None:
+    with pytest.raises(MeasurementError, match="ended with code 0: no word"):
+        ran("pass")
+
+
+def test_one_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    inner = (
+        "import pathlib, time\n"
+        f"while True: pathlib.Path({str(alive)!r}).write_text(str(time.time())); time.sleep(0.05)"
+    )
+    with pytest.raises(MeasurementError, match="no end after 2 s"):
+        ran(SLEEPER.format(inner), timeout=2.0)
+    assert alive.exists()
+    last = alive.read_text()
+    time.sleep(0.3)
+    assert alive.read_text() == last
+
+
+def test_one_that_takes_too_much_memory_is_killed() -> None:
+    inner = "import time; x = b'1' * (400 << 20); time.sleep(60)"
+    with pytest.raises(MeasurementError, match=r"needs more than 0\.2 GiB"):
+        ran(SLEEPER.format(inner), memory_bytes=200 << 20)
+
+
+def test_a_program_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="cannot be run: No such file"):
+        answers(["/nowhere/python"], folder=Path.cwd(), environment={}, timeout=1.0)
