@@ -257,12 +257,9 @@ def test_inspect(built: Built) -> None:
 
 def test_benchmark(built: Built) -> None:
     options = ("--runs", 3, "--min-secs", 0, "--threads", 1, "--json")
-    found = json.loads(built.edge("benchmark", built.bundle, *options))
-    assert list(found) == list(DEFAULT_TARGETS)
-    for result in found.values():
-        assert (result["kind"], result["threads"]) == ("measured", 1)
-        assert result["runs"] == len(result["samples_ms"]) >= 3
-        assert 0 < result["median_ms"] <= result["p95_ms"]
+    found = json.loads(built.edge("benchmark", built.bundle, *options))["rows"]
+    assert [row["model"]["name"] for row in found] == list(DEFAULT_TARGETS)
+    assert {row["status"] for row in found} == {"measured"}
 
 
 # ---- on the device
