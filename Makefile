@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := demo
+# Processes that run the tests side by side; each may hold 3 GB.
+WORKERS ?= 2
 
 # The first Python that will do. Asked for only when an environment is made.
 define FIND_PYTHON
@@ -50,7 +52,7 @@ $(DEMO)/digits: | $(INSTALLED)
 
 test: $(INSTALLED)  ## Run all tests
 	@echo "== tests"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 test-accelerators: $(INSTALLED)  ## Run the tests of GPU and NPU engines, each in an environment of its own
 	@echo "== accelerators: installs engines, some minutes the first time"

@@ -85,7 +85,7 @@ def environment(root: Path = ROOT) -> Mapping[str, Any]:
         "kernel": platform.release(),
         "libc": " ".join(platform.libc_ver()).strip() or None,
         "python": platform.python_version(),
-        "board": sensors.text(root / "proc/device-tree/model"),
+        "board": board(root),
         "virtual_machine": _virtual_machine(root),
         "container": _container(root),
         "versions": _versions(),
@@ -111,12 +111,17 @@ def _cpu(root: Path) -> dict[str, Any]:
     }
 
 
+def board(root: Path = ROOT) -> str | None:
+    """Name of a board whose firmware states it, such as a Raspberry Pi."""
+    return sensors.text(root / "proc/device-tree/model")
+
+
 def cpu_model(root: Path = ROOT) -> str | None:
     """Name of the processor; of an Arm one, by the numbers that the kernel gives."""
     cpuinfo = root / "proc/cpuinfo"
     named = _field(cpuinfo, "model name")
     if named:
-        return named
+        return " ".join(named.split())
     stated = sensors.text(cpuinfo) or ""
     parts = [int(part, 16) for part in re.findall(r"^CPU part\s*:\s*0x([0-9a-f]+)", stated, re.M)]
     if _field(cpuinfo, "CPU implementer") == "0x41" and parts:

@@ -36,22 +36,26 @@ def inputs(runner: OnnxRunner, batch: int) -> tuple[np.ndarray[Any, Any], ...]:
 # ---- the CPU's name
 
 
-def test_the_board_names_itself(tmp_path: Path) -> None:
-    board, info = tmp_path / "model", tmp_path / "cpuinfo"
-    board.write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
-    info.write_text("model name\t: something else\n")
-    assert cpu_name(board, info) == "Raspberry Pi 5 Model B Rev 1.0"
+def proc(root: Path, board: str = "", cpu: str = "") -> Path:
+    (root / "proc/device-tree").mkdir(parents=True)
+    (root / "proc/device-tree/model").write_text(board)
+    (root / "proc/cpuinfo").write_text(cpu)
+    return root
+
+
+def test_a_board_gives_its_name(tmp_path: Path) -> None:
+    root = proc(tmp_path, "Raspberry Pi 5 Model B Rev 1.0\0", "model name\t: something else\n")
+    assert cpu_name(root) == "Raspberry Pi 5 Model B Rev 1.0"
 
 
 def test_without_a_board_the_cpu_does(tmp_path: Path) -> None:
-    info = tmp_path / "cpuinfo"
-    info.write_text("processor\t: 0\nmodel name\t: Some(R)  CPU @ 2.80GHz\nmodel name\t: other\n")
-    device = cpu_device(tmp_path / "none", info)
+    stated = "processor\t: 0\nmodel name\t: Some(R)  CPU @ 2.80GHz\nmodel name\t: other\n"
+    device = cpu_device(proc(tmp_path, cpu=stated))
     assert (device.name, device.label) == ("Some(R) CPU @ 2.80GHz", Label.HARDWARE)
 
 
 def test_a_cpu_always_has_a_name(tmp_path: Path) -> None:
-    assert cpu_name(tmp_path / "none", tmp_path / "none")
+    assert cpu_name(proc(tmp_path))
 
 
 # ---- batch
