@@ -28,7 +28,9 @@ _MARKER: Final = 4.5  # half the extent of a marker, pixels
 MOST_NAMED: Final = 24  # points; of more, only those of the front have a name
 
 
-def pareto(results: Results) -> Any | None:
+def pareto(
+    results: Results, what: str = "Accuracy against latency", most_named: int = MOST_NAMED
+) -> Any | None:
     """Top-1 over milliseconds per image; None where no measured row has a known accuracy.
 
     The front is of times of real hardware only; hollow markers are software GPUs and simulators.
@@ -59,8 +61,8 @@ def pareto(results: Results) -> Any | None:
     panel.margins(0.12)
     panel.grid(alpha=0.3)
     style.legend(panel, 3)
-    style.title(figure, "Accuracy against latency", results, rows)
-    _name_points(figure, panel, best, rows)
+    style.title(figure, what, results, rows)
+    _name_points(figure, panel, best, rows, most_named)
     return figure
 
 
@@ -102,7 +104,9 @@ def _draw_path(panel: Any, number: int, path: str, rows: Sequence[Row]) -> None:
     )
 
 
-def _name_points(figure: Any, panel: Any, best: Sequence[Row], rows: Sequence[Row]) -> None:
+def _name_points(
+    figure: Any, panel: Any, best: Sequence[Row], rows: Sequence[Row], most: int
+) -> None:
     """Name the front's points first, then others as far as there is room."""
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
@@ -112,7 +116,7 @@ def _name_points(figure: Any, panel: Any, best: Sequence[Row], rows: Sequence[Ro
     frame = panel.get_window_extent(renderer)
     points = panel.transData.transform([(per_image(row), _percent(row)) for row in rows])
     taken = [Bbox([point - _MARKER, point + _MARKER]) for point in points]
-    others = rows if len(rows) <= MOST_NAMED else ()
+    others = rows if len(rows) <= most else ()
     ordered = list(dict.fromkeys((*map(id, best), *map(id, others))))
     by_id = {id(row): row for row in rows}
     for row in (by_id[key] for key in ordered):

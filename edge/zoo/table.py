@@ -61,7 +61,8 @@ def _legend(results: ZooResults) -> str:
         "milliseconds of one image. Published (pub.): Keras documentation; CPU and GPU are "
         f"milliseconds of one step of batch {BATCH} on {CPU}, and on {GPU}; top-1 and top-5 are "
         "percent. MiB, parameters, depth (layers with weights) and mult-adds (of one image) are "
-        "counted here."
+        "counted here.",
+        longest=1000,
     ) + (
         "\n\n\\* with published weights. All others have random ones, since theirs cannot be had "
         "here: accuracy is published only, and their int8 files are for times alone."
