@@ -31,6 +31,11 @@ class WeightedModel:
     sha256: str
 
 
+def is_shipped(row: Backbone) -> bool:
+    """Whether edge brings the network's ImageNet weights along."""
+    return row.name == "mobilenet"
+
+
 def weights_id(row: Backbone, weights: str, seed: int) -> str:
     """What decides the numbers, without loading them: a file's hash, or where they come from.
 
@@ -39,7 +44,7 @@ def weights_id(row: Backbone, weights: str, seed: int) -> str:
     """
     if weights == NONE:
         return f"{row.name}:random:{seed}"
-    if weights == IMAGENET and row.name != "mobilenet":
+    if weights == IMAGENET and not is_shipped(row):
         return f"{row.name}:keras-applications"
     return f"{row.name}:{sha256_file(_file(weights)[0])}"
 
@@ -60,7 +65,7 @@ def load_base(row: Backbone, size: int, weights: str, seed: int) -> WeightedMode
     _quiet_keras(seed)
     if weights == NONE:
         return _described(pooled_base(row, size, None), "none (random)")
-    if weights == IMAGENET and row.name != "mobilenet":
+    if weights == IMAGENET and not is_shipped(row):
         return _described(_downloaded(pooled_base, row, size), "imagenet (Keras Applications)")
     path, source = _file(weights)
     try:
@@ -76,7 +81,7 @@ def load_classifier(row: Backbone, weights: str, seed: int) -> WeightedModel:
     _quiet_keras(seed)
     if weights == NONE:
         return _described(classifier_1000(row, None), "none (random)")
-    if weights == IMAGENET and row.name != "mobilenet":
+    if weights == IMAGENET and not is_shipped(row):
         return _described(_downloaded(classifier_1000, row), "imagenet (Keras Applications)")
     path, source = _file(weights)
     try:

@@ -10,6 +10,7 @@ from benchmarks.environment import environment
 from edge.errors import UsageError
 from edge.progress import Progress
 from edge.training.backbones import backbone
+from edge.training.weights import NONE, is_shipped
 from edge.zoo.budget import Budget
 from edge.zoo.files import read_zoo, write_zoo
 from edge.zoo.measure import ROWS, ZooOptions, entry
@@ -54,16 +55,28 @@ def run(options: ZooOptions, file: Path, progress: Progress) -> ZooResults:
         deadline = time.monotonic() + options.budget_seconds
     if done and missing:
         progress.note(f"{len(done)} networks are in {file} already; {len(missing)} to go")
+    unreachable = ""
     for position, name in enumerate(missing):
+        own = _with_weights(name, options, unreachable)
         title = f"{name} ({position + 1}/{len(missing)})"
         with progress.stage(title, 1 + 2 * len(ROWS) - 1) as step:
             heard: Callable[[], None] = lambda step=step: step(1)  # type: ignore[misc]  # noqa: E731
-            found = entry(name, options, Budget(deadline), len(missing) - position, heard)
+            found = entry(name, own, Budget(deadline), len(missing) - position, heard)
+        if own.weights != options.weights:
+            found = replace(found, random_because=unreachable)
+        unreachable = unreachable or found.random_because
         for variant, reason in found.failures.items():
             progress.note(f"{name} {variant}: {reason}")
         results = replace(results, entries=(*results.entries, found))
         write_zoo(file, results)
     return results
+
+
+def _with_weights(network: str, options: ZooOptions, unreachable: str) -> ZooOptions:
+    """The options of one network: a download that failed once is not tried for all others."""
+    if unreachable and not is_shipped(backbone(network)):
+        return replace(options, weights=NONE)
+    return options
 
 
 def _begun(options: ZooOptions, file: Path, record: object) -> ZooResults:
