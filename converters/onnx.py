@@ -6,16 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision, Target
+from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision
 from converters.calibration import Calibration
-from converters.integer import integer_files
 from converters.onnx_folding import fold_channels
 from converters.onnx_metadata import embed
 from converters.onnx_quantization import QuantizableONNX
 from converters.onnx_weights import large_weights, put_in
-from converters.pixel_input import pixel_model
+from converters.writing import written, written_integers
 from edge.errors import ConversionError
-from edge.runtime.files import write_bytes
 
 OPSET: Final = 17  # has LayerNormalization; read by every ONNX Runtime >= 1.12
 IR_VERSION: Final = 8  # what belongs to opset 17; runtimes refuse files of a newer IR version
@@ -43,16 +41,22 @@ def convert(
     if Precision.FP32 in request.precisions:
         started = time.monotonic()
         content = exported(model).SerializeToString()
-        yield _written(request, Precision.FP32, content, started)
+        yield written(request, Precision.FP32, content, _embedded, started=started)
     if CALIBRATED.intersection(request.precisions):
-        started = time.monotonic()
-        pixels = pixel_model(model)
-        calibration = Calibration(request.calibration, pixels.zero_point)
-        proto = exported(pixels.model)
-        base = QuantizableONNX(proto, calibration, corrected=request.corrected)
-        for precision, content, record in integer_files(request, base, step):
-            yield _written(request, precision, content, started, pixels.notes, record)
-            started = time.monotonic()
+
+        def quantizable(pixels: Any, calibration: Calibration) -> QuantizableONNX:
+            return QuantizableONNX(exported(pixels), calibration, corrected=request.corrected)
+
+        yield from written_integers(request, model, quantizable, _embedded, step)
+
+
+def _embedded(content: bytes, **metadata: Any) -> bytes:
+    import onnx
+
+    proto = onnx.load_from_string(content)
+    embed(proto, **metadata)
+    found: bytes = proto.SerializeToString()
+    return found
 
 
 def exported(model: Any) -> Any:
@@ -166,27 +170,3 @@ def _name_by_place(graph: Any) -> None:
     del graph.initializer[:]
     graph.initializer.extend(copies)
     del graph.value_info[:]
-
-
-def _written(
-    request: ConversionRequest,
-    precision: Precision,
-    content: bytes,
-    started: float,
-    notes: tuple[str, ...] = (),
-    record: Mapping[str, Any] | None = None,
-) -> ConversionResult:
-    import onnx
-
-    target = Target(format="onnx", precision=precision)
-    proto = onnx.load_from_string(content)
-    embed(proto, **request.metadata(target))
-    path = request.output / target.filename
-    write_bytes(path, proto.SerializeToString())
-    return ConversionResult(
-        variant=target.name,
-        path=path,
-        seconds=time.monotonic() - started,
-        notes=notes,
-        record=record or {},
-    )

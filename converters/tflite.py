@@ -5,17 +5,15 @@ The model is traced once; each precision then takes a second or two of conversio
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision, Target
+from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision
 from converters.calibration import Calibration
-from converters.integer import integer_files
-from converters.pixel_input import pixel_model
 from converters.tflite_metadata import embed
 from converters.tflite_quantization import QuantizableTFLite
+from converters.writing import written, written_integers
 from edge.errors import ConversionError
-from edge.runtime.files import write_bytes
 
 
 def convert(
@@ -37,16 +35,15 @@ def convert(
         function = traced(model)
         for precision in floats:
             started = time.monotonic()
-            yield _written(request, precision, converted(function, precision), started)
+            content = converted(function, precision)
+            yield written(request, precision, content, embed, started=started)
     if len(floats) < len(request.precisions):
-        started = time.monotonic()
-        pixels = pixel_model(model)
-        calibration = Calibration(request.calibration, pixels.zero_point)
-        content = converted(traced(pixels.model), Precision.FP32)
-        base = QuantizableTFLite(content, calibration, corrected=request.corrected)
-        for precision, content, record in integer_files(request, base, step):
-            yield _written(request, precision, content, started, pixels.notes, record)
-            started = time.monotonic()
+
+        def quantizable(pixels: Any, calibration: Calibration) -> QuantizableTFLite:
+            content = converted(traced(pixels), Precision.FP32)
+            return QuantizableTFLite(content, calibration, corrected=request.corrected)
+
+        yield from written_integers(request, model, quantizable, embed, step)
 
 
 def traced(model: Any) -> Any:
@@ -80,23 +77,3 @@ def converted(function: Any, precision: Precision) -> bytes:
             f"TensorFlow's converter refused {precision}: {str(error).strip()[:500]}"
         ) from error
     return content
-
-
-def _written(
-    request: ConversionRequest,
-    precision: Precision,
-    content: bytes,
-    started: float,
-    notes: tuple[str, ...] = (),
-    record: Mapping[str, Any] | None = None,
-) -> ConversionResult:
-    target = Target(format="tflite", precision=precision)
-    path = request.output / target.filename
-    write_bytes(path, embed(content, **request.metadata(target)))
-    return ConversionResult(
-        variant=target.name,
-        path=path,
-        seconds=time.monotonic() - started,
-        notes=notes,
-        record=record or {},
-    )
