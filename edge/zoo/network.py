@@ -11,6 +11,7 @@ from edge.training.weights import NONE, WeightedModel, load_classifier
 
 SEED: Final = 0
 IMAGES: Final = 4  # generated pictures; they set statistics of random networks, and int8 ranges
+LARGE: Final = 400  # pixels on a side; Keras holds all activations of a pass: 17 GB for 4 of 600
 GRAIN: Final = 8  # pixels on a side of one patch of colour
 
 
@@ -61,7 +62,8 @@ def pictures(size: int) -> NDArray[np.uint8]:
 def random_network(row: Backbone) -> WeightedModel:
     """The network with its 1000-class top and random weights that behave like trained ones."""
     found = load_classifier(row, NONE, SEED)
-    settle(found.model, pictures(row.size))
+    images = pictures(row.size)
+    settle(found.model, images[:1] if row.size > LARGE else images)
     return found
 
 
