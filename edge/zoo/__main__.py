@@ -27,7 +27,9 @@ def main() -> NoReturn:
         answers.flush()
 
     try:
-        found = prepare(name, weights, StageCache(Path(cache)), lambda _: say({"progress": 1}))
+        found = prepare(
+            name, weights, StageCache(Path(cache)), lambda count: say({"progress": count})
+        )
         say(found.to_json())
     except EdgeError as error:
         say({"error": type(error).__name__, "message": error.message, "hint": error.hint})

@@ -5,7 +5,6 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ from benchmarks.result import Row, Subject
 from benchmarks.subjects import lone
 from edge.errors import EdgeError, MeasurementError, OutputError
 from edge.inspection.model import inspect_model
+from edge.progress import Step
 from edge.runtime.spec import Preprocessing
 from edge.zoo.budget import Budget
 from edge.zoo.prepare import VARIANTS, Prepared
@@ -57,7 +57,7 @@ class ZooOptions:
     seed: int = 0
 
 
-def prepared(network: str, options: ZooOptions, heard: Callable[[], None]) -> Prepared:
+def prepared(network: str, options: ZooOptions, step: Step) -> Prepared:
     """The network's files, in a process of its own.
 
     Raises:
@@ -78,16 +78,14 @@ def prepared(network: str, options: ZooOptions, heard: Callable[[], None]) -> Pr
         environment={**os.environ, **quiet},
         timeout=PREPARE_SECONDS,
         memory_bytes=options.memory_bytes,
-        heard=lambda answer: heard() if "progress" in answer else None,
+        heard=lambda answer: step(answer["progress"]) if "progress" in answer else None,
     )
     if "facts" not in found[-1]:
         raise MeasurementError(f"{network} was not made ready, and nothing says why")
     return Prepared.from_json(found[-1])
 
 
-def entry(
-    network: str, options: ZooOptions, budget: Budget, left: int, heard: Callable[[], None]
-) -> Entry:
+def entry(network: str, options: ZooOptions, budget: Budget, left: int, step: Step) -> Entry:
     """One network's entry; what goes wrong stands in it.
 
     Args:
@@ -95,13 +93,13 @@ def entry(
         options: Of the run.
         budget: When the run must end.
         left: Networks that remain, this one included.
-        heard: Called after each step; ``1 + 2 * len(ROWS)`` times at most.
+        step: Told of each file that is ready and of each row; ``2 * len(ROWS)`` in all.
 
     Raises:
         OutputError: The cache cannot be written: every other network would fail too.
     """
     try:
-        found = prepared(network, options, heard)
+        found = prepared(network, options, step)
     except OutputError:
         raise
     except EdgeError as error:
@@ -132,7 +130,7 @@ def entry(
                 preprocessing=Preprocessing(height=size, width=size),
             )
             rows[variant] = measured(_cell(subject, options), Bench(plan, folder))
-            heard()
+            step(1)
     return Entry(
         network=network,
         facts=found.facts,

@@ -1,7 +1,6 @@
 """The whole zoo, network by network; what is finished is kept, and a later run goes on there."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,12 +58,12 @@ def run(options: ZooOptions, file: Path, progress: Progress) -> ZooResults:
     for position, name in enumerate(missing):
         own = _with_weights(name, options, unreachable)
         title = f"{name} ({position + 1}/{len(missing)})"
-        with progress.stage(title, 1 + 2 * len(ROWS) - 1) as step:
-            heard: Callable[[], None] = lambda step=step: step(1)  # type: ignore[misc]  # noqa: E731
-            found = entry(name, own, Budget(deadline), len(missing) - position, heard)
+        with progress.stage(title, 2 * len(ROWS)) as step:
+            found = entry(name, own, Budget(deadline), len(missing) - position, step)
         if own.weights != options.weights:
-            found = replace(found, random_because=unreachable)
-        unreachable = unreachable or found.random_because
+            found = replace(found, random_because=f"no download was tried: {unreachable}")
+        else:
+            unreachable = unreachable or found.random_because
         for variant, reason in found.failures.items():
             progress.note(f"{name} {variant}: {reason}")
         results = replace(results, entries=(*results.entries, found))
