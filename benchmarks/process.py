@@ -19,6 +19,7 @@ from edge.runtime.files import write_json
 PACKAGE: Final = (
     "__init__.py",
     "accelerators",
+    "answering.py",
     "environment.py",
     "inputs.py",
     "request.py",

@@ -1,7 +1,6 @@
 """One task in a process of its own: ``python -m benchmarks.worker REQUEST.json``.
 
-An engine that aborts, hangs or writes to stdout then harms nobody else. Answers are JSON lines on
-stdout. The process ends when its stdin closes, so that a killed parent leaves no worker behind.
+An engine that aborts, hangs or writes to stdout then harms nobody else.
 Standard library, numpy, ``edge.runtime`` and the engine only: it runs in any Python environment.
 """
 
@@ -9,7 +8,6 @@ import importlib
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accelerators.base import Runner
+from benchmarks.answering import answering
 from benchmarks.environment import sample
 from benchmarks.inputs import tensors
 from benchmarks.request import Request, Task
@@ -37,33 +36,20 @@ Answer = dict[str, Any]
 
 def main() -> NoReturn:
     """Do what the request says."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints is no answer
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    say = answering()
     request = Request.from_json(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     try:
         for answer in TASKS[request.task](request):
-            _say(answers, answer)
+            say(answer)
     except EdgeError as error:
-        _say(answers, {"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        say({"error": type(error).__name__, "message": error.message, "hint": error.hint})
     except MemoryError:
-        _say(answers, {"error": "MeasurementError", "message": "out of memory", "hint": ""})
+        say({"error": "MeasurementError", "message": "out of memory", "hint": ""})
     except Exception as error:  # engines raise types of their own
         message = f"{type(error).__name__}: {first_line(error)}"
-        _say(answers, {"error": "InferenceError", "message": message, "hint": ""})
+        say({"error": "InferenceError", "message": message, "hint": ""})
     sys.stderr.flush()
     os._exit(0)  # an engine that crashes while it is torn down has answered all the same
-
-
-def _say(answers: Any, value: Answer) -> None:
-    answers.write(json.dumps(value) + "\n")
-    answers.flush()
-
-
-def _end_with_parent() -> None:
-    while os.read(0, 4096):  # not sys.stdin: its lock, held here, aborts a normal exit
-        pass
-    os._exit(130)
 
 
 def _called(place: str) -> Callable[..., Any]:

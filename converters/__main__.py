@@ -7,54 +7,41 @@ closes, so that a killed parent leaves no converter behind.
 
 import importlib
 import json
-import os
 import sys
-import threading
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.answering import answering
 from converters.base import CONVERTERS, ConversionRequest
 from edge.errors import EdgeError
 
 
 def main() -> int:
     """Convert what the request says; exit code as the errors state."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints is no answer
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    say = answering()
     request = ConversionRequest.from_json(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     try:
-        _convert(request, answers)
+        _convert(request, say)
     except OSError as error:
-        _say(answers, {"error": "OSError", "message": str(error), "errno": error.errno})
+        say({"error": "OSError", "message": str(error), "errno": error.errno})
         return 2
     except EdgeError as error:
-        _say(answers, {"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        say({"error": type(error).__name__, "message": error.message, "hint": error.hint})
         return error.exit_code
     return 0
 
 
-def _convert(request: ConversionRequest, answers: Any) -> None:
+def _convert(request: ConversionRequest, say: Callable[[Mapping[str, Any]], None]) -> None:
     import keras
 
     keras.config.disable_interactive_logging()
     model = keras.models.load_model(request.keras_model, compile=False)
     module, _, function = CONVERTERS[request.format].partition(":")
     convert = getattr(importlib.import_module(module), function)
-    for result in convert(request, model, lambda: _say(answers, {"progress": 1})):
-        _say(answers, asdict(result) | {"path": str(result.path)})
-
-
-def _say(answers: Any, value: dict[str, Any]) -> None:
-    answers.write(json.dumps(value) + "\n")
-    answers.flush()
-
-
-def _end_with_parent() -> None:
-    while os.read(0, 4096):  # not sys.stdin: its lock, held here, aborts a normal exit
-        pass
-    os._exit(130)
+    for result in convert(request, model, lambda: say({"progress": 1})):
+        say(asdict(result) | {"path": str(result.path)})
 
 
 if __name__ == "__main__":

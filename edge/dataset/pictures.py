@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
 from edge.dataset.folder import list_images
+from edge.dataset.threads import in_threads
 from edge.errors import DataError, ImageError
 from edge.runtime.files import sha256_file
 from edge.runtime.preprocess import load
@@ -67,12 +67,11 @@ def find_pictures(
         raise DataError(f"{root} holds no images", hint="JPEG, PNG, BMP, GIF and WebP are read.")
     by_name = {label: index for index, label in enumerate(labels)}
     by_wnid = {wnid: index for index, wnid in enumerate(wnids)}
-    with ThreadPoolExecutor() as pool:
-        hashes = pool.map(sha256_file, paths)
-        return tuple(
-            Picture(path, digest, _label(path.relative_to(root), by_name, by_wnid))
-            for path, digest in zip(paths, hashes, strict=True)
-        )
+    hashes = in_threads(sha256_file, paths)
+    return tuple(
+        Picture(path, digest, _label(path.relative_to(root), by_name, by_wnid))
+        for path, digest in zip(paths, hashes, strict=True)
+    )
 
 
 def _label(relative: Path, by_name: Mapping[str, int], by_wnid: Mapping[str, int]) -> int | None:
@@ -92,6 +91,5 @@ def unreadable(images: Sequence[Hashed], preprocessing: Preprocessing) -> dict[P
             return error.message
         return ""
 
-    with ThreadPoolExecutor() as pool:
-        problems = pool.map(problem, images)
-        return {image.path: text for image, text in zip(images, problems, strict=True) if text}
+    problems = in_threads(problem, images)
+    return {image.path: text for image, text in zip(images, problems, strict=True) if text}

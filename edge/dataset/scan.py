@@ -3,13 +3,13 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
 from edge.dataset.folder import IMAGE_SUFFIXES, Layout, counted, find_layout, list_images
 from edge.dataset.split import LabeledImage, Splits, carve, drop_conflicts, drop_overlap
+from edge.dataset.threads import in_threads
 from edge.errors import DataError, ImageError, UsageError
 from edge.runtime.image import check_image
 from edge.runtime.spec import canonical_json
@@ -180,9 +180,9 @@ def _read(
 
 def _digests(paths: Sequence[Path]) -> Iterator[str | Skipped]:
     """sha256 of each file, or why it cannot be used, in order."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(paths), _BATCH):
-            yield from pool.map(_digest, paths[start : start + _BATCH])
+    workers = min(4, os.cpu_count() or 1)
+    for start in range(0, len(paths), _BATCH):
+        yield from in_threads(_digest, paths[start : start + _BATCH], workers)
 
 
 def _digest(path: Path) -> str | Skipped:
