@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accelerators.base import Coverage, Label, OperatorTime, Settings, Unit
+from benchmarks.accelerators.base import Coverage, Label, OperatorTime, Unit
 from benchmarks.accelerators.table import Accelerator
 from benchmarks.child import Answer
 from benchmarks.images import pixels
@@ -28,7 +28,6 @@ STATUS: Final[tuple[tuple[type[EdgeError], Status], ...]] = (
     (ModelLoadError, Status.REFUSED),
     (UsageError, Status.REFUSED),
 )
-Value = TypeVar("Value")
 
 
 class Bench:
@@ -48,7 +47,7 @@ class Bench:
             place=cell.path.open,
             probe=cell.path.probe,
             model=cell.subject.path,
-            settings=_settings(cell, plan.settings),
+            settings=replace(plan.settings, threads=cell.threads),
             protocol=replace(plan.protocol, threads=cell.threads),
             pixels=pixels(plan.pictures, contract, self.folder) if contract else None,
             outputs=outputs,
@@ -119,10 +118,6 @@ def measured(cell: Cell, bench: Bench) -> Row:
     except EdgeError as error:
         return _failed(row, error, cell.path)
     return row if row.status is not Status.MEASURED else _with_extras(row, cell, bench)
-
-
-def _settings(cell: Cell, settings: Settings) -> Settings:
-    return replace(settings, threads=cell.threads)
 
 
 def arrays(file: Path) -> list[NDArray[Any]]:

@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +34,6 @@ def ask(
     python: Path | None = None,
     timeout: float,
     memory_bytes: int | None = None,
-    heard: Callable[[Answer], None] = lambda answer: None,  # noqa: ARG005
 ) -> list[Answer]:
     """Run one worker to its end.
 
@@ -44,7 +42,6 @@ def ask(
         python: Of another environment; this one by default.
         timeout: Seconds until it is killed.
         memory_bytes: Resident memory at which it is killed; None for no limit.
-        heard: Told of each answer as it comes.
 
     Returns:
         Its answers in order; at least one.
@@ -66,7 +63,6 @@ def ask(
             environment=environment,
             timeout=timeout,
             memory_bytes=memory_bytes,
-            heard=heard,
         )
 
 
