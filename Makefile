@@ -16,7 +16,7 @@ for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 done
 endef
 
-.PHONY: help venv demo test test-accelerators lint bench clean
+.PHONY: help venv demo test test-accelerators test-device lint bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -57,6 +57,10 @@ test: $(INSTALLED)  ## Run all tests
 test-accelerators: $(INSTALLED)  ## Run the tests of GPU and NPU engines, each in an environment of its own
 	@echo "== accelerators: installs engines, some minutes the first time"
 	$(BIN)/python -m pytest tests/accelerators -m "accelerator or not accelerator"
+
+test-device: $(INSTALLED)  ## Run the tests that deploy to an emulated 64-bit Arm machine
+	@echo "== an emulated Arm machine with Debian: builds its disk the first time, some minutes"
+	$(BIN)/python -m pytest tests/device -m device
 
 lint: $(INSTALLED)  ## Check style, types and the direction of imports
 	@echo "== style, types, imports"

@@ -60,10 +60,14 @@ class Bench:
         """The worker's answers; errors as ``process.ask``."""
         plan = self.plan
         longest = {Task.ESTIMATE: ESTIMATE_SECONDS, Task.SUSTAINED: plan.sustained_seconds}
+        request = self.request(cell, task, outputs)
+        timeout = plan.timeout + longest.get(task, 2 * plan.protocol.max_seconds)
+        if plan.place is not None:
+            return plan.place.ask(request, timeout=timeout)
         return ask(
-            self.request(cell, task, outputs),
+            request,
             python=plan.pythons.get(cell.path.name),
-            timeout=plan.timeout + longest.get(task, 2 * plan.protocol.max_seconds),
+            timeout=timeout,
             memory_bytes=plan.memory_bytes,
         )
 

@@ -4,14 +4,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from typing import Protocol as TypingProtocol
 
 from benchmarks.accelerators.base import Settings, Unit
 from benchmarks.accelerators.table import ACCELERATORS, Accelerator, accelerator
+from benchmarks.child import Answer
+from benchmarks.request import Request
 from benchmarks.result import Subject
 from benchmarks.timing import Protocol
 from edge.errors import UsageError
 
 ALL: Final = "all"
+
+
+class Place(TypingProtocol):
+    """Another machine, where workers run as they do here."""
+
+    def ask(self, request: Request, *, timeout: float) -> list[Answer]:
+        """Run one worker to its end, as ``benchmarks.process.ask`` does."""
+        ...
+
+    def environment(self) -> Mapping[str, Any]:
+        """What ``benchmarks.environment.environment`` says there."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +40,7 @@ class Plan:
         settings: Of every row; its ``threads`` plays no part.
         protocol: Of every row; its ``threads`` plays no part.
         pythons: Interpreter by name of a path, for engines in other environments.
+        place: Another machine to measure on; None for this one.
         pictures: Real pictures for models that take images; none for a generated one.
         memory: Whether peak memory is measured, in a process of its own.
         end_to_end: Whether the way from a picture to an answer is measured.
@@ -41,6 +57,7 @@ class Plan:
     settings: Settings = field(default_factory=Settings)
     protocol: Protocol = field(default_factory=Protocol)
     pythons: Mapping[str, Path] = field(default_factory=dict)
+    place: Place | None = None
     pictures: tuple[Path, ...] = ()
     memory: bool = True
     end_to_end: bool = True

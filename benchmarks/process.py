@@ -90,7 +90,13 @@ def _environment(folder: Path, python: Path | None) -> tuple[dict[str, str], Pat
     quiet = {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
     if python is None:
         return {**os.environ, **quiet}, Path(edge.__file__).parents[1]
-    root = folder / "modules"
+    root = copy_package(folder / "modules")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    return kept | quiet | {"PYTHONPATH": str(root), "PYTHONNOUSERSITE": "1"}, root
+
+
+def copy_package(root: Path) -> Path:
+    """Copy what a worker imports of the project into a folder, which it returns."""
     sources = {
         "benchmarks": (Path(benchmarks.__file__).parent, PACKAGE),
         "edge": (Path(edge.__file__).parent, ("__init__.py", "errors.py", "runtime")),
@@ -104,5 +110,4 @@ def _environment(folder: Path, python: Path | None) -> tuple[dict[str, str], Pat
                 shutil.copytree(source / item, target, ignore=ignore)
             else:
                 shutil.copyfile(source / item, target)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    return kept | quiet | {"PYTHONPATH": str(root), "PYTHONNOUSERSITE": "1"}, root
+    return root

@@ -27,7 +27,7 @@ def run(subjects: Sequence[Subject], plan: Plan, progress: Progress) -> Results:
     order = list(range(len(wanted)))
     random.Random(plan.seed).shuffle(order)
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    record = environment()
+    record = environment() if plan.place is None else plan.place.environment()
     rows: list[Row | None] = [None] * len(wanted)
     with tempfile.TemporaryDirectory(prefix="edge-benchmark-") as name:
         folder = Path(name)

@@ -71,6 +71,22 @@ class InferenceError(EdgeError):
     """The interpreter failed on a model that had loaded, or gave unusable numbers."""
 
 
+class SignatureError(BundleError):
+    """A bundle is not signed, or not by a key that is trusted."""
+
+
+class ConnectionFailed(EdgeError):
+    """A device cannot be reached, or its identity is not what it was."""
+
+
+class DeviceError(EdgeError):
+    """A device cannot do what was asked: no space, no Python, locked, broken state."""
+
+
+class DeployFailed(NegativeVerdict):
+    """A release did not prove itself; the one before serves."""
+
+
 class MeasurementError(EdgeError):
     """A benchmark's process crashed, hung, or went beyond its memory."""
 

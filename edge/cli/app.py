@@ -1,6 +1,10 @@
 """The root command, and the one place where errors become messages and exit codes."""
 
+import atexit
+import os
 import sys
+import threading
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -13,11 +17,22 @@ from edge.cli import (
     cache,
     compare,
     dataset,
+    deploy,
+    devices,
     diagnose,
+    doctor,
     evaluate,
     export,
     inspect,
+    keys,
+    logs,
     predict,
+    remote_benchmark,
+    rollback,
+    sign,
+    status,
+    undeploy,
+    verify,
     zoo,
 )
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
@@ -41,6 +56,17 @@ app.command("inspect", epilog=inspect.EPILOG)(inspect.inspect)
 app.add_typer(benchmark.app, name="benchmark", help="Time models on this machine.")
 app.command("zoo", epilog=zoo.EPILOG)(zoo.zoo)
 app.command("accelerators", epilog=accelerators.EPILOG)(accelerators.accelerators)
+app.add_typer(keys.app, name="keys")
+app.command("sign", epilog=sign.EPILOG)(sign.sign)
+app.command("verify", epilog=verify.EPILOG)(verify.verify)
+app.command("devices", epilog=devices.EPILOG)(devices.devices)
+app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
+app.command("deploy", epilog=deploy.EPILOG)(deploy.deploy)
+app.command("remote-benchmark", epilog=remote_benchmark.EPILOG)(remote_benchmark.remote_benchmark)
+app.command("status", epilog=status.EPILOG)(status.status)
+app.command("rollback", epilog=rollback.EPILOG)(rollback.rollback)
+app.command("logs", epilog=logs.EPILOG)(logs.logs)
+app.command("undeploy", epilog=undeploy.EPILOG)(undeploy.undeploy)
 app.command("cache", epilog=cache.EPILOG)(cache.cache)
 app.add_typer(dataset.app, name="dataset")
 
@@ -62,6 +88,8 @@ def root(
 
 def main() -> None:
     """Run the command line; every expected error ends as a message and an exit code."""
+    interrupted = threading.Event()
+    atexit.register(_leave_as_interrupted, interrupted)  # first registered, called last
     with captured_native_output() as log:
         try:
             code = app(standalone_mode=False)
@@ -73,4 +101,20 @@ def main() -> None:
             code = report_error(KeyboardInterrupt())
         except Exception as error:
             code = report_unexpected(error, log)
+    if code == INTERRUPTED:
+        interrupted.set()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave_as_interrupted(interrupted: threading.Event) -> None:
+    """End with 130 after Ctrl-C, when threads have ended and everybody else has cleaned up.
+
+    Where Ctrl-C hits Python code that a C extension runs (TensorFlow's do), CPython remembers an
+    unhandled KeyboardInterrupt and ends the process by SIGINT instead of the code that
+    ``sys.exit`` was given, once in some twenty times.
+    """
+    if interrupted.is_set():
+        with suppress(OSError):  # a pipe whose reader has gone
+            sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)

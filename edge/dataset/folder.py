@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from edge.errors import DataError
-
-IMAGE_SUFFIXES: Final = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"}
-)
+from edge.runtime.image import IMAGE_SUFFIXES
 
 # Folder name -> split. ``validation`` and ``valid`` are other people's names for ``val``.
 _SPLITS: Final = {

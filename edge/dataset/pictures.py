@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from edge.dataset.folder import list_images
-from edge.dataset.threads import in_threads
 from edge.errors import DataError, ImageError
 from edge.runtime.files import sha256_file
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Preprocessing
+from edge.threads import in_threads
 
 WNID: Final = re.compile(r"(?<![0-9a-z])n\d{8}(?!\d)")  # WordNet id, as ILSVRC names files by
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
-from edge.dataset.folder import IMAGE_SUFFIXES, Layout, counted, find_layout, list_images
+from edge.dataset.folder import Layout, counted, find_layout, list_images
 from edge.dataset.split import LabeledImage, Splits, carve, drop_conflicts, drop_overlap
-from edge.dataset.threads import in_threads
 from edge.errors import DataError, ImageError, UsageError
-from edge.runtime.image import check_image
+from edge.runtime.image import IMAGE_SUFFIXES, check_image
 from edge.runtime.spec import canonical_json
+from edge.threads import in_threads
 
 __all__ = ["IMAGE_SUFFIXES", "Dataset", "LabeledImage", "Skipped", "list_images", "scan"]
 

@@ -17,6 +17,7 @@ from edge.dataset.pictures import Picture
 from edge.pipeline.audit import calibration_report, check_apart, warnings
 from edge.pipeline.calibration import calibration_array, calibration_id, choose
 from edge.pipeline.conversion import Converted, convert_all
+from edge.pipeline.golden import write_golden
 from edge.pipeline.held_out import chosen_pictures, held_out
 from edge.pipeline.options import OutputOptions
 from edge.pipeline.output import staged
@@ -143,7 +144,7 @@ def finish(
         max_drop_points=options.max_drop_points,
     )
     with stages.stage("bundle"):
-        _write(subject, report, converted, recipe, options)
+        _write(subject, report, converted, reference, recipe, options)
     return report
 
 
@@ -197,6 +198,7 @@ def _write(
     subject: Subject,
     report: Report,
     converted: Sequence[Converted],
+    reference: NDArray[np.float32],
     recipe: Mapping[str, Any] | None,
     options: OutputOptions,
 ) -> None:
@@ -212,7 +214,8 @@ def _write(
         write_json(folder / "report.json", report.to_json())
         if recipe is not None:
             write_json(folder / RECIPE_NAME, dict(recipe))
-        _copy_runtime(folder / "runtime")
+        write_golden(folder, converted, subject.pictures, reference, subject.preprocessing)
+        copy_runtime(folder / "runtime")
         files = {
             path.relative_to(folder).as_posix(): sha256_file(path)
             for path in sorted(folder.rglob("*"))
@@ -247,7 +250,7 @@ def _variant(item: Converted, found: VariantReport) -> Variant:
     )
 
 
-def _copy_runtime(folder: Path) -> None:
+def copy_runtime(folder: Path) -> None:
     """The on-device runtime, so that a bundle runs where edge is not installed."""
     source = Path(edge.__file__).parent
     (folder / "edge").mkdir(parents=True)

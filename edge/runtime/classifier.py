@@ -1,12 +1,14 @@
 """Classifier = manifest + session + preprocessing + labels."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.runtime.bundle import Bundle
+from edge.runtime.files import readable
 from edge.runtime.postprocess import dequantize, top_k
 from edge.runtime.preprocess import load
 from edge.runtime.session import Session, encode_pixels, open_session
@@ -57,6 +59,16 @@ class Classifier:
             InferenceError: The model failed.
         """
         return top_k(self.probabilities(load(source, self.preprocessing)), self.labels, k)
+
+    def answer(self, image: Path, *, k: int, variant: str) -> dict[str, Any]:
+        """The JSON object that states what an image file shows.
+
+        Raises:
+            ImageError: The image cannot be decoded.
+            InferenceError: The model failed.
+        """
+        categories = [asdict(category) for category in self.classify(image, k=k)]
+        return {"image": readable(image), "variant": variant, "categories": categories}
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (classes,) of one preprocessed image (height, width, 3), uint8 RGB."""

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,9 +57,14 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def readable(path: Path) -> str:
+    """A path as text that can be printed and written, whatever bytes stand in its name."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 def beside(path: Path, suffix: str = "tmp") -> Path:
     """A hidden name next to ``path`` that says which process uses it."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{suffix}")
+    return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.{suffix}")
 
 
 def abandoned(directory: Path, name: str | None = None) -> list[Path]:

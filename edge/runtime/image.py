@@ -1,5 +1,6 @@
 """Image file -> upright 8-bit RGB image, within bounds; whatever is wrong becomes ImageError."""
 
+import importlib
 import warnings
 from contextlib import nullcontext
 from io import BytesIO
@@ -8,18 +9,14 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageFile
 
 from edge.errors import ImageError
+from edge.runtime.files import readable
 
+IMAGE_SUFFIXES: Final = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"}
+)
 MAX_PIXELS: Final = 128_000_000  # a 108-megapixel phone photo passes; 384 MB as RGB
 
 # Pillow warns about odd metadata ("Corrupt EXIF data", "Invalid APNG") and about sizes that the
@@ -30,13 +27,14 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, modul
 
 # The plugins are called directly: Image.open() would refuse above 2 * Image.MAX_IMAGE_PIXELS
 # before draft() could reduce a JPEG, and that bound is a global that threads cannot change safely.
-_PLUGINS: Final[tuple[tuple[bytes, type[ImageFile.ImageFile]], ...]] = (
-    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
-    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (b"GIF87a", GifImagePlugin.GifImageFile),
-    (b"GIF89a", GifImagePlugin.GifImageFile),
-    (b"RIFF", WebPImagePlugin.WebPImageFile),
-    (b"BM", BmpImagePlugin.BmpImageFile),
+# Each is imported when the first file of its kind comes: a device mostly sees one kind.
+_PLUGINS: Final = (
+    (b"\xff\xd8\xff", "Jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "Png"),
+    (b"GIF87a", "Gif"),
+    (b"GIF89a", "Gif"),
+    (b"RIFF", "WebP"),
+    (b"BM", "Bmp"),
 )
 
 # Leading bytes of what is often found in photo folders, to say what a file is.
@@ -142,7 +140,7 @@ def _open(stream: BinaryIO, name: str, minimum: tuple[int, int] | None) -> Image
     image = _plugin(head, name)(stream, name)
     stored = image.size
     streams = True
-    if minimum is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+    if minimum is not None and image.format == "JPEG":
         streams = _decodes_in_strips(image, stream)
         height, width = minimum
         if _orientation(image) in _SIDES_SWAPPED:
@@ -158,8 +156,10 @@ def _plugin(head: bytes, name: str) -> type[ImageFile.ImageFile]:
     """The Pillow class for a file that starts with ``head`` (16 bytes, or fewer if it ends)."""
     if not head:
         raise ImageError(f"{name}: the file is empty (0 bytes)", hint="Replace or delete it.")
-    for magic, plugin in _PLUGINS:
+    for magic, kind in _PLUGINS:
         if head.startswith(magic) and (magic != b"RIFF" or head[8:12] == b"WEBP"):
+            module = importlib.import_module(f"PIL.{kind}ImagePlugin")
+            plugin: type[ImageFile.ImageFile] = getattr(module, f"{kind}ImageFile")
             return plugin
     found = next(
         (what for at, magic, what in _FOREIGN if head[at:].startswith(magic)),
@@ -171,7 +171,7 @@ def _plugin(head: bytes, name: str) -> type[ImageFile.ImageFile]:
     )
 
 
-def _decodes_in_strips(image: JpegImagePlugin.JpegImageFile, stream: BinaryIO) -> bool:
+def _decodes_in_strips(image: ImageFile.ImageFile, stream: BinaryIO) -> bool:
     """Whether libjpeg needs a strip of memory at a time rather than the whole stored image.
 
     It keeps every coefficient of a progressive or multi-scan file, whatever the reduction; for
@@ -238,7 +238,9 @@ def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _name(source: Path | BinaryIO) -> str:
     """How messages call the source."""
-    return str(source if isinstance(source, Path) else getattr(source, "name", "the image stream"))
+    if isinstance(source, Path):
+        return readable(source)
+    return str(getattr(source, "name", "the image stream"))
 
 
 def _too_large(name: str, found: str) -> ImageError:

@@ -33,11 +33,15 @@ def load(source: Path | BinaryIO, spec: Preprocessing) -> NDArray[np.uint8]:
     Raises:
         ImageError: The file cannot be decoded (see ``decode_image``).
     """
-    minimum = None
-    if spec.reducing_gap > 0:
-        rows, columns = _resampled_size(spec)
-        minimum = (math.ceil(rows * spec.reducing_gap), math.ceil(columns * spec.reducing_gap))
-    return preprocess(decode_image(source, minimum=minimum), spec)
+    return preprocess(decode_image(source, minimum=decoded_minimum(spec)), spec)
+
+
+def decoded_minimum(spec: Preprocessing) -> tuple[int, int] | None:
+    """(height, width) in pixels that a JPEG has to keep when decoded small; None: all of it."""
+    if spec.reducing_gap <= 0:
+        return None
+    rows, columns = _resampled_size(spec)
+    return math.ceil(rows * spec.reducing_gap), math.ceil(columns * spec.reducing_gap)
 
 
 def preprocess(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """One way to run any model file: open a session, feed tensors, read tensors."""
 
 import importlib
-import importlib.metadata
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -140,7 +140,7 @@ def _import(engine: Engine) -> Any | None:
 def _open(engine: Engine, module: Any, path: Path, threads: int) -> Session:
     module_name, _, class_name = engine.session.partition(":")
     session_class = getattr(importlib.import_module(module_name), class_name)
-    label = f"{engine.package} {importlib.metadata.version(engine.package)}"
+    label = f"{engine.package} {_version(engine)}"
     try:
         session: Session = session_class(module, path, threads=threads, engine=label)
     except ModelLoadError:
@@ -151,6 +151,16 @@ def _open(engine: Engine, module: Any, path: Path, threads: int) -> Session:
             hint="The file may be truncated or of a newer format; write it again.",
         ) from error
     return session
+
+
+def _version(engine: Engine) -> str:
+    """Of the loaded interpreter, which states it; the index of packages is slow to import."""
+    stated = getattr(sys.modules[engine.module.partition(".")[0]], "__version__", None)
+    if isinstance(stated, str):
+        return stated
+    from importlib.metadata import version
+
+    return version(engine.package)
 
 
 def first_line(error: BaseException) -> str:

@@ -161,6 +161,39 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What ``edge sign`` states in a manifest, so that a device can refuse a wrong bundle.
+
+    Attributes:
+        version: Unix time of signing, seconds; of two bundles the higher is the newer.
+        devices: Ids of the boards it is for, sorted; empty for any.
+    """
+
+    version: int
+    devices: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The release as JSON values."""
+        return {"version": self.version, "devices": list(self.devices)}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            BundleError: A field is missing, unknown, or of another type.
+        """
+        if not isinstance(value, dict) or set(value) != {"version", "devices"}:
+            raise BundleError(f"release is {value!r}, expected version and devices")
+        version, devices = value["version"], value["devices"]
+        if type(version) is not int or version < 1:
+            raise BundleError(f"release.version is {version!r}, expected a positive integer")
+        if not isinstance(devices, list) or not all(isinstance(name, str) for name in devices):
+            raise BundleError(f"release.devices is {devices!r}, expected a list of ids")
+        return cls(version=version, devices=tuple(devices))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """``manifest.json``: what a bundle holds.
 
@@ -172,6 +205,7 @@ class Manifest:
         default_variant: The one that runs unless another is named.
         files: sha256 (hex) of every file of the bundle but the manifest, by relative path.
         provenance: Backbone, weights and data hashes, versions, seed, options.
+        release: What ``edge sign`` added; None for a bundle that never was signed.
         schema_version: Of this layout.
     """
 
@@ -182,6 +216,7 @@ class Manifest:
     default_variant: str
     files: Mapping[str, str]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    release: Release | None = None
     schema_version: int = MANIFEST_SCHEMA_VERSION
 
     def variant(self, name: str | None = None) -> Variant:
@@ -201,7 +236,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as JSON values."""
-        return {
+        value = {
             "schema_version": self.schema_version,
             "name": self.name,
             "default_variant": self.default_variant,
@@ -212,6 +247,7 @@ class Manifest:
             "files": dict(sorted(self.files.items())),
             "provenance": dict(self.provenance),
         }
+        return value if self.release is None else value | {"release": self.release.to_json()}
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -241,6 +277,7 @@ class Manifest:
                 default_variant=str(value["default_variant"]),
                 files={str(path): str(digest) for path, digest in value["files"].items()},
                 provenance=dict(value["provenance"]),
+                release=Release.from_json(value["release"]) if "release" in value else None,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"manifest.json lacks or misspells a field: {error}") from error

@@ -16,6 +16,9 @@ import pytest
 from PIL import Image
 
 from edge.runtime.bundle import Bundle
+from tests.integration.sshd import device, make_devices
+
+__all__ = ["device", "make_devices"]  # fixtures of devices on loopback
 
 COLORS: Final = {"cold": (40, 60, 200), "warm": (200, 60, 40)}
 SMALL: Final = ("--weights", "none", "--size", "32")  # of every build that shares its stages

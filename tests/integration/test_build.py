@@ -189,6 +189,20 @@ def test_the_manifest_lists_every_file_with_its_hash(built: Built) -> None:
         assert variant.input_dtype == ("uint8" if "int8" in variant.name else "float32")
 
 
+@pytest.mark.parametrize("variant", DEFAULT_TARGETS)
+def test_the_bundle_passes_its_own_self_test(built: Built, variant: str) -> None:
+    runtime = {**os.environ, "PYTHONPATH": str(built.bundle / "runtime")}
+    command = [sys.executable, "-P", "-s", "-m", "edge.runtime", "selftest", str(built.bundle)]
+    done = subprocess.run(
+        [*command, "--variant", variant, "--json"], env=runtime, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    report = json.loads(done.stdout)
+    assert report["same_engine"]
+    assert len(report["images"]) == 3
+    assert {item["differing"] for item in report["images"]} == {0}
+
+
 def test_nothing_is_left_beside_the_bundle(built: Built) -> None:
     assert sorted(path.name for path in built.bundle.parent.iterdir()) == ["bundle", "cache"]
     assert not list(built.cache.rglob("*.tmp"))

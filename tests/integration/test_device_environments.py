@@ -19,9 +19,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge.pipeline.golden import write_golden
 from edge.runtime.files import sha256_file
+from edge.runtime.session import ENGINES
 from edge.runtime.spec import Manifest, Preprocessing, Variant
 from tests.integration.environments import bare_environ, environment
+from tests.unit.golden_bundle import Target, Written, held_out, reference
 
 pytestmark = pytest.mark.slow
 
@@ -134,6 +137,17 @@ class Workplace:
         answers = json.loads(result.stdout) if result.stdout else []
         return Outcome(result.returncode, answers, set(seen["modules"]), result.stderr)
 
+    def run(self, device: Device, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """``python -m edge.runtime ...`` there, as a device does it."""
+        return subprocess.run(
+            [str(python(device)), "-P", "-s", "-m", "edge.runtime", *arguments],
+            cwd=self.empty,
+            env=bare_environ(PYTHONPATH=str(self.runtime)),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=120,
+        )
+
     def scores(self, device: Device, variant: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         """(pictures, classes) scores in the order of COLOURS and LABELS."""
         pictures = [str(path) for path in self.pictures.values()]
@@ -189,13 +203,25 @@ def write_bundle(folder: Path) -> Path:
                 input_dtype=dtype,
             )
         )
+    spec = Preprocessing(height=16, width=16)
+    written = [
+        Written(Target(variant.name, variant.precision), folder / variant.path)
+        for variant in variants
+    ]
+    held = held_out(folder.parent / "held-out")
+    scores = reference([item.path for item in held])
+    write_golden(folder, written, held, scores, spec)  # type: ignore[arg-type]
     manifest = Manifest(
         name="channels",
         labels=LABELS,
-        preprocessing=Preprocessing(height=16, width=16),
+        preprocessing=spec,
         variants=tuple(variants),
         default_variant="tflite-fp32",
-        files={variant.path: sha256_file(folder / variant.path) for variant in variants},
+        files={
+            path.relative_to(folder).as_posix(): sha256_file(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        },
     )
     (folder / "manifest.json").write_text(json.dumps(manifest.to_json()), encoding="utf-8")
     return folder
@@ -266,6 +292,30 @@ def test_engines_agree(workplace: Workplace, precision: str) -> None:
     ]
     for other in others:
         np.testing.assert_allclose(other, first, rtol=0, atol=tolerance(name))
+
+
+@pytest.mark.parametrize(("device", "variant"), CASES)
+def test_the_golden_self_test_passes(workplace: Workplace, device: Device, variant: str) -> None:
+    done = workplace.run(device, "selftest", str(workplace.bundle), "--variant", variant, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["passed"], len(report["images"]), report["flat"]) == (True, 3, False)
+    assert report["engine"].startswith(f"{ENGINES[device.engine].package} ")
+    assert report["same_engine"] == (device.engine != "tflite-runtime")  # the host has LiteRT
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)
+def test_watch_and_bench_run_there(workplace: Workplace, device: Device, tmp_path: Path) -> None:
+    shutil.copy(workplace.pictures["green"], tmp_path / "green.png")
+    variant = ("--variant", f"{device.format}-int8")
+    bundle = str(workplace.bundle)
+    done = workplace.run(device, "watch", str(tmp_path), "--bundle", bundle, "--once", *variant)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((tmp_path / "green.png.json").read_text())
+    assert json.loads(done.stdout)["categories"][0]["label"] == LABELS[1]
+    done = workplace.run(device, "bench", bundle, "--runs", "5", "--json", *variant)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"]["invoke"]["p50"] > 0
 
 
 @pytest.mark.parametrize(("device", "variant"), CASES)

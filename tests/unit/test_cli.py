@@ -24,7 +24,7 @@ HEAVY = (
 )
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for package in ("edge", "converters", "benchmarks")
+    for package in ("edge", "converters", "benchmarks", "devices")
     for path in (ROOT / package).rglob("*.py")
     if path.stem != "__main__"
 )

@@ -58,14 +58,15 @@ def test_the_wheel_installs_these_names_and_no_others(names: list[str]) -> None:
         "edge",
         "converters",
         "benchmarks",
+        "devices",
     }
-    assert len(top) == 4
+    assert len(top) == 5
 
 
 def test_the_wheel_holds_every_module_and_data_file(names: list[str]) -> None:
     kept = {
         path.relative_to(ROOT).as_posix()
-        for package in ("edge", "converters", "benchmarks")
+        for package in ("edge", "converters", "benchmarks", "devices")
         for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
@@ -119,6 +120,7 @@ def test_the_source_distribution_holds_the_project_alone(sdist_names: list[str])
         "edge",
         "converters",
         "benchmarks",
+        "devices",
         "docs",
         "tests",
         ".gitignore",

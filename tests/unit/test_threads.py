@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from edge.dataset.threads import in_threads
+from edge.threads import in_threads
 
 
 def test_results_come_in_order() -> None:

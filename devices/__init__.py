@@ -1,0 +1,1 @@
+"""Boards that edge knows: one TOML file each, read by ``devices.profile``."""

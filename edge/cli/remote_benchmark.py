@@ -1,0 +1,109 @@
+"""``edge remote-benchmark``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.cli import host_options as hosts
+from edge.cli import options as shared
+
+EPILOG = "Example: edge remote-benchmark pi@raspberrypi.local bundle --threads 1,4 -o pi.json"
+
+
+def remote_benchmark(
+    host: hosts.Host,
+    models: Annotated[
+        list[Path], typer.Argument(help="Bundles, or .tflite or .onnx files.", show_default=False)
+    ],
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Variant of the bundles; may be repeated.  \\[default: all]", show_default=False
+        ),
+    ] = None,
+    threads: Annotated[
+        str, typer.Option(help="CPU threads; several, separated by commas, make a sweep.")
+    ] = "1",
+    batch: Annotated[int, typer.Option(help="Images of one inference.", min=1)] = 1,
+    runs: Annotated[int, typer.Option(help="At least so many inferences.", min=1)] = 50,
+    min_secs: Annotated[float, typer.Option(help="At least so long, seconds.", min=0)] = 1.0,
+    max_secs: Annotated[float, typer.Option(help="At most so long, seconds.", min=0)] = 30.0,
+    warm_up_secs: Annotated[float, typer.Option(help="Seconds of warm-up.", min=0)] = 0.5,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of pictures to run on.  \\[default: a generated one]", show_default=False
+        ),
+    ] = None,
+    sustained: Annotated[
+        float, typer.Option(metavar="MINUTES", help="Then run so long, for a curve.", min=0)
+    ] = 0.0,
+    timeout_secs: Annotated[
+        float, typer.Option(help="Give up on a process that hangs so long, seconds.", min=1)
+    ] = 300.0,
+    seed: Annotated[int, typer.Option(help="Seed of the random order.", min=0)] = 0,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the results, as .json, .csv or .md; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    port: hosts.Port = None,
+    ssh_config: hosts.SshConfig = None,
+    accept_new_host_key: hosts.AcceptNewHostKey = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Take wheels from the cache only.")
+    ] = False,
+    cache: shared.Cache = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Time models on a device's CPU: the harness of edge benchmark, its workers over ssh.
+
+    Nothing has to be deployed there; wheels are sent along. Results carry the board's record, and
+    edge benchmark diff compares them with others.
+    """
+    from dataclasses import replace
+
+    from benchmarks.accelerators.base import Settings
+    from benchmarks.plan import Plan
+    from benchmarks.subjects import subjects
+    from benchmarks.timing import Protocol
+    from edge.cli.benchmark_job import Job, counts, measure, pictures
+    from edge.cli.progress import shown_progress
+    from edge.deploy.remote_benchmark import place_on
+    from edge.runtime.session import model_format
+
+    plan = Plan(
+        threads=counts(threads),
+        settings=Settings(batch=batch),
+        protocol=Protocol(
+            runs=runs, min_seconds=min_secs, max_seconds=max_secs, warm_up_seconds=warm_up_secs
+        ),
+        pictures=pictures(images),
+        sustained_seconds=60 * sustained,
+        seed=seed,
+        timeout=timeout_secs,
+    )
+    job = Job(
+        models=tuple(models),
+        variants=tuple(variant or ()),
+        outputs=tuple(output or ()),
+        plan=plan,
+        progress=shown_progress(quiet=quiet),
+        json=json,
+    )
+    where = hosts.address(host, port, ssh_config, accept_new_host_key)
+    formats = {model_format(subject.path) for subject in subjects(job.models, job.variants)}
+    with place_on(
+        where,
+        formats,
+        cache=shared.cache_root(cache),
+        offline=offline,
+        progress=job.progress,
+    ) as place:
+        measure(replace(job, plan=replace(plan, place=place)))

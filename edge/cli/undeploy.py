@@ -1,0 +1,34 @@
+"""``edge undeploy``."""
+
+from typing import Annotated
+
+import typer
+
+from edge.cli import host_options as hosts
+from edge.cli import options as shared
+
+EPILOG = "Example: edge undeploy pi@raspberrypi.local"
+
+
+def undeploy(
+    host: hosts.Host,
+    app: hosts.App = None,
+    delete_inbox: Annotated[
+        bool, typer.Option("--delete-inbox", help="Also the pictures in the inbox.")
+    ] = False,
+    port: hosts.Port = None,
+    ssh_config: hosts.SshConfig = None,
+    accept_new_host_key: hosts.AcceptNewHostKey = False,
+    json: shared.Json = False,
+) -> None:
+    """Take an application off a device: service, releases, and wheels that nothing else needs."""
+    from edge.cli.output import print_json
+    from edge.deploy.operations import take_off
+
+    done = take_off(
+        hosts.address(host, port, ssh_config, accept_new_host_key), app, delete_inbox=delete_inbox
+    )
+    if json:
+        print_json({"schema_version": 1, "host": host, **done})
+    else:
+        print(f"{host}: {done['app']} is gone")

@@ -1,0 +1,1 @@
+"""On the host: bring a bundle to devices, over OpenSSH."""

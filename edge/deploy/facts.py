@@ -1,0 +1,283 @@
+"""What a device says of itself, on the host: ``edge.device.facts`` sent there, its answer read."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+from edge.deploy.ssh import Remote
+from edge.deploy.typed import typed
+from edge.errors import DeviceError
+
+SCHEMA_VERSION: Final = 1
+SECONDS: Final = 180.0  # twelve probes, most of them quick, and Python's start on a slow board
+NOT_FOUND: Final = 127  # POSIX: what a shell answers when there is no such command
+
+# -I: no module of the current folder or of PYTHONPATH; -B: nothing written.
+PROBE: Final = "command -v python3 >/dev/null 2>&1 || exit 127; exec python3 -I -B -"
+IDENTITY: Final = "uname -m; uname -r; cat /proc/device-tree/model 2>/dev/null"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Instruction set of the kernel, bits of Python's pointers, CPUs, page size, board."""
+
+    name: str
+    kernel: str
+    bits: int
+    cores: int
+    page_bytes: int
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """``/etc/os-release``: id and version for programs, name for people."""
+
+    id: str
+    version: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Python:
+    """``python3`` of the login, and other Pythons that run there: version by path."""
+
+    version: str
+    path: str
+    others: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Libraries:
+    """Version of glibc, None with another C library; whether shared libraries can be loaded."""
+
+    glibc: str | None
+    found: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes, as /proc/meminfo counts them."""
+
+    total_bytes: int
+    available_bytes: int
+    swap_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """The file system of the user's home; 0 inodes where it has no fixed number of them."""
+
+    path: str
+    total_bytes: int
+    free_bytes: int
+    inodes: int
+    free_inodes: int
+    writable: bool
+    noexec: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Unix seconds there, seconds since boot, whether it follows a server (None: unknown)."""
+
+    unix_seconds: float
+    uptime_seconds: float
+    synchronized: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processor:
+    """Governors, degrees Celsius of the hottest sensor, bits of ``vcgencmd get_throttled``."""
+
+    governors: tuple[str, ...]
+    temperature_c: float | None
+    throttled: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cameras:
+    """Sensors that libcamera lists; capture devices of Video4Linux with their names."""
+
+    libcamera: tuple[str, ...]
+    video: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """An accelerator, and what showed it."""
+
+    name: str
+    shown_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """The login: its rights, systemd's manager of its services, paths of tools (None: missing)."""
+
+    name: str
+    root: bool
+    systemd: bool
+    manager: bool
+    linger: bool | None
+    sudo: bool
+    tools: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledApp:
+    """An application: its current release, all releases, what is broken, what was left over."""
+
+    current: str | None
+    releases: tuple[str, ...]
+    problems: tuple[str, ...]
+    leftovers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """edge's folder on the device: control code, trusted keys, environments, applications."""
+
+    root: str
+    control: str | None
+    problems: tuple[str, ...]
+    signers: bool
+    environments: tuple[str, ...]
+    apps: Mapping[str, InstalledApp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A device's answer; None where a probe failed, whose reason is in ``errors``.
+
+    Attributes:
+        clock_skew_seconds: Device less host, as far as the time of the call leaves no doubt;
+            None where it was not compared.
+    """
+
+    schema_version: int
+    clock: Clock | None
+    machine: Machine | None
+    system: System | None
+    python: Python | None
+    libraries: Libraries | None
+    memory: Memory | None
+    disk: Disk | None
+    processor: Processor | None
+    cameras: Cameras | None
+    accelerators: tuple[Shown, ...] | None
+    user: User | None
+    installed: Installed | None
+    errors: Mapping[str, str]
+    clock_skew_seconds: float | None = None
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read what ``edge.device.facts`` prints.
+
+        Raises:
+            DeviceError: It is something else.
+        """
+        known = {"clock_skew_seconds": None} | value if isinstance(value, dict) else value
+        found = typed(cls, known, "facts")
+        if found.schema_version != SCHEMA_VERSION:
+            raise DeviceError(f"the device's facts have schema_version {found.schema_version}")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts as JSON values."""
+        return asdict(self)
+
+
+def gather(remote: Remote) -> Facts:
+    """Ask a device. One without ``python3`` gives facts of which most are None.
+
+    Raises:
+        ConnectionFailed: It cannot be reached.
+        DeviceError: Its answer makes no sense.
+    """
+    script = _script()
+    before = time.time()
+    done = remote.run(PROBE, stdin=script, timeout=SECONDS)
+    after = time.time()
+    if done.code == NOT_FOUND:
+        return without_python(remote.run(IDENTITY).stdout.decode(errors="replace"))
+    return answered(done.stdout, done.stderr, before, after)
+
+
+def gather_here() -> Facts:
+    """Ask this machine, by the Python that runs edge.
+
+    Raises:
+        DeviceError: Its answer makes no sense.
+    """
+    before = time.time()
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", "-"],
+        input=_script(),
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return answered(done.stdout, done.stderr.decode(errors="replace"), before, time.time())
+
+
+def _script() -> bytes:
+    import edge.device
+
+    return (Path(edge.device.__file__).parent / "facts.py").read_bytes()
+
+
+def answered(stdout: bytes, stderr: str, before: float, after: float) -> Facts:
+    """The facts out of what a device wrote; a login script may have written before them.
+
+    Args:
+        stdout: Its last line is the answer.
+        stderr: Shown where there is none.
+        before: Unix seconds of this machine when it was asked.
+        after: And when it had answered.
+
+    Raises:
+        DeviceError: There is no answer, or one that makes no sense.
+    """
+    lines = stdout.decode(errors="replace").strip().splitlines()
+    try:
+        value = json.loads(lines[-1])
+    except (IndexError, ValueError):
+        said = (stderr.strip().splitlines() or lines or ["nothing"])[-1]
+        raise DeviceError(
+            f"the device's python3 did not answer; it said: {said[:200]}",
+            hint="Try there: python3 -c 'print(1)'",
+        ) from None
+    facts = Facts.from_json(value)
+    if facts.clock is None:
+        return facts
+    there = facts.clock.unix_seconds
+    return replace(facts, clock_skew_seconds=max(there - after, min(0.0, there - before)))
+
+
+def without_python(said: str) -> Facts:
+    """What is known of a device that has no ``python3``: the lines of ``IDENTITY``."""
+    name, kernel, model, *_ = [*said.split("\n"), "", "", ""]
+    shown = {"clock", "system", "python", "libraries", "memory", "disk", "processor"}
+    shown |= {"cameras", "accelerators", "user", "installed"}
+    machine = Machine(
+        name=name,
+        kernel=kernel,
+        bits=0,
+        cores=0,
+        page_bytes=0,
+        model=model.strip("\0\n") or None,
+    )
+    missing: dict[str, Any] = dict.fromkeys(shown)
+    return Facts(
+        schema_version=SCHEMA_VERSION,
+        machine=machine,
+        errors={"python": "there is no python3"},
+        **missing,
+    )

@@ -1,0 +1,217 @@
+"""What a deploy will do: everything is decided and gathered before the device is changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from devices.profile import Profile, profile
+from edge.cache import default_cache
+from edge.deploy.facts import Facts, gather
+from edge.deploy.findings import Finding, findings, guess_profile
+from edge.deploy.keys import PublicKey
+from edge.deploy.options import Options
+from edge.deploy.signing import verify
+from edge.deploy.ssh import Remote
+from edge.deploy.wheelhouse import Environment, Target, environment
+from edge.device.admission import shipped
+from edge.device.layout import App
+from edge.device.release import Release
+from edge.errors import DeviceError, NegativeVerdict, SignatureError, UsageError
+from edge.progress import Progress
+from edge.runtime.bundle import Bundle
+from edge.runtime.files import sha256_file
+from edge.runtime.session import ENGINES
+from edge.runtime.spec import canonical_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A deploy that can be carried out.
+
+    Attributes:
+        app: Name of the application on the device.
+        bundle: Checked and signed.
+        release: How it will run there.
+        files: Of the bundle, what the device needs: path -> (sha256, bytes).
+        environment: The wheels, unpacked.
+        facts: Of the device.
+        profile: Of the device.
+        findings: What is worth knowing; none of them forbids the deploy.
+        options: As asked.
+    """
+
+    app: str
+    bundle: Bundle
+    release: Release
+    files: Mapping[str, tuple[str, int]]
+    environment: Environment
+    facts: Facts
+    profile: Profile
+    findings: tuple[Finding, ...]
+    options: Options
+
+    @property
+    def bundle_bytes(self) -> int:
+        """Of the files that the device needs."""
+        return sum(size for _, size in self.files.values())
+
+    @property
+    def environment_bytes(self) -> int:
+        """Of the unpacked wheels."""
+        return sum(size for _, size in self.environment.files.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``--dry-run --json``."""
+        return {
+            "app": self.app,
+            "device": self.profile.id,
+            "release": self.release.to_json(),
+            "files": len(self.files),
+            "bundle_bytes": self.bundle_bytes,
+            "environment": {
+                "id": self.environment.id,
+                "packages": dict(self.environment.packages),
+                "bytes": self.environment_bytes,
+            },
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def checked_bundle(path: Path, key: PublicKey) -> Bundle:
+    """A bundle that is whole and signed; what the device would refuse is refused here already.
+
+    Raises:
+        UsageError: There is none, or no golden self-test in it.
+        SignatureError: Not signed with that key, or altered since.
+    """
+    bundle = Bundle.open(path)
+    found = verify(path, key)
+    if found.problems:
+        raise SignatureError(found.problems[0], hint="Sign it: edge sign BUNDLE (edge keys new)")
+    if "golden/golden.json" not in bundle.manifest.files:
+        raise UsageError(
+            f"{path} has no golden self-test: it was built by an older edge",
+            hint="Build or export it again; finished stages are in the cache.",
+        )
+    return bundle
+
+
+def make_plan(bundle: Bundle, remote: Remote, options: Options, progress: Progress) -> Plan:
+    """Look at the device, decide, and gather the wheels; the device is not changed.
+
+    Raises:
+        NegativeVerdict: The device cannot take it; the message says what stands in the way.
+        UsageError: An option that cannot be.
+    """
+    with progress.stage("look at the device"):
+        facts = gather(remote)
+    board = profile(options.device) if options.device else guess_profile(facts)
+    found = findings(facts, board)
+    wrong = [finding for finding in found if finding.level == "error"]
+    if wrong:
+        raise NegativeVerdict(
+            f"{remote.address.host} cannot take a deploy: "
+            + "; ".join(f"{finding.about}: {finding.found}" for finding in wrong),
+            hint=wrong[0].hint,
+        )
+    draft = _draft(bundle, board, options)
+    with progress.stage("gather the wheels"):
+        wheels = environment(
+            draft.engine,
+            Target.of(facts),
+            cache=options.cache or default_cache(),
+            offline=options.offline,
+        )
+    release = _named(replace(draft, environment=wheels.id))
+    return Plan(
+        app=App.named(options.app or _app_name(bundle.manifest.name)).name,
+        bundle=bundle,
+        release=release,
+        files=_files(bundle, release.variant),
+        environment=wheels,
+        facts=facts,
+        profile=board,
+        findings=tuple(found),
+        options=options,
+    )
+
+
+def _draft(bundle: Bundle, board: Profile, options: Options) -> Release:
+    """The release but for its environment and its id."""
+    if board.budget is None:
+        raise UsageError(
+            f"{board.name} runs no Python: there is nothing to deploy to",
+            hint="edge devices lists the boards.",
+        )
+    signed = bundle.manifest.release
+    if signed is None:
+        raise SignatureError("the manifest states no version", hint="Sign it with: edge sign")
+    variant = bundle.manifest.variant(options.variant or _best(bundle, board))
+    engine = options.engine or _engine(variant.format, board)
+    if ENGINES[engine].format != variant.format:
+        raise UsageError(f"{engine} does not run {variant.name}: it is a .{variant.format} file")
+    latency, memory = options.max_latency_ms, options.max_memory_mb
+    return Release(
+        id="draft",
+        name=bundle.manifest.name,
+        version=signed.version,
+        manifest_sha256=sha256_file(bundle.path / "manifest.json"),
+        variant=variant.name,
+        engine=engine,
+        environment="draft",
+        threads=options.threads or board.threads,
+        device=board.id,
+        max_latency_ms=board.budget.latency_seconds * 1e3 if latency is None else latency,
+        max_memory_mb=board.budget.memory_bytes / 1e6 if memory is None else memory,
+        start_seconds=options.start_seconds,
+        watchdog_seconds=options.watchdog_seconds,
+    )
+
+
+def _best(bundle: Bundle, board: Profile) -> str | None:
+    """The board's best variant where the bundle has it and it kept its accuracy."""
+    names = {variant.name for variant in bundle.manifest.variants}
+    return bundle.manifest.default_variant if board.variant not in names else board.variant
+
+
+def _engine(format_: str, board: Profile) -> str:
+    if ENGINES[board.engine].format == format_:
+        return board.engine
+    return next(name for name, engine in ENGINES.items() if engine.format == format_)
+
+
+def _named(release: Release) -> Release:
+    """Its id: the version, and a hash of everything that makes it behave as it does."""
+    settings = release.to_json() | {"id": ""}
+    digest = sha256(canonical_json(settings).encode()).hexdigest()[:10]
+    return replace(release, id=f"{release.version}-{digest}")
+
+
+def _app_name(name: str) -> str:
+    """A bundle's name as the name of an application."""
+    text = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
+    return "-".join(part for part in text.lower().split("-") if part)[:32].rstrip("-") or "bundle"
+
+
+def _files(bundle: Bundle, variant: str) -> dict[str, tuple[str, int]]:
+    found = {}
+    for path in shipped(bundle.manifest, variant):
+        place = bundle.path / path
+        found[path] = sha256_file(place), place.stat().st_size
+    return found
+
+
+def refuse_if_full(plan: Plan, free_bytes: int) -> None:
+    """Say before anything is sent that the disk is too small.
+
+    Raises:
+        DeviceError: It is.
+    """
+    needed = plan.bundle_bytes
+    if needed > free_bytes:
+        raise DeviceError(
+            f"the bundle needs {needed / 1e6:.0f} MB, and {free_bytes / 1e6:.0f} MB are free there",
+            hint="Free some space on the device.",
+        )

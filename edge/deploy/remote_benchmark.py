@@ -1,0 +1,186 @@
+"""The benchmark's workers on a device: the harness is here, what is timed is there."""
+
+import json
+import os
+import shlex
+import shutil
+import tempfile
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.child import Answer, answers
+from benchmarks.process import copy_package
+from benchmarks.request import PATHS, Request
+from edge.deploy.environments import send_environment, send_files
+from edge.deploy.facts import gather
+from edge.deploy.owner import owner
+from edge.deploy.session import Session
+from edge.deploy.ssh import Address, Remote
+from edge.deploy.wheelhouse import Environment, Target, environment
+from edge.errors import DeviceError, EdgeError
+from edge.progress import Progress, Silent
+from edge.runtime.files import sha256_file, write_json
+from edge.runtime.session import ENGINES
+
+_SCRATCH: Final = "$HOME/.local/share/edge/scratch"
+_ENVIRONMENT: Final = (
+    "import json; from benchmarks.environment import environment; "
+    "print(json.dumps(dict(environment())))"
+)
+_PING_SECONDS: Final = 30.0
+
+
+class RemotePlace:
+    """A device as a ``benchmarks.plan.Place``.
+
+    Args:
+        remote: An open connection.
+        session: Under the device's lock.
+        environments: Installed there.
+        folder: Scratch folder on this machine, a mirror of the one there.
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        session: Session,
+        environments: Sequence[Environment],
+        folder: Path,
+    ) -> None:
+        self._remote = remote
+        self._session = session
+        self._folder = folder
+        copy_package(folder / "modules")
+        paths = [f"{_SCRATCH}/modules"]
+        paths += [f"$HOME/.local/share/edge/envs/{item.id}" for item in environments]
+        # Ids are hexadecimal, so the text is a constant but for them.
+        variables = f'PYTHONPATH="{":".join(paths)}" PYTHONNOUSERSITE=1'
+        self._python = f'cd "{_SCRATCH}" && exec env {variables} python3 -P -s'
+
+    def ask(self, request: Request, *, timeout: float) -> list[Answer]:
+        """See ``Place``.
+
+        Raises:
+            DeviceError: The device can no longer be asked.
+            EdgeError: What the worker met.
+        """
+        value = request.to_json()
+        for name in PATHS:
+            path: Path | None = getattr(request, name)
+            value[name] = None if path is None or name == "outputs" else self._mirrored(path)
+        if request.outputs is not None:
+            value["outputs"] = "outputs.npz"
+        write_json(self._folder / "request.json", value)
+        self._send()
+        found = self._run(timeout)
+        if request.outputs is not None:
+            request.outputs.write_bytes(self._fetched())
+        return found
+
+    def environment(self) -> Mapping[str, Any]:
+        """See ``Place``."""
+        self._send()
+        done = self._remote.run(f"{self._python} -c {shlex.quote(_ENVIRONMENT)}", timeout=120)
+        try:
+            value: dict[str, Any] = json.loads(done.stdout)
+        except ValueError:
+            raise DeviceError(f"the device says nothing of itself: {done.stderr[-300:]}") from None
+        return value
+
+    def _mirrored(self, path: Path) -> str:
+        """A copy in the mirror; its path there, which says what it holds."""
+        place = self._folder / "files" / f"{sha256_file(path)[:20]}{path.suffix}"
+        place.parent.mkdir(exist_ok=True)
+        if not place.exists():
+            shutil.copyfile(path, place)
+        return place.relative_to(self._folder).as_posix()
+
+    def _send(self) -> None:
+        files = {
+            path.relative_to(self._folder).as_posix(): [sha256_file(path), path.stat().st_size]
+            for path in sorted(self._folder.rglob("*"))
+            if path.is_file()
+        }
+        listed = {"kind": "scratch", "files": files}
+        send_files(self._session, Silent(), "send", self._folder, listed)
+
+    def _run(self, timeout: float) -> list[Answer]:
+        with _kept_alive(self._session):
+            return answers(
+                self._remote.command(f"{self._python} -m benchmarks.worker request.json"),
+                folder=self._folder,
+                environment=dict(os.environ),
+                timeout=timeout,
+            )
+
+    def _fetched(self) -> bytes:
+        done = self._remote.run(f'cat "{_SCRATCH}/outputs.npz" && rm "{_SCRATCH}/outputs.npz"')
+        if done.code:
+            raise DeviceError(f"the worker left no outputs: {done.stderr.strip()[-300:]}")
+        return done.stdout
+
+
+@contextmanager
+def place_on(
+    address: Address, formats: Collection[str], *, cache: Path, offline: bool, progress: Progress
+) -> Iterator[RemotePlace]:
+    """A device to measure on, with an interpreter for each format; locked meanwhile.
+
+    Args:
+        address: Of the device.
+        formats: Of the model files, ``tflite`` or ``onnx``.
+        cache: Keeps wheels.
+        offline: Ask no package index.
+        progress: Told of what is gathered and sent.
+
+    Raises:
+        EdgeError: The device cannot be reached, has no wheels, or is locked.
+    """
+    with Remote(address) as remote, tempfile.TemporaryDirectory(prefix="edge-remote-") as name:
+        with progress.stage("look at the device"):
+            target = Target.of(gather(remote))
+        engines = [_engine(format_) for format_ in sorted(formats)]
+        with progress.stage("gather the wheels"):
+            wheels = [
+                environment(engine, target, cache=cache, offline=offline) for engine in engines
+            ]
+        with Session(remote) as session:
+            session.ask("lock", owner=owner(), what="edge remote-benchmark")
+            for item in wheels:
+                if not session.ask("has environment", environment=item.id)["environment"]:
+                    send_environment(session, item, progress)
+            session.ask("sweep")
+            try:
+                yield RemotePlace(remote, session, wheels, Path(name))
+            finally:
+                with suppress(EdgeError):  # the connection has gone; the next one sweeps first
+                    session.ask("sweep")
+
+
+def _engine(format_: str) -> str:
+    """The interpreter that is shipped for a format."""
+    return next(name for name, engine in ENGINES.items() if engine.format == format_)
+
+
+@contextmanager
+def _kept_alive(session: Session) -> Iterator[None]:
+    """Keep the conversation, and with it the lock, while nothing is said."""
+    ended = threading.Event()
+
+    def ping() -> None:
+        while not ended.wait(_PING_SECONDS):
+            try:
+                session.ask("ping")
+            except EdgeError:
+                return
+
+    thread = threading.Thread(target=ping, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,245 @@
+"""The host's side of the conversation with a device: see ``edge.device.session``."""
+
+import io
+import json
+import os
+import subprocess
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any, Final, Self
+
+import edge
+from edge import errors
+from edge.deploy.ssh import Remote, failure
+from edge.errors import ConnectionFailed, DeviceError, EdgeError
+from edge.progress import Silent
+
+# What the device's own Python runs first, in syntax that old ones understand too. It keeps the
+# package that follows on standard input under its hash, and hands over to it. No quote of the
+# shell's occurs in it.
+_BOOTSTRAP: Final = """
+import io, json, os, sys, zipfile
+def stop(kind, text, hint):
+    print(json.dumps({"error": {"kind": kind, "message": text, "hint": hint}}))
+    sys.exit(0)
+if sys.version_info < (3, 11):
+    found = "%d.%d" % sys.version_info[:2]
+    stop("DeviceError", "the device has Python " + found + "; 3.11 or later is needed",
+         "Install Raspberry Pi OS Bookworm or later.")
+name, size = sys.stdin.buffer.readline().decode().split()
+content = sys.stdin.buffer.read(int(size))
+if len(content) < int(size):
+    sys.exit(0)
+base = os.path.expanduser("~/.local/share/edge/control")
+place = os.path.join(base, name)
+try:
+    if not os.path.isdir(place):
+        os.makedirs(base, exist_ok=True)
+        new = "%s.%d" % (place, os.getpid())
+        zipfile.ZipFile(io.BytesIO(content)).extractall(new)
+        os.sync()
+        try:
+            os.rename(new, place)
+        except OSError:
+            if not os.path.isdir(place):
+                raise
+except OSError as error:
+    stop("DeviceError", "the home folder cannot be written: %s" % error,
+         "Check its owner and free space.")
+sys.path.insert(0, place)
+from edge.device.session import main
+main()
+"""
+COMMAND: Final = f"exec python3 -I -c '{_BOOTSTRAP}'"
+_UNANSWERED: Final = 32  # files; a round trip each would take longer than most of them
+_NO_PYTHON: Final = (126, 127)
+_SHIPPED: Final = (
+    "__init__.py",
+    "errors.py",
+    "device/*.py",
+    "runtime/__init__.py",
+    "runtime/bundle.py",
+    "runtime/files.py",
+    "runtime/spec.py",
+)
+
+
+@cache
+def control() -> tuple[str, bytes]:
+    """The package that devices run, as (hash, zip); equal sources give equal bytes."""
+    place = Path(edge.__file__).parent
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for pattern in _SHIPPED:
+            for path in sorted(place.glob(pattern)):
+                entry = zipfile.ZipInfo(f"edge/{path.relative_to(place).as_posix()}")
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    content = buffer.getvalue()
+    return sha256(content).hexdigest()[:16], content
+
+
+class Session:
+    """A conversation: ``with Session(remote) as session: session.ask("state")``.
+
+    Args:
+        remote: An open connection.
+        note: Called with what the device says meanwhile.
+    """
+
+    def __init__(self, remote: Remote, note: Callable[[str], None] | None = None) -> None:
+        self._remote = remote
+        self._note = note or Silent().note
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: list[bytes] = []
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            self._remote.command(COMMAND),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._reader = threading.Thread(target=self._read_stderr, daemon=True)
+        self._reader.start()
+        name, content = control()
+        self._send(f"{name} {len(content)}\n".encode() + content)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        process = self._open
+        with suppress(OSError):
+            self._pipe(process.stdin).close()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
+        self._reader.join(timeout=5)
+        for stream in (process.stdout, process.stderr):
+            self._pipe(stream).close()
+
+    def ask(self, request: str, **fields: Any) -> dict[str, Any]:
+        """Send a request and wait for its reply.
+
+        Raises:
+            EdgeError: What the device said, as the same class of ``edge.errors``.
+            ConnectionFailed: The connection ended.
+        """
+        self._send(json.dumps({"do": request, **fields}).encode() + b"\n")
+        return self._reply()
+
+    def put_all(
+        self, files: Mapping[str, int], folder: Path, progress: Callable[[int], None]
+    ) -> None:
+        """Send files; several are on their way before the first is answered for.
+
+        Args:
+            files: Relative path -> bytes that the device has already.
+            folder: Of the files here.
+            progress: Is told how many bytes went.
+
+        Raises:
+            EdgeError: What the device said to the first that it did not take.
+        """
+        unanswered = 0
+        for path, offset in files.items():
+            self._put(path, folder / path, offset, progress)
+            unanswered += 1
+            if unanswered >= _UNANSWERED:
+                self._reply()
+                unanswered -= 1
+        for _ in range(unanswered):
+            self._reply()
+
+    def _put(self, path: str, source: Path, offset: int, progress: Callable[[int], None]) -> None:
+        with source.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            self._send(json.dumps({"do": "put", "path": path, "offset": offset}).encode() + b"\n")
+            stream.seek(offset)
+            for block in _blocks(stream, size - offset):
+                self._send(block)
+                progress(len(block))
+
+    @property
+    def _open(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "Session is used within its with block"
+        return self._process
+
+    def _pipe(self, stream: IO[bytes] | None) -> IO[bytes]:
+        assert stream is not None
+        return stream
+
+    def _send(self, content: bytes) -> None:
+        stream = self._pipe(self._open.stdin)
+        try:
+            stream.write(content)
+            stream.flush()
+        except OSError:  # a reply says why, or that none comes
+            while True:
+                self._reply()
+
+    def _reply(self) -> dict[str, Any]:
+        for line in self._pipe(self._open.stdout):
+            try:
+                value = json.loads(line)
+            except ValueError:  # a greeting of the login shell, say
+                continue
+            if not isinstance(value, dict):
+                continue
+            if "note" in value:
+                self._note(str(value["note"]))
+            elif "error" in value:
+                raise _as_error(value["error"])
+            elif "result" in value:
+                result: dict[str, Any] = value["result"]
+                return result
+        raise self._ended()
+
+    def _ended(self) -> EdgeError:
+        """Why no reply came."""
+        try:
+            code = self._open.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            code = None
+        self._reader.join(timeout=5)
+        stderr = b"".join(self._stderr).decode(errors="replace")
+        if code in _NO_PYTHON:
+            return DeviceError(
+                f"{self._remote.address.host} has no python3",
+                hint="Install it there: sudo apt-get install python3",
+            )
+        if code in (255, None):
+            return failure(self._remote.address, stderr)
+        lines = stderr.strip().splitlines()
+        return ConnectionFailed(
+            f"{self._remote.address.host}: the conversation ended with {code}"
+            + (f": {lines[-1]}" if lines else ""),
+            hint="Run edge doctor for this device.",
+        )
+
+    def _read_stderr(self) -> None:
+        for line in self._pipe(self._open.stderr):
+            self._stderr.append(line)
+            del self._stderr[:-200]
+
+
+def _blocks(stream: IO[bytes], count: int) -> Iterator[bytes]:
+    while count > 0:
+        block = stream.read(min(1 << 16, count))
+        if not block:
+            raise DeviceError("a file became shorter while it was sent")
+        count -= len(block)
+        yield block
+
+
+def _as_error(value: Mapping[str, Any]) -> EdgeError:
+    """The device's error, of the class that it had there."""
+    found = getattr(errors, str(value.get("kind")), None)
+    kind = found if isinstance(found, type) and issubclass(found, EdgeError) else DeviceError
+    return kind(str(value.get("message")), hint=str(value.get("hint") or ""))

@@ -1,0 +1,183 @@
+"""A folder of unpacked wheels that a device puts on its PYTHONPATH."""
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from edge.cache import StageCache, content_key
+from edge.deploy.wheelhouse import slim
+from edge.deploy.wheelhouse.lock import Target, Wheel, locked
+from edge.deploy.wheelhouse.pip import download
+from edge.errors import EngineUnavailable
+from edge.runtime.files import sha256_file, write_json
+from edge.runtime.spec import canonical_json
+
+FILES: Final = "files"
+INDEX: Final = "index.json"
+# In a wheel, NAME.data/purelib and NAME.data/platlib belong into site-packages, the other folders
+# of it elsewhere: scripts, headers (PyPA's binary distribution format).
+_SITE: Final = ("purelib", "platlib")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What runs a bundle on a device, besides the bundle and Python.
+
+    Attributes:
+        id: Hash of the wheels and of what was left out of them, hex.
+        path: Folder of the files on this machine.
+        files: sha256 (hex) and size (bytes) by path relative to the folder.
+        packages: Version by name.
+        wheels: That it was unpacked from.
+    """
+
+    id: str
+    path: Path
+    files: Mapping[str, tuple[str, int]]
+    packages: Mapping[str, str]
+    wheels: tuple[Wheel, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files."""
+        return sum(size for _, size in self.files.values())
+
+
+def environment_id(wheels: Sequence[Wheel]) -> str:
+    """The id that the environment of these wheels has or will have."""
+    rules = {name: list(patterns) for name, patterns in slim.PACKAGE.items()}
+    parts = {
+        "wheels": sorted(wheel.sha256 for wheel in wheels),
+        "rules": rules | {"*": list(slim.EVERY)},
+    }
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:32]
+
+
+def environment(
+    engine: str,
+    target: Target,
+    *,
+    cache: Path,
+    offline: bool = False,
+    step: Callable[[int], None] | None = None,
+) -> Environment:
+    """The unpacked wheels of an engine for a device: from the cache, or gathered with pip.
+
+    Args:
+        engine: ``litert``, ``tflite-runtime`` or ``onnxruntime``.
+        target: The device.
+        cache: Folder that keeps wheels and environments; see ``edge.cache.default_cache``.
+        offline: Do not ask a package index.
+        step: Is told of each wheel that is unpacked; there are ``len(locked(engine, target))``.
+
+    Raises:
+        DeviceError: There are no wheels for such a device.
+        EngineUnavailable: The wheels are not cached, and cannot be had.
+        OutputError: The cache cannot be written.
+    """
+    wheels = locked(engine, target)
+    stages = StageCache(cache)
+    name = environment_id(wheels)
+    key = content_key("environment", {"id": name})
+    found = _open(stages.find(key), name, wheels)
+    if found is None:
+        archives = _archives(wheels, target, stages, offline=offline)
+        shutil.rmtree(stages.entry(key), ignore_errors=True)  # what is there did not pass
+        with stages.store(key) as folder:
+            files: dict[str, tuple[str, int]] = {}
+            for wheel, path in archives.items():
+                files |= _unpack(wheel, path, folder / FILES)
+                if step is not None:
+                    step(1)
+            write_json(folder / INDEX, {"files": files})
+        found = _open(stages.find(key), name, wheels)
+    if found is None:
+        raise EngineUnavailable(f"the cache {cache} does not keep what was written to it")
+    return found
+
+
+def _open(folder: Path | None, name: str, wheels: tuple[Wheel, ...]) -> Environment | None:
+    """A cached environment; None where there is none, or a file of it is not what it was."""
+    if folder is None:
+        return None
+    try:
+        value = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        files = {
+            str(path): (str(digest), int(size)) for path, (digest, size) in value["files"].items()
+        }
+        for path, (digest, _) in files.items():
+            if sha256_file(folder / FILES / path) != digest:
+                return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return Environment(
+        id=name,
+        path=folder / FILES,
+        files=files,
+        packages={wheel.name: wheel.version for wheel in wheels},
+        wheels=wheels,
+    )
+
+
+def _archives(
+    wheels: Sequence[Wheel], target: Target, stages: StageCache, *, offline: bool
+) -> dict[Wheel, Path]:
+    """Where each wheel lies, after those that are not cached were downloaded."""
+    cached = {wheel: _archive(wheel, stages) for wheel in wheels}
+    absent = [wheel for wheel, path in cached.items() if path is None]
+    if absent and offline:
+        raise EngineUnavailable(
+            f"not cached: {', '.join(wheel.file for wheel in absent)}",
+            hint="Deploy once with a package index within reach; the wheels are kept then.",
+        )
+    if absent:
+        with stages.scratch("wheels") as folder:
+            download(absent, target, folder)
+            for wheel in absent:
+                shutil.rmtree(stages.entry(_key(wheel)), ignore_errors=True)
+                with stages.store(_key(wheel)) as entry:
+                    (folder / wheel.file).rename(entry / wheel.file)
+    return {wheel: path or stages.entry(_key(wheel)) / wheel.file for wheel, path in cached.items()}
+
+
+def _key(wheel: Wheel) -> str:
+    return content_key("wheel", {"sha256": wheel.sha256})
+
+
+def _archive(wheel: Wheel, stages: StageCache) -> Path | None:
+    """Where a cached wheel lies; None where it does not, or is damaged."""
+    path = stages.entry(_key(wheel)) / wheel.file
+    return path if path.is_file() and sha256_file(path) == wheel.sha256 else None
+
+
+def _unpack(wheel: Wheel, archive: Path, folder: Path) -> dict[str, tuple[str, int]]:
+    """Write what stays of a wheel; sha256 and size by path."""
+    with zipfile.ZipFile(archive) as stream:
+        contents = {
+            place: stream.read(item)
+            for item in stream.infolist()
+            if not item.is_dir() and (place := _place(item.filename, wheel)) is not None
+        }
+    written = {}
+    for path, content in sorted(slim.kept(wheel.name, contents).items()):
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Not one by one atomic: the folder appears at the end, and hashes are checked on opening.
+        file.write_bytes(content)
+        written[path] = (hashlib.sha256(content).hexdigest(), len(content))
+    return written
+
+
+def _place(name: str, wheel: Wheel) -> str | None:
+    """Where a file of a wheel belongs in ``site-packages``; None if elsewhere."""
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in name:
+        raise EngineUnavailable(f"{wheel.file} names a path outside itself: {name!r}")
+    if not pure.parts[0].endswith(".data"):
+        return pure.as_posix()
+    return "/".join(pure.parts[2:]) if pure.parts[1] in _SITE else None

@@ -1,0 +1,119 @@
+"""May this bundle run here? Decided on the device, from what the device itself holds."""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from edge.device.layout import App, root, signers
+from edge.device.release import Release
+from edge.device.signature import SIGNATURE_NAME, check_signature
+from edge.device.state import State
+from edge.errors import BundleError, SignatureError
+from edge.runtime.bundle import MANIFEST_NAME, Bundle
+from edge.runtime.files import sha256_file, write_bytes
+from edge.runtime.spec import Manifest
+
+UNLISTED: Final = (MANIFEST_NAME, SIGNATURE_NAME)  # they cannot list themselves
+_HOST_ONLY: Final = ("source/", "report.json", "recipe.json")
+
+
+def provision(key: str, device: str, *, again: bool) -> list[str]:
+    """Trust a public key and be a device of that type, where nothing is trusted yet.
+
+    Args:
+        key: A line of ``allowed_signers``.
+        device: Id of the profile.
+        again: Replace what was set up before.
+
+    Returns:
+        What was set up, for people; empty if all was as it should be.
+    """
+    done = []
+    root().mkdir(parents=True, exist_ok=True, mode=0o700)
+    for place, text, what in ((signers(), key, "trusted key"), (_type(), device, "device type")):
+        content = (text.strip() + "\n").encode()
+        if not place.is_file() or (again and place.read_bytes() != content):
+            write_bytes(place, content)
+            done.append(what)
+    return done
+
+
+def device_type() -> str | None:
+    """What this device was set up as."""
+    return _type().read_text(encoding="utf-8").strip() if _type().is_file() else None
+
+
+def admit(app: App, folder: Path, release: Release, *, allow_downgrade: bool) -> None:
+    """Check an uploaded bundle, before any of its code runs.
+
+    Raises:
+        SignatureError: Not signed by a key that this device trusts.
+        BundleError: A file is altered, missing or not listed; older than what runs; for another
+            type of device.
+    """
+    check_signature(folder, signers())
+    manifest = folder / MANIFEST_NAME
+    if sha256_file(manifest) != release.manifest_sha256:
+        raise BundleError("the manifest is not the one that was announced (sha256 differs)")
+    bundle = Bundle.open(folder)
+    signed = bundle.manifest.release
+    if signed is None:
+        raise SignatureError("the manifest states no version", hint="Sign it with: edge sign")
+    if signed.version != release.version:
+        raise BundleError(f"the bundle has version {signed.version}, not {release.version}")
+    here = device_type()
+    if release.device != here:
+        raise BundleError(
+            f"this device was set up as {here}, and the release is for {release.device}",
+            hint="Name its type with --device, or set it up anew with --provision.",
+        )
+    if signed.devices and here not in signed.devices:
+        raise BundleError(
+            f"the bundle is signed for {', '.join(signed.devices)}; this device is a {here}",
+            hint="Sign it for this type: edge sign BUNDLE --device TYPE.",
+        )
+    running = State.read(app).version
+    if signed.version < running and not allow_downgrade:
+        raise BundleError(
+            f"the bundle is older (version {signed.version}) than what ran here ({running})",
+            hint="Add --allow-downgrade if that is meant.",
+        )
+    _check_files(folder, bundle, release.variant)
+
+
+def shipped(manifest: Manifest, variant: str) -> list[str]:
+    """The files of a bundle that a device needs to run that variant, sorted.
+
+    Raises:
+        UsageError: The bundle has no such variant.
+    """
+    model = manifest.variant(variant).path
+    left = {item.path for item in manifest.variants} - {model}
+    found = [
+        path for path in manifest.files if path not in left and not path.startswith(_HOST_ONLY)
+    ]
+    return sorted([*found, *UNLISTED])
+
+
+def _check_files(folder: Path, bundle: Bundle, variant: str) -> None:
+    """What is needed is here and is what the signed manifest lists; nothing else is here."""
+    wanted = shipped(bundle.manifest, variant)
+    for listed in wanted:
+        if listed not in UNLISTED:
+            bundle.checked(listed)
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or (not path.is_dir() and name not in wanted):
+            raise BundleError(f"{name} does not belong to the bundle")
+
+
+def make_room(folder: Path) -> None:
+    """Take a folder away, whole or in part there."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+
+
+def _type() -> Path:
+    return root() / "device"

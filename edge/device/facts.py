@@ -1,0 +1,298 @@
+"""What a device says of itself, as one line of JSON. Sent on stdin to ``python3 -``.
+
+It imports nothing but the standard library and runs on Python 3.7 and later, so that a device
+whose Python is too old for edge can say so. Every probe has a time limit; one that fails leaves
+its reason in ``errors``. Nothing is changed on the device.
+
+Sources: proc(5), os-release(5), statvfs(3), loginctl(1); cpufreq and thermal sysfs of the kernel;
+``vcgencmd get_throttled`` at raspberrypi.com/documentation/computers/os.html.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+COMMAND_SECONDS = 8  # systemctl --user takes 3 on a loaded emulated board
+PROBE_SECONDS = 25
+ERRORS: dict[str, str] = {}  # probe or program -> why it told nothing
+PYTHONS = ("python3.11", "python3.12", "python3.13")
+TOOLS = ("ssh-keygen", "systemctl", "loginctl", "tar", "vcgencmd")
+# Wheels of numpy, Pillow and the interpreters take these from the system.
+LIBRARIES = ("libstdc++.so.6", "libgcc_s.so.1", "libz.so.1")
+USB = {"1a6e:089a": "coral-usb", "18d1:9302": "coral-usb"}  # before and after its first use
+PCI = {"1ac1:089a": "coral-pci", "1e60:2864": "hailo", "1e60:45c4": "hailo"}
+NODES = {
+    "apex_*": "coral-pci",
+    "hailo[0-9]*": "hailo",
+    "galcore": "vivante-npu",
+    "ethosu*": "ethos-u",
+    "nvhost-gpu": "nvidia-tegra",
+    "nvgpu": "nvidia-tegra",
+    "nvidia0": "nvidia",
+}
+
+
+def text(path: str | Path) -> str | None:
+    """A file's text without zeros and white space at its ends; None where it is not."""
+    try:
+        return Path(path).read_text("utf-8", "replace").strip("\0 \t\r\n") or None
+    except OSError:
+        return None
+
+
+def ran(*arguments: str) -> str | None:
+    """What a program prints, both streams; None where it is missing or fails."""
+    if shutil.which(arguments[0]) is None:
+        return None
+    quiet: Any = {"stdin": subprocess.DEVNULL, "capture_output": True, "check": False}
+    try:
+        done = subprocess.run(arguments, timeout=COMMAND_SECONDS, **quiet)
+    except subprocess.TimeoutExpired:
+        ERRORS[arguments[0]] = f"no answer within {COMMAND_SECONDS} s"
+        return None
+    said = (done.stdout + done.stderr).decode("utf-8", "replace")
+    return said.strip() if done.returncode == 0 else None
+
+
+def names(folder: Path) -> list[str]:
+    """Names in a folder, sorted; none where there is no folder."""
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def machine() -> dict[str, Any]:
+    """Instruction set of the kernel, bits of this Python's pointers, CPUs, page size, board."""
+    return {
+        "name": platform.machine(),
+        "kernel": platform.release(),
+        "bits": 8 * struct.calcsize("P"),
+        "cores": len(os.sched_getaffinity(0)),
+        "page_bytes": os.sysconf("SC_PAGE_SIZE"),
+        "model": text("/proc/device-tree/model"),
+    }
+
+
+def system() -> dict[str, str]:
+    """Identity of the operating system."""
+    stated = dict(re.findall(r'^(\w+)="?(.*?)"?$', text("/etc/os-release") or "", re.MULTILINE))
+    wanted = {"id": "ID", "version": "VERSION_ID", "name": "PRETTY_NAME"}
+    return {name: stated.get(field, "") for name, field in wanted.items()}
+
+
+def python() -> dict[str, Any]:
+    """This Python, and others that run here, by path."""
+    here = Path(sys.executable).resolve()
+    beside = {path for path in map(shutil.which, PYTHONS) if path and Path(path).resolve() != here}
+    asked = {path: ran(path, "--version") for path in sorted(beside)}
+    others = {path: said.split()[-1] for path, said in asked.items() if said}
+    version = ".".join(map(str, sys.version_info[:3]))
+    return {"version": version, "path": sys.executable, "others": others}
+
+
+def libraries() -> dict[str, Any]:
+    """Version of glibc, and which shared libraries can be loaded."""
+    try:
+        glibc = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (ValueError, OSError):  # musl knows no such name
+        glibc = ""
+    found = dict.fromkeys(LIBRARIES, False)
+    for name in LIBRARIES:
+        with contextlib.suppress(OSError):
+            found[name] = bool(ctypes.CDLL(name))
+    return {"glibc": glibc.replace("glibc ", "") or None, "found": found}
+
+
+def memory() -> dict[str, int]:
+    """Bytes of memory, of swap, and what a new process could get."""
+    found = dict(re.findall(r"^(\w+):\s+(\d+) kB", text("/proc/meminfo") or "", re.MULTILINE))
+    return {
+        "total_bytes": 1024 * int(found["MemTotal"]),
+        "available_bytes": 1024 * int(found["MemAvailable"]),
+        "swap_bytes": 1024 * int(found.get("SwapTotal", 0)),
+    }
+
+
+def disk() -> dict[str, Any]:
+    """Room at home for this user, and whether it can be written and run from."""
+    home = Path.home()
+    found = os.statvfs(home)
+    return {
+        "path": str(home),
+        "total_bytes": found.f_frsize * found.f_blocks,
+        "free_bytes": found.f_frsize * found.f_bavail,
+        "inodes": found.f_files,
+        "free_inodes": found.f_favail,
+        "writable": os.access(home, os.W_OK | os.X_OK) and not found.f_flag & os.ST_RDONLY,
+        "noexec": bool(found.f_flag & os.ST_NOEXEC),
+    }
+
+
+def clock() -> dict[str, Any]:
+    """Unix seconds now, seconds since boot, whether a time server was heard (None: unknown)."""
+    return {
+        "unix_seconds": time.time(),
+        "uptime_seconds": float((text("/proc/uptime") or "0").split()[0]),
+        # systemd-timesyncd's; timedatectl would ask over D-Bus and may wait long
+        "synchronized": Path("/run/systemd/timesync/synchronized").exists() or None,
+    }
+
+
+def processor() -> dict[str, Any]:
+    """Clock governors, hottest sensor (degrees Celsius), throttle bits of a Raspberry Pi."""
+    cpus = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
+    sensors = map(text, Path("/sys/class/thermal").glob("thermal_zone*/temp"))
+    degrees = [int(value) / 1000 for value in sensors if value and value.lstrip("-").isdigit()]
+    return {
+        "governors": sorted({name for name in map(text, cpus) if name}),
+        "temperature_c": max(degrees, default=None),
+        "throttled": throttled(ran("vcgencmd", "get_throttled") or ""),
+    }
+
+
+def throttled(said: str) -> int | None:
+    """The bits of ``throttled=0x50005``, what vcgencmd prints; None if it does not."""
+    match = re.search(r"throttled=0x([0-9a-fA-F]+)", said)
+    return int(match.group(1), 16) if match else None
+
+
+def cameras() -> dict[str, list[str]]:
+    """Cameras that libcamera lists, and capture devices of Video4Linux."""
+    said = ran("rpicam-hello", "--list-cameras") or ran("libcamera-hello", "--list-cameras") or ""
+    devices = [node.name for node in sorted(Path("/dev").glob("video[0-9]*"))]
+    labels = {name: text(f"/sys/class/video4linux/{name}/name") or "" for name in devices}
+    return {
+        "libcamera": listed_cameras(said),
+        "video": [f"/dev/{name} {label}".strip() for name, label in labels.items()],
+    }
+
+
+def listed_cameras(said: str) -> list[str]:
+    """Sensors of ``rpicam-hello --list-cameras``: lines such as ``0 : imx708 [4608x2592 ...]``."""
+    return re.findall(r"^\s*\d+ : (\S+) \[", said, re.MULTILINE)
+
+
+def accelerators() -> list[dict[str, str]]:
+    """Processors besides the CPU, each with what showed it."""
+    found = []
+    for bus, known, fields in (
+        ("usb", USB, ("idVendor", "idProduct")),
+        ("pci", PCI, ("vendor", "device")),
+    ):
+        for device in sorted(Path("/sys/bus", bus, "devices").glob("*")):
+            ids = [(text(device / field) or "").replace("0x", "", 1) for field in fields]
+            if ":".join(ids) in known:
+                found.append({"name": known[":".join(ids)], "shown_by": f"{bus} {':'.join(ids)}"})
+    for pattern, name in NODES.items():
+        found += [
+            {"name": name, "shown_by": str(node)} for node in sorted(Path("/dev").glob(pattern))
+        ]
+    return found
+
+
+def user() -> dict[str, Any]:
+    """Who is logged in, whether systemd runs services of theirs, also after they log out."""
+    import pwd  # not everywhere that Python is
+
+    name = pwd.getpwuid(os.getuid()).pw_name
+    runtime = os.environ.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+    manager = Path(runtime).is_dir() and ran("systemctl", "--user", "show", "--property=Version")
+    systemd = bool(manager) or Path("/run/systemd/system").is_dir()
+    said = ran("loginctl", "show-user", name, "--property=Linger", "--value")
+    kept = said == "yes" if said else Path("/var/lib/systemd/linger", name).exists()
+    return {
+        "name": name,
+        "root": os.getuid() == 0,
+        "systemd": systemd,
+        "manager": bool(manager),
+        "linger": kept if systemd else None,
+        "sudo": os.getuid() == 0 or ran("sudo", "-n", "true") is not None,
+        "tools": {tool: shutil.which(tool) for tool in TOOLS},
+    }
+
+
+def installed() -> dict[str, Any]:
+    """What lies in edge's folder of this user, and what of it is broken."""
+    root = Path.home() / ".local/share/edge"
+    control = root / "control/current"
+    broken = control.is_symlink() and not control.exists()
+    return {
+        "root": str(root),
+        "control": control.resolve().name if control.exists() else None,
+        "problems": ["control/current leads nowhere"] if broken else [],
+        "signers": (root / "signers").is_file(),
+        "environments": [name for name in names(root / "envs") if not name.startswith(".")],
+        "apps": {name: app(root / "apps" / name) for name in names(root / "apps")},
+    }
+
+
+def app(path: Path) -> dict[str, Any]:
+    """One application: the release that ``current`` names, what is broken, what was left over."""
+    current, state, problems = path / "current", path / "state.json", []
+    target = os.readlink(current) if current.is_symlink() else None  # noqa: PTH115  (3.9)
+    if target is None and current.exists():
+        problems.append("current is no link")
+    if target is not None and not (current / "release.json").is_file():
+        problems.append(f"current leads to {target}, which is not whole")
+    try:
+        if state.exists() and not isinstance(json.loads(text(state) or ""), dict):
+            problems.append("state.json is no object")
+    except ValueError:
+        problems.append("state.json cannot be read")
+    releases = [name for name in names(path / "releases") if not name.startswith(".")]
+    for name in releases:
+        if not (path / "releases" / name / "release.json").is_file():
+            problems.append(f"release {name} is not whole")
+    hidden = [name for name in names(path) if name.startswith(".") and name.endswith(".tmp")]
+    return {
+        "current": Path(target).name if target else None,
+        "releases": releases,
+        "problems": problems,
+        "leftovers": [f"incoming/{name}" for name in names(path / "incoming")] + hidden,
+    }
+
+
+# In this order, so that the clock is read first.
+PROBES: Any = [clock, machine, system, python, libraries, memory, disk, processor]
+PROBES += [cameras, accelerators, user, installed]
+
+
+class Late(Exception):
+    """A probe had its time. No OSError, which probes expect and pass over."""
+
+
+def late(*_: object) -> None:
+    """What the alarm calls."""
+    raise Late(f"no answer within {PROBE_SECONDS} s")
+
+
+def main() -> None:
+    """Print what every probe found."""
+    found: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "errors": ERRORS}
+    signal.signal(signal.SIGALRM, late)
+    for probe in PROBES:
+        signal.setitimer(signal.ITIMER_REAL, PROBE_SECONDS)
+        try:
+            found[probe.__name__] = probe()
+        except Exception as error:  # a device whose probe fails must still be able to say so
+            found[probe.__name__] = None
+            ERRORS[probe.__name__] = f"{type(error).__name__}: {error}"
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Where everything lies on a device.
+
+::
+
+    ~/.local/share/edge/
+      control/<hash>/        this package, as a host shipped it; ``control/current`` -> the newest
+      envs/<hash>/           unpacked wheels, shared by releases
+      scratch/               files of a benchmark that runs
+      signers                public keys that bundles may be signed with (allowed_signers)
+      apps/<app>/
+        incoming/<id>/       an upload that is not finished
+        releases/<id>/       bundle/ and release.json
+        current -> releases/<id>
+        state.json           last good release, trial, last failure
+        log.jsonl            what happened, and why
+        inbox/               pictures to answer
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from edge.errors import UsageError
+
+BUNDLE: Final = "bundle"
+RELEASE_FILE: Final = "release.json"
+ENVIRONMENT_FILE: Final = "environment.json"
+
+_APP: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
+_ID: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}", re.ASCII)
+
+
+def root() -> Path:
+    """The folder of everything."""
+    return Path.home() / ".local" / "share" / "edge"
+
+
+def environments() -> Path:
+    """The folder of the unpacked wheels."""
+    return root() / "envs"
+
+
+def scratch() -> Path:
+    """Files of a benchmark; gone after it."""
+    return root() / "scratch"
+
+
+def signers() -> Path:
+    """The keys that this device trusts."""
+    return root() / "signers"
+
+
+def checked_id(text: object) -> str:
+    """The id of a release or an environment, as a name of a folder.
+
+    Raises:
+        UsageError: It could lead elsewhere.
+    """
+    if not isinstance(text, str) or not _ID.fullmatch(text):
+        raise UsageError(f"{text!r} is no id of a release or an environment")
+    return text
+
+
+def runtime_folder() -> Path:
+    """Where sockets of this user lie; gone after a restart of the machine."""
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(given) if given else Path("/run/user") / str(os.getuid())
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The places of one application of a device."""
+
+    name: str
+
+    @classmethod
+    def named(cls, name: object) -> Self:
+        """Check the name.
+
+        Raises:
+            UsageError: Not lower-case letters, digits and dashes, at most 32.
+        """
+        if not isinstance(name, str) or not _APP.fullmatch(name):
+            raise UsageError(
+                f"{name!r} is no name of an application",
+                hint="Lower-case letters, digits and dashes, at most 32.",
+            )
+        return cls(name)
+
+    @property
+    def path(self) -> Path:
+        """Of everything that is this application's."""
+        return root() / "apps" / self.name
+
+    @property
+    def incoming(self) -> Path:
+        """Uploads that are not finished."""
+        return self.path / "incoming"
+
+    @property
+    def releases(self) -> Path:
+        """Whole releases, one folder each."""
+        return self.path / "releases"
+
+    @property
+    def current(self) -> Path:
+        """The link to the release that serves."""
+        return self.path / "current"
+
+    @property
+    def state(self) -> Path:
+        """See ``edge.device.state``."""
+        return self.path / "state.json"
+
+    @property
+    def log(self) -> Path:
+        """See ``edge.device.log``."""
+        return self.path / "log.jsonl"
+
+    @property
+    def inbox(self) -> Path:
+        """Pictures put here are answered."""
+        return self.path / "inbox"
+
+    @property
+    def socket(self) -> Path:
+        """Where the running service answers for its health."""
+        return runtime_folder() / f"edge-{self.name}.sock"
+
+    @property
+    def unit(self) -> str:
+        """Of systemd."""
+        return f"edge-{self.name}.service"
+
+    def serving(self) -> str | None:
+        """The id of the release that ``current`` names and that is there."""
+        try:
+            name = self.current.readlink().name
+        except OSError:
+            return None
+        return name if (self.releases / name / RELEASE_FILE).is_file() else None
+
+
+def apps() -> list[App]:
+    """Every application of this device, by name."""
+    folder = root() / "apps"
+    if not folder.is_dir():
+        return []
+    return [App(path.name) for path in sorted(folder.iterdir()) if _APP.fullmatch(path.name)]

@@ -1,0 +1,40 @@
+"""``log.jsonl``: what happened to an application's releases, and why."""
+
+import json
+import os
+import time
+from typing import Any, Final
+
+from edge.device.layout import App
+from edge.runtime.files import write_bytes
+
+KEPT: Final = 500  # lines, when the file is cut
+_CUT_AT_BYTES: Final = 256_000
+
+
+def record(app: App, event: str, release: str | None, reason: str = "") -> None:
+    """Append one event; it is on the disk when this returns."""
+    app.path.mkdir(parents=True, exist_ok=True)
+    entry = {"at": round(time.time(), 3), "event": event, "release": release, "reason": reason}
+    line = json.dumps(entry, ensure_ascii=False) + "\n"
+    with app.log.open("ab") as stream:
+        stream.write(line.encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+    if app.log.stat().st_size > _CUT_AT_BYTES:
+        write_bytes(app.log, b"".join(app.log.read_bytes().splitlines(keepends=True)[-KEPT:]))
+
+
+def events(app: App, count: int) -> list[dict[str, Any]]:
+    """The last ``count`` events, oldest first; a line that a power cut tore is left out."""
+    if not app.log.is_file():
+        return []
+    found = []
+    for line in app.log.read_bytes().splitlines()[-count:]:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            found.append(entry)
+    return found

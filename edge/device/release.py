@@ -1,0 +1,104 @@
+"""``release.json``: a bundle, and how it is to run on this device."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from edge.device.layout import BUNDLE, RELEASE_FILE, App, checked_id, environments
+from edge.errors import BundleError, DeviceError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """One release of an application.
+
+    Attributes:
+        id: Name of its folder; says which bundle and which settings it is.
+        name: Of the bundle, for people.
+        version: Of the bundle: the Unix second in which it was signed.
+        manifest_sha256: Of the bundle.
+        variant: The model that runs.
+        engine: That runs it, a key of ``edge.runtime.session.ENGINES``.
+        environment: Id of the unpacked wheels.
+        threads: CPU threads of one inference.
+        device: Id of the device profile.
+        max_latency_ms: Of the self-test, median of one inference; None without a bound.
+        max_memory_mb: Of the self-test, resident; None without a bound.
+        start_seconds: From the start of the service to READY.
+        watchdog_seconds: Without a sign of life, after which systemd restarts the service.
+    """
+
+    id: str
+    name: str
+    version: int
+    manifest_sha256: str
+    variant: str
+    engine: str
+    environment: str
+    threads: int
+    device: str
+    max_latency_ms: float | None
+    max_memory_mb: float | None
+    start_seconds: int
+    watchdog_seconds: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            BundleError: A field is missing, unknown or of another type.
+        """
+        if not isinstance(value, dict) or set(value) != {item.name for item in fields(cls)}:
+            raise BundleError("the description of the release lacks or misspells a field")
+        whole = ("version", "threads", "start_seconds", "watchdog_seconds")
+        bounds = ("max_latency_ms", "max_memory_mb")
+        for name, item in value.items():
+            right: bool
+            if name in whole:
+                right = isinstance(item, int) and item >= (0 if name == "version" else 1)
+            elif name in bounds:
+                right = item is None or (isinstance(item, int | float) and item > 0)
+            else:
+                right = isinstance(item, str)
+            if not right:
+                raise BundleError(f"{name} of the release is {item!r}")
+        checked_id(value["id"])
+        checked_id(value["environment"])
+        return cls(**value)
+
+    @classmethod
+    def read(cls, app: App, release: str) -> Self:
+        """Of an installed release.
+
+        Raises:
+            DeviceError: It is not there.
+            BundleError: It cannot be read.
+        """
+        path = app.releases / checked_id(release) / RELEASE_FILE
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DeviceError(f"release {release} is not on this device") from None
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path} cannot be read: {error}") from error
+        return cls.from_json(value)
+
+    def folder(self, app: App) -> Path:
+        """Of its bundle."""
+        return app.releases / self.id / BUNDLE
+
+    def environ(self, app: App) -> dict[str, str]:
+        """What Python needs to find the bundle's own runtime and its wheels, and nothing else."""
+        paths = (self.folder(app) / "runtime", environments() / self.environment)
+        return {"PYTHONPATH": ":".join(map(str, paths)), "PYTHONNOUSERSITE": "1"}
+
+    def model_options(self) -> list[str]:
+        """Which model runs how, as the runtime's commands take it."""
+        options = ["--variant", self.variant, "--engine", self.engine]
+        return [*options, "--threads", str(self.threads)]

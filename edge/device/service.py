@@ -1,0 +1,209 @@
+"""The service of an application: a systemd user unit, and what systemd says of it."""
+
+import os
+import pwd
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge.device.layout import App, root, runtime_folder
+from edge.errors import DeviceError
+from edge.runtime.files import write_bytes
+
+_SECONDS: Final = 90  # of one systemctl command; starting is waited for elsewhere
+RESTARTS: Final = 5  # in RESTART_WINDOW_SECONDS; after that systemd gives up
+RESTART_WINDOW_SECONDS: Final = 600
+
+_UNIT: Final = """\
+[Unit]
+Description=edge: {app}
+StartLimitIntervalSec={window}
+StartLimitBurst={restarts}
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart="{python}" -P -s -m edge.device.launch {app}
+Environment="PYTHONPATH={control}" PYTHONUNBUFFERED=1
+Restart=always
+RestartSec=2
+TimeoutStartSec={start}
+TimeoutStopSec=20
+WatchdogSec={watchdog}
+NoNewPrivileges=yes
+
+[Install]
+WantedBy=default.target
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """What systemd says.
+
+    Attributes:
+        active: ``active``, ``activating``, ``failed``, ``inactive`` and so on.
+        pid: Of the main process; 0 for none.
+        restarts: By systemd, since the last start by hand.
+        result: ``success``, or why it ended: ``exit-code``, ``watchdog``, ``timeout``, ``signal``.
+    """
+
+    active: str
+    pid: int
+    restarts: int
+    result: str
+
+
+def install(app: App, *, python: str, start_seconds: int, watchdog_seconds: int) -> None:
+    """Write the unit, have it started at boot, and put both on the disk."""
+    text = _UNIT.format(
+        app=app.name,
+        python=_escaped(python),
+        control=_escaped(str(root() / "control" / "current")),
+        window=RESTART_WINDOW_SECONDS,
+        restarts=RESTARTS,
+        start=start_seconds,
+        watchdog=watchdog_seconds,
+    ).encode()
+    place = _place(app)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not place.is_file() or place.read_bytes() != text:
+        write_bytes(place, text)
+        _systemctl("daemon-reload")
+    _systemctl("enable", app.unit)
+    _point_control()
+    os.sync()  # the link that systemctl made
+
+
+def _point_control() -> None:
+    """Let this version of the package be the one that services start with."""
+    place = Path(__file__).parents[2]
+    new = place.parent / f".current.{os.getpid()}"
+    new.unlink(missing_ok=True)
+    new.symlink_to(place.name)
+    new.replace(place.parent / "current")
+
+
+def outlive_login() -> str | None:
+    """Let services of this user run without a login; what was done for it, or None.
+
+    A user may mostly turn it on alone; where polkit is missing or says no, sudo may do it.
+
+    Raises:
+        DeviceError: Neither may.
+    """
+    name = pwd.getpwuid(os.getuid()).pw_name
+    shown = _loginctl("show-user", name, "--property=Linger", "--value")
+    if shown.strip() == "yes" or Path("/var/lib/systemd/linger", name).exists():
+        return None
+    for before in ((), ("sudo", "-n")):
+        _loginctl("enable-linger", name, before=before)
+        if _loginctl("show-user", name, "--property=Linger", "--value").strip() == "yes":
+            return "services outlive the login (linger)"
+    raise DeviceError(
+        f"services of {name} would stop at the end of the login",
+        hint=f"Run there: sudo loginctl enable-linger {name}",
+    )
+
+
+def _loginctl(*arguments: str, before: Sequence[str] = ()) -> str:
+    try:
+        done = subprocess.run(
+            [*before, "loginctl", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode(errors="replace")
+
+
+def restart(app: App) -> None:
+    """Start what ``current`` names now, without waiting until it is ready."""
+    _systemctl("reset-failed", app.unit, check=False)
+    _systemctl("restart", "--no-block", app.unit)
+
+
+def stop(app: App) -> None:
+    """Stop it, and no longer start it at boot."""
+    _systemctl("disable", app.unit, check=False)
+    _systemctl("stop", app.unit, check=False)
+
+
+def remove(app: App) -> None:
+    """Stop it and take the unit away."""
+    stop(app)
+    _place(app).unlink(missing_ok=True)
+    _systemctl("daemon-reload", check=False)
+
+
+def status(app: App) -> ServiceStatus:
+    """Ask systemd."""
+    text = _systemctl(
+        "show", "-p", "ActiveState", "-p", "MainPID", "-p", "NRestarts", "-p", "Result", app.unit
+    )
+    found = dict(line.partition("=")[::2] for line in text.splitlines())
+    return ServiceStatus(
+        active=found.get("ActiveState", "unknown"),
+        pid=int(found.get("MainPID") or 0),
+        restarts=int(found.get("NRestarts") or 0),
+        result=found.get("Result", "unknown"),
+    )
+
+
+def said(app: App, lines: int) -> str:
+    """The last lines that the service wrote, from systemd's journal; empty without one."""
+    try:
+        done = subprocess.run(
+            ["journalctl", "--user-unit", app.unit, "-n", str(lines), "--no-pager", "-o", "cat"],
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+            env=_environ(),
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode(errors="replace")
+
+
+def _place(app: App) -> Path:
+    return Path.home() / ".config" / "systemd" / "user" / app.unit
+
+
+def _escaped(text: str) -> str:
+    """A path within double quotes of a unit file (systemd.syntax(7), systemd.unit(5))."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+
+
+def _environ() -> Mapping[str, str]:
+    """A session of ssh may lack what systemctl finds the user's manager by."""
+    folder = str(runtime_folder())
+    return {"XDG_RUNTIME_DIR": folder, **os.environ}
+
+
+def _systemctl(*arguments: str, check: bool = True) -> str:
+    try:
+        done = subprocess.run(
+            ["systemctl", "--user", *arguments],
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+            env=_environ(),
+        )
+    except FileNotFoundError:
+        raise DeviceError(
+            "this device has no systemctl", hint="edge keeps its service with systemd."
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise DeviceError(f"systemctl {arguments[0]} gave no answer in {_SECONDS} s") from None
+    if check and done.returncode:
+        text = done.stderr.decode(errors="replace").strip().splitlines()
+        raise DeviceError(
+            f"systemctl --user {arguments[0]} failed: {text[-1] if text else 'no reason given'}",
+            hint="Run edge doctor for this device.",
+        )
+    return done.stdout.decode(errors="replace")

@@ -1,0 +1,104 @@
+"""Which release serves: a link, changed in one step; and what happens when the machine starts."""
+
+import time
+from dataclasses import replace
+
+from edge.device.layout import RELEASE_FILE, App
+from edge.device.log import record
+from edge.device.state import Failure, State, Trial, boot_id, changing
+from edge.runtime.files import fsync_directory
+
+MAX_STARTS = 3  # of a release on trial; more of them mean that it crashes
+
+
+def point(app: App, release: str | None) -> None:
+    """Let ``current`` name that release, or nothing; on the disk when this returns."""
+    new = app.path / "current.new"
+    new.unlink(missing_ok=True)
+    if release is None:
+        app.current.unlink(missing_ok=True)
+    else:
+        new.symlink_to(f"releases/{release}")
+        new.replace(app.current)
+    fsync_directory(app.path)
+
+
+def is_installed(app: App, release: str | None) -> bool:
+    """Whether that release is there."""
+    return release is not None and (app.releases / release / RELEASE_FILE).is_file()
+
+
+def begin_trial(app: App, release: str) -> State:
+    """Write down that ``release`` is on trial, then let it be the one that serves."""
+    with changing(app) as file:
+        trial = Trial(release=release, since=time.time(), boot_id=boot_id())
+        file.write(replace(file.state, trial=trial))
+    record(app, "trial", release)
+    point(app, release)
+    return file.state
+
+
+def commit(app: App, release: str, version: int) -> None:
+    """``release`` has proved itself: it is what a later failure falls back to."""
+    with changing(app) as file:
+        file.write(file.state.committed(release, version))
+    record(app, "committed", release)
+
+
+def give_up(app: App, release: str, reason: str) -> str | None:
+    """Let the last good release serve again, and write down why.
+
+    Returns:
+        The release that ``current`` names now; None where no other one was ever good.
+    """
+    with changing(app) as file:
+        good = file.state.last_good
+        back = good if good != release and is_installed(app, good) else None
+        point(app, back)
+        failure = Failure(release=release, reason=reason, at=time.time())
+        file.write(replace(file.state, trial=None, failure=failure))
+    record(app, "rolled back", release, reason)
+    return back
+
+
+def refuse(app: App, release: str, reason: str) -> None:
+    """Write down why a release never came to serve; what serves is left alone."""
+    with changing(app) as file:
+        failure = Failure(release=release, reason=reason, at=time.time())
+        file.write(replace(file.state, failure=failure))
+    record(app, "refused", release, reason)
+
+
+def guard(app: App) -> str | None:
+    """Called whenever the service starts: the release that is to run.
+
+    A release on trial is given up here when the machine restarted before it was committed, or
+    when it starts again and again, because nobody else may be left to do so: the host may have
+    gone, and the deploy's own process with it.
+    """
+    with changing(app) as file:
+        trial = file.state.trial
+        if trial is not None and app.serving() == trial.release:
+            starts = trial.starts + 1
+            file.write(replace(file.state, trial=replace(trial, starts=starts)))
+            fallback = file.state.last_good
+    if trial is not None and app.serving() == trial.release:
+        other = fallback != trial.release and is_installed(app, fallback)
+        if other and trial.boot_id != boot_id():
+            give_up(app, trial.release, "the machine restarted before the release was committed")
+        elif other and starts > MAX_STARTS:
+            give_up(app, trial.release, f"its service had to be started {starts} times")
+    return _mended(app)
+
+
+def _mended(app: App) -> str | None:
+    """What ``current`` names; the last good release where it names nothing that is there."""
+    serving = app.serving()
+    if serving is not None:
+        return serving
+    good = State.read(app).last_good
+    if good is None or not is_installed(app, good):
+        return None
+    record(app, "mended", good, f"current named nothing, {good} is whole")
+    point(app, good)
+    return good

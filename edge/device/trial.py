@@ -1,0 +1,202 @@
+"""A release proves itself: self-test in the slot that does not serve, then service, then watch."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from edge.device import service
+from edge.device.health import ask
+from edge.device.layout import App
+from edge.device.log import record
+from edge.device.release import Release
+from edge.device.slots import begin_trial, commit, give_up, refuse
+from edge.device.state import State
+from edge.errors import DeployFailed, DeviceError
+
+HEALTH_SECONDS: Final = 30
+_LOOK_SECONDS: Final = 1.0
+_TRIES: Final = 3  # unanswered questions in a row; a busy device may miss one
+
+Note = Callable[[str], None]
+
+
+def selftest(app: App, release: Release, timeout: float) -> dict[str, Any]:
+    """Run the golden self-test of an installed release, which need not serve.
+
+    Args:
+        app: Whose release.
+        release: Installed.
+        timeout: Seconds; a release that hangs is stopped then.
+
+    Returns:
+        The runtime's own report.
+
+    Raises:
+        DeployFailed: It did not pass, with its reasons.
+    """
+    command = [sys.executable, "-P", "-s", "-m", "edge.runtime", "selftest"]
+    command += [str(release.folder(app)), *release.model_options(), "--json"]
+    for option, bound in (
+        ("--max-latency", release.max_latency_ms),
+        ("--max-memory", release.max_memory_mb),
+    ):
+        if bound is not None:
+            command += [option, f"{bound:g}"]
+    environ = {**os.environ, **release.environ(app)}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=timeout, check=False, env=environ, cwd=app.path
+        )
+    except subprocess.TimeoutExpired:
+        raise _failed(app, release, f"the self-test did not end within {timeout:.0f} s") from None
+    report = _report(done.stdout)
+    if done.returncode == 0 and report.get("passed"):
+        record(app, "self-test passed", release.id)
+        return report
+    reasons = report.get("reasons") or [_last_line(done.stderr, done.returncode)]
+    raise _failed(app, release, "self-test: " + "; ".join(map(str, reasons)))
+
+
+def activate(app: App, release: Release, watch_seconds: float, note: Note) -> dict[str, Any]:
+    """Switch, restart, ask for health, watch, commit; back to the last good release otherwise.
+
+    Raises:
+        DeployFailed: It did not prove itself; the message says why, and what serves now.
+    """
+    try:
+        service.install(
+            app,
+            python=sys.executable,
+            start_seconds=release.start_seconds,
+            watchdog_seconds=release.watchdog_seconds,
+        )
+        begin_trial(app, release.id)
+        note("switched; starting the service")
+        service.restart(app)
+        health = _until_ready(app, release)
+        note(f"healthy; watching for {watch_seconds:g} s")
+        _watch(app, release, watch_seconds)
+    except (DeviceError, OSError) as error:
+        reason = error.message if isinstance(error, DeviceError) else str(error)
+        raise DeployFailed(fall_back(app, release, reason)) from error
+    commit(app, release.id, release.version)
+    return health
+
+
+def fall_back(app: App, release: Release, reason: str) -> str:
+    """Let the last good release serve again; what happened, for people."""
+    last_words = _last_words(app)
+    back = give_up(app, release.id, reason + last_words)
+    text = f"release {release.id} was given up: {reason}{last_words}. "
+    if back is None:
+        service.stop(app)
+        return text + "No release was ever good here, so none serves."
+    service.restart(app)
+    try:
+        _until_ready(app, Release.read(app, back))
+    except DeviceError as error:
+        return text + f"Release {back} was started again, but: {error.message}."
+    return text + f"Release {back} serves again."
+
+
+def _until_ready(app: App, release: Release) -> dict[str, Any]:
+    """The first answer of the service, which must come from that release."""
+    last = time.monotonic() + release.start_seconds + 10
+    while True:
+        status = service.status(app)
+        if status.active == "failed" or status.restarts >= 2:
+            raise DeviceError(f"its service does not start ({status.result})")
+        if status.active == "active":
+            return _healthy(app, release)
+        if time.monotonic() > last:
+            raise DeviceError(f"its service was not ready within {release.start_seconds} s")
+        time.sleep(_LOOK_SECONDS / 2)
+
+
+def _healthy(app: App, release: Release) -> dict[str, Any]:
+    """Ask, and check the answer."""
+    answer = ask(app, HEALTH_SECONDS)
+    if answer.get("release") != release.id:
+        raise DeviceError(f"release {answer.get('release')} answers in its place")
+    if answer.get("ok") is not True:
+        raise DeviceError(f"it says that it is not well: {answer.get('reason')}")
+    return answer
+
+
+def _watch(app: App, release: Release, seconds: float) -> None:
+    """Look on: the same process all the time, and healthy answers."""
+    first = service.status(app)
+    end = time.monotonic() + seconds
+    unanswered = 0
+    while time.monotonic() < end:
+        time.sleep(min(_LOOK_SECONDS, max(0.0, end - time.monotonic())))
+        now = service.status(app)
+        if now.active != "active" or now.pid != first.pid or now.restarts != first.restarts:
+            raise DeviceError(f"its service stopped while it was watched ({now.result})")
+        try:
+            _healthy(app, release)
+            unanswered = 0
+        except DeviceError:
+            unanswered += 1
+            if unanswered >= _TRIES:
+                raise
+
+
+def _last_words(app: App) -> str:
+    """What its service wrote last, where it wrote an error."""
+    lines = [line for line in service.said(app, 30).splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    return f' (it said: "{errors[-1].strip()[:200]}")' if errors else ""
+
+
+def _failed(app: App, release: Release, reason: str) -> DeployFailed:
+    """Of a release that never served; what serves goes on."""
+    refuse(app, release.id, reason)
+    serving = app.serving()
+    goes_on = f"Release {serving} goes on serving." if serving else "Nothing serves, as before."
+    return DeployFailed(f"release {release.id} was refused: {reason}. {goes_on}")
+
+
+def _report(stdout: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(stdout)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _last_line(stderr: bytes, code: int) -> str:
+    lines = stderr.decode(errors="replace").strip().splitlines()
+    return f"it ended with {code}" + (f": {lines[-1][:300]}" if lines else "")
+
+
+def state_json(app: App) -> dict[str, Any]:
+    """For ``edge status``: what serves, whether it is well, what failed last."""
+    state = State.read(app)
+    serving = app.serving()
+    found: dict[str, Any] = {
+        "app": app.name,
+        "release": serving,
+        "healthy": False,
+        "last_good": state.last_good,
+        "on_trial": state.trial is not None and state.trial.release == serving,
+        "reason": state.failure.reason if state.failure else None,
+        "failed_release": state.failure.release if state.failure else None,
+    }
+    if serving is None:
+        return found | {"problem": "no release serves"}
+    try:
+        release = Release.read(app, serving)
+        found |= {"bundle": release.to_json()}
+        status = service.status(app)
+        found |= {"service": status.active, "restarts": status.restarts}
+        if status.active != "active":
+            return found | {"problem": f"its service is {status.active} ({status.result})"}
+        found |= {"health": _healthy(app, release), "healthy": True, "problem": None}
+    except (DeviceError, DeployFailed) as error:
+        found |= {"problem": error.message}
+    return found

@@ -1,0 +1,61 @@
+"""Arguments that several commands share."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from edge.runtime.bundle import Bundle
+from edge.runtime.classifier import Classifier
+from edge.runtime.session import ENGINES
+from edge.runtime.spec import Variant
+
+
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    """The bundle, as the first argument."""
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Which model file runs, and how."""
+    parser.add_argument("--variant", help="model file of the bundle (its default one)")
+    parser.add_argument("--engine", choices=sorted(ENGINES), help="interpreter (first installed)")
+    parser.add_argument(
+        "--threads", type=at_least_one, default=os.cpu_count() or 1, help="CPU threads (all)"
+    )
+
+
+def open_classifier(bundle: Bundle, options: argparse.Namespace) -> tuple[Variant, Classifier]:
+    """The variant that ``add_model``'s arguments name, loaded.
+
+    Raises:
+        UsageError: No such variant.
+        BundleError: It is missing or altered.
+        ModelLoadError: It does not load.
+    """
+    classifier = Classifier.open(
+        bundle, variant=options.variant, engine=options.engine, threads=options.threads
+    )
+    return bundle.manifest.variant(options.variant), classifier
+
+
+def at_least_one(text: str) -> int:
+    """A count, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return value
+
+
+def more_than_zero(text: str) -> float:
+    """A quantity, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def print_json(value: Any) -> None:
+    """One indented JSON document on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

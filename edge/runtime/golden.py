@@ -1,0 +1,240 @@
+"""The golden self-test: does this device answer what the building host answered?
+
+A bundle carries a few preprocessed pictures and, per variant, the host's raw output for each.
+Equal kernels give equal integers but for single steps of rounding (measured between x86-64 and
+aarch64, ``docs/runner.md``); floats differ by the order of sums. ``edge.pipeline.golden`` writes
+the files.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import BundleError
+from edge.runtime.bundle import Bundle
+from edge.runtime.image import decode_image
+from edge.runtime.session import Session, encode_pixels
+from edge.runtime.spec import Variant
+
+GOLDEN_NAME: Final = "golden/golden.json"
+GOLDEN_SCHEMA_VERSION: Final = 1
+STEPS: Final = "quantization steps"
+ABSOLUTE: Final = "absolute"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What one variant answered on the building host.
+
+    Attributes:
+        path: A .npy file in the bundle, (images, *shape of one output).
+        engine: Interpreter and version that answered.
+        unit: Of both tolerances: quantization steps for integers, absolute for floats.
+        tolerance: Largest difference that passes on the same interpreter.
+        other_engine_tolerance: The same on another one, whose kernels round otherwise.
+        flat: The answers hardly differ between the images or between the classes, so that a
+            network that computes nothing would pass as well.
+    """
+
+    path: str
+    engine: str
+    unit: str
+    tolerance: float
+    other_engine_tolerance: float
+    flat: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    """``golden/golden.json``.
+
+    Attributes:
+        images: PNG files in the bundle, of the size that the network takes.
+        variants: By name.
+    """
+
+    images: tuple[str, ...]
+    variants: Mapping[str, Expected]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"schema_version": GOLDEN_SCHEMA_VERSION} | asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            BundleError: It is something else, or of another schema.
+        """
+        try:
+            version = value["schema_version"]
+            if version != GOLDEN_SCHEMA_VERSION:
+                raise BundleError(
+                    f"{GOLDEN_NAME} has schema_version {version!r}; this runtime reads "
+                    f"{GOLDEN_SCHEMA_VERSION}",
+                    hint="Use the runtime that the bundle carries.",
+                )
+            return cls(
+                images=tuple(str(image) for image in value["images"]),
+                variants={str(k): Expected(**item) for k, item in value["variants"].items()},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BundleError(f"{GOLDEN_NAME} lacks or misspells a field: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One golden image, run here.
+
+    It passes if no element differs by more than the tolerance, and the best class is the same;
+    the images were chosen so that this is no matter of rounding.
+
+    Attributes:
+        image: Its path in the bundle.
+        worst: Largest difference of an element, in the unit of the variant; None where the
+            answer is not finite.
+        differing: How many elements are not equal.
+        elements: How many there are.
+        expected_class: Best class on the host.
+        found_class: Best class here.
+        seconds: Of the inference.
+        reason: Why it does not pass; empty if it does.
+    """
+
+    image: str
+    worst: float | None
+    differing: int
+    elements: int
+    expected_class: int
+    found_class: int
+    seconds: float
+    reason: str
+
+
+class GoldenTest:
+    """The golden images of one variant, decoded and ready to be run.
+
+    Attributes:
+        images: Paths in the bundle.
+        expected: Of the variant.
+        same_engine: Whether the session's interpreter is the one that answered on the host.
+        tolerance: The one that applies to this session.
+    """
+
+    def __init__(self, bundle: Bundle, variant: Variant, session: Session) -> None:
+        """Read the files, each checked against the manifest.
+
+        Raises:
+            BundleError: The bundle has no golden self-test, or not for this variant, or a file
+                of it is missing, altered or of a shape that does not fit.
+        """
+        golden = _read(bundle)
+        found = golden.variants.get(variant.name)
+        if found is None or not golden.images:
+            raise BundleError(f"the bundle has no golden self-test of {variant.name}")
+        self.images = golden.images
+        self.expected = found
+        self._session = session
+        self._answers = _answers(bundle, found, len(golden.images))
+        self._tensors = [
+            encode_pixels(_pixels(bundle, image), session.inputs[0]) for image in golden.images
+        ]
+        self.same_engine = session.engine.partition(" ")[0] == found.engine.partition(" ")[0]
+        self.tolerance = found.tolerance if self.same_engine else found.other_engine_tolerance
+
+    def run(self, number: int = 0) -> Comparison:
+        """Run one image and compare.
+
+        Raises:
+            InferenceError: The interpreter failed.
+        """
+        tensor, expected = self._tensors[number], self._answers[number]
+        began = time.perf_counter()
+        output = self._session.run(tensor)[0]
+        seconds = time.perf_counter() - began
+        return self._compare(self.images[number], expected, output, seconds)
+
+    def infer(self, number: int = 0) -> None:
+        """Run one image, for its time only."""
+        self._session.run(self._tensors[number])
+
+    def _compare(
+        self, image: str, expected: NDArray[Any], output: NDArray[Any], seconds: float
+    ) -> Comparison:
+        given = output.reshape(-1)
+        wanted = expected.reshape(-1)
+        if given.shape != wanted.shape or given.dtype != wanted.dtype:
+            raise BundleError(
+                f"the model answers with {output.dtype} {output.shape}, the golden file holds "
+                f"{expected.dtype} {expected.shape}",
+                hint="The files are of different builds; build or copy the bundle again.",
+            )
+        apart = np.abs(given.astype(np.float64) - wanted.astype(np.float64))
+        finite = bool(np.isfinite(apart).all())
+        worst = float(apart.max()) if finite else None
+        best, here = int(wanted.argmax()), int(given.argmax())
+        reason = ""
+        if worst is None:
+            reason = f"{image}: the answer is not finite (NaN or infinity)"
+        elif worst > self.tolerance or (here != best and margin(wanted) > self.tolerance):
+            unit = "steps" if self.expected.unit == STEPS else "(absolute)"
+            reason = f"{image}: {worst:.3g} {unit} from the host's answer, "
+            reason += f"at most {self.tolerance:g} pass"
+            reason += f"; class {here} in place of {best}" if here != best else ""
+        return Comparison(
+            image=image,
+            worst=worst,
+            differing=int(np.count_nonzero(apart)),
+            elements=int(apart.size),
+            expected_class=best,
+            found_class=here,
+            seconds=seconds,
+            reason=reason,
+        )
+
+
+def margin(scores: NDArray[Any]) -> float:
+    """How far the best class lies above the second one, in the unit of the scores (classes,)."""
+    if scores.size < 2:
+        return 0.0
+    second, best = np.sort(scores.astype(np.float64))[-2:]
+    return float(best - second)
+
+
+def _read(bundle: Bundle) -> Golden:
+    if GOLDEN_NAME not in bundle.manifest.files:
+        raise BundleError(
+            "the bundle has no golden self-test",
+            hint="An earlier edge built it; build or export it again.",
+        )
+    path = bundle.checked(GOLDEN_NAME)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{GOLDEN_NAME} cannot be read: {error}") from error
+    return Golden.from_json(value)
+
+
+def _answers(bundle: Bundle, expected: Expected, images: int) -> NDArray[Any]:
+    path = bundle.checked(expected.path)
+    try:
+        answers: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{expected.path} cannot be read: {error}") from error
+    if answers.ndim < 2 or len(answers) != images or answers[0].size == 0:
+        raise BundleError(f"{expected.path} holds {answers.shape} values for {images} images")
+    return answers
+
+
+def _pixels(bundle: Bundle, image: str) -> NDArray[np.uint8]:
+    spec = bundle.manifest.preprocessing
+    pixels = np.asarray(decode_image(bundle.checked(image)))
+    if pixels.shape != (spec.height, spec.width, 3):
+        raise BundleError(f"{image} is {pixels.shape}, expected {(spec.height, spec.width, 3)}")
+    return pixels

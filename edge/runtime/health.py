@@ -1,0 +1,165 @@
+"""A Unix socket that says how a running service is; a client that dawdles blocks nobody."""
+
+import json
+import os
+import selectors
+import socket
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from edge.errors import UsageError
+
+MAX_CLIENTS: Final = 8
+BACKLOG: Final = 64  # connections that the kernel keeps while a picture is being answered
+MAX_QUESTION: Final = 4096  # bytes
+PATIENCE: Final = 5.0  # seconds that a client has to ask
+MAX_PATH: Final = 107  # bytes; unix(7), the length of sun_path without its end
+
+Answer = Callable[[], dict[str, Any]]
+
+
+class HealthServer:
+    """Answers one line of JSON, ``{"ask": "health"}``, with one line of JSON.
+
+    It registers its sockets with a selector whose data are functions to call when they are ready.
+    """
+
+    def __init__(self, path: Path, selector: selectors.BaseSelector, answer: Answer) -> None:
+        """Listen.
+
+        Args:
+            path: Of the socket, made with mode 0600; one that nobody answers is replaced.
+            selector: Of the loop that calls what gets ready.
+            answer: Gives the health.
+
+        Raises:
+            UsageError: The path is too long, taken, or not writable.
+        """
+        self._path = path
+        self._selector = selector
+        self._answer = answer
+        self._clients: dict[socket.socket, tuple[float, bytearray]] = {}
+        self._listener = _listen(path)
+        self._identity = _identity(path)
+        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def expire(self) -> None:
+        """Send away clients that have not asked in time."""
+        now = time.monotonic()
+        for client in [item for item, (end, _) in self._clients.items() if now > end]:
+            self._drop(client)
+
+    def close(self) -> None:
+        """Stop listening, and take the socket away unless another took its place."""
+        for client in list(self._clients):
+            self._drop(client)
+        self._selector.unregister(self._listener)
+        if _identity(self._path) == self._identity:
+            self._path.unlink(missing_ok=True)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except OSError:  # it has gone already, or there are no descriptors left
+            return
+        client.setblocking(False)
+        if len(self._clients) >= MAX_CLIENTS:
+            self._drop(next(iter(self._clients)))
+        self._clients[client] = (time.monotonic() + PATIENCE, bytearray())
+        self._selector.register(client, selectors.EVENT_READ, lambda: self._read(client))
+
+    def _read(self, client: socket.socket) -> None:
+        if client not in self._clients:  # sent away by an event of the same round
+            return
+        question = self._clients[client][1]
+        try:
+            part = client.recv(MAX_QUESTION)
+        except BlockingIOError:
+            return
+        except OSError:
+            part = b""
+        question += part
+        if b"\n" in question:
+            self._reply(client, bytes(question.partition(b"\n")[0]))
+        elif not part or len(question) > MAX_QUESTION:
+            self._drop(client)
+
+    def _reply(self, client: socket.socket, question: bytes) -> None:
+        answer = self._answer() if _asks_for_health(question) else {"error": "ask for health"}
+        # Smaller than the socket's buffer; who does not read gets half a line and is left.
+        with suppress(OSError):
+            client.send(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+        self._drop(client)
+
+    def _drop(self, client: socket.socket) -> None:
+        self._clients.pop(client, None)
+        self._selector.unregister(client)
+        client.close()
+
+
+def _asks_for_health(question: bytes) -> bool:
+    try:
+        value = json.loads(question)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and value.get("ask") == "health"
+
+
+def _listen(path: Path) -> socket.socket:
+    if len(os.fsencode(path)) > MAX_PATH:
+        raise UsageError(
+            f"the path of the socket has {len(os.fsencode(path))} bytes; Unix allows {MAX_PATH}",
+            hint="Name a shorter one with --health.",
+        )
+    _clear(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    old = os.umask(0o177)  # the mode from the first moment on, not a moment later
+    try:
+        listener.bind(str(path))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise UsageError(f"no socket can be made at {path}: {error.strerror}") from error
+    finally:
+        os.umask(old)
+    listener.setblocking(False)
+    return listener
+
+
+def _clear(path: Path) -> None:
+    """Take away a socket that a process left when it was killed.
+
+    Raises:
+        UsageError: Something else lies there, or a process listens.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"no socket can be made at {path}: {error.strerror}") from error
+    if not stat.S_ISSOCK(mode):
+        raise UsageError(f"{path} is no socket, and it is in the way", hint="Name another path.")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            raise UsageError(f"the socket {path} is in use: {error}") from error
+    raise UsageError(f"another process answers at {path}", hint="Stop it first.")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,204 @@
+"""Deploys to an emulated Raspberry Pi: real systemd, real reboots, real power cuts."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.device import image as images
+from tests.device.machine import Machine, running
+from tests.integration import device_bundles as bundles
+from tests.integration.conftest import Edge, end, read_until
+from tests.integration.environments import environments_root
+
+# The machine is some fifty times slower than a board; so are the limits.
+LIMITS: Final = ("--max-latency", "5000", "--selftest-timeout", "120", "--watch", "5")
+HEALTHY: Final = 240.0  # seconds after a cold start
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A host, its bundles, and the machine at the other end.
+
+    Attributes:
+        edge: Commands with a cache of their own.
+        folder: Of key and bundles.
+        machine: That is deployed to.
+        good: The release that serves there, once one does.
+    """
+
+    edge: Edge
+    folder: Path
+    machine: Machine
+    good: str = ""
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "key"
+
+    def bundle(self, damage: Callable[[Path], None] | None = None, name: str = "good") -> Path:
+        place = self.folder / name
+        if place.exists():
+            return place
+        if damage is None:
+            return bundles.write_signed(place, self.key)
+        return bundles.broken(place, self.bundle(), self.key, damage)
+
+    def command(self, bundle: Path, *options: object) -> tuple[object, ...]:
+        where = (self.machine.name, "--ssh-config", self.machine.ssh_config)
+        return ("deploy", bundle, *where, "--key", self.key, *LIMITS, *options)
+
+    def deploy(self, bundle: Path, *options: object) -> subprocess.CompletedProcess[str]:
+        return self.edge.run(*self.command(bundle, *options))
+
+    def ask(self, verb: str, *options: object) -> subprocess.CompletedProcess[str]:
+        config = ("--ssh-config", self.machine.ssh_config)
+        return self.edge.run(verb, self.machine.name, *config, *options)
+
+    def state(self) -> dict[str, Any]:
+        done = self.ask("status", "--json")
+        assert done.stdout, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)["apps"][0]
+        return found
+
+    def healthy(self) -> dict[str, Any]:
+        """The state, when it has become healthy."""
+        last = time.monotonic() + HEALTHY
+        while not (state := self.state())["healthy"]:
+            assert time.monotonic() < last, state
+            time.sleep(2)
+        return state
+
+
+@pytest.fixture(scope="module")
+def served(
+    bookworm: images.Image, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Site, Path]]:
+    """A first release was deployed from scratch; and the machine as it was then."""
+    folder = tmp_path_factory.mktemp("host")
+    for name in ("work", "temporary"):
+        (folder / name).mkdir()
+    edge = Edge(environments_root() / "wheels", folder / "work", folder / "temporary")
+    with running(bookworm) as machine:
+        site = Site(edge, folder, machine)
+        done = site.deploy(site.bundle(), "--json")
+        assert done.returncode == 0, done.stderr
+        state = site.state()
+        assert state["healthy"] and state["last_good"] == state["release"]
+        assert state["bundle"]["device"] == "generic-aarch64"
+        machine.ssh("sync")
+        kept = folder / "kept"
+        kept.mkdir()
+        machine.keep(kept / "memory")
+        shutil.copyfile(machine.disk, kept / "disk.qcow2")
+    yield replace(site, good=json.loads(done.stdout)["release"]), kept
+
+
+@pytest.fixture
+def site(served: tuple[Site, Path], bookworm: images.Image) -> Iterator[Site]:
+    """A fresh copy of the machine on which the first release serves."""
+    first, kept = served
+    with running(bookworm, kept) as machine:
+        yield replace(first, machine=machine)
+
+
+def test_second_release_rollback_and_undeploy(site: Site) -> None:
+    done = site.deploy(site.bundle(bundles.changed("2"), "second"), "--json")
+    assert done.returncode == 0, done.stderr
+    second = json.loads(done.stdout)["release"]
+    assert site.state()["release"] == second != site.good
+    assert site.ask("rollback", "--watch", "3").returncode == 0
+    assert site.state()["release"] == site.good
+    logs = site.ask("logs").stdout
+    assert second in logs and "rolled back" in logs
+    assert site.ask("undeploy", "--delete-inbox").returncode == 0
+    assert site.machine.ssh("ls ~/.config/systemd/user/*.service").returncode != 0
+
+
+def full_disk(site: Site) -> None:
+    free = "$(($(stat -f -c %a . ) * $(stat -f -c %S .) - 40000000))"
+    assert site.machine.ssh(f"fallocate -l {free} filling && sync").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "options", "prepare", "code", "reason"),
+    [
+        (bundles.wrong_answers, (), None, 1, "self-test"),
+        (bundles.crashes_at_start, (), None, 1, "does not start"),
+        (bundles.crashes_later, ("--watch", "20"), None, 1, "stopped while it was watched"),
+        (bundles.hangs_at_start, ("--start-timeout", "15"), None, 1, "does not start"),
+        (bundles.hangs_in_selftest, ("--selftest-timeout", "20"), None, 1, "did not end"),
+        (bundles.changed("slow"), ("--max-latency", "0.001"), None, 1, "an inference takes"),
+        (bundles.changed("big"), (), full_disk, None, "free"),
+    ],
+    ids=["wrong", "crash", "crash-later", "hang", "hang-selftest", "slow", "full-disk"],
+)
+def test_a_bad_release_leaves_the_one_before(
+    site: Site,
+    request: pytest.FixtureRequest,
+    damage: Callable[[Path], None],
+    options: tuple[str, ...],
+    prepare: Callable[[Site], None] | None,
+    code: int | None,
+    reason: str,
+) -> None:
+    if prepare is not None:
+        prepare(site)
+    done = site.deploy(site.bundle(damage, request.node.callspec.id), *options)
+    assert done.returncode == code or (code is None and done.returncode in (1, 4)), done.stderr
+    assert reason in done.stderr, done.stderr
+    state = site.healthy()
+    assert state["release"] == state["last_good"] == site.good
+    if prepare is None:
+        assert reason in state["reason"]
+        assert reason in site.ask("logs").stdout
+
+
+CUTS: Final = {
+    "while the bundle is sent": ("send the bundle, kB", 0.0),
+    "before the self-test": ("self-test there", 0.0),
+    "within the self-test": ("self-test there", 4.0),
+    "at the switch": ("switch, health check, watch", 0.0),
+    "while the service starts": ("switch, health check, watch", 3.0),
+    "while it is watched": ("note: healthy; watching for 5 s", 2.0),
+    "while it cleans up": ("clean up", 0.0),
+}
+
+
+@pytest.mark.parametrize("moment", CUTS)
+def test_a_power_cut(site: Site, moment: str) -> None:
+    """After boot the old or the new release serves; the next deploy cleans up and goes live."""
+    line, delay = CUTS[moment]
+    new = site.bundle(bundles.changed("2"), "second")
+    process = site.edge.start(*site.command(new))
+    try:
+        read_until(process, line if line.startswith("note") else f"{line} ...")
+        time.sleep(delay)
+        site.machine.power_cut()
+    finally:
+        end(process)
+    site.machine.boot()
+    state = site.healthy()
+    committed = moment == "while it cleans up"
+    assert (state["release"] == site.good) is not committed
+    assert state["release"] == state["last_good"]
+    done = site.deploy(new, "--json")
+    assert done.returncode == 0, done.stderr
+    release = json.loads(done.stdout)["release"]
+    assert site.state()["release"] == release != site.good
+    left = site.machine.ssh(
+        "ls ~/.local/share/edge/apps/channels/incoming ~/.local/share/edge/envs"
+    )
+    assert "incoming-" not in left.stdout.decode()
+
+
+def test_the_release_serves_again_after_an_orderly_reboot(site: Site) -> None:
+    site.machine.shut_down()
+    site.machine.boot(set_clock=False)
+    assert site.healthy()["release"] == site.good

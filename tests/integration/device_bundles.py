@@ -1,0 +1,146 @@
+"""Small signed bundles for devices, and releases that break there in every way.
+
+The model computes softmax(mean over the pixels / 32), one class per colour channel, so a bundle
+is made in milliseconds; runtime, golden self-test and signature are those of a real one.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from edge.deploy.keys import new_key
+from edge.deploy.signing import sign
+from edge.pipeline.finish import copy_runtime
+from edge.runtime.files import sha256_file, write_json
+from edge.runtime.golden import ABSOLUTE, GOLDEN_NAME, Expected, Golden
+from edge.runtime.session import encode_pixels, open_session
+from edge.runtime.spec import Manifest, Preprocessing, Variant
+
+MODEL: Final = Path(__file__).parents[1] / "data" / "channels_int8.tflite"
+LABELS: Final = ("red", "green", "blue")
+SIDE: Final = 16
+COLOURS: Final = ((96, 64, 32), (32, 96, 64), (32, 64, 96))
+
+
+def write_signed(folder: Path, key: Path, *, name: str = "channels") -> Path:
+    """A bundle with one int8 model, signed; the key is made where there is none."""
+    (folder / "models").mkdir(parents=True)
+    model = folder / "models" / "tflite-int8.tflite"
+    shutil.copyfile(MODEL, model)
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
+    _write_golden(folder, model)
+    copy_runtime(folder / "runtime")
+    variant = Variant(
+        name="tflite-int8",
+        path="models/tflite-int8.tflite",
+        format="tflite",
+        precision="int8",
+        size_bytes=model.stat().st_size,
+        input_dtype="uint8",
+    )
+    manifest = Manifest(
+        name=name,
+        labels=LABELS,
+        preprocessing=Preprocessing(height=SIDE, width=SIDE),
+        variants=(variant,),
+        default_variant=variant.name,
+        files={},
+    )
+    write_json(folder / "manifest.json", manifest.to_json())
+    if not key.exists():
+        new_key(key)
+    signed_again(folder, key)
+    return folder
+
+
+def signed_again(folder: Path, key: Path, *, version: int | None = None) -> Path:
+    """List the files as they are now, and sign, perhaps as of another second."""
+    path = folder / "manifest.json"
+    value = json.loads(path.read_text(encoding="utf-8"))
+    value["files"] = {
+        item.relative_to(folder).as_posix(): sha256_file(item)
+        for item in sorted(folder.rglob("*"))
+        if item.is_file() and not item.name.startswith("manifest.json")
+    }
+    write_json(path, value)
+    sign(folder, key, version=version)
+    return folder
+
+
+def broken(folder: Path, source: Path, key: Path, damage: Callable[[Path], None]) -> Path:
+    """A copy of a bundle, damaged by somebody who has the key."""
+    shutil.copytree(source, folder)
+    damage(folder)
+    return signed_again(folder, key)
+
+
+def wrong_answers(bundle: Path) -> None:
+    """The model answers otherwise than on the building host."""
+    path = bundle / "golden" / "tflite-int8.npy"
+    np.save(path, np.roll(np.load(path, allow_pickle=False), 1, axis=-1))
+
+
+def crashes_at_start(bundle: Path) -> None:
+    """The self-test passes, the service does not start."""
+    _in_watch(bundle, "raise RuntimeError('planted: crash at start')")
+
+
+def crashes_later(bundle: Path) -> None:
+    """The service is ready, and dies three seconds later."""
+    _in_watch(
+        bundle,
+        "import os, threading\nthreading.Timer(3, lambda: os._exit(9)).start()",
+    )
+
+
+def hangs_at_start(bundle: Path) -> None:
+    """The service runs and never says that it is ready."""
+    _in_watch(bundle, "import time\ntime.sleep(3600)")
+
+
+def hangs_in_selftest(bundle: Path) -> None:
+    """The self-test does not end."""
+    path = bundle / "runtime" / "edge" / "runtime" / "golden.py"
+    path.write_text(path.read_text() + "\nimport time\ntime.sleep(3600)\n")
+
+
+def changed(text: str) -> Callable[[Path], None]:
+    """Nothing is wrong with it; it is another release."""
+
+    def change(bundle: Path) -> None:
+        (bundle / "labels.txt").write_text("".join(f"{label} {text}\n" for label in LABELS))
+
+    return change
+
+
+def _in_watch(bundle: Path, code: str) -> None:
+    path = bundle / "runtime" / "edge" / "runtime" / "watch.py"
+    path.write_text(path.read_text() + f"\n{code}\n")
+
+
+def _write_golden(folder: Path, model: Path) -> None:
+    session = open_session(model)
+    (folder / "golden").mkdir()
+    images: list[str] = []
+    answers: list[np.ndarray[Any, Any]] = []
+    for number, colour in enumerate(COLOURS):
+        pixels = np.full((SIDE, SIDE, 3), colour, np.uint8)
+        images.append(f"golden/{number}.png")
+        Image.fromarray(pixels).save(folder / images[-1])
+        answers.append(session.run(encode_pixels(pixels, session.inputs[0]))[0])
+    np.save(folder / "golden" / "tflite-int8.npy", np.stack(answers), allow_pickle=False)
+    expected = Expected(
+        path="golden/tflite-int8.npy",
+        engine=session.engine,
+        unit=ABSOLUTE,  # its answers are dequantized inside
+        tolerance=1e-4,
+        other_engine_tolerance=1e-2,
+        flat=False,
+    )
+    golden = Golden(images=tuple(images), variants={"tflite-int8": expected})
+    write_json(folder / GOLDEN_NAME, golden.to_json())

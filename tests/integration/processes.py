@@ -1,0 +1,32 @@
+"""Processes that belong together by a mark in their environment, and waiting for what they do."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+TAG: Final = "EDGE_TEST_DEVICE"  # in the environment of every process of a device
+_WAIT: Final = 30.0  # seconds, for what takes milliseconds
+
+
+def kill_tagged(tag: str) -> bool:
+    """Kill the processes whose environment carries the tag; whether there were any."""
+    wanted = f"{TAG}={tag}\0".encode()
+    found = False
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if wanted in (folder / "environ").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)
+                found = True
+    return found
+
+
+def wait_for(happened: Callable[[], bool], what: str) -> None:
+    """Until something happened that takes milliseconds."""
+    end = time.monotonic() + _WAIT
+    while not happened():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)

@@ -1,0 +1,431 @@
+"""``edge deploy`` and what follows, against a real sshd; systemd itself is in tests/device."""
+
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.integration import device_bundles as bundles
+from tests.integration.conftest import Edge, end, read_until
+from tests.integration.environments import environments_root
+from tests.integration.sshd import LoopbackDevice
+
+pytestmark = pytest.mark.slow
+
+QUICK: Final = ("--watch", "1", "--start-timeout", "20", "--selftest-timeout", "20", "--quiet")
+APP: Final = "channels"
+
+
+@dataclass(slots=True)
+class Site:
+    """A host with a key and signed bundles, and a device."""
+
+    edge: Edge
+    device: LoopbackDevice
+    folder: Path
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "key"
+
+    def bundle(self, damage: Callable[[Path], None] | None = None, name: str = "good") -> Path:
+        """The good bundle, or one that was damaged and signed again; made once each."""
+        place = self.folder / name
+        if place.exists():
+            return place
+        if damage is None:
+            return bundles.write_signed(place, self.key)
+        return bundles.broken(place, self.bundle(), self.key, damage)
+
+    def deploy(
+        self, bundle: Path, *options: object, quick: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        return self.edge.run(*self.command(bundle, *options, quick=quick))
+
+    def command(self, bundle: Path, *options: object, quick: bool = True) -> tuple[object, ...]:
+        where = (self.device.name, "--ssh-config", self.device.ssh_config, "--key", self.key)
+        return ("deploy", bundle, *where, *(QUICK if quick else ()), *options)
+
+    def ask(self, verb: str, *options: object) -> subprocess.CompletedProcess[str]:
+        return self.edge.run(
+            verb, self.device.name, "--ssh-config", self.device.ssh_config, *options
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Of the application, as ``edge status --json`` has it."""
+        found: dict[str, Any] = json.loads(self.ask("status", "--json").stdout)["apps"][0]
+        return found
+
+    def deployed(self, bundle: Path, *options: object) -> str:
+        """Deploy, and be sure that it serves; its id."""
+        done = self.deploy(bundle, "--json", *options)
+        assert done.returncode == 0, done.stderr
+        release: str = json.loads(done.stdout)["release"]
+        return release
+
+    @property
+    def root(self) -> Path:
+        return self.device.home / ".local/share/edge"
+
+
+@pytest.fixture
+def site(device: LoopbackDevice, make_edge: Callable[..., Edge], tmp_path: Path) -> Iterator[Site]:
+    """The wheels are kept between tests, as they are between deploys."""
+    folder = tmp_path / "host"
+    folder.mkdir()
+    yield Site(make_edge(environments_root() / "wheels"), device, folder)
+
+
+def test_first_release_then_second_then_the_same(site: Site) -> None:
+    first = site.deployed(site.bundle())
+    state = site.state()
+    assert state["release"] == first == state["last_good"]
+    assert state["healthy"] and state["reason"] is None and not state["on_trial"]
+
+    second = site.deployed(site.bundle(bundles.changed("2"), "second"))
+    assert site.state()["release"] == second != first
+    assert {path.name for path in (site.root / "apps" / APP / "releases").iterdir()} == {
+        first,
+        second,
+    }
+
+    again = site.deploy(site.bundle(bundles.changed("2"), "second"), "--json")
+    assert again.returncode == 0
+    assert not json.loads(again.stdout)["changed"]
+    assert json.loads(again.stdout)["sent_bytes"] == 0
+
+
+def test_what_the_service_answers(site: Site) -> None:
+    """A picture in the inbox gets its answer from the deployed release."""
+    from PIL import Image
+
+    site.deployed(site.bundle())
+    inbox = site.root / "apps" / APP / "inbox"
+    Image.new("RGB", (40, 24), (250, 10, 10)).save(inbox / "picture.png")
+    answer = inbox / "picture.png.json"
+    last = time.monotonic() + 15
+    while not answer.exists() and time.monotonic() < last:
+        time.sleep(0.1)
+    assert json.loads(answer.read_text())["categories"][0]["label"] == "red"
+
+
+@pytest.mark.parametrize(
+    ("damage", "options", "reason"),
+    [
+        (bundles.wrong_answers, (), "self-test"),
+        (bundles.hangs_in_selftest, ("--selftest-timeout", "4"), "did not end within 4 s"),
+        (bundles.crashes_at_start, (), "does not start"),
+        (bundles.hangs_at_start, ("--start-timeout", "3"), "does not start"),
+        (bundles.crashes_later, ("--watch", "8"), "stopped while it was watched"),
+        (bundles.changed("slow"), ("--max-latency", "0.001"), "an inference takes"),
+        (bundles.changed("large"), ("--max-memory", "1"), "MB of memory"),
+    ],
+    ids=["wrong", "hangs-in-selftest", "crashes", "hangs", "crashes-later", "slow", "memory"],
+)
+def test_a_bad_release_leaves_the_one_before(
+    site: Site, damage: Callable[[Path], None], options: tuple[object, ...], reason: str
+) -> None:
+    good = site.deployed(site.bundle())
+    done = site.deploy(site.bundle(damage, "bad"), *options)
+    assert done.returncode == 1, done.stderr
+    assert reason in done.stderr
+    assert good in done.stderr
+    assert "Traceback" not in done.stderr.replace("Traceback (most recent", "", 1)
+    state = site.state()
+    assert state["release"] == good and state["healthy"]
+    assert reason in state["reason"]
+    assert reason in site.ask("logs").stdout
+    left = [path.name for path in (site.root / "apps" / APP / "releases").iterdir()]
+    assert left == [good]
+
+
+def test_a_first_release_that_fails_is_no_fallback(site: Site) -> None:
+    done = site.deploy(site.bundle(bundles.crashes_at_start, "bad"))
+    assert done.returncode == 1
+    assert "none serves" in done.stderr
+    assert site.ask("status").returncode == 1
+    site.deployed(site.bundle())
+    assert site.state()["healthy"]
+
+
+def test_rollback_goes_to_the_one_before_and_back(site: Site) -> None:
+    refused = site.ask("rollback")
+    assert refused.returncode == 4 and "no application" in refused.stderr
+    first = site.deployed(site.bundle())
+    refused = site.ask("rollback", "--watch", "0")
+    assert refused.returncode == 4 and "no earlier release" in refused.stderr
+    second = site.deployed(site.bundle(bundles.changed("2"), "second"))
+    done = site.ask("rollback", "--watch", "1", "--reason", "confuses foxes")
+    assert done.returncode == 0, done.stderr
+    assert site.state()["release"] == first
+    assert "confuses foxes" in site.ask("logs").stdout
+    assert site.ask("rollback", "--watch", "0").returncode == 0
+    assert site.state()["release"] == second
+
+
+def test_undeploy_leaves_nothing_but_the_key(site: Site) -> None:
+    site.deployed(site.bundle())
+    inbox = site.root / "apps" / APP / "inbox"
+    (inbox / "kept.png").write_bytes(b"no picture")
+    refused = site.ask("undeploy")
+    assert refused.returncode == 4 and "--delete-inbox" in refused.stderr
+    assert site.state()["healthy"]
+    done = site.ask("undeploy", "--delete-inbox")
+    assert done.returncode == 0, done.stderr
+    assert not (site.root / "apps" / APP).exists()
+    assert not list((site.root / "envs").iterdir())
+    assert "no application" in site.ask("status").stdout
+
+
+def unsigned(bundle: Path) -> None:
+    (bundle / "manifest.json.sig").unlink()
+
+
+def altered(bundle: Path) -> None:
+    (bundle / "labels.txt").write_text("something else\n")
+
+
+@pytest.mark.parametrize("change", [unsigned, altered])
+def test_the_host_refuses_what_is_not_as_signed(site: Site, change: Callable[[Path], None]) -> None:
+    change(site.bundle())
+    done = site.deploy(site.bundle())
+    assert done.returncode == 3, done.stderr
+    assert "edge sign" in done.stderr
+    assert not site.root.exists()
+
+
+def test_the_device_refuses_another_key(site: Site) -> None:
+    good = site.deployed(site.bundle())
+    other = site.folder / "other"
+    theirs = bundles.write_signed(site.folder / "theirs", other)
+    done = site.edge.run(
+        *("deploy", theirs, site.device.name, "--ssh-config", site.device.ssh_config),
+        *("--key", other, *QUICK),
+    )
+    assert done.returncode == 3 and "no trusted key" in done.stderr, done.stderr
+    state = site.state()
+    assert state["release"] == good and state["healthy"] and "no trusted key" in state["reason"]
+
+
+def test_an_older_bundle_needs_to_be_asked_for(site: Site) -> None:
+    old = shutil.copytree(site.bundle(), site.folder / "old")
+    bundles.changed("old")(old)
+    bundles.signed_again(old, site.key, version=1_700_000_000)
+    good = site.deployed(site.bundle())
+    done = site.deploy(old)
+    assert done.returncode == 3 and "--allow-downgrade" in done.stderr
+    assert site.state()["release"] == good
+    assert site.deployed(old, "--allow-downgrade") == site.state()["release"]
+
+
+def test_a_bundle_for_another_board_is_refused(site: Site) -> None:
+    from edge.deploy.signing import sign
+
+    sign(site.bundle(), site.key, ["raspberry-pi-5"])
+    done = site.deploy(site.bundle())
+    assert done.returncode == 3 and "raspberry-pi-5" in done.stderr
+    assert "generic-x86-64" in done.stderr or "generic-aarch64" in done.stderr
+
+
+def test_dry_run_changes_nothing(site: Site) -> None:
+    done = site.deploy(site.bundle(), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "nothing was changed there" in done.stdout
+    assert not site.root.exists()
+
+
+def test_a_cut_connection_goes_on_where_it_was(site: Site) -> None:
+    site.device.cut_after(12_000_000, times=9)
+    cut = site.deploy(site.bundle())
+    assert cut.returncode == 4, cut.stderr
+    assert "Traceback" not in cut.stderr
+    incoming = next((site.root / "envs").glob(".incoming-*"))
+    come = sum(path.stat().st_size for path in incoming.rglob("*") if path.is_file())
+    assert come > 8_000_000
+    site.device.cut_after(10**12, times=0)
+    done = site.deploy(site.bundle(), "--json")
+    assert done.returncode == 0, done.stderr
+    whole = sum(
+        path.stat().st_size
+        for path in next(item for item in (site.root / "envs").iterdir() if item.is_dir()).rglob(
+            "*"
+        )
+        if path.is_file() and "__pycache__" not in path.parts
+    )
+    assert json.loads(done.stdout)["sent_bytes"] < whole - come + 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("stage", "ending"),
+    [
+        ("send the interpreter, kB", signal.SIGKILL),
+        ("send the bundle, kB", signal.SIGINT),
+        ("self-test there", signal.SIGKILL),
+        ("switch, health check, watch", signal.SIGKILL),
+        ("switch, health check, watch", signal.SIGINT),
+    ],
+    ids=["kill-interpreter", "ctrl-c-bundle", "kill-self-test", "kill-switch", "ctrl-c-switch"],
+)
+def test_a_deploy_that_ends_early(site: Site, stage: str, ending: signal.Signals) -> None:
+    """Whenever it is killed, the old release serves, or the new one; the next deploy is clean."""
+    old = site.deployed(site.bundle())
+    if stage.startswith("send the interpreter"):
+        shutil.rmtree(site.root / "envs")
+    new = site.bundle(bundles.changed("2"), "second")
+    options = ("--watch", "2", "--start-timeout", "20", "--selftest-timeout", "20")
+    process = site.edge.start(*site.command(new, *options, quick=False))
+    try:
+        read_until(process, f"{stage} ...")
+        os.killpg(process.pid, ending)
+        _, said = process.communicate(timeout=60)
+    finally:
+        end(process)
+    assert process.returncode == (130 if ending is signal.SIGINT else -signal.SIGKILL), said
+    assert "Traceback" not in said
+    serving = {site.state()["release"]}
+    done = _patiently(partial(site.deploy, new, "--json"))
+    assert done.returncode == 0, done.stderr
+    release = json.loads(done.stdout)["release"]
+    assert serving <= {old, release}
+    state = site.state()
+    assert state["release"] == release == state["last_good"] and state["healthy"]
+    assert not list((site.root / "apps" / APP / "incoming").iterdir())
+
+
+def _patiently(
+    run: Callable[[], subprocess.CompletedProcess[str]],
+) -> subprocess.CompletedProcess[str]:
+    """Again while the device ends what the killed deploy had begun."""
+    last = time.monotonic() + 60
+    while True:
+        done = run()
+        if "another command changes this device" not in done.stderr or time.monotonic() > last:
+            return done
+        time.sleep(1)
+
+
+def test_two_deploys_at_once(site: Site) -> None:
+    site.deployed(site.bundle())
+    second = site.bundle(bundles.changed("2"), "second")
+    process = site.edge.start(*site.command(second, "--watch", "8", quick=False))
+    try:
+        read_until(process, "switch, health check, watch ...")
+        other = site.deploy(site.bundle(bundles.changed("3"), "third"))
+        process.communicate(timeout=60)
+    finally:
+        end(process)
+    assert process.returncode == 0
+    assert other.returncode == 4
+    assert "another command changes this device" in other.stderr
+    assert "edge deploy of channels" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        (LoopbackDevice.use_wrong_key, "Permission denied"),
+        (LoopbackDevice.change_host_key, "host key changed"),
+        (LoopbackDevice.forget_host_key, "--accept-new-host-key"),
+        (LoopbackDevice.turn_off, "Connection refused"),
+    ],
+    ids=["wrong-key", "changed-host-key", "unknown-host", "off"],
+)
+def test_no_connection(site: Site, prepare: Callable[[LoopbackDevice], None], said: str) -> None:
+    prepare(site.device)
+    done = site.deploy(site.bundle())
+    assert done.returncode == 4, done.stderr
+    assert said in done.stderr
+    assert "hint:" in done.stderr
+
+
+def test_an_unknown_host_is_accepted_when_asked(site: Site) -> None:
+    site.device.forget_host_key()
+    assert "SHA256:" in site.deploy(site.bundle()).stderr
+    text = site.device.ssh_config.read_text().replace("StrictHostKeyChecking yes\n", "")
+    site.device.ssh_config.write_text(text)
+    site.deployed(site.bundle(), "--accept-new-host-key")
+
+
+def test_no_python(site: Site) -> None:
+    site.device.remove_program("python3")
+    done = site.deploy(site.bundle())
+    assert done.returncode == 1
+    assert "there is no python3" in done.stderr and "apt install python3" in done.stderr
+
+
+def test_wrong_architecture(site: Site) -> None:
+    other = "raspberry-pi-5" if platform.machine() == "x86_64" else "generic-x86-64"
+    done = site.deploy(site.bundle(), "--device", other)
+    assert done.returncode == 1
+    assert "architecture" in done.stderr and "hint:" in done.stderr
+    assert not site.root.exists()
+
+
+def test_no_linger_and_nobody_who_may_turn_it_on(site: Site) -> None:
+    site.device.add_program("loginctl", "exit 1")
+    site.device.add_program("sudo", "exit 1")
+    done = site.deploy(site.bundle())
+    assert done.returncode in (1, 4)
+    assert "sudo loginctl enable-linger" in done.stderr
+
+
+def test_the_device_itself_refuses_altered_files(site: Site) -> None:
+    """Somebody between host and device changes a file, and its listing too."""
+    from edge.deploy.environments import send_files
+    from edge.deploy.keys import public_key
+    from edge.deploy.options import Options
+    from edge.deploy.plan import checked_bundle, make_plan
+    from edge.deploy.session import Session
+    from edge.deploy.ssh import Address, Remote
+    from edge.errors import BundleError
+    from edge.progress import Silent
+    from edge.runtime.files import sha256_file
+
+    good = site.deployed(site.bundle())
+    second = site.bundle(bundles.changed("2"), "second")
+    options = Options(key=public_key(site.key), cache=environments_root() / "wheels")
+    address = Address.parse(site.device.name, ssh_config=site.device.ssh_config)
+    with Remote(address) as remote:
+        plan = make_plan(checked_bundle(second, options.key), remote, options, Silent())
+        labels = second / "labels.txt"
+        labels.write_text("altered\n")
+        files = {**plan.files, "labels.txt": (sha256_file(labels), labels.stat().st_size)}
+        with Session(remote) as session:
+            session.ask("lock", owner="test", what="test")
+            listed = {"kind": "release", "app": plan.app, "id": plan.release.id, "files": files}
+            send_files(session, Silent(), "send", second, listed)
+            with pytest.raises(BundleError, match="is not the file that the manifest lists"):
+                session.ask(
+                    "install release",
+                    app=plan.app,
+                    release=plan.release.to_json(),
+                    allow_downgrade=False,
+                )
+    state = site.state()
+    assert state["release"] == good and state["healthy"]
+    assert "labels.txt" in state["reason"]
+
+
+def test_remote_benchmark(site: Site) -> None:
+    """The harness here, its workers there; nothing stays there but the wheels."""
+    output = site.folder / "pi.json"
+    where = ("--ssh-config", site.device.ssh_config, "--quiet", "-o", output)
+    short = ("--runs", "5", "--min-secs", "0.1", "--warm-up-secs", "0.1")
+    done = site.edge.run("remote-benchmark", site.device.name, site.bundle(), *short, *where)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(output.read_text())
+    (row,) = results["rows"]
+    assert row["status"] == "measured"
+    assert "ai_edge_litert" in str(row) or "ai-edge-litert" in str(row)
+    assert results["environment"]["python"]
+    assert not (site.root / "scratch").exists()

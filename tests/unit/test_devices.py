@@ -1,0 +1,175 @@
+"""The boards of ``devices/``: every file is whole, and a broken one is an error with its place."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from devices import profile as module
+from devices.profile import MICROCONTROLLER, Profile, profile, profiles
+from edge.cli.app import app
+from edge.deploy.wheelhouse import Target, locked
+from edge.errors import DeviceError, UsageError
+from edge.runtime.session import ENGINES
+
+BOARDS = {
+    "raspberry-pi-3",
+    "raspberry-pi-4",
+    "raspberry-pi-5",
+    "raspberry-pi-zero-2-w",
+    "raspberry-pi-coral-usb",
+    "raspberry-pi-5-hailo",
+    "jetson-orin-nano",
+    "imx8mp",
+    "coral-dev-board",
+    "generic-x86-64",
+    "generic-aarch64",
+    "ethos-u55",
+    "ethos-u65",
+    "ethos-u85",
+}
+# Fields that state something about the world, which somebody must be able to look up.
+FACTS = {"cpu", "cores", "memory_bytes", "systems", "accelerators", "match", "estimate_only"}
+TOO_OLD = {"3.7", "3.10"}  # of systems that are listed to say so
+
+
+def test_the_boards_are_there() -> None:
+    assert {board.id for board in profiles()} == BOARDS
+
+
+@pytest.mark.parametrize("board", profiles(), ids=lambda board: board.id)
+def test_a_board_is_whole(board: Profile) -> None:
+    computer = board.machine != MICROCONTROLLER
+    assert computer == (board.budget is not None) == (board.estimate_only is None)
+    assert computer == (0 < board.threads <= board.cores)
+    assert ENGINES[board.engine].format == board.variant.partition("-")[0]
+    assert board.verified.startswith(("Never on this hardware", "Emulated", "The wheels", "Vela"))
+    for source in board.sources:
+        assert source.url.startswith("https://")
+        assert set(source.facts) <= FACTS
+
+
+@pytest.mark.parametrize("board", profiles(), ids=lambda board: board.id)
+def test_every_fact_of_a_board_has_a_source(board: Profile) -> None:
+    stated = {name for source in board.sources for name in source.facts}
+    if board.id.startswith("generic"):
+        assert "systems" in stated
+    elif board.estimate_only:
+        assert stated >= {"accelerators", "estimate_only"}
+    else:
+        assert stated >= {"cpu", "cores", "memory_bytes", "systems"}
+        assert not board.accelerators or "accelerators" in stated
+
+
+@pytest.mark.parametrize("board", profiles(), ids=lambda board: board.id)
+def test_every_board_has_wheels_for_its_systems(board: Profile) -> None:
+    for system in board.systems:
+        target = Target.parse(board.machine, system.python, system.glibc)
+        if system.python in TOO_OLD:
+            assert "too old" in system.note
+            with pytest.raises(DeviceError):
+                locked(board.engine, target)
+        else:
+            assert locked(board.engine, target)
+
+
+@pytest.mark.parametrize("board", profiles(), ids=lambda board: board.id)
+def test_a_budget_is_generous_and_explained(board: Profile) -> None:
+    if board.budget:
+        assert 0.5 <= board.budget.latency_seconds <= 60
+        # 96 MiB were measured for the largest of the engines
+        assert 150e6 <= board.budget.memory_bytes < board.memory_bytes * 2
+        assert len(board.budget.latency_reason) > 30 and len(board.budget.memory_reason) > 30
+
+
+def test_boards_that_look_alike_differ_in_what_is_plugged_in() -> None:
+    for board in profiles():
+        for other in profiles():
+            if board.id < other.id and set(board.match) & set(other.match):
+                parts = [{part.name for part in item.accelerators} for item in (board, other)]
+                assert parts[0] != parts[1], (board.id, other.id)
+
+
+GOOD = (module.FOLDER / "raspberry-pi-coral-usb.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("name =", "nmae ="), "my-board.toml: name is missing"),
+        (('engine = "litert"', 'engine = "tensorrt"'), "engine is 'tensorrt'; known: litert"),
+        (('machine = "aarch64"', 'machine = "armv7l"'), "machine is 'armv7l'; known: aarch64"),
+        (("cores = 4", "cores = 0"), "cores is 0"),
+        (("cores = 4", "cores = true"), "cores is True"),
+        (("cores = 4", "cores = 4\nspeed = 5"), "my-board.toml: unknown field speed"),
+        (("threads = 4", 'threads = "4"'), "threads is '4', which is of another type"),
+        (("latency_ms = 2000", "latency_ms = nan"), "[budget]: latency_ms is nan"),
+        (("latency_ms = 2000\n", ""), "[budget]: latency_ms is missing"),
+        (("memory_mb = 400", "memory_mb = 400\ndisk_mb = 3"), "[budget]: unknown field disk_mb"),
+        (('kind = "tpu"', 'kind = "fpga"'), "[[accelerators]] 1: kind is 'fpga'"),
+        (('facts = ["cpu", "cores"]', "facts = []"), "[[sources]] 1: facts has 0 entries"),
+        (("schema_version = 1", "schema_version = 2"), "schema_version is 2; this edge reads 1"),
+        (("[[systems]]", "[[sytsems]]"), "unknown field sytsems"),
+        (('glibc = "2.36"', ""), "[[systems]] 1: glibc is missing"),
+        (('verified = "', 'verified = " " #'), "verified is empty"),
+        (('match = ["', 'match = [5, "'), "match is not a list of texts"),
+        (("schema_version = 1", "schema_version = "), "cannot be read"),
+    ],
+)
+def test_a_broken_file_is_an_error_with_its_place(
+    tmp_path: Path, change: tuple[str, str], said: str
+) -> None:
+    assert change[0] in GOOD
+    path = tmp_path / "my-board.toml"
+    path.write_text(GOOD.replace(*change), encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        profile(str(path))
+    assert said in caught.value.message
+
+
+def test_a_board_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "my-board.toml"
+    path.write_text(GOOD, encoding="utf-8")
+    found = profile(str(path))
+    assert found.id == "my-board"
+    assert found.budget is not None and found.budget.latency_seconds == 2.0
+    assert found.accelerators[0].options == {"device": "usb"}
+
+
+def test_a_new_file_is_a_new_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "new.toml").write_text(GOOD, encoding="utf-8")
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    assert [board.id for board in profiles()] == ["new"]
+    assert profile("new").name.startswith("Raspberry Pi")
+
+
+@pytest.mark.parametrize("name", ["raspberry-pi-6", "", "../devices/raspberry-pi-5", "none.toml"])
+def test_an_unknown_board(name: str) -> None:
+    with pytest.raises(UsageError):
+        profile(name)
+
+
+def command(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["devices", *arguments])
+
+
+def test_the_command_lists_the_boards() -> None:
+    result = command()
+    assert result.exit_code == 0
+    assert {line.split()[0] for line in result.output.splitlines()} == BOARDS
+    listed = json.loads(command("--json").output)["devices"]
+    assert [item["id"] for item in listed] == sorted(BOARDS)
+
+
+@pytest.mark.parametrize("board", sorted(BOARDS))
+def test_the_command_shows_a_board(board: str) -> None:
+    shown = command(board)
+    assert shown.exit_code == 0
+    value = json.loads(command(board, "--json").output)
+    stated = tomllib.loads((module.FOLDER / f"{board}.toml").read_text(encoding="utf-8"))
+    assert value["name"] == stated["name"] and value["id"] == board
+    for text in (stated["name"], stated["verified"], *(item["url"] for item in stated["sources"])):
+        assert text in shown.output

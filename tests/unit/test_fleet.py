@@ -1,0 +1,173 @@
+"""Rollouts: who is tried when, and when it ends."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from edge.deploy.fleet import Result, roll_out
+from edge.deploy.inventory import Member, read_inventory
+from edge.deploy.ssh import Address
+from edge.errors import ConnectionFailed, UsageError
+from edge.progress import Silent
+
+
+def members(count: int) -> list[Member]:
+    return [
+        Member(name=f"pi-{n}", address=Address(host=f"pi-{n}"), groups=(), variables={})
+        for n in range(count)
+    ]
+
+
+class Deploy:
+    """Deploys that fail where they are told to, and remember who was tried."""
+
+    def __init__(self, failing: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+        self.failing = failing
+        self.tried: list[str] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self._lock = threading.Lock()
+        self._turn = threading.Event()
+
+    def __call__(self, member: Member) -> tuple[str, bool]:
+        with self._lock:
+            self.tried.append(member.name)
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        self._turn.wait(0.01)
+        with self._lock:
+            self.at_once -= 1
+        if member.name in self.failing:
+            raise ConnectionFailed("it is off", hint="Switch it on.")
+        return "1-a", member.name != "pi-1"
+
+
+def results(
+    deploy: Deploy, count: int, *, canary: int = 1, wave: int | None = None, max_failures: int = 0
+) -> list[Result]:
+    return roll_out(
+        members(count),
+        deploy,
+        Silent(),
+        parallel=3,
+        canary=canary,
+        wave=wave,
+        max_failures=max_failures,
+    )
+
+
+def test_all_get_it() -> None:
+    deploy = Deploy()
+    found = results(deploy, 20)
+    assert [item.name for item in found] == [f"pi-{n}" for n in range(20)]
+    assert [item.result for item in found] == ["deployed", "unchanged", *["deployed"] * 18]
+    assert 1 < deploy.most_at_once <= 3
+    assert deploy.tried[0] == "pi-0"
+
+
+def test_a_canary_that_fails_keeps_the_others_safe() -> None:
+    deploy = Deploy({"pi-0"})
+    found = results(deploy, 20)
+    assert deploy.tried == ["pi-0"]
+    assert [item.result for item in found] == ["failed", *["not tried"] * 19]
+    assert found[0].error == "it is off (Switch it on.)"
+
+
+def test_failures_up_to_the_limit_do_not_end_it() -> None:
+    found = results(Deploy({"pi-3", "pi-7"}), 20, max_failures=2)
+    assert [item.result for item in found].count("failed") == 2
+    assert "not tried" not in [item.result for item in found]
+
+
+def test_one_failure_too_many_ends_it_within_a_wave() -> None:
+    deploy = Deploy({f"pi-{n}" for n in range(2, 20)})
+    found = results(deploy, 20, max_failures=1)
+    failed = [item.result for item in found].count("failed")
+    assert 2 <= failed <= 4  # those that had begun
+    assert len(deploy.tried) == failed + 2
+
+
+def test_a_wave_ends_before_the_next_begins() -> None:
+    deploy = Deploy({"pi-2"})
+    results(deploy, 9, canary=2, wave=3)
+    assert set(deploy.tried) == {f"pi-{n}" for n in range(5)} - (
+        {"pi-3", "pi-4"} - set(deploy.tried)
+    )
+    assert not {"pi-5", "pi-6", "pi-7", "pi-8"} & set(deploy.tried)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_an_inventory(tmp_path: Path) -> None:
+    found = read_inventory(
+        write(
+            tmp_path / "fleet.toml",
+            """
+            [defaults]
+            user = "pi"
+            device = "raspberry-pi-5"
+            [groups.kitchen]
+            hosts = ["a", "b"]
+            threads = 2
+            [groups.door]
+            hosts = ["b", "c"]
+            [hosts.b]
+            address = "10.0.0.2"
+            port = 2222
+            threads = 4
+            [hosts.d]
+            address = "root@d.local"
+            """,
+        )
+    )
+    assert [member.name for member in found] == ["a", "b", "c", "d"]
+    assert [member.address.host for member in found] == [
+        "pi@a",
+        "pi@10.0.0.2",
+        "pi@c",
+        "root@d.local",
+    ]
+    assert found[1].address.port == 2222
+    assert found[1].groups == ("kitchen", "door")
+    assert [member.variables.get("threads") for member in found] == [2, 4, None, None]
+    only = read_inventory(tmp_path / "fleet.toml", group="door")
+    assert [member.name for member in only] == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "names no device"),
+        ("[groups.a]\n", "needs hosts"),
+        ("[groups.a]\nhosts = 1\n", "needs hosts"),
+        ('[groups.a]\nhosts = ["x", "x"]\n', "lists x twice"),
+        ('[groups.a]\nhosts = ["x"]\n[groups.a]\nhosts = []\n', "cannot be read"),
+        ('[groups.a]\nhosts = ["x"]\ntreads = 2\n', "unknown field 'treads'"),
+        ('[groups.a]\nhosts = ["x"]\nthreads = "2"\n', "threads is '2'"),
+        ('[groups.a]\nhosts = ["x"]\nthreads = true\n', "threads is True"),
+        ('[groups.a]\nhosts = ["-oProxyCommand=x"]\n', "no address"),
+        (
+            '[groups.a]\nhosts = ["x"]\nport = 1\n[groups.b]\nhosts = ["x"]\nport = 2\n',
+            "two values",
+        ),
+        ('[host.a]\naddress = "x"\n', "unknown tables: host"),
+        ("[hosts]\na = 1\n", "a is not a table"),
+        ("[hosts.a]\naddress = 1\n", "address is 1"),
+        ("not toml", "cannot be read"),
+    ],
+)
+def test_a_wrong_inventory(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read_inventory(write(tmp_path / "fleet.toml", text))
+
+
+def test_no_such_group(tmp_path: Path) -> None:
+    path = write(tmp_path / "fleet.toml", '[groups.a]\nhosts = ["x"]\n')
+    with pytest.raises(UsageError, match="no group 'b'; it has: a"):
+        read_inventory(path, group="b")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_inventory(tmp_path / "none.toml")

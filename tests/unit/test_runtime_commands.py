@@ -1,0 +1,138 @@
+"""The runtime's commands beside watch and selftest."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from edge.runtime.__main__ import COMMANDS, main
+from edge.runtime.timing import peak_memory, resident_memory, summary, timed
+from tests.unit.golden_bundle import golden_bundle
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return golden_bundle(tmp_path_factory.mktemp("commands") / "bundle")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example_and_json(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert f"Example: python3 -m edge.runtime {command} " in said
+    assert "--json" in said
+
+
+def test_a_command_loads_only_what_it_needs() -> None:
+    program = (
+        "import sys\nfrom edge.runtime.__main__ import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "print(*sorted(name for name in sys.modules if name.startswith(('edge.', 'numpy.'))))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, "info", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(result.stdout.splitlines()[-1].split())
+    assert "edge.runtime.commands.info" in loaded
+    others = {f"edge.runtime.commands.{name}" for name in COMMANDS} - {"edge.runtime.commands.info"}
+    assert not loaded & {*others, "edge.runtime.watch", "edge.runtime.bench", "edge.runtime.golden"}
+
+
+def test_bench(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(bundle), "--runs", "5", "--threads", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    steps = found["steps"]
+    assert list(steps) == ["decode", "preprocess", "invoke", "postprocess", "end to end"]
+    for step in steps.values():
+        assert step["runs"] == 5
+        assert 0 < step["min"] <= step["p50"] <= step["p90"] <= step["p99"] < 5
+    assert steps["end to end"]["min"] > steps["decode"]["min"]
+    assert found["load"] > 0
+    assert found["decoded"] == [80, 60]  # 640 x 480 at an eighth still covers 16 x 16 twice
+    assert found["peak_memory_bytes"] >= found["resident_memory_bytes"] > 1e7
+
+
+def test_bench_of_a_picture(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (50, 40)).save(path)
+    assert main(["bench", str(bundle), "--runs", "3", "--image", str(path)]) == 0
+    assert "decoded to 50 x 40" in capsys.readouterr().out
+    for content in (b"", None):
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+        assert main(["bench", str(bundle), "--image", str(path)]) == 2
+        assert "picture.png" in capsys.readouterr().err
+
+
+def test_predict_and_a_name_of_any_bytes(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "caf\udce9.png"  # Latin-1 in the file system
+    Image.new("RGB", (20, 20), (0, 0, 255)).save(str(path), "PNG")
+    assert main(["predict", str(bundle), str(path), "--json"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["image"].endswith("caf\ufffd.png")
+    assert answer["categories"][0]["index"] == 2
+
+
+@pytest.mark.parametrize("option", ["--threads", "--top-k"])
+def test_a_count_below_one(bundle: Path, option: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", str(bundle), "picture.png", option, "0"])
+    assert caught.value.code == 2
+
+
+def test_a_reader_that_goes_away(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (20, 20)).save(path)
+    command = [sys.executable, "-m", "edge.runtime", "predict", str(bundle), *[str(path)] * 400]
+    with subprocess.Popen(
+        [*command, "--json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 0
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said
+
+
+# ---- measuring
+
+
+def test_timed_counts_and_stops() -> None:
+    calls: list[int] = []
+    assert len(timed(lambda: calls.append(1), runs=4, warm_up=2)) == 4
+    assert len(calls) == 6
+    assert len(timed(lambda: None, runs=10**9, most_seconds=0.01)) >= 3
+    assert len(timed(lambda: None, runs=10, most_seconds=-1.0)) == 3
+
+
+def test_percentiles() -> None:
+    found = summary([float(value) for value in range(101)])
+    assert found == {"runs": 101, "min": 0.0, "p50": 50.0, "p90": 90.0, "p99": 99.0}
+
+
+def test_memory_is_that_of_this_process() -> None:
+    before = resident_memory()
+    held = bytearray(b"x") * 60_000_000
+    assert resident_memory() - before > 50_000_000
+    del held
+    assert peak_memory() - before > 50_000_000

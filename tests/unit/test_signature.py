@@ -1,0 +1,310 @@
+"""What a device refuses: bundles that are unsigned, altered, or signed by or for another."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge.deploy.keys import PublicKey, new_key
+from edge.deploy.signing import sign, unlisted_or_altered, verify
+from edge.device import signature as module
+from edge.device.signature import check_signature
+from edge.errors import BundleError, DeviceError, OutputError, SignatureError, UsageError
+from edge.runtime.bundle import Bundle
+from edge.runtime.spec import Manifest, Release
+from tests.unit.test_bundle import MODEL, make
+
+pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the keys ``ours`` and ``other``."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "other"):
+        new_key(folder / name)
+    return folder
+
+
+@pytest.fixture
+def signers(keys: Path, tmp_path: Path) -> Path:
+    """An allowed signers file with our key alone."""
+    path = tmp_path / "signers"
+    public = PublicKey.parse((keys / "ours.pub").read_text())
+    path.write_text("# the keys that may release\n" + public.allowed_signer)
+    return path
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return make(tmp_path / "bundle")
+
+
+def signature_of(content: bytes, key: Path, namespace: str) -> bytes:
+    """What ssh-keygen itself signs, without our code."""
+    arguments = ["ssh-keygen", "-Y", "sign", "-q", "-f", str(key), "-n", namespace]
+    return subprocess.run(arguments, input=content, capture_output=True, check=True).stdout
+
+
+def test_a_signed_bundle_is_taken(bundle: Path, keys: Path, signers: Path) -> None:
+    release = sign(bundle, keys / "ours", ("pi-5", "pi-4", "pi-5"))
+    fingerprint = check_signature(bundle, signers)
+    shown = subprocess.run(
+        ["ssh-keygen", "-l", "-f", str(keys / "ours.pub")], capture_output=True, text=True
+    ).stdout.split()[1]
+    assert fingerprint == shown
+    assert fingerprint == PublicKey.parse((keys / "ours.pub").read_text()).fingerprint
+    opened = Bundle.open(bundle)
+    assert opened.manifest.release == release
+    assert release.devices == ("pi-4", "pi-5")
+    assert unlisted_or_altered(opened) == ()
+
+
+def test_an_unsigned_bundle_is_refused(bundle: Path, signers: Path) -> None:
+    with pytest.raises(SignatureError, match="not signed") as caught:
+        check_signature(bundle, signers)
+    assert "edge sign" in caught.value.hint
+
+
+def test_a_manifest_altered_after_signing_is_refused(
+    bundle: Path, keys: Path, signers: Path
+) -> None:
+    sign(bundle, keys / "ours")
+    manifest = bundle / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"b"', '"c"'))
+    with pytest.raises(SignatureError, match=r"does not fit manifest\.json.*incorrect signature"):
+        check_signature(bundle, signers)
+
+
+def test_a_file_altered_after_signing_is_found(bundle: Path, keys: Path, signers: Path) -> None:
+    sign(bundle, keys / "ours")
+    (bundle / MODEL).write_bytes(b"mOdel")
+    check_signature(bundle, signers)  # covers the manifest alone
+    (problem,) = unlisted_or_altered(Bundle.open(bundle))
+    assert MODEL in problem and "sha256" in problem
+
+
+@pytest.mark.parametrize("name", ["runtime/numpy.py", "runtime/__pycache__/edge.pyc", "link"])
+def test_a_file_that_the_manifest_does_not_list_is_found(
+    bundle: Path, keys: Path, name: str
+) -> None:
+    sign(bundle, keys / "ours")
+    extra = bundle / name
+    extra.parent.mkdir(parents=True, exist_ok=True)
+    if name == "link":
+        extra.symlink_to(keys, target_is_directory=True)
+    else:
+        extra.write_text("print('imported')")
+    (problem,) = unlisted_or_altered(Bundle.open(bundle))
+    assert problem == f"the manifest does not list {name}"
+    with pytest.raises(BundleError, match=name):
+        sign(bundle, keys / "ours")
+
+
+def test_the_signature_of_another_key_is_refused(bundle: Path, keys: Path, signers: Path) -> None:
+    sign(bundle, keys / "other")
+    with pytest.raises(SignatureError, match="no trusted key signed the bundle"):
+        check_signature(bundle, signers)
+
+
+def test_a_signature_of_another_bundle_is_refused(
+    bundle: Path, keys: Path, signers: Path, tmp_path: Path
+) -> None:
+    sign(bundle, keys / "ours")
+    second = make(tmp_path / "second", name="second")
+    shutil.copy(bundle / "manifest.json.sig", second)
+    with pytest.raises(SignatureError, match="incorrect signature"):
+        check_signature(second, signers)
+
+
+def test_a_signature_of_another_namespace_is_refused(
+    bundle: Path, keys: Path, tmp_path: Path
+) -> None:
+    """What the key signed as a git commit or a file is no release."""
+    content = (bundle / "manifest.json").read_bytes()
+    (bundle / "manifest.json.sig").write_bytes(signature_of(content, keys / "ours", "git"))
+    signers = tmp_path / "anything"
+    signers.write_text("* " + PublicKey.parse((keys / "ours.pub").read_text()).line + "\n")
+    with pytest.raises(SignatureError, match="namespace"):
+        check_signature(bundle, signers)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\x00", b"-----BEGIN SSH SIGNATURE-----\nAAAA\n"])
+def test_a_file_that_is_no_signature_is_refused(
+    bundle: Path, signers: Path, content: bytes
+) -> None:
+    (bundle / "manifest.json.sig").write_bytes(content)
+    with pytest.raises(SignatureError, match="no trusted key signed the bundle"):
+        check_signature(bundle, signers)
+
+
+def test_without_trusted_keys_nothing_is_taken(bundle: Path, keys: Path, tmp_path: Path) -> None:
+    sign(bundle, keys / "ours")
+    with pytest.raises(SignatureError, match="does not exist"):
+        check_signature(bundle, tmp_path / "missing")
+    (tmp_path / "empty").touch()
+    with pytest.raises(SignatureError, match="no trusted key"):
+        check_signature(bundle, tmp_path / "empty")
+
+
+@pytest.mark.parametrize("principals", ["edge", "edge,other", "*", "!bob,edge*"])
+def test_signers_files_that_people_write(
+    bundle: Path, keys: Path, tmp_path: Path, principals: str
+) -> None:
+    sign(bundle, keys / "ours")
+    signers = tmp_path / "signers"
+    other, ours = (PublicKey.parse((keys / f"{n}.pub").read_text()) for n in ("other", "ours"))
+    signers.write_text(f"someone {other.line}\n{principals} {ours.line} a comment\n")
+    assert check_signature(bundle, signers) == ours.fingerprint
+
+
+def test_without_ssh_keygen(
+    bundle: Path, keys: Path, signers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign(bundle, keys / "ours")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DeviceError, match="ssh-keygen is not installed") as caught:
+        check_signature(bundle, signers)
+    assert "openssh-client" in caught.value.hint
+
+
+def test_an_ssh_keygen_that_hangs(
+    bundle: Path, keys: Path, signers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign(bundle, keys / "ours")
+    program = tmp_path / "ssh-keygen"
+    program.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(module, "TIME_LIMIT", 0.2)
+    with pytest.raises(DeviceError, match=r"within 0\.2 s"):
+        check_signature(bundle, signers)
+
+
+def test_a_key_that_cannot_sign_leaves_the_bundle_signed(
+    bundle: Path, keys: Path, signers: Path, tmp_path: Path
+) -> None:
+    sign(bundle, keys / "ours")
+    open_key = tmp_path / "open"
+    shutil.copy(keys / "ours", open_key)
+    shutil.copy(keys / "ours.pub", tmp_path / "open.pub")
+    open_key.chmod(0o644)
+    for key, reason in ((open_key, "cannot sign"), (tmp_path / "none", "no signing key")):
+        with pytest.raises(UsageError, match=reason):
+            sign(bundle, key)
+        check_signature(bundle, signers)
+
+
+@pytest.mark.parametrize("step", ["manifest.json", "manifest.json.sig"])
+def test_a_cut_while_signing_leaves_no_wrong_signature(
+    bundle: Path, keys: Path, signers: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut at each write of the second signing: the bundle opens, and is not signed."""
+    from edge.deploy import signing
+
+    sign(bundle, keys / "ours", ("pi-5",))
+    write = signing.write_bytes
+
+    def cut(path: Path, content: bytes) -> None:
+        if path.name == step:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(signing, "write_bytes", cut)
+    with pytest.raises(KeyboardInterrupt):
+        sign(bundle, keys / "ours", ("pi-4",))
+    Bundle.open(bundle).verify()
+    with pytest.raises(SignatureError, match="not signed"):
+        check_signature(bundle, signers)
+
+
+def test_signing_again_states_the_new_boards(bundle: Path, keys: Path, signers: Path) -> None:
+    first = sign(bundle, keys / "ours", ("pi-5",))
+    second = sign(bundle, keys / "ours")
+    check_signature(bundle, signers)
+    assert Bundle.open(bundle).manifest.release == second == Release(version=second.version)
+    assert second.version >= first.version
+
+
+def test_fields_that_another_version_wrote_stay(bundle: Path, keys: Path) -> None:
+    manifest = bundle / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"later": [1, 2]}))
+    sign(bundle, keys / "ours")
+    assert json.loads(manifest.read_text())["later"] == [1, 2]
+
+
+def test_all_problems_are_told(bundle: Path, keys: Path) -> None:
+    key = PublicKey.parse((keys / "ours.pub").read_text())
+    (bundle / MODEL).write_bytes(b"mOdel")
+    (bundle / "labels.txt").unlink()
+    (bundle / "more.txt").touch()
+    found = verify(bundle, key)
+    assert found.fingerprint is None and found.release is None
+    assert len(found.problems) == 4
+    for word, problem in zip(
+        ("not signed", "labels.txt", MODEL, "more.txt"), found.problems, strict=True
+    ):
+        assert word in problem
+    (bundle / "manifest.json").write_text("{")
+    assert len(verify(bundle, key).problems) == 2
+    with pytest.raises(UsageError, match="no bundle"):
+        verify(bundle / "models", key)
+
+
+def test_a_key_is_never_overwritten(keys: Path, tmp_path: Path) -> None:
+    private = (keys / "ours").read_bytes()
+    with pytest.raises(OutputError, match="never overwritten"):
+        new_key(keys / "ours")
+    (tmp_path / "k.pub").touch()
+    with pytest.raises(OutputError, match=r"k\.pub exists"):
+        new_key(tmp_path / "k")
+    assert (keys / "ours").read_bytes() == private
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["k.pub"]
+    with pytest.raises(OutputError, match="cannot be written"):
+        new_key(keys / "ours" / "below")
+
+
+def test_a_private_key_is_its_owners_alone(tmp_path: Path) -> None:
+    new_key(tmp_path / "new" / "folder" / "key")
+    assert (tmp_path / "new" / "folder" / "key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "new" / "folder").stat().st_mode & 0o077 == 0
+    names = sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
+    assert names == ["key", "key.pub"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "ssh-ed25519", "ssh-ed25519 AAAA", "ssh-ed25519 ?", "ssh-rsa AAAAB3NzaC1yc2E=", "x\ny"],
+)
+def test_what_is_no_key(text: str) -> None:
+    with pytest.raises(UsageError, match="no public key of type ssh-ed25519"):
+        PublicKey.parse(text)
+
+
+@pytest.mark.parametrize(
+    "release",
+    [
+        None,
+        [],
+        {"version": 1},
+        {"version": 0, "devices": []},
+        {"version": True, "devices": []},
+        {"version": "1", "devices": []},
+        {"version": 1, "devices": "pi"},
+        {"version": 1, "devices": [1]},
+        {"version": 1, "devices": [], "more": 1},
+    ],
+)
+def test_a_release_that_cannot_be_read(tmp_path: Path, release: object) -> None:
+    with pytest.raises(BundleError, match="release"):
+        Bundle.open(make(tmp_path / "bundle", release=release))
+
+
+def test_a_release_survives_the_manifest(bundle: Path) -> None:
+    manifest = Bundle.open(bundle).manifest
+    assert "release" not in manifest.to_json()
+    value = manifest.to_json() | {"release": {"version": 7, "devices": ["pi-5"]}}
+    assert Manifest.from_json(value).release == Release(version=7, devices=("pi-5",))
+    assert Manifest.from_json(value).to_json() == value

@@ -1,0 +1,195 @@
+"""Which release serves, whatever the machine went through."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge.device import slots
+from edge.device.layout import App
+from edge.device.log import events, record
+from edge.device.state import State, changing
+
+OLD, NEW = "1-old", "2-new"
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+    """OLD serves and is good; NEW is installed."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = App.named("camera")
+    for release in (OLD, NEW):
+        (found.releases / release).mkdir(parents=True)
+        (found.releases / release / "release.json").write_text("{}")
+    slots.point(found, OLD)
+    slots.commit(found, OLD, 1)
+    return found
+
+
+@pytest.fixture
+def restart(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """The machine starts again."""
+    boots = iter(f"boot {number}" for number in range(1, 100))
+    now = [next(boots)]
+    monkeypatch.setattr(slots, "boot_id", lambda: now[0])
+
+    def again() -> None:
+        now[0] = next(boots)
+
+    return again
+
+
+def test_a_release_that_proves_itself(app: App, restart: Callable[[], None]) -> None:
+    slots.begin_trial(app, NEW)
+    assert slots.guard(app) == NEW
+    slots.commit(app, NEW, 2)
+    restart()
+    assert slots.guard(app) == NEW
+    state = State.read(app)
+    assert (state.last_good, state.before, state.version) == (NEW, OLD, 2)
+
+
+def test_a_restart_during_the_trial_goes_back(app: App, restart: Callable[[], None]) -> None:
+    slots.begin_trial(app, NEW)
+    restart()
+    assert slots.guard(app) == OLD
+    state = State.read(app)
+    assert state.failure is not None and "restarted" in state.failure.reason
+    assert state.trial is None
+    assert "restarted" in events(app, 1)[0]["reason"]
+
+
+def test_a_service_that_starts_again_and_again_goes_back(
+    app: App, restart: Callable[[], None]
+) -> None:
+    slots.begin_trial(app, NEW)
+    assert [slots.guard(app) for _ in range(slots.MAX_STARTS)] == [NEW] * slots.MAX_STARTS
+    assert slots.guard(app) == OLD
+
+
+def test_a_cut_before_the_switch_changes_nothing(app: App, restart: Callable[[], None]) -> None:
+    slots.begin_trial(app, NEW)
+    slots.point(app, OLD)  # as if the link had not reached the disk
+    restart()
+    assert slots.guard(app) == OLD
+    assert State.read(app).failure is None
+
+
+def test_a_first_release_stays_when_there_is_nothing_to_go_back_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restart: Callable[[], None]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    app = App.named("camera")
+    (app.releases / NEW).mkdir(parents=True)
+    (app.releases / NEW / "release.json").write_text("{}")
+    slots.begin_trial(app, NEW)
+    restart()
+    assert slots.guard(app) == NEW
+    assert slots.give_up(app, NEW, "it does not work") is None
+    assert app.serving() is None
+    assert slots.guard(app) is None
+
+
+def test_a_link_to_nothing_is_mended(app: App, restart: Callable[[], None]) -> None:
+    slots.point(app, "3-gone")
+    assert app.serving() is None
+    assert slots.guard(app) == OLD
+    assert app.serving() == OLD
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"last_good": 1}', '{"trial": {}}'])
+def test_a_broken_state_keeps_nobody_from_serving(
+    app: App, restart: Callable[[], None], text: str
+) -> None:
+    app.state.write_text(text)
+    assert State.read(app).last_good == OLD
+    assert slots.guard(app) == OLD
+
+
+def test_a_commit_again_keeps_the_release_before(app: App) -> None:
+    slots.commit(app, NEW, 2)
+    slots.commit(app, NEW, 2)
+    assert State.read(app).before == OLD
+
+
+def test_the_state_survives_its_json(app: App, restart: Callable[[], None]) -> None:
+    slots.begin_trial(app, NEW)
+    slots.refuse(app, "3-bad", "wrong answers")
+    with changing(app) as file:
+        assert json.loads(app.state.read_text()) == file.state.to_json()
+    assert State.read(app) == file.state
+    assert file.state.failure is not None and file.state.failure.reason == "wrong answers"
+
+
+def test_a_torn_line_of_the_log_is_left_out(app: App) -> None:
+    record(app, "committed", OLD)
+    with app.log.open("ab") as stream:
+        stream.write(b'{"at": 1, "ev')
+    assert [event["event"] for event in events(app, 5)][-1] == "committed"
+
+
+class PowerCut(BaseException):
+    """The machine stops before the n-th change of the disk."""
+
+
+CHANGES = ("rename", "unlink", "symlink", "fsync", "mkdir")
+
+
+def cut_before(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    left = [number]
+
+    def cutting(real: Callable[..., object]) -> Callable[..., object]:
+        def change(*arguments: object, **options: object) -> object:
+            left[0] -= 1
+            if left[0] < 0:
+                raise PowerCut
+            return real(*arguments, **options)
+
+        return change
+
+    for name in CHANGES:
+        monkeypatch.setattr(os, name, cutting(getattr(os, name)))
+    monkeypatch.setattr(os, "replace", cutting(os.replace))
+
+
+def whole_trial(app: App) -> None:
+    slots.begin_trial(app, NEW)
+    slots.guard(app)
+    slots.commit(app, NEW, 2)
+
+
+def failed_trial(app: App) -> None:
+    slots.begin_trial(app, NEW)
+    slots.guard(app)
+    slots.give_up(app, NEW, "planted")
+
+
+@pytest.mark.parametrize("work", [whole_trial, failed_trial])
+def test_a_power_cut_before_any_change_of_the_disk(
+    app: App, restart: Callable[[], None], work: Callable[[App], None]
+) -> None:
+    """After each of them the old or the new release serves, and the next trial is not hindered."""
+    cuts = 0
+    while True:
+        with pytest.MonkeyPatch.context() as patch:
+            cut_before(patch, cuts)
+            try:
+                work(app)
+            except PowerCut:
+                finished = False
+            else:
+                finished = True
+        restart()
+        committed = State.read(app).last_good
+        assert slots.guard(app) == committed
+        assert committed in (OLD, NEW)
+        whole_trial(app)
+        assert slots.guard(app) == NEW
+        slots.point(app, OLD)
+        slots.commit(app, OLD, 3)
+        cuts += 1
+        if finished:
+            break
+    assert cuts > 10
