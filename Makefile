@@ -62,6 +62,9 @@ test-device: $(INSTALLED)  ## Run the tests that deploy to an emulated 64-bit Ar
 	@echo "== an emulated Arm machine with Debian: builds its disk the first time, some minutes"
 	$(BIN)/python -m pytest tests/device -m device
 
+pi: $(INSTALLED)  ## Run an emulated Raspberry Pi (64-bit Arm Debian) to deploy to, until Ctrl-C
+	$(BIN)/python -m tests.device.run $(DEMO)/pi.ssh_config
+
 lint: $(INSTALLED)  ## Check style, types and the direction of imports
 	@echo "== style, types, imports"
 	$(BIN)/ruff check .

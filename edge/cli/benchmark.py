@@ -1,6 +1,5 @@
 """``edge benchmark``."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from edge.cli import accelerator_options as paths
 from edge.cli import benchmark_diff, benchmark_plot
+from edge.cli import benchmark_options as measuring
 from edge.cli import options as shared
 from edge.cli import zoo_options as zoo
 from edge.cli.default_group import DEFAULT, DefaultGroup
@@ -22,12 +22,7 @@ def benchmark(
         list[Path] | None,
         typer.Argument(help="Bundles, or .tflite, .onnx or .keras files.", show_default=False),
     ] = None,
-    variant: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Variant of the bundles; may be repeated.  \\[default: all]", show_default=False
-        ),
-    ] = None,
+    variant: measuring.Variants = None,
     accelerator: Annotated[
         str,
         typer.Option(
@@ -37,23 +32,14 @@ def benchmark(
             "format's own engine), gpu, npu, or all.",
         ),
     ] = "cpu",
-    threads: Annotated[
-        str, typer.Option(help="CPU threads; several, separated by commas, make a sweep.")
-    ] = str(os.cpu_count() or 1),
-    batch: Annotated[int, typer.Option(help="Images of one inference.", min=1)] = 1,
-    runs: Annotated[int, typer.Option(help="At least so many inferences.", min=1)] = 50,
-    min_secs: Annotated[float, typer.Option(help="At least so long, seconds.", min=0)] = 1.0,
-    max_secs: Annotated[float, typer.Option(help="At most so long, seconds.", min=0)] = 30.0,
-    warm_up_secs: Annotated[float, typer.Option(help="Seconds of warm-up.", min=0)] = 0.5,
-    cool_down_secs: Annotated[
-        float, typer.Option(help="Seconds of rest before each row.", min=0)
-    ] = 0.0,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of pictures to run on.  \\[default: a generated one]", show_default=False
-        ),
-    ] = None,
+    threads: measuring.Threads = measuring.ALL_CPUS,
+    batch: measuring.Batch = 1,
+    runs: measuring.Runs = 50,
+    min_secs: measuring.MinSeconds = 1.0,
+    max_secs: measuring.MaxSeconds = 30.0,
+    warm_up_secs: measuring.WarmUpSeconds = 0.5,
+    cool_down_secs: measuring.CoolDownSeconds = 0.0,
+    images: measuring.Images = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -71,9 +57,7 @@ def benchmark(
             show_default=False,
         ),
     ] = None,
-    sustained: Annotated[
-        float, typer.Option(metavar="MINUTES", help="Then run so long, for a curve.", min=0)
-    ] = 0.0,
+    sustained: measuring.Sustained = 0.0,
     profile: Annotated[
         bool, typer.Option("--profile", help="Time operators too, where the engine can.")
     ] = False,
@@ -87,19 +71,9 @@ def benchmark(
             help="Exit code 1 if an operator stays off a GPU or NPU that is measured.",
         ),
     ] = False,
-    timeout_secs: Annotated[
-        float, typer.Option(help="Kill a process that hangs so long, seconds.", min=1)
-    ] = 300.0,
-    seed: Annotated[int, typer.Option(help="Seed of the random order.", min=0)] = 0,
-    output: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Write the results, as .json, .csv or .md; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    timeout_secs: measuring.Timeout = 300.0,
+    seed: measuring.Seed = 0,
+    output: measuring.Outputs = None,
     run_zoo: zoo.Zoo = False,
     zoo_models: zoo.Models = None,
     budget: zoo.Budget = None,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from edge.cli import benchmark_options as measuring
 from edge.cli import host_options as hosts
 from edge.cli import options as shared
 
@@ -16,42 +17,18 @@ def remote_benchmark(
     models: Annotated[
         list[Path], typer.Argument(help="Bundles, or .tflite or .onnx files.", show_default=False)
     ],
-    variant: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Variant of the bundles; may be repeated.  \\[default: all]", show_default=False
-        ),
-    ] = None,
-    threads: Annotated[
-        str, typer.Option(help="CPU threads; several, separated by commas, make a sweep.")
-    ] = "1",
-    batch: Annotated[int, typer.Option(help="Images of one inference.", min=1)] = 1,
-    runs: Annotated[int, typer.Option(help="At least so many inferences.", min=1)] = 50,
-    min_secs: Annotated[float, typer.Option(help="At least so long, seconds.", min=0)] = 1.0,
-    max_secs: Annotated[float, typer.Option(help="At most so long, seconds.", min=0)] = 30.0,
-    warm_up_secs: Annotated[float, typer.Option(help="Seconds of warm-up.", min=0)] = 0.5,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of pictures to run on.  \\[default: a generated one]", show_default=False
-        ),
-    ] = None,
-    sustained: Annotated[
-        float, typer.Option(metavar="MINUTES", help="Then run so long, for a curve.", min=0)
-    ] = 0.0,
-    timeout_secs: Annotated[
-        float, typer.Option(help="Give up on a process that hangs so long, seconds.", min=1)
-    ] = 300.0,
-    seed: Annotated[int, typer.Option(help="Seed of the random order.", min=0)] = 0,
-    output: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Write the results, as .json, .csv or .md; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    variant: measuring.Variants = None,
+    threads: measuring.Threads = "1",
+    batch: measuring.Batch = 1,
+    runs: measuring.Runs = 50,
+    min_secs: measuring.MinSeconds = 1.0,
+    max_secs: measuring.MaxSeconds = 30.0,
+    warm_up_secs: measuring.WarmUpSeconds = 0.5,
+    images: measuring.Images = None,
+    sustained: measuring.Sustained = 0.0,
+    timeout_secs: measuring.Timeout = 300.0,
+    seed: measuring.Seed = 0,
+    output: measuring.Outputs = None,
     port: hosts.Port = None,
     ssh_config: hosts.SshConfig = None,
     accept_new_host_key: hosts.AcceptNewHostKey = False,

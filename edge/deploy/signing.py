@@ -14,12 +14,12 @@ from edge.device.signature import NAMESPACE, SIGNATURE_NAME, check_signature, ss
 from edge.errors import BundleError, OutputError, UsageError
 from edge.runtime.bundle import MANIFEST_NAME, Bundle
 from edge.runtime.files import fsync_directory, write_bytes
-from edge.runtime.spec import Release
+from edge.runtime.spec import SignedRelease
 
 
 def sign(
     bundle: Path, key: Path, devices: Sequence[str] = (), *, version: int | None = None
-) -> Release:
+) -> SignedRelease:
     """State version and devices in the manifest and sign its bytes.
 
     A cut at any moment leaves a bundle that is not signed, or one that is: the old signature
@@ -45,7 +45,7 @@ def sign(
             hint="Remove what was added, or build the bundle again.",
         )
     seconds = int(time.time()) if version is None else version
-    release = Release(version=seconds, devices=tuple(sorted(set(devices))))
+    release = SignedRelease(version=seconds, devices=tuple(sorted(set(devices))))
     manifest = bundle / MANIFEST_NAME
     # The manifest's own JSON, not our reading of it: fields of other versions stay.
     value = json.loads(manifest.read_text(encoding="utf-8")) | {"release": release.to_json()}
@@ -97,7 +97,7 @@ class Verification:
     bundle: Path
     files: int
     fingerprint: str | None
-    release: Release | None
+    release: SignedRelease | None
     problems: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:

@@ -161,7 +161,7 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
+class SignedRelease:
     """What ``edge sign`` states in a manifest, so that a device can refuse a wrong bundle.
 
     Attributes:
@@ -216,7 +216,7 @@ class Manifest:
     default_variant: str
     files: Mapping[str, str]
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    release: Release | None = None
+    release: SignedRelease | None = None
     schema_version: int = MANIFEST_SCHEMA_VERSION
 
     def variant(self, name: str | None = None) -> Variant:
@@ -277,7 +277,7 @@ class Manifest:
                 default_variant=str(value["default_variant"]),
                 files={str(path): str(digest) for path, digest in value["files"].items()},
                 provenance=dict(value["provenance"]),
-                release=Release.from_json(value["release"]) if "release" in value else None,
+                release=SignedRelease.from_json(value["release"]) if "release" in value else None,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"manifest.json lacks or misspells a field: {error}") from error

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from tests.device.machine import Machine, running
 from tests.integration import device_bundles as bundles
 from tests.integration.conftest import Edge, end, read_until
 from tests.integration.environments import environments_root
+from tests.integration.site import Site
 
 # The machine is some fifty times slower than a board; so are the limits.
 LIMITS: Final = ("--max-latency", "5000", "--selftest-timeout", "120", "--watch", "5")
@@ -23,49 +23,10 @@ HEALTHY: Final = 240.0  # seconds after a cold start
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """A host, its bundles, and the machine at the other end.
+class Emulated(Site):
+    """A machine that can be switched off."""
 
-    Attributes:
-        edge: Commands with a cache of their own.
-        folder: Of key and bundles.
-        machine: That is deployed to.
-        good: The release that serves there, once one does.
-    """
-
-    edge: Edge
-    folder: Path
-    machine: Machine
-    good: str = ""
-
-    @property
-    def key(self) -> Path:
-        return self.folder / "key"
-
-    def bundle(self, damage: Callable[[Path], None] | None = None, name: str = "good") -> Path:
-        place = self.folder / name
-        if place.exists():
-            return place
-        if damage is None:
-            return bundles.write_signed(place, self.key)
-        return bundles.broken(place, self.bundle(), self.key, damage)
-
-    def command(self, bundle: Path, *options: object) -> tuple[object, ...]:
-        where = (self.machine.name, "--ssh-config", self.machine.ssh_config)
-        return ("deploy", bundle, *where, "--key", self.key, *LIMITS, *options)
-
-    def deploy(self, bundle: Path, *options: object) -> subprocess.CompletedProcess[str]:
-        return self.edge.run(*self.command(bundle, *options))
-
-    def ask(self, verb: str, *options: object) -> subprocess.CompletedProcess[str]:
-        config = ("--ssh-config", self.machine.ssh_config)
-        return self.edge.run(verb, self.machine.name, *config, *options)
-
-    def state(self) -> dict[str, Any]:
-        done = self.ask("status", "--json")
-        assert done.stdout, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)["apps"][0]
-        return found
+    device: Machine
 
     def healthy(self) -> dict[str, Any]:
         """The state, when it has become healthy."""
@@ -79,14 +40,14 @@ class Site:
 @pytest.fixture(scope="module")
 def served(
     bookworm: images.Image, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Site, Path]]:
+) -> Iterator[tuple[Emulated, Path]]:
     """A first release was deployed from scratch; and the machine as it was then."""
     folder = tmp_path_factory.mktemp("host")
     for name in ("work", "temporary"):
         (folder / name).mkdir()
     edge = Edge(environments_root() / "wheels", folder / "work", folder / "temporary")
     with running(bookworm) as machine:
-        site = Site(edge, folder, machine)
+        site = Emulated(edge, folder, machine, LIMITS)
         done = site.deploy(site.bundle(), "--json")
         assert done.returncode == 0, done.stderr
         state = site.state()
@@ -101,14 +62,14 @@ def served(
 
 
 @pytest.fixture
-def site(served: tuple[Site, Path], bookworm: images.Image) -> Iterator[Site]:
+def site(served: tuple[Emulated, Path], bookworm: images.Image) -> Iterator[Emulated]:
     """A fresh copy of the machine on which the first release serves."""
     first, kept = served
     with running(bookworm, kept) as machine:
-        yield replace(first, machine=machine)
+        yield replace(first, device=machine)
 
 
-def test_second_release_rollback_and_undeploy(site: Site) -> None:
+def test_second_release_rollback_and_undeploy(site: Emulated) -> None:
     done = site.deploy(site.bundle(bundles.changed("2"), "second"), "--json")
     assert done.returncode == 0, done.stderr
     second = json.loads(done.stdout)["release"]
@@ -118,12 +79,12 @@ def test_second_release_rollback_and_undeploy(site: Site) -> None:
     logs = site.ask("logs").stdout
     assert second in logs and "rolled back" in logs
     assert site.ask("undeploy", "--delete-inbox").returncode == 0
-    assert site.machine.ssh("ls ~/.config/systemd/user/*.service").returncode != 0
+    assert site.device.ssh("ls ~/.config/systemd/user/*.service").returncode != 0
 
 
-def full_disk(site: Site) -> None:
+def full_disk(site: Emulated) -> None:
     free = "$(($(stat -f -c %a . ) * $(stat -f -c %S .) - 40000000))"
-    assert site.machine.ssh(f"fallocate -l {free} filling && sync").returncode == 0
+    assert site.device.ssh(f"fallocate -l {free} filling && sync").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -140,11 +101,11 @@ def full_disk(site: Site) -> None:
     ids=["wrong", "crash", "crash-later", "hang", "hang-selftest", "slow", "full-disk"],
 )
 def test_a_bad_release_leaves_the_one_before(
-    site: Site,
+    site: Emulated,
     request: pytest.FixtureRequest,
     damage: Callable[[Path], None],
     options: tuple[str, ...],
-    prepare: Callable[[Site], None] | None,
+    prepare: Callable[[Emulated], None] | None,
     code: int | None,
     reason: str,
 ) -> None:
@@ -172,7 +133,7 @@ CUTS: Final = {
 
 
 @pytest.mark.parametrize("moment", CUTS)
-def test_a_power_cut(site: Site, moment: str) -> None:
+def test_a_power_cut(site: Emulated, moment: str) -> None:
     """After boot the old or the new release serves; the next deploy cleans up and goes live."""
     line, delay = CUTS[moment]
     new = site.bundle(bundles.changed("2"), "second")
@@ -180,10 +141,10 @@ def test_a_power_cut(site: Site, moment: str) -> None:
     try:
         read_until(process, line if line.startswith("note") else f"{line} ...")
         time.sleep(delay)
-        site.machine.power_cut()
+        site.device.power_cut()
     finally:
         end(process)
-    site.machine.boot()
+    site.device.boot()
     state = site.healthy()
     committed = moment == "while it cleans up"
     assert (state["release"] == site.good) is not committed
@@ -192,13 +153,11 @@ def test_a_power_cut(site: Site, moment: str) -> None:
     assert done.returncode == 0, done.stderr
     release = json.loads(done.stdout)["release"]
     assert site.state()["release"] == release != site.good
-    left = site.machine.ssh(
-        "ls ~/.local/share/edge/apps/channels/incoming ~/.local/share/edge/envs"
-    )
+    left = site.device.ssh("ls ~/.local/share/edge/apps/channels/incoming ~/.local/share/edge/envs")
     assert "incoming-" not in left.stdout.decode()
 
 
-def test_the_release_serves_again_after_an_orderly_reboot(site: Site) -> None:
-    site.machine.shut_down()
-    site.machine.boot(set_clock=False)
+def test_the_release_serves_again_after_an_orderly_reboot(site: Emulated) -> None:
+    site.device.shut_down()
+    site.device.boot(set_clock=False)
     assert site.healthy()["release"] == site.good

@@ -11,67 +11,27 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from tests.integration import device_bundles as bundles
 from tests.integration.conftest import Edge, end, read_until
 from tests.integration.environments import environments_root
+from tests.integration.site import Site
 from tests.integration.sshd import LoopbackDevice
 
 pytestmark = pytest.mark.slow
 
-QUICK: Final = ("--watch", "1", "--start-timeout", "20", "--selftest-timeout", "20", "--quiet")
+QUICK: Final = ("--watch", "1", "--start-timeout", "20", "--selftest-timeout", "20")
 APP: Final = "channels"
 
 
-@dataclass(slots=True)
-class Site:
-    """A host with a key and signed bundles, and a device."""
+@dataclass(frozen=True, slots=True)
+class Loopback(Site):
+    """A device on this machine, whose files can be looked at."""
 
-    edge: Edge
     device: LoopbackDevice
-    folder: Path
-
-    @property
-    def key(self) -> Path:
-        return self.folder / "key"
-
-    def bundle(self, damage: Callable[[Path], None] | None = None, name: str = "good") -> Path:
-        """The good bundle, or one that was damaged and signed again; made once each."""
-        place = self.folder / name
-        if place.exists():
-            return place
-        if damage is None:
-            return bundles.write_signed(place, self.key)
-        return bundles.broken(place, self.bundle(), self.key, damage)
-
-    def deploy(
-        self, bundle: Path, *options: object, quick: bool = True
-    ) -> subprocess.CompletedProcess[str]:
-        return self.edge.run(*self.command(bundle, *options, quick=quick))
-
-    def command(self, bundle: Path, *options: object, quick: bool = True) -> tuple[object, ...]:
-        where = (self.device.name, "--ssh-config", self.device.ssh_config, "--key", self.key)
-        return ("deploy", bundle, *where, *(QUICK if quick else ()), *options)
-
-    def ask(self, verb: str, *options: object) -> subprocess.CompletedProcess[str]:
-        return self.edge.run(
-            verb, self.device.name, "--ssh-config", self.device.ssh_config, *options
-        )
-
-    def state(self) -> dict[str, Any]:
-        """Of the application, as ``edge status --json`` has it."""
-        found: dict[str, Any] = json.loads(self.ask("status", "--json").stdout)["apps"][0]
-        return found
-
-    def deployed(self, bundle: Path, *options: object) -> str:
-        """Deploy, and be sure that it serves; its id."""
-        done = self.deploy(bundle, "--json", *options)
-        assert done.returncode == 0, done.stderr
-        release: str = json.loads(done.stdout)["release"]
-        return release
 
     @property
     def root(self) -> Path:
@@ -79,14 +39,16 @@ class Site:
 
 
 @pytest.fixture
-def site(device: LoopbackDevice, make_edge: Callable[..., Edge], tmp_path: Path) -> Iterator[Site]:
+def site(
+    device: LoopbackDevice, make_edge: Callable[..., Edge], tmp_path: Path
+) -> Iterator[Loopback]:
     """The wheels are kept between tests, as they are between deploys."""
     folder = tmp_path / "host"
     folder.mkdir()
-    yield Site(make_edge(environments_root() / "wheels"), device, folder)
+    yield Loopback(make_edge(environments_root() / "wheels"), folder, device, QUICK)
 
 
-def test_first_release_then_second_then_the_same(site: Site) -> None:
+def test_first_release_then_second_then_the_same(site: Loopback) -> None:
     first = site.deployed(site.bundle())
     state = site.state()
     assert state["release"] == first == state["last_good"]
@@ -105,7 +67,7 @@ def test_first_release_then_second_then_the_same(site: Site) -> None:
     assert json.loads(again.stdout)["sent_bytes"] == 0
 
 
-def test_what_the_service_answers(site: Site) -> None:
+def test_what_the_service_answers(site: Loopback) -> None:
     """A picture in the inbox gets its answer from the deployed release."""
     from PIL import Image
 
@@ -133,7 +95,7 @@ def test_what_the_service_answers(site: Site) -> None:
     ids=["wrong", "hangs-in-selftest", "crashes", "hangs", "crashes-later", "slow", "memory"],
 )
 def test_a_bad_release_leaves_the_one_before(
-    site: Site, damage: Callable[[Path], None], options: tuple[object, ...], reason: str
+    site: Loopback, damage: Callable[[Path], None], options: tuple[object, ...], reason: str
 ) -> None:
     good = site.deployed(site.bundle())
     done = site.deploy(site.bundle(damage, "bad"), *options)
@@ -149,7 +111,7 @@ def test_a_bad_release_leaves_the_one_before(
     assert left == [good]
 
 
-def test_a_first_release_that_fails_is_no_fallback(site: Site) -> None:
+def test_a_first_release_that_fails_is_no_fallback(site: Loopback) -> None:
     done = site.deploy(site.bundle(bundles.crashes_at_start, "bad"))
     assert done.returncode == 1
     assert "none serves" in done.stderr
@@ -158,7 +120,7 @@ def test_a_first_release_that_fails_is_no_fallback(site: Site) -> None:
     assert site.state()["healthy"]
 
 
-def test_rollback_goes_to_the_one_before_and_back(site: Site) -> None:
+def test_rollback_goes_to_the_one_before_and_back(site: Loopback) -> None:
     refused = site.ask("rollback")
     assert refused.returncode == 4 and "no application" in refused.stderr
     first = site.deployed(site.bundle())
@@ -173,7 +135,7 @@ def test_rollback_goes_to_the_one_before_and_back(site: Site) -> None:
     assert site.state()["release"] == second
 
 
-def test_undeploy_leaves_nothing_but_the_key(site: Site) -> None:
+def test_undeploy_leaves_nothing_but_the_key(site: Loopback) -> None:
     site.deployed(site.bundle())
     inbox = site.root / "apps" / APP / "inbox"
     (inbox / "kept.png").write_bytes(b"no picture")
@@ -196,7 +158,9 @@ def altered(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [unsigned, altered])
-def test_the_host_refuses_what_is_not_as_signed(site: Site, change: Callable[[Path], None]) -> None:
+def test_the_host_refuses_what_is_not_as_signed(
+    site: Loopback, change: Callable[[Path], None]
+) -> None:
     change(site.bundle())
     done = site.deploy(site.bundle())
     assert done.returncode == 3, done.stderr
@@ -204,7 +168,7 @@ def test_the_host_refuses_what_is_not_as_signed(site: Site, change: Callable[[Pa
     assert not site.root.exists()
 
 
-def test_the_device_refuses_another_key(site: Site) -> None:
+def test_the_device_refuses_another_key(site: Loopback) -> None:
     good = site.deployed(site.bundle())
     other = site.folder / "other"
     theirs = bundles.write_signed(site.folder / "theirs", other)
@@ -217,7 +181,7 @@ def test_the_device_refuses_another_key(site: Site) -> None:
     assert state["release"] == good and state["healthy"] and "no trusted key" in state["reason"]
 
 
-def test_an_older_bundle_needs_to_be_asked_for(site: Site) -> None:
+def test_an_older_bundle_needs_to_be_asked_for(site: Loopback) -> None:
     old = shutil.copytree(site.bundle(), site.folder / "old")
     bundles.changed("old")(old)
     bundles.signed_again(old, site.key, version=1_700_000_000)
@@ -228,7 +192,7 @@ def test_an_older_bundle_needs_to_be_asked_for(site: Site) -> None:
     assert site.deployed(old, "--allow-downgrade") == site.state()["release"]
 
 
-def test_a_bundle_for_another_board_is_refused(site: Site) -> None:
+def test_a_bundle_for_another_board_is_refused(site: Loopback) -> None:
     from edge.deploy.signing import sign
 
     sign(site.bundle(), site.key, ["raspberry-pi-5"])
@@ -237,14 +201,14 @@ def test_a_bundle_for_another_board_is_refused(site: Site) -> None:
     assert "generic-x86-64" in done.stderr or "generic-aarch64" in done.stderr
 
 
-def test_dry_run_changes_nothing(site: Site) -> None:
+def test_dry_run_changes_nothing(site: Loopback) -> None:
     done = site.deploy(site.bundle(), "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "nothing was changed there" in done.stdout
     assert not site.root.exists()
 
 
-def test_a_cut_connection_goes_on_where_it_was(site: Site) -> None:
+def test_a_cut_connection_goes_on_where_it_was(site: Loopback) -> None:
     site.device.cut_after(12_000_000, times=9)
     cut = site.deploy(site.bundle())
     assert cut.returncode == 4, cut.stderr
@@ -276,14 +240,13 @@ def test_a_cut_connection_goes_on_where_it_was(site: Site) -> None:
     ],
     ids=["kill-interpreter", "ctrl-c-bundle", "kill-self-test", "kill-switch", "ctrl-c-switch"],
 )
-def test_a_deploy_that_ends_early(site: Site, stage: str, ending: signal.Signals) -> None:
+def test_a_deploy_that_ends_early(site: Loopback, stage: str, ending: signal.Signals) -> None:
     """Whenever it is killed, the old release serves, or the new one; the next deploy is clean."""
     old = site.deployed(site.bundle())
     if stage.startswith("send the interpreter"):
         shutil.rmtree(site.root / "envs")
     new = site.bundle(bundles.changed("2"), "second")
-    options = ("--watch", "2", "--start-timeout", "20", "--selftest-timeout", "20")
-    process = site.edge.start(*site.command(new, *options, quick=False))
+    process = site.edge.start(*site.command(new, "--watch", "2"))
     try:
         read_until(process, f"{stage} ...")
         os.killpg(process.pid, ending)
@@ -314,10 +277,10 @@ def _patiently(
         time.sleep(1)
 
 
-def test_two_deploys_at_once(site: Site) -> None:
+def test_two_deploys_at_once(site: Loopback) -> None:
     site.deployed(site.bundle())
     second = site.bundle(bundles.changed("2"), "second")
-    process = site.edge.start(*site.command(second, "--watch", "8", quick=False))
+    process = site.edge.start(*site.command(second, "--watch", "8"))
     try:
         read_until(process, "switch, health check, watch ...")
         other = site.deploy(site.bundle(bundles.changed("3"), "third"))
@@ -340,7 +303,9 @@ def test_two_deploys_at_once(site: Site) -> None:
     ],
     ids=["wrong-key", "changed-host-key", "unknown-host", "off"],
 )
-def test_no_connection(site: Site, prepare: Callable[[LoopbackDevice], None], said: str) -> None:
+def test_no_connection(
+    site: Loopback, prepare: Callable[[LoopbackDevice], None], said: str
+) -> None:
     prepare(site.device)
     done = site.deploy(site.bundle())
     assert done.returncode == 4, done.stderr
@@ -348,7 +313,7 @@ def test_no_connection(site: Site, prepare: Callable[[LoopbackDevice], None], sa
     assert "hint:" in done.stderr
 
 
-def test_an_unknown_host_is_accepted_when_asked(site: Site) -> None:
+def test_an_unknown_host_is_accepted_when_asked(site: Loopback) -> None:
     site.device.forget_host_key()
     assert "SHA256:" in site.deploy(site.bundle()).stderr
     text = site.device.ssh_config.read_text().replace("StrictHostKeyChecking yes\n", "")
@@ -356,14 +321,14 @@ def test_an_unknown_host_is_accepted_when_asked(site: Site) -> None:
     site.deployed(site.bundle(), "--accept-new-host-key")
 
 
-def test_no_python(site: Site) -> None:
+def test_no_python(site: Loopback) -> None:
     site.device.remove_program("python3")
     done = site.deploy(site.bundle())
     assert done.returncode == 1
     assert "there is no python3" in done.stderr and "apt install python3" in done.stderr
 
 
-def test_wrong_architecture(site: Site) -> None:
+def test_wrong_architecture(site: Loopback) -> None:
     other = "raspberry-pi-5" if platform.machine() == "x86_64" else "generic-x86-64"
     done = site.deploy(site.bundle(), "--device", other)
     assert done.returncode == 1
@@ -371,7 +336,7 @@ def test_wrong_architecture(site: Site) -> None:
     assert not site.root.exists()
 
 
-def test_no_linger_and_nobody_who_may_turn_it_on(site: Site) -> None:
+def test_no_linger_and_nobody_who_may_turn_it_on(site: Loopback) -> None:
     site.device.add_program("loginctl", "exit 1")
     site.device.add_program("sudo", "exit 1")
     done = site.deploy(site.bundle())
@@ -379,7 +344,7 @@ def test_no_linger_and_nobody_who_may_turn_it_on(site: Site) -> None:
     assert "sudo loginctl enable-linger" in done.stderr
 
 
-def test_the_device_itself_refuses_altered_files(site: Site) -> None:
+def test_the_device_itself_refuses_altered_files(site: Loopback) -> None:
     """Somebody between host and device changes a file, and its listing too."""
     from edge.deploy.environments import send_files
     from edge.deploy.keys import public_key
@@ -416,7 +381,7 @@ def test_the_device_itself_refuses_altered_files(site: Site) -> None:
     assert "labels.txt" in state["reason"]
 
 
-def test_remote_benchmark(site: Site) -> None:
+def test_remote_benchmark(site: Loopback) -> None:
     """The harness here, its workers there; nothing stays there but the wheels."""
     output = site.folder / "pi.json"
     where = ("--ssh-config", site.device.ssh_config, "--quiet", "-o", output)

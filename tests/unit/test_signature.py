@@ -13,7 +13,7 @@ from edge.device import signature as module
 from edge.device.signature import check_signature
 from edge.errors import BundleError, DeviceError, OutputError, SignatureError, UsageError
 from edge.runtime.bundle import Bundle
-from edge.runtime.spec import Manifest, Release
+from edge.runtime.spec import Manifest, SignedRelease
 from tests.unit.test_bundle import MODEL, make
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen")
@@ -224,7 +224,7 @@ def test_signing_again_states_the_new_boards(bundle: Path, keys: Path, signers: 
     first = sign(bundle, keys / "ours", ("pi-5",))
     second = sign(bundle, keys / "ours")
     check_signature(bundle, signers)
-    assert Bundle.open(bundle).manifest.release == second == Release(version=second.version)
+    assert Bundle.open(bundle).manifest.release == second == SignedRelease(version=second.version)
     assert second.version >= first.version
 
 
@@ -306,5 +306,5 @@ def test_a_release_survives_the_manifest(bundle: Path) -> None:
     manifest = Bundle.open(bundle).manifest
     assert "release" not in manifest.to_json()
     value = manifest.to_json() | {"release": {"version": 7, "devices": ["pi-5"]}}
-    assert Manifest.from_json(value).release == Release(version=7, devices=("pi-5",))
+    assert Manifest.from_json(value).release == SignedRelease(version=7, devices=("pi-5",))
     assert Manifest.from_json(value).to_json() == value
