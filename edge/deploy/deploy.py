@@ -79,11 +79,10 @@ class _Deploy:
 
     def run(self) -> Outcome:
         plan, release = self._plan, self._plan.release
-        here = self._session.ask("has", app=plan.app, release=release.id)
-        if here["serving"] == release.id == here["last_good"] and not here["on_trial"]:
-            state = self._session.ask("state", app=plan.app)["apps"][0]
-            if state["healthy"]:
-                return self._outcome(None, state["health"], changed=False)
+        state = self._session.ask("state", app=plan.app)["apps"][0]
+        proved = state["healthy"] and not state["on_trial"]
+        if state["release"] == release.id == state["last_good"] and proved:
+            return self._outcome(None, state["health"], changed=False)
         known = self._session.ask("has environment", environment=release.environment)
         if not known["environment"]:
             self._sent += send_environment(self._session, plan.environment, self._progress)

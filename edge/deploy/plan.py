@@ -18,7 +18,7 @@ from edge.deploy.wheelhouse import Environment, Target, environment
 from edge.device.admission import shipped
 from edge.device.layout import App
 from edge.device.release import Release
-from edge.errors import DeviceError, NegativeVerdict, SignatureError, UsageError
+from edge.errors import NegativeVerdict, SignatureError, UsageError
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
@@ -201,17 +201,3 @@ def _files(bundle: Bundle, variant: str) -> dict[str, tuple[str, int]]:
         place = bundle.path / path
         found[path] = sha256_file(place), place.stat().st_size
     return found
-
-
-def refuse_if_full(plan: Plan, free_bytes: int) -> None:
-    """Say before anything is sent that the disk is too small.
-
-    Raises:
-        DeviceError: It is.
-    """
-    needed = plan.bundle_bytes
-    if needed > free_bytes:
-        raise DeviceError(
-            f"the bundle needs {needed / 1e6:.0f} MB, and {free_bytes / 1e6:.0f} MB are free there",
-            hint="Free some space on the device.",
-        )

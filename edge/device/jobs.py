@@ -75,18 +75,6 @@ class Jobs:
             return {"device": device_type(), "apps": [trial.state_json(app) for app in apps()]}
         return {"device": device_type(), "apps": [trial.state_json(App.named(request["app"]))]}
 
-    def has(self, request: Request) -> dict[str, Any]:
-        """What of a release is here; changes nothing."""
-        app = App.named(request["app"])
-        state = State.read(app)
-        return {
-            "release": slots.is_installed(app, checked_id(request["release"])),
-            "serving": app.serving(),
-            "last_good": state.last_good,
-            "on_trial": state.trial is not None,
-            "free_bytes": shutil.disk_usage(app.path if app.path.exists() else "/").free,
-        }
-
     def has_environment(self, request: Request) -> dict[str, Any]:
         """Whether an environment is here and whole; changes nothing."""
         return {"environment": _environment_is_whole(checked_id(request["environment"]))}
@@ -96,13 +84,18 @@ class Jobs:
         listing = Listing.from_json(request["files"])
         if request["kind"] == "environment":
             folder = environments() / f".incoming-{checked_id(request['id'])}"
-            known = [path for path in _folders(environments()) if path != folder]
+            known = _folders(environments())
+            left = list(environments().glob(".incoming-*"))
         elif request["kind"] == "scratch":
-            folder, known = scratch(), []
+            folder, known, left = scratch(), [], []
         else:
             app = App.named(request["app"])
             folder = app.incoming / checked_id(request["id"])
             known = [path / BUNDLE for path in _folders(app.releases)]
+            left = list(app.incoming.glob("*"))
+        for path in left:
+            if path != folder:
+                make_room(path)  # of a deploy that was given up: it would take the space
         folder.mkdir(parents=True, exist_ok=True)
         self._incoming = Incoming(folder, listing)
         self._incoming.take(known)
@@ -254,14 +247,15 @@ def _listing_of(environment: str) -> Path:
 
 
 def _folders(place: Path) -> list[Path]:
-    return [path for path in sorted(place.iterdir()) if path.is_dir()] if place.is_dir() else []
+    """Folders in it whose names are not hidden."""
+    found = sorted(place.iterdir()) if place.is_dir() else []
+    return [path for path in found if path.is_dir() and not path.name.startswith(".")]
 
 
 _METHODS: Final[dict[str, Callable[[Jobs, Request], dict[str, Any]]]] = {
     "lock": Jobs.lock,
     "provision": Jobs.provision,
     "state": Jobs.state,
-    "has": Jobs.has,
     "has environment": Jobs.has_environment,
     "begin": Jobs.begin,
     "ping": Jobs.ping,
@@ -277,5 +271,5 @@ _METHODS: Final[dict[str, Callable[[Jobs, Request], dict[str, Any]]]] = {
     "undeploy": Jobs.undeploy,
 }
 _READING: Final = frozenset(
-    {"lock", "ping", "state", "has", "has environment", "logs"}
+    {"lock", "ping", "state", "has environment", "logs"}
 )  # the others need the lock

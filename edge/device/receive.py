@@ -47,11 +47,6 @@ class Listing:
             raise BundleError("a file of negative size is listed")
         return cls(files)
 
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(item.size for item in self.files.values())
-
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
@@ -158,16 +153,6 @@ def check_folder(folder: Path, listing: Listing) -> None:
     for path in _files(folder):
         if path not in listing.files:
             raise BundleError(f"{path} is on the device, but nothing lists it")
-
-
-def listing_of(folder: Path) -> Listing:
-    """The files of a folder, as they are."""
-    return Listing(
-        {
-            path: Listed(sha256_file(folder / path), (folder / path).stat().st_size)
-            for path in _files(folder)
-        }
-    )
 
 
 def _files(folder: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edge.device.receive import Incoming, Listing, check_folder, listing_of
+from edge.device.receive import Incoming, Listing, check_folder
 from edge.errors import BundleError, DeviceError
 
 CONTENT = b"0123456789" * 1000
@@ -128,11 +128,3 @@ def test_a_link_in_place_of_a_file_is_altered(tmp_path: Path) -> None:
     (tmp_path / "in" / "a").symlink_to(tmp_path / "content")
     with pytest.raises(BundleError, match="missing or altered"):
         check_folder(tmp_path / "in", Listing.from_json(listed(a=CONTENT)))
-
-
-def test_the_listing_of_a_folder_is_what_it_holds(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "b").write_bytes(CONTENT)
-    (tmp_path / "__pycache__").mkdir()
-    (tmp_path / "__pycache__" / "c.pyc").write_bytes(b"")
-    assert listing_of(tmp_path) == Listing.from_json(listed(a__b=CONTENT))
