@@ -1,10 +1,11 @@
 """What a deploy will do: everything is decided and gathered before the device is changed."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from devices.profile import Profile, profile
 from edge.cache import default_cache
@@ -23,7 +24,9 @@ from edge.progress import Progress
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.session import ENGINES
-from edge.runtime.spec import canonical_json
+from edge.runtime.spec import Manifest, Variant, canonical_json
+
+_GATHERING: Final = threading.Lock()  # a fleet needs the same wheels for most of its devices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,16 +120,16 @@ def make_plan(bundle: Bundle, remote: Remote, options: Options, progress: Progre
             hint=wrong[0].hint,
         )
     draft = _draft(bundle, board, options)
-    with progress.stage("gather the wheels"):
+    with progress.stage("gather the wheels"), _GATHERING:
         wheels = environment(
             draft.engine,
             Target.of(facts),
             cache=options.cache or default_cache(),
             offline=options.offline,
         )
-    release = _named(replace(draft, environment=wheels.id))
+    release = named(replace(draft, environment=wheels.id))
     return Plan(
-        app=App.named(options.app or _app_name(bundle.manifest.name)).name,
+        app=App.named(options.app or app_name(bundle.manifest.name)).name,
         bundle=bundle,
         release=release,
         files=_files(bundle, release.variant),
@@ -148,7 +151,7 @@ def _draft(bundle: Bundle, board: Profile, options: Options) -> Release:
     signed = bundle.manifest.release
     if signed is None:
         raise SignatureError("the manifest states no version", hint="Sign it with: edge sign")
-    variant = bundle.manifest.variant(options.variant or _best(bundle, board))
+    variant = bundle.manifest.variant(options.variant or best_variant(bundle.manifest, board))
     engine = options.engine or _engine(variant.format, board)
     if ENGINES[engine].format != variant.format:
         raise UsageError(f"{engine} does not run {variant.name}: it is a .{variant.format} file")
@@ -170,10 +173,20 @@ def _draft(bundle: Bundle, board: Profile, options: Options) -> Release:
     )
 
 
-def _best(bundle: Bundle, board: Profile) -> str | None:
-    """The board's best variant where the bundle has it and it kept its accuracy."""
-    names = {variant.name for variant in bundle.manifest.variants}
-    return bundle.manifest.default_variant if board.variant not in names else board.variant
+def best_variant(manifest: Manifest, board: Profile) -> str:
+    """The board's variant where the bundle has it as accurate as its own default one."""
+    default = manifest.variant()
+    for variant in manifest.variants:
+        if variant.name == board.variant and _as_accurate(variant, default):
+            return variant.name
+    return default.name
+
+
+def _as_accurate(variant: Variant, default: Variant) -> bool:
+    """By the rule that chooses the default: a point of top-1, without labels 3 of agreement."""
+    if variant.top1 is not None and default.top1 is not None:
+        return variant.top1 >= default.top1 - 0.01
+    return variant.agreement is None or variant.agreement >= 0.97
 
 
 def _engine(format_: str, board: Profile) -> str:
@@ -182,14 +195,14 @@ def _engine(format_: str, board: Profile) -> str:
     return next(name for name, engine in ENGINES.items() if engine.format == format_)
 
 
-def _named(release: Release) -> Release:
+def named(release: Release) -> Release:
     """Its id: the version, and a hash of everything that makes it behave as it does."""
     settings = release.to_json() | {"id": ""}
     digest = sha256(canonical_json(settings).encode()).hexdigest()[:10]
     return replace(release, id=f"{release.version}-{digest}")
 
 
-def _app_name(name: str) -> str:
+def app_name(name: str) -> str:
     """A bundle's name as the name of an application."""
     text = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
     return "-".join(part for part in text.lower().split("-") if part)[:32].rstrip("-") or "bundle"

@@ -161,3 +161,11 @@ def test_the_release_serves_again_after_an_orderly_reboot(site: Emulated) -> Non
     site.device.shut_down()
     site.device.boot(set_clock=False)
     assert site.healthy()["release"] == site.good
+
+
+def test_a_clock_in_1970_is_said_and_stands_in_no_way(site: Emulated) -> None:
+    site.device.set_clock(86_400)
+    done = site.deploy(site.bundle(bundles.changed("2"), "second"), "--json")
+    assert done.returncode == 0, done.stderr
+    assert "clock" in done.stderr
+    assert site.state()["release"] == json.loads(done.stdout)["release"] != site.good

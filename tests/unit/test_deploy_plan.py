@@ -1,0 +1,125 @@
+"""What a deploy decides: model file, names, ids."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from devices.profile import profile
+from edge.deploy.plan import app_name, best_variant, named
+from edge.device.layout import App, checked_id
+from edge.device.release import Release
+from edge.errors import BundleError, UsageError
+from edge.runtime.spec import Manifest, Preprocessing, Variant
+
+BOARD = profile("raspberry-pi-5")
+RELEASE = Release(
+    id="draft",
+    name="Dogs",
+    version=7,
+    manifest_sha256="0" * 64,
+    variant="tflite-int8",
+    engine="litert",
+    environment="abc",
+    threads=4,
+    device="raspberry-pi-5",
+    max_latency_ms=1000,
+    max_memory_mb=None,
+    start_seconds=120,
+    watchdog_seconds=60,
+)
+
+
+def manifest(default: str, **scores: tuple[float | None, float | None]) -> Manifest:
+    """Variants by name (``_`` for ``-``), each with its top-1 and its agreement."""
+    return Manifest(
+        name="x",
+        labels=("a", "b"),
+        preprocessing=Preprocessing(height=1, width=1),
+        variants=tuple(
+            Variant(
+                name=name.replace("_", "-"),
+                path=f"models/{name}",
+                format="tflite",
+                precision="int8",
+                size_bytes=1,
+                input_dtype="uint8",
+                top1=top1,
+                agreement=agreement,
+            )
+            for name, (top1, agreement) in scores.items()
+        ),
+        default_variant=default,
+        files={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("int8", "fp16", "chosen"),
+    [
+        ((0.95, 0.99), (0.955, 1.0), "tflite-int8"),
+        ((0.94, 0.99), (0.96, 1.0), "tflite-fp16"),  # two points lost
+        ((None, 0.98), (None, 1.0), "tflite-int8"),
+        ((None, 0.90), (None, 1.0), "tflite-fp16"),
+    ],
+)
+def test_the_boards_variant_runs_where_it_is_as_accurate(
+    int8: tuple[float | None, float], fp16: tuple[float | None, float], chosen: str
+) -> None:
+    found = manifest("tflite-fp16", tflite_fp16=fp16, tflite_int8=int8)
+    assert best_variant(found, BOARD) == chosen
+
+
+def test_a_bundle_without_the_boards_variant_runs_its_own() -> None:
+    assert best_variant(manifest("onnx-fp32", onnx_fp32=(0.9, 1.0)), BOARD) == "onnx-fp32"
+
+
+@pytest.mark.parametrize(
+    ("name", "app"),
+    [
+        ("dogs-vs-cats", "dogs-vs-cats"),
+        ("Dogs vs. Cats!", "dogs-vs-cats"),
+        ("犬", "bundle"),
+        ("../../etc", "etc"),
+        ("x" * 40, "x" * 32),
+        ("a" * 31 + "-b", "a" * 31),
+    ],
+)
+def test_names_of_applications(name: str, app: str) -> None:
+    assert app_name(name) == app
+    App.named(app)
+
+
+def test_an_id_tells_every_setting() -> None:
+    first = named(RELEASE).id
+    assert first.startswith("7-") and checked_id(first) == first
+    assert named(RELEASE).id == first
+    for change in ({"threads": 2}, {"environment": "abd"}, {"max_latency_ms": 5.0}):
+        assert named(replace(RELEASE, **change)).id != first  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "a b", "../a", "A", "-a", "a" * 33, 7, None, "a\n"])
+def test_names_that_could_lead_elsewhere(text: Any) -> None:
+    with pytest.raises(UsageError):
+        App.named(text)
+    with pytest.raises(UsageError):
+        checked_id(text if text != "a" * 33 else "a" * 65)
+
+
+def test_the_description_of_a_release_is_checked() -> None:
+    value = named(RELEASE).to_json()
+    assert Release.from_json(value) == named(RELEASE)
+    wrong: list[Any] = [
+        {**value, "threads": 0},
+        {**value, "threads": "4"},
+        {**value, "max_latency_ms": -1},
+        {**value, "engine": 1},
+        {**value, "more": 1},
+        {name: item for name, item in value.items() if name != "device"},
+        [],
+    ]
+    for item in wrong:
+        with pytest.raises(BundleError):
+            Release.from_json(item)
+    with pytest.raises(UsageError):
+        Release.from_json({**value, "environment": "../x"})
