@@ -141,12 +141,13 @@ class InstalledApp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """edge's folder on the device: control code, trusted keys, environments, applications."""
+    """edge's folder there: control code, trusted keys, type, environments, applications."""
 
     root: str
     control: str | None
     problems: tuple[str, ...]
     signers: bool
+    device: str | None
     environments: tuple[str, ...]
     apps: Mapping[str, InstalledApp]
 

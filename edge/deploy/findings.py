@@ -45,11 +45,14 @@ def _failed_probes(facts: Facts) -> Iterator[Finding]:
 
 
 def guess_profile(facts: Facts) -> Profile:
-    """The board that a device most likely is: by its name, then by what is plugged in.
+    """The board that a device was set up as, or most likely is: by its name and what is plugged in.
 
     Without a name that a profile knows, the generic one of its architecture; that of aarch64 for
     an architecture without any, where the findings say that it cannot be deployed to.
     """
+    said = facts.installed.device if facts.installed else None
+    if said is not None and said in (board.id for board in profiles()):
+        return profile(said)
     model = (facts.machine.model if facts.machine else None) or ""
     shown = {item.name for item in facts.accelerators or ()}
     known = [board for board in profiles() if board.match and model.startswith(board.match)]

@@ -233,6 +233,7 @@ def installed() -> dict[str, Any]:
         "control": control.resolve().name if control.exists() else None,
         "problems": ["control/current leads nowhere"] if broken else [],
         "signers": (root / "signers").is_file(),
+        "device": text(root / "device"),
         "environments": [name for name in names(root / "envs") if not name.startswith(".")],
         "apps": {name: app(root / "apps" / name) for name in names(root / "apps")},
     }
