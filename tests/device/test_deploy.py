@@ -93,7 +93,7 @@ def full_disk(site: Emulated) -> None:
         (bundles.wrong_answers, (), None, 1, "self-test"),
         (bundles.crashes_at_start, (), None, 1, "does not start"),
         (bundles.crashes_later, ("--watch", "20"), None, 1, "stopped while it was watched"),
-        (bundles.hangs_at_start, ("--start-timeout", "15"), None, 1, "does not start"),
+        (bundles.hangs_at_start, ("--start-timeout", "15"), None, 1, "its service"),
         (bundles.hangs_in_selftest, ("--selftest-timeout", "20"), None, 1, "did not end"),
         (bundles.changed("slow"), ("--max-latency", "0.001"), None, 1, "an inference takes"),
         (bundles.changed("big"), (), full_disk, None, "free"),

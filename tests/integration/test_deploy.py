@@ -87,7 +87,7 @@ def test_what_the_service_answers(site: Loopback) -> None:
         (bundles.wrong_answers, (), "self-test"),
         (bundles.hangs_in_selftest, ("--selftest-timeout", "4"), "did not end within 4 s"),
         (bundles.crashes_at_start, (), "does not start"),
-        (bundles.hangs_at_start, ("--start-timeout", "3"), "does not start"),
+        (bundles.hangs_at_start, ("--start-timeout", "3"), "its service"),
         (bundles.crashes_later, ("--watch", "8"), "stopped while it was watched"),
         (bundles.changed("slow"), ("--max-latency", "0.001"), "an inference takes"),
         (bundles.changed("large"), ("--max-memory", "1"), "MB of memory"),
