@@ -78,12 +78,8 @@ def deploy(
             show_default=False,
         ),
     ] = None,
-    watch: Annotated[
-        float, typer.Option(help="Seconds of health to see before the commit.", min=0)
-    ] = 10.0,
-    selftest_timeout: Annotated[
-        float, typer.Option(help="Seconds until a self-test counts as hanging.", min=1)
-    ] = 120.0,
+    watch: hosts.Watch = 10.0,
+    selftest_timeout: hosts.SelftestTimeout = 120.0,
     start_timeout: Annotated[
         int, typer.Option(help="Seconds that the service may take to be ready.", min=1)
     ] = 120,
@@ -121,9 +117,7 @@ def deploy(
     max_failures: Annotated[
         int, typer.Option(help="More failures end the rollout, with --inventory.", min=0)
     ] = 0,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Take wheels from the cache only.")
-    ] = False,
+    offline: hosts.Offline = False,
     cache: shared.Cache = None,
     json: shared.Json = False,
     quiet: shared.Quiet = False,

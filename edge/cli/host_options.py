@@ -39,6 +39,11 @@ App = Annotated[
         help="Application on the device.  \\[default: the only one there]", show_default=False
     ),
 ]
+Watch = Annotated[float, typer.Option(help="Seconds of health to see before the commit.", min=0)]
+SelftestTimeout = Annotated[
+    float, typer.Option(help="Seconds until a self-test counts as hanging.", min=1)
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Take wheels from the cache only.")]
 
 
 def address(

@@ -32,9 +32,7 @@ def remote_benchmark(
     port: hosts.Port = None,
     ssh_config: hosts.SshConfig = None,
     accept_new_host_key: hosts.AcceptNewHostKey = False,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Take wheels from the cache only.")
-    ] = False,
+    offline: hosts.Offline = False,
     cache: shared.Cache = None,
     json: shared.Json = False,
     quiet: shared.Quiet = False,

@@ -14,12 +14,8 @@ def rollback(
     host: hosts.Host,
     app: hosts.App = None,
     reason: Annotated[str, typer.Option(help="Written down on the device.")] = "asked for by hand",
-    watch: Annotated[
-        float, typer.Option(help="Seconds of health to see before the commit.", min=0)
-    ] = 10.0,
-    selftest_timeout: Annotated[
-        float, typer.Option(help="Seconds until a self-test counts as hanging.", min=1)
-    ] = 120.0,
+    watch: hosts.Watch = 10.0,
+    selftest_timeout: hosts.SelftestTimeout = 120.0,
     port: hosts.Port = None,
     ssh_config: hosts.SshConfig = None,
     accept_new_host_key: hosts.AcceptNewHostKey = False,
