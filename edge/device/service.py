@@ -123,9 +123,13 @@ def _loginctl(*arguments: str, before: Sequence[str] = ()) -> str:
 
 
 def restart(app: App) -> None:
-    """Start what ``current`` names now, without waiting until it is ready."""
+    """Start what ``current`` names now, without waiting until it is ready.
+
+    The one before has ended when this returns, so that it cannot answer in place of the new one.
+    """
+    _systemctl("stop", app.unit, check=False)
     _systemctl("reset-failed", app.unit, check=False)
-    _systemctl("restart", "--no-block", app.unit)
+    _systemctl("start", "--no-block", app.unit)
 
 
 def stop(app: App) -> None:
