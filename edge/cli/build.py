@@ -20,7 +20,10 @@ def build(
         ),
     ],
     output: shared.Output,
-    backbone: Annotated[str, typer.Option(help="Any network of Keras Applications.")] = "mobilenet",
+    backbone: Annotated[
+        str,
+        typer.Option(help="Any network of Keras Applications, or a Keras model file to build on."),
+    ] = "mobilenet",
     weights: Annotated[
         str, typer.Option(help="imagenet, none (random), or the path of a weights file.")
     ] = "imagenet",
@@ -33,6 +36,9 @@ def build(
             show_default=False,
         ),
     ] = None,
+    alpha: Annotated[
+        float, typer.Option(help="Width of a MobileNet: the share of its channels, such as 0.25.")
+    ] = 1.0,
     resize: Annotated[
         Resize, typer.Option(help="How images become that size.")
     ] = Resize.CENTER_CROP,
@@ -77,15 +83,20 @@ def build(
     from edge.cli.progress import shown_progress
     from edge.pipeline.build import build as run
     from edge.pipeline.options import BuildOptions, OutputOptions
+    from edge.training.base import BaseOptions
     from edge.training.head import HeadOptions, parse_hidden
 
     report = run(
         BuildOptions(
             photos=photos,
-            backbone=backbone,
-            weights=weights,
-            size=size,
-            resize=resize,
+            base=BaseOptions(
+                backbone=backbone,
+                weights=weights,
+                size=size,
+                alpha=alpha,
+                resize=resize,
+                seed=seed,
+            ),
             head=HeadOptions(
                 hidden=parse_hidden(head),
                 optimizer=optimizer,

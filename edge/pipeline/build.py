@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache as once
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,25 +14,24 @@ from edge.cache import StageCache, content_key
 from edge.dataset.pictures import Picture, unreadable
 from edge.dataset.scan import Dataset, scan
 from edge.dataset.split import LabeledImage
+from edge.embedding.extractor import base_extractor
+from edge.embedding.features import Features, extract
 from edge.pipeline.finish import Subject, finish
 from edge.pipeline.options import BuildOptions
 from edge.pipeline.output import check_output
 from edge.pipeline.report import Report, Training
 from edge.pipeline.stages import TimedStages
-from edge.pipeline.versions import versions
 from edge.progress import Progress
-from edge.runtime.files import write_bytes, write_json
-from edge.runtime.spec import Preprocessing
+from edge.runtime.files import write_json
 from edge.training.augment import AugmentData, train_augmented
-from edge.training.backbones import backbone
-from edge.training.features import Features, extract
+from edge.training.base import Base
 from edge.training.head import Examples, HeadOptions, TrainedHead, check_options, train_head
 from edge.training.models import joined, load_keras
-from edge.training.weights import WeightedModel, load_base, weights_id, weights_sha256
+from edge.training.weights import weights_sha256
+from edge.versions import versions
 
 MODEL: Final = "model.keras"
 RECORD: Final = "training.json"
-EXTRACTOR: Final = "base.tflite"
 
 
 def build(options: BuildOptions, progress: Progress) -> Report:
@@ -91,16 +89,8 @@ class _Job:
         self.stages = stages
         self.seed = options.output.seed
         self.cache = StageCache(options.output.cache)
-        self.row = backbone(options.backbone)
-        self.size = options.size or self.row.size
-        self.weights_id = weights_id(self.row, options.weights, self.seed)
-        self.preprocessing = Preprocessing(
-            height=self.size,
-            width=self.size,
-            resize=options.resize,
-            crop_fraction=options.crop_fraction,
-        )
-        self.base = once(self._load_base)
+        self.base = Base(options.base)
+        self.preprocessing = self.base.preprocessing
         self.conversion_seconds = 0.0  # of the base, which training alone needs
 
     def scanned(self) -> Dataset:
@@ -115,9 +105,12 @@ class _Job:
         """Features of the images to train on; the data set loses those that cannot be decoded."""
         images = [*dataset.train, *dataset.val]
         with self.stages.stage("network"):
-            extractor = self._extractor()
+            extractor = base_extractor(self.base, self.cache)
+        self.conversion_seconds = extractor.seconds
         with self.stages.stage("features", len(images)) as step:
-            features = extract(extractor, images, self.preprocessing, cache=self.cache, step=step)
+            features = extract(
+                extractor.path, images, self.preprocessing, cache=self.cache, step=step
+            )
         usable = dataset.without(features.problems, strict=self.options.strict)
         for note in usable.notes:
             self.stages.note(note)
@@ -130,7 +123,7 @@ class _Job:
         key = content_key(
             "trained",
             {
-                "weights": self.weights_id,
+                "weights": self.base.id,
                 "data": dataset.sha256,
                 "preprocessing": self.preprocessing.sha256,
                 "head": self.options.head.to_json(),
@@ -168,13 +161,14 @@ class _Job:
             },
             provenance={
                 "command": "build",
-                "backbone": self.row.name,
+                "backbone": self.base.name,
                 "weights": trained.record["weights"],
                 "weights_sha256": trained.record["weights_sha256"],
                 "data_sha256": dataset.sha256,
                 "seed": self.seed,
                 "options": {
-                    "size": self.size,
+                    "size": [self.preprocessing.height, self.preprocessing.width],
+                    "alpha": options.base.alpha,
                     "head": options.head.to_json(),
                     "augment": options.augment,
                     "calibration_images": options.output.calibration_images,
@@ -182,25 +176,6 @@ class _Job:
                 "versions": versions(),
             },
         )
-
-    def _load_base(self) -> WeightedModel:
-        return load_base(self.row, self.size, self.options.weights, self.seed)
-
-    def _extractor(self) -> Path:
-        """The base as a float TFLite file."""
-        parts = {"weights": self.weights_id, "size": self.size, "versions": versions()}
-        key = content_key("base", parts)
-        if self.cache.find(key) is None:
-            from converters.base import Precision
-            from converters.tflite import converted, traced
-
-            model = self.base().model
-            started = time.monotonic()
-            content = converted(traced(model), Precision.FP32)
-            self.conversion_seconds = time.monotonic() - started
-            with self.cache.store(key) as folder:
-                write_bytes(folder / EXTRACTOR, content)
-        return self.cache.entry(key) / EXTRACTOR
 
     def _train(self, key: str, dataset: Dataset, features: Features) -> None:
         head = self.options.head
@@ -211,7 +186,7 @@ class _Job:
             )
         if self.options.augment:
             trained = self._augmented(dataset, trained)
-        model = joined(self.base().model, trained.model)
+        model = joined(self.base.load().model, trained.model)
         seconds = time.monotonic() - started
         seconds += self.conversion_seconds + self.stages.seconds["features"]
         with self.cache.store(key) as folder:
@@ -224,8 +199,8 @@ class _Job:
                     "epochs": trained.epochs,
                     "augmented": self.options.augment,
                     "history": trained.history,
-                    "weights": self.base().source,
-                    "weights_sha256": self.base().sha256,
+                    "weights": self.base.load().source,
+                    "weights_sha256": self.base.load().sha256,
                     "model_sha256": weights_sha256(model),
                 },
             )
@@ -236,7 +211,7 @@ class _Job:
         data = AugmentData(dataset.train, dataset.val, self.preprocessing)
         with self.stages.stage("augmented training", head.epochs * batches) as step:
             return train_augmented(
-                self.base().model,
+                self.base.load().model,
                 trained.model,
                 data,
                 len(dataset.labels),

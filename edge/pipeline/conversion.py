@@ -14,9 +14,9 @@ from typing import Any, Final
 from converters.base import CALIBRATED, ConversionRequest, Precision, Target
 from edge.cache import StageCache, content_key
 from edge.errors import ConversionError, NegativeVerdict, UsageError
-from edge.pipeline.versions import versions
 from edge.progress import Step
 from edge.runtime.files import write_json
+from edge.versions import versions
 
 RECORD: Final = "conversion.json"
 

@@ -14,13 +14,13 @@ from edge.pipeline.options import ExportOptions
 from edge.pipeline.output import check_output
 from edge.pipeline.report import Report
 from edge.pipeline.stages import TimedStages
-from edge.pipeline.versions import versions
 from edge.progress import Progress
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import Preprocessing
 from edge.training.backbones import backbone
 from edge.training.models import load_keras
 from edge.training.weights import load_classifier, weights_id
+from edge.versions import versions
 from edge.weights import imagenet_classes
 
 KERAS_SUFFIXES: Final = (".keras", ".h5", ".hdf5")

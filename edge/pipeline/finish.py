@@ -25,12 +25,12 @@ from edge.pipeline.recipe import RECIPE_NAME, Recipes, read_recipe, recipe_of
 from edge.pipeline.report import Report, Training, VariantReport
 from edge.pipeline.scoring import check_budget, choose_default, reference_score, score_variants
 from edge.pipeline.stages import TimedStages
-from edge.pipeline.versions import versions
 from edge.runtime.bundle import MANIFEST_NAME
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.session import open_session
 from edge.runtime.spec import Manifest, Preprocessing, Variant
 from edge.training.reference import keras_scores
+from edge.versions import versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from converters.base import DEFAULT_TARGETS
 from edge.runtime.spec import Resize
+from edge.training.base import BaseOptions
 from edge.training.head import HeadOptions
 
 
@@ -39,11 +40,7 @@ class BuildOptions:
 
     Attributes:
         photos: Folder with one folder per class, or train/, val/, test/ of such.
-        backbone: Name of a Keras Applications network.
-        weights: ``imagenet``, ``none``, or a path.
-        size: Height and width of the network's input, pixels; None for its own.
-        resize: How images become that size.
-        crop_fraction: With center-crop, the part of the shorter side that is kept.
+        base: The pretrained network, and how images come to it.
         head: What is trained, and how.
         augment: Train through the base on randomly changed images after the features.
         strict: A file that cannot be decoded fails the build.
@@ -52,11 +49,7 @@ class BuildOptions:
 
     photos: Path
     output: OutputOptions
-    backbone: str = "mobilenet"
-    weights: str = "imagenet"
-    size: int | None = None
-    resize: Resize = Resize.CENTER_CROP
-    crop_fraction: float = 1.0
+    base: BaseOptions = field(default_factory=BaseOptions)
     head: HeadOptions = field(default_factory=HeadOptions)
     augment: bool = False
     strict: bool = False

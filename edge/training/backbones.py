@@ -27,11 +27,13 @@ class Backbone:
         keras_name: Its function in ``keras.applications``.
         size: Default height and width of the input, pixels.
         scaling: What it expects of its input.
+        has_alpha: Whether Keras builds it in other widths.
     """
 
     keras_name: str
     size: int
     scaling: Scaling
+    has_alpha: bool = False
 
     @property
     def name(self) -> str:
@@ -65,10 +67,10 @@ _ROWS: Final = (
     Backbone("EfficientNetV2S", 384, Scaling.INSIDE),
     Backbone("InceptionResNetV2", 299, Scaling.TF),
     Backbone("InceptionV3", 299, Scaling.TF),
-    Backbone("MobileNet", 224, Scaling.TF),
-    Backbone("MobileNetV2", 224, Scaling.TF),
-    Backbone("MobileNetV3Large", 224, Scaling.INSIDE),
-    Backbone("MobileNetV3Small", 224, Scaling.INSIDE),
+    Backbone("MobileNet", 224, Scaling.TF, has_alpha=True),
+    Backbone("MobileNetV2", 224, Scaling.TF, has_alpha=True),
+    Backbone("MobileNetV3Large", 224, Scaling.INSIDE, has_alpha=True),
+    Backbone("MobileNetV3Small", 224, Scaling.INSIDE, has_alpha=True),
     Backbone("NASNetLarge", 331, Scaling.TF),
     Backbone("NASNetMobile", 224, Scaling.TF),
     Backbone("ResNet101", 224, Scaling.CAFFE),

@@ -1,5 +1,6 @@
 """Keras models that take RGB 0..255: backbone with its scaling in the graph, then a head."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +35,7 @@ def scaled_input(size: int, scaling: Scaling) -> tuple[Any, Any]:
     return image, scaled
 
 
-def pooled_base(row: Backbone, size: int, weights: str | Path | None) -> Any:
+def pooled_base(row: Backbone, size: int, weights: str | Path | None, alpha: float = 1.0) -> Any:
     """Backbone without its top, globally average-pooled: RGB 0..255 -> (batch, features).
 
     Args:
@@ -42,13 +43,17 @@ def pooled_base(row: Backbone, size: int, weights: str | Path | None) -> Any:
         size: Height and width, pixels.
         weights: As Keras takes them: a file without top, ``imagenet`` to download, None for
             random. Keras builds some networks differently for ``imagenet``.
+        alpha: Width: the share of the channels that each layer has; networks with
+            ``has_alpha`` only.
     """
-    return _scaling(row, size, weights, include_top=False, pooling="avg")
+    width = {"alpha": alpha} if row.has_alpha else {}
+    return _scaling(row, size, weights, include_top=False, pooling="avg", **width)
 
 
-def classifier_1000(row: Backbone, weights: str | Path | None) -> Any:
+def classifier_1000(row: Backbone, weights: str | Path | None, alpha: float = 1.0) -> Any:
     """Backbone with its 1000-class ImageNet top, at its own size: RGB 0..255 -> (batch, 1000)."""
-    return _scaling(row, row.size, weights, include_top=True)
+    width = {"alpha": alpha} if row.has_alpha else {}
+    return _scaling(row, row.size, weights, include_top=True, **width)
 
 
 def _scaling(row: Backbone, size: int, weights: str | Path | None, **options: Any) -> Any:
@@ -94,6 +99,68 @@ def joined(base: Any, head: Any) -> Any:
     for layer in head.layers[1:]:
         tensor = layer(tensor)
     return keras.Model(base.input, tensor, name=base.name)
+
+
+def without_head(model: Any) -> Any:
+    """The part of a model up to its features: image -> (batch, features).
+
+    A feature map is averaged over its places; a classifier is cut behind its last global
+    pooling, or else in front of its last dense layer; anything else is taken as it is.
+
+    Args:
+        model: Functional, with one output of rank 2 or 4.
+
+    Raises:
+        ModelLoadError: Nothing of that kind.
+    """
+    import keras
+
+    output = model.outputs[0]
+    if len(output.shape) == 4:
+        return keras.Model(model.inputs, keras.layers.GlobalAveragePooling2D()(output))
+    if len(output.shape) != 2:
+        raise ModelLoadError(
+            f"the model's output is of shape {tuple(output.shape)}",
+            hint="A base gives a feature map (batch, height, width, channels) or "
+            "features (batch, features).",
+        )
+    if not _is_softmax(model):
+        return model
+    features = _features_tensor(model)
+    if len(features.shape) == 4:
+        features = keras.layers.Flatten(name="features")(features)
+    return keras.Model(model.inputs, features, name=model.name)
+
+
+def _is_softmax(model: Any) -> bool:
+    import keras
+
+    last = model.layers[-1]
+    activation = getattr(getattr(last, "activation", None), "__name__", "")
+    return activation == "softmax" or isinstance(last, keras.layers.Softmax)
+
+
+def _features_tensor(model: Any) -> Any:
+    import keras
+
+    pooling = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+    tensor, before_dense = model.outputs[0], None
+    while True:
+        layer = tensor._keras_history.operation  # what functional models are made of
+        if isinstance(layer, pooling):
+            return tensor
+        inputs = layer.input
+        if isinstance(inputs, list) or math.prod(inputs.shape[1:-1] or (1,)) > 1:
+            break  # a sum, or a layer that sees more than one place: no part of a head
+        if isinstance(layer, keras.layers.Dense) and before_dense is None:
+            before_dense = inputs
+        tensor = inputs
+    if before_dense is None:
+        raise ModelLoadError(
+            "the model has no global pooling and no dense layer to cut it at",
+            hint="Save the model without its head.",
+        )
+    return before_dense
 
 
 def load_keras(path: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,25 +32,28 @@ class WeightedModel:
     sha256: str
 
 
-def is_shipped(row: Backbone) -> bool:
+def is_shipped(row: Backbone, alpha: float = 1.0) -> bool:
     """Whether edge brings the network's ImageNet weights along."""
-    return row.name == "mobilenet"
+    return row.name == "mobilenet" and alpha == 1
 
 
-def weights_id(row: Backbone, weights: str, seed: int) -> str:
+def weights_id(row: Backbone, weights: str, seed: int, alpha: float = 1.0) -> str:
     """What decides the numbers, without loading them: a file's hash, or where they come from.
 
     Raises:
         UsageError: No file of that name.
     """
+    name = row.name if alpha == 1 else f"{row.name}:alpha={alpha:g}"
     if weights == NONE:
-        return f"{row.name}:random:{seed}"
-    if weights == IMAGENET and not is_shipped(row):
-        return f"{row.name}:keras-applications"
-    return f"{row.name}:{sha256_file(_file(weights)[0])}"
+        return f"{name}:random:{seed}"
+    if weights == IMAGENET and not is_shipped(row, alpha):
+        return f"{name}:keras-applications"
+    return f"{name}:{sha256_file(_file(weights)[0])}"
 
 
-def load_base(row: Backbone, size: int, weights: str, seed: int) -> WeightedModel:
+def load_base(
+    row: Backbone, size: int, weights: str, seed: int, alpha: float = 1.0
+) -> WeightedModel:
     """The pooled backbone without its top.
 
     Args:
@@ -57,32 +61,35 @@ def load_base(row: Backbone, size: int, weights: str, seed: int) -> WeightedMode
         size: Height and width of its input, pixels.
         weights: ``imagenet``, ``none`` (random), or the path of a weights file.
         seed: Of random weights.
+        alpha: Width of the network.
 
     Raises:
         UsageError: No file of that name.
         WeightsUnavailable: No network and no local copy, or a file that does not fit.
     """
-    _quiet_keras(seed)
+    quiet_keras(seed)
     if weights == NONE:
-        return _described(pooled_base(row, size, None), "none (random)")
-    if weights == IMAGENET and not is_shipped(row):
-        return _described(_downloaded(pooled_base, row, size), "imagenet (Keras Applications)")
+        return _described(pooled_base(row, size, None, alpha), "none (random)")
+    if weights == IMAGENET and not is_shipped(row, alpha):
+        base = _downloaded(row, lambda: pooled_base(row, size, IMAGENET, alpha))
+        return _described(base, "imagenet (Keras Applications)")
     path, source = _file(weights)
     try:
-        return _described(pooled_base(row, size, path), source)
+        return _described(pooled_base(row, size, path, alpha), source)
     except OSError as error:  # h5py: no HDF5 file
         raise _unfit(path, row, error) from error
     except ValueError:  # Keras: the file has another number of layers, that is, a top
-        return _described(_without_top(row, size, path), source)
+        return _described(_without_top(row, size, path, alpha), source)
 
 
 def load_classifier(row: Backbone, weights: str, seed: int) -> WeightedModel:
     """The backbone with its 1000-class top; arguments and errors as ``load_base``."""
-    _quiet_keras(seed)
+    quiet_keras(seed)
     if weights == NONE:
         return _described(classifier_1000(row, None), "none (random)")
     if weights == IMAGENET and not is_shipped(row):
-        return _described(_downloaded(classifier_1000, row), "imagenet (Keras Applications)")
+        full = _downloaded(row, lambda: classifier_1000(row, IMAGENET))
+        return _described(full, "imagenet (Keras Applications)")
     path, source = _file(weights)
     try:
         return _described(classifier_1000(row, path), source)
@@ -90,7 +97,7 @@ def load_classifier(row: Backbone, weights: str, seed: int) -> WeightedModel:
         raise _unfit(path, row, error) from error
 
 
-def _quiet_keras(seed: int) -> None:
+def quiet_keras(seed: int) -> None:
     """Keras announces downloads on stdout, which belongs to our answers; and it draws weights."""
     import keras
 
@@ -111,22 +118,22 @@ def _file(weights: str) -> tuple[Path, str]:
     return path, f"file {path.name}"
 
 
-def _without_top(row: Backbone, size: int, path: Path) -> Any:
+def _without_top(row: Backbone, size: int, path: Path, alpha: float) -> Any:
     """The base, from a file that also holds the 1000-class top."""
     try:
-        full = classifier_1000(row, path)
+        full = classifier_1000(row, path, alpha)
     except (ValueError, OSError) as error:
         raise _unfit(path, row, error) from error
-    base = pooled_base(row, size, None)
+    base = pooled_base(row, size, None, alpha)
     arrays = full.get_weights()
     wanted = len(base.get_weights())
     base.set_weights(arrays[:wanted])  # the top comes last in every network of Keras Applications
     return base
 
 
-def _downloaded(build: Any, row: Backbone, *size: int) -> Any:
+def _downloaded(row: Backbone, build: Callable[[], Any]) -> Any:
     try:
-        return build(row, *size, IMAGENET)
+        return build()
     except Exception as error:  # urllib, http, ssl and Keras each raise types of their own
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
         raise WeightsUnavailable(

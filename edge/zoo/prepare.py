@@ -12,12 +12,12 @@ from converters.base import ConversionRequest, targets
 from edge.cache import StageCache, content_key
 from edge.errors import EdgeError, WeightsUnavailable
 from edge.pipeline.conversion import convert_all
-from edge.pipeline.versions import versions
 from edge.progress import Step
 from edge.runtime.files import write_json
 from edge.runtime.spec import Preprocessing
 from edge.training.backbones import Backbone, backbone
 from edge.training.weights import IMAGENET, NONE, WeightedModel, load_classifier
+from edge.versions import versions
 from edge.zoo.network import SEED, Facts, counted, pictures, random_network
 
 FORMATS: Final = [("tflite-fp32", "tflite-int8"), ("onnx-fp32", "onnx-int8")]

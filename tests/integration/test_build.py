@@ -21,6 +21,7 @@ from converters.base import DEFAULT_TARGETS, TARGETS
 from edge.cache import StageCache
 from edge.dataset.digits import export_digits
 from edge.dataset.pictures import Picture
+from edge.embedding.features import extract
 from edge.errors import UsageError, WeightsUnavailable
 from edge.evaluation import streaming
 from edge.pipeline.build import build
@@ -30,7 +31,7 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import TensorSpec
 from edge.training.backbones import backbone
-from edge.training.features import extract
+from edge.training.base import BaseOptions
 from edge.training.head import HeadOptions, class_weights
 from edge.weights import mobilenet_imagenet
 
@@ -423,7 +424,7 @@ def test_the_same_seed_gives_the_same_bytes(built: Built, built_again: Built, na
 def options(photos: Path, output: Path, cache: Path, **head: Any) -> BuildOptions:
     return BuildOptions(
         photos=photos,
-        size=SIZE,
+        base=BaseOptions(size=SIZE),
         head=HeadOptions(**head),
         output=OutputOptions(
             output=output,

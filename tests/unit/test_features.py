@@ -9,12 +9,12 @@ from PIL import Image
 
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
+from edge.embedding.features import COMMIT_EVERY, Features, FeatureStore, extract
 from edge.errors import OutputError
 from edge.evaluation import streaming
 from edge.runtime.files import sha256_file
 from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing
-from edge.training.features import COMMIT_EVERY, Features, FeatureStore, extract
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "tests/data/channels_fp32.tflite"
@@ -80,7 +80,7 @@ def test_the_store_survives_a_killed_process(tmp_path: Path) -> None:
     program = (
         "import os, sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from edge.training.features import FeatureStore\n"
+        "from edge.embedding.features import FeatureStore\n"
         "store = FeatureStore(Path(sys.argv[1]))\n"
         "store.add('net', [('image', np.arange(3, dtype=np.float32))])\n"
         "os.kill(os.getpid(), 9)\n"

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from benchmarks.environment import host
 from edge.cli.output import percent, print_json, print_table
-from edge.pipeline.versions import versions
+from edge.versions import versions
 from support.quantization_error import Remaining
 from support.quantization_pictures import Pictures
 from support.quantization_scores import mean

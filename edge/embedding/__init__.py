@@ -1,0 +1,1 @@
+"""Embeddings: images as vectors, and what can be done with those."""

@@ -1,0 +1,1 @@
+"""A look inside: what a network, and the file on the device, looks at."""

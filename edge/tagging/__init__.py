@@ -1,0 +1,1 @@
+"""Tags for a collection of photos."""

@@ -1,0 +1,151 @@
+"""The base: the pretrained network in front of the head, and the contract of its input."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from edge.errors import ModelLoadError, UsageError
+from edge.runtime.files import sha256_file
+from edge.runtime.spec import Preprocessing, Resize
+from edge.training.backbones import backbone
+from edge.training.models import load_keras, without_head
+from edge.training.weights import (
+    IMAGENET,
+    WeightedModel,
+    load_base,
+    quiet_keras,
+    weights_id,
+    weights_sha256,
+)
+
+KERAS_SUFFIXES: Final = (".keras", ".h5", ".hdf5")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseOptions:
+    """Which base, and how images come to it.
+
+    Attributes:
+        backbone: Name of a Keras Applications network, or path of a Keras model file that takes
+            RGB 0..255.
+        weights: ``imagenet``, ``none``, or a path; of no use with a model file.
+        size: Height and width of the input, pixels; None for the network's own.
+        alpha: Width, where the network has several.
+        resize: How images become that size.
+        crop_fraction: With center-crop, the part of the shorter side that is kept.
+        seed: Of random weights.
+    """
+
+    backbone: str = "mobilenet"
+    weights: str = IMAGENET
+    size: int | None = None
+    alpha: float = 1.0
+    resize: Resize = Resize.CENTER_CROP
+    crop_fraction: float = 1.0
+    seed: int = 0
+
+
+class Base:
+    """A base whose numbers are loaded when they are asked for.
+
+    Attributes:
+        name: For people.
+        id: What decides its numbers but the size of its input; known without loading them.
+        preprocessing: The contract of its input.
+    """
+
+    def __init__(self, options: BaseOptions) -> None:
+        """Look at the options.
+
+        Raises:
+            UsageError: Unknown network, width or file.
+            ModelLoadError: A model file that cannot be a base.
+        """
+        self._options = options
+        self._loaded: WeightedModel | None = None
+        path = Path(options.backbone)
+        if path.suffix.lower() in KERAS_SUFFIXES:
+            self._file: Path | None = path
+            self.name = path.stem
+            self.id, height, width = self._read_file(path)
+        else:
+            self._file = None
+            self._row = backbone(options.backbone)
+            self.name = self._row.name
+            _check_alpha(options, has_alpha=self._row.has_alpha)
+            self.id = weights_id(self._row, options.weights, options.seed, options.alpha)
+            height = width = options.size or self._row.size
+        self.preprocessing = Preprocessing(
+            height=height,
+            width=width,
+            resize=options.resize,
+            crop_fraction=options.crop_fraction,
+        )
+
+    def load(self) -> WeightedModel:
+        """The model, RGB 0..255 -> (batch, features), loaded once.
+
+        Raises:
+            WeightsUnavailable: No pretrained weights.
+        """
+        if self._loaded is None:
+            options = self._options
+            self._loaded = load_base(
+                self._row, self.preprocessing.height, options.weights, options.seed, options.alpha
+            )
+        return self._loaded
+
+    def _read_file(self, path: Path) -> tuple[str, int, int]:
+        """Identity, height and width of a model file; its open sizes become ``--size``."""
+        options = self._options
+        if options.weights != IMAGENET or options.alpha != 1:
+            raise UsageError(
+                "a model file has its weights and its width",
+                hint="Leave out --weights and --alpha.",
+            )
+        if not path.is_file():
+            raise UsageError(f"no model file at {path}")
+        quiet_keras(options.seed)
+        model = without_head(load_keras(path))
+        height, width = _input_size(model, path, options.size)
+        model = _of_size(model, height, width)
+        digest = weights_sha256(model)
+        self._loaded = WeightedModel(model, f"file {path.name}", digest)
+        return f"file:{sha256_file(path)}", height, width
+
+
+def _check_alpha(options: BaseOptions, *, has_alpha: bool) -> None:
+    if options.alpha <= 0:
+        raise UsageError(f"--alpha {options.alpha:g} is no width", hint="Use 0.25 to 1.0.")
+    if options.alpha != 1 and not has_alpha:
+        raise UsageError(
+            f"{options.backbone} exists in one width only",
+            hint="--alpha is for mobilenet, mobilenetv2, mobilenetv3small and mobilenetv3large.",
+        )
+
+
+def _input_size(model: Any, path: Path, size: int | None) -> tuple[int, int]:
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] != 3:
+        raise ModelLoadError(
+            f"{path} takes {shapes}", hint="A base takes one input (batch, height, width, 3)."
+        )
+    _, height, width, _ = shapes[0]
+    if None in (height, width) and size is None:
+        raise UsageError(f"{path} leaves the size of its input open", hint="Name it with --size.")
+    for extent in (height, width):
+        if size is not None and extent not in (None, size):
+            raise UsageError(
+                f"{path} takes {height} x {width}, --size is {size}", hint="Leave out --size."
+            )
+    return int(height or size or 0), int(width or size or 0)
+
+
+def _of_size(model: Any, height: int, width: int) -> Any:
+    """The model with a fixed size of input, which every converter needs."""
+    import keras
+
+    if tuple(model.inputs[0].shape[1:3]) == (height, width):
+        return model
+    image = keras.Input((height, width, 3), name="image")
+    return keras.models.clone_model(model, input_tensors=image, clone_function=lambda layer: layer)
