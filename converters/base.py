@@ -128,7 +128,7 @@ class ConversionRequest:
         max_drop_points: Percentage points that a mixed file may lose; searches for a recipe.
         recipe: Names of the blocks that a mixed file keeps in floats, instead of a search.
         name: Of the model, for the embedded metadata.
-        labels: One per class.
+        labels: One per class; none where the model gives an embedding.
         preprocessing: The contract, for the embedded metadata.
         corrected: Whether the weights of integer files are rounded so that errors cancel, and
             biases corrected: most of the time of a wide network. A model with random weights has

@@ -67,7 +67,7 @@ def embed(
             (batch, class) out.
         name: Becomes the name of the graph.
         description: Becomes the ``doc_string`` of the model.
-        labels: Class names; the index is the class.
+        labels: Class names; the index is the class. Empty for a model that gives an embedding.
         preprocessing: The contract, kept with its hash.
         mean: The model expects (pixel - mean) / std, with pixel in 0..255.
         std: See ``mean``; above 0.
@@ -81,7 +81,7 @@ def embed(
     image = _check_classifier(model, classes=len(labels))
     properties = {
         "labels": _encode_labels(labels),
-        "names": repr(dict(enumerate(labels))),
+        **({"names": repr(dict(enumerate(labels)))} if labels else {}),
         "mean": repr(float(mean)),
         "std": repr(float(std)),
         "edge.preprocessing": canonical_json(preprocessing.to_json()),
@@ -128,7 +128,10 @@ def read(model: "onnx.ModelProto") -> OnnxMetadata | None:
 
 
 def _check_classifier(model: "onnx.ModelProto", *, classes: int) -> Any:
-    """The image input (ValueInfoProto), once the tensors are those of a classifier."""
+    """The image input (ValueInfoProto), once the tensors are those of a classifier.
+
+    0 classes: of a model that gives an embedding, of any length.
+    """
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     outputs = model.graph.output
@@ -142,7 +145,7 @@ def _check_classifier(model: "onnx.ModelProto", *, classes: int) -> Any:
         raise ConversionError(f"the input has {rank} dimensions; NHWC has {len(_DIMENSIONS)}")
     shape = outputs[0].type.tensor_type.shape.dim
     found = shape[-1].dim_value if shape else 0  # 0 where the dimension has no fixed extent
-    if found != classes:
+    if classes and found != classes:
         raise ConversionError(f"{classes} labels for a model with {found or 'no fixed'} classes")
     return inputs[0]
 

@@ -72,7 +72,7 @@ def embed(
         model: Content of a ``.tflite`` file: one image tensor in, one tensor (batch, class) out.
         name: Of the model, for people.
         description: Of the model, for people.
-        labels: Class names; the index is the class.
+        labels: Class names; the index is the class. Empty for a model that gives an embedding.
         preprocessing: The contract, kept as ``edge_preprocessing.json``.
         mean: The model expects (pixel - mean) / std, with pixel in 0..255. Readers ignore both
             where the input is uint8: there the pixel is the quantized input itself.
@@ -99,14 +99,13 @@ def embed(
         std=(std,),
         minimum=low,
         maximum=high,
-        label_file=LABELS_FILE,
+        label_file=LABELS_FILE if labels else None,
         associated_files=((PREPROCESSING_FILE, "Image file to tensor, as the edge project does."),),
     )
     _set_metadata(schema, unpacked, metadata_schema.encode(described))
-    files = {
-        LABELS_FILE: label_lines,
-        PREPROCESSING_FILE: canonical_json(preprocessing.to_json()).encode(),
-    }
+    files = {PREPROCESSING_FILE: canonical_json(preprocessing.to_json()).encode()}
+    if labels:
+        files = {LABELS_FILE: label_lines, **files}
     return _append_archive(_pack(unpacked, size_bytes=len(model)), files)
 
 
@@ -190,7 +189,10 @@ class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers
 
 
 def _check_classifier(unpacked: Any, *, classes: int) -> int:
-    """The TensorType of the image tensor, once the tensors are those of a classifier."""
+    """The TensorType of the image tensor, once the tensors are those of a classifier.
+
+    0 classes: of a model that gives an embedding, of any length.
+    """
     graph = unpacked.subgraphs[0]
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ConversionError(
@@ -198,7 +200,7 @@ def _check_classifier(unpacked: Any, *, classes: int) -> int:
             "a classifier has one of each"
         )
     shape = graph.tensors[graph.outputs[0]].shape
-    if shape is None or len(shape) == 0 or int(shape[-1]) != classes:
+    if classes and (shape is None or len(shape) == 0 or int(shape[-1]) != classes):
         found = "no" if shape is None or len(shape) == 0 else int(shape[-1])
         raise ConversionError(f"{classes} labels for a model with {found} classes")
     return int(graph.tensors[graph.inputs[0]].type)

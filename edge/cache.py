@@ -96,11 +96,12 @@ class StageCache:
         return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
 
     def clear(self) -> None:
-        """Remove the entries and the features.
+        """Remove the entries, the features and the indexes of tags.
 
-        Only names that this class and the feature store write are touched: a user may have
+        Only names that edge writes there are touched: a user may have
         pointed the cache at a folder with other things in it.
         """
         shutil.rmtree(self._stages, ignore_errors=True)
-        for leftover in self.root.glob("features.sqlite*"):
-            leftover.unlink(missing_ok=True)
+        for pattern in ("features.sqlite*", "tags/tags-*.sqlite*"):
+            for leftover in self.root.glob(pattern):
+                leftover.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ def in_threads(
     Raises:
         KeyboardInterrupt: The user pressed Ctrl-C; what had not begun is left out.
     """
-    with _deferred_interrupt() as heed, ThreadPoolExecutor(workers) as pool:
+    with deferred_interrupt() as heed, ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(function, item) for item in items]
         results: list[Result] = []
         try:
@@ -42,8 +42,11 @@ def in_threads(
 
 
 @contextmanager
-def _deferred_interrupt() -> Iterator[Callable[[], None]]:
-    """Gives a function that raises what Ctrl-C would have raised since the last call."""
+def deferred_interrupt() -> Iterator[Callable[[], None]]:
+    """Gives a function that raises what Ctrl-C would have raised since the last call.
+
+    The end of the block raises it as well.
+    """
     pressed = threading.Event()
     before: Any = None
     mine = threading.current_thread() is threading.main_thread()

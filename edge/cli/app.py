@@ -12,6 +12,7 @@ import typer
 import edge
 from edge.cli import (
     accelerators,
+    analogy,
     benchmark,
     build,
     cache,
@@ -21,16 +22,23 @@ from edge.cli import (
     devices,
     diagnose,
     doctor,
+    embed,
     evaluate,
+    explain,
     export,
+    fewshot,
     inspect,
     keys,
     logs,
+    map,
     predict,
     remote_benchmark,
+    reproduce,
     rollback,
     sign,
+    similar,
     status,
+    tag,
     undeploy,
     verify,
     zoo,
@@ -48,10 +56,18 @@ app = typer.Typer(
 )
 app.command("build", epilog=build.EPILOG)(build.build)
 app.command("export", epilog=export.EPILOG)(export.export)
+app.command("reproduce", epilog=reproduce.EPILOG)(reproduce.reproduce)
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("diagnose", epilog=diagnose.EPILOG)(diagnose.diagnose)
+app.command("fewshot", epilog=fewshot.EPILOG)(fewshot.fewshot)
 app.command("predict", epilog=predict.EPILOG)(predict.predict)
+app.command("embed", epilog=embed.EPILOG)(embed.embed)
+app.command("similar", epilog=similar.EPILOG)(similar.similar)
+app.command("analogy", epilog=analogy.EPILOG)(analogy.analogy)
+app.command("map", epilog=map.EPILOG)(map.map)
+app.command("explain", epilog=explain.EPILOG)(explain.explain)
+app.command("tag", epilog=tag.EPILOG)(tag.tag)
 app.command("inspect", epilog=inspect.EPILOG)(inspect.inspect)
 app.add_typer(benchmark.app, name="benchmark", help="Time models on this machine.")
 app.command("zoo", epilog=zoo.EPILOG)(zoo.zoo)

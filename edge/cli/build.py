@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from edge.cli import options as shared
+from edge.cli import training_options as training
 from edge.runtime.spec import Resize
+from edge.training.options import SPARSE, HeadOptions, Strategy, parse_hidden, parse_metric
 
 EPILOG = "Example: edge build photos --output bundle"
 
@@ -42,28 +44,24 @@ def build(
     resize: Annotated[
         Resize, typer.Option(help="How images become that size.")
     ] = Resize.CENTER_CROP,
-    head: Annotated[
-        str, typer.Option(help="Units of dense layers before the softmax: none, 128, 256,128 ...")
-    ] = "none",
-    optimizer: Annotated[str, typer.Option(help="Any Keras optimizer.")] = "adam",
-    loss: Annotated[
-        str, typer.Option(help="Any Keras classification loss.")
-    ] = "sparse_categorical_crossentropy",
-    learning_rate: Annotated[float, typer.Option(help="Of the optimizer.", min=1e-8)] = 1e-3,
-    batch_size: Annotated[int, typer.Option(help="Images per training step.", min=1)] = 32,
-    epochs: Annotated[int, typer.Option(help="At most so many passes.", min=1)] = 100,
-    patience: Annotated[
-        int, typer.Option(help="Passes without a better validation loss before the end.", min=1)
-    ] = 5,
-    class_weights: Annotated[
-        bool,
-        typer.Option(
-            "--class-weights/--no-class-weights", help="Let rare classes weigh as much as others."
-        ),
-    ] = True,
-    augment: Annotated[
-        bool, typer.Option("--augment", help="Then train on changed images through the base.")
-    ] = False,
+    strategy: training.Strategies = Strategy.FEATURES,
+    head: training.Head = "none",
+    optimizer: training.Optimizer = "adam",
+    loss: training.Loss = SPARSE,
+    learning_rate: training.LearningRate = 1e-3,
+    batch_size: training.BatchSize = 32,
+    epochs: training.Epochs = 100,
+    patience: training.Patience = 5,
+    class_weights: training.ClassWeights = True,
+    label_smoothing: training.LabelSmoothing = 0.0,
+    unfreeze: training.Unfreeze = None,
+    tune_learning_rate: training.TuneRate = None,
+    tune_epochs: training.TuneEpochs = None,
+    augmentation: training.Augmentations = None,
+    mirror: training.Mirror = None,
+    mixup: training.Mixup = 0.0,
+    cutmix: training.Cutmix = False,
+    train_images: training.TrainImages = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on an image that cannot be decoded.")
     ] = False,
@@ -72,6 +70,7 @@ def build(
     max_drop: shared.MaxDrop = None,
     recipe: shared.Recipe = None,
     calibration_images: shared.CalibrationImages = 100,
+    name: shared.Name = None,
     seed: shared.Seed = 0,
     overwrite: shared.Overwrite = False,
     cache: shared.Cache = None,
@@ -84,7 +83,6 @@ def build(
     from edge.pipeline.build import build as run
     from edge.pipeline.options import BuildOptions, OutputOptions
     from edge.training.base import BaseOptions
-    from edge.training.head import HeadOptions, parse_hidden
 
     report = run(
         BuildOptions(
@@ -97,18 +95,30 @@ def build(
                 resize=resize,
                 seed=seed,
             ),
-            head=HeadOptions(
-                hidden=parse_hidden(head),
-                optimizer=optimizer,
-                loss=loss,
-                learning_rate=learning_rate,
-                batch_size=batch_size,
-                epochs=epochs,
-                patience=patience,
-                class_weights=class_weights,
-                seed=seed,
+            training=training.training_options(
+                strategy,
+                HeadOptions(
+                    hidden=parse_hidden(head),
+                    metric=parse_metric(head),
+                    optimizer=optimizer,
+                    loss=loss,
+                    learning_rate=learning_rate,
+                    batch_size=batch_size,
+                    epochs=epochs,
+                    patience=patience,
+                    class_weights=class_weights,
+                    label_smoothing=label_smoothing,
+                    seed=seed,
+                ),
+                unfreeze=unfreeze,
+                learning_rate=tune_learning_rate,
+                epochs=tune_epochs,
+                augmentation=augmentation,
+                mirror=mirror,
+                mixup=mixup,
+                cutmix=cutmix,
             ),
-            augment=augment,
+            train_images=train_images,
             strict=strict,
             output=OutputOptions(
                 output=output,
@@ -118,12 +128,15 @@ def build(
                 max_drop_points=shared.max_drop(max_drop, quantize, recipe=recipe is not None),
                 recipe=recipe,
                 calibration_images=calibration_images,
+                name=name,
                 seed=seed,
             ),
         ),
         shown_progress(quiet=quiet),
     )
-    if json:
+    if report is None:
+        print("This worker has trained with the others; the first one writes the bundle.")
+    elif json:
         print_json(report.to_json())
     else:
         print_report(report, output)

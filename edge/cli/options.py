@@ -11,6 +11,12 @@ from edge.errors import UsageError
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Folder of the bundle.", show_default=False)
 ]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of the model.  \\[default: that of the folder or file]", show_default=False
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the bundle that lies at --output.")
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edge.pipeline.report import Report
+    from edge.pipeline.report import Report, Training
 
 
 def print_json(value: Any) -> None:
@@ -68,11 +68,24 @@ def print_report(report: "Report", output: Path) -> None:
     )
     for name, search in report.search.items():
         _print_search(name, search)
+    _print_training(report.training)
     _print_calibration(report.calibration)
     threads = report.variants[0].latency["threads"]
     print("* runs by default. Drop and agreement: against the Keras model.")
     print(f"Latency: measured, median of one inference on this host's CPU, {threads} thread.")
     print(f"Next: edge predict {quoted(output)} IMAGE")
+
+
+def _print_training(training: "Training | None") -> None:
+    """What learned, and why."""
+    if training is None:
+        return
+    passes = ", ".join(f"{phase['name']} {phase['epochs']}" for phase in training.phases)
+    done = "trained by an earlier run" if training.cached else f"{training.seconds:.0f} s"
+    passes = f"; passes: {passes}" if passes else ", without gradient steps"
+    print(f"Strategy: {training.strategy} ({done}{passes}).")
+    if training.reason:
+        print(f"Why: {training.reason}")
 
 
 def _print_calibration(calibration: Mapping[str, Any]) -> None:

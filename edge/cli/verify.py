@@ -36,6 +36,8 @@ def verify(
         if found.release is not None:
             boards = ", ".join(found.release.devices) or "any board"
             typer.echo(f"release {found.release.version} for {boards}")
+        if found.taught:
+            typer.echo("taught.npz, which the bundle was taught, is no part of the release")
     for problem in found.problems:
         typer.echo(f"error: {problem}", err=True)
     raise typer.Exit(1 if found.problems else 0)

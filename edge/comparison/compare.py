@@ -109,6 +109,7 @@ def _tables(
                 side.preprocessing,
                 cache=StageCache(options.cache),
                 engine=side.interpreter,
+                head=side.head,
                 step=step,
             )
             check_classes(side, table.shape[1])

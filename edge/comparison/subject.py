@@ -10,6 +10,7 @@ from typing import Any, Final
 from edge.errors import UsageError
 from edge.runtime.bundle import Bundle, is_bundle
 from edge.runtime.files import sha256_file
+from edge.runtime.head import Head, read_head
 from edge.runtime.session import ENGINES, open_session
 from edge.runtime.spec import Preprocessing
 
@@ -34,6 +35,7 @@ class Subject:
         variant: Its name in its bundle; None for a model file.
         family: Files that are the same network in float32: the fp32 variants of its bundle if it
             is one of them; else the file alone.
+        head: Of its bundle, where the files answer with embeddings.
         report: ``report.json`` of its bundle; None if the bundle has none.
     """
 
@@ -46,6 +48,7 @@ class Subject:
     interpreter: str | None
     variant: str | None
     family: tuple[Path, ...]
+    head: Head | None = field(default=None, repr=False)
     report: dict[str, Any] | None = field(repr=False)
 
 
@@ -107,12 +110,21 @@ def _subject(
         interpreter=interpreter,
         variant=variant,
         family=_family(path, bundle, variant),
+        head=read_head(bundle),
         report=_report(bundle),
     )
     if len(session.inputs) != 1 or not session.outputs:
         raise UsageError(f"{path} has {len(session.inputs)} inputs; a classifier here has one")
     _check_input(subject, session.inputs[0].shape)
-    check_classes(subject, session.outputs[0].shape[-1] if session.outputs[0].shape else 1)
+    values = session.outputs[0].shape[-1] if session.outputs[0].shape else 1
+    if subject.head is None:
+        check_classes(subject, values)
+    elif values not in (-1, subject.head.features):
+        raise UsageError(
+            f"{path} answers with {values} values; the bundle's head takes "
+            f"{subject.head.features} features",
+            hint="Name the bundle that the model was made for, as BUNDLE or as the side itself.",
+        )
     return subject
 
 

@@ -56,6 +56,19 @@ def list_images(directory: Path) -> tuple[Path, ...]:
     return images
 
 
+def class_folder(relative: Path) -> str:
+    """Name of the class folder that an image lies in; "" where it lies in none.
+
+    Args:
+        relative: Path of the image from the folder of classes, or of ``train/``, ``val/``,
+            ``test/`` with classes.
+    """
+    folders = relative.parts[:-1]
+    if len(folders) > 1 and folders[0] in _SPLITS:
+        folders = folders[1:]
+    return folders[0] if folders else ""
+
+
 def find_layout(directory: Path) -> Layout:
     """Recognise ``CLASS/...`` or ``train/CLASS/...`` with optional ``val/`` and ``test/``.
 

@@ -45,6 +45,11 @@ class Picture:
     label: int | None = None
 
 
+def pictures_root(directory: Path) -> Path:
+    """The folder whose images are meant: its ``test/``, where there is one."""
+    return directory / "test" if (directory / "test").is_dir() else directory
+
+
 def find_pictures(
     directory: Path, labels: Sequence[str], wnids: Sequence[str] = ()
 ) -> tuple[Picture, ...]:
@@ -61,7 +66,7 @@ def find_pictures(
     Raises:
         DataError: The folder cannot be read or has no images.
     """
-    root = directory / "test" if (directory / "test").is_dir() else directory
+    root = pictures_root(directory)
     paths = list_images(root)
     if not paths:
         raise DataError(f"{root} holds no images", hint="JPEG, PNG, BMP, GIF and WebP are read.")

@@ -14,6 +14,7 @@ from edge.device.signature import NAMESPACE, SIGNATURE_NAME, check_signature, ss
 from edge.errors import BundleError, OutputError, UsageError
 from edge.runtime.bundle import MANIFEST_NAME, Bundle
 from edge.runtime.files import fsync_directory, write_bytes
+from edge.runtime.head_spec import TAUGHT_NAME
 from edge.runtime.spec import SignedRelease
 
 
@@ -92,6 +93,7 @@ class Verification:
         fingerprint: Of the key that signed; None if the signature does not hold.
         release: What the manifest states; None if it was never signed.
         problems: Why not to trust the bundle, one sentence each; empty if all is well.
+        taught: Whether it was taught something, which no signature covers.
     """
 
     bundle: Path
@@ -99,6 +101,7 @@ class Verification:
     fingerprint: str | None
     release: SignedRelease | None
     problems: tuple[str, ...]
+    taught: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON values."""
@@ -110,6 +113,7 @@ class Verification:
             "fingerprint": self.fingerprint,
             "release": None if self.release is None else self.release.to_json(),
             "problems": list(self.problems),
+            "taught": self.taught,
         }
 
 
@@ -142,13 +146,15 @@ def verify(bundle: Path, key: PublicKey) -> Verification:
         fingerprint=fingerprint,
         release=None if manifest is None else manifest.release,
         problems=tuple(problems),
+        taught=(bundle / TAUGHT_NAME).is_file(),
     )
 
 
 def unlisted_or_altered(bundle: Bundle) -> tuple[str, ...]:
     """Why the files are not those of the manifest, one sentence each; empty if they are.
 
-    A file that the manifest does not list counts: below ``runtime`` it would be imported.
+    A file that the manifest does not list counts: below ``runtime`` it would be imported. What a
+    bundle with a head was taught is no part of the release, and does not count.
     """
     problems = []
     for relative in bundle.manifest.files:
@@ -157,6 +163,8 @@ def unlisted_or_altered(bundle: Bundle) -> tuple[str, ...]:
         except BundleError as error:
             problems.append(error.message)
     allowed = {*bundle.manifest.files, MANIFEST_NAME, SIGNATURE_NAME}
+    if bundle.manifest.head is not None and not (bundle.path / TAUGHT_NAME).is_symlink():
+        allowed.add(TAUGHT_NAME)
     present = set(_names(bundle.path))
     problems += [f"the manifest does not list {name}" for name in sorted(present - allowed)]
     return tuple(problems)

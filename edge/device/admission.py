@@ -14,7 +14,7 @@ from edge.runtime.files import sha256_file, write_bytes
 from edge.runtime.spec import Manifest
 
 UNLISTED: Final = (MANIFEST_NAME, SIGNATURE_NAME)  # they cannot list themselves
-_HOST_ONLY: Final = ("source/", "report.json", "recipe.json")
+_HOST_ONLY: Final = ("source/", "report.", "recipe.json", "edge.lock")
 
 
 def provision(key: str, device: str, *, again: bool) -> list[str]:

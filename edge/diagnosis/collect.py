@@ -17,6 +17,7 @@ from edge.diagnosis.result import Row
 from edge.errors import EngineUnavailable, ImageError, ModelLoadError
 from edge.progress import Step
 from edge.runtime.bundle import Bundle
+from edge.runtime.head import Head, class_probabilities, read_head
 from edge.runtime.preprocess import load
 from edge.runtime.session import first_line
 from edge.runtime.spec import Preprocessing
@@ -41,6 +42,7 @@ class Collector:
             ModelLoadError: A model file does not load with the kernels that a user gets.
         """
         self.notes: list[str] = []
+        self._head = read_head(bundle)
         self._runners: list[Runner] = []
         rows = []
         for found in runners(bundle):
@@ -107,11 +109,25 @@ class Collector:
 
     def tables(self) -> dict[str, Table]:
         """(images, classes) real values of each available row."""
-        return {name: np.stack(answers) for name, answers in self._answers.items()}
+        return {
+            name: _scores(np.stack(answers), self._head) for name, answers in self._answers.items()
+        }
 
     def steps(self) -> dict[str, float | None]:
         """Quantization step of each available row's output; None for a real one."""
-        return {KERAS: None} | {item.row.name: item.step for item in self._runners}
+        known = self._head is None
+        return {KERAS: None} | {
+            item.row.name: item.step if known else None for item in self._runners
+        }
+
+
+def _scores(outputs: Table, head: Head | None) -> Table:
+    """What a row's outputs say of the classes; where they are not finite, NaN says so."""
+    finite = np.isfinite(outputs).all(axis=1, keepdims=True)
+    if head is None:
+        return outputs
+    scores = class_probabilities(np.where(finite, outputs, 0.0).astype(np.float32), head)
+    return np.where(finite, scores, np.float32(np.nan))
 
 
 def _keras(bundle: Bundle) -> tuple[KerasLayers | None, Row]:

@@ -5,7 +5,7 @@ preprocessing as on the device, and half the time of Keras on a CPU.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from edge.cache import StageCache, content_key
 from edge.dataset.pictures import Hashed
 from edge.errors import OutputError
-from edge.evaluation.streaming import run_images
+from edge.evaluation.cluster import run_on_cluster
+from edge.evaluation.streaming import Answer, run_images
 from edge.progress import Step
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import Preprocessing
@@ -107,6 +108,7 @@ def extract(
     *,
     cache: StageCache,
     step: Step,
+    dask: str | None = None,
 ) -> Features:
     """Features of every readable image.
 
@@ -116,6 +118,8 @@ def extract(
         preprocessing: The contract.
         cache: Where earlier vectors are found and new ones are kept.
         step: Told of each finished image.
+        dask: Address of a Dask scheduler, or ``local``: the workers compute, with the same
+            results; None computes in this process. Errors as ``run_on_cluster``.
 
     Raises:
         ModelLoadError: The extractor does not load.
@@ -130,7 +134,7 @@ def extract(
         step(len(images) - len(missing))
         problems: dict[Path, str] = {}
         fresh: list[tuple[str, NDArray[np.float32]]] = []
-        for answer in run_images(extractor, [image.path for image in missing], preprocessing):
+        for answer in _answers(extractor, missing, preprocessing, dask):
             image = missing[answer.position]
             if answer.values is None:
                 problems[image.path] = answer.problem
@@ -146,3 +150,12 @@ def extract(
     rows = [vector for vector in vectors if vector is not None]
     stacked = np.stack(rows) if rows else np.empty((0, 0), np.float32)
     return Features(stacked, problems, len(images) - len(missing))
+
+
+def _answers(
+    extractor: Path, images: Sequence[Hashed], preprocessing: Preprocessing, dask: str | None
+) -> Iterator[Answer]:
+    """Answers in any order."""
+    if dask is None:
+        return run_images(extractor, [image.path for image in images], preprocessing)
+    return run_on_cluster(dask, extractor, images, preprocessing)

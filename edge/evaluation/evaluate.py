@@ -11,6 +11,7 @@ from edge.evaluation.predictions import predictions
 from edge.evaluation.score import Score, score
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
+from edge.runtime.head import read_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def evaluate(
     labels = bundle.manifest.labels
     names = variants or tuple(item.name for item in bundle.manifest.variants)
     models = [bundle.model(name)[1] for name in names]
+    head = read_head(bundle)
     found = find_scored_images(directory, labels, bundle.manifest.preprocessing, progress)
     pictures = found.pictures
     if not any(picture.label is not None for picture in pictures):
@@ -88,6 +90,7 @@ def evaluate(
                     bundle.manifest.preprocessing,
                     cache=StageCache(cache),
                     engine=engine,
+                    head=head,
                     step=step,
                 )
             )

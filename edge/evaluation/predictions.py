@@ -12,6 +12,7 @@ from edge.errors import InferenceError
 from edge.evaluation.streaming import run_images
 from edge.progress import Step
 from edge.runtime.files import sha256_file
+from edge.runtime.head import Head, class_probabilities
 from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing
 
@@ -23,9 +24,19 @@ def predictions(
     *,
     cache: StageCache,
     engine: str | None = None,
+    head: Head | None = None,
     step: Step = lambda count: None,  # noqa: ARG005
 ) -> NDArray[np.float32]:
     """Scores (images, classes), float32; computed once per model, interpreter and images.
+
+    Args:
+        model: The file.
+        pictures: Readable images.
+        preprocessing: The contract.
+        cache: Where answers are kept.
+        engine: Interpreter; None for the first that is installed.
+        head: Of a bundle whose files answer with embeddings.
+        step: Told of each finished image.
 
     Raises:
         ModelLoadError: The model does not load.
@@ -39,7 +50,8 @@ def predictions(
     # Another interpreter, or another version of it, may answer otherwise.
     made_by = open_session(model, engine=engine).engine
     model_id = f"{sha256_file(model)} {made_by}"
-    return kept_scores(model_id, pictures, preprocessing, rows, cache=cache, step=step)
+    outputs = kept_scores(model_id, pictures, preprocessing, rows, cache=cache, step=step)
+    return class_probabilities(outputs, head)
 
 
 def kept_scores(

@@ -3,12 +3,9 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edge.cache import StageCache, content_key
 from edge.dataset.pictures import Picture, unreadable
@@ -16,26 +13,38 @@ from edge.dataset.scan import Dataset, scan
 from edge.dataset.split import LabeledImage
 from edge.embedding.extractor import base_extractor
 from edge.embedding.features import Features, extract
-from edge.pipeline.finish import Subject, finish
+from edge.errors import UsageError
+from edge.pipeline.calibration import choose
+from edge.pipeline.finish import finish
+from edge.pipeline.inputs import build_inputs
 from edge.pipeline.options import BuildOptions
 from edge.pipeline.output import check_output
 from edge.pipeline.report import Report, Training
 from edge.pipeline.stages import TimedStages
+from edge.pipeline.subject import Subject
+from edge.pipeline.training import Trainer
 from edge.progress import Progress
-from edge.runtime.files import write_json
-from edge.training.augment import AugmentData, train_augmented
+from edge.runtime.files import write_bytes, write_json
+from edge.runtime.head import Head, head_bytes, load_head
+from edge.runtime.head_spec import HeadSpec
 from edge.training.base import Base
-from edge.training.head import Examples, HeadOptions, TrainedHead, check_options, train_head
-from edge.training.models import joined, load_keras
+from edge.training.distribution import is_chief, is_distributed, strategy
+from edge.training.models import load_keras
+from edge.training.objective import check_options
+from edge.training.options import HeadOptions
 from edge.training.weights import weights_sha256
 from edge.versions import versions
 
 MODEL: Final = "model.keras"
+HEAD: Final = "head.npz"
 RECORD: Final = "training.json"
 
 
-def build(options: BuildOptions, progress: Progress) -> Report:
-    """Train a head on the photos, write every variant, score each, leave a bundle.
+def build(options: BuildOptions, progress: Progress) -> Report | None:
+    """Train on the photos, write every variant, score each, leave a bundle.
+
+    Returns:
+        None in a worker of a cluster that is not the first: that one writes the bundle.
 
     Raises:
         DataError: The photos cannot be used; found before any training.
@@ -44,12 +53,16 @@ def build(options: BuildOptions, progress: Progress) -> Report:
         TrainingError, ConversionError, InferenceError: A stage failed.
     """
     check_output(options.output.output, overwrite=options.output.overwrite)
-    standard = HeadOptions()
-    if (options.head.optimizer, options.head.loss) != (standard.optimizer, standard.loss):
-        check_options(options.head)  # at once, though it loads Keras: a typo should not cost a pass
+    head, standard = options.training.head, HeadOptions()
+    if (head.optimizer, head.loss) != (standard.optimizer, standard.loss):
+        check_options(head)  # at once, though it loads Keras: a typo should not cost a pass
+    if is_distributed():
+        strategy()  # a cluster has to be joined before TensorFlow does anything else
     job = _Job(options, TimedStages(progress))
     dataset, features = job.features(job.scanned())
     trained = job.trained(dataset, features)
+    if not is_chief():
+        return None
     subject = job.subject(dataset, trained)
     return finish(subject, options.output, job.stages, trained.report)
 
@@ -60,7 +73,7 @@ class _Trained:
 
     Attributes:
         keras_model: RGB 0..255 -> probabilities.
-        record: What ``training.json`` says: seconds, epochs, history, model and weights hashes.
+        record: What ``training.json`` says: seconds, phases, model and weights hashes.
         cached: Whether an earlier run had trained it.
     """
 
@@ -68,16 +81,24 @@ class _Trained:
     record: dict[str, Any]
     cached: bool
 
+    def head(self, labels: tuple[str, ...]) -> Head | None:
+        """Where the model is the base alone: what makes probabilities of its features."""
+        if self.record["head"] is None:
+            return None
+        spec = HeadSpec.from_json(self.record["head"])
+        return load_head(self.keras_model.with_name(HEAD), spec, labels)
+
     def report(self, top1: float | None) -> Training:
         """The report's part; ``top1`` is the Keras model's, on the held-out images."""
         return Training(
             seconds=float(self.record["seconds"]),
             features_reused=int(self.record["features_reused"]),
             top1=top1,
-            epochs=int(self.record["epochs"]),
-            augmented=bool(self.record["augmented"]),
             cached=self.cached,
-            history=self.record["history"],
+            strategy=str(self.record["strategy"]),
+            reason=str(self.record["reason"]),
+            situation=self.record["situation"],
+            phases=self.record["phases"],
         )
 
 
@@ -98,6 +119,8 @@ class _Job:
         options = self.options
         with self.stages.stage("data"):
             dataset = scan(options.photos, seed=self.seed, strict=options.strict)
+            if options.train_images is not None:
+                dataset = _reduced(dataset, options.train_images, self.seed)
             problems = unreadable(dataset.test, self.preprocessing)
             return dataset.without(problems, strict=options.strict)
 
@@ -126,12 +149,12 @@ class _Job:
                 "weights": self.base.id,
                 "data": dataset.sha256,
                 "preprocessing": self.preprocessing.sha256,
-                "head": self.options.head.to_json(),
-                "augment": self.options.augment,
+                "training": self.options.training.to_json(),
                 "versions": versions(),
             },
         )
-        cached = self.cache.find(key) is not None
+        # The workers of a cluster train together or not at all.
+        cached = self.cache.find(key) is not None and not is_distributed()
         if not cached:
             self._train(key, dataset, features)
         entry = self.cache.entry(key)
@@ -143,12 +166,13 @@ class _Job:
         options = self.options
         return Subject(
             command="build",
-            name=options.photos.resolve().name,
+            name=options.output.name or options.photos.resolve().name,
             labels=dataset.labels,
             preprocessing=self.preprocessing,
             keras_model=trained.keras_model,
             model_id=str(trained.record["model_sha256"]),
             load_model=lambda: load_keras(trained.keras_model),
+            head=trained.head(dataset.labels),
             calibrate_on=_pictures(dataset.train),
             pictures=_pictures(dataset.test),
             data={
@@ -169,67 +193,68 @@ class _Job:
                 "options": {
                     "size": [self.preprocessing.height, self.preprocessing.width],
                     "alpha": options.base.alpha,
-                    "head": options.head.to_json(),
-                    "augment": options.augment,
+                    **options.training.to_json(),
                     "calibration_images": options.output.calibration_images,
                 },
                 "versions": versions(),
             },
+            inputs=build_inputs(options, dataset),
         )
 
     def _train(self, key: str, dataset: Dataset, features: Features) -> None:
-        head = self.options.head
         started = time.monotonic()
-        with self.stages.stage("head", head.epochs) as step:
-            trained = train_head(
-                *_examples(dataset, features), len(dataset.labels), head, lambda: step(1)
-            )
-        if self.options.augment:
-            trained = self._augmented(dataset, trained)
-        model = joined(self.base.load().model, trained.model)
+        trainer = Trainer(self.base, dataset, features, self.options.training, self.stages)
+        learned = trainer.learned()
+        head = learned.head
         seconds = time.monotonic() - started
         seconds += self.conversion_seconds + self.stages.seconds["features"]
         with self.cache.store(key) as folder:
-            model.save(folder / MODEL)
+            learned.model.save(folder / MODEL)
+            if head is not None:
+                write_bytes(folder / HEAD, head_bytes(head))
             write_json(
                 folder / RECORD,
                 {
                     "seconds": seconds,
                     "features_reused": features.reused,
-                    "epochs": trained.epochs,
-                    "augmented": self.options.augment,
-                    "history": trained.history,
+                    "strategy": str(learned.strategy),
+                    "reason": learned.reason,
+                    "situation": learned.situation,
+                    "phases": [asdict(phase) for phase in learned.phases],
                     "weights": self.base.load().source,
                     "weights_sha256": self.base.load().sha256,
-                    "model_sha256": weights_sha256(model),
+                    "model_sha256": weights_sha256(learned.model),
+                    "head": None if head is None else head.spec.to_json(),
                 },
             )
 
-    def _augmented(self, dataset: Dataset, trained: TrainedHead) -> TrainedHead:
-        head = self.options.head
-        batches = -(-len(dataset.train) // head.batch_size)
-        data = AugmentData(dataset.train, dataset.val, self.preprocessing)
-        with self.stages.stage("augmented training", head.epochs * batches) as step:
-            return train_augmented(
-                self.base.load().model,
-                trained.model,
-                data,
-                len(dataset.labels),
-                head,
-                lambda: step(1),
-            )
 
+def _reduced(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """At most so many images to learn from, validation among them, the classes in turn.
 
-def _examples(dataset: Dataset, features: Features) -> tuple[Examples, Examples]:
-    count = len(dataset.train)
-    return (
-        Examples(features.vectors[:count], _labels(dataset.train)),
-        Examples(features.vectors[count:], _labels(dataset.val)),
+    Raises:
+        UsageError: Too few for one of each class in both splits.
+    """
+    both = len(dataset.train) + len(dataset.val)
+    if count >= both:
+        return dataset
+    val = max(len(dataset.labels), round(count * len(dataset.val) / both))
+    if count - val < len(dataset.labels):
+        raise UsageError(
+            f"--train-images {count} is too few for {len(dataset.labels)} classes",
+            hint=f"Use at least {2 * len(dataset.labels)}: training and validation need one each.",
+        )
+    return replace(
+        dataset,
+        train=_chosen(dataset.train, count - val, seed),
+        val=_chosen(dataset.val, val, seed),
     )
 
 
-def _labels(images: Sequence[LabeledImage]) -> NDArray[np.int64]:
-    return np.array([image.label for image in images], np.int64)
+def _chosen(images: Sequence[LabeledImage], count: int, seed: int) -> tuple[LabeledImage, ...]:
+    """So many images in the order that they had."""
+    kept = {image.path for image in choose(images, [i.label for i in images], count, seed)}
+    return tuple(image for image in images if image.path in kept)
 
 
 def _pictures(images: Sequence[LabeledImage]) -> tuple[Picture, ...]:

@@ -1,30 +1,31 @@
 """``edge export``: a network that is trained already -> a verified bundle."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge.cache import StageCache, content_key
+from edge.cache import StageCache
 from edge.dataset.pictures import Picture, find_pictures, unreadable
+from edge.embedding.imagenet import distinct, keras_classifier
 from edge.errors import DataError, ModelLoadError, UsageError
 from edge.pipeline.calibration import choose
-from edge.pipeline.finish import Subject, finish
+from edge.pipeline.finish import finish
+from edge.pipeline.inputs import export_inputs
 from edge.pipeline.options import ExportOptions
 from edge.pipeline.output import check_output
 from edge.pipeline.report import Report
 from edge.pipeline.stages import TimedStages
+from edge.pipeline.subject import Subject
 from edge.progress import Progress
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import Preprocessing
 from edge.training.backbones import backbone
 from edge.training.models import load_keras
-from edge.training.weights import load_classifier, weights_id
+from edge.training.weights import weights_id
 from edge.versions import versions
 from edge.weights import imagenet_classes
 
 KERAS_SUFFIXES: Final = (".keras", ".h5", ".hdf5")
-MODEL: Final = "model.keras"
 
 
 def export(options: ExportOptions, progress: Progress) -> Report:
@@ -53,7 +54,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         stages.note(f"skipped {item['path']}: {item['reason']}")
     subject = Subject(
         command="export",
-        name=Path(source.description).stem.lower(),
+        name=options.output.name or Path(source.description).stem.lower(),
         labels=source.labels,
         preprocessing=preprocessing,
         keras_model=source.path,
@@ -71,6 +72,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
             "options": {"calibration_images": options.output.calibration_images},
             "versions": versions(),
         },
+        inputs=export_inputs(options, calibrate_on, pictures, source.labels),
     )
     return finish(subject, options.output, stages, lambda top1: None)  # noqa: ARG005
 
@@ -98,23 +100,19 @@ def _source(options: ExportOptions) -> _Source:
 
 def _from_backbone(options: ExportOptions) -> _Source:
     row = backbone(options.model)
-    identity = weights_id(row, options.weights, options.output.seed)
-    cache = StageCache(options.output.cache)
-    key = content_key("classifier", {"weights": identity, "versions": versions()})
-    if cache.find(key) is None:
-        loaded = load_classifier(row, options.weights, options.output.seed)
-        with cache.store(key) as folder:
-            loaded.model.save(folder / MODEL)
+    key, path = keras_classifier(
+        row, options.weights, options.output.seed, StageCache(options.output.cache)
+    )
     classes = imagenet_classes()
     labels = _labels(options, 1000) or tuple(label for _, label in classes)
     return _Source(
-        path=cache.entry(key) / MODEL,
+        path=path,
         model_id=key,
         description=row.keras_name,
-        weights=identity,
+        weights=weights_id(row, options.weights, options.output.seed),
         height=row.size,
         width=row.size,
-        labels=_distinct(labels),
+        labels=distinct(labels),
         wnids=tuple(wnid for wnid, _ in classes),
     )
 
@@ -172,16 +170,6 @@ def _labels(options: ExportOptions, classes: int) -> tuple[str, ...] | None:
     if len(labels) != classes:
         raise UsageError(f"{options.labels} has {len(labels)} labels; the model has {classes}")
     return labels
-
-
-def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
-    """ImageNet calls two classes "crane" and two "maillot": the later one gets its index."""
-    seen: set[str] = set()
-    result = []
-    for index, label in enumerate(labels):
-        result.append(f"{label} ({index})" if label in seen else label)
-        seen.add(label)
-    return tuple(result)
 
 
 def _images(

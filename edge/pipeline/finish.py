@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,54 +14,30 @@ from benchmarks.environment import host
 from converters.base import CALIBRATED, ConversionRequest, Precision, targets
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
+from edge.errors import UsageError
+from edge.evaluation.predictions import predictions
+from edge.pipeline.answers import KERAS, classes_report
 from edge.pipeline.audit import calibration_report, check_apart, warnings
 from edge.pipeline.calibration import calibration_array, calibration_id, choose
 from edge.pipeline.conversion import Converted, convert_all
 from edge.pipeline.golden import write_golden
 from edge.pipeline.held_out import chosen_pictures, held_out
+from edge.pipeline.lock import LOCK_NAME, lock_of
 from edge.pipeline.options import OutputOptions
 from edge.pipeline.output import staged
+from edge.pipeline.page.page import PAGE_NAME, write_page
 from edge.pipeline.recipe import RECIPE_NAME, Recipes, read_recipe, recipe_of
 from edge.pipeline.report import Report, Training, VariantReport
 from edge.pipeline.scoring import check_budget, choose_default, reference_score, score_variants
 from edge.pipeline.stages import TimedStages
+from edge.pipeline.subject import Subject
 from edge.runtime.bundle import MANIFEST_NAME
-from edge.runtime.files import sha256_file, write_json
+from edge.runtime.files import sha256_file, write_bytes, write_json
+from edge.runtime.head import Head, class_probabilities, head_bytes
 from edge.runtime.session import open_session
-from edge.runtime.spec import Manifest, Preprocessing, Variant
+from edge.runtime.spec import Manifest, Variant
 from edge.training.reference import keras_scores
 from edge.versions import versions
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """What both jobs hand over to be written.
-
-    Attributes:
-        command: ``build`` or ``export``.
-        name: Of the model.
-        labels: Class names.
-        preprocessing: The contract.
-        keras_model: A .keras file, RGB 0..255 in.
-        model_id: Content hash of the model.
-        load_model: Gives the Keras model, for the reference answers.
-        calibrate_on: Images to choose calibration images from.
-        pictures: Held-out images to score on; none of them among ``calibrate_on``.
-        data: For the report.
-        provenance: For the manifest.
-    """
-
-    command: str
-    name: str
-    labels: tuple[str, ...]
-    preprocessing: Preprocessing
-    keras_model: Path
-    model_id: str
-    load_model: Callable[[], Any]
-    calibrate_on: Sequence[Picture]
-    pictures: Sequence[Picture]
-    data: Mapping[str, Any]
-    provenance: Mapping[str, Any]
 
 
 def finish(
@@ -87,6 +63,7 @@ def finish(
         OutputError: The bundle cannot be written.
     """
     cache = StageCache(options.cache)
+    check_search(subject.head, options)
     mixed = {item.format for item in targets(options.variants) if item.precision is Precision.MIXED}
     recipes = read_recipe(options.recipe, mixed) if options.recipe else {}
     chosen = choose(
@@ -97,7 +74,7 @@ def finish(
     )
     check_apart(chosen, subject.pictures)
     with stages.stage("reference", len(subject.pictures)) as step:
-        reference = keras_scores(
+        outputs = keras_scores(
             subject.model_id,
             subject.load_model,
             subject.pictures,
@@ -105,12 +82,14 @@ def finish(
             cache=cache,
             step=step,
         )
-    converted = _convert(subject, chosen, reference, options, recipes, cache, stages)
+    reference = class_probabilities(outputs, subject.head)
+    converted = _convert(subject, chosen, outputs, options, recipes, cache, stages)
     variants = score_variants(
         converted,
         subject.pictures,
         reference,
         subject.preprocessing,
+        head=subject.head,
         cache=cache,
         progress=stages,
     )
@@ -121,6 +100,14 @@ def finish(
     )
     for text in warnings(calibration):
         stages.note(text)
+    default = choose_default(variants, options.max_drop_points)
+    of_default = next(item.path for item in converted if item.target.name == default)
+    tables = {
+        KERAS: reference,
+        default: predictions(
+            of_default, subject.pictures, subject.preprocessing, cache=cache, head=subject.head
+        ),
+    }
     report = Report(
         command=subject.command,
         name=subject.name,
@@ -128,11 +115,12 @@ def finish(
         training=training(truth["top1"]),
         reference=truth,
         variants=variants,
-        default_variant=choose_default(variants, options.max_drop_points),
+        default_variant=default,
         calibration=calibration,
         search={
             item.target.name: item.record["search"] for item in converted if "search" in item.record
         },
+        classes=classes_report(tables, subject.pictures, subject.labels),
         stages=dict(stages.seconds),
         host=host(),
         versions=versions(),
@@ -148,10 +136,24 @@ def finish(
     return report
 
 
+def check_search(head: Head | None, options: OutputOptions) -> None:
+    """Refuse to search mixed files by answers that are embeddings.
+
+    Raises:
+        UsageError: A search is asked for.
+    """
+    if head is not None and options.max_drop_points is not None and options.recipe is None:
+        raise UsageError(
+            f"--quantize auto scores class probabilities; files with the head {head.spec.kind} "
+            "answer with embeddings",
+            hint="Leave out --quantize auto: int8, dynamic and fp16 files are written anyway.",
+        )
+
+
 def _convert(
     subject: Subject,
     chosen: Sequence[Picture],
-    reference: NDArray[np.float32],
+    outputs: NDArray[np.float32],
     options: OutputOptions,
     recipes: Recipes,
     cache: StageCache,
@@ -165,7 +167,7 @@ def _convert(
         output=options.cache,
         calibration=None,
         name=subject.name,
-        labels=subject.labels,
+        labels=subject.labels if subject.head is None else (),
         preprocessing=subject.preprocessing,
         max_drop_points=options.max_drop_points,
     )
@@ -190,7 +192,7 @@ def _convert(
         return run(request)
     with stages.stage("calibration images", len(chosen)) as step:
         calibration = calibration_array(chosen, subject.preprocessing, cache=cache, step=step)
-    with held_out(apart, subject.pictures, reference, subject.preprocessing, cache=cache) as images:
+    with held_out(apart, subject.pictures, outputs, subject.preprocessing, cache=cache) as images:
         return run(replace(request, calibration=calibration, held_out=images))
 
 
@@ -214,7 +216,27 @@ def _write(
         write_json(folder / "report.json", report.to_json())
         if recipe is not None:
             write_json(folder / RECIPE_NAME, dict(recipe))
+        write_page(
+            folder / PAGE_NAME,
+            report,
+            labels=subject.labels,
+            pictures=subject.pictures,
+            preprocessing=subject.preprocessing,
+            provenance=subject.provenance,
+        )
         write_golden(folder, converted, subject.pictures, reference, subject.preprocessing)
+        if subject.head is not None:
+            place = folder / subject.head.spec.path
+            place.parent.mkdir()
+            write_bytes(place, head_bytes(subject.head))
+        lock = lock_of(
+            folder,
+            command=subject.command,
+            name=subject.name,
+            inputs=subject.inputs,
+            weights_sha256=str(subject.provenance["weights_sha256"]),
+        )
+        write_json(folder / LOCK_NAME, lock)
         copy_runtime(folder / "runtime")
         files = {
             path.relative_to(folder).as_posix(): sha256_file(path)
@@ -232,6 +254,7 @@ def _write(
             default_variant=report.default_variant,
             files=files,
             provenance=subject.provenance,
+            head=None if subject.head is None else subject.head.spec,
         )
         write_json(folder / MANIFEST_NAME, manifest.to_json())
 

@@ -108,7 +108,10 @@ def tolerances(answers: NDArray[Any], precision: str) -> tuple[float, float]:
         # A step of 16 bits is 256 times finer than one of 8.
         finer = 1.0 if answers.dtype.itemsize == 1 else 256.0
         return _INTEGER_STEPS[0] * finer, _INTEGER_STEPS[1] * finer
-    return {"fp32": _FLOAT32, "fp16": _FLOAT16}.get(precision, _INTEGER_INSIDE)
+    # Probabilities are at most 1; embeddings are not, and rounding grows with them.
+    size = max(1.0, float(np.abs(answers).max(initial=0.0)))
+    same, other = {"fp32": _FLOAT32, "fp16": _FLOAT16}.get(precision, _INTEGER_INSIDE)
+    return same * size, other * size
 
 
 def is_flat(answers: NDArray[Any], tolerance: float) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from converters.base import DEFAULT_TARGETS
 from edge.runtime.spec import Resize
 from edge.training.base import BaseOptions
-from edge.training.head import HeadOptions
+from edge.training.options import TrainingOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,7 @@ class OutputOptions:
         max_drop_points: Percentage points of top-1 that a mixed file may lose.
         recipe: Recipe file of the mixed files, instead of a search.
         seed: Of every random choice.
+        name: Of the model; None for that of the folder or file.
     """
 
     output: Path
@@ -32,6 +33,7 @@ class OutputOptions:
     max_drop_points: float | None = None
     recipe: Path | None = None
     seed: int = 0
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +43,8 @@ class BuildOptions:
     Attributes:
         photos: Folder with one folder per class, or train/, val/, test/ of such.
         base: The pretrained network, and how images come to it.
-        head: What is trained, and how.
-        augment: Train through the base on randomly changed images after the features.
+        training: What learns, and how.
+        train_images: Learn from at most so many, validation among them; None for all.
         strict: A file that cannot be decoded fails the build.
         output: Where the bundle goes.
     """
@@ -50,8 +52,8 @@ class BuildOptions:
     photos: Path
     output: OutputOptions
     base: BaseOptions = field(default_factory=BaseOptions)
-    head: HeadOptions = field(default_factory=HeadOptions)
-    augment: bool = False
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    train_images: int | None = None
     strict: bool = False
 
 

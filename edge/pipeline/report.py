@@ -1,6 +1,6 @@
 """``report.json``: what a job did and what each file scored; ``docs/bundle.md`` explains it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -15,19 +15,21 @@ class Training:
         seconds: Features and head, without start-up, wall time when it was done.
         features_reused: Images whose features an earlier run had computed; not in the seconds.
         top1: Of the Keras model on the held-out images, 0..1.
-        epochs: Passes that made the final weights.
-        augmented: Whether it went on through the base, on randomly changed images.
         cached: Whether an earlier run had trained it.
-        history: Per epoch: loss, accuracy, val_loss, val_accuracy.
+        strategy: ``features``, ``augment`` or ``fine-tune``.
+        reason: Why that one; empty where it was asked for.
+        situation: What decided about it; see ``edge.training.strategy.Situation``.
+        phases: See ``edge.training.tuning.Phase``.
     """
 
     seconds: float
     features_reused: int
     top1: float | None
-    epochs: int
-    augmented: bool
     cached: bool
-    history: Mapping[str, list[float]]
+    strategy: str
+    reason: str
+    situation: Mapping[str, Any]
+    phases: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,8 @@ class Report:
         default_variant: The one that runs unless another is named.
         calibration: The audit: the images, and what they did to the ranges.
         search: By mixed variant, what a search tried; see ``converters.search.Search``.
+        classes: Per-class scores, confusion, mistakes and calibration of the Keras model and of
+            the default variant, and where the two differ; see ``edge.pipeline.answers``.
         stages: Seconds by stage, of this run.
         host: Where the latencies were measured.
         versions: Of the packages.
@@ -92,6 +96,7 @@ class Report:
     stages: Mapping[str, float]
     host: Mapping[str, Any]
     versions: Mapping[str, str]
+    classes: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = field(default=REPORT_SCHEMA_VERSION)
 
     def to_json(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from edge.evaluation.score import score
 from edge.pipeline.conversion import Converted
 from edge.pipeline.report import VariantReport
 from edge.progress import Progress
+from edge.runtime.head import Head
 from edge.runtime.preprocess import load
 from edge.runtime.session import encode_pixels
 from edge.runtime.spec import Preprocessing
@@ -39,6 +40,7 @@ def score_variants(
     reference: NDArray[np.float32],
     preprocessing: Preprocessing,
     *,
+    head: Head | None,
     cache: StageCache,
     progress: Progress,
 ) -> tuple[VariantReport, ...]:
@@ -49,6 +51,7 @@ def score_variants(
         pictures: Held-out images; readable.
         reference: (images, classes) scores of the Keras model.
         preprocessing: The contract.
+        head: Of files that answer with embeddings.
         cache: Where answers are kept.
         progress: Shown two stages.
     """
@@ -57,7 +60,10 @@ def score_variants(
     tables = []
     with progress.stage("score", len(converted) * len(pictures)) as step:
         for item in converted:
-            tables.append(predictions(item.path, pictures, preprocessing, cache=cache, step=step))
+            table = predictions(
+                item.path, pictures, preprocessing, cache=cache, head=head, step=step
+            )
+            tables.append(table)
     sample = load(pictures[0].path, preprocessing)
     reports = []
     with progress.stage("latency", len(converted)) as step:

@@ -20,7 +20,7 @@ class TimedStages:
         started = time.monotonic()
         with self._progress.stage(title, total) as step:
             yield step
-        self.seconds[title] = time.monotonic() - started
+        self.seconds[title] = self.seconds.get(title, 0.0) + time.monotonic() - started
 
     def note(self, text: str) -> None:
         """See ``Progress``."""

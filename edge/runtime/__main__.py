@@ -1,4 +1,4 @@
-"""On the device: ``python3 -m edge.runtime predict|bench|selftest|watch|info``.
+"""On the device: ``python3 -m edge.runtime predict|watch|teach|forget|selftest|bench|info``.
 
 Only the module of the command that is named is imported: on a small device every import counts.
 """
@@ -16,6 +16,8 @@ from edge.errors import EdgeError
 COMMANDS: Final = {
     "predict": "Say what each image shows.",
     "watch": "Answer every new picture in a folder, as a service or once.",
+    "teach": "Learn a class from a few pictures (bundles with a k-NN or imprinted head).",
+    "forget": "Unlearn a class that was taught.",
     "selftest": "Check that this device answers as the host that built the bundle did.",
     "bench": "Time each step from a JPEG to an answer on this device.",
     "info": "Check a bundle and say what it holds.",

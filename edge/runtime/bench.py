@@ -9,7 +9,6 @@ from PIL import Image
 
 from edge.runtime.classifier import Classifier
 from edge.runtime.image import decode_image
-from edge.runtime.postprocess import dequantize, top_k
 from edge.runtime.preprocess import decoded_minimum, preprocess
 from edge.runtime.session import encode_pixels
 from edge.runtime.timing import peak_memory, resident_memory, summary, timed
@@ -57,9 +56,7 @@ def bench(classifier: Classifier, content: bytes, *, runs: int) -> dict[str, Any
         "decode": lambda: decode_image(BytesIO(content), minimum=minimum),
         "preprocess": lambda: encode_pixels(preprocess(image, spec), session.inputs[0]),
         "invoke": lambda: session.run(tensor),
-        "postprocess": lambda: top_k(
-            dequantize(output, session.outputs[0]).reshape(-1), classifier.labels, K
-        ),
+        "postprocess": lambda: classifier.categories(output, k=K),
         "end to end": lambda: classifier.classify(BytesIO(content), k=K),
     }
     warm_up = max(1, runs // 10)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from edge.errors import BundleError, UsageError
+from edge.runtime.head_spec import HeadSpec
 
 MANIFEST_SCHEMA_VERSION = 1
 
@@ -205,6 +206,8 @@ class Manifest:
         default_variant: The one that runs unless another is named.
         files: sha256 (hex) of every file of the bundle but the manifest, by relative path.
         provenance: Backbone, weights and data hashes, versions, seed, options.
+        head: What turns the variants' answers, then embeddings, into class probabilities; None
+            where they answer with probabilities themselves.
         release: What ``edge sign`` added; None for a bundle that never was signed.
         schema_version: Of this layout.
     """
@@ -216,6 +219,7 @@ class Manifest:
     default_variant: str
     files: Mapping[str, str]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    head: HeadSpec | None = None
     release: SignedRelease | None = None
     schema_version: int = MANIFEST_SCHEMA_VERSION
 
@@ -247,7 +251,8 @@ class Manifest:
             "files": dict(sorted(self.files.items())),
             "provenance": dict(self.provenance),
         }
-        return value if self.release is None else value | {"release": self.release.to_json()}
+        optional = {"head": self.head, "release": self.release}
+        return value | {name: item.to_json() for name, item in optional.items() if item}
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -277,6 +282,7 @@ class Manifest:
                 default_variant=str(value["default_variant"]),
                 files={str(path): str(digest) for path, digest in value["files"].items()},
                 provenance=dict(value["provenance"]),
+                head=HeadSpec.from_json(value["head"]) if "head" in value else None,
                 release=SignedRelease.from_json(value["release"]) if "release" in value else None,
             )
         except (KeyError, TypeError, AttributeError) as error:

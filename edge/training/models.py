@@ -117,7 +117,7 @@ def without_head(model: Any) -> Any:
 
     output = model.outputs[0]
     if len(output.shape) == 4:
-        return keras.Model(model.inputs, keras.layers.GlobalAveragePooling2D()(output))
+        return keras.Model(model.inputs[0], keras.layers.GlobalAveragePooling2D()(output))
     if len(output.shape) != 2:
         raise ModelLoadError(
             f"the model's output is of shape {tuple(output.shape)}",
@@ -125,11 +125,11 @@ def without_head(model: Any) -> Any:
             "features (batch, features).",
         )
     if not _is_softmax(model):
-        return model
+        return keras.Model(model.inputs[0], output, name=model.name)
     features = _features_tensor(model)
     if len(features.shape) == 4:
         features = keras.layers.Flatten(name="features")(features)
-    return keras.Model(model.inputs, features, name=model.name)
+    return keras.Model(model.inputs[0], features, name=model.name)
 
 
 def _is_softmax(model: Any) -> bool:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,7 +32,8 @@ from edge.runtime.files import sha256_file
 from edge.runtime.spec import TensorSpec
 from edge.training.backbones import backbone
 from edge.training.base import BaseOptions
-from edge.training.head import HeadOptions, class_weights
+from edge.training.objective import class_weights
+from edge.training.options import HeadOptions, TrainingOptions
 from edge.weights import mobilenet_imagenet
 
 pytestmark = pytest.mark.slow
@@ -137,10 +138,12 @@ def test_the_report_has_what_the_documentation_promises(built: Built) -> None:
     assert 0.7 <= report["training"]["top1"] <= 1  # digits of 8 x 8 pixels, 30 of each
     assert report["training"]["top1"] == report["reference"]["top1"]
     assert not report["training"]["cached"]
-    history = report["training"]["history"]
+    (phase,) = report["training"]["phases"]
+    history = phase["history"]
+    assert report["training"]["strategy"] == phase["name"].replace("head", "features")
     assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert len({len(values) for values in history.values()}) == 1
-    assert 1 <= report["training"]["epochs"] <= len(history["loss"])
+    assert 1 <= phase["epochs"] <= len(history["loss"])
     assert history["loss"][-1] < history["loss"][0]
     assert report["reference"]["images"] == report["reference"]["labelled"] == 3 * TEST
     assert report["data"]["counts"]["test"] == dict.fromkeys(CLASSES, TEST)
@@ -408,7 +411,7 @@ def test_the_same_seed_gives_the_same_model(built: Built, built_again: Built) ->
     old, new = built.report, built_again.report
     assert new["data"]["sha256"] == old["data"]["sha256"]
     assert trained_hash(built_again.cache) == trained_hash(built.cache)
-    assert new["training"]["history"] == old["training"]["history"]
+    assert new["training"]["phases"] == old["training"]["phases"]
     assert new["calibration"] == old["calibration"]
 
 
@@ -425,7 +428,7 @@ def options(photos: Path, output: Path, cache: Path, **head: Any) -> BuildOption
     return BuildOptions(
         photos=photos,
         base=BaseOptions(size=SIZE),
-        head=HeadOptions(**head),
+        training=TrainingOptions(head=HeadOptions(**head)),
         output=OutputOptions(
             output=output,
             overwrite=False,
@@ -449,11 +452,11 @@ Make = Callable[..., tuple[Any, Path]]
 def make(digits: Path, shared_cache: Path, tmp_path: Path) -> Make:
     """Build one variant with options of the head; the report and the bundle."""
 
-    def make(photos: Path = digits, augment: bool = False, **head: Any) -> tuple[Any, Path]:
+    def make(photos: Path = digits, **head: Any) -> tuple[Any, Path]:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         asked = options(photos, folder / "bundle", shared_cache, **head)
-        report = build(replace(asked, augment=augment), Silent())
+        report = build(asked, Silent())
         Bundle.open(folder / "bundle").verify()
         return report, folder / "bundle"
 
@@ -484,7 +487,7 @@ def test_a_larger_head_and_another_optimizer(make: Make) -> None:
     report, bundle = make(hidden=(128, 16), optimizer="sgd", learning_rate=0.05)
     assert report.reference["top1"] >= 0.7
     assert report.variants[0].agreement == 1.0
-    history = report.training.history
+    history = report.training.phases[0]["history"]
     assert history["loss"][-1] < history["loss"][0]
     layers = keras_model(bundle).layers
     dense = [layer for layer in layers if isinstance(layer, keras.layers.Dense)]
@@ -495,8 +498,8 @@ def test_a_larger_head_and_another_optimizer(make: Make) -> None:
 def test_a_loss_with_one_hot_targets(built: Built, make: Make) -> None:
     """The same loss by another name: the same course of training."""
     report, _ = make(loss="categorical_crossentropy")
-    sparse = built.report["training"]["history"]["loss"]
-    assert report.training.history["loss"][:5] == pytest.approx(sparse[:5], rel=1e-4)
+    sparse = built.report["training"]["phases"][0]["history"]["loss"]
+    assert report.training.phases[0]["history"]["loss"][:5] == pytest.approx(sparse[:5], rel=1e-4)
     assert report.reference["top1"] == built.report["reference"]["top1"]
 
 
@@ -510,26 +513,13 @@ def test_class_weights_count_on_unbalanced_data(
     weighed, one = make(photos, class_weights=True, epochs=10)
     plain, other = make(photos, class_weights=False, epochs=10)
     assert keras_hash(one) != keras_hash(other)
-    assert weighed.training.history["loss"][0] != plain.training.history["loss"][0]
+    losses = [found.training.phases[0]["history"]["loss"][0] for found in (weighed, plain)]
+    assert losses[0] != losses[1]
 
 
 def test_class_weights_change_nothing_on_balanced_data() -> None:
     labels = np.repeat(np.arange(3), TRAIN)
     assert class_weights(labels, 3).tolist() == [1, 1, 1]
-
-
-def test_augmented_training(built: Built, make: Make) -> None:
-    report, bundle = make(augment=True, epochs=2, learning_rate=0.02)
-    _, plain = make(epochs=2, learning_rate=0.02)
-    assert keras_hash(bundle) != keras_hash(plain)
-    assert 1 <= report.training.epochs <= 2
-    assert len(report.training.history["loss"]) <= 2
-    assert report.reference["top1"] >= 0.6
-    assert "augmented training" in report.stages
-    manifest = Bundle.open(bundle).manifest
-    assert manifest.provenance["options"]["augment"] is True
-    base = [layer for layer in keras_model(bundle).layers if "random" in layer.name]
-    assert base == []  # what changes the images is not exported
 
 
 def test_unknown_optimizer_and_loss(make: Make) -> None:

@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from edge.errors import TrainingError, UsageError
-from edge.training.head import HeadOptions, class_weights, finished, parse_hidden, targets
+from edge.errors import UsageError
+from edge.training.objective import class_weights, image_weights, scaled, targets
+from edge.training.options import HeadOptions, TuningOptions, parse_hidden
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_parse_hidden(text: str, units: tuple[int, ...]) -> None:
 def test_what_is_no_head(text: str) -> None:
     with pytest.raises(UsageError, match="is not a head") as caught:
         parse_hidden(text)
-    assert "none, or units" in caught.value.hint
+    assert "or units such as" in caught.value.hint
 
 
 def test_class_weights_by_hand() -> None:
@@ -48,14 +49,37 @@ def test_a_class_without_an_image_has_a_finite_weight() -> None:
 def test_targets_of_a_sparse_loss_are_indices() -> None:
     labels = np.array([2, 0, 1])
     for loss in ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy"):
-        assert targets(labels, 3, loss) is labels
+        assert targets(labels, 3, HeadOptions(loss=loss)) is labels
 
 
 @pytest.mark.parametrize("loss", ["categorical_crossentropy", "kl_divergence", "mse"])
 def test_targets_of_other_losses_are_one_hot(loss: str) -> None:
-    rows = targets(np.array([2, 0]), 3, loss)
+    rows = targets(np.array([2, 0]), 3, HeadOptions(loss=loss))
     assert rows.dtype == np.float32
     assert rows.tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+def test_smoothed_targets_by_hand() -> None:
+    """(1 - e) * one-hot + e / classes; a sparse loss cannot take them, so they are rows."""
+    rows = targets(np.array([1]), 4, HeadOptions(label_smoothing=0.2))
+    assert rows[0].tolist() == pytest.approx([0.05, 0.85, 0.05, 0.05])
+
+
+def test_the_learning_rate_grows_with_the_batch() -> None:
+    assert scaled(1e-3, 32) == 1e-3
+    assert scaled(1e-3, 128) == pytest.approx(4e-3)
+
+
+def test_tuning_is_ten_times_slower_unless_told() -> None:
+    head = HeadOptions(learning_rate=2e-3)
+    assert TuningOptions().rate(head) == pytest.approx(2e-4)
+    assert TuningOptions(learning_rate=5e-5).rate(head) == 5e-5
+
+
+def test_images_weigh_the_same_without_class_weights() -> None:
+    labels = np.array([0, 0, 0, 1])
+    assert image_weights(labels, 2, HeadOptions(class_weights=False)).tolist() == [1, 1, 1, 1]
+    assert image_weights(labels, 2, HeadOptions()).tolist() == pytest.approx([2 / 3] * 3 + [2])
 
 
 def test_every_option_is_in_the_json() -> None:
@@ -63,16 +87,3 @@ def test_every_option_is_in_the_json() -> None:
     assert value["hidden"] == [8, 4]
     assert value["seed"] == 3
     assert set(value) == set(HeadOptions.__dataclass_fields__)
-
-
-def test_history_as_plain_numbers() -> None:
-    head = finished("head", {"loss": [np.float32(0.5), 0.25], "accuracy": [1, 1]})
-    assert (head.model, head.epochs) == ("head", 2)
-    json.dumps(head.history)
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number(bad: float) -> None:
-    with pytest.raises(TrainingError, match="NaN or infinite") as caught:
-        finished("head", {"loss": [0.5, bad]})
-    assert "--learning-rate" in caught.value.hint

@@ -133,10 +133,20 @@ def test_embedding_twice_replaces() -> None:
     assert found.labels == ("a", "b", "c")
 
 
-@pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c", "d"), ()])
+@pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c", "d")])
 def test_label_count_must_fit(labels: tuple[str, ...]) -> None:
     with pytest.raises(ConversionError, match=f"{len(labels)} labels for a model with 3 classes"):
         embed(make_model(), labels=labels)
+
+
+def test_a_model_that_gives_an_embedding_has_no_labels() -> None:
+    model = make_model()
+    embed(model, labels=())
+    assert "names" not in dict(properties(model))
+    found = onnx_metadata.read(model)
+    assert found is not None
+    assert found.labels == ()
+    assert found.edge_preprocessing == PREPROCESSING.to_json()
 
 
 def test_open_class_dimension_is_refused() -> None:

@@ -160,10 +160,17 @@ def test_stats_are_the_range_of_the_input_tensor(name: str, low: float, high: fl
     assert (stats.floats("min"), stats.floats("max")) == ((low,), (high,))
 
 
-@pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c", "d"), ()])
+@pytest.mark.parametrize("labels", [("a", "b"), ("a", "b", "c", "d")])
 def test_label_count_must_fit(labels: tuple[str, ...]) -> None:
     with pytest.raises(ConversionError, match=f"{len(labels)} labels for a model with 3 classes"):
         embed(load("channels_fp32"), labels=labels)
+
+
+def test_a_model_that_gives_an_embedding_has_no_labels() -> None:
+    found = tflite_metadata.read(embed(load("channels_fp32"), labels=()))
+    assert found is not None
+    assert found.labels == ()
+    assert found.edge_preprocessing == PREPROCESSING.to_json()
 
 
 @pytest.mark.parametrize("label", ["two\nlines", "a\r", "a\u2028b", "", " ", "\udcff"])

@@ -1,10 +1,11 @@
 """``python3 -m edge.runtime info BUNDLE``."""
 
 import argparse
-from typing import Final
+from typing import Any, Final
 
 from edge.runtime.bundle import Bundle
 from edge.runtime.commands.arguments import add_bundle, print_json
+from edge.runtime.head_spec import HeadSpec
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime info BUNDLE --json"
 
@@ -16,11 +17,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check every hash and print the manifest."""
+    """Check every hash and print the manifest, and what was taught.
+
+    Raises:
+        BundleError: A file is missing or altered, or what was taught cannot be read.
+    """
     bundle = Bundle.open(options.bundle)
     bundle.verify()
     if options.json:
-        print_json(bundle.manifest.to_json())
+        found = bundle.manifest.to_json()
+        print_json(found if bundle.manifest.head is None else found | {"taught": _taught(bundle)})
         return 0
     manifest = bundle.manifest
     spec = manifest.preprocessing
@@ -29,4 +35,23 @@ def run(options: argparse.Namespace) -> int:
     for variant in manifest.variants:
         mark = "*" if variant.name == manifest.default_variant else " "
         print(f"{mark} {variant.name}: {variant.size_bytes} bytes, {variant.input_dtype} in")
+    if manifest.head is not None:
+        _print_head(bundle, manifest.head)
     return 0
+
+
+def _taught(bundle: Bundle) -> dict[str, Any] | None:
+    """As JSON values; None where nothing was taught."""
+    from edge.runtime.taught import read_taught  # numpy, which no other bundle needs here
+
+    found = read_taught(bundle)
+    return None if found is None else {"variant": found.variant, "pictures": found.labels}
+
+
+def _print_head(bundle: Bundle, head: HeadSpec) -> None:
+    voters = "" if head.k is None else f", {head.k} pictures vote"
+    print(f"head: {head.kind}{voters}; learns new classes with the command teach")
+    taught = _taught(bundle)
+    if taught is not None:
+        counts = ", ".join(f"{label} ({count})" for label, count in taught["pictures"].items())
+        print(f"taught with {taught['variant']}: {counts} pictures")

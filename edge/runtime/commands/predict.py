@@ -33,8 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Answer; 2 where an image could not be read."""
     variant, classifier = open_classifier(Bundle.open(options.bundle), options)
-    answers = predictions(classifier, options.images, options.top_k, variant.name)
-    if options.json:
+    return answered(classifier, options.images, options.top_k, variant.name, json=options.json)
+
+
+def answered(
+    classifier: Classifier, images: Sequence[Path], k: int, variant: str, *, json: bool
+) -> int:
+    """Print an answer for each image; 2 where one could not be read."""
+    answers = predictions(classifier, images, k, variant)
+    if json:
         print_json(answers)
     else:
         print("\n".join(_line(answer) for answer in answers))

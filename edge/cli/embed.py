@@ -1,0 +1,103 @@
+"""``edge embed``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.cli import options as shared
+from edge.errors import UsageError
+from edge.runtime.spec import Resize
+
+EPILOG = "Example: edge embed photos -o embeddings.npz"
+
+
+def embed(
+    photos: Annotated[
+        Path, typer.Argument(help="Folder of pictures, in sub-folders too.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Embedding file, .npz.", show_default=False)
+    ],
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="Embed with the network of this bundle, up to its head, instead of --backbone.",
+            show_default=False,
+        ),
+    ] = None,
+    backbone: Annotated[
+        str, typer.Option(help="Any network of Keras Applications, or a Keras model file.")
+    ] = "mobilenet",
+    weights: Annotated[
+        str, typer.Option(help="imagenet, none (random), or the path of a weights file.")
+    ] = "imagenet",
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Height and width of the input, pixels.  \\[default: the network's own]",
+            min=32,
+            max=1024,
+            show_default=False,
+        ),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(help="Width of a MobileNet: the share of its channels, such as 0.25.")
+    ] = 1.0,
+    resize: Annotated[
+        Resize, typer.Option(help="How images become that size.")
+    ] = Resize.CENTER_CROP,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            help="Compute on a Dask cluster: tcp://HOST:PORT of its scheduler, or local. The "
+            "workers have to see the pictures under the same paths.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of random weights.", min=0)] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file at --output.")
+    ] = False,
+    cache: shared.Cache = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Turn every picture of a folder into a vector of features and write them to one file."""
+    from edge.cli.output import print_json, quoted
+    from edge.cli.place import check_new_file
+    from edge.cli.progress import shown_progress
+    from edge.embedding.embed import EmbedOptions
+    from edge.embedding.embed import embed as run
+    from edge.embedding.table import write_embeddings
+    from edge.runtime.files import readable
+    from edge.training.base import BaseOptions
+
+    base = BaseOptions(
+        backbone=backbone, weights=weights, size=size, alpha=alpha, resize=resize, seed=seed
+    )
+    if bundle is not None and base != BaseOptions(seed=seed):
+        raise UsageError(
+            "a bundle has its network and its input",
+            hint="Leave out --backbone, --weights, --size, --alpha and --resize, or --bundle.",
+        )
+    check_new_file(output, ".npz", overwrite=overwrite)
+    progress = shown_progress(quiet=quiet)
+    found = run(
+        EmbedOptions(
+            photos=photos, source=bundle or base, cache=shared.cache_root(cache), dask=dask
+        ),
+        progress,
+    )
+    write_embeddings(found.table, output)
+    for path, why in found.skipped.items():
+        progress.note(f"skipped {readable(path)}: {why.removeprefix(f'{path}: ')}")
+    if json:
+        print_json({"path": readable(output), **found.to_json()})
+        return
+    images, features = found.table.vectors.shape
+    name = found.table.header.name
+    typer.echo(f"{readable(output)}: {images} vectors of {features} features by {name}")
+    typer.echo(f"{found.reused} of them from earlier runs, {len(found.skipped)} pictures skipped")
+    typer.echo(f"Next: edge similar IMAGE {quoted(output)}")
+    typer.echo(f"      edge map {quoted(output)} -o map.html")

@@ -1,0 +1,165 @@
+"""``edge fewshot``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge.cli import options as shared
+from edge.fewshot.options import (
+    BATCHED,
+    FewShotOptions,
+    Method,
+    Split,
+    parse_methods,
+    parse_shots,
+)
+from edge.fewshot.reptile import ReptileOptions
+from edge.training.base import BaseOptions
+
+if TYPE_CHECKING:
+    from edge.fewshot.result import FewShotResult, Row
+
+EPILOG = (
+    "Example: edge fewshot omniglot --ways 5 --shots 1,5 --episodes 200 --plot fewshot.png  "
+    "(photos: --methods knn,imprinted,logistic needs no meta-training)"
+)
+
+
+def fewshot(
+    photos: Annotated[
+        Path,
+        typer.Argument(help="Folder with one folder of images per class.", show_default=False),
+    ],
+    ways: Annotated[int, typer.Option(help="Classes of an episode.", min=2)] = 5,
+    shots: Annotated[
+        str, typer.Option(help="Pictures shown of each class; several separated by commas.")
+    ] = "1,5",
+    queries: Annotated[int, typer.Option(help="Pictures asked for of each class.", min=1)] = 5,
+    episodes: Annotated[int, typer.Option(help="How many, the same for all methods.", min=2)] = 200,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Separated by commas: {', '.join(Method)}.  \\[default: all]", show_default=False
+        ),
+    ] = None,
+    backbone: Annotated[
+        str,
+        typer.Option(help="Of the embeddings: a network of Keras Applications, or a model file."),
+    ] = "mobilenet",
+    weights: Annotated[
+        str, typer.Option(help="imagenet, none (random), or the path of a weights file.")
+    ] = "imagenet",
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Height and width of the embedding's input, pixels.  "
+            "\\[default: the network's own]",
+            min=32,
+            max=1024,
+            show_default=False,
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Take the embeddings from this bundle.", show_default=False),
+    ] = None,
+    iterations: Annotated[
+        int, typer.Option(help="reptile: meta-iterations; the paper has 100000.", min=1)
+    ] = ReptileOptions().iterations,
+    train_classes: Annotated[
+        float,
+        typer.Option(help="reptile: share of the classes to meta-train on.", min=0.05, max=0.95),
+    ] = 0.75,
+    split: Annotated[
+        Split,
+        typer.Option(
+            help="reptile: hold out single classes, or whole groups (the name before the first -)."
+        ),
+    ] = Split.CLASSES,
+    rotations: Annotated[
+        bool,
+        typer.Option(
+            "--rotations/--no-rotations",
+            help="reptile: pictures turned by 90 degrees are more classes to meta-train on.",
+        ),
+    ] = True,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Picture of the accuracies, .png or .svg.", show_default=False),
+    ] = None,
+    seed: shared.Seed = 0,
+    cache: shared.Cache = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Measure how well classes are told apart after a few pictures, with 95 % intervals."""
+    from edge.cli.output import print_json
+    from edge.cli.progress import shown_progress
+    from edge.fewshot import plot as plots
+    from edge.fewshot.run import run
+
+    if plot is not None:
+        plots.check_place(plot)
+    options = FewShotOptions(
+        photos=photos,
+        cache=shared.cache_root(cache),
+        base=BaseOptions(backbone=backbone, weights=weights, size=size, seed=seed),
+        bundle=bundle,
+        methods=parse_methods(methods),
+        ways=ways,
+        shots=parse_shots(shots),
+        queries=queries,
+        episodes=episodes,
+        split=split,
+        train_share=train_classes,
+        rotations=rotations,
+        reptile=ReptileOptions(iterations=iterations),
+        seed=seed,
+    )
+    result = run(options, shown_progress(quiet=quiet))
+    if plot is not None:
+        plots.draw(result, plot)
+    if json:
+        print_json(result.to_json())
+    else:
+        _print(result, photos, plot)
+
+
+def _print(result: "FewShotResult", photos: Path, plot: Path | None) -> None:
+    from edge.cli.output import print_table, quoted
+
+    counts = [item.shots for item in result.rows[0].accuracy]
+    print_table(
+        f"{result.name}: {result.ways}-way, {result.episodes} episodes of "
+        f"{result.classes['held_out']} classes",
+        ("method", *(f"{count}-shot" for count in counts), "episode", "meta-training"),
+        [_cells(row, result) for row in result.rows],
+    )
+    print(
+        f"Mean accuracy with its 95 % interval (Student's t over episodes); {result.queries} "
+        "queries of each class."
+    )
+    if result.iterations is not None:
+        turned = ", each turned four ways" if result.rotations else ""
+        print(
+            f"Meta-training: {result.classes['training']} other classes{turned}, "
+            f"{result.iterations} iterations."
+        )
+    if result.embedding is not None:
+        print(f"Embeddings: {result.embedding}.")
+    if any(row.method in BATCHED for row in result.rows):
+        print("Networks see the queries of an episode as one batch (transductive).")
+    if plot is not None:
+        print(f"Next: look at {quoted(plot)}")
+    else:
+        print(f"Next: edge build {quoted(photos)} --head imprinted --output bundle")
+
+
+def _cells(row: "Row", result: "FewShotResult") -> tuple[str, ...]:
+    means = [
+        f"{100 * item.mean:.1f} % ± {50 * (item.high - item.low):.1f}" for item in row.accuracy
+    ]
+    each = row.seconds / (result.episodes * len(row.accuracy))
+    trained = "-" if row.meta_seconds is None else f"{row.meta_seconds:.0f} s"
+    return (str(row.method), *means, f"{1e3 * each:.0f} ms" if each else "kept", trained)

@@ -1,0 +1,138 @@
+"""A folder of pictures -> its embeddings."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from edge.cache import StageCache
+from edge.dataset.folder import class_folder, list_images
+from edge.dataset.pictures import Picture
+from edge.embedding.features import extract
+from edge.embedding.source import Source, open_extractor, source_json
+from edge.embedding.table import Embeddings, Header
+from edge.errors import DataError
+from edge.progress import Progress
+from edge.runtime.files import sha256_file
+from edge.threads import in_threads
+
+_BATCH: Final = 256  # files hashed between two reports of progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedOptions:
+    """What to embed, and with what.
+
+    Attributes:
+        photos: Folder whose pictures are embedded, those in sub-folders too.
+        source: A base or a bundle.
+        cache: Root of the stage cache.
+        dask: Address of a Dask scheduler, ``local``, or None for this process.
+    """
+
+    photos: Path
+    source: Source
+    cache: Path
+    dask: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """What came of it.
+
+    Attributes:
+        table: Of every readable picture, in the order of the relative paths.
+        skipped: Why each of the others could not be read.
+        reused: Pictures whose vectors an earlier run had computed.
+    """
+
+    table: Embeddings
+    skipped: dict[Path, str]
+    reused: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON values, without the vectors."""
+        header = self.table.header
+        images, features = self.table.vectors.shape
+        return {
+            "extractor": header.extractor,
+            "name": header.name,
+            "source": dict(header.source),
+            "root": header.root,
+            "images": images,
+            "features": features,
+            "classes": len({*self.table.classes} - {""}),
+            "reused": self.reused,
+            "skipped": [{"path": str(path), "why": why} for path, why in self.skipped.items()],
+        }
+
+
+def embed(options: EmbedOptions, progress: Progress) -> Embedded:
+    """Embed every readable picture; what an earlier run computed is not computed again.
+
+    Raises:
+        DataError: The folder cannot be read, or no picture of it.
+        UsageError, ConnectionFailed: See ``run_on_cluster``.
+        WeightsUnavailable, ModelLoadError, ConversionError: No extractor.
+        OutputError: The cache cannot be written.
+    """
+    cache = StageCache(options.cache)
+    paths = list_images(options.photos)
+    with progress.stage("extractor"):
+        extractor = open_extractor(options.source, cache)
+    skipped: dict[Path, str] = {}
+    with progress.stage("hashing", len(paths)) as step:
+        pictures = []
+        for path, digest, problem in _digests(paths):
+            step(1)
+            if problem:
+                skipped[path] = problem
+            else:
+                pictures.append(Picture(path, digest))
+    with progress.stage("embedding", len(pictures)) as step:
+        features = extract(
+            extractor.path,
+            pictures,
+            extractor.preprocessing,
+            cache=cache,
+            step=step,
+            dask=options.dask,
+        )
+    skipped |= features.problems
+    kept = [picture for picture in pictures if picture.path not in skipped]
+    if not kept:
+        path, problem = next(iter(skipped.items()))
+        raise DataError(
+            f"none of the {len(paths)} pictures in {options.photos} can be read, such as "
+            f"{path}: {problem}",
+            hint="Name a folder with pictures that open in a viewer.",
+        )
+    relative = [picture.path.relative_to(options.photos) for picture in kept]
+    table = Embeddings(
+        header=Header(
+            extractor=extractor.id,
+            name=extractor.name,
+            source=source_json(options.source),
+            preprocessing=extractor.preprocessing,
+            root=os.path.abspath(options.photos),  # noqa: PTH100 (Path.absolute keeps "..")
+        ),
+        vectors=features.vectors,
+        paths=tuple(path.as_posix() for path in relative),
+        sha256=tuple(picture.sha256 for picture in kept),
+        classes=tuple(class_folder(path) for path in relative),
+    )
+    return Embedded(table=table, skipped=skipped, reused=features.reused)
+
+
+def _digests(paths: Sequence[Path]) -> Iterator[tuple[Path, str, str]]:
+    """Each path with the sha256 of its file, or else with why that cannot be read."""
+    for start in range(0, len(paths), _BATCH):
+        yield from in_threads(_digest, paths[start : start + _BATCH])
+
+
+def _digest(path: Path) -> tuple[Path, str, str]:
+    try:
+        return path, sha256_file(path), ""
+    except OSError as error:
+        return path, "", f"the file cannot be read: {error.strerror}"

@@ -1,0 +1,165 @@
+"""The vector index: nearest neighbours by cosine, exact for small tables, by codes for large ones.
+
+A large table is searched in two steps. Faiss scans a code of one bit per dimension (RaBitQ: Gao,
+Long, "RaBitQ: Quantizing High-Dimensional Vectors with a Theoretical Error Bound for Approximate
+Nearest Neighbor Search", SIGMOD 2024) for candidates; their cosines are then computed exactly,
+from the vectors themselves. The scan sees every vector, so that nothing depends on how the
+vectors cluster, and building takes seconds where a graph takes many minutes.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.cache import StageCache, content_key
+from edge.embedding.exact import best, cosines, norms_of, unit
+from edge.errors import DataError, OutputError, UsageError
+from edge.progress import Progress
+
+EXACT: Final = "exact"
+RABITQ: Final = "rabitq"
+SMALL: Final = 50_000_000  # numbers: below, an exact search takes some 20 ms
+CANDIDATES: Final = 1000  # of which the cosine is computed, at least
+# Of a larger table 2 n / d, that is, 2 of its 1024 parts at 1024 dimensions: fewer dimensions are
+# fewer bits, whose order is less sure, and as many bytes are read again.
+CANDIDATES_PER_DIMENSION: Final = 2
+_BLOCK: Final = 65_536  # vectors coded at a time
+_CODES: Final = "codes.faiss"
+_NORMS: Final = "norms.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What lies nearest to a query.
+
+    Attributes:
+        rows: Positions in the table, nearest first.
+        cosines: Of each, -1..1, float32.
+    """
+
+    rows: NDArray[np.intp]
+    cosines: NDArray[np.float32]
+
+
+class VectorIndex:
+    """Nearest neighbours in a table.
+
+    Attributes:
+        kind: ``exact`` or ``rabitq``.
+        size_bytes: Of what it keeps besides the vectors.
+    """
+
+    def __init__(
+        self, vectors: NDArray[np.float32], norms: NDArray[np.float32], codes: Any = None
+    ) -> None:
+        """Put an index together.
+
+        Args:
+            vectors: (n, d) float32; not copied.
+            norms: (n,), as ``norms_of`` gives them.
+            codes: Faiss index of the directions, in the same order; None searches exactly.
+        """
+        self._vectors = vectors
+        self._norms = norms
+        self._codes = codes
+        self.kind = EXACT if codes is None else RABITQ
+        self.size_bytes = norms.nbytes + (0 if codes is None else codes.ntotal * codes.code_size)
+
+    def search(self, query: NDArray[np.float32], k: int) -> Neighbours:
+        """The k nearest vectors, or all where there are fewer.
+
+        Args:
+            query: (d,) float32, not of zeros only.
+            k: At least 1.
+
+        Raises:
+            UsageError: k below 1.
+            DataError: A query of another length, or without a direction.
+        """
+        count, features = self._vectors.shape
+        if k < 1:
+            raise UsageError(f"{k} neighbours were asked for", hint="Ask for 1 or more.")
+        if query.shape != (features,):
+            raise DataError(f"the query is of shape {query.shape}, the vectors have {features}")
+        if not query.any():
+            raise DataError("the query is a vector of zeros, which has no direction")
+        if self._codes is None:
+            scores = cosines(self._vectors, self._norms, query)
+            rows = best(scores, k)
+            return Neighbours(rows, scores[rows])
+        wanted = min(count, max(CANDIDATES, 10 * k, CANDIDATES_PER_DIMENSION * count // features))
+        candidates = self._codes.search(unit(query)[None], wanted)[1][0]
+        candidates = np.sort(candidates[candidates >= 0])  # in the order of memory
+        scores = cosines(self._vectors[candidates], self._norms[candidates], query)
+        order = best(scores, k)
+        return Neighbours(candidates[order], scores[order])
+
+
+def exact_index(vectors: NDArray[np.float32]) -> VectorIndex:
+    """An index that compares the query with every vector (n, d) float32."""
+    return VectorIndex(vectors, norms_of(vectors))
+
+
+def open_index(
+    vectors: NDArray[np.float32], cache: StageCache, progress: Progress, *, exact: bool = False
+) -> VectorIndex:
+    """The index of a table; codes are made once and kept by the content of the vectors.
+
+    Args:
+        vectors: (n, d) float32, finite.
+        cache: Where the codes are kept.
+        progress: Told while they are made.
+        exact: Search exactly, however large the table is.
+
+    Raises:
+        OutputError: The cache cannot be written, or was damaged.
+    """
+    if exact or vectors.size < SMALL:
+        return exact_index(vectors)
+    import faiss
+
+    digest = hashlib.sha256(np.ascontiguousarray(vectors).data).hexdigest()
+    key = content_key(
+        "index", {"vectors": digest, "kind": RABITQ, "shape": list(vectors.shape), "schema": 1}
+    )
+    if cache.find(key) is None:
+        with progress.stage("index", len(vectors)) as step, cache.store(key) as folder:
+            norms = norms_of(vectors)
+            faiss.write_index(coded(vectors, norms, step), str(folder / _CODES))
+            np.save(folder / _NORMS, norms)
+    entry = cache.entry(key)
+    try:
+        norms = np.load(entry / _NORMS, allow_pickle=False)
+        return VectorIndex(vectors, norms, faiss.read_index(str(entry / _CODES)))
+    except (RuntimeError, OSError, ValueError, EOFError) as error:
+        raise OutputError(
+            f"the index kept in {entry} is damaged", hint=f"Remove it: rm -r {_shown(entry)}"
+        ) from error
+
+
+def coded(
+    vectors: NDArray[np.float32], norms: NDArray[np.float32], step: Callable[[int], None]
+) -> Any:
+    """A Faiss index of the directions of vectors (n, d) float32, one bit per dimension."""
+    import faiss
+
+    codes = faiss.index_factory(vectors.shape[1], "RaBitQfs", faiss.METRIC_INNER_PRODUCT)
+    # Training means: take the centre, about which the codes are made.
+    sample = slice(None, None, max(1, len(vectors) // _BLOCK))
+    codes.train(vectors[sample] / norms[sample, None])
+    for start in range(0, len(vectors), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        codes.add(vectors[block] / norms[block, None])
+        step(len(norms[block]))
+    return codes
+
+
+def _shown(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))

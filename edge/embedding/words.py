@@ -1,0 +1,200 @@
+"""Word vectors: a text file of GloVe (or word2vec) as a table of vectors.
+
+Format: one word per line, then its numbers, separated by single spaces (Pennington, Socher,
+Manning, "GloVe: Global Vectors for Word Representation", EMNLP 2014); word2vec's text form has a
+line with the number of words and of dimensions in front.
+"""
+
+import difflib
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.cache import StageCache, content_key
+from edge.embedding.exact import unit
+from edge.embedding.index import VectorIndex
+from edge.errors import DataError, UsageError
+from edge.progress import Progress
+from edge.runtime.files import sha256_file
+
+_GZIP: Final = b"\x1f\x8b"
+_EVERY: Final = 10_000  # words between two reports of progress
+_SHOWN: Final = 40  # characters of a line that an error shows
+_SUGGESTIONS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class WordTable:
+    """Words and their vectors.
+
+    Attributes:
+        words: Each once, in the order of the file.
+        vectors: (words, d) float32, finite.
+        rows: Position of each word.
+    """
+
+    words: tuple[str, ...]
+    vectors: NDArray[np.float32]
+    rows: dict[str, int] = field(repr=False)
+
+    def vector(self, word: str) -> NDArray[np.float32]:
+        """The vector of a word, float32 (d,).
+
+        Raises:
+            UsageError: There is no such word.
+        """
+        if word not in self.rows:
+            near = self._alike(word)
+            raise UsageError(
+                f"there is no word {word!r} among the {len(self.words):,} of the table",
+                hint=f"Did you mean {', '.join(near)}?" if near else "Check its spelling.",
+            )
+        vector: NDArray[np.float32] = self.vectors[self.rows[word]]
+        return vector
+
+    def _alike(self, word: str) -> list[str]:
+        """Words that are spelled alike."""
+        if word.lower() in self.rows:
+            return [word.lower()]
+        alike = [other for other in self.words if abs(len(other) - len(word)) <= 2]
+        return difflib.get_close_matches(word, alike, n=_SUGGESTIONS, cutoff=0.7)
+
+
+@dataclass(frozen=True, slots=True)
+class NearWord:
+    """A word and its cosine, -1..1, with what was asked for."""
+
+    word: str
+    cosine: float
+
+
+def similar_words(table: WordTable, index: VectorIndex, word: str, k: int) -> list[NearWord]:
+    """The k words nearest to a word, itself left out.
+
+    Raises:
+        UsageError: There is no such word.
+    """
+    return _nearest(table, index, table.vector(word), {word}, k)
+
+
+def analogy(
+    table: WordTable, index: VectorIndex, words: tuple[str, str, str], k: int
+) -> list[NearWord]:
+    """What D can be in "A is to B as C is to D", best first.
+
+    The words nearest to b - a + c by cosine, of vectors of length 1, the three themselves left
+    out (Mikolov, Yih, Zweig, "Linguistic Regularities in Continuous Space Word Representations",
+    NAACL 2013).
+
+    Raises:
+        UsageError: There is no such word.
+        DataError: b - a + c is zero.
+    """
+    a, b, c = (unit(table.vector(word)) for word in words)
+    return _nearest(table, index, b - a + c, set(words), k)
+
+
+def _nearest(
+    table: WordTable, index: VectorIndex, query: NDArray[np.float32], without: set[str], k: int
+) -> list[NearWord]:
+    found = index.search(query, k + len(without))
+    near = [
+        NearWord(table.words[row], float(cosine))
+        for row, cosine in zip(found.rows, found.cosines, strict=True)
+    ]
+    return [item for item in near if item.word not in without][:k]
+
+
+def open_words(path: Path, cache: StageCache, progress: Progress) -> WordTable:
+    """The table of a text file, which may be gzipped; parsed once, kept by its content.
+
+    Raises:
+        DataError: Missing, empty, damaged, or a line that is no word with its numbers.
+        OutputError: The cache cannot be written.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"no embedding file at {path}",
+            hint="Name a file of edge embed, or a GloVe text file.",
+        )
+    key = content_key("words", {"file": sha256_file(path), "schema": 1})
+    if cache.find(key) is None:
+        with progress.stage("words") as step:
+            words, vectors = read_words(path, step)
+        with cache.store(key) as folder:
+            np.save(folder / "vectors.npy", vectors)
+            (folder / "words.json").write_text(json.dumps(words), encoding="utf-8")
+    entry = cache.entry(key)
+    kept = tuple(json.loads((entry / "words.json").read_text(encoding="utf-8")))
+    vectors = np.load(entry / "vectors.npy", allow_pickle=False)
+    return WordTable(kept, vectors, {word: row for row, word in enumerate(kept)})
+
+
+def read_words(path: Path, step: Callable[[int], None]) -> tuple[list[str], NDArray[np.float32]]:
+    """Words and vectors (words, d) float32 of a text file; of a word twice the first counts.
+
+    Raises:
+        DataError: See ``open_words``.
+    """
+    rows: dict[str, NDArray[np.float32]] = {}
+    features = 0
+    for number, line in _lines(path):
+        if number == 1 and _is_word2vec_header(line):
+            continue
+        features = features or len(line.split(" ")) - 1
+        word, vector = _parsed(path, number, line, features)
+        rows.setdefault(word, vector)
+        if number % _EVERY == 0:
+            step(_EVERY)
+    if not rows:
+        raise DataError(f"{path} holds no words", hint=_EXPECTED)
+    return list(rows), np.stack(list(rows.values()))
+
+
+_EXPECTED: Final = "Expected GloVe's text format: a word and its numbers on each line."
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Each line with its number from 1, empty ones left out."""
+    try:
+        with _opened(path) as stream:
+            for number, content in enumerate(stream, 1):
+                # Undecodable bytes stand in some published tables; such a word is not lost.
+                line = content.decode(errors="replace").strip(" \r\n")
+                if line:
+                    yield number, line
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}", hint="Copy the file again.") from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    with path.open("rb") as stream:
+        packed = stream.read(2) == _GZIP
+    return cast(BinaryIO, gzip.open(path)) if packed else path.open("rb")
+
+
+def _is_word2vec_header(line: str) -> bool:
+    parts = line.split()
+    return len(parts) == 2 and all(part.isascii() and part.isdigit() for part in parts)
+
+
+def _parsed(path: Path, number: int, line: str, features: int) -> tuple[str, NDArray[np.float32]]:
+    """Word and vector of a line; the word itself may hold spaces, as some of GloVe's do."""
+    parts = line.rsplit(" ", features) if features else []
+    if len(parts) == features + 1 and features:
+        try:
+            vector = np.array(parts[1:], np.float32)
+        except ValueError:
+            vector = np.array([np.nan], np.float32)
+        if np.isfinite(vector).all():
+            return parts[0], vector
+    shown = line[:_SHOWN] + ("…" if len(line) > _SHOWN else "")
+    wanted = f"{features} numbers" if features else "numbers"
+    raise DataError(f"{path}, line {number} is no word with {wanted}: {shown!r}", hint=_EXPECTED)

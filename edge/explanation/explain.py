@@ -1,0 +1,283 @@
+"""``edge explain``: a bundle and images -> maps of what its files, and its Keras model, look at."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import DataError, ImageError, ModelLoadError, UsageError
+from edge.explanation.activations import LayerMaps, activations, chosen_layers, first_filters
+from edge.explanation.gradcam import GradCam
+from edge.explanation.masks import Masks, Method, positions_per_side
+from edge.explanation.result import Explanation, HeatMap, ImageExplanation, correlation
+from edge.explanation.sensitivity import heat_map, scores_under
+from edge.progress import Progress
+from edge.runtime.bundle import Bundle
+from edge.runtime.classifier import Classifier
+from edge.runtime.files import readable
+from edge.runtime.preprocess import load
+from edge.training.models import load_keras
+from edge.training.weights import quiet_keras
+
+SOURCE: Final = "source/model.keras"
+RANDOM_MASKS: Final = 600
+KERAS: Final = "keras"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainOptions:
+    """What ``edge explain`` takes.
+
+    Attributes:
+        bundle: Folder of the bundle.
+        images: Image files.
+        variants: Files to explain; empty for a float one and the bundle's default one.
+        label: Class to explain; None for the most probable class of the first file.
+        layers: Of the Keras model; empty for the first, the middle and the last.
+        method: How parts of an image are covered.
+        masks: How many random masks.
+        seed: Of the random masks.
+        keras: Look at the Keras model as well, which loads TensorFlow.
+    """
+
+    bundle: Path
+    images: tuple[Path, ...]
+    variants: tuple[str, ...] = ()
+    label: str | None = None
+    layers: tuple[str, ...] = ()
+    method: Method = Method.RISE
+    masks: int = RANDOM_MASKS
+    seed: int = 0
+    keras: bool = True
+
+
+def explain(options: ExplainOptions, progress: Progress) -> Explanation:
+    """Draw the maps of every image.
+
+    Raises:
+        UsageError: No bundle there; no such variant, class or layer.
+        DataError: No image can be read.
+        BundleError, ModelLoadError, EngineUnavailable: A model does not load.
+        InferenceError: A model failed.
+    """
+    bundle = Bundle.open(options.bundle)
+    names = tuple(dict.fromkeys(options.variants)) or _default_variants(bundle)
+    files = {name: Classifier.open(bundle, variant=name) for name in names}
+    labels = files[names[0]].labels
+    label = None if options.label is None else _index(labels, options.label)
+    pictures, problems = _load(options.images, bundle)
+    keras = _Keras.open(bundle, options, len(labels), progress)
+    done: list[ImageExplanation] = []
+    for path, pixels in pictures:
+        first = files[names[0]]
+        explained = int(first.probabilities(pixels).argmax()) if label is None else label
+        maps = [
+            _map_of_file(bundle, name, files[name], pixels, explained, options, progress, path)
+            for name in names
+        ]
+        maps = [maps[0], *(replace(m, correlation=_r(m, maps[0])) for m in maps[1:])]
+        cam = keras.map(pixels, explained, labels)
+        if cam is not None:
+            maps = [replace(cam, correlation=_r(cam, maps[0])), *maps]
+        done.append(
+            ImageExplanation(
+                image=readable(path),
+                label=labels[explained],
+                pixels=pixels,
+                maps=tuple(maps),
+                layers=tuple(keras.layers(pixels)),
+            )
+        )
+    return Explanation(
+        name=bundle.manifest.name,
+        images=tuple(done),
+        filters=keras.filters,
+        without_keras=keras.missing,
+        without_gradcam=keras.without_gradcam,
+        problems=problems,
+        settings={
+            "method": str(options.method),
+            "masks": _masks(options, 1, 1).count,
+            "seed": options.seed,
+            "cover": "the image, blurred",
+            "gradcam_layer": keras.gradcam_layer,
+            "gradcam_places": keras.gradcam_places,
+        },
+    )
+
+
+def _default_variants(bundle: Bundle) -> tuple[str, ...]:
+    """The bundle's default file and its counterpart, float or int8; the float one goes first."""
+    default = bundle.manifest.variant()
+    is_float = default.precision in ("fp32", "fp16")
+    wanted = "int8" if is_float else "fp32"
+    others = [item for item in bundle.manifest.variants if item.precision == wanted]
+    others.sort(key=lambda item: item.format != default.format)
+    pair = [default.name, *(item.name for item in others[:1])]
+    return tuple(pair if is_float else reversed(pair))
+
+
+def _index(labels: Sequence[str], label: str) -> int:
+    if label in labels:
+        return labels.index(label)
+    near = get_close_matches(label, labels, 3, 0.4) or list(labels[:5])
+    raise UsageError(
+        f"the bundle has no class {label!r}",
+        hint=f"Did you mean {' or '.join(near)}? Its number of classes is {len(labels)}.",
+    )
+
+
+def _load(
+    images: Sequence[Path], bundle: Bundle
+) -> tuple[list[tuple[Path, NDArray[np.uint8]]], dict[str, str]]:
+    found: list[tuple[Path, NDArray[np.uint8]]] = []
+    problems: dict[str, str] = {}
+    for path in images:
+        try:
+            found.append((path, load(path, bundle.manifest.preprocessing)))
+        except ImageError as error:
+            problems[readable(path)] = error.message
+    if not found:
+        raise DataError(
+            f"no image can be read: {next(iter(problems.values()))}",
+            hint="JPEG, PNG, BMP, GIF and WebP are read.",
+        )
+    return found, problems
+
+
+def _masks(options: ExplainOptions, height: int, width: int) -> Masks:
+    windows = positions_per_side() ** 2
+    return Masks(
+        method=options.method,
+        height=height,
+        width=width,
+        count=windows if options.method is Method.OCCLUSION else options.masks,
+        seed=options.seed,
+    )
+
+
+def _map_of_file(
+    bundle: Bundle,
+    variant: str,
+    classifier: Classifier,
+    pixels: NDArray[np.uint8],
+    label: int,
+    options: ExplainOptions,
+    progress: Progress,
+    image: Path,
+) -> HeatMap:
+    masks = _masks(options, pixels.shape[0], pixels.shape[1])
+    started = time.monotonic()
+    whole = classifier.probabilities(pixels)
+    with progress.stage(f"{variant}, {readable(Path(image.name))}", total=masks.count) as step:
+        scores = scores_under(
+            masks,
+            pixels,
+            label,
+            lambda: Classifier.open(bundle, variant=variant),
+            workers=os.cpu_count() or 1,
+            step=step,
+        )
+    values, repeatability = heat_map(masks, scores, float(whole[label]))
+    return HeatMap(
+        source=variant,
+        method=str(masks.method),
+        values=values,
+        score=float(whole[label]),
+        answer=classifier.labels[int(whole.argmax())],
+        invokes=masks.count + 1,
+        seconds=time.monotonic() - started,
+        repeatability=repeatability,
+        flat=bool(np.ptp(values) == 0),
+    )
+
+
+def _r(one: HeatMap, other: HeatMap) -> float | None:
+    return correlation(one.values, other.values)
+
+
+class _Keras:
+    """The bundle's Keras model, as far as there is one.
+
+    Attributes:
+        missing: Why nothing of it is shown.
+        without_gradcam: Why there is no Grad-CAM.
+        filters: Of its first convolution.
+        gradcam_layer: Whose feature map Grad-CAM explains; None without.
+        gradcam_places: (height, width) of that feature map.
+    """
+
+    def __init__(self, missing: str = "", without_gradcam: str = "") -> None:
+        self.missing = missing
+        self.without_gradcam = without_gradcam
+        self.filters: tuple[str, NDArray[np.float32]] | None = None
+        self.gradcam_layer: str | None = None
+        self.gradcam_places: tuple[int, int] | None = None
+        self._model: Any = None
+        self._names: list[str] = []
+        self._gradcam: GradCam | None = None
+
+    @classmethod
+    def open(
+        cls, bundle: Bundle, options: ExplainOptions, classes: int, progress: Progress
+    ) -> "_Keras":
+        """Load it.
+
+        Raises:
+            UsageError: Layers are asked for that are not there.
+            BundleError, ModelLoadError: The model is altered or does not load.
+        """
+        missing = ""
+        if not options.keras:
+            missing = "left out with --files-only"
+        elif SOURCE not in bundle.manifest.files:
+            missing = f"the bundle does not hold its Keras model ({SOURCE})"
+        if missing:
+            if options.layers:
+                raise UsageError(
+                    f"--layers are of the Keras model: {missing}", hint="Leave out --layers."
+                )
+            return cls(missing, missing)
+        path = bundle.checked(SOURCE)
+        with progress.stage("Keras model"):
+            quiet_keras(options.seed)
+            found = cls()
+            found._model = load_keras(path)
+            found._names = chosen_layers(found._model, options.layers)
+            found.filters = first_filters(found._model)
+            try:
+                found._gradcam = GradCam(found._model, classes)
+                found.gradcam_layer = found._gradcam.layer
+                found.gradcam_places = found._gradcam.shape
+            except ModelLoadError as error:
+                found.without_gradcam = error.message
+        return found
+
+    def map(self, pixels: NDArray[np.uint8], label: int, labels: Sequence[str]) -> HeatMap | None:
+        """Grad-CAM of a class, if there is one."""
+        if self._gradcam is None:
+            return None
+        started = time.monotonic()
+        values, probabilities = self._gradcam.map(pixels, label)
+        return HeatMap(
+            source=KERAS,
+            method="grad-cam",
+            values=values,
+            score=float(probabilities[label]),
+            answer=labels[int(probabilities.argmax())],
+            invokes=1,
+            seconds=time.monotonic() - started,
+            flat=bool(np.ptp(values) == 0),
+        )
+
+    def layers(self, pixels: NDArray[np.uint8]) -> list[LayerMaps]:
+        """What the chosen layers give."""
+        if self._model is None:
+            return []
+        return activations(self._model, self._names, pixels)

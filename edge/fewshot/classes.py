@@ -1,0 +1,141 @@
+"""The classes of a folder, and which of them meta-training may see."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.dataset.folder import counted, find_layout
+from edge.dataset.pictures import Picture, unreadable
+from edge.errors import DataError
+from edge.fewshot.options import FewShotOptions, Split
+from edge.progress import Progress
+from edge.runtime.files import sha256_file
+from edge.runtime.spec import Preprocessing, Resize
+from edge.threads import in_threads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classes:
+    """Readable pictures by class, and the division of the classes.
+
+    Attributes:
+        names: Of all classes.
+        pictures: Readable; ``label`` is the index into ``names``. Their position is their row.
+        training: Indices of the classes that meta-training may see; empty where none needs it.
+        held_out: Indices of the classes that episodes are drawn from.
+        groups: How many groups are held out; None where single classes are.
+    """
+
+    names: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    training: tuple[int, ...]
+    held_out: tuple[int, ...]
+    groups: int | None
+
+    @property
+    def sha256(self) -> str:
+        """Of the pictures' contents, classes and order, hex."""
+        lines = (f"{picture.label} {picture.sha256}\n" for picture in self.pictures)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def rows(self, classes: Iterable[int]) -> list[NDArray[np.int64]]:
+        """Rows of the pictures of each of some classes."""
+        labels = np.array([picture.label for picture in self.pictures])
+        return [np.flatnonzero(labels == index) for index in classes]
+
+
+def pixel_contract(size: int) -> Preprocessing:
+    """How a picture becomes (size, size), for what sees pixels and no embedding."""
+    return Preprocessing(height=size, width=size, resize=Resize.STRETCH)
+
+
+def find_classes(options: FewShotOptions, progress: Progress) -> Classes:
+    """The classes of the folder, enough for the episodes that are asked for.
+
+    Where the folder has train/, val/ and test/, each class has the pictures of all of them.
+
+    Raises:
+        DataError: Fewer than two classes, too few for the episodes, or a class with too few
+            pictures.
+    """
+    with progress.stage("data"):
+        layout = find_layout(options.photos)
+        names = tuple(sorted({name for split in layout.splits.values() for name in split}))
+        paths = [
+            (path, index)
+            for index, name in enumerate(names)
+            for split in layout.splits.values()
+            for path in split.get(name, ())
+        ]
+        hashes = in_threads(sha256_file, [path for path, _ in paths])
+        found = [
+            Picture(path, digest, index)
+            for (path, index), digest in zip(paths, hashes, strict=True)
+        ]
+        problems = unreadable(found, pixel_contract(options.size))
+    for note in layout.notes:
+        progress.note(note)
+    for path, why in problems.items():
+        progress.note(f"skipped {path}: {why}")
+    # A copy of a picture, shown and asked for in one episode, would be answered by itself.
+    unique = {(item.sha256, item.label): item for item in reversed(found)}
+    usable = tuple(item for item in reversed(unique.values()) if item.path not in problems)
+    if len(unique) < len(found):
+        progress.note(f"{len(found) - len(unique)} copies of pictures are left out")
+    _check_pictures(names, usable, options)
+    training, held_out, groups = _divided(names, options)
+    return Classes(
+        names=names, pictures=usable, training=training, held_out=held_out, groups=groups
+    )
+
+
+def _check_pictures(
+    names: Sequence[str], pictures: Sequence[Picture], options: FewShotOptions
+) -> None:
+    """Refuse classes that cannot fill an episode."""
+    shots, queries = max(options.shots), options.queries
+    counts = np.bincount([picture.label or 0 for picture in pictures], minlength=len(names))
+    few = [index for index, count in enumerate(counts) if count < shots + queries]
+    if few:
+        raise DataError(
+            f"class {names[few[0]]!r} has {counted(int(counts[few[0]]), 'usable picture')}; "
+            f"{counted(shots, 'shot')} and queries ({queries}) need {shots + queries}",
+            hint="Lower --shots or --queries, add pictures, or take the class out.",
+        )
+
+
+def _divided(
+    names: Sequence[str], options: FewShotOptions
+) -> tuple[tuple[int, ...], tuple[int, ...], int | None]:
+    """Classes to train on, classes to score on, and how many groups the latter are."""
+    if not options.meta_trains:
+        _check_ways(len(names), "classes", options)
+        return (), tuple(range(len(names))), None
+    grouped = options.split is Split.GROUPS
+    units = [name.partition("-")[0] if grouped else name for name in names]
+    known = sorted(set(units))
+    if len(known) < 2:
+        raise DataError(
+            f"all classes are of the group {known[0]!r}",
+            hint="Use --split classes; a group is what stands before the first - of a name.",
+        )
+    order = np.random.default_rng(options.seed).permutation(len(known))
+    count = min(max(1, round(options.train_share * len(known))), len(known) - 1)
+    chosen = {known[position] for position in order[:count]}
+    training = tuple(index for index, unit in enumerate(units) if unit in chosen)
+    held_out = tuple(index for index, unit in enumerate(units) if unit not in chosen)
+    _check_ways(len(training), "classes to meta-train on", options)
+    _check_ways(len(held_out), "held-out classes", options)
+    return training, held_out, len(known) - count if grouped else None
+
+
+def _check_ways(count: int, what: str, options: FewShotOptions) -> None:
+    if count < options.ways:
+        apart = " Without reptile in --methods no class is kept for training."
+        raise DataError(
+            f"{options.photos} gives {count} {what}; {options.ways} ways need {options.ways}",
+            hint="Lower --ways, or add classes." + (apart if options.meta_trains else ""),
+        )

@@ -1,0 +1,113 @@
+"""What ``edge fewshot`` takes: resolved values."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from edge.errors import UsageError
+from edge.fewshot.reptile import ReptileOptions
+from edge.training.base import BaseOptions
+
+
+class Method(StrEnum):
+    """How an episode is learnt from its few pictures."""
+
+    PIXELS = "pixels"  # k-NN on the pixels themselves
+    KNN = "knn"  # k-NN on embeddings
+    IMPRINTED = "imprinted"  # nearest class mean on embeddings
+    LOGISTIC = "logistic"  # logistic regression on embeddings
+    CONV4 = "conv4"  # the network of Reptile from random weights
+    REPTILE_HEAD = "reptile-head"  # a meta-trained head on embeddings
+    REPTILE = "reptile"  # the network of Reptile, meta-trained, on the pictures
+
+
+EMBEDDED: Final = frozenset({Method.KNN, Method.IMPRINTED, Method.LOGISTIC, Method.REPTILE_HEAD})
+BATCHED: Final = frozenset({Method.CONV4, Method.REPTILE})  # they normalise over a batch
+META_TRAINED: Final = frozenset({Method.REPTILE, Method.REPTILE_HEAD})
+
+
+class Split(StrEnum):
+    """What is held out from meta-training."""
+
+    CLASSES = "classes"  # single classes, whichever
+    GROUPS = "groups"  # all classes of a group: what stands before the first "-" of their names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FewShotOptions:
+    """One run.
+
+    Attributes:
+        photos: Folder with one folder of images per class.
+        cache: Root of the stage cache.
+        base: Whose features are the embeddings.
+        bundle: A bundle whose features are the embeddings, instead of ``base``.
+        methods: In the order of the table.
+        ways: Classes of an episode.
+        shots: Pictures shown of each class; one table column each, rising.
+        queries: Pictures asked for of each class.
+        episodes: How many.
+        split: What is held out from meta-training.
+        train_share: Share of the classes (or groups) that meta-training may see; the rest is
+            what every method is scored on.
+        rotations: Meta-train on every picture turned by 0, 90, 180 and 270 degrees, as classes
+            of their own.
+        size: Height and width of the pictures that the network of Reptile sees, pixels.
+        reptile: Numbers of the meta-training.
+        seed: Of split, episodes and initial weights.
+    """
+
+    photos: Path
+    cache: Path
+    base: BaseOptions = field(default_factory=BaseOptions)
+    bundle: Path | None = None
+    methods: tuple[Method, ...] = tuple(Method)
+    ways: int = 5
+    shots: tuple[int, ...] = (1, 5)
+    queries: int = 5
+    episodes: int = 200
+    split: Split = Split.CLASSES
+    train_share: float = 0.75
+    rotations: bool = True
+    size: int = 28
+    reptile: ReptileOptions = field(default_factory=ReptileOptions)
+    seed: int = 0
+
+    @property
+    def meta_trains(self) -> bool:
+        """Whether classes have to be kept apart to train on."""
+        return not META_TRAINED.isdisjoint(self.methods)
+
+
+def parse_methods(text: str | None) -> tuple[Method, ...]:
+    """Names separated by commas, in the order of the table; all without a text.
+
+    Raises:
+        UsageError: An unknown name, or none.
+    """
+    if text is None:
+        return tuple(Method)
+    names = {part.strip().lower() for part in text.split(",") if part.strip()}
+    unknown = sorted(names - set(Method))
+    if unknown or not names:
+        raise UsageError(
+            f"--methods names {unknown[0]!r}" if unknown else "--methods names none",
+            hint=f"Known: {', '.join(Method)}.",
+        )
+    return tuple(method for method in Method if method in names)
+
+
+def parse_shots(text: str) -> tuple[int, ...]:
+    """Counts separated by commas, such as ``1,5``; rising, each once.
+
+    Raises:
+        UsageError: Something else.
+    """
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        found = [0]
+    if found[0] < 1:
+        raise UsageError(f"--shots {text!r} is no list of counts", hint="Such as 1,5.")
+    return tuple(found)

@@ -1,0 +1,110 @@
+"""The result of a run, and the interval of a mean over episodes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from edge.fewshot.options import Method
+
+CONFIDENCE: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """Mean accuracy over episodes.
+
+    Attributes:
+        shots: Pictures shown of each class.
+        mean: 0..1.
+        low: Lower end of the interval.
+        high: Upper end.
+        episodes: How many.
+    """
+
+    shots: int
+    mean: float
+    low: float
+    high: float
+    episodes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One method.
+
+    Attributes:
+        method: Which.
+        accuracy: By number of shots, rising.
+        seconds: Of learning and answering all episodes, measured; 0 where an earlier run had.
+        meta_seconds: Of meta-training, measured when it was done; None where there is none.
+    """
+
+    method: Method
+    accuracy: tuple[Accuracy, ...]
+    seconds: float
+    meta_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FewShotResult:
+    """One run.
+
+    Attributes:
+        name: Of the folder.
+        ways: Classes of an episode.
+        queries: Pictures asked for of each class.
+        episodes: How many, of each number of shots; the same for every method.
+        embedding: What the embeddings come from; None where no method uses any.
+        classes: Counts: all, training, held_out, and held_out_groups (None for single classes).
+        training: Names of the classes that meta-training saw.
+        iterations: Of meta-training; None where no method does.
+        rotations: Whether turned pictures were classes of their own in meta-training.
+        rows: In the order of the table.
+        seed: Of everything.
+    """
+
+    name: str
+    ways: int
+    queries: int
+    episodes: int
+    embedding: str | None
+    classes: dict[str, int | None]
+    training: tuple[str, ...]
+    iterations: int | None
+    rotations: bool
+    rows: tuple[Row, ...]
+    seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "schema_version": 1,
+            "interval": "Student's t over episodes, 95 %",
+            "transductive": True,
+        } | asdict(self)
+
+
+def mean_accuracy(shots: int, accuracies: Sequence[float]) -> Accuracy:
+    """Mean and its interval, by Student's t over the episodes, cut at 0 and 1.
+
+    Args:
+        shots: For the answer.
+        accuracies: Of each episode, at least two.
+    """
+    from scipy.special import stdtrit
+
+    values = np.asarray(accuracies, np.float64)
+    count = len(values)
+    mean = float(values.mean())
+    quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
+    spread = quantile * float(values.std(ddof=1)) / math.sqrt(count)
+    return Accuracy(
+        shots=shots,
+        mean=mean,
+        low=max(0.0, mean - spread),
+        high=min(1.0, mean + spread),
+        episodes=count,
+    )

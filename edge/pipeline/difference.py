@@ -1,0 +1,146 @@
+"""How far two model files of one kind differ: their structure, and their weights."""
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import ModelLoadError
+from edge.inspection.corruption import corruption
+from edge.inspection.flatbuffer import load_schema
+
+Constants = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Of the constants of two model files.
+
+    Attributes:
+        same_structure: The same constants in the same shapes and types.
+        tensors: How many constants there are.
+        changed: How many of them differ.
+        largest: Largest difference of a weight; None if the structure differs or no weight does.
+            Integers of 32 bits do not count: a bias has its own scale, and steps of thousands.
+        unit: ``absolute`` of floats, ``steps`` of integers.
+        where: The constant with it.
+    """
+
+    same_structure: bool
+    tensors: int
+    changed: int
+    largest: float | None
+    unit: str
+    where: str
+
+
+def difference(before: Path, after: Path) -> Difference | None:
+    """What lies between two files; None where their kind cannot be looked into.
+
+    Raises:
+        ModelLoadError: A file is damaged.
+    """
+    read = _READERS.get(before.suffix)
+    if read is None:
+        return None
+    with corruption(before, "model"):
+        first = read(before)
+    with corruption(after, "model"):
+        second = read(after)
+    return between(first, second)
+
+
+def between(before: Constants, after: Constants) -> Difference:
+    """The difference of constants by name."""
+    same = [(name, value.shape, value.dtype.str) for name, value in before.items()] == [
+        (name, value.shape, value.dtype.str) for name, value in after.items()
+    ]
+    changed = [
+        name
+        for name, value in before.items()
+        if name in after and value.tobytes() != after[name].tobytes()
+    ]
+    largest, where = None, ""
+    if same:
+        for name in (name for name in changed if before[name].dtype.str[1:] not in ("i4", "i8")):
+            gap = _gap(before[name], after[name])
+            if largest is None or gap > largest:
+                largest, where = gap, name
+    kind = before[where].dtype.kind if where else "f"
+    return Difference(
+        same_structure=same,
+        tensors=len(before),
+        changed=len(changed),
+        largest=largest,
+        unit="steps" if kind in "iu" else "absolute",
+        where=where,
+    )
+
+
+def _gap(before: NDArray[Any], after: NDArray[Any]) -> float:
+    gap = np.abs(before.astype(np.float64) - after.astype(np.float64))
+    return float(np.nanmax(gap, initial=0.0))
+
+
+def _tflite(path: Path) -> Constants:
+    schema = load_schema()
+    names = {
+        value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()
+    }
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    graph = model.Subgraphs(0)
+    found = {}
+    for index in range(graph.TensorsLength()):
+        tensor = graph.Tensors(index)
+        content = model.Buffers(tensor.Buffer()).DataAsNumpy()
+        kind = names.get(tensor.Type(), "")
+        if isinstance(content, np.ndarray) and kind in _NUMPY_KINDS:
+            name = f"{index} {(tensor.Name() or b'').decode(errors='replace')}"
+            found[name] = content.view(kind)
+    return found
+
+
+_NUMPY_KINDS: Final = frozenset(
+    {"float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64"}
+)
+
+
+def _onnx(path: Path) -> Constants:
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    return {
+        tensor.name: onnx.numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.data_type != onnx.TensorProto.STRING
+    }
+
+
+def _keras(path: Path) -> Constants:
+    import h5py
+
+    found: dict[str, NDArray[Any]] = {}
+
+    def add(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = np.asarray(item)
+
+    if not zipfile.is_zipfile(path):
+        raise ModelLoadError(f"{path} is no .keras file")
+    with zipfile.ZipFile(path) as archive:
+        content = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(content, "r") as weights:
+        weights.visititems(add)
+    return found
+
+
+_READERS: Final[Mapping[str, Callable[[Path], Constants]]] = {
+    ".tflite": _tflite,
+    ".onnx": _onnx,
+    ".keras": _keras,
+}

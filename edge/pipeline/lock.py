@@ -1,0 +1,179 @@
+"""``edge.lock``: all that a bundle was made of, so that it can be made again and compared."""
+
+import json
+import platform
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any, Final, Self
+
+from benchmarks.environment import environment
+from edge.errors import BundleError, UsageError
+from edge.pipeline.inputs import Inputs, flat
+from edge.runtime.bundle import Bundle
+from edge.runtime.files import sha256_file
+from edge.runtime.spec import canonical_json
+from edge.versions import versions
+
+LOCK_NAME: Final = "edge.lock"
+LOCK_SCHEMA_VERSION: Final = 1
+SOURCE: Final = "source/model.keras"
+WEIGHTS: Final = f"{SOURCE}/model.weights.h5"
+CONFIG: Final = f"{SOURCE}/config.json"
+# Reports hold latencies and dates, the runtime is that of the version, golden answers follow from
+# the models; the Keras model counts by its parts.
+_NO_PROOF: Final = ("report.", "source/", "golden/", "runtime/", "manifest.json", LOCK_NAME)
+# By these a CPU's kernels are chosen, which round differently.
+_VECTOR_FLAGS: Final = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "neon", "sve", "i8mm", "bf16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """The file.
+
+    Attributes:
+        command: ``build`` or ``export``.
+        name: Of the model; it stands in the model files.
+        inputs: Options, images and files.
+        weights_sha256: Of the pretrained weights.
+        versions: Of every package that makes numbers.
+        host: The machine, as information.
+        outputs: Path in the bundle -> sha256; the parts of the Keras file below its path.
+        schema_version: Of this layout.
+    """
+
+    command: str
+    name: str
+    inputs: Inputs
+    weights_sha256: str
+    versions: Mapping[str, str]
+    host: Mapping[str, Any]
+    outputs: Mapping[str, str]
+    schema_version: int = LOCK_SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """The lock as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, bundle: Bundle) -> Self:
+        """The lock of a bundle.
+
+        Raises:
+            UsageError: It has none.
+            BundleError: It is altered, or of another schema.
+        """
+        if LOCK_NAME not in bundle.manifest.files:
+            raise UsageError(
+                f"{bundle.path} has no {LOCK_NAME}: an older edge made it",
+                hint="Build or export it again; finished stages are in the cache.",
+            )
+        try:
+            value = json.loads(bundle.checked(LOCK_NAME).read_text(encoding="utf-8"))
+            if value["schema_version"] != LOCK_SCHEMA_VERSION:
+                raise BundleError(
+                    f"{LOCK_NAME} has schema_version {value['schema_version']!r}; "
+                    f"this edge reads {LOCK_SCHEMA_VERSION}"
+                )
+            fields = {**value, "inputs": Inputs(**value["inputs"])}
+            lock = cls(**fields)
+            _check(lock)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise BundleError(f"{LOCK_NAME} cannot be used: {error!r}") from error
+        if lock.command not in ("build", "export"):
+            raise BundleError(f"{LOCK_NAME} is of an unknown command, {lock.command!r}")
+        return lock
+
+
+def _check(lock: Lock) -> None:
+    """What a dataclass does not check when it is filled with JSON values.
+
+    Raises:
+        TypeError, AttributeError: Of whatever stands where something else is expected.
+    """
+    parts = (lock.inputs.options, lock.inputs.files, lock.versions, lock.host, lock.outputs)
+    for part in (lock.inputs.data, *parts):
+        if not isinstance(part, dict):
+            raise TypeError(f"{str(part)[:80]!r} where names with values are expected")
+    for images in lock.inputs.data.values():
+        flat(images)
+
+
+def lock_of(
+    folder: Path, *, command: str, name: str, inputs: Inputs, weights_sha256: str
+) -> dict[str, Any]:
+    """The lock of a bundle whose models, labels and recipe are written, as JSON values.
+
+    Args:
+        folder: Of the bundle.
+        command: ``build`` or ``export``.
+        name: Of the model.
+        inputs: What the job was made of.
+        weights_sha256: Of the base; an export's weights are those of the Keras model itself.
+    """
+    written = outputs(folder)
+    if command == "export":
+        weights_sha256 = written.get(WEIGHTS) or written[SOURCE]
+    return Lock(
+        command=command,
+        name=name,
+        inputs=inputs,
+        weights_sha256=weights_sha256,
+        versions=versions(),
+        host=processor(),
+        outputs=written,
+    ).to_json()
+
+
+def processor() -> dict[str, Any]:
+    """What of this machine may change how numbers are rounded."""
+    machine = environment()
+    cpu = machine["cpu"]
+    flags = [flag for flag in cpu["flags"] or () if flag.startswith(_VECTOR_FLAGS)]
+    return {
+        "machine": platform.machine(),
+        "cpu": cpu["model"],
+        "cpus": len(cpu["affinity"] or ()) or cpu["logical"],
+        "vector_flags": sorted(flags),
+        "gpus": machine["gpus"],
+        "system": platform.system(),
+        "libc": " ".join(platform.libc_ver()).strip(),
+    }
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """Path -> sha256 of what makes a bundle's numbers: models, labels, recipe, Keras model."""
+    found = {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.relative_to(folder).as_posix().startswith(_NO_PROOF)
+    }
+    return found | _keras_parts(folder / SOURCE)
+
+
+def _keras_parts(path: Path) -> dict[str, str]:
+    """Hashes of a Keras model: of its parts, because the archive holds the date.
+
+    The configuration counts without ``shared_object_id``: those are addresses in memory.
+    """
+    if not zipfile.is_zipfile(path):
+        return {SOURCE: sha256_file(path)}  # an .h5 file was copied as it is
+    with zipfile.ZipFile(path) as archive:
+        config = _without_addresses(json.loads(archive.read("config.json")))
+        with archive.open("model.weights.h5") as weights:
+            return {
+                CONFIG: sha256(canonical_json(config).encode()).hexdigest(),
+                WEIGHTS: file_digest(weights, "sha256").hexdigest(),  # type: ignore[arg-type]
+            }
+
+
+def _without_addresses(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _without_addresses(item)
+            for key, item in value.items()
+            if key != "shared_object_id"
+        }
+    return [_without_addresses(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,132 @@
+"""Confusion matrix, and precision, recall and F1 of each class."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from edge.pipeline.page.element import Element, element, folded, section, table
+from edge.pipeline.page.wording import interval, model_name, percent, short
+
+MOST_CELLS: Final = 30  # classes of which a matrix can still be read
+MOST_PAIRS: Final = 15
+MOST_ROWS: Final = 200  # classes in a table
+MOST_OPENED: Final = 60  # classes in a table that is shown before it is asked for
+
+Model = Mapping[str, Any]
+
+
+def confusion_section(models: Mapping[str, Model], labels: Sequence[str]) -> Element:
+    """The matrix of each model; with many classes, the pairs that are confused most."""
+    if len(labels) > MOST_CELLS:
+        parts = [_pairs(name, model) for name, model in models.items()]
+        text = (
+            f"{len(labels)} classes: the pairs confused most. report.json holds every cell that "
+            "is not empty."
+        )
+    else:
+        parts = [_matrix(name, model, labels) for name, model in models.items()]
+        text = (
+            "Rows: what an image shows. Columns: what the model answers. Stronger: more of the row."
+        )
+    return section(
+        "Confusion", element("p", text, class_="soft"), element("div", *parts, class_="matrices")
+    )
+
+
+def _matrix(name: str, model: Model, labels: Sequence[str]) -> Element:
+    found = {(cell["truth"], cell["answer"]): cell["images"] for cell in model["confusion"]}
+    rows = {
+        truth: sum(count for (row, _), count in found.items() if row == truth) for truth in labels
+    }
+    head = [
+        element("th", element("span", short(label)), title=label, scope="col") for label in labels
+    ]
+    lines = [
+        element(
+            "tr",
+            element("th", short(truth), title=truth, scope="row"),
+            *[
+                _cell(found.get((truth, answer), 0), rows[truth], truth, answer)
+                for answer in labels
+            ],
+        )
+        for truth in labels
+    ]
+    drawn = element(
+        "table",
+        element("thead", element("tr", element("th"), *head)),
+        element("tbody", *lines),
+        class_="matrix",
+    )
+    right = f"{model_name(name)}: {model['right']} of {model['images']} right"
+    return element("div", element("h3", right), element("div", drawn, class_="scroll"))
+
+
+def _cell(count: int, of_row: int, truth: str, answer: str) -> Element:
+    if not count:
+        return element("td", "0", class_="empty")
+    color = "good" if truth == answer else "bad"
+    # A wrong cell is seen even if it is a small part of its row.
+    share = count / of_row if truth == answer else max(0.18, count / of_row)
+    style = f"background: rgba(var(--{color}), {0.75 * share:.2f})"
+    return element("td", str(count), style=style, title=f"{truth} answered as {answer}: {count}")
+
+
+def _pairs(name: str, model: Model) -> Element:
+    wrong = [cell for cell in model["confusion"] if cell["truth"] != cell["answer"]]
+    wrong.sort(key=lambda cell: -cell["images"])
+    support = {item["label"]: item["images"] for item in model["per_class"]}
+    rows: list[tuple[Element | str, ...]] = [
+        (
+            short(cell["truth"]),
+            short(cell["answer"]),
+            f"{cell['images']} of {support[cell['truth']]}",
+        )
+        for cell in wrong[:MOST_PAIRS]
+    ]
+    title = element("h3", f"{model_name(name)}: {model['right']} of {model['images']} right")
+    if not rows:
+        return element("div", title, element("p", "Every image is answered rightly."))
+    more = len(wrong) - len(rows)
+    return element(
+        "div",
+        title,
+        table(("is", "answered as", "images"), rows, text_columns=2),
+        element("p", f"and {more} more pairs", class_="soft") if more else None,
+    )
+
+
+def per_class_section(models: Mapping[str, Model]) -> Element:
+    """Scores of each class: of the default variant, the last of the models, with intervals."""
+    name, model = [*models.items()][-1]
+    reference = {item["label"]: item for item in next(iter(models.values()))["per_class"]}
+    classes = model["per_class"]
+    many = len(classes) > MOST_CELLS
+    if many:
+        classes = sorted(classes, key=lambda item: -1.0 if item["f1"] is None else item["f1"])
+    rows = [_class_row(item, reference.get(item["label"], {})) for item in classes[:MOST_ROWS]]
+    first = model_name(next(iter(models)))
+    titles = ("class", "images", "precision", "recall", "F1", f"F1 of {first}")
+    text = (
+        f"Of {model_name(name)}, with 95 % Wilson intervals. Precision: of the images "
+        "answered as the class, those that are. Recall: of the images of the class, those found."
+    )
+    shown = table(titles, rows)
+    if many:
+        count = f"{len(rows)} of {len(classes)} classes, lowest F1 first"
+        shown = folded(count, shown, opened=len(classes) <= MOST_OPENED)
+    return section("Classes", element("p", text, class_="soft"), shown)
+
+
+def _class_row(item: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Element | str, ...]:
+    return (
+        element("span", short(item["label"]), title=item["label"]),
+        str(item["images"]),
+        _with_interval(item["precision"], item["precision_interval"]),
+        _with_interval(item["recall"], item["recall_interval"]),
+        percent(item["f1"]),
+        percent(other.get("f1")),
+    )
+
+
+def _with_interval(share: float | None, bounds: Sequence[float] | None) -> Element:
+    return element("span", percent(share), " ", element("span", interval(bounds), class_="range"))

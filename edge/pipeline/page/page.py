@@ -1,0 +1,82 @@
+"""Puts the parts of the page together and writes it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from edge.dataset.pictures import Picture
+from edge.pipeline.page.classes import confusion_section, per_class_section
+from edge.pipeline.page.curves import learning_curves, reliability_diagram
+from edge.pipeline.page.element import Element, document, element, section
+from edge.pipeline.page.pictures import Thumbnails, differences_section, mistakes_section
+from edge.pipeline.page.summary import data_section, provenance_section, summary, variants_section
+from edge.pipeline.report import Report
+from edge.runtime.files import write_bytes
+from edge.runtime.spec import Preprocessing
+
+PAGE_NAME: Final = "report.html"
+STYLE: Final = Path(__file__).with_name("style.css")
+
+
+def write_page(
+    path: Path,
+    report: Report,
+    *,
+    labels: Sequence[str],
+    pictures: Sequence[Picture],
+    preprocessing: Preprocessing,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write the report as one HTML file that needs nothing else.
+
+    Args:
+        path: Of the page.
+        report: With its ``classes``.
+        labels: Class names.
+        pictures: Held-out images, which the report names by their path.
+        preprocessing: How the model sees them.
+        provenance: Of the manifest.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    thumbnails = Thumbnails(pictures, preprocessing)
+    write_bytes(path, page(report.to_json(), labels, thumbnails, provenance).encode())
+
+
+def page(
+    report: Mapping[str, Any],
+    labels: Sequence[str],
+    thumbnails: Thumbnails,
+    provenance: Mapping[str, Any],
+) -> str:
+    """The page as text; arguments as for ``write_page``, the report as JSON values."""
+    classes = report["classes"]
+    parts = [
+        summary(report, provenance),
+        variants_section(report),
+        learning_curves(report["training"] or {}),
+        *_classes(classes.get("models", {}), labels, thumbnails),
+        differences_section(classes["differences"], thumbnails) if classes else None,
+        data_section(report["data"]),
+        provenance_section(report, provenance),
+    ]
+    style = STYLE.read_text(encoding="utf-8")
+    return document(
+        f"{report['name']}: report", style, *[part for part in parts if part is not None]
+    )
+
+
+def _classes(
+    models: Mapping[str, Any], labels: Sequence[str], thumbnails: Thumbnails
+) -> list[Element | None]:
+    """What can be said where images have labels."""
+    if not models:
+        text = "No image has a label: put the images of each class in a folder of its name."
+        return [section("Classes", element("p", text))]
+    return [
+        confusion_section(models, labels),
+        per_class_section(models),
+        mistakes_section(models, thumbnails),
+        reliability_diagram(models),
+    ]

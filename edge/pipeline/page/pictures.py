@@ -1,0 +1,126 @@
+"""The pictures of the page: worst mistakes, and where two models differ."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image
+
+from edge.dataset.pictures import Picture
+from edge.errors import ImageError
+from edge.pipeline.page.element import Element, element, section
+from edge.pipeline.page.wording import model_name, percent, short
+from edge.runtime.files import readable
+from edge.runtime.preprocess import load
+from edge.runtime.spec import Preprocessing
+
+SIDE: Final = 160  # pixels, at most, of a thumbnail
+QUALITY: Final = 80  # of its JPEG
+MOST: Final = 24  # pictures of a section
+CRISP: Final = 64  # pixels; smaller pictures are shown as squares, not blurred
+
+
+class Thumbnails:
+    """Pictures as the model sees them, small, as data URIs; each is made once.
+
+    Args:
+        pictures: Those that can be asked for.
+        preprocessing: How the model sees them.
+    """
+
+    def __init__(self, pictures: Sequence[Picture], preprocessing: Preprocessing) -> None:
+        self._paths = {readable(picture.path): picture.path for picture in pictures}
+        self._preprocessing = preprocessing
+        self._made: dict[str, Element] = {}
+
+    def figure(self, path: str, *lines: Element) -> Element:
+        """A picture over its lines of text."""
+        if path not in self._made:
+            self._made[path] = self._image(self._paths.get(path))
+        name = "/".join(Path(path).parts[-2:])
+        return element("figure", self._made[path], *lines, title=name)
+
+    def _image(self, path: Path | None) -> Element:
+        try:
+            if path is None:
+                raise FileNotFoundError
+            image = Image.fromarray(load(path, self._preprocessing))
+        except (ImageError, OSError):
+            return element("div", "the picture is gone", class_="lost")
+        small = max(image.size) <= CRISP
+        image.thumbnail((SIDE, SIDE))
+        stream = io.BytesIO()
+        image.save(stream, "PNG" if small else "JPEG", quality=QUALITY)
+        kind = "png" if small else "jpeg"
+        content = base64.b64encode(stream.getvalue()).decode()
+        return element(
+            "img",
+            src=f"data:image/{kind};base64,{content}",
+            alt="",
+            loading="lazy",
+            class_="small" if small else None,
+        )
+
+
+def mistakes_section(models: Mapping[str, Mapping[str, Any]], thumbnails: Thumbnails) -> Element:
+    """The most confident wrong answers of the models, each image once."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, model in models.items():
+        for item in model["mistakes"]:
+            entry = found.setdefault(item["path"], {"truth": item["truth"], "wrong": {}})
+            entry["wrong"][name] = item
+    worst = sorted(
+        found.items(),
+        key=lambda pair: -max(item["score"] for item in pair[1]["wrong"].values()),
+    )[:MOST]
+    if not worst:
+        return section("Worst mistakes", element("p", "Every image is answered rightly."))
+    figures = [
+        thumbnails.figure(
+            path,
+            element("b", short(entry["truth"])),
+            *[_said(name, item) for name, item in entry["wrong"].items()],
+        )
+        for path, entry in worst
+    ]
+    wrong = ", ".join(
+        f"{model['images'] - model['right']} by {model_name(name)}"
+        for name, model in models.items()
+    )
+    text = f"Wrong: {wrong}. The surest of these answers; in bold, what the image shows."
+    return section(
+        "Worst mistakes",
+        element("p", text, class_="soft"),
+        element("div", *figures, class_="pictures"),
+    )
+
+
+def differences_section(differences: Mapping[str, Any], thumbnails: Thumbnails) -> Element:
+    """Images that the default variant answers otherwise than the Keras model."""
+    first, last = differences["between"]
+    title = f"Where {model_name(last)} differs from {model_name(first)}"
+    count = differences["images"]
+    if not count:
+        return section(title, element("p", "Both give every image the same best class."))
+    figures = []
+    for item in differences["shown"]:
+        truth = item["truth"]
+        figures.append(
+            thumbnails.figure(
+                item["path"],
+                element("b", short(truth)) if truth is not None else element("b", "no label"),
+                _said(first, item[first]),
+                _said(last, item[last]),
+            )
+        )
+    text = f"{count} images have another best class"
+    text += f"; the {len(figures)} surest are shown." if count > len(figures) else "."
+    return section(
+        title, element("p", text, class_="soft"), element("div", *figures, class_="pictures")
+    )
+
+
+def _said(name: str, item: Mapping[str, Any]) -> Element:
+    return element("div", f"{model_name(name)}: {short(item['answer'])} {percent(item['score'])}")

@@ -1,0 +1,145 @@
+"""The first part of the page, what it was made of, and the table of variants."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from edge.pipeline.page.element import Element, element, folded, section, table
+from edge.pipeline.page.wording import SPACE, UNKNOWN, counted_interval, percent, short, size
+
+MOST_SKIPPED: Final = 100  # files that are named
+
+
+def summary(report: Mapping[str, Any], provenance: Mapping[str, Any]) -> Element:
+    """Name, strategy and the score in a few lines."""
+    reference = report["reference"]
+    training = report["training"] or {}
+    facts = {
+        "network": provenance.get("backbone") or provenance.get("model"),
+        "weights": provenance.get("weights"),
+        "strategy": training.get("strategy"),
+        "why": training.get("reason"),
+        "training": _trained(training),
+        "held-out images": _held_out(reference),
+        "Keras model": _top1(reference["top1"], reference["labelled"]),
+        "default variant": _default(report),
+    }
+    rows = [
+        part
+        for name, text in facts.items()
+        if text
+        for part in (element("dt", name), element("dd", str(text)))
+    ]
+    return element("header", element("h1", report["name"]), element("dl", *rows))
+
+
+def _trained(training: Mapping[str, Any]) -> str:
+    if not training:
+        return ""
+    epochs = [f"{phase['name']} {phase['epochs']}" for phase in training["phases"]]
+    passes = f"epochs: {', '.join(epochs)}; " if epochs else ""
+    return f"{passes}{training['seconds']:.1f}{SPACE}s"
+
+
+def _held_out(reference: Mapping[str, Any]) -> str:
+    images, labelled = reference["images"], reference["labelled"]
+    return str(images) if images == labelled else f"{images}, {labelled} of them labelled"
+
+
+def _top1(share: float | None, images: int) -> str:
+    if share is None:
+        return "no labels: only agreement is known"
+    return f"top-1 {percent(share)} (95 % interval {counted_interval(share, images)})"
+
+
+def _default(report: Mapping[str, Any]) -> str:
+    found = next(item for item in report["variants"] if item["name"] == report["default_variant"])
+    if found["top1"] is None:
+        return f"{found['name']}: agrees on {percent(found['agreement'])}"
+    return f"{found['name']}: {_top1(found['top1'], report['reference']['labelled'])}"
+
+
+def variants_section(report: Mapping[str, Any]) -> Element:
+    """The files: size, score, latency."""
+    labelled = report["reference"]["labelled"]
+    rows: list[tuple[Element | str, ...]] = [
+        (
+            ("★ " if item["name"] == report["default_variant"] else "") + item["name"],
+            size(item["size_bytes"]),
+            percent(item["top1"]),
+            counted_interval(item["top1"], labelled),
+            UNKNOWN if item["drop_points"] is None else f"{item['drop_points']:+.1f} pt",
+            percent(item["agreement"]),
+            f"{item['latency_ms']:.2f} ms",
+        )
+        for item in report["variants"]
+    ]
+    text = (
+        "★ runs by default. Interval: Wilson, 95 %. Drop and agreement: against the Keras model. "
+        f"Latency: measured, median of one inference on the building host's CPU "
+        f"({report['host']['machine']}, {report['host']['cpus']} CPUs), "
+        f"{report['variants'][0]['latency']['threads']} thread."
+    )
+    titles = ("variant", "size", "top-1", "interval", "drop", "agreement", "latency")
+    return section("Variants", table(titles, rows), element("p", text, class_="soft"))
+
+
+def data_section(data: Mapping[str, Any]) -> Element:
+    """Images by class and split, notes, and the files that were skipped."""
+    notes = [element("p", str(note)) for note in data.get("notes", ())]
+    skipped = data["skipped"]
+    rows: list[tuple[Element | str, ...]] = [
+        (str(item["path"]), str(item["reason"])) for item in skipped[:MOST_SKIPPED]
+    ]
+    left_out = (
+        folded(f"{len(skipped)} files skipped", table(("file", "reason"), rows, text_columns=2))
+        if rows
+        else element("p", "No file was skipped.", class_="soft")
+    )
+    return section("Data", _counts(data["counts"]), *notes, left_out)
+
+
+def _counts(counts: Mapping[str, Any]) -> Element:
+    if not all(isinstance(value, Mapping) for value in counts.values()):
+        text = ", ".join(f"{name} {value}" for name, value in counts.items())
+        return element("p", f"Images: {text}.")
+    splits = tuple(counts)
+    labels = list(counts[splits[0]])
+    sums: tuple[Element | str, ...] = (
+        "all",
+        *[str(sum(counts[split].values())) for split in splits],
+    )
+    rows: list[tuple[Element | str, ...]] = [
+        (
+            element("span", short(label), title=label),
+            *[str(counts[split].get(label, 0)) for split in splits],
+        )
+        for label in labels
+    ]
+    if len(labels) <= 12:
+        return table(("class", *splits), [*rows, sums])
+    by_class = folded(f"Images of the {len(labels)} classes", table(("class", *splits), rows))
+    return element("div", table(("", *splits), [sums]), by_class)
+
+
+def provenance_section(report: Mapping[str, Any], provenance: Mapping[str, Any]) -> Element:
+    """Hashes, options and versions: what the numbers rest on."""
+    rows: list[tuple[Element | str, ...]] = [
+        (name, element("span", value))
+        for name, value in flattened({**provenance, "host": report["host"]})
+    ]
+    shown = table(("", ""), rows, text_columns=2)
+    text = "edge.lock, beside this page, holds the hash of every image and file: edge reproduce."
+    return section("Provenance", element("p", text, class_="soft"), folded("All values", shown))
+
+
+def flattened(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """Nested JSON values as (dotted name, text)."""
+    if isinstance(value, Mapping):
+        return [
+            pair
+            for key, inner in value.items()
+            for pair in flattened(inner, f"{name}.{key}" if name else str(key))
+        ]
+    if isinstance(value, list | tuple):
+        return [(name, ", ".join(map(str, value)) or UNKNOWN)]
+    return [(name, UNKNOWN if value is None else str(value))]

@@ -1,0 +1,42 @@
+"""Numbers as the page shows them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from edge.evaluation.confusion import share_interval
+from edge.pipeline.answers import KERAS
+
+UNKNOWN: Final = "\u2013"
+SPACE: Final = "\u00a0"  # between a number and its unit: never a line break
+LONGEST: Final = 40  # characters of a class name
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.985 -> ``98.5 %``."""
+    return UNKNOWN if share is None else f"{100 * share:.{digits}f}{SPACE}%"
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    """(0.95, 0.99) -> 95.0 to 99.0 with a dash between, percent."""
+    return "" if bounds is None else f"{100 * bounds[0]:.1f}{UNKNOWN}{100 * bounds[1]:.1f}"
+
+
+def counted_interval(share: float | None, images: int) -> str:
+    """The interval of a share of so many images, percent."""
+    found = None if share is None else share_interval(round(share * images), images)
+    return UNKNOWN if found is None else interval((found.low, found.high))
+
+
+def size(count: int) -> str:
+    """Bytes for people, in units of 1000."""
+    return f"{count / 1e6:.2f}{SPACE}MB" if count >= 1e6 else f"{count / 1e3:.1f}{SPACE}kB"
+
+
+def short(name: str) -> str:
+    """A class name that leaves room for others."""
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+
+
+def model_name(name: str) -> str:
+    """A variant by its name, the reference in words."""
+    return "Keras model" if name == KERAS else name

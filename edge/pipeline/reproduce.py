@@ -1,0 +1,149 @@
+"""``edge reproduce``: makes a bundle again from its lock, and compares it file by file."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edge.cache import StageCache
+from edge.dataset.pictures import pictures_root
+from edge.errors import UsageError
+from edge.pipeline.build import build
+from edge.pipeline.data_difference import data_difference
+from edge.pipeline.export import export
+from edge.pipeline.lock import Lock, processor
+from edge.pipeline.named_files import named_files
+from edge.pipeline.options import BuildOptions, ExportOptions
+from edge.pipeline.output import check_output
+from edge.pipeline.reproduction import Reproduction, compared
+from edge.pipeline.stored_options import read_options
+from edge.progress import Progress
+from edge.runtime.bundle import Bundle
+from edge.versions import versions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReproduceOptions:
+    """What ``edge reproduce`` takes.
+
+    Attributes:
+        bundle: To be made again.
+        data: Folder of photos; of an export, its ``--calibration-data``.
+        evaluation_data: Of an export that had one.
+        files: Folder with files that the options named, where they are no longer in their place.
+        output: Where the second bundle stays; None for nowhere.
+        overwrite: Replace a bundle there.
+        anyway: Build although the data differ.
+        cache: Root of the cache; only scratch space is taken there.
+    """
+
+    bundle: Path
+    data: Path
+    cache: Path
+    evaluation_data: Path | None = None
+    files: Path | None = None
+    output: Path | None = None
+    overwrite: bool = False
+    anyway: bool = False
+
+
+def reproduce(options: ReproduceOptions, progress: Progress) -> Reproduction:
+    """Look for differences in what goes in, build without any kept stage, compare what comes out.
+
+    Raises:
+        UsageError: No bundle, no lock, or folders and files that it needs and were not given.
+        BundleError: The bundle or its lock is altered, or of another version of edge.
+        DataError: A folder cannot be read.
+        EdgeError: Whatever a build or an export raises.
+    """
+    bundle = Bundle.open(options.bundle)
+    lock = Lock.read(bundle)
+    if options.output is not None:
+        if options.output.resolve() == options.bundle.resolve():
+            raise UsageError(
+                "the second bundle cannot take the place of the first: they are compared",
+                hint="Choose another --output.",
+            )
+        check_output(options.output, overwrite=options.overwrite)
+    folders = _folders(lock, options)
+    with progress.stage("compare the data"):
+        found = Reproduction(
+            bundle=str(options.bundle),
+            equal=None,
+            data={
+                name: data_difference(lock.inputs.data[name], root)
+                for name, root in folders.items()
+            },
+            versions=_changed(lock.versions, versions()),
+            processor=_changed(lock.host, processor()),
+        )
+    if not options.anyway and not all(item.is_same for item in found.data.values()):
+        return found
+    with StageCache(options.cache).scratch("reproduce") as scratch:
+        output = options.output or scratch / "bundle"
+        _make(bundle, lock, options, output, scratch / "cache", progress)
+        return compared(found, bundle, lock, Bundle.open(output))
+
+
+def _folders(lock: Lock, options: ReproduceOptions) -> dict[str, Path]:
+    """Option that names a folder -> where its images lie now."""
+    named = set(lock.inputs.data)
+    if "evaluation_data" in named and options.evaluation_data is None:
+        raise UsageError(
+            "the bundle was exported with --evaluation-data", hint="Name that folder again."
+        )
+    if "evaluation_data" not in named and options.evaluation_data is not None:
+        raise UsageError("the bundle was made without --evaluation-data", hint="Leave it out.")
+    given = {
+        "photos": options.data,
+        "calibration_data": pictures_root(options.data),
+        "evaluation_data": pictures_root(options.evaluation_data or options.data),
+    }
+    return {name: given[name] for name in lock.inputs.data}
+
+
+def _make(
+    bundle: Bundle,
+    lock: Lock,
+    options: ReproduceOptions,
+    output: Path,
+    cache: Path,
+    progress: Progress,
+) -> None:
+    """Run the command of the lock again, with an empty cache."""
+    kinds: dict[str, type[BuildOptions | ExportOptions]] = {
+        "build": BuildOptions,
+        "export": ExportOptions,
+    }
+    places = {
+        "photos": options.data,
+        "calibration_data": options.data,
+        "evaluation_data": options.evaluation_data,
+        "output": output,
+        "overwrite": options.overwrite,
+        "cache": cache,
+    }
+    values = named_files(bundle, lock.inputs, options.files)
+    job = read_options(kinds[lock.command], values, places)
+    # The name of the folder stands in the model files, and this one may be called otherwise.
+    job = replace(job, output=replace(job.output, name=lock.name))
+    _forget_names()
+    if isinstance(job, BuildOptions):
+        build(job, progress)
+    else:
+        export(job, progress)
+
+
+def _forget_names() -> None:
+    """Keras numbers unnamed layers through a process; a second model would be named otherwise."""
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        keras.utils.clear_session()
+
+
+def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    names = list(dict.fromkeys([*then, *now]))
+    return {
+        name: (then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)
+    }

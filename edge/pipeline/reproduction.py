@@ -1,0 +1,152 @@
+"""What came of making a bundle again: every file, then and now, and the likely cause."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from edge.pipeline.data_difference import DataDifference
+from edge.pipeline.difference import Difference, difference
+from edge.pipeline.lock import CONFIG, SOURCE, Lock
+from edge.runtime.bundle import Bundle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileComparison:
+    """One file, then and now.
+
+    Attributes:
+        path: In the bundle; parts of the Keras model below the path of its archive.
+        then: sha256 of the lock; None if there was none.
+        now: sha256 of the file made again; None if there is none.
+        difference: Of a model file that is not equal.
+    """
+
+    path: str
+    then: str | None
+    now: str | None
+    difference: Difference | None = None
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether both are there with the same bytes."""
+        return self.then == self.now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Top-1 (or without labels, agreement) of one variant, then and now, 0..1."""
+
+    variant: str
+    then: float | None
+    now: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reproduction:
+    """What came of it.
+
+    Attributes:
+        bundle: Path.
+        equal: Whether every file is; None if nothing was built, since the data differ.
+        data: Option that names a folder -> what differs in it.
+        versions: Package -> (then, now), of those that differ.
+        processor: Property -> (then, now), of those that differ.
+        weights: sha256 of the pretrained weights (then, now), if they differ.
+        files: Every file of the proof.
+        scores: Of the variants of which both bundles have a file.
+        cause: What most likely made files differ; empty if none does.
+    """
+
+    bundle: str
+    equal: bool | None
+    data: Mapping[str, DataDifference]
+    versions: Mapping[str, tuple[str | None, str | None]]
+    processor: Mapping[str, tuple[Any, Any]]
+    weights: tuple[str, str] | None = None
+    files: tuple[FileComparison, ...] = ()
+    scores: tuple[Scores, ...] = ()
+    cause: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        files = [asdict(item) | {"equal": item.is_equal} for item in self.files]
+        return {"schema_version": 1, **asdict(self), "files": files}
+
+
+def compared(found: Reproduction, bundle: Bundle, lock: Lock, again: Bundle) -> Reproduction:
+    """What came of it, with the files of two bundles.
+
+    Args:
+        found: What is known so far.
+        bundle: The first one.
+        lock: Of it.
+        again: The second one.
+
+    Raises:
+        BundleError, ModelLoadError: A file is altered or damaged.
+    """
+    new = Lock.read(again)
+    files = tuple(
+        FileComparison(
+            path=path,
+            then=lock.outputs.get(path),
+            now=new.outputs.get(path),
+            difference=_difference(path, lock, new, bundle, again),
+        )
+        for path in sorted({*lock.outputs, *new.outputs})
+    )
+    weights = (lock.weights_sha256, new.weights_sha256)
+    result = replace(
+        found,
+        equal=all(item.is_equal for item in files),
+        files=files,
+        weights=weights if weights[0] != weights[1] else None,
+        scores=_scores(bundle, again),
+    )
+    return result if result.equal else replace(result, cause=likely_cause(result))
+
+
+def _difference(
+    path: str, lock: Lock, new: Lock, bundle: Bundle, again: Bundle
+) -> Difference | None:
+    if lock.outputs.get(path) == new.outputs.get(path):
+        return None
+    file = SOURCE if path.startswith(SOURCE) else path
+    in_both = file in bundle.manifest.files and file in again.manifest.files
+    if path == CONFIG or not in_both:
+        return None
+    return difference(bundle.checked(file), again.checked(file))
+
+
+def _scores(bundle: Bundle, again: Bundle) -> tuple[Scores, ...]:
+    now = {item.name: item for item in again.manifest.variants}
+    return tuple(
+        Scores(
+            variant=item.name,
+            then=item.agreement if item.top1 is None else item.top1,
+            now=now[item.name].agreement if item.top1 is None else now[item.name].top1,
+        )
+        for item in bundle.manifest.variants
+        if item.name in now
+    )
+
+
+def likely_cause(result: Reproduction) -> str:
+    """One sentence on why files differ, the strongest reason first."""
+    if not all(item.is_same for item in result.data.values()):
+        return "The data differ."
+    if result.weights is not None:
+        return "The pretrained weights are others."
+    if result.versions:
+        changed = [f"{name} {then} -> {now}" for name, (then, now) in result.versions.items()]
+        return f"Other versions: {', '.join(changed)}."
+    if result.processor:
+        changed = [f"{name}" for name in result.processor]
+        return f"Another machine ({', '.join(changed)}): its kernels round otherwise."
+    return NOT_REPEATABLE
+
+
+NOT_REPEATABLE: Final = (
+    "Data, weights, versions and processor are the same: a computation that does not repeat "
+    "itself. Please report it with both bundles."
+)

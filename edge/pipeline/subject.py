@@ -1,0 +1,46 @@
+"""What a build or an export hands over to be converted, scored and written."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.dataset.pictures import Picture
+from edge.pipeline.inputs import Inputs
+from edge.runtime.head import Head
+from edge.runtime.spec import Preprocessing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What both jobs hand over to be written.
+
+    Attributes:
+        command: ``build`` or ``export``.
+        name: Of the model.
+        labels: Class names.
+        preprocessing: The contract.
+        keras_model: A .keras file, RGB 0..255 in.
+        model_id: Content hash of the model.
+        load_model: Gives the Keras model, for the reference answers.
+        calibrate_on: Images to choose calibration images from.
+        pictures: Held-out images to score on; none of them among ``calibrate_on``.
+        data: For the report.
+        provenance: For the manifest.
+        inputs: For the lock.
+        head: Where the model answers with embeddings, what makes probabilities of them.
+    """
+
+    command: str
+    name: str
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    keras_model: Path
+    model_id: str
+    load_model: Callable[[], Any]
+    calibrate_on: Sequence[Picture]
+    pictures: Sequence[Picture]
+    data: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    inputs: Inputs
+    head: Head | None = None

@@ -1,0 +1,219 @@
+"""Trains by the strategy that was asked for, or that the data suggests."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.dataset.scan import Dataset
+from edge.dataset.split import LabeledImage
+from edge.embedding.features import Features
+from edge.pipeline.stages import TimedStages
+from edge.runtime.head import Head
+from edge.runtime.head_spec import HeadKind
+from edge.training.base import Base
+from edge.training.distance import imagenet_distance
+from edge.training.head import Examples, TrainedHead, train_head
+from edge.training.metric_head import fit_head
+from edge.training.models import joined
+from edge.training.objective import scaled
+from edge.training.options import Strategy, TrainingOptions, TuningOptions
+from edge.training.strategy import Choice, Situation, choose
+from edge.training.tuning import Phase, Tuned, TuningData, batches, tune
+from edge.training.weights import NONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """A trained model.
+
+    Attributes:
+        model: Keras model, RGB 0..255 -> probabilities.
+        strategy: That made it.
+        reason: Why that one, for people; empty where it was asked for.
+        situation: What decided, as JSON values; empty where nothing had to be decided.
+        phases: Of training, in order.
+        head: Where the model is the base alone: what makes probabilities of its features.
+    """
+
+    model: Any
+    strategy: Strategy
+    reason: str
+    situation: dict[str, Any]
+    phases: tuple[Phase, ...]
+    head: Head | None = None
+
+
+class Trainer:
+    """Trains one data set.
+
+    Args:
+        base: The pretrained network.
+        dataset: Its readable images.
+        features: Of its training images, then of its validation images.
+        options: How.
+        stages: Told of progress.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        dataset: Dataset,
+        features: Features,
+        options: TrainingOptions,
+        stages: TimedStages,
+    ) -> None:
+        self._base, self._dataset, self._options = base, dataset, options
+        self._stages = stages
+        self._classes = len(dataset.labels)
+        count = len(dataset.train)
+        self._train = Examples(features.vectors[:count], _labels(dataset.train))
+        self._val = Examples(features.vectors[count:], _labels(dataset.val))
+
+    def learned(self) -> Learned:
+        """Train.
+
+        Raises:
+            UsageError: The base has no such layer to unfreeze.
+            TrainingError: The loss became NaN or infinite.
+        """
+        strategy = self._options.strategy
+        if self._options.head.metric is not None:
+            return self._with_metric_head(self._options.head.metric)
+        if strategy is Strategy.FEATURES:
+            return self._with_head(self._head(keep_apart=False), "", {})
+        head = self._head(keep_apart=True)
+        if strategy is Strategy.AUTO:
+            return self._decided(head)
+        tuned = self._tuned(head, self._options.tuning, fine=strategy is Strategy.FINE_TUNE)
+        return self._with_base(head, tuned, strategy, "", {})
+
+    def _with_metric_head(self, kind: HeadKind) -> Learned:
+        """Training and validation images teach: what there is to choose needs none apart."""
+        with self._stages.stage("head"):
+            head = fit_head(
+                kind,
+                np.concatenate([self._train.features, self._val.features]),
+                np.concatenate([self._train.labels, self._val.labels]),
+                self._dataset.labels,
+            )
+        return Learned(
+            model=self._base.load().model,
+            strategy=Strategy.FEATURES,
+            reason="",
+            situation={},
+            phases=(),
+            head=head,
+        )
+
+    def _decided(self, head: TrainedHead) -> Learned:
+        situation = self._situation(head)
+        choice = choose(situation)
+        facts = asdict(situation) | {"quadrant": choice.quadrant}
+        if choice.strategy is Strategy.FEATURES:
+            return self._with_head(self._head(keep_apart=False), choice.reason, facts)
+        tuned = self._tuned(head, _completed(self._options.tuning, choice), fine=True)
+        before, after = self._head_phase(head), tuned.phase
+        facts["tuned_val_accuracy"] = after.val_accuracy
+        if after.val_loss < before.val_loss and after.val_accuracy >= before.val_accuracy:
+            return self._with_base(head, tuned, choice.strategy, choice.reason, facts)
+        reason = _not_adopted(choice, before, after)
+        return self._with_head(self._head(keep_apart=False), reason, facts)
+
+    def _situation(self, head: TrainedHead) -> Situation:
+        pretrained = self._base.load().source != f"{NONE} (random)"
+        distance = imagenet_distance(self._base.load().model, self._train.features)
+        return Situation(
+            images_per_class=len(self._dataset.train) / self._classes,
+            distance=distance if pretrained else None,
+            pretrained=pretrained,
+            val_images=len(self._dataset.val),
+            val_accuracy=self._head_phase(head).val_accuracy,
+        )
+
+    def _head(self, *, keep_apart: bool) -> TrainedHead:
+        options = self._options.head
+        with self._stages.stage("head", options.epochs) as step:
+            return train_head(
+                self._train,
+                self._val,
+                self._classes,
+                options,
+                lambda: step(1),
+                keep_apart=keep_apart,
+            )
+
+    def _tuned(self, head: TrainedHead, tuning: TuningOptions, *, fine: bool) -> Tuned:
+        options, dataset = self._options, self._dataset
+        preprocessing = self._base.preprocessing
+        data = TuningData(dataset.train, dataset.val, preprocessing, self._classes)
+        title = "fine-tuning" if fine else "augmented training"
+        total = tuning.epochs * batches(len(dataset.train), options.head)
+        with self._stages.stage(title, total) as step:
+            return tune(
+                self._base.load().model,
+                head.model,
+                data,
+                options.head,
+                tuning,
+                fine=fine,
+                on_batch=lambda: step(1),
+            )
+
+    def _with_head(self, head: TrainedHead, reason: str, situation: dict[str, Any]) -> Learned:
+        return Learned(
+            model=joined(self._base.load().model, head.model),
+            strategy=Strategy.FEATURES,
+            reason=reason,
+            situation=situation,
+            phases=(self._head_phase(head),),
+        )
+
+    def _with_base(
+        self,
+        head: TrainedHead,
+        tuned: Tuned,
+        strategy: Strategy,
+        reason: str,
+        situation: dict[str, Any],
+    ) -> Learned:
+        return Learned(
+            model=tuned.model,
+            strategy=strategy,
+            reason=reason,
+            situation=situation,
+            phases=(self._head_phase(head), tuned.phase),
+        )
+
+    def _head_phase(self, head: TrainedHead) -> Phase:
+        options = self._options.head
+        return Phase(
+            name="head",
+            learning_rate=scaled(options.learning_rate, options.batch_size),
+            trainable=sum(int(np.prod(v.shape)) for v in head.model.trainable_variables),
+            epochs=head.epochs,
+            history=head.history,
+        )
+
+
+def _completed(options: TuningOptions, choice: Choice) -> TuningOptions:
+    """What the user left open, as the choice suggests."""
+    return replace(
+        options,
+        unfreeze=choice.unfreeze if options.unfreeze is None else options.unfreeze,
+        mirror=choice.mirror if options.mirror is None else options.mirror,
+    )
+
+
+def _not_adopted(choice: Choice, before: Phase, after: Phase) -> str:
+    return (
+        f"features, since {choice.reason.partition(',')[0]} did not help: validation accuracy "
+        f"{before.val_accuracy:.1%} before and {after.val_accuracy:.1%} after it, loss "
+        f"{before.val_loss:.3f} and {after.val_loss:.3f}."
+    )
+
+
+def _labels(images: Sequence[LabeledImage]) -> NDArray[np.int64]:
+    return np.array([image.label for image in images], np.int64)

@@ -1,0 +1,215 @@
+"""Heads without gradient steps: embeddings -> class probabilities, by cosine; numpy alone.
+
+Imprinted: the weight of a class is the normalised mean of its normalised embeddings, and the
+probabilities are softmax(scale * cosine) (Qi, Brown and Lowe 2018, arXiv:1712.07136).
+
+k-NN: the k most similar pictures vote, each with weight exp(scale * cosine), scale = 1 / 0.07
+(Wu et al. 2018, arXiv:1805.01978, section 3.4).
+
+A new class is more rows of a table: that is how a device learns one from a few pictures.
+"""
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import BundleError, InferenceError
+from edge.runtime.bundle import Bundle
+from edge.runtime.head_spec import HeadKind, HeadSpec
+
+SMALLEST_NORM: Final = 1e-12  # of an embedding; below it there is no direction
+ROWS_AT_ONCE: Final = 256  # queries whose similarities to all examples are in memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A head with its examples.
+
+    Attributes:
+        spec: Kind, scale, k.
+        labels: Class names; the index is the class.
+        vectors: (rows, features) float32: normalised embeddings, or, of an imprinted head, sums
+            of such; a class may have any number of rows, but at least one.
+        classes: (rows,) int64, class index of each row.
+    """
+
+    spec: HeadSpec
+    labels: tuple[str, ...]
+    vectors: NDArray[np.float32]
+    classes: NDArray[np.int64]
+
+    @property
+    def features(self) -> int:
+        """Length of an embedding."""
+        return int(self.vectors.shape[1])
+
+    def scores(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (images, classes), float32, of embeddings (images, features).
+
+        Raises:
+            InferenceError: They are of another length, or not finite.
+        """
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.features:
+            raise InferenceError(
+                f"the model gave {embeddings.shape[1:]} features, the head takes {self.features}",
+                hint="Files of different builds; build or copy the bundle again.",
+            )
+        if not np.isfinite(embeddings).all():
+            raise InferenceError("the model's answer is not finite (NaN or infinity)")
+        queries = normalised(embeddings)
+        if self.spec.kind is HeadKind.IMPRINTED:
+            weights = normalised(class_sums(self.vectors, self.classes, len(self.labels)))
+            return softmax(self.spec.scale * (queries @ weights.T))
+        k = self.spec.k or 1
+        parts = [
+            votes(
+                queries[start : start + ROWS_AT_ONCE] @ self.vectors.T,
+                self.classes,
+                len(self.labels),
+                k=k,
+                scale=self.spec.scale,
+            )
+            for start in range(0, len(queries), ROWS_AT_ONCE)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, len(self.labels)), np.float32)
+
+    def with_examples(self, label: str, embeddings: NDArray[np.float32]) -> "Head":
+        """The head that has seen more pictures of a class, or of a new one.
+
+        Args:
+            label: A class of the head, or a new one, which becomes the last.
+            embeddings: (pictures, features), at least one.
+        """
+        labels = self.labels if label in self.labels else (*self.labels, label)
+        rows = np.full(len(embeddings), labels.index(label), np.int64)
+        return replace(
+            self,
+            labels=labels,
+            vectors=np.concatenate([self.vectors, normalised(embeddings)]),
+            classes=np.concatenate([self.classes, rows]),
+        )
+
+
+def class_probabilities(outputs: NDArray[np.float32], head: Head | None) -> NDArray[np.float32]:
+    """What a model's outputs (images, values) say of the classes: (images, classes), float32.
+
+    Args:
+        outputs: Real values of the first output, flattened by image.
+        head: None where the model answers with probabilities itself.
+    """
+    return outputs if head is None else head.scores(outputs)
+
+
+def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of length 1, float32; a row of zeros stays one, and is similar to nothing."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    found: NDArray[np.float32] = (vectors / np.maximum(norms, SMALLEST_NORM)).astype(np.float32)
+    return found
+
+
+def class_sums(
+    vectors: NDArray[np.float32], classes: NDArray[np.int64], count: int
+) -> NDArray[np.float32]:
+    """(count, features) float32: the sum of the rows of each class."""
+    sums = np.zeros((count, vectors.shape[1]), np.float32)
+    np.add.at(sums, classes, vectors)
+    return sums
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities along the last axis, float32."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    found: NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return found
+
+
+def votes(
+    similarities: NDArray[np.float32],
+    classes: NDArray[np.int64],
+    count: int,
+    *,
+    k: int,
+    scale: float,
+) -> NDArray[np.float32]:
+    """Shares (images, count), float32, of the weighted votes of the k most similar examples.
+
+    Args:
+        similarities: (images, examples) cosines.
+        classes: (examples,) class index.
+        count: How many classes.
+        k: Voters; all, where there are fewer examples. Of equal ones the first examples vote.
+        scale: In the weight exp(scale * cosine).
+    """
+    nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+    weights = softmax(scale * np.take_along_axis(similarities, nearest, axis=1))
+    shares = np.zeros((len(similarities), count), np.float32)
+    rows = np.broadcast_to(np.arange(len(similarities))[:, None], nearest.shape)
+    np.add.at(shares, (rows, classes[nearest]), weights)
+    return shares
+
+
+def head_bytes(head: Head) -> bytes:
+    """The content of the head's file, an .npz of plain arrays."""
+    return npz(vectors=head.vectors, classes=head.classes)
+
+
+def npz(**arrays: NDArray[Any]) -> bytes:
+    """The content of an .npz file; equal arrays give equal bytes."""
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)  # type: ignore[arg-type]  # its stubs take them for allow_pickle
+    return stream.getvalue()
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of an .npz file.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no such file, or a damaged one, or holds objects.
+    """
+    from zipfile import BadZipFile  # no other bundle needs it
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (BadZipFile, EOFError, TypeError, AttributeError) as error:
+        raise ValueError(f"no whole .npz file: {error}") from error
+
+
+def read_head(bundle: Bundle) -> Head | None:
+    """The head that the manifest names, its file's hash checked; None where it names none.
+
+    Raises:
+        BundleError: The file is missing, altered, or not what the manifest says.
+    """
+    spec = bundle.manifest.head
+    if spec is None:
+        return None
+    return load_head(bundle.checked(spec.path), spec, bundle.manifest.labels)
+
+
+def load_head(path: Path, spec: HeadSpec, labels: tuple[str, ...]) -> Head:
+    """The head in a file that ``head_bytes`` wrote.
+
+    Raises:
+        BundleError: It is something else.
+    """
+    try:
+        arrays = read_npz(path)
+        vectors, classes = arrays["vectors"], arrays["classes"]
+    except (OSError, ValueError, KeyError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
+    fits = (
+        vectors.dtype == np.float32
+        and vectors.ndim == 2
+        and classes.dtype == np.int64
+        and classes.shape == (len(vectors),)
+        and set(np.unique(classes).tolist()) == set(range(len(labels)))
+    )
+    if not fits:
+        raise BundleError(f"{path} is no head of the {len(labels)} classes of the bundle")
+    return Head(spec=spec, labels=labels, vectors=vectors, classes=classes)

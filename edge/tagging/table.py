@@ -1,0 +1,32 @@
+"""Tags as CSV: UTF-8, a header, a row per picture and tag (RFC 4180)."""
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from edge.errors import OutputError
+from edge.runtime.files import readable, write_bytes
+from edge.tagging.tags import Tagged
+
+COLUMNS: Final = ("image", "tag", "probability")
+
+
+def write_csv(path: Path, pictures: Iterable[Tagged]) -> None:
+    """Write the table; a picture without a tag has one row with two empty fields.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    stream = io.StringIO(newline="")
+    table = csv.writer(stream)  # its defaults are RFC 4180: CRLF, quotes doubled
+    table.writerow(COLUMNS)
+    for picture in pictures:
+        name = readable(picture.path)
+        rows = [(name, tag.label, f"{tag.score:.4f}") for tag in picture.tags]
+        table.writerows(rows or [(name, "", "")])
+    try:
+        write_bytes(path, stream.getvalue().encode("utf-8", errors="replace"))
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error

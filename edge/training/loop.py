@@ -1,0 +1,158 @@
+"""The loop that trains through the base, on one device, on several, or on several machines.
+
+Our own, since ``Model.fit`` of Keras 3 does not run under MultiWorkerMirroredStrategy (seen with
+keras 3.15: it converts a PerReplica value to a tensor). One traced function a step.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.runtime.spec import Preprocessing
+from edge.training.augmentation import Change
+from edge.training.batches import Part, Samples, stream
+from edge.training.objective import diverged, loss_of
+from edge.training.options import HeadOptions
+
+NAMES: Final = ("loss", "accuracy", "val_loss", "val_accuracy")
+History = dict[str, list[float]]
+
+
+class TuningLoop:
+    """Trains the layers of a model that are trainable.
+
+    The whole model runs in inference mode: batch normalisation uses the statistics that the base
+    brought along, which few images could only spoil.
+
+    Args:
+        model: Keras model, RGB 0..255 -> probabilities; built within the strategy's scope.
+        optimizer: Likewise; its learning rate is its own matter.
+        options: Loss, batch size, seed.
+        strategy: Of ``tf.distribute``.
+    """
+
+    def __init__(self, model: Any, optimizer: Any, options: HeadOptions, strategy: Any) -> None:
+        import tensorflow as tf
+
+        self._tf, self._model, self._optimizer = tf, model, optimizer
+        self._strategy, self._options = strategy, options
+        self._loss = loss_of(options, dense=True)
+        self._train = tf.function(lambda batch: self._summed(self._learn, batch))
+        self._check = tf.function(lambda batch: self._summed(self._judge, batch))
+
+    def fit(
+        self,
+        train: Samples,
+        validation: Samples,
+        preprocessing: Preprocessing,
+        change: Callable[[int], Change],
+        *,
+        epochs: int,
+        patience: int,
+        on_batch: Callable[[], None],
+    ) -> History:
+        """Train until validation has stopped getting better; the best weights are kept.
+
+        Args:
+            train: To learn from.
+            validation: To stop by.
+            preprocessing: The contract.
+            change: Gives the augmentation of a reading process by its number.
+            epochs: At most so many passes.
+            patience: Passes without a lower validation loss before the end.
+            on_batch: Told of each batch learned.
+
+        Raises:
+            TrainingError: The loss became NaN or infinite.
+        """
+        learned = self._batches(train, preprocessing, self._options.seed, change)
+        checked = self._batches(validation, preprocessing, None, None)
+        history: History = {name: [] for name in NAMES}
+        best, waited, weights = np.inf, 0, self._model.get_weights()
+        for _ in range(epochs):
+            values = (
+                *self._pass(self._train, learned, train, on_batch),
+                *self._pass(self._check, checked, validation, lambda: None),
+            )
+            if not np.isfinite(values).all():
+                raise diverged()
+            for name, value in zip(NAMES, values, strict=True):
+                history[name].append(value)
+            waited += 1
+            if values[2] < best:
+                best, waited, weights = values[2], 0, self._model.get_weights()
+            if waited >= patience:
+                break
+        self._model.set_weights(weights)
+        return history
+
+    def _batches(
+        self,
+        samples: Samples,
+        preprocessing: Preprocessing,
+        seed: int | None,
+        change: Callable[[int], Change] | None,
+    ) -> Iterator[Any]:
+        replicas = self._strategy.num_replicas_in_sync
+
+        def read(context: Any) -> Any:
+            number = context.input_pipeline_id
+            part = self._part(number, context.num_input_pipelines, replicas)
+            changed = None if change is None else change(number)
+            return stream(samples, preprocessing, part, seed=seed, change=changed)
+
+        return iter(self._strategy.distribute_datasets_from_function(read))
+
+    def _part(self, number: int, processes: int, replicas: int) -> Part:
+        return Part(
+            batch_size=self._options.batch_size,
+            replicas=replicas,
+            number=number,
+            processes=processes,
+        )
+
+    def _pass(
+        self, step: Any, batches: Iterator[Any], samples: Samples, on_batch: Callable[[], None]
+    ) -> tuple[float, float]:
+        """Mean loss and accuracy over one pass."""
+        steps = self._part(0, 1, self._strategy.num_replicas_in_sync).steps(len(samples.paths))
+        sums: NDArray[np.float64] = np.zeros(2)
+        for _ in range(steps):
+            sums += np.array([float(value) for value in step(next(batches))])
+            on_batch()
+        return float(sums[0] / len(samples.paths)), float(sums[1] / len(samples.paths))
+
+    def _summed(self, step: Any, batch: Any) -> Any:
+        """Loss and right answers of a batch, summed over its images."""
+        images, goals, weights = batch
+        counted = self._strategy.run(self._real, args=(weights,))
+        size = self._strategy.reduce("SUM", counted, axis=None)
+        values = self._strategy.run(step, args=(images, goals, weights, size))
+        return [self._strategy.reduce("SUM", value, axis=None) for value in values]
+
+    def _learn(self, images: Any, goals: Any, weights: Any, size: Any) -> Any:
+        tf = self._tf
+        with tf.GradientTape() as tape:
+            answer = self._model(images, training=False)
+            loss = tf.reduce_sum(self._loss(goals, answer) * weights)
+            mean = loss / size
+        variables = self._model.trainable_variables
+        gradients = tape.gradient(mean, variables)
+        self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss, self._right(answer, goals, weights)
+
+    def _judge(self, images: Any, goals: Any, weights: Any, size: Any) -> Any:  # noqa: ARG002
+        answer = self._model(images, training=False)
+        loss = self._tf.reduce_sum(self._loss(goals, answer) * weights)
+        return loss, self._right(answer, goals, weights)
+
+    def _right(self, answer: Any, goals: Any, weights: Any) -> Any:
+        """Right answers; of a blended image, the class that has the larger part."""
+        tf = self._tf
+        same = tf.argmax(answer, axis=-1) == tf.argmax(goals, axis=-1)
+        return tf.reduce_sum(tf.cast(same & (weights > 0), tf.float32))
+
+    def _real(self, weights: Any) -> Any:
+        return self._tf.reduce_sum(self._tf.cast(weights > 0, self._tf.float32))

@@ -1,0 +1,196 @@
+"""``report.html``: whole, self-contained, escaped, and with few or many classes."""
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge.dataset.pictures import Picture
+from edge.pipeline.answers import KERAS, MISTAKES, classes_report
+from edge.pipeline.page.chart import ticks
+from edge.pipeline.page.page import page
+from edge.pipeline.page.pictures import Thumbnails
+from edge.runtime.spec import Preprocessing
+
+SPEC = Preprocessing(height=24, width=24)
+EVIL = "<script>alert('&\"x')</script>"
+PHASE = {"name": "head", "learning_rate": 1e-3, "trainable": 2050, "epochs": 2}
+VOID = {"meta", "img", "br", "link"}
+
+
+class Reader(HTMLParser):
+    """Tags, text and addresses of a page; every tag must be closed in its turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.words: list[str] = []
+        self.addresses: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words).replace("\u00a0", " ")
+
+
+def scores(count: int, classes: int, wrong: int, seed: int = 0) -> NDArray[np.float32]:
+    """(count, classes) probabilities that answer row i with class i, but for the first rows."""
+    table = np.random.default_rng(seed).random((count, classes)) * 0.1
+    best = np.arange(count) % classes
+    best[:wrong] = (best[:wrong] + 1) % classes
+    table[np.arange(count), best] = 1
+    return (table / table.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def report(classes: dict[str, Any], labels: list[str], **changes: Any) -> dict[str, Any]:
+    """The values of ``report.json`` that the page reads."""
+    variant = {
+        "name": "tflite-int8",
+        "size_bytes": 3_500_000,
+        "top1": 0.9,
+        "drop_points": 1.5,
+        "agreement": 0.97,
+        "latency_ms": 5.21,
+        "latency": {"threads": 1},
+    }
+    history = {name: [0.9, 0.5] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+    return {
+        "name": "a name",
+        "data": {
+            "counts": {"train": dict.fromkeys(labels, 8), "test": dict.fromkeys(labels, 4)},
+            "skipped": [{"path": f"{EVIL}.jpg", "reason": "broken"}],
+        },
+        "training": {"seconds": 1.0, "phases": [{**PHASE, "history": history}]},
+        "reference": {"images": 12, "labelled": 12, "top1": 0.915, "top5": None},
+        "variants": [variant],
+        "default_variant": "tflite-int8",
+        "classes": classes,
+        "host": {"machine": "x86_64", "cpus": 2},
+        **changes,
+    }
+
+
+def rendered(values: dict[str, Any], labels: list[str], pictures: tuple[Picture, ...]) -> str:
+    provenance = {"backbone": "mobilenet", "weights": "none", "options": {"head": {"hidden": []}}}
+    return page(values, labels, Thumbnails(pictures, SPEC), provenance)
+
+
+@pytest.fixture
+def pictures(make_folder: Callable[..., Path]) -> tuple[Picture, ...]:
+    """Twelve pictures; row i is of class i modulo the number of classes, which is three."""
+    root = make_folder({"one": 4, "two": 4, "three": 4})
+    paths = sorted(root.rglob("*.png"))
+    return tuple(Picture(path, str(row), row % 3) for row, path in enumerate(paths))
+
+
+def test_a_page_of_three_classes(pictures: tuple[Picture, ...]) -> None:
+    labels = ["one", EVIL, "three"]
+    tables = {KERAS: scores(12, 3, 1), "tflite-int8": scores(12, 3, 2)}
+    classes = classes_report(tables, pictures, labels)
+    assert classes["models"][KERAS]["right"] == 11
+    assert classes["differences"]["images"] == 1
+    text = rendered(report(classes, labels), labels, pictures)
+    read = Reader(text)
+    assert "script" not in read.tags
+    assert EVIL in read.text  # shown as what it is
+    assert read.tags.count("svg") == 3  # loss, accuracy, reliability
+    assert read.tags.count("img") == 3  # two mistakes, one difference
+    assert all(address.startswith("data:image/") for address in read.addresses)
+    assert "http" not in text
+    assert "Keras model: 11 of 12 right" in read.text
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_a_thousand_classes(pictures: tuple[Picture, ...]) -> None:
+    labels = [f"class {number}" for number in range(1000)]
+    many = tuple(Picture(pictures[row % 12].path, str(row), row % 1000) for row in range(3000))
+    tables = {KERAS: scores(3000, 1000, 300), "tflite-int8": scores(3000, 1000, 400)}
+    classes = classes_report(tables, many, labels)
+    assert len(classes["models"][KERAS]["mistakes"]) == MISTAKES
+    text = rendered(report(classes, labels), labels, many)
+    assert len(text) < 3_000_000
+    read = Reader(text)
+    assert "the pairs confused most" in read.text
+    assert "200 of 1000 classes, lowest F1 first" in read.text
+
+
+def test_phases_are_marked_and_the_reason_is_said(pictures: tuple[Picture, ...]) -> None:
+    history = {"loss": [1.0, 0.5], "accuracy": [0.5, 0.8]}
+    training = {
+        "seconds": 2.0,
+        "strategy": "fine-tune",
+        "reason": "Few images, far from ImageNet.",
+        "phases": [
+            {**PHASE, "history": {**history, "val_accuracy": [0.25, 0.75]}},
+            {**PHASE, "name": "fine-tune", "learning_rate": 1e-5, "history": history},
+        ],
+    }
+    classes = classes_report({KERAS: scores(12, 3, 0)}, pictures, ["a", "b", "c"])
+    text = rendered(report(classes, ["a", "b", "c"], training=training), ["a", "b", "c"], pictures)
+    read = Reader(text)
+    assert "Few images, far from ImageNet." in read.text
+    assert text.count('class="mark"') == 8  # a line and a name, of two phases, in two charts
+    assert "1e-05" in read.text
+    assert "75.0 %" in read.text  # validation accuracy of the best epoch
+    assert "Every image is answered rightly." in read.text
+
+
+def test_without_labels_and_without_training(pictures: tuple[Picture, ...]) -> None:
+    unlabelled = tuple(Picture(item.path, item.sha256) for item in pictures)
+    tables = {KERAS: scores(12, 3, 0), "tflite-int8": scores(12, 3, 2)}
+    classes = classes_report(tables, unlabelled, ["a", "b", "c"])
+    assert classes["models"] == {}
+    assert classes["differences"]["images"] == 2
+    variant = {**report({}, [])["variants"][0], "top1": None, "drop_points": None}
+    values = report(
+        classes,
+        [],
+        training=None,
+        data={"counts": {"calibration": 3, "scored": 12}, "skipped": []},
+        reference={"images": 12, "labelled": 0, "top1": None, "top5": None},
+        variants=[variant],
+    )
+    read = Reader(rendered(values, ["a", "b", "c"], unlabelled))
+    assert "No image has a label" in read.text
+    assert read.tags.count("img") == 2
+    assert "svg" not in read.tags
+
+
+def test_a_picture_that_is_gone_leaves_its_place(pictures: tuple[Picture, ...]) -> None:
+    classes = classes_report({KERAS: scores(12, 3, 2)}, pictures, ["a", "b", "c"])
+    pictures[0].path.unlink()
+    pictures[1].path.write_bytes(b"no picture")
+    text = rendered(report(classes, ["a", "b", "c"]), ["a", "b", "c"], pictures)
+    assert text.count("the picture is gone") == 2
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (1, 35, [10, 20, 30]),
+        (1, 2, [1, 1.2, 1.4, 1.6, 1.8, 2]),
+        (0, 0.013, [0, 0.005, 0.01]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == pytest.approx(expected)
