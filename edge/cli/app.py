@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -54,37 +54,48 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command("build", epilog=build.EPILOG)(build.build)
-app.command("export", epilog=export.EPILOG)(export.export)
-app.command("reproduce", epilog=reproduce.EPILOG)(reproduce.reproduce)
-app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
-app.command("compare", epilog=compare.EPILOG)(compare.compare)
-app.command("diagnose", epilog=diagnose.EPILOG)(diagnose.diagnose)
-app.command("fewshot", epilog=fewshot.EPILOG)(fewshot.fewshot)
-app.command("predict", epilog=predict.EPILOG)(predict.predict)
-app.command("embed", epilog=embed.EPILOG)(embed.embed)
-app.command("similar", epilog=similar.EPILOG)(similar.similar)
-app.command("analogy", epilog=analogy.EPILOG)(analogy.analogy)
-app.command("map", epilog=map.EPILOG)(map.map)
-app.command("explain", epilog=explain.EPILOG)(explain.explain)
-app.command("tag", epilog=tag.EPILOG)(tag.tag)
-app.command("inspect", epilog=inspect.EPILOG)(inspect.inspect)
-app.add_typer(benchmark.app, name="benchmark", help="Time models on this machine.")
-app.command("zoo", epilog=zoo.EPILOG)(zoo.zoo)
-app.command("accelerators", epilog=accelerators.EPILOG)(accelerators.accelerators)
-app.add_typer(keys.app, name="keys")
-app.command("sign", epilog=sign.EPILOG)(sign.sign)
-app.command("verify", epilog=verify.EPILOG)(verify.verify)
-app.command("devices", epilog=devices.EPILOG)(devices.devices)
-app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
-app.command("deploy", epilog=deploy.EPILOG)(deploy.deploy)
-app.command("remote-benchmark", epilog=remote_benchmark.EPILOG)(remote_benchmark.remote_benchmark)
-app.command("status", epilog=status.EPILOG)(status.status)
-app.command("rollback", epilog=rollback.EPILOG)(rollback.rollback)
-app.command("logs", epilog=logs.EPILOG)(logs.logs)
-app.command("undeploy", epilog=undeploy.EPILOG)(undeploy.undeploy)
-app.command("cache", epilog=cache.EPILOG)(cache.cache)
-app.add_typer(dataset.app, name="dataset")
+# Command, module that holds a function of that name and its EPILOG; by panel of --help.
+COMMANDS: Final[dict[str, dict[str, Any]]] = {
+    "Make": {"build": build, "export": export, "reproduce": reproduce, "dataset": dataset},
+    "Check": {
+        "evaluate": evaluate,
+        "compare": compare,
+        "diagnose": diagnose,
+        "inspect": inspect,
+        "explain": explain,
+        "fewshot": fewshot,
+    },
+    "Use": {
+        "predict": predict,
+        "tag": tag,
+        "embed": embed,
+        "similar": similar,
+        "analogy": analogy,
+        "map": map,
+    },
+    "Measure": {"benchmark": benchmark, "zoo": zoo, "accelerators": accelerators},
+    "Deploy": {
+        "devices": devices,
+        "doctor": doctor,
+        "keys": keys,
+        "sign": sign,
+        "verify": verify,
+        "deploy": deploy,
+        "remote-benchmark": remote_benchmark,
+        "status": status,
+        "rollback": rollback,
+        "logs": logs,
+        "undeploy": undeploy,
+    },
+    "More": {"cache": cache},
+}
+for panel, commands in COMMANDS.items():
+    for name, module in commands.items():
+        if hasattr(module, "app"):  # a command with commands of its own
+            app.add_typer(module.app, name=name, rich_help_panel=panel)
+        else:
+            command = getattr(module, name.replace("-", "_"))
+            app.command(name, epilog=module.EPILOG, rich_help_panel=panel)(command)
 
 
 def _version(value: bool) -> None:

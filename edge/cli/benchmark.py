@@ -13,7 +13,7 @@ from edge.cli import zoo_options as zoo
 from edge.cli.default_group import DEFAULT, DefaultGroup
 from edge.errors import UsageError
 
-app = typer.Typer(cls=DefaultGroup)
+app = typer.Typer(cls=DefaultGroup, help="Time models on this machine.")
 EPILOG = "Example: edge benchmark bundle --threads 1,2 -o results.json"
 
 

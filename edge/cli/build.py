@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from edge.cli import base_options as base
 from edge.cli import options as shared
 from edge.cli import training_options as training
 from edge.runtime.spec import Resize
@@ -22,28 +23,11 @@ def build(
         ),
     ],
     output: shared.Output,
-    backbone: Annotated[
-        str,
-        typer.Option(help="Any network of Keras Applications, or a Keras model file to build on."),
-    ] = "mobilenet",
-    weights: Annotated[
-        str, typer.Option(help="imagenet, none (random), or the path of a weights file.")
-    ] = "imagenet",
-    size: Annotated[
-        int | None,
-        typer.Option(
-            help="Height and width of the input, pixels.  \\[default: the network's own]",
-            min=32,
-            max=1024,
-            show_default=False,
-        ),
-    ] = None,
-    alpha: Annotated[
-        float, typer.Option(help="Width of a MobileNet: the share of its channels, such as 0.25.")
-    ] = 1.0,
-    resize: Annotated[
-        Resize, typer.Option(help="How images become that size.")
-    ] = Resize.CENTER_CROP,
+    backbone: base.Backbone = "mobilenet",
+    weights: base.Weights = "imagenet",
+    size: base.Size = None,
+    alpha: base.Alpha = 1.0,
+    resize: base.Resize = Resize.CENTER_CROP,
     strategy: training.Strategies = Strategy.FEATURES,
     head: training.Head = "none",
     optimizer: training.Optimizer = "adam",
@@ -82,7 +66,7 @@ def build(
     from edge.cli.progress import shown_progress
     from edge.pipeline.build import build as run
     from edge.pipeline.options import BuildOptions, OutputOptions
-    from edge.training.base import BaseOptions
+    from edge.training.options import BaseOptions
 
     report = run(
         BuildOptions(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from edge.cli import base_options as base
 from edge.cli import options as shared
 from edge.errors import UsageError
 from edge.runtime.spec import Resize
@@ -26,27 +27,11 @@ def embed(
             show_default=False,
         ),
     ] = None,
-    backbone: Annotated[
-        str, typer.Option(help="Any network of Keras Applications, or a Keras model file.")
-    ] = "mobilenet",
-    weights: Annotated[
-        str, typer.Option(help="imagenet, none (random), or the path of a weights file.")
-    ] = "imagenet",
-    size: Annotated[
-        int | None,
-        typer.Option(
-            help="Height and width of the input, pixels.  \\[default: the network's own]",
-            min=32,
-            max=1024,
-            show_default=False,
-        ),
-    ] = None,
-    alpha: Annotated[
-        float, typer.Option(help="Width of a MobileNet: the share of its channels, such as 0.25.")
-    ] = 1.0,
-    resize: Annotated[
-        Resize, typer.Option(help="How images become that size.")
-    ] = Resize.CENTER_CROP,
+    backbone: base.Backbone = "mobilenet",
+    weights: base.Weights = "imagenet",
+    size: base.Size = None,
+    alpha: base.Alpha = 1.0,
+    resize: base.Resize = Resize.CENTER_CROP,
     dask: Annotated[
         str | None,
         typer.Option(
@@ -71,7 +56,7 @@ def embed(
     from edge.embedding.embed import embed as run
     from edge.embedding.table import write_embeddings
     from edge.runtime.files import readable
-    from edge.training.base import BaseOptions
+    from edge.training.options import BaseOptions
 
     base = BaseOptions(
         backbone=backbone, weights=weights, size=size, alpha=alpha, resize=resize, seed=seed

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edge.cli import options as shared
-from edge.explanation.masks import Method
+from edge.explanation.options import Method
 
 EPILOG = "Example: edge explain bundle photo.jpg -o explanation"
 
@@ -65,9 +65,9 @@ def explain(
     """Show what a bundle's files look at in an image: the float file, and the quantized one too."""
     from edge.cli.output import percent, print_json, print_table, quoted
     from edge.cli.progress import shown_progress
-    from edge.explanation.explain import ExplainOptions
     from edge.explanation.explain import explain as run
     from edge.explanation.files import PAGE, check_folder, write
+    from edge.explanation.options import ExplainOptions
 
     check_folder(output, overwrite=overwrite)
     progress = shown_progress(quiet=quiet)

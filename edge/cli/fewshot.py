@@ -5,17 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge.cli import base_options as base
 from edge.cli import options as shared
 from edge.fewshot.options import (
     BATCHED,
     FewShotOptions,
     Method,
+    ReptileOptions,
     Split,
     parse_methods,
     parse_shots,
 )
-from edge.fewshot.reptile import ReptileOptions
-from edge.training.base import BaseOptions
+from edge.training.options import BaseOptions
 
 if TYPE_CHECKING:
     from edge.fewshot.result import FewShotResult, Row
@@ -43,23 +44,10 @@ def fewshot(
             help=f"Separated by commas: {', '.join(Method)}.  \\[default: all]", show_default=False
         ),
     ] = None,
-    backbone: Annotated[
-        str,
-        typer.Option(help="Of the embeddings: a network of Keras Applications, or a model file."),
-    ] = "mobilenet",
-    weights: Annotated[
-        str, typer.Option(help="imagenet, none (random), or the path of a weights file.")
-    ] = "imagenet",
-    size: Annotated[
-        int | None,
-        typer.Option(
-            help="Height and width of the embedding's input, pixels.  "
-            "\\[default: the network's own]",
-            min=32,
-            max=1024,
-            show_default=False,
-        ),
-    ] = None,
+    backbone: base.Backbone = "mobilenet",
+    weights: base.Weights = "imagenet",
+    size: base.Size = None,
+    alpha: base.Alpha = 1.0,
     bundle: Annotated[
         Path | None,
         typer.Option(help="Take the embeddings from this bundle.", show_default=False),
@@ -104,7 +92,7 @@ def fewshot(
     options = FewShotOptions(
         photos=photos,
         cache=shared.cache_root(cache),
-        base=BaseOptions(backbone=backbone, weights=weights, size=size, seed=seed),
+        base=BaseOptions(backbone=backbone, weights=weights, size=size, alpha=alpha, seed=seed),
         bundle=bundle,
         methods=parse_methods(methods),
         ways=ways,

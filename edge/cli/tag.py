@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edge.cli import options as shared
-from edge.tagging.sidecars import SidecarName
+from edge.tagging.options import SidecarName
 
 EPILOG = "Example: edge tag photos --find sea"
 OUTPUTS = "Outputs"

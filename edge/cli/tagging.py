@@ -11,8 +11,9 @@ from edge.progress import Progress
 from edge.runtime.files import readable
 from edge.tagging.copies import copy_tagged
 from edge.tagging.groups import Groups
+from edge.tagging.options import SidecarName
 from edge.tagging.search import Found, find
-from edge.tagging.sidecars import SidecarName, write_sidecars
+from edge.tagging.sidecars import write_sidecars
 from edge.tagging.table import write_csv
 from edge.tagging.tag import TagRun
 from edge.tagging.tags import Tagged

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge.errors import OutputError, UsageError
+from edge.errors import OutputError
 from edge.runtime.files import fsync_directory
 
 _ZOOM: Final = 4  # 8 x 8 pixels to 32 x 32, the smallest input of the usual backbones
@@ -33,16 +33,10 @@ def export_digits(directory: Path, *, on_progress: Callable[[int, int], None] | 
         Number of images written.
 
     Raises:
-        UsageError: scikit-learn is not installed.
         OutputError: The directory is not empty, is a file, or cannot be written.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise UsageError(
-            "the handwritten digits come with scikit-learn, which is not installed",
-            hint='Install it: pip install "edge-pipeline[digits]"',
-        ) from error
+    from sklearn.datasets import load_digits
+
     directory = directory.resolve()
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:

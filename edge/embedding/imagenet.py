@@ -18,7 +18,8 @@ from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing, Resize
 from edge.training.backbones import BACKBONES, Backbone, backbone
 from edge.training.models import load_keras
-from edge.training.weights import IMAGENET, load_classifier, weights_id
+from edge.training.options import IMAGENET
+from edge.training.weights import load_classifier, weights_id
 from edge.versions import versions
 from edge.weights import imagenet_classes
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from edge.errors import DataError, ImageError, ModelLoadError, UsageError
 from edge.explanation.activations import LayerMaps, activations, chosen_layers, first_filters
 from edge.explanation.gradcam import GradCam
-from edge.explanation.masks import Masks, Method, positions_per_side
+from edge.explanation.masks import Masks, positions_per_side
+from edge.explanation.options import ExplainOptions, Method
 from edge.explanation.result import Explanation, HeatMap, ImageExplanation, correlation
 from edge.explanation.sensitivity import heat_map, scores_under
 from edge.progress import Progress
@@ -26,35 +27,7 @@ from edge.training.models import load_keras
 from edge.training.weights import quiet_keras
 
 SOURCE: Final = "source/model.keras"
-RANDOM_MASKS: Final = 600
 KERAS: Final = "keras"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExplainOptions:
-    """What ``edge explain`` takes.
-
-    Attributes:
-        bundle: Folder of the bundle.
-        images: Image files.
-        variants: Files to explain; empty for a float one and the bundle's default one.
-        label: Class to explain; None for the most probable class of the first file.
-        layers: Of the Keras model; empty for the first, the middle and the last.
-        method: How parts of an image are covered.
-        masks: How many random masks.
-        seed: Of the random masks.
-        keras: Look at the Keras model as well, which loads TensorFlow.
-    """
-
-    bundle: Path
-    images: tuple[Path, ...]
-    variants: tuple[str, ...] = ()
-    label: str | None = None
-    layers: tuple[str, ...] = ()
-    method: Method = Method.RISE
-    masks: int = RANDOM_MASKS
-    seed: int = 0
-    keras: bool = True
 
 
 def explain(options: ExplainOptions, progress: Progress) -> Explanation:

@@ -11,23 +11,17 @@ of its own, with edges that a network answers to. The masks' own edges are soft 
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from edge.explanation.options import Method
+
 WINDOW: Final = 0.25  # side of an occluding window, of the image's side
 STEPS: Final = 3  # positions of the window per its own side
 CELLS: Final = 7  # of a random grid along a side, as RISE has them
-
-
-class Method(StrEnum):
-    """How masks are made."""
-
-    OCCLUSION = "occlusion"
-    RISE = "rise"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.explanation.masks import Masks, Method, apply, background
+from edge.explanation.masks import Masks, apply, background
+from edge.explanation.options import Method
 from edge.explanation.result import correlation
 from edge.progress import Step
 from edge.runtime.classifier import Classifier

@@ -1,13 +1,12 @@
 """What ``edge fewshot`` takes: resolved values."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edge.errors import UsageError
-from edge.fewshot.reptile import ReptileOptions
-from edge.training.base import BaseOptions
+from edge.training.options import BaseOptions
 
 
 class Method(StrEnum):
@@ -32,6 +31,35 @@ class Split(StrEnum):
 
     CLASSES = "classes"  # single classes, whichever
     GROUPS = "groups"  # all classes of a group: what stands before the first "-" of their names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReptileOptions:
+    """Numbers of the training; the defaults are the paper's for 5-way Omniglot (its table 3).
+
+    Attributes:
+        iterations: Meta-iterations; the paper's 100 000 take days on two cores.
+        meta_batch: Tasks of one meta-iteration.
+        inner_iterations: Steps in one task.
+        inner_batch: Pictures of one step.
+        train_shots: Pictures of each class of a task of the training.
+        learning_rate: Of Adam, in training and in episodes.
+        meta_step: epsilon at the start.
+        episode_iterations: Steps in an episode that is scored.
+    """
+
+    iterations: int = 2000
+    meta_batch: int = 5
+    inner_iterations: int = 5
+    inner_batch: int = 10
+    train_shots: int = 10
+    learning_rate: float = 1e-3
+    meta_step: float = 1.0
+    episode_iterations: int = 50
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ side from the same moments, whose mean is kept; there one follows the other.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -18,39 +18,11 @@ from numpy.typing import NDArray
 
 from edge.fewshot.episodes import Episode, mini_batches
 from edge.fewshot.networks import Network, Weights
+from edge.fewshot.options import ReptileOptions
 
 BETA2: Final = 0.999
 ADAM_EPSILON: Final = 1e-8
 EPISODES_AT_ONCE: Final = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReptileOptions:
-    """Numbers of the training; the defaults are the paper's for 5-way Omniglot (its table 3).
-
-    Attributes:
-        iterations: Meta-iterations; the paper's 100 000 take days on two cores.
-        meta_batch: Tasks of one meta-iteration.
-        inner_iterations: Steps in one task.
-        inner_batch: Pictures of one step.
-        train_shots: Pictures of each class of a task of the training.
-        learning_rate: Of Adam, in training and in episodes.
-        meta_step: epsilon at the start.
-        episode_iterations: Steps in an episode that is scored.
-    """
-
-    iterations: int = 2000
-    meta_batch: int = 5
-    inner_iterations: int = 5
-    inner_batch: int = 10
-    train_shots: int = 10
-    learning_rate: float = 1e-3
-    meta_step: float = 1.0
-    episode_iterations: int = 50
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from converters.base import DEFAULT_TARGETS
 from edge.runtime.spec import Resize
-from edge.training.base import BaseOptions
-from edge.training.options import TrainingOptions
+from edge.training.options import BaseOptions, TrainingOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,10 +19,9 @@ from edge.training.head import Examples, TrainedHead, train_head
 from edge.training.metric_head import fit_head
 from edge.training.models import joined
 from edge.training.objective import scaled
-from edge.training.options import Strategy, TrainingOptions, TuningOptions
+from edge.training.options import NONE, Strategy, TrainingOptions, TuningOptions
 from edge.training.strategy import Choice, Situation, choose
 from edge.training.tuning import Phase, Tuned, TuningData, batches, tune
-from edge.training.weights import NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,22 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from edge.errors import DataError, OutputError
 from edge.progress import Step
 from edge.runtime.files import readable, write_bytes
 from edge.tagging.groups import Groups
+from edge.tagging.options import SidecarName
 from edge.tagging.tags import Tagged
 from edge.tagging.xmp import EMPTY, tag_values, with_tags
-
-
-class SidecarName(StrEnum):
-    """How the sidecar of IMG_1.jpg is called."""
-
-    APPENDED = "appended"  # IMG_1.jpg.xmp: darktable, digiKam, exiv2
-    REPLACED = "replaced"  # IMG_1.xmp: Adobe's programs, for raw files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,15 @@
 """The base: the pretrained network in front of the head, and the contract of its input."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import ModelLoadError, UsageError
 from edge.runtime.files import sha256_file
-from edge.runtime.spec import Preprocessing, Resize
+from edge.runtime.spec import Preprocessing
 from edge.training.backbones import backbone
 from edge.training.models import load_keras, without_head
+from edge.training.options import IMAGENET, BaseOptions
 from edge.training.weights import (
-    IMAGENET,
     WeightedModel,
     load_base,
     quiet_keras,
@@ -19,30 +18,6 @@ from edge.training.weights import (
 )
 
 KERAS_SUFFIXES: Final = (".keras", ".h5", ".hdf5")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseOptions:
-    """Which base, and how images come to it.
-
-    Attributes:
-        backbone: Name of a Keras Applications network, or path of a Keras model file that takes
-            RGB 0..255.
-        weights: ``imagenet``, ``none``, or a path; of no use with a model file.
-        size: Height and width of the input, pixels; None for the network's own.
-        alpha: Width, where the network has several.
-        resize: How images become that size.
-        crop_fraction: With center-crop, the part of the shorter side that is kept.
-        seed: Of random weights.
-    """
-
-    backbone: str = "mobilenet"
-    weights: str = IMAGENET
-    size: int | None = None
-    alpha: float = 1.0
-    resize: Resize = Resize.CENTER_CROP
-    crop_fraction: float = 1.0
-    seed: int = 0
 
 
 class Base:

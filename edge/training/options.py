@@ -6,9 +6,38 @@ from typing import Any, Final
 
 from edge.errors import UsageError
 from edge.runtime.head_spec import HeadKind
+from edge.runtime.spec import Resize
 
 SPARSE: Final = "sparse_categorical_crossentropy"
 TUNING_RATE: Final = 0.1  # of the head's learning rate
+
+
+IMAGENET: Final = "imagenet"
+NONE: Final = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseOptions:
+    """Which base, and how images come to it.
+
+    Attributes:
+        backbone: Name of a Keras Applications network, or path of a Keras model file that takes
+            RGB 0..255.
+        weights: ``imagenet``, ``none``, or a path; of no use with a model file.
+        size: Height and width of the input, pixels; None for the network's own.
+        alpha: Width, where the network has several.
+        resize: How images become that size.
+        crop_fraction: With center-crop, the part of the shorter side that is kept.
+        seed: Of random weights.
+    """
+
+    backbone: str = "mobilenet"
+    weights: str = IMAGENET
+    size: int | None = None
+    alpha: float = 1.0
+    resize: Resize = Resize.CENTER_CROP
+    crop_fraction: float = 1.0
+    seed: int = 0
 
 
 class Strategy(StrEnum):

@@ -5,16 +5,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from edge.errors import UsageError, WeightsUnavailable
 from edge.runtime.files import sha256_file
 from edge.training.backbones import Backbone
 from edge.training.models import classifier_1000, pooled_base
+from edge.training.options import IMAGENET, NONE
 from edge.weights import mobilenet_imagenet
-
-IMAGENET: Final = "imagenet"
-NONE: Final = "none"
 
 
 @dataclass(frozen=True, slots=True)

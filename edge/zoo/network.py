@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.training.backbones import Backbone
-from edge.training.weights import NONE, WeightedModel, load_classifier
+from edge.training.options import NONE
+from edge.training.weights import WeightedModel, load_classifier
 
 SEED: Final = 0
 IMAGES: Final = 4  # generated pictures; they set statistics of random networks, and int8 ranges

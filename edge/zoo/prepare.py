@@ -16,7 +16,8 @@ from edge.progress import Step
 from edge.runtime.files import write_json
 from edge.runtime.spec import Preprocessing
 from edge.training.backbones import Backbone, backbone
-from edge.training.weights import IMAGENET, NONE, WeightedModel, load_classifier
+from edge.training.options import IMAGENET, NONE
+from edge.training.weights import WeightedModel, load_classifier
 from edge.versions import versions
 from edge.zoo.network import SEED, Facts, counted, pictures, random_network
 

@@ -9,7 +9,8 @@ from benchmarks.environment import environment
 from edge.errors import UsageError
 from edge.progress import Progress
 from edge.training.backbones import backbone
-from edge.training.weights import NONE, is_shipped
+from edge.training.options import NONE
+from edge.training.weights import is_shipped
 from edge.zoo.budget import Budget
 from edge.zoo.files import read_zoo, write_zoo
 from edge.zoo.measure import ROWS, ZooOptions, entry

@@ -31,9 +31,8 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import TensorSpec
 from edge.training.backbones import backbone
-from edge.training.base import BaseOptions
 from edge.training.objective import class_weights
-from edge.training.options import HeadOptions, TrainingOptions
+from edge.training.options import BaseOptions, HeadOptions, TrainingOptions
 from edge.weights import mobilenet_imagenet
 
 pytestmark = pytest.mark.slow
@@ -130,7 +129,7 @@ def test_the_report_has_what_the_documentation_promises(built: Built) -> None:
     report = built.report
     assert json.loads((built.bundle / "report.json").read_text()) == report
     assert (report["schema_version"], report["command"], report["name"]) == (
-        1,
+        2,
         "build",
         built.photos.name,
     )

@@ -21,7 +21,7 @@ from edge.errors import DataError, EdgeError
 from edge.progress import Silent
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.spec import Manifest, Preprocessing, Variant
-from edge.training.base import BaseOptions
+from edge.training.options import BaseOptions
 from tests.integration.conftest import make_photos, noisy
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,9 @@ from PIL import Image
 
 from edge.errors import ModelLoadError, UsageError
 from edge.explanation.activations import activations, chosen_layers, first_filters
-from edge.explanation.explain import ExplainOptions, explain
+from edge.explanation.explain import explain
 from edge.explanation.gradcam import GradCam
+from edge.explanation.options import ExplainOptions
 from edge.explanation.result import correlation
 from edge.progress import Silent
 from edge.runtime.spec import Preprocessing

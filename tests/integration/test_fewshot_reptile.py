@@ -13,8 +13,8 @@ from edge.cache import StageCache
 from edge.fewshot.episodes import draw_episodes
 from edge.fewshot.meta import meta_trained
 from edge.fewshot.networks import Conv4, Head
-from edge.fewshot.options import FewShotOptions, Method
-from edge.fewshot.reptile import Initialisation, Learner, ReptileOptions
+from edge.fewshot.options import FewShotOptions, Method, ReptileOptions
+from edge.fewshot.reptile import Initialisation, Learner
 from edge.fewshot.run import run
 from edge.progress import Silent
 

@@ -20,7 +20,7 @@ from edge.pipeline.reproduction import Reproduction, compared
 from edge.progress import Silent
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file, write_json
-from edge.training.base import BaseOptions
+from edge.training.options import BaseOptions
 from tests.integration.conftest import make_photos
 
 pytestmark = pytest.mark.slow

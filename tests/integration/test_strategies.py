@@ -23,9 +23,10 @@ from edge.pipeline.options import BuildOptions, OutputOptions
 from edge.pipeline.stages import TimedStages
 from edge.pipeline.training import Learned, Trainer
 from edge.progress import Silent
-from edge.training.base import Base, BaseOptions
+from edge.training.base import Base
 from edge.training.options import (
     Augmentation,
+    BaseOptions,
     HeadOptions,
     Strategy,
     TrainingOptions,

@@ -20,8 +20,7 @@ from edge.progress import Silent
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.head_spec import TAUGHT_NAME, HeadKind
-from edge.training.base import BaseOptions
-from edge.training.options import HeadOptions, TrainingOptions
+from edge.training.options import BaseOptions, HeadOptions, TrainingOptions
 from tests.integration.conftest import Edge, failed, succeeded
 
 pytestmark = pytest.mark.slow

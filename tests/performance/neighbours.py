@@ -33,7 +33,7 @@ from edge.embedding.embed import EmbedOptions, embed
 from edge.embedding.exact import norms_of
 from edge.embedding.index import VectorIndex, coded
 from edge.progress import Silent
-from edge.training.base import BaseOptions
+from edge.training.options import BaseOptions
 
 Vectors = NDArray[np.float32]
 

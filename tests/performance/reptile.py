@@ -11,7 +11,8 @@ import numpy as np
 
 from edge.fewshot.episodes import draw_episodes
 from edge.fewshot.networks import Conv4
-from edge.fewshot.reptile import Initialisation, Learner, ReptileOptions
+from edge.fewshot.options import ReptileOptions
+from edge.fewshot.reptile import Initialisation, Learner
 
 ITERATIONS = 20
 EPISODES = 20

@@ -31,9 +31,15 @@ from edge.evaluation.confidence import normal_quantile, wilson
 from edge.pipeline.stages import TimedStages
 from edge.pipeline.training import Learned, Trainer
 from edge.runtime.files import sha256_file
-from edge.training.base import Base, BaseOptions
+from edge.training.base import Base
 from edge.training.distance import imagenet_distance
-from edge.training.options import Augmentation, Strategy, TrainingOptions, TuningOptions
+from edge.training.options import (
+    Augmentation,
+    BaseOptions,
+    Strategy,
+    TrainingOptions,
+    TuningOptions,
+)
 from edge.training.reference import keras_scores
 from edge.training.weights import weights_sha256
 

@@ -14,6 +14,9 @@ from edge.cli.app import app
 ROOT = Path(__file__).parents[2]
 HEAVY = (
     "ai_edge_litert",
+    "dask",
+    "distributed",
+    "faiss",
     "keras",
     "onnx",
     "onnxruntime",
@@ -43,9 +46,9 @@ def commands(command: Any, *path: str) -> dict[tuple[str, ...], Any]:
 COMMANDS = commands(typer.main.get_command(app))
 
 
-def loaded(program: str) -> set[str]:
+def loaded(program: str, heavy: tuple[str, ...] = HEAVY) -> set[str]:
     """Heavy modules that a fresh Python has loaded after the program."""
-    program += f"\nimport sys\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    program += f"\nimport sys\nprint(*[name for name in {heavy!r} if name in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
@@ -115,6 +118,14 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_help_imports_no_numpy() -> None:
+    """It takes as long as all the rest of the start."""
+    program = "import contextlib, io\nfrom edge.cli.app import app\n"
+    program += "with contextlib.redirect_stdout(io.StringIO()):\n"
+    program += "    app(['--help'], standalone_mode=False)"
+    assert loaded(program, ("numpy", "PIL", "sqlite3")) == set()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -134,6 +145,18 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         (["evaluate", "b", "p"], "no bundle at b"),
         (["inspect", "b.tflite"], "b.tflite"),
         (["benchmark", "b"], "no bundle and no model file at b"),
+        (["build", "photos", "--output", "b", "--mixup", "0.2"], "--mixup"),
+        (["build", "photos", "--output", "b", "--backbone", "mine.keras"], "mine.keras"),
+        (["build", "photos", "--output", "b", "--backbone", "vgg16", "--alpha", "0.5"], "vgg16"),
+        (["embed", "photos", "--output", "e.npz"], "photos"),
+        (["similar", "photo.jpg", "e.npz"], "e.npz"),
+        (["analogy", "a", "b", "c", "words.txt"], "words.txt"),
+        (["map", "e.npz", "--output", "m.html"], "e.npz"),
+        (["fewshot", "photos"], "photos"),
+        (["tag", "photos"], "photos"),
+        (["explain", "b", "i.jpg", "--output", "o"], "no bundle at b"),
+        (["reproduce", "b", "photos"], "no bundle at b"),
+        (["predict", "lenet", "i.jpg"], "lenet"),
     ],
 )
 def test_usage_errors(tmp_path: Path, arguments: list[str], said: str) -> None:

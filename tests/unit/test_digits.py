@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +5,7 @@ import pytest
 from PIL import Image
 
 from edge.dataset.digits import export_digits
-from edge.errors import OutputError, UsageError
+from edge.errors import OutputError
 
 datasets = pytest.importorskip("sklearn.datasets")
 
@@ -62,10 +61,3 @@ def test_interruption_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         export_digits(tmp_path / "digits", on_progress=interrupt)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_missing_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(UsageError, match="scikit-learn, which is not installed") as caught:
-        export_digits(tmp_path / "digits")
-    assert "edge-pipeline[digits]" in caught.value.hint

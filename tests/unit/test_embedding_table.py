@@ -10,7 +10,7 @@ from edge.embedding.source import source_from_json, source_json
 from edge.embedding.table import Embeddings, Header, read_embeddings, write_embeddings
 from edge.errors import DataError, OutputError
 from edge.runtime.spec import Preprocessing, Resize
-from edge.training.base import BaseOptions
+from edge.training.options import BaseOptions
 
 PATHS = ("cat/a.png", "</script>.jpg", "bad\udcff.png")
 

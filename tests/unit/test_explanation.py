@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from edge.cli.app import app
 from edge.errors import DataError, OutputError, UsageError
-from edge.explanation.explain import ExplainOptions, explain
+from edge.explanation.explain import explain
 from edge.explanation.masks import Masks, Method, apply, background, positions_per_side
+from edge.explanation.options import ExplainOptions
 from edge.explanation.result import correlation
 from edge.explanation.sensitivity import heat_map, log_odds
 from edge.progress import Silent

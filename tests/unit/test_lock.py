@@ -26,8 +26,7 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.head_spec import HeadKind
 from edge.runtime.spec import Manifest, Preprocessing, Resize, Variant
-from edge.training.base import BaseOptions
-from edge.training.options import HeadOptions, Strategy, TrainingOptions, TuningOptions
+from edge.training.options import BaseOptions, HeadOptions, Strategy, TrainingOptions, TuningOptions
 
 INPUTS = Inputs(
     options={"seed": 0}, data={"photos": {"train": {"a": {"a/0.png": "0" * 64}}}}, files={}

@@ -19,8 +19,9 @@ from edge.progress import Silent
 from edge.tagging.copies import copy_tagged, folder_names
 from edge.tagging.groups import Groups, parse
 from edge.tagging.index import TagIndex, default_index
+from edge.tagging.options import SidecarName
 from edge.tagging.search import find
-from edge.tagging.sidecars import SidecarName, write_sidecars
+from edge.tagging.sidecars import write_sidecars
 from edge.tagging.tag import TagOptions, tag
 from edge.tagging.tags import Tag, Tagged, choose
 from edge.tagging.xmp import EMPTY, tag_values, with_tags
