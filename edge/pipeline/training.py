@@ -87,6 +87,12 @@ class Trainer:
         if strategy is Strategy.AUTO:
             return self._decided(head)
         tuned = self._tuned(head, self._options.tuning, fine=strategy is Strategy.FINE_TUNE)
+        before, after = self._head_phase(head).val_accuracy, tuned.phase.val_accuracy
+        if after < before:
+            self._stages.note(
+                f"{strategy} lowered the validation accuracy from {before:.1%} to {after:.1%}: "
+                "--strategy auto would keep the features"
+            )
         return self._with_base(head, tuned, strategy, "", {})
 
     def _with_metric_head(self, kind: HeadKind) -> Learned:

@@ -95,7 +95,8 @@ def tag(
     new = [relative for relative in found if known.get(relative) != stamps[relative]]
     if new:
         with progress.stage("tag", total=len(new)) as step:
-            for part in _parts(new):
+            # A cluster gets all at once: it is joined anew for every part.
+            for part in _parts(new, len(new) if options.dask else CHUNK):
                 index.add(
                     _tagged(directory, part, stamps, model, settings, options.dask, cache, step)
                 )
@@ -236,9 +237,9 @@ def _stamp(path: Path) -> Stamp:
     return Stamp(status.st_size, status.st_mtime_ns)
 
 
-def _parts(relatives: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    for start in range(0, len(relatives), CHUNK):
-        yield relatives[start : start + CHUNK]
+def _parts(relatives: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(relatives), size):
+        yield relatives[start : start + size]
 
 
 def check_folder(directory: Path) -> None:
