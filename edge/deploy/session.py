@@ -65,6 +65,7 @@ _SHIPPED: Final = (
     "runtime/__init__.py",
     "runtime/bundle.py",
     "runtime/files.py",
+    "runtime/head_spec.py",
     "runtime/spec.py",
 )
 
