@@ -22,7 +22,7 @@ class Timing:
 
     Attributes:
         baseline_ms: Median of one inference, milliseconds.
-        candidate_ms: The same of the candidate.
+        candidate_ms: The same of the candidate, on a machine just as fast.
         ratio: Interval of candidate / baseline; None where samples of one run are all there is.
     """
 

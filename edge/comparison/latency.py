@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.harness import measure
 from benchmarks.stats import median
 from benchmarks.timing import Protocol
-from benchmarks.verdict import ORDER, paired, ratio_interval
+from benchmarks.verdict import ORDER, judge, paired
 from edge.comparison.evidence import Timing
 from edge.comparison.result import Interval
 from edge.comparison.subject import Subject
@@ -27,8 +27,9 @@ def measured(
 ) -> Timing:
     """Time both files here, on a noise image, one thread.
 
-    Each side's latency is the median of its blocks' medians. The interval is one of the ratio of
-    neighbouring blocks, since these share the machine's speed of that moment.
+    Neighbouring blocks share the machine's speed of that moment, so it is the median of their
+    ratios, with its interval, that is known best. The baseline's latency is the median of its
+    blocks' medians; the candidate's is that times the ratio: what it takes on a machine as fast.
 
     Raises:
         InferenceError: A model fails.
@@ -49,9 +50,9 @@ def measured(
                 medians.append(1e3 * median(result.samples))
             pairs.extend(paired(ORDER, medians))
             step(1)
-    before, after = np.median(pairs, axis=0).tolist()
-    ratio = ratio_interval(np.array(pairs), confidence)
-    return Timing(baseline_ms=before, candidate_ms=after, ratio=ratio)
+    found = judge(np.array(pairs), confidence)
+    before = median([first for first, _ in pairs])
+    return Timing(baseline_ms=before, candidate_ms=before * found.ratio, ratio=found.interval)
 
 
 def _input(side: Subject) -> Callable[[TensorSpec], NDArray[Any]]:

@@ -67,7 +67,7 @@ def choose(situation: Situation) -> Choice:
             unfreeze=ALL,
             mirror=not far,
             quadrant=quadrant,
-            reason=f"all layers learn, because the base has no pretrained weights ({facts}).",
+            reason=f"fine-tuning all layers, because the base has no pretrained weights ({facts}).",
         )
     wrong = round((1 - situation.val_accuracy) * situation.val_images)
     if wrong <= max(1, 0.01 * situation.val_images):

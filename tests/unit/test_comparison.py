@@ -3,14 +3,16 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edge.comparison import latency
 from edge.comparison.compare import CompareOptions, compare
 from edge.comparison.policy import default_policy
-from edge.comparison.result import Comparison, Verdict
+from edge.comparison.result import Comparison, Interval, Verdict
 from edge.comparison.subject import column_order, find_subject
 from edge.errors import DataError, UsageError
 from edge.progress import Silent
@@ -297,3 +299,22 @@ def test_the_second_run_runs_no_model(run: Compare, place: Path) -> None:
     finally:
         for path, content in before.items():
             path.write_bytes(content)
+
+
+def test_latencies_are_as_apart_as_neighbouring_blocks(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other work that falls into many blocks of one side moves neither the ratio nor its ends."""
+    bundle = Bundle.open(place / "bundle")
+    sides = [find_subject(name, bundle, engine=None) for name in ("onnx-fp32", "onnx-copy")]
+    pairs = [(1.0, 1.0)] * 8 + [(9.0, 9.0)] * 8 + [(9.0, 1.0)] * 4  # both medians: 9 and 1
+    turned = [pair if number % 2 == 0 else pair[::-1] for number, pair in enumerate(pairs)]
+    seconds = iter([moment for pair in turned for moment in pair])  # in the order ABBA
+
+    def block(*_: object, **__: object) -> SimpleNamespace:
+        return SimpleNamespace(samples=(next(seconds),))
+
+    monkeypatch.setattr(latency, "measure", block)
+    timing = latency.measured(*sides, 0.95, Silent())
+    assert timing.candidate_ms / timing.baseline_ms == 1.0
+    assert timing.ratio == Interval(1.0, 1.0)
