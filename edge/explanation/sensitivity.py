@@ -81,7 +81,8 @@ def heat_map(
 
     Returns:
         (height, width), float32; and with random masks the correlation to be expected with a map
-        of as many other masks: that of the two halves, by Spearman and Brown (1910).
+        of as many other masks: that of the two halves, by Spearman and Brown (1910); None where
+        the map is flat.
     """
     values = log_odds(scores)
     random = masks.method is Method.RISE
@@ -98,6 +99,6 @@ def heat_map(
         return found, None
     halves = (total / weight).astype(np.float32)
     r = correlation(halves[0], halves[1])
-    if r is None:
-        return found, None
+    if r is None:  # a half in which nothing changed the score has none of what the other shows
+        return found, 0.0 if np.ptp(found) > 0 else None
     return found, max(0.0, 2 * r / (1 + r)) if r > -1 else 0.0

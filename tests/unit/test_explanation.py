@@ -130,6 +130,20 @@ def test_the_map_is_the_mean_fall_in_log_odds() -> None:
     assert np.isfinite(log_odds(np.array([0, 1], np.float32))).all()
 
 
+def test_a_map_that_few_masks_made_is_not_repeatable() -> None:
+    """In one half of the masks nothing changed the score."""
+    masks = Masks(method=Method.RISE, height=16, width=16, count=8)
+    scores = np.full(8, 0.5, np.float32)
+    flat = heat_map(masks, scores, 0.5)
+    assert np.ptp(flat[0]) == 0
+    assert flat[1] is None
+    scores[0] = 0.25
+    few = heat_map(masks, scores, 0.5)
+    assert np.ptp(few[0]) > 0
+    assert few[1] is not None
+    assert few[1] < 0.5
+
+
 def test_the_command_writes_a_page_that_needs_nothing_else(
     bundle: Path, picture: Path, tmp_path: Path
 ) -> None:
