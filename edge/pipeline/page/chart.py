@@ -12,7 +12,8 @@ from typing import Final
 from edge.pipeline.page.element import Element, element
 
 WIDTH, HEIGHT = 440, 240  # units of the picture, which scales with the page
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 18, 40
+_NAME = 60  # of the name of a phase, at most
 _TICKS: Final = 5  # at most so many, about
 
 Place = Callable[[float], float]
@@ -76,7 +77,9 @@ def line_chart(
     for place, name in marks:
         at = right(place)
         drawn.append(element("path", d=f"M{at} {_TOP}V{HEIGHT - _BOTTOM}", class_="mark"))
-        drawn.append(element("text", name, x=at + 4, y=_TOP + 9, class_="mark"))
+        anchor = "end" if at > WIDTH - _RIGHT - _NAME else "start"
+        # Above the lines; a name near the right border goes to the left.
+        drawn.append(element("text", name, x=at, y=_TOP - 4, text_anchor=anchor, class_="mark"))
     for item in series:
         radii = item.radii or ((3.0,) if len(item.points) == 1 else ())
         if not radii:
