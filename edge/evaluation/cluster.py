@@ -103,7 +103,7 @@ def connected(address: str) -> Iterator[Any]:
         ConnectionFailed: No scheduler there, or one without workers.
     """
     try:
-        from distributed import Client, LocalCluster
+        from distributed import LocalCluster
     except ImportError as error:
         raise UsageError(
             "--dask needs the package distributed, which is not installed",
@@ -119,7 +119,7 @@ def connected(address: str) -> Iterator[Any]:
                         n_workers=os.cpu_count() or 1, threads_per_worker=1, dashboard_address=None
                     )
                     where = stack.enter_context(cluster)
-            client = stack.enter_context(Client(where, timeout=TIMEOUT))
+            client = stack.enter_context(_client(where))
             client.wait_for_workers(1, timeout=TIMEOUT)
         except (ValueError, TypeError) as error:
             raise UsageError(
@@ -133,6 +133,24 @@ def connected(address: str) -> Iterator[Any]:
                 f"dask worker {address}; or use --dask local.",
             ) from error
         yield client
+
+
+def _client(address: str) -> Any:
+    """A client that has started; whatever ``distributed.Client`` raises.
+
+    One whose start fails is closed here. Left to the garbage collector, it stops its loop whenever
+    that runs, perhaps within the start of another client's, which waits for it forever (seen with
+    distributed 2026.8).
+    """
+    from distributed import Client
+
+    client: Any = Client.__new__(Client)  # known before it starts
+    try:
+        client.__init__(address, timeout=TIMEOUT)
+    except BaseException:
+        client.__del__()
+        raise
+    return client
 
 
 def _check_workers(client: Any) -> None:

@@ -18,6 +18,8 @@ from edge.deploy.signing import sign
 from edge.pipeline.finish import copy_runtime
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.golden import ABSOLUTE, GOLDEN_NAME, Expected, Golden
+from edge.runtime.head import Head, head_bytes
+from edge.runtime.head_spec import HeadKind, HeadSpec
 from edge.runtime.session import encode_pixels, open_session
 from edge.runtime.spec import Manifest, Preprocessing, Variant
 
@@ -116,6 +118,17 @@ def changed(text: str) -> Callable[[Path], None]:
         (bundle / "labels.txt").write_text("".join(f"{label} {text}\n" for label in LABELS))
 
     return change
+
+
+def learns(bundle: Path) -> None:
+    """The model's answers are embeddings, and a head makes them classes: it can be taught more."""
+    rows = np.eye(len(LABELS), dtype=np.float32)
+    spec = HeadSpec(kind=HeadKind.IMPRINTED, path="head.npz", scale=20.0)
+    head = Head(spec=spec, labels=LABELS, vectors=rows, classes=np.arange(len(LABELS)))
+    (bundle / spec.path).write_bytes(head_bytes(head))
+    path = bundle / "manifest.json"
+    value = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, value | {"head": spec.to_json()})
 
 
 def _in_watch(bundle: Path, code: str) -> None:

@@ -6,6 +6,7 @@ import platform
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,19 @@ class Loopback(Site):
     @property
     def root(self) -> Path:
         return self.device.home / ".local/share/edge"
+
+    def answer(self, name: str, colour: tuple[int, int, int]) -> str:
+        """The class that the service gives a picture of one colour in its inbox."""
+        from PIL import Image
+
+        picture = self.root / "apps" / APP / "inbox" / name
+        Image.new("RGB", (40, 24), colour).save(picture)
+        answer = picture.with_name(f"{name}.json")
+        last = time.monotonic() + 15
+        while not answer.exists() and time.monotonic() < last:
+            time.sleep(0.1)
+        label: str = json.loads(answer.read_text())["categories"][0]["label"]
+        return label
 
 
 @pytest.fixture
@@ -69,16 +83,34 @@ def test_first_release_then_second_then_the_same(site: Loopback) -> None:
 
 def test_what_the_service_answers(site: Loopback) -> None:
     """A picture in the inbox gets its answer from the deployed release."""
+    site.deployed(site.bundle())
+    assert site.answer("picture.png", (250, 10, 10)) == "red"
+
+
+def test_a_running_service_learns_a_class(site: Loopback) -> None:
+    """It is taught beside it, without a restart; going back and forth forgets nothing."""
     from PIL import Image
 
-    site.deployed(site.bundle())
-    inbox = site.root / "apps" / APP / "inbox"
-    Image.new("RGB", (40, 24), (250, 10, 10)).save(inbox / "picture.png")
-    answer = inbox / "picture.png.json"
-    last = time.monotonic() + 15
-    while not answer.exists() and time.monotonic() < last:
-        time.sleep(0.1)
-    assert json.loads(answer.read_text())["categories"][0]["label"] == "red"
+    first = site.deployed(site.bundle())
+    learner = site.deployed(site.bundle(bundles.learns, "learner"))
+    white, folder = (250, 250, 250), site.root / "apps" / APP / "current/bundle"
+    assert site.answer("before.png", white) != "white"
+    picture = site.folder / "white.png"
+    Image.new("RGB", (40, 24), white).save(picture)
+    environments = list((site.root / "envs").glob("*/numpy"))
+    paths = (folder.resolve() / "runtime", environments[0].parent)
+    subprocess.run(
+        [sys.executable, "-P", "-s", "-m", "edge.runtime", "teach", folder, "white", picture],
+        env=os.environ | {"PYTHONPATH": ":".join(map(str, paths))},
+        check=True,
+        timeout=60,
+    )
+    assert site.answer("after.png", white) == "white"
+    assert site.answer("red.png", (250, 10, 10)) == "red"
+    for release in (first, learner):
+        assert site.ask("rollback", "--watch", "1").returncode == 0
+        assert site.state()["release"] == release
+    assert site.answer("back.png", white) == "white"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A Dask cluster of two worker processes on this machine, and one pass of a model over it."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,11 @@ def run(pictures: list[Picture], root: Path, dask: str | None) -> tuple[Features
     told: list[int] = []
     found = extract(MODEL, pictures, SPEC, cache=StageCache(root), step=told.append, dask=dask)
     return found, sum(told)
+
+
+def loops() -> int:
+    """Threads in which a cluster or a client of ``distributed`` runs."""
+    return [thread.name for thread in threading.enumerate()].count("IO loop")
 
 
 def test_the_cluster_gives_the_same_bits(
@@ -116,8 +122,10 @@ def test_no_cluster_there(
 
 @pytest.mark.parametrize("text", ["nowhere", "tcp://host:port", ""])
 def test_no_address(pictures: list[Picture], tmp_path: Path, text: str) -> None:
+    before = loops()
     with pytest.raises(UsageError, match="is no address"):
         run(pictures, tmp_path, text)
+    assert loops() == before  # a client that is left behind may hang the next one
 
 
 def test_a_broken_model_is_found_before_the_cluster_is_asked(
