@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -66,11 +66,12 @@ def converters(folder: Path) -> list[int]:
 
 
 def waited_for(condition: Callable[[], object], seconds: float = 60) -> bool:
-    """Whether it came true within that time."""
+    """Whether it came true within that time; what goes while it is looked for is not there yet."""
     last = time.monotonic() + seconds
     while time.monotonic() < last:
-        if condition():
-            return True
+        with suppress(FileNotFoundError):
+            if condition():
+                return True
         time.sleep(0.02)
     return False
 
