@@ -13,6 +13,7 @@ from edge.embedding.features import extract
 from edge.embedding.source import Source, open_extractor, source_json
 from edge.embedding.table import Embeddings, Header
 from edge.errors import DataError
+from edge.evaluation.cluster import check_address
 from edge.progress import Progress
 from edge.runtime.files import sha256_file
 from edge.threads import in_threads
@@ -77,6 +78,8 @@ def embed(options: EmbedOptions, progress: Progress) -> Embedded:
         WeightsUnavailable, ModelLoadError, ConversionError: No extractor.
         OutputError: The cache cannot be written.
     """
+    if options.dask is not None:
+        check_address(options.dask)
     cache = StageCache(options.cache)
     paths = list_images(options.photos)
     with progress.stage("extractor"):

@@ -94,6 +94,33 @@ def run_on_cluster(
                 yield Answer(start + answer.position, answer.values, answer.problem)
 
 
+def check_address(address: str) -> None:
+    """Refuse what can be no scheduler, without asking any: before work that takes long.
+
+    Raises:
+        UsageError: ``distributed`` is not installed, or the address is none.
+    """
+    try:
+        from distributed.comm import get_address_host_port
+    except ImportError as error:
+        raise UsageError(
+            "--dask needs the package distributed, which is not installed",
+            hint='Install it: pip install "edge-pipeline[dask]"',
+        ) from error
+    if address != LOCAL:
+        try:
+            get_address_host_port(address)
+        except ValueError as error:
+            raise _no_address(address, error) from error
+
+
+def _no_address(address: str, error: Exception) -> UsageError:
+    return UsageError(
+        f"--dask {address} is no address: {error}",
+        hint="Use tcp://HOST:PORT of a Dask scheduler, or local.",
+    )
+
+
 @contextmanager
 def connected(address: str) -> Iterator[Any]:
     """A client of the cluster, which has a worker; closed at the end, a local cluster as well.
@@ -102,13 +129,9 @@ def connected(address: str) -> Iterator[Any]:
         UsageError: ``distributed`` is not installed, or the address is none.
         ConnectionFailed: No scheduler there, or one without workers.
     """
-    try:
-        from distributed import LocalCluster
-    except ImportError as error:
-        raise UsageError(
-            "--dask needs the package distributed, which is not installed",
-            hint='Install it: pip install "edge-pipeline[dask]"',
-        ) from error
+    check_address(address)
+    from distributed import LocalCluster
+
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         try:
@@ -121,11 +144,8 @@ def connected(address: str) -> Iterator[Any]:
                     where = stack.enter_context(cluster)
             client = stack.enter_context(_client(where))
             client.wait_for_workers(1, timeout=TIMEOUT)
-        except (ValueError, TypeError) as error:
-            raise UsageError(
-                f"--dask {address} is no address: {error}",
-                hint="Use tcp://HOST:PORT of a Dask scheduler, or local.",
-            ) from error
+        except (ValueError, TypeError) as error:  # such as TLS without certificates
+            raise _no_address(address, error) from error
         except OSError as error:  # TimeoutError is one
             raise ConnectionFailed(
                 f"no Dask scheduler with a worker answers at {address}",

@@ -13,6 +13,7 @@ from edge.dataset.pictures import Picture
 from edge.embedding.features import extract
 from edge.embedding.imagenet import imagenet_classifier
 from edge.errors import DataError, UsageError
+from edge.evaluation.cluster import check_address
 from edge.progress import Progress, Step
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import readable, sha256_file
@@ -81,10 +82,13 @@ def tag(
     Raises:
         DataError: The folder cannot be used.
         UsageError: No such bundle, variant or network; two of them at once.
+        UsageError, ConnectionFailed: See ``run_on_cluster``.
         WeightsUnavailable, ModelLoadError, InferenceError, ConversionError: The model fails.
         OutputError: The cache or the index cannot be written.
     """
     chosen = _resolved(options, index.settings)
+    if options.dask is not None:
+        check_address(options.dask)
     model, settings = _model(chosen, cache, progress)
     paths = list_images(directory)
     index.start(settings)

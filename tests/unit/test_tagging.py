@@ -233,6 +233,8 @@ def test_only_new_and_changed_pictures_are_tagged_again(
     assert (again.fresh, len(again.pictures)) == (2, 9)
     assert [item.path.name for item in again.pictures if item.problem] == ["bad.png"]
     assert run(threshold=0.01).fresh == 9  # other tags, but no new scores: see test_features
+    with pytest.raises(UsageError, match="--dask nowhere is no address"):
+        run(dask="nowhere")  # though there is nothing to compute
     assert run().settings["threshold"] == 0.01
 
 
