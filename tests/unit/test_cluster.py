@@ -120,9 +120,7 @@ def test_no_cluster_there(
     assert "dask worker" in caught.value.hint
 
 
-@pytest.mark.parametrize(
-    "text", ["nowhere", "tcp://host:port", "", "tls://127.0.0.1:9"], ids=["name", "port", "", "tls"]
-)
+@pytest.mark.parametrize("text", ["nowhere", "tcp://host:port", "", "tls://127.0.0.1:9"])
 def test_no_address(pictures: list[Picture], tmp_path: Path, text: str) -> None:
     before = loops()
     with pytest.raises(UsageError, match="is no address"):
