@@ -244,9 +244,8 @@ def test_the_zoo_measures_a_network_and_goes_on(edge: Edge, tmp_path: Path) -> N
     for row in network["rows"].values():
         assert row["status"] == "measured", row["reason"]
     assert network["rows"]["keras"]["batch"] == 32
-    started = time.monotonic()
     succeeded(edge.run("benchmark", *options, "-o", tmp_path / "zoo.md"))
-    assert time.monotonic() - started < 20  # nothing is measured again
+    assert json.loads(file.read_text())["networks"] == [network]  # nothing is measured again
     assert "| MobileNet * |" in (tmp_path / "zoo.md").read_text(encoding="utf-8")
     succeeded(edge.run("zoo", file, "-o", tmp_path / "zoo.svg"))
     shutil.copy(file, tmp_path / "whole.json")

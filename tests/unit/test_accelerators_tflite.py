@@ -127,7 +127,7 @@ def test_the_profile_has_every_operator() -> None:
         "SOFTMAX",
     ]
     assert sum(step.where == "XNNPACK" for step in profile) == 3
-    assert all(0 <= step.seconds < 0.1 for step in profile)
+    assert all(0 <= step.seconds < 10 for step in profile)  # the profiler counts microseconds
     batch = open_litert(INT8, Settings(batch=2))
     assert batch.profile(tensors(batch.inputs, 2, None), 3) == ()
 

@@ -218,25 +218,24 @@ def test_a_huge_png_is_refused_at_once(tmp_path: Path, read: str) -> None:
     path.write_bytes(huge_png(20_000, 20_000))
     assert path.stat().st_size < 1_000_000
     code = f"""
-import pathlib, resource, sys, time
+import pathlib, sys
 from edge.errors import ImageError
 from edge.runtime.image import {read}
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-before, start = peak(), time.perf_counter()
+from edge.runtime.timing import peak_memory
+before = peak_memory()
 try:
     {read}(pathlib.Path(sys.argv[1]))
 except ImageError as error:
-    print(error.message, time.perf_counter() - start, peak() - before, sep="|")
+    print(error.message, peak_memory() - before, sep="|")
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60
     )
-    message, seconds, grown_kib = done.stdout.split("|")
+    message, grown = done.stdout.split("|")
     assert message == (
         f"{path}: the image has 20000 x 20000 pixels; at most 128,000,000 pixels are decoded"
     )
-    assert float(seconds) < 0.5  # milliseconds in truth; decoding takes seconds
-    assert int(grown_kib) < 20_000  # the pixels are 400 MB
+    assert int(grown) < 20e6  # bytes; the pixels are 400 MB
     assert done.stderr == ""
 
 
