@@ -125,7 +125,7 @@ def test_no_address(pictures: list[Picture], tmp_path: Path, text: str) -> None:
     before = loops()
     with pytest.raises(UsageError, match="is no address"):
         run(pictures, tmp_path, text)
-    assert loops() == before  # a client that is left behind may hang the next one
+    assert loops() <= before  # a client that is left behind may hang the next one
 
 
 def test_a_broken_model_is_found_before_the_cluster_is_asked(
