@@ -24,6 +24,7 @@ from edge.errors import (
     UsageError,
     WeightsUnavailable,
 )
+from edge.threads import deferred_interrupt
 
 Answer = Mapping[str, Any]
 
@@ -74,7 +75,11 @@ def answers(
         MeasurementError: It crashed, hung, or went beyond its memory.
         UsageError: There is no such program.
     """
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+    # Ctrl-C is heeded in ``_read`` alone: nobody would end a process whose start it cut short.
+    with (
+        deferred_interrupt() as heed,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
+    ):
         try:
             process = subprocess.Popen(
                 command,
@@ -87,7 +92,7 @@ def answers(
             )
         except OSError as error:
             raise UsageError(f"{command[0]} cannot be run: {error.strerror}") from error
-        found = _read(process, timeout, memory_bytes, heard)
+        found = _read(process, timeout, memory_bytes, heard, heed)
         log.seek(0)
         return _checked(found, process.returncode, log.read())
 
@@ -97,6 +102,7 @@ def _read(
     timeout: float,
     memory_bytes: int | None,
     heard: Callable[[Answer], None],
+    heed: Callable[[], None],
 ) -> list[Answer]:
     """Read until the worker ends; kill it when it takes too long or too much."""
     found: list[Answer] = []
@@ -113,6 +119,7 @@ def _read(
     try:
         while reader.is_alive():
             reader.join(POLL_SECONDS)
+            heed()
             if time.monotonic() > until:
                 raise MeasurementError(f"no end after {timeout:.0f} s; it was killed")
             if memory_bytes is not None and _resident(process.pid) > memory_bytes:

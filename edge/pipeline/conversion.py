@@ -16,6 +16,7 @@ from edge.cache import StageCache, content_key
 from edge.errors import ConversionError, NegativeVerdict, UsageError
 from edge.progress import Step
 from edge.runtime.files import write_json
+from edge.threads import deferred_interrupt
 from edge.versions import versions
 
 RECORD: Final = "conversion.json"
@@ -145,8 +146,10 @@ def _run_together(
     by_name = {target.name: target for target in missing}
     answers: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     with cache.scratch("convert") as folder:
-        workers = [_Worker(request, missing, folder, answers) for request in requests]
+        workers: list[_Worker] = []
         try:
+            with deferred_interrupt():  # nobody would end a process whose start it cut short
+                workers.extend(_Worker(item, missing, folder, answers) for item in requests)
             running = len(workers)
             while running:
                 answer = answers.get()

@@ -1,6 +1,7 @@
 """Keras model -> written files: what they take, what they hold, and that they agree."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from edge.errors import ConversionError
 from edge.runtime.classifier import Classifier
 from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing
+from tests.interrupts import pressed_at_every_start
 
 pytestmark = pytest.mark.slow
 
@@ -757,3 +759,9 @@ def test_a_killed_process_is_a_conversion_error(
     monkeypatch.setattr("edge.pipeline.conversion.sys.executable", str(fake))
     with pytest.raises(ConversionError, match=r"converter ended with code -9: out of memory"):
         converted_by_processes(keras_file, tmp_path, "tflite-fp32")
+
+
+def test_ctrl_c_while_the_processes_start_ends_both(tmp_path: Path) -> None:
+    with pressed_at_every_start() as started, pytest.raises(KeyboardInterrupt):
+        converted_by_processes(tmp_path / "any.keras", tmp_path, "tflite-fp32", "onnx-fp32")
+    assert [process.returncode for process in started] == [-signal.SIGKILL] * 2

@@ -1,6 +1,7 @@
 """A process that answers in JSON lines, with real processes that misbehave."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from benchmarks.child import answers
 from edge.errors import EngineUnavailable, InferenceError, MeasurementError, UsageError
+from tests.interrupts import pressed_at_every_start
 
 SLEEPER = "import subprocess, sys; subprocess.run([sys.executable, '-c', {!r}])"
 
@@ -80,6 +82,13 @@ def test_one_that_takes_too_much_memory_is_killed() -> None:
     inner = "import time; x = b'1' * (400 << 20); time.sleep(60)"
     with pytest.raises(MeasurementError, match=r"needs more than 0\.2 GiB"):
         ran(SLEEPER.format(inner), memory_bytes=200 << 20)
+
+
+def test_ctrl_c_while_it_starts_ends_it() -> None:
+    with pressed_at_every_start() as started, pytest.raises(KeyboardInterrupt):
+        ran("import time; time.sleep(60)")
+    (process,) = started
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_a_program_that_is_not_there() -> None:

@@ -1,0 +1,28 @@
+"""Ctrl-C at the worst moment."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+
+@contextmanager
+def pressed_at_every_start() -> Iterator[list[Any]]:
+    """Ctrl-C as soon as a process has started; gives these processes."""
+    started: list[Any] = []
+
+    class Pressed(subprocess.Popen[Any]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with patch.object(subprocess, "Popen", Pressed):
+            yield started
+    finally:
+        signal.signal(signal.SIGINT, before)
