@@ -10,6 +10,16 @@ from unittest.mock import patch
 
 
 @contextmanager
+def heeded_interrupts() -> Iterator[None]:
+    """Python's own handling of Ctrl-C, whatever the test runner has set."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def pressed_at_every_start() -> Iterator[list[Any]]:
     """Ctrl-C as soon as a process has started; gives these processes."""
     started: list[Any] = []
@@ -20,9 +30,5 @@ def pressed_at_every_start() -> Iterator[list[Any]]:
             started.append(self)
             os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with patch.object(subprocess, "Popen", Pressed):
-            yield started
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with heeded_interrupts(), patch.object(subprocess, "Popen", Pressed):
+        yield started

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from edge.threads import in_threads
+from tests.interrupts import heeded_interrupts
 
 
 def test_results_come_in_order() -> None:
@@ -18,8 +19,6 @@ def test_an_error_of_one_item_is_raised() -> None:
 
 
 def test_ctrl_c_ends_it_between_two_items_and_leaves_the_rest() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     begun: list[int] = []
 
     def work(number: int) -> None:
@@ -27,12 +26,12 @@ def test_ctrl_c_ends_it_between_two_items_and_leaves_the_rest() -> None:
         time.sleep(0.01)
 
     press = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-    press.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            in_threads(work, range(10_000), 4)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        press.cancel()
-        signal.signal(signal.SIGINT, before)
+    with heeded_interrupts():
+        press.start()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                in_threads(work, range(10_000), 4)
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        finally:
+            press.cancel()
     assert 0 < len(begun) < 1000
