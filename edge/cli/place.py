@@ -1,26 +1,101 @@
-"""Where a command may write a file: looked at before the work starts."""
+"""Where a command may write: looked at before the work starts, by every command that writes."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edge.errors import OutputError, UsageError
+from edge.runtime.files import beside, readable
 
 
-def check_new_file(path: Path, suffix: str, *, overwrite: bool, option: str = "--output") -> None:
+def check_new_file(
+    path: Path, suffixes: str | Sequence[str] = (), *, overwrite: bool, option: str = "--output"
+) -> None:
     """Refuse a file that could not be written, or that lies there and may not be replaced.
+
+    Args:
+        path: The file.
+        suffixes: What its name may end in; empty for anything.
+        overwrite: Whether the user allows an existing file to be replaced.
+        option: What names the file, for the message.
 
     Raises:
         UsageError: Another suffix.
-        OutputError: It exists, is a folder, or its folder does not exist.
+        OutputError: It exists, is no regular file, or cannot be written at that place.
     """
-    if path.suffix.lower() != suffix:
-        raise UsageError(f"{option} {path} does not end in {suffix}")
+    allowed = (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)
+    shown = readable(path)
+    if allowed and path.suffix.lower() not in allowed:
+        raise UsageError(
+            f"{option} {shown} does not end in {' or '.join(allowed)}",
+            hint="The suffix decides the form.",
+        )
     if path.is_dir():
-        raise OutputError(f"{option} {path} is a folder", hint="Name a file.")
-    if not path.parent.is_dir():
+        raise OutputError(f"{option} {shown} is a folder", hint="Name a file.")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{option} {shown} is no regular file", hint="Name another file.")
+    if not path.absolute().parent.is_dir():
         raise OutputError(
-            f"{option} {path}: there is no folder {path.parent}", hint="Make the folder first."
+            f"{option} {shown}: there is no folder {readable(path.absolute().parent)}",
+            hint="Make the folder first, or choose another place.",
         )
     if path.exists() and not overwrite:
         raise OutputError(
-            f"{option} {path} exists", hint="Name another file, or replace it with --overwrite."
+            f"{option} {shown} exists", hint="Name another file, or replace it with --overwrite."
         )
+    _try_to_write(path.absolute(), f"{option} {shown}")
+
+
+def check_folder(
+    folder: Path,
+    names: Iterable[str] | None = None,
+    *,
+    overwrite: bool,
+    option: str = "--output",
+) -> None:
+    """Refuse a folder that could not take files, or that holds what may not be replaced.
+
+    Args:
+        folder: May be missing; its parent may not.
+        names: Files that the command writes there; None where that is not known before, so that
+            the folder must be empty.
+        overwrite: Whether the user allows files of the same names to be replaced.
+        option: What names the folder, for the message.
+
+    Raises:
+        OutputError: It is a file, cannot be made or written, or holds such files.
+    """
+    shown = readable(folder)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{option} {shown} is no folder", hint="Name a folder.")
+    parent = folder.absolute().parent
+    if not parent.is_dir():
+        raise OutputError(
+            f"{option} {shown}: there is no folder {readable(parent)}",
+            hint="Make the folder first, or choose another place.",
+        )
+    inside = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+    taken = sorted(inside if names is None else set(inside).intersection(names))
+    if taken and not overwrite:
+        what = "is not empty" if names is None else f"holds {taken[0]} already"
+        raise OutputError(
+            f"{option} {shown} {what}",
+            hint="Add --overwrite to replace files of the same names, or choose another folder.",
+        )
+    place = folder.absolute()
+    _try_to_write(place / "file" if folder.is_dir() else place, f"{option} {shown}")
+
+
+def _try_to_write(path: Path, shown: str) -> None:
+    """Make and remove an empty file beside ``path``, as writing it later will.
+
+    Asking for permissions is not enough: root has them all, and file systems refuse for other
+    reasons, such as the length of a name.
+    """
+    trial = beside(path)
+    try:
+        trial.touch(exist_ok=False)
+        trial.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{shown} cannot be written: {error.strerror or error}", hint="Choose another place."
+        ) from error
