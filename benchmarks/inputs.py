@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.runtime.session import encode_pixels
-from edge.runtime.spec import TensorSpec
+from edge.runtime.spec import PIXEL_RANGE, TensorSpec
 
 SEED: Final = 0
 
@@ -58,4 +58,4 @@ def tensors(
         return tuple(generated(spec, shape(spec, batch)) for spec in specs)
     images = pixels if pixels.ndim == 4 else pixels[np.newaxis]
     repeated = np.resize(images, (shape(specs[0], batch)[0], *images.shape[1:]))
-    return (np.ascontiguousarray(encode_pixels(repeated, specs[0])),)
+    return (np.ascontiguousarray(encode_pixels(repeated, specs[0], PIXEL_RANGE)),)

@@ -21,6 +21,7 @@ from converters.quantizable import Quantizable
 from edge.evaluation.score import score
 from edge.evaluation.streaming import run_pixels
 from edge.runtime.session import encode_pixels
+from edge.runtime.spec import PIXEL_RANGE
 
 RANKING_IMAGES: Final = 48  # a block's share of the error shows on few images
 LATENCY: Final = Protocol(runs=20, min_seconds=0.2, max_seconds=5.0)
@@ -162,7 +163,9 @@ class _Trial:
         if self._base is not None and found.top1 is not None:
             drop = self._base - found.top1
         sample = self._pixels[0]
-        latency = measure(self._path, lambda spec: encode_pixels(sample, spec), LATENCY)
+        latency = measure(
+            self._path, lambda spec: encode_pixels(sample, spec, PIXEL_RANGE), LATENCY
+        )
         return Candidate(
             kept=kept,
             top1=found.top1,

@@ -42,20 +42,23 @@ def output_check(sides: Sequence[tuple[str, Subject, NDArray[np.float32]]]) -> C
 def _is_constant(subject: Subject, scores: NDArray[np.float32]) -> bool:
     """Whether test pictures get these scores too: a few images of one class may round alike."""
     session = open_session(subject.path, engine=subject.interpreter)
-    for pixels in _test_pictures(subject.preprocessing):
-        output = session.run(encode_pixels(pixels, session.inputs[0]))[0]
+    contract = subject.preprocessing
+    for pixels in _test_pictures(contract):
+        output = session.run(encode_pixels(pixels, session.inputs[0], contract.value_range))[0]
         if not np.array_equal(dequantize(output, session.outputs[0]).reshape(-1), scores):
             return False
     return True
 
 
 def _test_pictures(contract: Preprocessing) -> Iterator[NDArray[np.uint8]]:
-    """Plain colours, noise and its coarse version: uint8 (height, width, 3)."""
-    shape = (contract.height, contract.width, 3)
+    """Plain colours, noise and its coarse version: uint8 (height, width, channels)."""
+    shape = contract.shape
     for color in ((0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)):
-        yield np.broadcast_to(np.array(color, np.uint8), shape).copy()
+        # Of three values, a grey image takes the first, and one with opacity is opaque.
+        values = (*color, 255)[: shape[2]]
+        yield np.broadcast_to(np.array(values, np.uint8), shape).copy()
     random = np.random.default_rng(0)
     yield random.integers(0, 256, shape, np.uint8)
-    coarse = random.integers(0, 256, (contract.height // 8 + 1, contract.width // 8 + 1, 3))
+    coarse = random.integers(0, 256, (contract.height // 8 + 1, contract.width // 8 + 1, shape[2]))
     fine = coarse.repeat(8, axis=0).repeat(8, axis=1)[: shape[0], : shape[1]]
     yield fine.astype(np.uint8)

@@ -56,9 +56,8 @@ def measured(
 
 
 def _input(side: Subject) -> Callable[[TensorSpec], NDArray[Any]]:
-    shape = (side.preprocessing.height, side.preprocessing.width, 3)
-    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return lambda spec: encode_pixels(noise, spec)
+    noise = np.random.default_rng(0).integers(0, 256, side.preprocessing.shape, np.uint8)
+    return lambda spec: encode_pixels(noise, spec, side.preprocessing.value_range)
 
 
 def recorded(baseline: Subject, candidate: Subject) -> Timing | None:

@@ -35,7 +35,7 @@ class Runner:
 
     Attributes:
         row: Which.
-        run: (height, width, 3) uint8 pixels -> (classes,) float32 real values.
+        run: (height, width, channels) uint8 pixels -> (classes,) float32 real values.
         step: Quantization step of the output; None for a real one.
     """
 
@@ -58,7 +58,7 @@ def runners(bundle: Bundle) -> Iterator[Runner | Row]:
             name = f"{variant.name} {kernels}" if len(choices) > 1 else variant.name
             row = Row(name=name, variant=variant.name, kernels=kernels)
             try:
-                yield _runner(row, variant, path)
+                yield _runner(row, variant, path, bundle.manifest.preprocessing.value_range)
             except EngineUnavailable as error:
                 yield replace(row, problem=error.message)
             except ModelLoadError as error:
@@ -67,7 +67,7 @@ def runners(bundle: Bundle) -> Iterator[Runner | Row]:
                 yield replace(row, problem=error.message)
 
 
-def _runner(row: Row, variant: Variant, path: Path) -> Runner:
+def _runner(row: Row, variant: Variant, path: Path, value_range: tuple[float, float]) -> Runner:
     session: Session
     note = ""
     if variant.format == "tflite":
@@ -79,7 +79,7 @@ def _runner(row: Row, variant: Variant, path: Path) -> Runner:
     quantization = session.outputs[0].quantization
 
     def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        output: NDArray[Any] = session.run(encode_pixels(pixels, session.inputs[0]))[0]
+        output: NDArray[Any] = session.run(encode_pixels(pixels, session.inputs[0], value_range))[0]
         return dequantize(output, session.outputs[0]).reshape(-1)
 
     return Runner(

@@ -10,6 +10,7 @@ from edge.diagnosis.layers import Tensor
 from edge.errors import EngineUnavailable, ModelLoadError
 from edge.runtime.backends.onnx import OnnxSession
 from edge.runtime.session import ENGINES, encode_pixels, first_line
+from edge.runtime.spec import PIXEL_RANGE
 
 # Kernels -> name in onnxruntime's GraphOptimizationLevel. Without optimization, a QDQ file runs
 # as it is written: dequantize, compute in floats, quantize. With it, integer kernels take over.
@@ -107,7 +108,7 @@ class OnnxLayers:
         """The named activations of an image, real values with a batch axis of 1."""
         if names != self._shown:
             self._session, self._shown = self._opened(names), names
-        answers = self._session.run(encode_pixels(pixels, self._session.inputs[0]))
+        answers = self._session.run(encode_pixels(pixels, self._session.inputs[0], PIXEL_RANGE))
         return dict(zip(names, answers, strict=True))
 
     def _opened(self, names: tuple[str, ...]) -> OnnxSession:

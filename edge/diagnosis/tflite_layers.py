@@ -12,7 +12,7 @@ from edge.errors import EngineUnavailable, ModelLoadError
 from edge.runtime.backends.litert import LiteRTSession, tensor_spec
 from edge.runtime.postprocess import dequantize
 from edge.runtime.session import ENGINES, encode_pixels, first_line
-from edge.runtime.spec import TensorSpec
+from edge.runtime.spec import PIXEL_RANGE, TensorSpec
 
 # Kernels -> name in ai_edge_litert's OpResolverType.
 RESOLVERS: Final = {
@@ -134,7 +134,7 @@ class TfliteLayers:
         self, pixels: NDArray[np.uint8], names: tuple[str, ...]
     ) -> dict[str, NDArray[np.float32]]:
         """The named activations of an image, real values with a batch axis of 1."""
-        self._session.run(encode_pixels(pixels, self._session.inputs[0]))
+        self._session.run(encode_pixels(pixels, self._session.inputs[0], PIXEL_RANGE))
         found = {}
         for name in names:
             index, spec = self._specs[name]

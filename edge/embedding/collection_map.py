@@ -16,7 +16,7 @@ from edge.embedding.table import Embeddings
 from edge.errors import DataError, ImageError
 from edge.progress import Progress
 from edge.runtime.files import readable, sha256_file
-from edge.runtime.image import decode_image, upright_rgb
+from edge.runtime.image import decode_image
 from edge.threads import in_threads
 
 THUMBNAIL: Final = 64  # pixels of the longer side
@@ -143,7 +143,7 @@ def _thumbnail(path: Path, sha256: str) -> bytes | None:
     try:
         if sha256_file(path) != sha256:
             return None
-        image = upright_rgb(decode_image(path, minimum=(THUMBNAIL, THUMBNAIL)))
+        image = decode_image(path, minimum=(THUMBNAIL, THUMBNAIL))
     except (OSError, ImageError):
         return None
     image.thumbnail((THUMBNAIL, THUMBNAIL))

@@ -16,7 +16,7 @@ from edge.errors import ImageError
 from edge.runtime.postprocess import dequantize
 from edge.runtime.preprocess import load
 from edge.runtime.session import Session, encode_pixels, open_session
-from edge.runtime.spec import Preprocessing
+from edge.runtime.spec import PIXEL_RANGE, Preprocessing
 
 ResultT = TypeVar("ResultT")
 
@@ -64,7 +64,12 @@ def run_images(
 def run_pixels(
     model: Path, pixels: NDArray[np.uint8], *, engine: str | None = None
 ) -> NDArray[np.float32]:
-    """Scores (images, classes), float32, of images (images, height, width, 3) that are decoded.
+    """Scores (images, classes), float32, of decoded images, by a file that edge has written.
+
+    Args:
+        model: The file.
+        pixels: (images, height, width, channels).
+        engine: Interpreter; None for the first that is installed.
 
     Raises:
         ModelLoadError: The model does not load.
@@ -72,7 +77,7 @@ def run_pixels(
     """
 
     def work(session: Session, position: int) -> NDArray[np.float32]:
-        return _scores(session, pixels[position])
+        return _scores(session, pixels[position], PIXEL_RANGE)
 
     return np.stack(list(_spread(model, work, len(pixels), engine=engine, workers=None)))
 
@@ -121,9 +126,11 @@ def _answer(session: Session, position: int, image: Path, preprocessing: Preproc
         pixels = load(image, preprocessing)
     except ImageError as error:
         return Answer(position, None, error.message)
-    return Answer(position, _scores(session, pixels))
+    return Answer(position, _scores(session, pixels, preprocessing.value_range))
 
 
-def _scores(session: Session, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    output: NDArray[Any] = session.run(encode_pixels(pixels, session.inputs[0]))[0]
+def _scores(
+    session: Session, pixels: NDArray[np.uint8], value_range: tuple[float, float]
+) -> NDArray[np.float32]:
+    output: NDArray[Any] = session.run(encode_pixels(pixels, session.inputs[0], value_range))[0]
     return dequantize(output, session.outputs[0]).reshape(-1)

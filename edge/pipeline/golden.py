@@ -54,8 +54,13 @@ def write_golden(
     (folder / "golden").mkdir()
     images = tuple(f"golden/{number}.png" for number in range(len(pixels)))
     for name, array in zip(images, pixels, strict=True):
-        Image.fromarray(array).save(folder / name, "PNG")
-    variants = {item.target.name: _expected(folder, item, pixels) for item in converted}
+        # Pillow takes a grey image without an axis of channels.
+        Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).save(
+            folder / name, "PNG"
+        )
+    variants = {
+        item.target.name: _expected(folder, item, pixels, preprocessing) for item in converted
+    }
     write_json(folder / GOLDEN_NAME, Golden(images=images, variants=variants).to_json())
 
 
@@ -84,10 +89,16 @@ def choose_golden(reference: NDArray[np.float32], count: int = IMAGES) -> tuple[
     return tuple((distinct + others)[:count])
 
 
-def _expected(folder: Path, item: Converted, pixels: Sequence[NDArray[np.uint8]]) -> Expected:
+def _expected(
+    folder: Path,
+    item: Converted,
+    pixels: Sequence[NDArray[np.uint8]],
+    preprocessing: Preprocessing,
+) -> Expected:
     """Run one file and keep what it answers."""
     session = open_session(item.path)
-    tensors = (encode_pixels(array, session.inputs[0]) for array in pixels)
+    bounds = preprocessing.value_range
+    tensors = (encode_pixels(array, session.inputs[0], bounds) for array in pixels)
     answers = np.stack([session.run(tensor)[0] for tensor in tensors])
     path = f"golden/{item.target.name}.npy"
     np.save(folder / path, answers, allow_pickle=False)

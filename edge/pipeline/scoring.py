@@ -68,7 +68,11 @@ def score_variants(
     reports = []
     with progress.stage("latency", len(converted)) as step:
         for item, table in zip(converted, tables, strict=True):
-            latency = measure(item.path, lambda spec: encode_pixels(sample, spec), LATENCY)
+            latency = measure(
+                item.path,
+                lambda spec: encode_pixels(sample, spec, preprocessing.value_range),
+                LATENCY,
+            )
             found = score(table, truth, reference)
             drop = _points(base, found.top1)
             reports.append(

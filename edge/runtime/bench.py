@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image
 
 from edge.runtime.classifier import Classifier
-from edge.runtime.image import decode_image
-from edge.runtime.preprocess import decoded_minimum, preprocess
+from edge.runtime.preprocess import decode, preprocess
 from edge.runtime.session import encode_pixels
 from edge.runtime.timing import peak_memory, resident_memory, summary, timed
 
@@ -46,15 +45,16 @@ def bench(classifier: Classifier, content: bytes, *, runs: int) -> dict[str, Any
         InferenceError: The model failed.
     """
     spec, session = classifier.preprocessing, classifier.session
-    minimum = decoded_minimum(spec)
-    image = decode_image(BytesIO(content), minimum=minimum)
-    tensor = encode_pixels(preprocess(image, spec), session.inputs[0])
+    image = decode(BytesIO(content), spec)
+    tensor = encode_pixels(preprocess(image, spec), session.inputs[0], spec.value_range)
     began = time.perf_counter()
     output = session.run(tensor)[0]
     first = time.perf_counter() - began
     steps = {
-        "decode": lambda: decode_image(BytesIO(content), minimum=minimum),
-        "preprocess": lambda: encode_pixels(preprocess(image, spec), session.inputs[0]),
+        "decode": lambda: decode(BytesIO(content), spec),
+        "preprocess": lambda: encode_pixels(
+            preprocess(image, spec), session.inputs[0], spec.value_range
+        ),
         "invoke": lambda: session.run(tensor),
         "postprocess": lambda: classifier.categories(output, k=K),
         "end to end": lambda: classifier.classify(BytesIO(content), k=K),

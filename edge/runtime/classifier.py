@@ -112,7 +112,8 @@ class Classifier:
 
     def output(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """The model's raw first output."""
-        return self.session.run(encode_pixels(pixels, self.session.inputs[0]))[0]
+        spec, contract = self.session.inputs[0], self.preprocessing
+        return self.session.run(encode_pixels(pixels, spec, contract.value_range))[0]
 
 
 def _head(bundle: Bundle, variant: Variant) -> "LearningHead | None":

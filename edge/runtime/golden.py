@@ -146,8 +146,10 @@ class GoldenTest:
         self._session = session
         self._head = read_head(bundle)
         self._answers = _answers(bundle, found, len(golden.images))
+        contract = bundle.manifest.preprocessing
         self._tensors = [
-            encode_pixels(_pixels(bundle, image), session.inputs[0]) for image in golden.images
+            encode_pixels(_pixels(bundle, image), session.inputs[0], contract.value_range)
+            for image in golden.images
         ]
         self.same_engine = session.engine.partition(" ")[0] == found.engine.partition(" ")[0]
         self.tolerance = found.tolerance if self.same_engine else found.other_engine_tolerance
@@ -247,7 +249,7 @@ def _answers(bundle: Bundle, expected: Expected, images: int) -> NDArray[Any]:
 
 def _pixels(bundle: Bundle, image: str) -> NDArray[np.uint8]:
     spec = bundle.manifest.preprocessing
-    pixels = np.asarray(decode_image(bundle.checked(image)))
-    if pixels.shape != (spec.height, spec.width, 3):
-        raise BundleError(f"{image} is {pixels.shape}, expected {(spec.height, spec.width, 3)}")
-    return pixels
+    decoded = decode_image(bundle.checked(image), color_order=spec.color_order)
+    if decoded.size != (spec.width, spec.height):
+        raise BundleError(f"{image} is {decoded.size}, expected {(spec.width, spec.height)}")
+    return np.asarray(decoded).reshape(spec.shape)

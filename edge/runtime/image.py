@@ -1,4 +1,4 @@
-"""Image file -> upright 8-bit RGB image, within bounds; whatever is wrong becomes ImageError."""
+"""Image file -> upright 8-bit image, within bounds; whatever is wrong becomes ImageError."""
 
 import importlib
 import warnings
@@ -13,6 +13,7 @@ from PIL import Image, ImageFile
 
 from edge.errors import ImageError
 from edge.runtime.files import readable
+from edge.runtime.spec import ColorOrder
 
 IMAGE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"}
@@ -63,16 +64,25 @@ _UPRIGHT: Final = {
 _SIDES_SWAPPED: Final = (5, 6, 7, 8)
 
 
-def decode_image(source: Path | BinaryIO, *, minimum: tuple[int, int] | None = None) -> Image.Image:
+def decode_image(
+    source: Path | BinaryIO,
+    *,
+    minimum: tuple[int, int] | None = None,
+    color_order: ColorOrder = ColorOrder.RGB,
+    levels: tuple[int, int] | None = None,
+) -> Image.Image:
     """Decode a JPEG, PNG, BMP, GIF or WebP file; of an animation, the first frame.
 
     Args:
         source: A path, or a binary stream, which is read from its start and left open.
         minimum: (height, width) in pixels of the upright image. A JPEG may be decoded at 1/2,
             1/4 or 1/8 of its size while both sides stay at least that; None: at full size.
+        color_order: Of the result.
+        levels: Black and white level of deep grey images; see ``Preprocessing``.
 
     Returns:
-        An image of mode RGB, EXIF orientation applied, transparency over white.
+        An image of the mode that ``color_order`` names, EXIF orientation applied; transparency
+        over white, unless it is a channel of its own.
 
     Raises:
         ImageError: The file cannot be read, is no such image, is damaged, or has more than
@@ -83,7 +93,7 @@ def decode_image(source: Path | BinaryIO, *, minimum: tuple[int, int] | None = N
         with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
             image = _open(stream, name, minimum)
             image.load()
-            return upright_rgb(image)
+            return upright(image, color_order, levels)
     except ImageError:
         raise
     except Exception as error:
@@ -111,23 +121,29 @@ def check_image(source: Path | BinaryIO, *, minimum: tuple[int, int] | None = No
         raise _refusal(name, error) from error
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """Turn an image the way its EXIF orientation says, and convert it to RGB.
+def upright(
+    image: Image.Image,
+    color_order: ColorOrder = ColorOrder.RGB,
+    levels: tuple[int, int] | None = None,
+) -> Image.Image:
+    """Turn an image the way its EXIF orientation says, and convert it to 8 bits a channel.
 
     Args:
         image: Of any mode. 16-bit and 32-bit integers and floats are scaled to 8 bits.
+        color_order: Of the result.
+        levels: Black and white level of deep grey images; see ``Preprocessing``.
 
     Returns:
-        The image itself if it is upright RGB already; otherwise a new one, without metadata,
-        so that nobody turns it a second time.
+        The image itself if it is upright and of that mode already; otherwise a new one, without
+        metadata, so that nobody turns it a second time.
     """
     turn = _UPRIGHT.get(_orientation(image))
-    upright = _to_rgb(image)
+    converted = _converted(image, color_order, levels)
     if turn is not None:
-        upright = upright.transpose(turn)
-    if upright is not image:
-        upright.info = {}
-    return upright
+        converted = converted.transpose(turn)
+    if converted is not image:
+        converted.info = {}
+    return converted
 
 
 def _open(stream: BinaryIO, name: str, minimum: tuple[int, int] | None) -> ImageFile.ImageFile:
@@ -197,35 +213,45 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB: transparency over white, deep pixels scaled, not clipped."""
+def _converted(
+    image: Image.Image, color_order: ColorOrder, levels: tuple[int, int] | None
+) -> Image.Image:
+    """Convert any mode: transparency over white or kept, deep pixels scaled, not clipped."""
+    mode = str(color_order)
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+        return Image.fromarray(_eight_bits(np.asarray(image), levels)).convert(mode)
     if not image.has_transparency_data:
-        return image if image.mode == "RGB" else image.convert("RGB")
+        return image if image.mode == mode else image.convert(mode)
     colour_key = image.info.get("transparency")
     if isinstance(colour_key, tuple) and max(colour_key) > 255:
         # A 16-bit colour key, but Pillow keeps the high bytes of 16-bit RGB only.
         image = image.copy()
         image.info["transparency"] = tuple(value >> 8 for value in colour_key)
     layered = image.convert("RGBA")
+    if color_order is ColorOrder.RGBA:
+        return layered
     flat = Image.new("RGB", layered.size, (255, 255, 255))
     flat.paste(layered, mask=layered.getchannel("A"))
-    return flat
+    return flat.convert(mode) if mode != "RGB" else flat
 
 
-def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+def _eight_bits(values: NDArray[Any], levels: tuple[int, int] | None) -> NDArray[np.uint8]:
     """Scale deep grey values to 0..255.
 
     Args:
         values: (height, width). Integers mean 0..65535 and floats 0..1; floats of a range up to
             255 are taken as they are, and any other range is stretched from minimum to maximum.
+        levels: The values that become 0 and 255 instead; what lies beyond them is clipped.
 
     Returns:
         uint8 (height, width).
     """
     if values.dtype.kind == "f":
         values = np.nan_to_num(values)
+    if levels is not None:
+        black, white = levels
+        stretched = (values.astype(np.float64) - black) * (255 / (white - black))
+        return np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
     low, high = float(values.min()), float(values.max())
     whole = values.dtype.kind in "iu"
     if whole and low >= 0 and high <= 65535:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge.runtime.image import decode_image, upright_rgb
+from edge.runtime.image import decode_image, upright
 from edge.runtime.spec import Interpolation, Preprocessing, Resize
 
-PADDING: Final = 128  # grey of the letterbox bars, in all three channels
+PADDING: Final = 128  # grey of the letterbox bars, in every channel
 
 _FILTERS: Final = {
     Interpolation.NEAREST: Image.Resampling.NEAREST,
@@ -28,12 +28,26 @@ def load(source: Path | BinaryIO, spec: Preprocessing) -> NDArray[np.uint8]:
         spec: The contract; its ``reducing_gap`` lets large JPEGs be decoded small.
 
     Returns:
-        uint8 (height, width, 3), RGB, contiguous; possibly read-only.
+        uint8 (height, width, channels), contiguous; possibly read-only.
 
     Raises:
         ImageError: The file cannot be decoded (see ``decode_image``).
     """
-    return preprocess(decode_image(source, minimum=decoded_minimum(spec)), spec)
+    return preprocess(decode(source, spec), spec)
+
+
+def decode(source: Path | BinaryIO, spec: Preprocessing) -> Image.Image:
+    """The first half of ``load``: an upright image of the contract's channels.
+
+    Raises:
+        ImageError: The file cannot be decoded (see ``decode_image``).
+    """
+    return decode_image(
+        source,
+        minimum=decoded_minimum(spec),
+        color_order=spec.color_order,
+        levels=spec.levels,
+    )
 
 
 def decoded_minimum(spec: Preprocessing) -> tuple[int, int] | None:
@@ -52,14 +66,14 @@ def preprocess(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
         spec: The contract; ``reducing_gap`` plays no part here.
 
     Returns:
-        uint8 (height, width, 3), RGB, contiguous; possibly read-only.
+        uint8 (height, width, channels), contiguous; possibly read-only.
     """
-    image = upright_rgb(image)
+    image = upright(image, spec.color_order, spec.levels)
     if spec.resize is Resize.LETTERBOX:
         return _letterbox(image, spec)
     box = _central_window(image, spec) if spec.resize is Resize.CENTER_CROP else None
     resized = image.resize((spec.width, spec.height), _FILTERS[spec.interpolation], box=box)
-    return np.asarray(resized)
+    return np.asarray(resized).reshape(spec.shape)
 
 
 def _resampled_size(spec: Preprocessing) -> tuple[int, int]:
@@ -91,6 +105,7 @@ def _letterbox(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
     width = max(1, round(image.width * scale))
     resized = image.resize((width, height), _FILTERS[spec.interpolation])
     top, left = (spec.height - height) // 2, (spec.width - width) // 2
-    tensor = np.full((spec.height, spec.width, 3), PADDING, np.uint8)
-    tensor[top : top + height, left : left + width] = np.asarray(resized)
+    tensor = np.full(spec.shape, PADDING, np.uint8)
+    pixels = np.asarray(resized).reshape(height, width, -1)
+    tensor[top : top + height, left : left + width] = pixels
     return tensor

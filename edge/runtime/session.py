@@ -1,5 +1,6 @@
 """One way to run any model file: open a session, feed tensors, read tensors."""
 
+import functools
 import importlib
 import sys
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import EngineUnavailable, ModelLoadError, UsageError
-from edge.runtime.spec import TensorSpec
+from edge.runtime.spec import PIXEL_RANGE, TensorSpec
 
 
 class Session(Protocol):
@@ -169,13 +170,16 @@ def first_line(error: BaseException) -> str:
     return text.splitlines()[0][:300]
 
 
-def encode_pixels(pixels: NDArray[np.uint8], spec: TensorSpec) -> NDArray[Any]:
-    """The model's image tensor from RGB pixels; every model here takes RGB 0..255.
+def encode_pixels(
+    pixels: NDArray[np.uint8], spec: TensorSpec, value_range: tuple[float, float]
+) -> NDArray[Any]:
+    """The model's image tensor from pixels.
 
     Args:
-        pixels: (batch, height, width, 3) or (height, width, 3), uint8.
+        pixels: (batch, height, width, channels) or (height, width, channels), uint8.
         spec: The image input: uint8 (the pixel is the quantized value), int8 (the pixel less
-            128), or float (0..255).
+            128), or float (``value_range``).
+        value_range: What 0 and 255 become in a float input, as the contract states.
 
     Returns:
         An array of the spec's dtype with a batch axis; a view where nothing has to change.
@@ -189,5 +193,14 @@ def encode_pixels(pixels: NDArray[np.uint8], spec: TensorSpec) -> NDArray[Any]:
     if spec.dtype == "int8":
         return (batch ^ np.uint8(0x80)).view(np.int8)
     if spec.dtype in ("float32", "float16"):
-        return batch.astype(spec.dtype)
+        if value_range == PIXEL_RANGE:
+            return batch.astype(spec.dtype)
+        return _table(value_range, spec.dtype)[batch]
     raise ModelLoadError(f"the image input {spec.name!r} is {spec.dtype}; expected uint8 or float")
+
+
+@functools.lru_cache(maxsize=4)
+def _table(value_range: tuple[float, float], dtype: str) -> NDArray[Any]:
+    """The real value of each of the 256 pixel values."""
+    low, high = value_range
+    return (low + (high - low) * (np.arange(256) / 255)).astype(dtype)

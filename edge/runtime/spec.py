@@ -2,15 +2,22 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from edge.errors import BundleError, UsageError
 from edge.runtime.head_spec import HeadSpec
 
 MANIFEST_SCHEMA_VERSION = 1
+
+LAYOUT: Final = "HWC"  # of every pixel tensor here
+PIXEL_RANGE: Final = (0.0, 255.0)  # of the values that every model takes which edge itself writes
+MAX_SIDE: Final = 8192  # pixels; a tensor of that size has 200 million values
+LEAST_CROP: Final = 0.1  # of the shorter side
+MAX_REDUCING_GAP: Final = 16.0
 
 
 class Resize(StrEnum):
@@ -29,22 +36,43 @@ class Interpolation(StrEnum):
     BICUBIC = "bicubic"
 
 
+class ColorOrder(StrEnum):
+    """The channels of a pixel tensor, in Pillow's names of image modes."""
+
+    RGB = "RGB"
+    GREY = "L"  # luma, ITU-R 601-2, one channel
+    RGBA = "RGBA"  # the fourth channel is opacity, 255 where the image has none
+
+    @property
+    def channels(self) -> int:
+        """How many values a pixel has."""
+        return 1 if self is ColorOrder.GREY else len(self.value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
-    """The preprocessing contract: image file -> uint8 RGB tensor of shape (height, width, 3).
+    """The preprocessing contract: image file -> uint8 tensor of shape (height, width, channels).
 
     Its JSON form stands in the manifest, in the TFLite metadata and in the ONNX
     ``metadata_props``; ``sha256`` is what is compared. Scaling to the range that the network was
-    trained on happens inside the model, so that every exported model takes RGB 0..255.
+    trained on happens inside the models that edge writes, which therefore take 0..255; a file of
+    somebody else's that is used as it is may take another range. A value outside the bounds that
+    stand beside an attribute is a ValueError.
 
     Attributes:
-        height: Rows of the tensor, pixels.
-        width: Columns of the tensor, pixels.
+        height: Rows of the tensor, 1 to 8192 pixels.
+        width: Columns of the tensor, 1 to 8192 pixels.
         resize: Rule that maps the image onto (height, width).
-        crop_fraction: With center-crop, the part of the shorter side that is kept (0..1].
+        crop_fraction: With center-crop, the part of the shorter side that is kept, 0.1 to 1.
         interpolation: Resampling filter.
         reducing_gap: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while both sides stay
-            at least this many times the size that is resampled to; 0 decodes at full size.
+            at least this many times the size that is resampled to (1 to 16); 0 decodes at full
+            size.
+        color_order: Channels of the tensor.
+        value_range: What the pixel values 0 and 255 become in a model whose image input is of
+            real values; an integer input takes the pixel itself.
+        levels: Black and white level of grey images of more than 8 bits: the stored values that
+            become 0 and 255; None where such an image uses all of its bits.
     """
 
     height: int
@@ -53,10 +81,53 @@ class Preprocessing:
     crop_fraction: float = 0.875
     interpolation: Interpolation = Interpolation.BILINEAR
     reducing_gap: float = 2.0
+    color_order: ColorOrder = ColorOrder.RGB
+    value_range: tuple[float, float] = PIXEL_RANGE
+    levels: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no training ever used: it would give other answers without a word."""
+        low, high = self.value_range
+        for name, value, holds, allowed in (
+            ("height", self.height, _is_side(self.height), f"1 to {MAX_SIDE} pixels"),
+            ("width", self.width, _is_side(self.width), f"1 to {MAX_SIDE} pixels"),
+            (
+                "crop_fraction",
+                self.crop_fraction,
+                LEAST_CROP <= self.crop_fraction <= 1,
+                f"{LEAST_CROP} to 1",
+            ),
+            (
+                "reducing_gap",
+                self.reducing_gap,
+                self.reducing_gap == 0 or 1 <= self.reducing_gap <= MAX_REDUCING_GAP,
+                f"0, or 1 to {MAX_REDUCING_GAP:g}",
+            ),
+            ("range", (low, high), -math.inf < low < high < math.inf, "two finite numbers, rising"),
+            (
+                "levels",
+                self.levels,
+                self.levels is None or _are_levels(*self.levels),
+                "two integers from 0, rising",
+            ),
+        ):
+            if not holds:
+                raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
 
     def to_json(self) -> dict[str, Any]:
-        """The contract as JSON values, with the constants that every model here shares."""
-        return asdict(self) | {"color_order": "RGB", "layout": "HWC", "range": [0, 255]}
+        """The contract as JSON values; ``levels`` only where there are any."""
+        value = asdict(self)
+        low, high = value.pop("value_range")
+        levels = value.pop("levels")
+        # Whole numbers are written as such: the hash of a contract must not change with the type.
+        bounds = [int(low) if low == int(low) else low, int(high) if high == int(high) else high]
+        value |= {"layout": LAYOUT, "range": bounds}
+        return value | ({} if levels is None else {"levels": list(levels)})
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Extents of the pixel tensor: (height, width, channels)."""
+        return self.height, self.width, self.color_order.channels
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -65,24 +136,25 @@ class Preprocessing:
         Raises:
             BundleError: A field is missing, unknown or out of range.
         """
-        fixed = {"color_order": "RGB", "layout": "HWC", "range": [0, 255]}
-        for name, expected in fixed.items():
-            if value.get(name) != expected:
-                raise BundleError(
-                    f"preprocessing.{name} is {value.get(name)!r}; this runtime knows {expected!r}"
-                )
-        rest = {name: item for name, item in value.items() if name not in fixed}
-        known = {item.name for item in fields(cls)}
-        if set(rest) != known:
-            raise BundleError(f"preprocessing fields are {sorted(rest)}, expected {sorted(known)}")
+        if value.get("layout") != LAYOUT:
+            raise BundleError(
+                f"preprocessing.layout is {value.get('layout')!r}; this runtime knows {LAYOUT!r}"
+            )
+        known = {item.name for item in fields(cls)} - {"value_range"} | {"layout", "range"}
+        if set(value) | {"levels"} != known:
+            raise BundleError(f"preprocessing fields are {sorted(value)}, expected {sorted(known)}")
         try:
+            low, high = value["range"]
             return cls(
-                height=int(rest["height"]),
-                width=int(rest["width"]),
-                resize=Resize(rest["resize"]),
-                crop_fraction=float(rest["crop_fraction"]),
-                interpolation=Interpolation(rest["interpolation"]),
-                reducing_gap=float(rest["reducing_gap"]),
+                height=value["height"],
+                width=value["width"],
+                resize=Resize(value["resize"]),
+                crop_fraction=_number(value["crop_fraction"]),
+                interpolation=Interpolation(value["interpolation"]),
+                reducing_gap=_number(value["reducing_gap"]),
+                color_order=ColorOrder(value["color_order"]),
+                value_range=(_number(low), _number(high)),
+                levels=_pair(value["levels"]) if "levels" in value else None,
             )
         except (TypeError, ValueError) as error:
             raise BundleError(f"preprocessing cannot be read: {error}") from error
@@ -159,6 +231,24 @@ class Variant:
     top1: float | None = None
     agreement: float | None = None
     latency_ms: float | None = None
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``asdict`` gave.
+
+        Raises:
+            BundleError: A field is unknown, of another type, or outside its bounds.
+            TypeError: A field is missing.
+        """
+        bounds = {"size_bytes": math.inf, "top1": 1.0, "agreement": 1.0, "latency_ms": math.inf}
+        for name, item in value.items():
+            wanted = isinstance(item, str)
+            if name in bounds:
+                optional = name != "size_bytes" and item is None
+                wanted = optional or (_is_number(item) and 0 <= item <= bounds[name])
+            if not wanted:
+                raise BundleError(f"manifest.json says that {name} of a variant is {item!r}")
+        return cls(**value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +368,7 @@ class Manifest:
                 name=str(value["name"]),
                 labels=tuple(str(label) for label in value["labels"]),
                 preprocessing=preprocessing,
-                variants=tuple(Variant(**item) for item in value["variants"]),
+                variants=tuple(Variant.from_json(item) for item in value["variants"]),
                 default_variant=str(value["default_variant"]),
                 files={str(path): str(digest) for path, digest in value["files"].items()},
                 provenance=dict(value["provenance"]),
@@ -287,6 +377,34 @@ class Manifest:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"manifest.json lacks or misspells a field: {error}") from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_side(value: Any) -> bool:
+    return _is_int(value) and 1 <= value <= MAX_SIDE
+
+
+def _are_levels(black: Any, white: Any) -> bool:
+    return _is_int(black) and _is_int(white) and 0 <= black < white
+
+
+def _number(value: Any) -> float:
+    """A JSON number; text, booleans and null are none, though ``float`` would take some."""
+    if not _is_number(value):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    low, high = value
+    return low, high
 
 
 def canonical_json(value: Any) -> str:

@@ -322,7 +322,8 @@ def test_training_and_device_see_the_same_tensor(
         "from edge.runtime.session import encode_pixels, open_session\n"
         "bundle = Bundle.open(Path(sys.argv[1]))\n"
         "spec = open_session(bundle.model('tflite-fp32')[1]).inputs[0]\n"
-        "tensors = [encode_pixels(load(Path(path), bundle.manifest.preprocessing), spec)\n"
+        "contract = bundle.manifest.preprocessing\n"
+        "tensors = [encode_pixels(load(Path(path), contract), spec, contract.value_range)\n"
         "           for path in sys.argv[3:]]\n"
         "np.save(sys.argv[2], np.concatenate(tensors))\n"
     )

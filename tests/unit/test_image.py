@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from edge.errors import ImageError
-from edge.runtime.image import MAX_PIXELS, check_image, decode_image, upright_rgb
+from edge.runtime.image import MAX_PIXELS, check_image, decode_image, upright
+from edge.runtime.spec import ColorOrder
 from tests.unit.conftest import (
     BLUE,
     GREEN,
@@ -47,6 +48,22 @@ def test_colours_and_their_places(format: str, tolerance: int) -> None:
 
 
 # Where Exif 2.32 puts the stored top-left (red) and top-right (green) corners of the picture.
+def test_levels_stretch_deep_pixels_alike_in_every_image() -> None:
+    values = np.array([[0, 1024, 4095, 5000]], np.uint16)
+    content = encoded(Image.fromarray(values), "PNG")
+    image = decode_image(BytesIO(content), color_order=ColorOrder.GREY, levels=(0, 4095))
+    assert (image.mode, np.asarray(image).tolist()) == ("L", [[0, 64, 255, 255]])
+
+
+def test_opacity_is_kept_where_it_is_a_channel() -> None:
+    pixels = np.array([[[10, 20, 30, 40]]], np.uint8)
+    content = encoded(Image.fromarray(pixels, "RGBA"), "PNG")
+    image = decode_image(BytesIO(content), color_order=ColorOrder.RGBA)
+    assert np.asarray(image).tolist() == pixels.tolist()
+    opaque = decode_image(BytesIO(encoded(corners(), "PNG")), color_order=ColorOrder.RGBA)
+    assert (np.asarray(opaque)[..., 3] == 255).all()
+
+
 @pytest.mark.parametrize(
     ("orientation", "red", "green"),
     [
@@ -76,8 +93,8 @@ def test_exif_orientation(
 
 def test_an_upright_image_is_not_turned_again() -> None:
     once = decoded(oriented(corners(), 6))
-    assert upright_rgb(once).size == once.size == (32, 48)
-    assert upright_rgb(Image.open(BytesIO(oriented(corners(), 6)))).size == (32, 48)
+    assert upright(once).size == once.size == (32, 48)
+    assert upright(Image.open(BytesIO(oriented(corners(), 6)))).size == (32, 48)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # pytest sets aside edge's own filter
@@ -167,7 +184,7 @@ def test_sixteen_bit_grey_png_is_scaled_not_clipped() -> None:
     ],
 )
 def test_deep_modes(values: np.ndarray, expected: list[int]) -> None:
-    pixels = np.asarray(upright_rgb(Image.fromarray(values)))[0, :, 0]
+    pixels = np.asarray(upright(Image.fromarray(values)))[0, :, 0]
     assert np.abs(pixels.astype(int) - expected).max() <= 1  # half a level of rounding
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from edge.errors import ImageError
 from edge.runtime import preprocess as preprocess_module
 from edge.runtime.preprocess import load, preprocess
-from edge.runtime.spec import Interpolation, Preprocessing, Resize
+from edge.runtime.spec import ColorOrder, Interpolation, Preprocessing, Resize
 from tests.unit.conftest import BLUE, GREEN, RED, WHITE, corners, encoded, noise, oriented
 
 SPEC = Preprocessing(height=20, width=30)
@@ -125,13 +125,24 @@ def test_load_asks_for_the_size_it_needs(
 ) -> None:
     asked: list[object] = []
 
-    def decode(source: object, *, minimum: object) -> Image.Image:
+    def decode(source: object, *, minimum: object, **rest: object) -> Image.Image:
         asked.append(minimum)
         return corners()
 
     monkeypatch.setattr(preprocess_module, "decode_image", decode)
     load(Path("any.jpg"), replace(SPEC, **options))  # type: ignore[arg-type]
     assert asked == [minimum]
+
+
+@pytest.mark.parametrize("resize", Resize)
+@pytest.mark.parametrize("color_order", ColorOrder)
+def test_the_tensor_has_the_channels_of_the_contract(
+    resize: Resize, color_order: ColorOrder
+) -> None:
+    spec = Preprocessing(height=8, width=12, resize=resize, color_order=color_order)
+    pixels = load(BytesIO(encoded(corners(), "PNG")), spec)
+    assert pixels.shape == spec.shape == (8, 12, {"L": 1, "RGB": 3, "RGBA": 4}[color_order])
+    assert pixels.dtype == np.uint8
 
 
 def test_reduced_decoding_stays_close_to_full_decoding() -> None:

@@ -1,3 +1,5 @@
+import json
+import math
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -5,6 +7,7 @@ import pytest
 
 from edge.errors import BundleError, UsageError
 from edge.runtime.spec import (
+    ColorOrder,
     Interpolation,
     Manifest,
     Preprocessing,
@@ -28,6 +31,9 @@ CHANGES: dict[str, Any] = {
     "crop_fraction": 0.75,
     "interpolation": Interpolation.NEAREST,
     "reducing_gap": 0.0,
+    "color_order": ColorOrder.GREY,
+    "value_range": (-1.0, 1.0),
+    "levels": (0, 4095),
 }
 MANIFEST = Manifest(
     name="pets 🐾",
@@ -66,6 +72,65 @@ def test_preprocessing_round_trip() -> None:
     assert Preprocessing.from_json(default.to_json()) == default
 
 
+@pytest.mark.parametrize(("name", "value"), CHANGES.items())
+def test_every_field_survives_a_round_trip(name: str, value: Any) -> None:
+    changed = replace(SPEC, **{name: value})
+    assert Preprocessing.from_json(json.loads(json.dumps(changed.to_json()))) == changed
+
+
+def test_contracts_of_earlier_bundles_keep_their_hash() -> None:
+    assert Preprocessing(height=224, width=224).sha256.startswith("e86f68988b4a5a2d")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"height": 0},
+        {"height": 96.0},
+        {"height": True},
+        {"width": 10**6},
+        {"crop_fraction": 1e-9},
+        {"crop_fraction": 1.5},
+        {"crop_fraction": "0.5"},
+        {"crop_fraction": math.nan},
+        {"reducing_gap": 1e9},
+        {"reducing_gap": -1},
+        {"resize": "squeeze"},
+        {"interpolation": 2},
+        {"color_order": "BGR"},
+        {"layout": "CHW"},
+        {"range": [255, 0]},
+        {"range": [0, math.inf]},
+        {"range": [0]},
+        {"range": None},
+        {"levels": [4095, 0]},
+        {"levels": [0, 40.5]},
+        {"levels": None},
+        {"mean": [0, 0, 0]},
+    ],
+)
+def test_a_contract_outside_its_bounds_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(BundleError):
+        Preprocessing.from_json(SPEC.to_json() | change)
+
+
+@pytest.mark.parametrize("name", sorted(SPEC.to_json()))
+def test_a_contract_without_a_field_is_refused(name: str) -> None:
+    value = SPEC.to_json()
+    del value[name]
+    with pytest.raises(BundleError):
+        Preprocessing.from_json(value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"top1": 2}, {"agreement": "all"}, {"latency_ms": -1}, {"size_bytes": None}, {"path": 3}],
+)
+def test_a_variant_outside_its_bounds_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(BundleError):
+        Variant.from_json(asdict(MANIFEST.variants[0]) | change)
+
+
 def test_the_contract_states_what_every_model_shares() -> None:
     value = SPEC.to_json()
     assert (value["color_order"], value["layout"], value["range"]) == ("RGB", "HWC", [0, 255])
@@ -89,7 +154,7 @@ def test_every_field_is_part_of_the_hash() -> None:
         {"crop_fraction": "most"},
         {"color_order": "BGR"},
         {"layout": "CHW"},
-        {"range": [-1, 1]},
+        {"range": "0..255"},
     ],
 )
 def test_preprocessing_refuses_what_it_does_not_know(change: dict[str, Any]) -> None:
