@@ -27,11 +27,11 @@ BLOCK: Final = Protocol(runs=10, min_seconds=0.15, max_seconds=5.0, warm_up_seco
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Against:
-    """Which of two models is faster.
+    """Whether a model is faster than a reference.
 
     Attributes:
-        baseline: A.
-        candidate: B.
+        baseline: A, the reference.
+        candidate: B, which is judged.
         path: Where both ran.
         threads: CPU threads.
         medians: (A, B) seconds of processes that ran next to each other.
@@ -81,8 +81,8 @@ def against(
     """Measure both in turn.
 
     Args:
-        baseline: A.
-        candidate: B, of the same format.
+        baseline: A, the reference.
+        candidate: B, which is judged; of the same format.
         plan: Path, threads and settings; the protocol is ``BLOCK``.
         progress: Told of each round.
         rounds: Of four processes each; ``ROUNDS`` by default.

@@ -15,6 +15,7 @@ from edge.errors import UsageError
 
 app = typer.Typer(cls=DefaultGroup, help="Time models on this machine.")
 EPILOG = "Example: edge benchmark bundle --threads 1,2 -o results.json"
+MAX_REGRESSION = 5.0  # percent; that of edge benchmark diff too
 
 
 def benchmark(
@@ -43,16 +44,17 @@ def benchmark(
     against: Annotated[
         str | None,
         typer.Option(
-            metavar="MODEL",
-            help="Compare with this model, in turn and in fresh processes: a file, BUNDLE:VARIANT, "
-            "or a variant of the same bundle.",
+            metavar="REFERENCE",
+            help="Judge MODELS, which must be one, against this reference, in turn and in fresh "
+            "processes: a file, BUNDLE:VARIANT, or a variant of the same bundle.",
             show_default=False,
         ),
     ] = None,
     max_regression: Annotated[
         float | None,
         typer.Option(
-            help="With --against: exit code 1 if that model is surely slower by more percent.",
+            help="With --against: exit code 1 if the model surely takes more percent longer than "
+            "the reference.  \\[default: 5]",
             min=0,
             show_default=False,
         ),
@@ -74,6 +76,7 @@ def benchmark(
     timeout_secs: measuring.Timeout = 300.0,
     seed: measuring.Seed = 0,
     output: measuring.Outputs = None,
+    overwrite: measuring.Overwrite = False,
     run_zoo: zoo.Zoo = False,
     zoo_models: zoo.Models = None,
     budget: zoo.Budget = None,
@@ -85,7 +88,8 @@ def benchmark(
     """Time models on the CPU, GPUs and NPUs of this machine, each row in a process of its own.
 
     edge accelerators lists the paths to them. edge benchmark diff OLD NEW compares two results
-    files; edge benchmark plot RESULTS draws one.
+    files; edge benchmark plot RESULTS draws one. After Ctrl-C the same command with the same
+    --output goes on where it ended.
     """
     from benchmarks.accelerators.base import Settings
     from benchmarks.plan import Plan
@@ -136,9 +140,10 @@ def benchmark(
         plan=plan,
         progress=shown_progress(quiet=quiet),
         json=json,
+        overwrite=overwrite,
     )
     if against is not None:
-        compare(job, against, max_regression)
+        compare(job, against, MAX_REGRESSION if max_regression is None else max_regression)
     elif max_regression is not None:
         raise UsageError("--max-regression judges what --against compares", hint="Add --against.")
     else:

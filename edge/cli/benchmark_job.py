@@ -8,7 +8,7 @@ from typing import Final
 import typer
 
 from benchmarks.against import Against, against
-from benchmarks.outputs.files import check_place, write_results
+from benchmarks.outputs.files import FORMS, write_results
 from benchmarks.outputs.json_file import results_json
 from benchmarks.plan import Plan
 from benchmarks.result import Results, Row, Status, Subject
@@ -16,8 +16,10 @@ from benchmarks.run import run
 from benchmarks.subjects import subjects
 from edge.cli.benchmark_table import print_rows
 from edge.cli.output import percent, print_json
+from edge.cli.place import check_new_file
 from edge.dataset.pictures import find_pictures
 from edge.errors import EdgeError, MeasurementError, ModelLoadError, NegativeVerdict, UsageError
+from edge.markup import printable
 from edge.progress import Progress
 from edge.runtime.bundle import is_bundle
 from edge.runtime.files import write_json
@@ -36,6 +38,7 @@ class Job:
         plan: How to measure.
         progress: Where to tell of it.
         json: Whether stdout gets JSON.
+        overwrite: Whether outputs that exist may be replaced.
     """
 
     models: tuple[Path, ...]
@@ -44,6 +47,7 @@ class Job:
     plan: Plan
     progress: Progress
     json: bool
+    overwrite: bool = False
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -89,7 +93,7 @@ def pictures(folder: Path | None) -> tuple[Path, ...]:
 def measure(job: Job) -> None:
     """Measure every row, show and write them, and end as the rows ask for."""
     for path in job.outputs:
-        check_place(path)
+        check_new_file(path, tuple(FORMS), overwrite=job.overwrite)
     results = run(subjects(job.models, job.variants), job.plan, job.progress)
     for path in job.outputs:
         write_results(path, results)
@@ -134,44 +138,54 @@ def _nothing(rows: Sequence[Row]) -> EdgeError:
     )
 
 
-def compare(job: Job, other: str, max_regression: float | None) -> None:
-    """Measure two models in turn, show the verdict, and end as it asks for.
+def compare(job: Job, reference: str, max_regression: float) -> None:
+    """Measure the job's model and a reference in turn, show the verdict, and end as it asks for.
+
+    Args:
+        job: Its one model is judged.
+        reference: What it is compared with: a file, BUNDLE:VARIANT, or a variant of its bundle.
+        max_regression: Percent that the model may surely be slower than the reference.
 
     Raises:
-        NegativeVerdict: The other model is surely slower than allowed.
+        NegativeVerdict: The model is surely slower than allowed.
     """
-    baseline = _single(subjects(job.models, job.variants))
-    candidate = _single(_other(other, job))
+    for path in job.outputs:
+        check_new_file(path, ".json", overwrite=job.overwrite)
+    candidate = _single(subjects(job.models, job.variants))
+    baseline = _single(_reference(reference, job))
     found = against(baseline, candidate, job.plan, job.progress)
     for path in job.outputs:
-        if path.suffix.lower() != ".json":
-            raise UsageError(f"{path}: a comparison is written as .json", hint="Name such a file.")
         write_json(path, found.to_json())
     if job.json:
         print_json(found.to_json())
     else:
         _print(found)
-    limit = 1 + (max_regression or 0) / 100
-    if max_regression is not None and found.judgement.interval.low > limit:
+    if found.judgement.interval.low > 1 + max_regression / 100:
         raise NegativeVerdict(
-            f"{candidate.name} is slower by more than {max_regression:g} %: it takes "
-            f"{found.judgement.ratio:.3f} times as long as {baseline.name}"
+            f"{_shown(candidate)} is slower by more than {max_regression:g} %: it takes "
+            f"{found.judgement.ratio:.3f} times as long as {_shown(baseline)}"
         )
 
 
 def _print(found: Against) -> None:
     judgement = found.judgement
     baseline, candidate = ([pair[side] for pair in found.medians] for side in (0, 1))
-    for subject, values in ((found.baseline, baseline), (found.candidate, candidate)):
+    names = [_shown(subject) for subject in (found.candidate, found.baseline)]
+    for name, values in zip(names, (candidate, baseline), strict=True):
         middle = sorted(values)[len(values) // 2]
-        typer.echo(f"  {1e3 * middle:8.3f} ms  {subject.name}")
+        role = "  (reference)" if values is baseline else ""
+        typer.echo(f"  {1e3 * middle:8.3f} ms  {name}{role}")
     typer.echo(
-        f"{found.candidate.name} is {judgement.verdict.value}: {judgement.ratio:.3f} times as long "
-        f"as {found.baseline.name}, {percent(judgement.confidence, 0)} interval "
+        f"{names[0]} is {judgement.verdict.value}: it takes {judgement.ratio:.3f} times as long as "
+        f"the reference {names[1]}, {percent(judgement.confidence, 0)} interval "
         f"{judgement.interval.low:.3f} to {judgement.interval.high:.3f}, of "
         f"{len(found.medians)} pairs of processes in turn ({found.path}, {found.threads} thread"
         f"{'' if found.threads == 1 else 's'})."
     )
+
+
+def _shown(subject: Subject) -> str:
+    return printable(f"{subject.bundle}:{subject.name}" if subject.bundle else subject.name)
 
 
 def _single(found: Sequence[Subject]) -> Subject:
@@ -183,7 +197,7 @@ def _single(found: Sequence[Subject]) -> Subject:
     return found[0]
 
 
-def _other(text: str, job: Job) -> tuple[Subject, ...]:
+def _reference(text: str, job: Job) -> tuple[Subject, ...]:
     """The model after ``--against``."""
     if Path(text).exists():
         return subjects((Path(text),))

@@ -45,3 +45,4 @@ Outputs = Annotated[
         show_default=False,
     ),
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that lie at --output.")]

@@ -25,8 +25,10 @@ def check_new_file(
     allowed = (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)
     shown = readable(path)
     if allowed and path.suffix.lower() not in allowed:
+        if len(allowed) == 1:
+            raise UsageError(f"{option} {shown} does not end in {allowed[0]}")
         raise UsageError(
-            f"{option} {shown} does not end in {' or '.join(allowed)}",
+            f"{option} {shown}: expected a name ending in {', '.join(allowed)}",
             hint="The suffix decides the form.",
         )
     if path.is_dir():

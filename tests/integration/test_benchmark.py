@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +15,10 @@ import pytest
 from benchmarks.plan import Plan
 from benchmarks.result import Status
 from edge.cli.benchmark_job import Job, compare
+from edge.errors import NegativeVerdict
 from edge.progress import Silent
 from edge.runtime.files import sha256_file
+from tests.accelerators.onnx_models import classifier, heavy
 from tests.accelerators.sleeping_delegate import build_delegate
 from tests.integration.conftest import Edge, SmallBundle, failed, read_until, succeeded
 from tests.integration.environments import environment
@@ -150,17 +153,41 @@ def test_another_environment_is_reached_by_its_python(edge: Edge) -> None:
     assert found[1]["parity"]["ok"]
 
 
-def test_two_models_are_measured_in_turn(
+def against_job(model: Path) -> Job:
+    return Job(models=(model,), variants=(), outputs=(), plan=Plan(), progress=Silent(), json=True)
+
+
+def test_the_argument_is_judged_and_the_reference_is_what_follows_against(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("benchmarks.against.ROUNDS", 4)  # the fewest that its confidence takes
-    job = Job(models=(MODEL,), variants=(), outputs=(), plan=Plan(), progress=Silent(), json=True)
-    compare(job, str(MODEL), max_regression=10_000)
+    slow = heavy(tmp_path / "slow.onnx", channels=32)  # some forty times the work
+    fast = classifier(tmp_path / "fast.onnx")
+    with pytest.raises(NegativeVerdict, match=r"slow\.onnx is slower by more than 5 %"):
+        compare(against_job(slow), str(fast), max_regression=5)
     verdict = json.loads(capsys.readouterr().out)
-    assert verdict["verdict"] in ("same", "inconclusive", "faster", "slower")
-    assert verdict["interval"][0] <= verdict["ratio"] <= verdict["interval"][1]
+    assert verdict["verdict"] == "slower"
+    assert 1 < verdict["interval"][0] <= verdict["ratio"] <= verdict["interval"][1]
     assert len(verdict["medians_ms"]) == 8
-    assert verdict["baseline"]["sha256"] == sha256_file(MODEL)
+    assert all(old < new for old, new in verdict["medians_ms"])
+    assert verdict["baseline"]["sha256"] == sha256_file(fast)
+    assert verdict["candidate"]["sha256"] == sha256_file(slow)
+
+
+def test_a_faster_argument_passes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.against.ROUNDS", 4)
+    planted = {MODEL: 0.003, INT8: 0.001}
+    monkeypatch.setattr("benchmarks.against._median", lambda cell, _: planted[cell.subject.path])
+    compare(against_job(INT8), str(MODEL), max_regression=0)
+    verdict = json.loads(capsys.readouterr().out)
+    assert (verdict["verdict"], round(verdict["ratio"], 3)) == ("faster", 0.333)
+    with pytest.raises(NegativeVerdict, match=r"3\.000 times as long as channels_int8"):
+        compare(replace(against_job(MODEL), json=False), str(INT8), max_regression=199)
+    shown = capsys.readouterr().out
+    assert "channels_fp32.tflite is slower" in shown
+    assert "channels_int8.tflite  (reference)" in shown
 
 
 def test_a_sustained_run_is_a_curve(edge: Edge, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_a_file_that_cannot_be_written_is_found_before(tmp_path: Path, path: str
 
 
 def test_another_suffix_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"\.json or \.csv"):
+    with pytest.raises(UsageError, match=r"\.json, \.csv"):
         check_new_file(tmp_path / "r.txt", (".json", ".csv"), overwrite=True)
 
 
