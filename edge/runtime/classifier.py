@@ -1,22 +1,30 @@
 """Classifier = manifest + session + preprocessing + labels."""
 
+import os
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from edge.errors import ImageError, UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import readable
 from edge.runtime.head import class_probabilities
 from edge.runtime.postprocess import dequantize, top_k
-from edge.runtime.preprocess import load
+from edge.runtime.preprocess import load, preprocess
 from edge.runtime.session import Session, encode_pixels, open_session
 from edge.runtime.spec import Category, Preprocessing, Variant
 
 if TYPE_CHECKING:
     from edge.runtime.learning_head import LearningHead
+
+ImageSource = (
+    str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | NDArray[np.uint8]
+)
 
 
 class Classifier:
@@ -46,7 +54,7 @@ class Classifier:
     @classmethod
     def open(
         cls,
-        bundle: Bundle,
+        bundle: Bundle | str | os.PathLike[str],
         *,
         variant: str | None = None,
         engine: str | None = None,
@@ -54,12 +62,20 @@ class Classifier:
     ) -> Self:
         """Load a variant of a bundle.
 
+        Args:
+            bundle: The bundle's folder, or a bundle that has been opened.
+            variant: Name of a model file, such as ``tflite-int8``; None: the bundle's default one.
+            engine: Name of an interpreter; None: the first one that is installed.
+            threads: CPU threads of one inference.
+
         Raises:
+            UsageError: There is no bundle, or it was taught with another variant.
             BundleError: The variant is missing or altered.
             EngineUnavailable: No interpreter for it is installed.
             ModelLoadError: The file does not load.
-            UsageError: The bundle was taught with another variant.
         """
+        if not isinstance(bundle, Bundle):
+            bundle = Bundle.open(Path(bundle))
         found, path = bundle.model(variant)
         session = open_session(path, engine=engine, threads=threads)
         head = _head(bundle, found)
@@ -70,14 +86,24 @@ class Classifier:
         """One per class; with those that the bundle has been taught meanwhile."""
         return self._labels if self._head is None else self._head.current().labels
 
-    def classify(self, source: Path | BinaryIO, *, k: int = 3) -> list[Category]:
-        """The k most probable classes of an image file, best first.
+    def classify(self, source: "ImageSource", *, k: int = 3) -> list[Category]:
+        """The k most probable classes of an image, best first.
+
+        Args:
+            source: The path of an image file; its bytes, or a binary stream of them; a Pillow
+                image; or an array, uint8, (height, width, 3) in RGB order or (height, width) of
+                grey values. A large JPEG file is decoded at a smaller size where the contract
+                allows it; images and arrays are scaled from the size that they have.
+            k: At most so many classes.
 
         Raises:
             ImageError: The image cannot be decoded.
+            UsageError: The source is of another type or shape, or k is less than 1.
             InferenceError: The model failed.
         """
-        return self.categories(self.output(load(source, self.preprocessing)), k=k)
+        if k < 1:
+            raise UsageError(f"k is {k}; at least one class has to be asked for")
+        return self.categories(self.output(_pixels(source, self.preprocessing)), k=k)
 
     def answer(self, image: Path, *, k: int, variant: str) -> dict[str, Any]:
         """The JSON object that states what an image file shows.
@@ -122,3 +148,49 @@ def _head(bundle: Bundle, variant: Variant) -> "LearningHead | None":
     from edge.runtime.learning_head import LearningHead  # most bundles need none of it
 
     return LearningHead(bundle, variant)
+
+
+def _pixels(source: ImageSource, spec: Preprocessing) -> NDArray[np.uint8]:
+    """An image in the form that the model takes: uint8 (height, width, 3), RGB.
+
+    Raises:
+        ImageError: The image cannot be decoded.
+        UsageError: The source is no image, or an array of another dtype or shape.
+    """
+    if isinstance(source, str | os.PathLike):
+        return load(Path(source), spec)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return load(BytesIO(source), spec)
+    if isinstance(source, np.ndarray):
+        return preprocess(Image.fromarray(_checked(source)), spec)
+    if isinstance(source, Image.Image):
+        return preprocess(_decoded(source), spec)
+    if hasattr(source, "read"):
+        return load(source, spec)
+    raise UsageError(
+        f"an image cannot be read from a {type(source).__name__}",
+        hint="Give a path, bytes, a binary stream, a Pillow image or an array.",
+    )
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    """The image with its pixels, which Pillow reads from an opened file only when asked for."""
+    try:
+        image.load()
+    except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
+        raise ImageError(f"the Pillow image cannot be decoded: {error}") from error
+    if 0 in image.size:
+        raise UsageError(f"the Pillow image has no pixels: {image.width} x {image.height}")
+    return image
+
+
+def _checked(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """The array, contiguous, where it is one that is allowed."""
+    colour = array.ndim == 3 and array.shape[2] == 3
+    if array.dtype != np.uint8 or not (colour or array.ndim == 2) or array.size == 0:
+        raise UsageError(
+            f"the array is {array.dtype} of shape {array.shape}; an image is uint8, "
+            "(height, width, 3) in RGB order or (height, width) of grey values",
+            hint="Convert it, one image at a time; values of 0 to 1 have to be multiplied by 255.",
+        )
+    return np.ascontiguousarray(array)
