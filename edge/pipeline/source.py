@@ -1,0 +1,119 @@
+"""The network that ``edge export`` is given: a Keras file or a name -> a classifier of pixels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from edge.cache import StageCache
+from edge.embedding.imagenet import distinct, keras_classifier
+from edge.errors import ModelLoadError, UsageError
+from edge.pipeline.options import ExportOptions
+from edge.runtime.files import sha256_file
+from edge.training.backbones import backbone
+from edge.training.models import load_keras
+from edge.training.weights import weights_id
+from edge.weights import imagenet_classes
+
+KERAS_SUFFIXES: Final = (".keras", ".h5", ".hdf5")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The network to export, as a .keras file with RGB 0..255 in."""
+
+    path: Path
+    model_id: str
+    description: str
+    weights: str
+    height: int
+    width: int
+    labels: tuple[str, ...]
+    wnids: tuple[str, ...]
+
+
+def open_source(options: ExportOptions) -> Source:
+    """The network that the options name.
+
+    Raises:
+        UsageError: No such network or file, or labels that do not fit.
+        ModelLoadError: The file is no image classifier of Keras.
+        WeightsUnavailable: No pretrained weights.
+    """
+    path = Path(options.model)
+    if path.suffix.lower() in KERAS_SUFFIXES:
+        return _from_file(path, options)
+    return _from_backbone(options)
+
+
+def _from_backbone(options: ExportOptions) -> Source:
+    row = backbone(options.model)
+    key, path = keras_classifier(
+        row, options.weights, options.output.seed, StageCache(options.output.cache)
+    )
+    classes = imagenet_classes()
+    labels = _labels(options, 1000) or tuple(label for _, label in classes)
+    return Source(
+        path=path,
+        model_id=key,
+        description=row.keras_name,
+        weights=weights_id(row, options.weights, options.output.seed),
+        height=row.size,
+        width=row.size,
+        labels=distinct(labels),
+        wnids=tuple(wnid for wnid, _ in classes),
+    )
+
+
+def _from_file(path: Path, options: ExportOptions) -> Source:
+    if not path.is_file():
+        raise UsageError(f"no Keras model at {path}")
+    model = load_keras(path)
+    height, width, classes = _classifier_shape(path, model)
+    labels = _labels(options, classes) or tuple(str(index) for index in range(classes))
+    imagenet = imagenet_classes() if classes == 1000 else ()
+    return Source(
+        path=path,
+        model_id=sha256_file(path),
+        description=path.name,
+        weights=f"file {path.name}",
+        height=height,
+        width=width,
+        labels=labels,
+        wnids=tuple(wnid for wnid, _ in imagenet),
+    )
+
+
+def _classifier_shape(path: Path, model: Any) -> tuple[int, int, int]:
+    """Height, width and classes of an image classifier.
+
+    Raises:
+        ModelLoadError: The model is something else.
+    """
+    shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
+    fits = (
+        len(model.inputs) == len(model.outputs) == 1
+        and len(shapes[0]) == 4
+        and shapes[0][3] == 3
+        and None not in shapes[0][1:3]
+        and len(shapes[1]) == 2
+    )
+    if not fits:
+        raise ModelLoadError(
+            f"{path} is no image classifier: its inputs and outputs are {shapes}",
+            hint="Expected one input (batch, height, width, 3), RGB 0..255, of a fixed size, "
+            "and one output (batch, classes).",
+        )
+    return int(shapes[0][1]), int(shapes[0][2]), int(shapes[1][1])
+
+
+def _labels(options: ExportOptions, classes: int) -> tuple[str, ...] | None:
+    if options.labels is None:
+        return None
+    try:
+        lines = options.labels.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the labels {options.labels} cannot be read: {error}") from error
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if len(labels) != classes:
+        raise UsageError(f"{options.labels} has {len(labels)} labels; the model has {classes}")
+    return labels
