@@ -13,34 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edge.errors import (
-    ConversionError,
-    EdgeError,
-    EngineUnavailable,
-    InferenceError,
-    MeasurementError,
-    ModelLoadError,
-    OutputError,
-    UsageError,
-    WeightsUnavailable,
-)
+from edge.errors import InferenceError, MeasurementError, UsageError, rebuilt
 from edge.threads import deferred_interrupt
 
 Answer = Mapping[str, Any]
 
-ERRORS: Final[dict[str, type[EdgeError]]] = {
-    kind.__name__: kind
-    for kind in (
-        ConversionError,
-        EngineUnavailable,
-        InferenceError,
-        MeasurementError,
-        ModelLoadError,
-        OutputError,
-        UsageError,
-        WeightsUnavailable,
-    )
-}
 # What TensorFlow says of itself whenever it is imported.
 CHATTER: Final = re.compile(r"[IW]\d{4} |WARNING: All log messages before|To enable the following")
 POLL_SECONDS: Final = 0.2
@@ -71,7 +48,7 @@ def answers(
         At least one answer.
 
     Raises:
-        EdgeError: Of ``ERRORS``, as the process says.
+        EdgeError: As the process says.
         MeasurementError: It crashed, hung, or went beyond its memory.
         UsageError: There is no such program.
     """
@@ -164,9 +141,7 @@ def _resident(root: int) -> int:
 def _checked(found: list[Answer], code: int, log: str) -> list[Answer]:
     """The answers, unless the last one is an error or there is none."""
     if found and "error" in found[-1]:
-        last = found[-1]
-        kind = ERRORS.get(last["error"], InferenceError)
-        raise kind(last["message"], hint=last["hint"])
+        raise rebuilt(found[-1], unknown=InferenceError)
     if code or not found:
         lines = [line.strip() for line in log.splitlines() if line.strip()]
         tail = " / ".join([line for line in lines if not CHATTER.match(line)][-3:])

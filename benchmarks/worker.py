@@ -23,7 +23,7 @@ from benchmarks.environment import sample
 from benchmarks.inputs import tensors
 from benchmarks.request import Request, Task
 from benchmarks.timing import timed
-from edge.errors import EdgeError, InferenceError
+from edge.errors import EdgeError, InferenceError, described, missing_package
 from edge.runtime.session import first_line
 
 MEMORY_RUNS: Final = 3  # the first allocates; the others show whether more comes
@@ -42,12 +42,13 @@ def main() -> NoReturn:
         for answer in TASKS[request.task](request):
             say(answer)
     except EdgeError as error:
-        say({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        say(described(error))
     except MemoryError:
         say({"error": "MeasurementError", "message": "out of memory", "hint": ""})
     except Exception as error:  # engines raise types of their own
+        missing = missing_package(error) if isinstance(error, ImportError) else None
         message = f"{type(error).__name__}: {first_line(error)}"
-        say({"error": "InferenceError", "message": message, "hint": ""})
+        say(described(missing or InferenceError(message)))
     sys.stderr.flush()
     os._exit(0)  # an engine that crashes while it is torn down has answered all the same
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.answering import answering
 from converters.base import CONVERTERS, ConversionRequest
-from edge.errors import EdgeError
+from edge.errors import EdgeError, described, missing_package
 
 
 def main() -> int:
@@ -28,8 +28,14 @@ def main() -> int:
         say({"error": "OSError", "message": str(error), "errno": error.errno})
         return 2
     except EdgeError as error:
-        say({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        say(described(error))
         return error.exit_code
+    except ImportError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        say(described(missing))
+        return missing.exit_code
     return 0
 
 

@@ -2,11 +2,11 @@
 
 Standard library only: the on-device runtime ships this module too.
 
-Exit codes: 0 success, 1 negative verdict, 2 usage (arguments, data, output place), 3 a model
-does not load, 4 inference, training, conversion or measurement failed, 130 interrupted.
+docs/exit-codes.md has the table of exit codes; a test compares it with these classes.
 """
 
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Final
 
 
 class EdgeError(Exception):
@@ -63,6 +63,10 @@ class EngineUnavailable(ModelLoadError):
     """No installed interpreter can run the model."""
 
 
+class PackageMissing(EngineUnavailable):
+    """A Python package that the command needs is not installed, or does not import."""
+
+
 class WeightsUnavailable(ModelLoadError):
     """Pretrained weights are neither here nor to be downloaded."""
 
@@ -97,3 +101,69 @@ class TrainingError(EdgeError):
 
 class ConversionError(EdgeError):
     """A converter did not write a usable model."""
+
+
+def error_classes(kind: type[EdgeError] = EdgeError) -> Iterator[type[EdgeError]]:
+    """The class and all below it."""
+    yield kind
+    for below in kind.__subclasses__():
+        yield from error_classes(below)
+
+
+def described(error: EdgeError) -> dict[str, str]:
+    """An error as JSON values, for a process or a device to send to whoever asked it."""
+    return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+def rebuilt(value: Mapping[str, object], *, unknown: type[EdgeError]) -> EdgeError:
+    """The error that ``described`` described, of its own class: its exit code travels along.
+
+    Args:
+        value: What came; another version of edge, or another program, may have written it.
+        unknown: Class of an error whose name is none of ours.
+    """
+    kinds = {kind.__name__: kind for kind in error_classes()}
+    kind = kinds.get(str(value.get("error")), unknown)
+    return kind(str(value.get("message")), hint=str(value.get("hint") or ""))
+
+
+# Top-level module -> the package that brings it. Whatever else does not import is a bug.
+PACKAGES: Final = {
+    "PIL": "pillow",
+    "ai_edge_litert": "ai-edge-litert",
+    "distributed": "distributed",
+    "faiss": "faiss-cpu",
+    "flatbuffers": "flatbuffers",
+    "google": "protobuf",
+    "h5py": "h5py",
+    "keras": "tensorflow",
+    "matplotlib": "matplotlib",
+    "numpy": "numpy",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "pip": "pip",
+    "rich": "rich",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "tensorflow": "tensorflow",
+    "tf2onnx": "tf2onnx",
+    "tflite_runtime": "ai-edge-litert",
+    "typer": "typer",
+}
+
+
+def missing_package(error: ImportError) -> PackageMissing | None:
+    """What to install, where an import failed for want of a package; None for a bug of ours."""
+    package = PACKAGES.get((error.name or "").partition(".")[0])
+    if package is None:
+        return None
+    if not isinstance(error, ModuleNotFoundError):
+        return PackageMissing(
+            f"the package {package} is installed but does not import: {error}",
+            hint=f"Install it again: pip install --force-reinstall {package}",
+        )
+    return PackageMissing(
+        f"the package {package} is needed for this and is not installed ({error})",
+        hint=f"Install it: pip install {package}",
+    )

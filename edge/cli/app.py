@@ -44,7 +44,7 @@ from edge.cli import (
     zoo,
 )
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
-from edge.errors import EdgeError
+from edge.errors import EdgeError, missing_package
 
 app = typer.Typer(
     name="edge",
@@ -127,7 +127,8 @@ def main() -> None:
         except (KeyboardInterrupt, typer.Abort):
             code = report_error(KeyboardInterrupt())
         except Exception as error:
-            code = report_unexpected(error, log)
+            missing = missing_package(error) if isinstance(error, ImportError) else None
+            code = report_error(missing) if missing else report_unexpected(error, log)
     if code == INTERRUPTED:
         interrupted.set()
     sys.exit(code if isinstance(code, int) else 0)

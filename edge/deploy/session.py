@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import IO, Any, Final, Self
 
 import edge
-from edge import errors
 from edge.deploy.ssh import Remote, failure
-from edge.errors import ConnectionFailed, DeviceError, EdgeError
+from edge.errors import ConnectionFailed, DeviceError, EdgeError, rebuilt
 from edge.progress import Silent
 
 # What the device's own Python runs first, in syntax that old ones understand too. It keeps the
@@ -25,7 +24,7 @@ from edge.progress import Silent
 _BOOTSTRAP: Final = """
 import io, json, os, sys, zipfile
 def stop(kind, text, hint):
-    print(json.dumps({"error": {"kind": kind, "message": text, "hint": hint}}))
+    print(json.dumps({"error": {"error": kind, "message": text, "hint": hint}}))
     sys.exit(0)
 if sys.version_info < (3, 11):
     found = "%d.%d" % sys.version_info[:2]
@@ -196,7 +195,7 @@ class Session:
             if "note" in value:
                 self._note(str(value["note"]))
             elif "error" in value:
-                raise _as_error(value["error"])
+                raise rebuilt(value["error"], unknown=DeviceError)
             elif "result" in value:
                 result: dict[str, Any] = value["result"]
                 return result
@@ -237,10 +236,3 @@ def _blocks(stream: IO[bytes], count: int) -> Iterator[bytes]:
             raise DeviceError("a file became shorter while it was sent")
         count -= len(block)
         yield block
-
-
-def _as_error(value: Mapping[str, Any]) -> EdgeError:
-    """The device's error, of the class that it had there."""
-    found = getattr(errors, str(value.get("kind")), None)
-    kind = found if isinstance(found, type) and issubclass(found, EdgeError) else DeviceError
-    return kind(str(value.get("message")), hint=str(value.get("hint") or ""))

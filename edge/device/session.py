@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, Final, cast
 
 from edge.device.jobs import Jobs
-from edge.errors import DeviceError, EdgeError, UsageError
+from edge.errors import DeviceError, EdgeError, UsageError, described
 
 IDLE_SECONDS: Final = 120  # without a request: the host has gone without saying so
 
@@ -40,13 +40,13 @@ def serve(stream: BinaryIO, output: int) -> None:
         except (EOFError, TimeoutError):
             return
         except EdgeError as error:
-            channel.say({"error": _described(error)})
+            channel.say({"error": described(error)})
         except OSError as error:
             text = f"{error.strerror or error} ({error.filename or 'on the device'})"
-            channel.say({"error": _described(DeviceError(text))})
+            channel.say({"error": described(DeviceError(text))})
         except (KeyError, TypeError, ValueError) as error:
             text = f"the request is not understood: {type(error).__name__}: {error}"
-            channel.say({"error": _described(UsageError(text))})
+            channel.say({"error": described(UsageError(text))})
         if request.get("do") == "put":
             return  # bytes of the file may still come, and they are no requests
 
@@ -103,10 +103,6 @@ class _Patient(io.RawIOBase):
 
     def _alarm(self, *_: object) -> None:
         raise TimeoutError("the host has been silent for too long")
-
-
-def _described(error: EdgeError) -> dict[str, Any]:
-    return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.diagnosis.layers import Tensor
-from edge.errors import EngineUnavailable, ModelLoadError
+from edge.errors import ModelLoadError, missing_package
 from edge.runtime.backends.onnx import OnnxSession
 from edge.runtime.session import ENGINES, encode_pixels, first_line
 from edge.runtime.spec import PIXEL_RANGE
@@ -43,14 +43,14 @@ def open_onnx(path: Path, kernels: str, *, content: bytes | None = None) -> Onnx
         content: A changed copy of the file, to run in its place.
 
     Raises:
-        EngineUnavailable: onnxruntime is not installed.
+        PackageMissing: onnxruntime is not installed.
         ModelLoadError: The file does not load.
     """
     engine = ENGINES["onnxruntime"]
     try:
         import onnxruntime
     except ImportError as error:
-        raise EngineUnavailable(f"{engine.package} is not installed") from error
+        raise (missing_package(error) or error) from None
     module = _Sessions(onnxruntime, LEVELS[kernels], content)
     label = f"{engine.package} {onnxruntime.__version__}"
     try:
@@ -79,13 +79,13 @@ class OnnxLayers:
             pixels: (height, width, 3), of any image.
 
         Raises:
-            EngineUnavailable: onnx or onnxruntime is not installed.
+            PackageMissing: onnx or onnxruntime is not installed.
             ModelLoadError: The file does not load.
         """
         try:
             import onnx
         except ImportError as error:
-            raise EngineUnavailable("onnx is not installed") from error
+            raise (missing_package(error) or error) from None
         self._path = path
         self._model = onnx.load(path)
         steps = _activations(self._model)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.diagnosis.layers import Tensor
-from edge.errors import EngineUnavailable, ModelLoadError
+from edge.errors import ModelLoadError, missing_package
 from edge.runtime.backends.litert import LiteRTSession, tensor_spec
 from edge.runtime.postprocess import dequantize
 from edge.runtime.session import ENGINES, encode_pixels, first_line
@@ -46,7 +46,7 @@ def open_tflite(
         keep_tensors: Whether the tensors between the operators can be read after a run.
 
     Raises:
-        EngineUnavailable: ai-edge-litert is not installed.
+        PackageMissing: ai-edge-litert is not installed.
         ModelLoadError: The file does not load, or not with these kernels.
     """
     engine = ENGINES["litert"]
@@ -55,7 +55,7 @@ def open_tflite(
 
         from ai_edge_litert import interpreter
     except ImportError as error:
-        raise EngineUnavailable(f"{engine.package} is not installed") from error
+        raise (missing_package(error) or error) from None
     module = _Interpreters(
         interpreter,
         experimental_op_resolver_type=interpreter.OpResolverType[RESOLVERS[kernels]],
@@ -106,7 +106,7 @@ class TfliteLayers:
         """Open the file.
 
         Raises:
-            EngineUnavailable: ai-edge-litert is not installed.
+            PackageMissing: ai-edge-litert is not installed.
             ModelLoadError: The file does not load.
         """
         self._session, self._interpreter = open_tflite(path, "built-in", keep_tensors=True)

@@ -25,6 +25,7 @@ from edge.errors import (
     EdgeError,
     InferenceError,
     UsageError,
+    missing_package,
 )
 from edge.evaluation.streaming import Answer, run_images
 from edge.runtime.files import sha256_file, write_bytes
@@ -98,15 +99,13 @@ def check_address(address: str) -> None:
     """Refuse what can be no scheduler, without asking any: before work that takes long.
 
     Raises:
-        UsageError: ``distributed`` is not installed, or the address is none.
+        PackageMissing: ``distributed`` is not installed.
+        UsageError: The address is none.
     """
     try:
         from distributed.comm import get_address_host_port
     except ImportError as error:
-        raise UsageError(
-            "--dask needs the package distributed, which is not installed",
-            hint='Install it: pip install "edge-pipeline[dask]"',
-        ) from error
+        raise (missing_package(error) or error) from None
     if address != LOCAL:
         try:
             get_address_host_port(address)
@@ -126,7 +125,8 @@ def connected(address: str) -> Iterator[Any]:
     """A client of the cluster, which has a worker; closed at the end, a local cluster as well.
 
     Raises:
-        UsageError: ``distributed`` is not installed, or the address is none.
+        PackageMissing: ``distributed`` is not installed.
+        UsageError: The address is none.
         ConnectionFailed: No scheduler there, or one without workers.
     """
     check_address(address)

@@ -9,7 +9,7 @@ tables ends at once and not after hours.
 from collections.abc import Callable
 from typing import Any, Final
 
-from edge.errors import EngineUnavailable
+from edge.errors import PackageMissing
 
 IDENTIFIER: Final = b"TFL3"
 _TABLE_BYTES: Final = 8  # at least: its offset in the vector and its offset to the vtable
@@ -20,7 +20,7 @@ def load_schema() -> Any:
     """The accessors generated from TFLite's schema.
 
     Raises:
-        EngineUnavailable: Neither ai-edge-litert nor TensorFlow is installed.
+        PackageMissing: Neither ai-edge-litert nor TensorFlow is installed.
     """
     try:
         from ai_edge_litert import schema_py_generated as schema
@@ -28,7 +28,7 @@ def load_schema() -> Any:
         try:
             from tensorflow.lite.python import schema_py_generated as schema
         except ImportError as error:
-            raise EngineUnavailable(
+            raise PackageMissing(
                 "TFLite files cannot be read: neither ai-edge-litert nor tensorflow is installed",
                 hint="Install one: pip install ai-edge-litert",
             ) from error

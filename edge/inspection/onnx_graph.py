@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from edge.errors import EngineUnavailable, ModelLoadError
+from edge.errors import ModelLoadError, missing_package
 from edge.inspection.corruption import corruption
 from edge.inspection.graph import (
     Node,
@@ -31,7 +31,7 @@ def inspect_onnx(path: Path) -> ModelReport:
 
     Raises:
         ModelLoadError: Not an ONNX model, or truncated or corrupt.
-        EngineUnavailable: onnx is not installed.
+        PackageMissing: onnx is not installed.
         OSError: The file cannot be read.
     """
     content = path.read_bytes()
@@ -62,9 +62,7 @@ def _parse(path: Path, content: bytes) -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise EngineUnavailable(
-            "ONNX files cannot be read: onnx is not installed", hint="pip install onnx"
-        ) from error
+        raise (missing_package(error) or error) from None
     decode_error = import_module("google.protobuf.message").DecodeError
     try:
         model = onnx.load_model_from_string(content)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from converters.base import CALIBRATED, ConversionRequest, Precision, Target
 from edge.cache import StageCache, content_key
-from edge.errors import ConversionError, NegativeVerdict, UsageError
+from edge.errors import ConversionError, rebuilt
 from edge.progress import Step
 from edge.runtime.files import write_json
 from edge.threads import deferred_interrupt
@@ -233,9 +233,7 @@ class _Worker:
             number = self._failure.get("errno")
             if number is not None:
                 raise OSError(number, os.strerror(number))
-            kinds = {kind.__name__: kind for kind in (NegativeVerdict, UsageError)}
-            kind = kinds.get(self._failure["error"], ConversionError)
-            raise kind(self._failure["message"], hint=self._failure["hint"])
+            raise rebuilt(self._failure, unknown=ConversionError)
         if self._process.returncode:
             self._errors.seek(0)
             tail = " / ".join(self._errors.read().strip().splitlines()[-3:])

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from edge.errors import EdgeError
+from edge.errors import EdgeError, missing_package
 
 COMMANDS: Final = {
     "predict": "Say what each image shows.",
@@ -28,22 +28,31 @@ INTERRUPTED: Final = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit codes are those of ``edge.errors``."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser(words[:1]).parse_args(words)
     try:
+        options = _parser(words[:1]).parse_args(words)
         code: int = options.run(options)
         sys.stdout.flush()
         return code
     except EdgeError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return error.exit_code
+        return _report(error)
+    except ImportError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        return _report(missing)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read the answers has gone; Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _report(error: EdgeError) -> int:
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    return error.exit_code
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:

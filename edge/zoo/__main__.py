@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from benchmarks.answering import answering
 from edge.cache import StageCache
-from edge.errors import EdgeError
+from edge.errors import EdgeError, described, missing_package
 from edge.zoo.prepare import prepare
 
 
@@ -25,7 +25,12 @@ def main() -> NoReturn:
         )
         say(found.to_json())
     except EdgeError as error:
-        say({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        say(described(error))
+    except ImportError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        say(described(missing))
     except OSError as error:
         message = f"the cache {cache} cannot be written: {error.strerror}"
         say({"error": "OutputError", "message": message, "hint": "Make room, or name another."})

@@ -18,7 +18,7 @@ from benchmarks.images import generated_picture
 from benchmarks.plan import Cell, Plan
 from benchmarks.result import Row, Subject
 from benchmarks.subjects import lone
-from edge.errors import EdgeError, MeasurementError, OutputError
+from edge.errors import EdgeError, MeasurementError, OutputError, PackageMissing
 from edge.inspection.model import inspect_model
 from edge.progress import Step
 from edge.runtime.spec import Preprocessing
@@ -97,10 +97,11 @@ def entry(network: str, options: ZooOptions, budget: Budget, left: int, step: St
 
     Raises:
         OutputError: The cache cannot be written: every other network would fail too.
+        PackageMissing: So it is with a package that is not installed.
     """
     try:
         found = prepared(network, options, step)
-    except OutputError:
+    except (OutputError, PackageMissing):
         raise
     except EdgeError as error:
         return Entry(
