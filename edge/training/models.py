@@ -3,15 +3,11 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from edge.errors import ModelLoadError
 from edge.training.backbones import Backbone, Scaling
-
-# Channel statistics of ImageNet as ``keras.applications.imagenet_utils`` has them.
-TORCH_MEAN: Final = (0.485, 0.456, 0.406)
-TORCH_STD: Final = (0.229, 0.224, 0.225)
-CAFFE_MEAN_BGR: Final = (103.939, 116.779, 123.68)
+from edge.training.input_range import ChannelOrder, named_range, rescaled
 
 
 def scaled_input(size: int, scaling: Scaling) -> tuple[Any, Any]:
@@ -19,20 +15,11 @@ def scaled_input(size: int, scaling: Scaling) -> tuple[Any, Any]:
     import keras
 
     image = keras.Input((size, size, 3), name="image")
-    match scaling:
-        case Scaling.TF:
-            scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(image)
-        case Scaling.TORCH:
-            scale = [1 / (255 * std) for std in TORCH_STD]
-            offset = [-mean / std for mean, std in zip(TORCH_MEAN, TORCH_STD, strict=True)]
-            scaled = keras.layers.Rescaling(scale, offset=offset, name="scale")(image)
-        case Scaling.CAFFE:
-            flipped = keras.ops.flip(image, axis=-1)
-            offset = [-mean for mean in CAFFE_MEAN_BGR]
-            scaled = keras.layers.Rescaling([1.0] * 3, offset=offset, name="scale")(flipped)
-        case Scaling.INSIDE:
-            scaled = image
-    return image, scaled
+    if scaling is Scaling.INSIDE:
+        return image, image
+    wanted = named_range(scaling.value)
+    ordered = keras.ops.flip(image, axis=-1) if wanted.order is ChannelOrder.BGR else image
+    return image, rescaled(ordered, wanted)
 
 
 def pooled_base(row: Backbone, size: int, weights: str | Path | None, alpha: float = 1.0) -> Any:

@@ -377,7 +377,7 @@ def test_onnx_versions_that_old_runtimes_read(written: Written, name: str) -> No
 def torch_scaling(image: Any) -> Any:
     import keras
 
-    from edge.training.models import TORCH_MEAN, TORCH_STD
+    from edge.training.input_range import TORCH_MEAN, TORCH_STD
 
     scale = [1 / (255 * std) for std in TORCH_STD]
     offset = [-mean / std for mean, std in zip(TORCH_MEAN, TORCH_STD, strict=True)]
@@ -387,7 +387,7 @@ def torch_scaling(image: Any) -> Any:
 def caffe_scaling(image: Any) -> Any:
     import keras
 
-    from edge.training.models import CAFFE_MEAN_BGR
+    from edge.training.input_range import CAFFE_MEAN_BGR
 
     flipped = keras.ops.flip(image, axis=-1)
     offset = [-mean for mean in CAFFE_MEAN_BGR]
