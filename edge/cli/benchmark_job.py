@@ -16,13 +16,13 @@ from benchmarks.run import run
 from benchmarks.subjects import subjects
 from edge.cli.benchmark_table import print_rows
 from edge.cli.output import percent, print_json
-from edge.cli.place import check_new_file
 from edge.dataset.pictures import find_pictures
 from edge.errors import EdgeError, MeasurementError, ModelLoadError, NegativeVerdict, UsageError
 from edge.markup import printable
 from edge.progress import Progress
 from edge.runtime.bundle import is_bundle
 from edge.runtime.files import write_json
+from edge.runtime.place import check_new_file
 
 PICTURES: Final = 8  # of a folder: an inference takes as long on any picture
 

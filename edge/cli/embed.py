@@ -50,12 +50,12 @@ def embed(
 ) -> None:
     """Turn every picture of a folder into a vector of features and write them to one file."""
     from edge.cli.output import print_json, quoted
-    from edge.cli.place import check_new_file
     from edge.cli.progress import shown_progress
     from edge.embedding.embed import EmbedOptions
     from edge.embedding.embed import embed as run
     from edge.embedding.table import write_embeddings
     from edge.runtime.files import readable
+    from edge.runtime.place import check_new_file
     from edge.training.options import BaseOptions
 
     base = BaseOptions(

@@ -42,7 +42,6 @@ def map(
     """Draw a collection as a map, by PCA and t-SNE, and list its duplicates and outliers."""
     from edge.cache import StageCache
     from edge.cli.output import print_json
-    from edge.cli.place import check_new_file
     from edge.cli.progress import shown_progress
     from edge.embedding.collection_map import make_map
     from edge.embedding.map_page import map_page
@@ -50,6 +49,7 @@ def map(
     from edge.embedding.table import read_embeddings
     from edge.errors import OutputError
     from edge.runtime.files import write_bytes
+    from edge.runtime.place import check_new_file
 
     check_new_file(output, ".html", overwrite=overwrite)
     if png is not None:

@@ -2,13 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge.cli import options as shared
 
-EPILOG = "Example: edge predict mobilenet photo.jpg --top-k 3"
+if TYPE_CHECKING:
+    from edge.runtime.commands.predict import Form
+
+EPILOG = "Example: edge predict mobilenet photos --top-k 3 --csv answers.csv"
 
 
 def predict(
@@ -21,7 +24,13 @@ def predict(
             metavar="BUNDLE|NETWORK",
         ),
     ],
-    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, folders of any depth, or - for one picture on standard input.",
+            show_default=False,
+        ),
+    ],
     top_k: Annotated[int, typer.Option(help="Answers per image.", min=1)] = 3,
     variant: shared.Variant = None,
     engine: shared.Engine = None,
@@ -29,50 +38,62 @@ def predict(
         int, typer.Option(help="CPU threads of one inference.", min=1)
     ] = os.cpu_count() or 1,
     cache: shared.Cache = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a table, a row per image; - prints it.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file at --csv.")
+    ] = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Say what each image shows, with probabilities."""
-    from edge.embedding.imagenet import names_network
+    """Say what each image shows, with probabilities.
 
+    An image that cannot be read does not stop the others; the exit code is then 2.
+    """
+    from edge.embedding.imagenet import names_network
+    from edge.runtime.commands.predict import Form
+
+    form = Form(top_k=top_k, json=json, csv=csv, overwrite=overwrite, quiet=quiet)
+    form.check()
     if names_network(model):
-        code = _by_network(str(model), images, top_k, variant, engine, threads, cache, json, quiet)
+        code = _by_network(str(model), images, variant, engine, threads, cache, form)
     else:
-        code = _by_bundle(model, images, top_k, variant, engine, threads, json)
+        code = _by_bundle(model, images, variant, engine, threads, form)
     raise typer.Exit(code)
 
 
 def _by_bundle(
     bundle: Path,
-    images: list[Path],
-    top_k: int,
+    images: list[str],
     variant: str | None,
     engine: str | None,
     threads: int,
-    json: bool,
+    form: "Form",
 ) -> int:
-    """The device's own command: what it says there is what it says here."""
-    from edge.runtime.__main__ import main
+    """What the device's own command does: what it says there is what it says here."""
+    from edge.runtime.bundle import Bundle
+    from edge.runtime.classifier import Classifier
+    from edge.runtime.commands.predict import answered
 
-    extra = ["--top-k", str(top_k), "--threads", str(threads)]
-    for name, value in (("--variant", variant), ("--engine", engine)):
-        if value is not None:
-            extra += [name, value]
-    if json:
-        extra.append("--json")
-    return main(["predict", *extra, "--", str(bundle), *map(str, images)])
+    opened = Bundle.open(bundle)
+    classifier = Classifier.open(opened, variant=variant, engine=engine, threads=threads)
+    return answered(classifier, images, opened.manifest.variant(variant).name, form)
 
 
 def _by_network(
     name: str,
-    images: list[Path],
-    top_k: int,
+    images: list[str],
     variant: str | None,
     engine: str | None,
     threads: int,
     cache: Path | None,
-    json: bool,
-    quiet: bool,
+    form: "Form",
 ) -> int:
     from edge.cache import StageCache
     from edge.cli.options import cache_root
@@ -86,7 +107,7 @@ def _by_network(
             f"{name} is a network and has no variants; --variant is {variant}",
             hint="Leave out --variant, or name a bundle.",
         )
-    progress = shown_progress(quiet=quiet)
+    progress = shown_progress(quiet=form.quiet)
     network = imagenet_classifier(name, StageCache(cache_root(cache)), progress)
     classifier = network.open(engine=engine, threads=threads)
-    return answered(classifier, images, top_k, network.name, json=json)
+    return answered(classifier, images, network.name, form)

@@ -114,9 +114,9 @@ def tag(
     """Tag a collection of pictures with what they show; find them by a word. Originals stay."""
     from edge.cache import StageCache
     from edge.cli import tagging
-    from edge.cli.place import check_new_file
     from edge.cli.progress import shown_progress
     from edge.errors import DataError, UsageError
+    from edge.runtime.place import check_new_file
     from edge.tagging.copies import check_place
     from edge.tagging.groups import Groups
     from edge.tagging.index import TagIndex, default_index

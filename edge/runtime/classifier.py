@@ -12,7 +12,6 @@ from PIL import Image
 
 from edge.errors import ImageError, UsageError
 from edge.runtime.bundle import Bundle
-from edge.runtime.files import readable
 from edge.runtime.head import class_probabilities
 from edge.runtime.postprocess import dequantize, top_k
 from edge.runtime.preprocess import load, preprocess
@@ -86,7 +85,7 @@ class Classifier:
         """One per class; with those that the bundle has been taught meanwhile."""
         return self._labels if self._head is None else self._head.current().labels
 
-    def classify(self, source: "ImageSource", *, k: int = 3) -> list[Category]:
+    def classify(self, source: ImageSource, *, k: int = 3) -> list[Category]:
         """The k most probable classes of an image, best first.
 
         Args:
@@ -105,15 +104,15 @@ class Classifier:
             raise UsageError(f"k is {k}; at least one class has to be asked for")
         return self.categories(self.output(_pixels(source, self.preprocessing)), k=k)
 
-    def answer(self, image: Path, *, k: int, variant: str) -> dict[str, Any]:
-        """The JSON object that states what an image file shows.
+    def answer(self, image: ImageSource, *, name: str, k: int, variant: str) -> dict[str, Any]:
+        """The JSON object that states what an image shows, by its name.
 
         Raises:
             ImageError: The image cannot be decoded.
             InferenceError: The model failed.
         """
         categories = [asdict(category) for category in self.classify(image, k=k)]
-        return {"image": readable(image), "variant": variant, "categories": categories}
+        return {"image": name, "variant": variant, "categories": categories}
 
     def categories(self, output: NDArray[Any], *, k: int) -> list[Category]:
         """The k most probable classes, best first, of the model's raw output.

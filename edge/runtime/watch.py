@@ -145,7 +145,9 @@ class Watcher:
         """Answer one picture; whatever is wrong with it does not end the service."""
         began = time.perf_counter()
         try:
-            answer = self._classifier.answer(picture, k=self._k, variant=self._variant)
+            answer = self._classifier.answer(
+                picture, name=readable(picture), k=self._k, variant=self._variant
+            )
         except EdgeError as error:
             if not picture.exists():  # whoever brought it took it away again
                 self._inbox.forget(picture)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.cli.place import check_folder, check_new_file
 from edge.errors import OutputError, UsageError
+from edge.runtime.place import check_folder, check_new_file
 
 
 def test_a_new_file_is_taken_and_nothing_is_left(tmp_path: Path) -> None:

@@ -1,16 +1,21 @@
 """The runtime's commands beside watch and selftest."""
 
+import csv
+import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from edge.cli.app import app
 from edge.runtime.__main__ import COMMANDS, main
 from edge.runtime.timing import summary, timed
-from tests.unit.golden_bundle import golden_bundle
+from tests.unit.golden_bundle import LABELS, golden_bundle
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,6 +94,103 @@ def test_predict_and_a_name_of_any_bytes(
     (answer,) = json.loads(capsys.readouterr().out)
     assert answer["image"].endswith("caf\ufffd.png")
     assert answer["categories"][0]["index"] == 2
+
+
+@pytest.fixture(scope="module")
+def photos(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pictures in folders, one broken, a text, a hidden picture, a bundle and a loop."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "b" / "c").mkdir(parents=True)
+    for name, colour in (("a.png", 0), ("b/b.JPG", 1), ("b/c/c.png", 2), (".hidden.png", 0)):
+        value = [0, 0, 0]
+        value[colour] = 200
+        Image.new("RGB", (20, 20), tuple(value)).save(folder / name)
+    (folder / "b" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "notes.txt").write_text("not a picture")
+    shutil.copytree(bundle, folder / "model")
+    (folder / "b" / "again").symlink_to(folder)
+    return folder
+
+
+def test_predict_answers_folders_and_goes_on_after_a_broken_picture(
+    bundle: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = photos / "missing.png"
+    empty = photos.parent / "empty"
+    empty.mkdir()
+    asked = [str(photos / "a.png"), str(missing), str(photos), str(empty)]
+    assert main(["predict", str(bundle), *asked, "--json"]) == 2
+    out, err = capsys.readouterr()
+    answers = json.loads(out)
+    inside = ["a.png", "b/b.JPG", "b/broken.png", "b/c/c.png"]
+    assert [answer["image"] for answer in answers] == [
+        str(photos / "a.png"),
+        str(missing),
+        *[str(photos / name) for name in inside],
+        str(empty),
+    ]
+    best = [
+        answer["categories"][0]["index"] if "error" not in answer else None for answer in answers
+    ]
+    assert best == [0, None, 0, 1, None, 2, None]
+    assert "notes.txt" not in out
+    assert ".txt 1" in err
+    assert f"{photos / 'model'} is a bundle" in err
+    assert "3 of 7 pictures" in err
+
+
+def test_predict_writes_a_table_and_replaces_none_unasked(
+    bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "answers.csv"
+    command = ["predict", str(bundle), str(photos), "--top-k", "2", "--csv", str(table)]
+    assert main(command) == 2
+    assert capsys.readouterr().out == ""
+    rows = list(csv.DictReader(table.open(encoding="utf-8")))
+    assert [Path(row["image"]).name for row in rows] == ["a.png", "b.JPG", "broken.png", "c.png"]
+    assert [row["label_1"] for row in rows] == [LABELS[0], LABELS[1], "", LABELS[2]]
+    assert [bool(row["error"]) for row in rows] == [False, False, True, False]
+    assert all(
+        0 <= float(row["score_2"]) <= float(row["score_1"]) <= 1 for row in rows if row["score_1"]
+    )
+    before = table.read_bytes()
+    for place in (table, tmp_path / "nowhere" / "a.csv", tmp_path):
+        # A bundle that is missing is not even looked for: the place is checked before.
+        assert main(["predict", str(tmp_path / "none"), "x.png", "--csv", str(place)]) == 2
+        assert str(place) in capsys.readouterr().err
+    assert table.read_bytes() == before
+    assert main([*command, "--overwrite", "--json"]) == 2
+    assert len(json.loads(capsys.readouterr().out)) == 4
+    assert main(["predict", str(bundle), str(photos / "a.png"), "--csv", "-"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["label_1"] == LABELS[0]
+    assert main(["predict", str(bundle), str(photos / "a.png"), "--csv", "-", "--json"]) == 2
+
+
+def test_predict_answers_one_picture_of_standard_input(bundle: Path, photos: Path) -> None:
+    def piped(content: bytes, *words: str) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "edge.runtime", "predict", str(bundle), *words]
+        return subprocess.run(command, cwd=ROOT, input=content, capture_output=True, check=False)
+
+    done = piped((photos / "b" / "b.JPG").read_bytes(), "-", str(photos / "a.png"), "--json")
+    assert done.returncode == 0
+    answers = json.loads(done.stdout)
+    assert [(item["image"], item["categories"][0]["index"]) for item in answers] == [
+        ("-", 1),
+        (str(photos / "a.png"), 0),
+    ]
+    assert piped(b"", "-").returncode == 2
+    assert b"twice" in piped(b"", "-", "-").stderr
+
+
+def test_the_host_answers_folders_and_tables_as_the_device_does(
+    bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["predict", str(bundle), str(photos), "--csv"]
+    assert main([*arguments, str(tmp_path / "device.csv")]) == 2
+    result = CliRunner().invoke(app, [*arguments, str(tmp_path / "host.csv")])
+    assert result.exit_code == 2
+    assert (tmp_path / "host.csv").read_text() == (tmp_path / "device.csv").read_text()
 
 
 @pytest.mark.parametrize("option", ["--threads", "--top-k"])

@@ -2,11 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge.errors import ImageError
+from edge.errors import EdgeError, ImageError, InferenceError, OutputError, UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.commands.arguments import (
@@ -16,57 +18,178 @@ from edge.runtime.commands.arguments import (
     open_classifier,
     print_json,
 )
-from edge.runtime.files import readable
+from edge.runtime.pictures import STANDARD_INPUT, Picture, pictures
 
-EXAMPLE: Final = "Example: python3 -m edge.runtime predict BUNDLE photo.jpg --top-k 3"
+EXAMPLE: Final = "Example: python3 -m edge.runtime predict BUNDLE photos --csv answers.csv"
+SILENT_SECONDS: Final = 2.0  # before progress is shown
+EVERY_SECONDS: Final = 10.0  # between two lines of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How many answers, and where they go.
+
+    Attributes:
+        top_k: Answers per picture.
+        json: Whether standard output gets one JSON document instead of lines.
+        csv: File that gets a table; ``-`` is standard output.
+        overwrite: Whether that file may be replaced.
+        quiet: Whether standard error gets no notes and no progress.
+    """
+
+    top_k: int
+    json: bool = False
+    csv: Path | None = None
+    overwrite: bool = False
+    quiet: bool = False
+
+    def check(self) -> None:
+        """Refuse what cannot be written, before anything is computed.
+
+        Raises:
+            UsageError: Both forms want standard output, or the table's name has another suffix.
+            OutputError: The table cannot be written, or would replace a file.
+        """
+        if self.csv is None:
+            return
+        if str(self.csv) == STANDARD_INPUT:
+            if self.json:
+                raise UsageError(
+                    "--json and --csv - both print on standard output", hint="Name a file."
+                )
+            return
+        from edge.runtime.place import check_new_file
+
+        check_new_file(self.csv, ".csv", overwrite=self.overwrite, option="--csv")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of this command."""
     add_bundle(parser)
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="picture files, folders of any depth, or - for one picture on standard input",
+    )
     parser.add_argument("--top-k", type=at_least_one, default=3, help="answers per image (3)")
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="machine-readable answers")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write a table, a row per picture (- prints it)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the file at --csv")
+    parser.add_argument("--quiet", "-q", action="store_true", help="no notes, no progress")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Answer; 2 where an image could not be read."""
+    """Answer; see ``answered``."""
+    form = Form(
+        top_k=options.top_k,
+        json=options.json,
+        csv=options.csv,
+        overwrite=options.overwrite,
+        quiet=options.quiet,
+    )
+    form.check()
     variant, classifier = open_classifier(Bundle.open(options.bundle), options)
-    return answered(classifier, options.images, options.top_k, variant.name, json=options.json)
+    return answered(classifier, options.images, variant.name, form)
 
 
-def answered(
-    classifier: Classifier, images: Sequence[Path], k: int, variant: str, *, json: bool
-) -> int:
-    """Print an answer for each image; 2 where one could not be read."""
-    answers = predictions(classifier, images, k, variant)
-    if json:
-        print_json(answers)
-    else:
-        print("\n".join(_line(answer) for answer in answers))
-    failed = [answer for answer in answers if "error" in answer]
-    for answer in failed:
-        print(f"error: {answer['error']}", file=sys.stderr)
-    return 2 if failed else 0
+def answered(classifier: Classifier, images: Sequence[str], variant: str, form: Form) -> int:
+    """Print or write an answer for each picture.
 
+    Returns:
+        0; 2 where a picture could not be read, 4 where the model failed on one. The others are
+        answered nevertheless.
 
-def predictions(
-    classifier: Classifier, images: Sequence[Path], k: int, variant: str
-) -> list[dict[str, Any]]:
-    """One JSON object per image: its categories, or the error that kept it from an answer."""
-    answers: list[dict[str, Any]] = []
-    for image in images:
-        try:
-            answer = classifier.answer(image, k=k, variant=variant)
-        except ImageError as error:
-            answer = {"image": readable(image), "error": error.message}
+    Raises:
+        UsageError: Standard input is named twice.
+        OutputError: The table cannot be written.
+    """
+    asked, notes = pictures(images)
+    if not form.quiet:
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+    lines = not form.json and form.csv is None
+    told = _counted(asked, shown=not form.quiet and not (lines and sys.stdout.isatty()))
+    answers = []
+    code = 0
+    for picture in told:
+        answer, error = predicted(classifier, picture, form.top_k, variant)
         answers.append(answer)
-    return answers
+        if error is not None:
+            code = max(code, error.exit_code)
+            _complain(error, alone=len(asked) == 1)
+        elif lines:
+            print(_line(answer))
+    failed = sum("error" in answer for answer in answers)
+    if form.json:
+        print_json(answers)
+    if form.csv is not None:
+        _write_table(form.csv, answers, form.top_k)
+    if failed and len(asked) > 1:
+        print(f"{failed} of {len(asked)} pictures could not be answered", file=sys.stderr)
+    return code
+
+
+def predicted(
+    classifier: Classifier, picture: Picture, k: int, variant: str
+) -> tuple[dict[str, Any], EdgeError | None]:
+    """The JSON object for a picture: its categories, or the error that kept it from an answer."""
+    try:
+        answer = classifier.answer(picture.read(), name=picture.name, k=k, variant=variant)
+    except (ImageError, InferenceError) as error:
+        return {"image": picture.name, "error": error.message}, error
+    return answer, None
+
+
+def _counted(asked: Sequence[Picture], *, shown: bool) -> Iterator[Picture]:
+    """The pictures one by one; work that takes more than two seconds tells how far it is."""
+    last = time.monotonic() + SILENT_SECONDS - EVERY_SECONDS
+    for done, picture in enumerate(asked):
+        if shown and done and time.monotonic() - last >= EVERY_SECONDS:
+            last = time.monotonic()
+            print(f"{done} of {len(asked)} pictures", file=sys.stderr, flush=True)
+        yield picture
+
+
+def _complain(error: EdgeError, *, alone: bool) -> None:
+    print(f"error: {error.message}", file=sys.stderr)
+    if alone and error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
 
 
 def _line(answer: dict[str, Any]) -> str:
-    if "error" in answer:
-        return f"{answer['image']}: error: {answer['error']}"
     scores = (f"{item['label']} {100 * item['score']:.1f} %" for item in answer["categories"])
     return f"{answer['image']}: {', '.join(scores)}"
+
+
+def _write_table(path: Path, answers: Sequence[dict[str, Any]], k: int) -> None:
+    """A row per picture: its name, labels and scores (0..1) from the best on, or its error."""
+    import csv
+    import io
+
+    ranks = min(k, max((len(answer.get("categories", ())) for answer in answers), default=0)) or 1
+    head = [f"{what}_{rank}" for rank in range(1, ranks + 1) for what in ("label", "score")]
+    stream = io.StringIO(newline="")
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(("image", *head, "error"))
+    for answer in answers:
+        values = [
+            value
+            for item in answer.get("categories", ())
+            for value in (item["label"], f"{item['score']:.6g}")
+        ]
+        values += [""] * (len(head) - len(values))
+        table.writerow((answer["image"], *values, answer.get("error", "")))
+    if str(path) == STANDARD_INPUT:
+        sys.stdout.write(stream.getvalue())
+        return
+    from edge.runtime.files import write_bytes
+
+    try:
+        write_bytes(path, stream.getvalue().encode("utf-8", errors="replace"))
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    print(f"Written: {path}", file=sys.stderr)
