@@ -16,6 +16,7 @@ from benchmarks.accelerators.tflite_graph import nodes
 from benchmarks.accelerators.tflite_runner import LITERT, check_answers, import_interpreter
 from edge.errors import InferenceError, ModelLoadError, UsageError
 from edge.runtime.backends.litert import tensor_spec
+from edge.runtime.refusal import refusal
 from edge.runtime.session import first_line
 from edge.runtime.spec import TensorSpec
 
@@ -57,10 +58,7 @@ def read_graph(model: Path) -> Graph:
             experimental_op_resolver_type=module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
     except (RuntimeError, ValueError, TypeError) as error:
-        raise ModelLoadError(
-            f"{model} does not load in {engine}: {first_line(error)}",
-            hint="The file may be truncated or of a newer format; write it again.",
-        ) from error
+        raise refusal(model, engine, error) from error
     return Graph(
         engine=engine,
         inputs={detail["index"]: tensor_spec(detail) for detail in interpreter.get_input_details()},
@@ -101,9 +99,11 @@ def compile_model(model: Path, options: Any) -> tuple[Any, str, str]:
         except (RuntimeError, ValueError) as error:
             reason = _innermost(error)
     if unreadable := UNREADABLE.search(log.text):
-        raise ModelLoadError(
-            f"{model} does not load in LiteRT's CompiledModel: {unreadable[1]}",
-            hint="Measure it on litert-cpu.",
+        raise refusal(
+            model,
+            "LiteRT's CompiledModel",
+            RuntimeError(unreadable[1]),
+            otherwise="Measure it on litert-cpu.",
         )
     return compiled, reason, log.text
 

@@ -17,6 +17,7 @@ from benchmarks.accelerators.onnx_runner import OnnxRunner, Provider
 from benchmarks.accelerators.packages import imported
 from benchmarks.accelerators.table import ACCELERATORS
 from edge.errors import EdgeError, EngineUnavailable, ModelLoadError, UsageError
+from edge.runtime.refusal import refusal, stated
 from edge.runtime.session import first_line
 
 PREFIX: Final = "onnxruntime-"
@@ -151,10 +152,7 @@ def _refusal(model: Path, provider: Provider, settings: Settings, error: Excepti
             f"{provider.name} does not take every operator of {model.name}",
             hint="Without --require-full-delegation the row says which ones it leaves to the CPU.",
         )
-    return ModelLoadError(
-        f"{model} does not load in {provider.engine}: {_cause(error)}",
-        hint="The file may be truncated or of a newer format; write it again.",
-    )
+    return refusal(model, provider.engine, error)
 
 
 def _logged(log: str) -> str:
@@ -169,7 +167,7 @@ def _cause(error: Exception) -> str:
         return error.message
     if NO_FALLBACK in str(error):
         return "it does not run a model of one convolution"
-    return first_line(RuntimeError(str(error).rpartition(" was false. ")[2]))
+    return stated(error)
 
 
 def _hint(path: str) -> str:

@@ -8,7 +8,8 @@ from benchmarks.accelerators.base import Device, Settings
 from benchmarks.accelerators.openvino_runner import OpenVinoRunner
 from benchmarks.accelerators.packages import imported
 from benchmarks.accelerators.table import ACCELERATORS
-from edge.errors import EngineUnavailable, ModelLoadError, UsageError
+from edge.errors import EngineUnavailable, UsageError
+from edge.runtime.refusal import known_cause, refusal
 from edge.runtime.session import first_line
 
 CPU: Final = "CPU"
@@ -53,13 +54,12 @@ def _open(unit: str, model: Path, settings: Settings) -> OpenVinoRunner:
     except RuntimeError as error:
         if unit != CPU:
             _require(module, core, unit)
-        hint = "The file may be damaged, or hold an operator that OpenVINO lacks"
+        hint = "It may hold an operator that OpenVINO lacks"
         if settings.batch != 1:
             hint = f"It may not take a batch of {settings.batch}; try --batch 1"
-        raise ModelLoadError(
-            f"{model} does not load in OpenVINO on the {unit}: {_cause(error)}",
-            hint=f"{hint}; or measure it with another engine.",
-        ) from error
+        said = error if known_cause(model, error) else RuntimeError(_cause(error))
+        hint = f"{hint}; or measure it with another engine."
+        raise refusal(model, f"OpenVINO on the {unit}", said, otherwise=hint) from error
 
 
 def _probe(unit: str, settings: Settings) -> Device:

@@ -1,6 +1,5 @@
 """A TFLite model in an interpreter, with a batch and delegates; the paths differ in these."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from benchmarks.accelerators.packages import imported, version
 from benchmarks.accelerators.tflite_graph import DELEGATE, Node, coverage, nodes
 from edge.errors import ModelLoadError, UsageError
 from edge.runtime.backends.litert import LiteRTSession, tensor_spec
-from edge.runtime.session import first_line
+from edge.runtime.refusal import refusal
 from edge.runtime.spec import TensorSpec
 
 LITERT: Final = "ai-edge-litert"
@@ -131,14 +130,9 @@ def import_interpreter(package: str) -> tuple[Any, str]:
 
 
 def _refusal(model: Path, engine: str, settings: Settings, error: Exception) -> ModelLoadError:
-    # TFLite runs its two sentences into one another.
-    stated = re.sub(r"(?<=\S)(?=Node number|Restored original)", "; ", first_line(error))
+    hint = ""
     if settings.batch != 1:
         hint = f"It may not take a batch of {settings.batch}; try --batch 1."
-    elif "custom op" in stated:
-        hint = "The operator is none of TFLite's own; convert without it, or use its runtime."
     elif settings.delegate is not None:
         hint = "The delegate may want another precision, or a file that its own compiler wrote."
-    else:
-        hint = "The file may be truncated or of a newer format; write it again."
-    return ModelLoadError(f"{model} does not load in {engine}: {stated}", hint=hint)
+    return refusal(model, engine, error, otherwise=hint)

@@ -45,8 +45,9 @@ def inspect(
 
 def _lines(name: str, report: "ModelReport") -> list[str]:
     from edge.cli.output import size
+    from edge.markup import printable
 
-    operators = ", ".join(f"{operator} {count}" for operator, count in report.operators)
+    operators = ", ".join(f"{printable(name)} {count}" for name, count in report.operators)
     total = sum(count for _, count in report.operators)
     lines = [
         f"{name}: {report.format}, {size(report.size_bytes)}, sha256 {report.sha256[:16]}",
@@ -55,12 +56,15 @@ def _lines(name: str, report: "ModelReport") -> list[str]:
         f"  {report.parameters:,} parameters, {report.mult_adds / 1e6:,.1f} M mult-adds",
         f"  {total} operators, {report.quantized_operators} of them quantized: {operators}",
     ]
-    return lines + [f"  note: {note}" for note in report.notes]
+    lines += [f"  obstacle: {printable(item)}" for item in report.obstacles]
+    return lines + [f"  note: {printable(note)}" for note in report.notes]
 
 
 def _tensor(spec: "TensorSpec") -> str:
+    from edge.markup import printable
+
     shape = " x ".join("?" if extent < 0 else str(extent) for extent in spec.shape)
-    text = f"{spec.name}: {spec.dtype} [{shape}]"
+    text = f"{printable(spec.name)}: {spec.dtype} [{shape}]"
     if spec.quantization is not None:
         scale, point = spec.quantization.scales[0], spec.quantization.zero_points[0]
         text += f", real = {scale:g} * (q - {point})"

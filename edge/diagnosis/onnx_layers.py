@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.diagnosis.layers import Tensor
-from edge.errors import ModelLoadError, missing_package
+from edge.errors import missing_package
 from edge.runtime.backends.onnx import OnnxSession
-from edge.runtime.session import ENGINES, encode_pixels, first_line
+from edge.runtime.refusal import refusal
+from edge.runtime.session import ENGINES, encode_pixels
 from edge.runtime.spec import PIXEL_RANGE
 
 # Kernels -> name in onnxruntime's GraphOptimizationLevel. Without optimization, a QDQ file runs
@@ -56,10 +57,7 @@ def open_onnx(path: Path, kernels: str, *, content: bytes | None = None) -> Onnx
     try:
         return OnnxSession(module, path, threads=1, engine=label)
     except Exception as error:  # onnxruntime's exceptions share no public base
-        raise ModelLoadError(
-            f"{path} does not load with {kernels} kernels: {first_line(error)}",
-            hint="The file may be truncated or of a newer format; write it again.",
-        ) from error
+        raise refusal(path, f"{label} with {kernels} kernels", error) from error
 
 
 class OnnxLayers:

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.diagnosis.layers import Tensor
-from edge.errors import ModelLoadError, missing_package
+from edge.errors import missing_package
 from edge.runtime.backends.litert import LiteRTSession, tensor_spec
 from edge.runtime.postprocess import dequantize
-from edge.runtime.session import ENGINES, encode_pixels, first_line
+from edge.runtime.refusal import refusal
+from edge.runtime.session import ENGINES, encode_pixels
 from edge.runtime.spec import PIXEL_RANGE, TensorSpec
 
 # Kernels -> name in ai_edge_litert's OpResolverType.
@@ -65,10 +66,7 @@ def open_tflite(
     try:
         session = LiteRTSession(module, path, threads=1, engine=label)
     except Exception as error:  # RuntimeError, ValueError: the interpreter's own
-        raise ModelLoadError(
-            f"{path} does not load with {kernels} kernels: {first_line(error)}",
-            hint="The file may be truncated or of a newer format; write it again.",
-        ) from error
+        raise refusal(path, f"{label} with {kernels} kernels", error) from error
     return session, module.made
 
 

@@ -1,9 +1,18 @@
 """A model graph in the terms that both formats share, and the counts over it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from pathlib import Path
+
+from edge.runtime.refusal import (
+    FLOAT16,
+    custom_operator,
+    element_type,
+    flex_operator,
+    missing_kernel,
+)
 
 
 class UnknownShapeError(Exception):
@@ -163,6 +172,25 @@ def count_mult_adds(nodes: Iterable[Node], dialect: Dialect) -> tuple[int, tuple
         f"mult-adds leave out {count} x {name}: {reason}"
         for (name, reason), count in sorted(left_out.items())
     )
+
+
+def obstacles(path: Path, nodes: Iterable[Node], known: Collection[str] = ()) -> tuple[str, ...]:
+    """What will keep interpreters from running the file, each with the way out.
+
+    Args:
+        path: The file.
+        nodes: Of its graphs.
+        known: Custom operators, or domains of such, that the interpreters bring all the same.
+    """
+    causes = [
+        flex_operator(name) if name.startswith("Flex") else custom_operator(name)
+        for name in dict.fromkeys(node.operator for node in nodes if node.custom)
+        if name not in known and name.rpartition(".")[0] not in known
+    ]
+    dtype = element_type(path)
+    if dtype not in ("", FLOAT16):
+        causes.append(missing_kernel("kernels of most operators", dtype))
+    return tuple(f"the file {cause.says}. {cause.hint}" for cause in causes)
 
 
 def batch_extent(inputs: Sequence[Value]) -> int:

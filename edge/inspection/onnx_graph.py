@@ -14,15 +14,18 @@ from edge.inspection.graph import (
     count_mult_adds,
     count_operators,
     count_parameters,
+    obstacles,
     producers_of,
     stored_origin,
 )
 from edge.inspection.onnx_nodes import checked_text, dtype_name, read_graph, real_inputs
 from edge.inspection.onnx_operators import ONNX
 from edge.inspection.report import ModelReport
+from edge.runtime.refusal import lost_data, newer
 from edge.runtime.spec import TensorSpec
 
 _CONVERSIONS: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+_RUNTIME: Final = ("com.microsoft",)  # domains of operators that ONNX Runtime brings
 _BIAS: Final = 2  # input of Conv, ConvTranspose and Gemm that may stay real
 
 
@@ -38,6 +41,7 @@ def inspect_onnx(path: Path) -> ModelReport:
     model = _parse(path, content)
     with corruption(path, "ONNX"):
         metadata = _metadata(model)
+        hindered = _versions(model) + _lost(path, model.graph)
         inputs = tuple(_spec(value) for value in real_inputs(model.graph))
         outputs = tuple(_spec(value) for value in model.graph.output)
         graph = read_graph(model)
@@ -55,6 +59,7 @@ def inspect_onnx(path: Path) -> ModelReport:
             quantized_operators=_count_quantized(graph.nodes),
             metadata=metadata,
             notes=graph.notes + notes + _graph_notes(graph.nodes),
+            obstacles=hindered + obstacles(path, graph.nodes, _RUNTIME),
         )
 
 
@@ -122,6 +127,35 @@ def _count_quantized(nodes: Sequence[Node]) -> int:
             computed = any(stored_origin(value, producers, ONNX) is None for value in reals)
             count += computed and all(value.quantized for value in reals)
     return count
+
+
+def _versions(model: Any) -> tuple[str, ...]:
+    """A note where the file is newer than the installed onnx, as no interpreter will know it."""
+    import onnx
+
+    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    found = (
+        ("opset", opset, onnx.defs.onnx_opset_version()),
+        ("IR version", model.ir_version, onnx.IR_VERSION),
+    )
+    causes = [
+        newer(f"{name} {stated}", f", and {last} is the last that onnx knows here", "onnx")
+        for name, stated, last in found
+        if stated > last
+    ]
+    return tuple(f"the file {cause.says}. {cause.hint}" for cause in causes)
+
+
+def _lost(path: Path, graph: Any) -> tuple[str, ...]:
+    """A note for each file of weights that is not there."""
+    names = {
+        checked_text(entry.value)
+        for tensor in graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    missing = [lost_data(name) for name in sorted(names) if not (path.parent / name).is_file()]
+    return tuple(f"the file {cause.says}. {cause.hint}" for cause in missing)
 
 
 def _graph_notes(nodes: Sequence[Node]) -> tuple[str, ...]:

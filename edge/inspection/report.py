@@ -35,6 +35,7 @@ class ModelReport:
             and DEQUANTIZE, which only convert, are not among them.
         metadata: What the file says about itself: producer, versions, signatures, notes.
         notes: What the figures leave out, one sentence each.
+        obstacles: What will keep interpreters from running the file, each with the way out.
     """
 
     format: str
@@ -49,13 +50,18 @@ class ModelReport:
     quantized_operators: int
     metadata: dict[str, str | list[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    obstacles: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values; ``operators`` becomes an object in the same order."""
         value = asdict(self)
         for name in ("inputs", "outputs"):
             value[name] = [_spec_json(spec) for spec in getattr(self, name)]
-        return value | {"operators": dict(self.operators), "notes": list(self.notes)}
+        return value | {
+            "operators": dict(self.operators),
+            "notes": list(self.notes),
+            "obstacles": list(self.obstacles),
+        }
 
 
 def _spec_json(spec: TensorSpec) -> dict[str, Any]:

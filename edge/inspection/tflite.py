@@ -16,6 +16,7 @@ from edge.inspection.graph import (
     count_mult_adds,
     count_operators,
     count_parameters,
+    obstacles,
 )
 from edge.inspection.report import ModelReport
 from edge.inspection.tflite_graph import TfliteGraphReader
@@ -23,6 +24,8 @@ from edge.inspection.tflite_operators import TFLITE
 
 _CONVERSIONS: Final = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _HYBRID: Final = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL"})
+# Custom operators that the interpreters register themselves.
+_BROUGHT: Final = ("TFLite_Detection_PostProcess", "Mfcc", "AudioSpectrogram", "NumericVerify")
 _LONGEST_TEXT_BYTES: Final = 65536
 
 
@@ -58,6 +61,7 @@ def inspect_tflite(path: Path) -> ModelReport:
             quantized_operators=sum(_is_quantized(node) for node in graph.nodes),
             metadata=metadata,
             notes=notes + _graph_notes(graph.nodes) + _metadata_notes(metadata),
+            obstacles=obstacles(path, graph.nodes, _BROUGHT),
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import EngineUnavailable, ModelLoadError, UsageError
+from edge.runtime.refusal import refusal
 from edge.runtime.spec import PIXEL_RANGE, TensorSpec
 
 
@@ -147,10 +148,7 @@ def _open(engine: Engine, module: Any, path: Path, threads: int) -> Session:
     except ModelLoadError:
         raise
     except Exception as error:  # each interpreter raises types of its own for a bad file
-        raise ModelLoadError(
-            f"{path} does not load in {label}: {first_line(error)}",
-            hint="The file may be truncated or of a newer format; write it again.",
-        ) from error
+        raise refusal(path, label, error) from error
     return session
 
 
@@ -192,7 +190,7 @@ def encode_pixels(
         return batch
     if spec.dtype == "int8":
         return (batch ^ np.uint8(0x80)).view(np.int8)
-    if spec.dtype in ("float32", "float16"):
+    if spec.dtype in ("float32", "float16", "float64"):
         if value_range == PIXEL_RANGE:
             return batch.astype(spec.dtype)
         return _table(value_range, spec.dtype)[batch]
