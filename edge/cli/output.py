@@ -39,6 +39,11 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "-" if share is None else f"{100 * share:.{digits}f} %"
 
 
+def bounds(interval: Sequence[float] | None) -> str:
+    """(0.957, 0.995) -> ``95.7-99.5``, percent; a dash for what is not known."""
+    return "-" if interval is None else f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}"
+
+
 def size(count: int) -> str:
     """Bytes for people, in units of 1000."""
     return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
@@ -55,6 +60,7 @@ def print_report(report: "Report", output: Path) -> None:
             ("* " if variant.name == report.default_variant else "  ") + variant.name,
             size(variant.size_bytes),
             percent(variant.top1),
+            bounds(variant.top1_interval),
             "-" if variant.drop_points is None else f"{variant.drop_points:+.1f} pt",
             percent(variant.agreement),
             f"{variant.latency_ms:.2f} ms",
@@ -63,7 +69,7 @@ def print_report(report: "Report", output: Path) -> None:
     ]
     print_table(
         title,
-        ("variant", "size", "top-1", "drop", "agreement", "latency"),
+        ("variant", "size", "top-1", "95 %", "drop", "agrees", "latency"),
         rows,
     )
     for name, search in report.search.items():
@@ -71,7 +77,7 @@ def print_report(report: "Report", output: Path) -> None:
     _print_training(report.training)
     _print_calibration(report.calibration)
     threads = report.variants[0].latency["threads"]
-    print("* runs by default. Drop and agreement: against the Keras model.")
+    print("* runs by default. 95 %: interval of top-1. Drop, agrees: against the Keras model.")
     print(f"Latency: measured, median of one inference on this host's CPU, {threads} thread.")
     print(f"Next: edge predict {quoted(output)} IMAGE")
 

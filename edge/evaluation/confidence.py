@@ -38,6 +38,39 @@ def wilson(hits: float, images: float, z: float) -> Interval:
     return Interval(max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale))
 
 
+def images_for_half_width(share: float, half_width: float, confidence: float) -> int:
+    """The fewest images on which the Wilson interval of a share reaches no further to each side.
+
+    Args:
+        share: Found so far, 0..1.
+        half_width: Half of the interval's length, 0..1.
+        confidence: Of the interval.
+    """
+    z = normal_quantile(confidence)
+
+    def narrow(images: int) -> bool:
+        found = wilson(share * images, images, z)
+        return found.high - found.low <= 2 * half_width
+
+    low, high = 0, 1
+    while not narrow(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if narrow(middle) else (middle, high)
+    return high
+
+
+def images_to_show_drop(drop: float, confidence: float) -> int:
+    """The fewest images on which two equal models are told from one that loses that share.
+
+    Without a single image that only one of them answers rightly, the paired score interval ends
+    at ``z**2 / (images + z**2)`` (see ``edge.evaluation.paired.tango``).
+    """
+    z = normal_quantile(confidence)
+    return math.ceil(z * z * (1 - drop) / drop)
+
+
 def images_to_decide(
     value: float,
     limit: float,

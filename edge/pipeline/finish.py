@@ -31,6 +31,7 @@ from edge.pipeline.report import Report, Training, VariantReport
 from edge.pipeline.scoring import check_budget, choose_default, reference_score, score_variants
 from edge.pipeline.stages import TimedStages
 from edge.pipeline.subject import Subject
+from edge.pipeline.verdict import doubts
 from edge.runtime.bundle import MANIFEST_NAME
 from edge.runtime.files import sha256_file, write_bytes, write_json
 from edge.runtime.head import Head, class_probabilities, head_bytes
@@ -98,9 +99,13 @@ def finish(
     calibration = calibration_report(
         chosen, subject.pictures, subject.preprocessing, subject.labels, converted
     )
-    for text in warnings(calibration):
-        stages.note(text)
     default = choose_default(variants, options.max_drop_points)
+    notes = (
+        *warnings(calibration),
+        *doubts(truth, variants, default, subject.pictures, subject.labels),
+    )
+    for text in notes:
+        stages.note(text)
     of_default = next(item.path for item in converted if item.target.name == default)
     tables = {
         KERAS: reference,
@@ -120,6 +125,7 @@ def finish(
         search={
             item.target.name: item.record["search"] for item in converted if "search" in item.record
         },
+        notes=notes,
         classes=classes_report(tables, subject.pictures, subject.labels),
         stages=dict(stages.seconds),
         host=host(),

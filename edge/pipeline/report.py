@@ -4,7 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from edge.evaluation.chance import Level
+
 REPORT_SCHEMA_VERSION: Final = 2
+
+Bounds = tuple[float, float]
+"""Low and high end of an interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +46,15 @@ class VariantReport:
         path: In the bundle.
         size_bytes: Of the file, metadata included.
         top1: On the held-out images, 0..1; None without labels.
+        top1_interval: Of it: low and high end, 95 %, Wilson.
         top5: The same for the best five classes; None with fewer than six.
         drop_points: Percentage points of top-1 lost against the Keras model; None without labels.
+        drop_interval: Of them: low and high end, 95 %, of paired answers.
         agreement: Share of held-out images with the same best class as the Keras model.
+        agreement_interval: Of it: low and high end, 95 %, Wilson.
+        chance_agreement: Share that would agree by chance, see ``edge.evaluation.chance``.
+        agreement_level: What the two tell, see ``edge.evaluation.chance.Level``.
+        constant: Whether every image gets the same scores, unlike from the Keras model.
         latency_ms: Median of one inference on this host, measured.
         latency: The whole measurement.
         convert_seconds: That writing the file took, when it was written.
@@ -54,13 +65,24 @@ class VariantReport:
     path: str
     size_bytes: int
     top1: float | None
+    top1_interval: Bounds | None
     top5: float | None
     drop_points: float | None
+    drop_interval: Bounds | None
     agreement: float | None
+    agreement_interval: Bounds
+    chance_agreement: float
+    agreement_level: Level
+    constant: bool
     latency_ms: float
     latency: Mapping[str, Any]
     convert_seconds: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_faithful(self) -> bool:
+        """Whether its answers are those of the Keras model, as far as the images can tell."""
+        return not self.constant and self.agreement_level is not Level.CHANCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +94,9 @@ class Report:
         name: Of the model.
         data: Counts per split and class, skipped files, notes, hash.
         training: None for an export.
-        reference: The Keras model on the held-out images: images, labelled, top1, top5.
+        reference: The Keras model on the held-out images: images, labelled, top1 with its
+            interval, top5, and of the labelled ones what guessing would give (``chance``, 0..1)
+            and whether the model does better (``level``, see ``edge.evaluation.chance.Level``).
         variants: In the order of the table.
         default_variant: The one that runs unless another is named.
         calibration: The audit: the images, and what they did to the ranges.
@@ -82,6 +106,7 @@ class Report:
         stages: Seconds by stage, of this run.
         host: Where the latencies were measured.
         versions: Of the packages.
+        notes: What to do something about, one sentence each; they were said on stderr as well.
     """
 
     command: str
@@ -96,6 +121,7 @@ class Report:
     stages: Mapping[str, float]
     host: Mapping[str, Any]
     versions: Mapping[str, str]
+    notes: tuple[str, ...] = ()
     classes: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = field(default=REPORT_SCHEMA_VERSION)
 

@@ -9,13 +9,17 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import measure
 from benchmarks.timing import Protocol
+from converters.base import TARGETS
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
 from edge.errors import NegativeVerdict
+from edge.evaluation.chance import Level, agreement, is_constant
+from edge.evaluation.confusion import CONFIDENCE, share_interval
+from edge.evaluation.paired import drop_interval
 from edge.evaluation.predictions import predictions
-from edge.evaluation.score import score
+from edge.evaluation.score import Score, score
 from edge.pipeline.conversion import Converted
-from edge.pipeline.report import VariantReport
+from edge.pipeline.report import Bounds, VariantReport
 from edge.progress import Progress
 from edge.runtime.head import Head
 from edge.runtime.preprocess import load
@@ -28,10 +32,17 @@ MAX_CHANGED_POINTS: Final = 3.0  # of answers that it may change where no image 
 
 
 def reference_score(scores: NDArray[np.float32], pictures: Sequence[Picture]) -> dict[str, Any]:
-    """The Keras model's own score, for the report."""
+    """The Keras model's own score, for the report, and whether it is better than guessing."""
     found = asdict(score(scores, [picture.label for picture in pictures]))
     del found["agreement"]
-    return found
+    rows = [row for row, picture in enumerate(pictures) if picture.label is not None]
+    truth = np.array([pictures[row].label for row in rows], np.int64)
+    right = agreement(scores[rows].argmax(axis=1), truth) if rows else None
+    return found | {
+        "top1_interval": None if right is None else (right.interval.low, right.interval.high),
+        "chance": None if right is None else right.chance,
+        "level": None if right is None else right.level,
+    }
 
 
 def score_variants(
@@ -55,8 +66,6 @@ def score_variants(
         cache: Where answers are kept.
         progress: Shown two stages.
     """
-    truth = [picture.label for picture in pictures]
-    base = score(reference, truth).top1
     tables = []
     with progress.stage("score", len(converted) * len(pictures)) as step:
         for item in converted:
@@ -65,6 +74,7 @@ def score_variants(
             )
             tables.append(table)
     sample = load(pictures[0].path, preprocessing)
+    truth = [picture.label for picture in pictures]
     reports = []
     with progress.stage("latency", len(converted)) as step:
         for item, table in zip(converted, tables, strict=True):
@@ -73,30 +83,85 @@ def score_variants(
                 lambda spec: encode_pixels(sample, spec, preprocessing.value_range),
                 LATENCY,
             )
-            found = score(table, truth, reference)
-            drop = _points(base, found.top1)
-            reports.append(
-                VariantReport(
-                    name=item.target.name,
-                    path=f"models/{item.target.filename}",
-                    size_bytes=item.path.stat().st_size,
-                    top1=found.top1,
-                    top5=found.top5,
-                    drop_points=drop,
-                    agreement=found.agreement,
-                    latency_ms=latency.median * 1e3,
-                    latency=latency.to_json(),
-                    convert_seconds=item.seconds,
-                    notes=item.notes,
-                )
+            found = variant_report(
+                item.target.name,
+                table,
+                truth,
+                reference,
+                latency_ms=latency.median * 1e3,
+                latency=latency.to_json(),
+                size_bytes=item.path.stat().st_size,
+                convert_seconds=item.seconds,
+                notes=item.notes,
             )
+            reports.append(found)
             step(1)
     return tuple(reports)
 
 
-def _points(base: float | None, top1: float | None) -> float | None:
-    """Percentage points lost; rounded, so that a difference of binary fractions is not a loss."""
-    return None if base is None or top1 is None else round(100 * (base - top1), 6)
+def variant_report(
+    name: str,
+    table: NDArray[np.float32],
+    truth: Sequence[int | None],
+    reference: NDArray[np.float32],
+    **facts: Any,
+) -> VariantReport:
+    """The report of one file out of its answers.
+
+    Args:
+        name: Of the variant.
+        table: (images, classes) scores of the file.
+        truth: Class index of each image, or None.
+        reference: (images, classes) scores of the Keras model.
+        facts: Fields that need no answers: size, latency, seconds, notes.
+    """
+    found = score(table, truth, reference)
+    alike = agreement(table.argmax(axis=1), reference.argmax(axis=1))
+    drop, interval = _drop(table, reference, truth)
+    return VariantReport(
+        name=name,
+        path=f"models/{TARGETS[name].filename}",
+        top1=found.top1,
+        top1_interval=_bounds(found),
+        top5=found.top5,
+        drop_points=drop,
+        drop_interval=interval,
+        agreement=found.agreement,
+        agreement_interval=(alike.interval.low, alike.interval.high),
+        chance_agreement=alike.chance,
+        agreement_level=alike.level,
+        constant=is_constant(table, reference),
+        **facts,
+    )
+
+
+def _bounds(found: Score) -> Bounds | None:
+    if found.top1 is None:
+        return None
+    interval = share_interval(round(found.top1 * found.labelled), found.labelled)
+    assert interval is not None  # there is a labelled image
+    return interval.low, interval.high
+
+
+def _drop(
+    table: NDArray[np.float32], reference: NDArray[np.float32], truth: Sequence[int | None]
+) -> tuple[float | None, Bounds | None]:
+    """Percentage points of top-1 that are lost against the reference, and their interval.
+
+    Rounded, so that a difference of binary fractions is not a loss.
+    """
+    labels = np.array([-1 if label is None else label for label in truth])
+    known = labels >= 0
+    if not known.any():
+        return None, None
+    before, after = (scores[known].argmax(axis=1) == labels[known] for scores in (reference, table))
+    lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
+    images = int(known.sum())
+    found = drop_interval(images, lost, gained, CONFIDENCE)
+    return (
+        round(100 * (lost - gained) / images, 6),
+        (round(100 * found.low, 6), round(100 * found.high, 6)),
+    )
 
 
 def check_budget(variants: Sequence[VariantReport], max_drop_points: float | None) -> None:
@@ -119,13 +184,18 @@ def check_budget(variants: Sequence[VariantReport], max_drop_points: float | Non
 def choose_default(variants: Sequence[VariantReport], max_drop_points: float | None = None) -> str:
     """The variant that runs unless another is named: the smallest TFLite that lost next to nothing.
 
-    The first variant, which is the most precise one written, if all lost more.
+    A file whose answers are not those of the Keras model is never it while another's are: it may
+    be right as often, by chance. Where all lost more, it is the most precise one that was written.
     """
-    by_name = {variant.name: variant for variant in variants}
+    faithful = [variant for variant in variants if variant.is_faithful]
+    alike = [variant for variant in faithful if variant.agreement_level is not Level.LOW]
+    by_name = {variant.name: variant for variant in alike}
     for name in ("tflite-int8", "tflite-mixed", "tflite-fp16", "tflite-fp32"):
         if name in by_name and _holds(by_name[name], max_drop_points):
             return name
-    return variants[0].name
+    if alike or faithful:
+        return (alike or faithful)[0].name
+    return max(variants, key=lambda variant: variant.agreement or 0.0).name
 
 
 def _holds(variant: VariantReport, max_drop_points: float | None) -> bool:

@@ -67,8 +67,11 @@ def report(classes: dict[str, Any], labels: list[str], **changes: Any) -> dict[s
         "name": "tflite-int8",
         "size_bytes": 3_500_000,
         "top1": 0.9,
+        "top1_interval": (0.7, 0.98),
         "drop_points": 1.5,
+        "drop_interval": (-2.5, 8.5),
         "agreement": 0.97,
+        "agreement_interval": (0.8, 0.99),
         "latency_ms": 5.21,
         "latency": {"threads": 1},
     }
@@ -173,6 +176,16 @@ def test_without_labels_and_without_training(pictures: tuple[Picture, ...]) -> N
     assert "No image has a label" in read.text
     assert read.tags.count("img") == 2
     assert "svg" not in read.tags
+
+
+def test_notes_and_intervals_are_shown(pictures: tuple[Picture, ...]) -> None:
+    classes = classes_report({KERAS: scores(12, 3, 2)}, pictures, ["a", "b", "c"])
+    values = report(classes, ["a", "b", "c"], notes=("few images", EVIL))
+    read = Reader(rendered(values, ["a", "b", "c"], pictures))
+    assert "few images" in read.text
+    assert EVIL in read.text
+    for interval in ("70.0\u201398.0", "-2.5 to +8.5", "80.0\u201399.0"):
+        assert interval in read.text
 
 
 def test_a_picture_that_is_gone_leaves_its_place(pictures: tuple[Picture, ...]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from edge.pipeline.page.element import Element, element, folded, section, table
-from edge.pipeline.page.wording import interval, model_name, percent, short
+from edge.pipeline.page.wording import model_name, percent, short, with_interval
 
 MOST_CELLS: Final = 30  # classes of which a matrix can still be read
 MOST_PAIRS: Final = 15
@@ -121,12 +121,8 @@ def _class_row(item: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Eleme
     return (
         element("span", short(item["label"]), title=item["label"]),
         str(item["images"]),
-        _with_interval(item["precision"], item["precision_interval"]),
-        _with_interval(item["recall"], item["recall_interval"]),
+        with_interval(item["precision"], item["precision_interval"]),
+        with_interval(item["recall"], item["recall_interval"]),
         percent(item["f1"]),
         percent(other.get("f1")),
     )
-
-
-def _with_interval(share: float | None, bounds: Sequence[float] | None) -> Element:
-    return element("span", percent(share), " ", element("span", interval(bounds), class_="range"))

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from edge.pipeline.page.element import Element, element, folded, section, table
-from edge.pipeline.page.wording import SPACE, UNKNOWN, counted_interval, percent, short, size
+from edge.pipeline.page.wording import (
+    SPACE,
+    UNKNOWN,
+    counted_interval,
+    percent,
+    short,
+    size,
+    with_interval,
+)
 
 MOST_SKIPPED: Final = 100  # files that are named
 
@@ -29,7 +37,14 @@ def summary(report: Mapping[str, Any], provenance: Mapping[str, Any]) -> Element
         if text
         for part in (element("dt", name), element("dd", str(text)))
     ]
-    return element("header", element("h1", report["name"]), element("dl", *rows))
+    notes = [element("li", str(note)) for note in report.get("notes", ())]
+    warned = element("div", element("h2", "Notes"), element("ul", *notes), class_="notes")
+    return element(
+        "header",
+        element("h1", report["name"]),
+        element("dl", *rows),
+        warned if notes else None,
+    )
 
 
 def _trained(training: Mapping[str, Any]) -> str:
@@ -60,27 +75,35 @@ def _default(report: Mapping[str, Any]) -> str:
 
 def variants_section(report: Mapping[str, Any]) -> Element:
     """The files: size, score, latency."""
-    labelled = report["reference"]["labelled"]
     rows: list[tuple[Element | str, ...]] = [
         (
             ("★ " if item["name"] == report["default_variant"] else "") + item["name"],
             size(item["size_bytes"]),
-            percent(item["top1"]),
-            counted_interval(item["top1"], labelled),
-            UNKNOWN if item["drop_points"] is None else f"{item['drop_points']:+.1f} pt",
-            percent(item["agreement"]),
+            with_interval(item["top1"], item["top1_interval"]),
+            _drop(item),
+            with_interval(item["agreement"], item["agreement_interval"]),
             f"{item['latency_ms']:.2f} ms",
         )
         for item in report["variants"]
     ]
     text = (
-        "★ runs by default. Interval: Wilson, 95 %. Drop and agreement: against the Keras model. "
+        "★ runs by default. Intervals: 95 %, Wilson, of the drop paired (Tango, bootstrap). Drop "
+        "and agreement: against the Keras model. "
         f"Latency: measured, median of one inference on the building host's CPU "
         f"({report['host']['machine']}, {report['host']['cpus']} CPUs), "
         f"{report['variants'][0]['latency']['threads']} thread."
     )
-    titles = ("variant", "size", "top-1", "interval", "drop", "agreement", "latency")
+    titles = ("variant", "size", "top-1", "drop", "agreement", "latency")
     return section("Variants", table(titles, rows), element("p", text, class_="soft"))
+
+
+def _drop(item: Mapping[str, Any]) -> Element | str:
+    """Percentage points with their interval."""
+    if item["drop_points"] is None:
+        return UNKNOWN
+    low, high = item["drop_interval"]
+    spread = element("span", f"{low:+.1f} to {high:+.1f}", class_="range")
+    return element("span", f"{item['drop_points']:+.1f}{SPACE}pt", " ", spread)
 
 
 def data_section(data: Mapping[str, Any]) -> Element:

@@ -5,6 +5,7 @@ from typing import Final
 
 from edge.evaluation.confusion import share_interval
 from edge.pipeline.answers import KERAS
+from edge.pipeline.page.element import Element, element
 
 UNKNOWN: Final = "\u2013"
 SPACE: Final = "\u00a0"  # between a number and its unit: never a line break
@@ -25,6 +26,11 @@ def counted_interval(share: float | None, images: int) -> str:
     """The interval of a share of so many images, percent."""
     found = None if share is None else share_interval(round(share * images), images)
     return UNKNOWN if found is None else interval((found.low, found.high))
+
+
+def with_interval(share: float | None, bounds: Sequence[float] | None) -> Element:
+    """A share, and after it its interval in small print."""
+    return element("span", percent(share), " ", element("span", interval(bounds), class_="range"))
 
 
 def size(count: int) -> str:

@@ -1,0 +1,137 @@
+"""What the scores of a job do not prove, and by which figures: notes, one sentence each."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from edge.dataset.pictures import Picture
+from edge.evaluation.chance import Level
+from edge.evaluation.confidence import images_for_half_width, images_to_show_drop
+from edge.evaluation.confusion import CONFIDENCE
+from edge.pipeline.report import Bounds, VariantReport
+from edge.pipeline.scoring import MAX_DROP_POINTS
+
+WIDE: Final = 0.05  # half of a top-1's interval, from which on the images are called too few
+WIDE_RECALL: Final = 0.2  # the same of a class's recall, at worst
+
+
+def doubts(
+    reference: Mapping[str, Any],
+    variants: Sequence[VariantReport],
+    default: str,
+    pictures: Sequence[Picture],
+    labels: Sequence[str],
+) -> list[str]:
+    """What a user should know before trusting the table.
+
+    Args:
+        reference: Of ``reference_score``.
+        variants: The files that were written.
+        default: Name of the default variant.
+        pictures: That they were scored on.
+        labels: Class names.
+    """
+    return [
+        *_of_reference(reference, variants),
+        *_of_variants(variants, default),
+        *_of_few(reference, pictures, labels),
+    ]
+
+
+def _of_reference(reference: Mapping[str, Any], variants: Sequence[VariantReport]) -> list[str]:
+    if reference["level"] is Level.CHANCE:
+        right = round(reference["top1"] * reference["labelled"])
+        return [
+            f"the Keras model itself is right on {right} of the {reference['labelled']} labelled "
+            f"images ({_percent(reference['top1'])}, 95 % interval "
+            f"{_range(reference['top1_interval'])}), no better than guessing "
+            f"({_percent(reference['chance'])}): it is untrained, it is fed wrongly, or the labels "
+            "are not those of its outputs; no score or drop of this table means anything"
+        ]
+    if all(item.chance_agreement == 1 for item in variants) and reference["images"] > 1:
+        return [
+            f"every one of the {reference['images']} images gets the same class from the Keras "
+            "model and from every file: such images cannot tell whether the files agree"
+        ]
+    return []
+
+
+def _of_variants(variants: Sequence[VariantReport], default: str) -> list[str]:
+    found = [
+        f"{item.name} {_fault(item)}; it is not the answer of the Keras model"
+        + ("" if item.name == default else ", and the file is not the default")
+        for item in variants
+        if not item.is_faithful
+    ]
+    found += [
+        f"{item.name} gives another class than the Keras model on "
+        f"{_percent(1 - (item.agreement or 0.0))} of the images"
+        + ("" if item.name == default else "; it is not the default")
+        for item in variants
+        if item.is_faithful and item.agreement_level is Level.LOW
+    ]
+    if not any(item.is_faithful for item in variants):
+        found.append(
+            "NONE OF THE FILES gives the answers of the Keras model: do not deploy this bundle; "
+            "edge diagnose finds the layer that departs"
+        )
+    return found
+
+
+def _fault(item: VariantReport) -> str:
+    if item.constant:
+        return "gives every image the same scores"
+    return (
+        f"agrees with the Keras model on {_percent(item.agreement)} of the images (95 % interval "
+        f"{_range(item.agreement_interval)}), no more than chance "
+        f"({_percent(item.chance_agreement)})"
+    )
+
+
+def _of_few(
+    reference: Mapping[str, Any], pictures: Sequence[Picture], labels: Sequence[str]
+) -> list[str]:
+    """Images too few to tell, and how many would."""
+    images, labelled = reference["images"], reference["labelled"]
+    show = images_to_show_drop(MAX_DROP_POINTS / 100, CONFIDENCE)
+    if not labelled:
+        return _few_without_labels(images)
+    found = []
+    low, high = reference["top1_interval"]
+    if high - low > 2 * WIDE:
+        needed = images_for_half_width(reference["top1"], WIDE, CONFIDENCE)
+        found.append(
+            f"{labelled} labelled images are few: the Keras model's top-1 of "
+            f"{_percent(reference['top1'])} may be anything from {_range((low, high))}; about "
+            f"{needed} would tell it to 5 points, and at least {show} are needed to see a drop "
+            f"of {MAX_DROP_POINTS:g} point"
+        )
+    counts = Counter(item.label for item in pictures if item.label is not None)
+    needed = images_for_half_width(0.5, WIDE_RECALL, CONFIDENCE)
+    few = [index for index in range(len(labels)) if counts[index] < needed]
+    if few:
+        fewest = min(few, key=lambda index: counts[index])
+        found.append(
+            f"{len(few)} of {len(labels)} classes have fewer than {needed} labelled images to be "
+            f"scored on ({labels[fewest]}: {counts[fewest]}), so that their recall is not known "
+            f"to {100 * WIDE_RECALL:.0f} points"
+        )
+    return found
+
+
+def _few_without_labels(images: int) -> list[str]:
+    needed = images_for_half_width(1.0, WIDE / 2, CONFIDENCE)
+    if images >= needed:
+        return []
+    return [
+        f"{images} images without labels are few: even if a file agrees on all of them, it may "
+        f"change more than 5 % of the answers; {needed} would tell"
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _range(bounds: Bounds) -> str:
+    return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"
