@@ -8,6 +8,7 @@ closes, so that a killed parent leaves no converter behind.
 import importlib
 import json
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from benchmarks.answering import answering
 from converters.base import CONVERTERS, ConversionRequest
-from edge.errors import EdgeError, described, missing_package
+from edge.errors import ConversionError, EdgeError, described, missing_package
 
 
 def main() -> int:
@@ -36,6 +37,14 @@ def main() -> int:
             raise
         say(described(missing))
         return missing.exit_code
+    except Exception as error:  # TensorFlow, onnx and ONNX Runtime raise many types of their own
+        traceback.print_exc()
+        reason = " ".join(str(error).split())[:300]
+        failure = ConversionError(
+            f"the {request.format} converter failed with {type(error).__name__}: {reason}"
+        )
+        say(described(failure))
+        return failure.exit_code
     return 0
 
 

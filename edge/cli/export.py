@@ -73,6 +73,7 @@ def export(
                 overwrite=overwrite,
                 cache=shared.cache_root(cache),
                 variants=shared.variant_names(variants, quantize, recipe=recipe is not None),
+                required=shared.required_variants(variants, quantize, recipe=recipe is not None),
                 max_drop_points=shared.max_drop(max_drop, quantize, recipe=recipe is not None),
                 recipe=recipe,
                 calibration_images=calibration_images,

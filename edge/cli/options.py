@@ -105,12 +105,8 @@ def variant_names(
     """
     from converters.base import DEFAULT_TARGETS, TARGETS, Precision, targets
 
-    added = {Quantize.W8A16: {Precision.W8A16}, Quantize.AUTO: {Precision.MIXED}}.get(
-        quantize, set()
-    )
-    if recipe:
-        added.add(Precision.MIXED)
-    extra = tuple(name for name, target in TARGETS.items() if target.precision in added)
+    extra = _added(quantize, recipe=recipe)
+    added = {TARGETS[name].precision for name in extra}
     if text is None:
         return (*DEFAULT_TARGETS, *extra)
     names = tuple(part.strip() for part in text.split(",") if part.strip())
@@ -129,6 +125,27 @@ def variant_names(
             hint=f"Name one of {', '.join(extra)} as well.",
         )
     return tuple(target.name for target in wanted)
+
+
+def required_variants(
+    text: str | None, quantize: Quantize = Quantize.INT8, *, recipe: bool = False
+) -> tuple[str, ...]:
+    """Those that were asked for by an option: if one cannot be written, no bundle is."""
+    if text is None:
+        return _added(quantize, recipe=recipe)
+    return variant_names(text, quantize, recipe=recipe)
+
+
+def _added(quantize: Quantize, *, recipe: bool) -> tuple[str, ...]:
+    """What ``--quantize`` and ``--recipe`` add to the usual targets."""
+    from converters.base import TARGETS, Precision
+
+    added = {Quantize.W8A16: {Precision.W8A16}, Quantize.AUTO: {Precision.MIXED}}.get(
+        quantize, set()
+    )
+    if recipe:
+        added.add(Precision.MIXED)
+    return tuple(name for name, target in TARGETS.items() if target.precision in added)
 
 
 DEFAULT_MAX_DROP = 0.5  # percentage points of top-1

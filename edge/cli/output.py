@@ -41,7 +41,10 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 def bounds(interval: Sequence[float] | None) -> str:
     """(0.957, 0.995) -> ``95.7-99.5``, percent; a dash for what is not known."""
-    return "-" if interval is None else f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}"
+    if interval is None:
+        return "-"
+    low, high = (f"{100 * end:.1f}" for end in interval)
+    return f"{low}-{high.removesuffix('.0') if high == '100.0' else high}"
 
 
 def size(count: int) -> str:
@@ -67,11 +70,14 @@ def print_report(report: "Report", output: Path) -> None:
         )
         for variant in report.variants
     ]
+    rows += [(f"  {item.name}", "failed", "-", "-", "-", "-", "-") for item in report.failed]
     print_table(
         title,
         ("variant", "size", "top-1", "95 %", "drop", "agrees", "latency"),
         rows,
     )
+    for item in report.failed:
+        print(f"{item.name} is not in the bundle: {item.reason}")
     for name, search in report.search.items():
         _print_search(name, search)
     _print_training(report.training)

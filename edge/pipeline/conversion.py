@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,13 +13,16 @@ from typing import Any, Final
 
 from converters.base import CALIBRATED, ConversionRequest, Precision, Target
 from edge.cache import StageCache, content_key
-from edge.errors import ConversionError, rebuilt
+from edge.errors import ConversionError, EdgeError, rebuilt
 from edge.progress import Step
 from edge.runtime.files import write_json
 from edge.threads import deferred_interrupt
 from edge.versions import versions
 
 RECORD: Final = "conversion.json"
+
+Failed = Callable[[Target, ConversionError], None]
+"""Told of a target that cannot be written, and why; may raise to end all work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ def convert_all(
     recipes: Mapping[str, tuple[str, ...]],
     cache: StageCache,
     step: Step,
+    failed: Failed | None = None,
 ) -> tuple[Converted, ...]:
     """Write every target that the cache does not hold yet.
 
@@ -64,6 +68,11 @@ def convert_all(
             format is missing.
         cache: Where files are found and kept.
         step: Told of each finished file, and of each that a search tried.
+        failed: Told of each target that a converter cannot write; the others are written. Without
+            it, the first such target ends the work.
+
+    Returns:
+        The files, less those that ``failed`` was told of.
 
     Raises:
         NegativeVerdict: No mixed file holds the budget.
@@ -79,9 +88,10 @@ def convert_all(
     keys = {target: _key(requests[target.format], target, model_id, images) for target in wanted}
     missing = [target for target in wanted if cache.find(keys[target]) is None]
     step(len(wanted) - len(missing))
-    if missing:
-        _run(requests, missing, keys, cache, step)
-    return tuple(_found(target, cache.find(keys[target])) for target in wanted)
+    lost = _run(requests, missing, keys, cache, step, failed) if missing else set()
+    return tuple(
+        _found(target, cache.find(keys[target])) for target in wanted if target not in lost
+    )
 
 
 def _key(
@@ -124,16 +134,33 @@ def _run(
     keys: dict[Target, str],
     cache: StageCache,
     step: Step,
-) -> None:
+    failed: Failed | None,
+) -> set[Target]:
+    """Targets that could not be written."""
     formats = tuple(dict.fromkeys(target.format for target in missing))
     searching = any(
         target.precision is Precision.MIXED and requests[target.format].recipe is None
         for target in missing
     )
     # A search times what it tries, and uses all cores for the rest: nothing may run beside it.
+    lost: set[Target] = set()
     for together in [(item,) for item in formats] if searching else [formats]:
         some = [target for target in missing if target.format in together]
-        _run_together([requests[item] for item in together], some, keys, cache, step)
+        asked = [requests[item] for item in together]
+        errors = _run_together(asked, some, keys, cache, step, all_or_none=failed is None)
+        if failed is None:
+            continue
+        for format_, error in errors.items():
+            left = [item for item in some if item.format == format_ and not cache.find(keys[item])]
+            for target in left:
+                # Which one it was a process does not always live to tell: each gets its own.
+                alone = {format_: error}
+                if len(left) > 1:
+                    alone = _run_together([requests[format_]], [target], keys, cache, step)
+                if format_ in alone:
+                    failed(target, alone[format_])
+                    lost.add(target)
+    return lost
 
 
 def _run_together(
@@ -142,7 +169,10 @@ def _run_together(
     keys: dict[Target, str],
     cache: StageCache,
     step: Step,
-) -> None:
+    *,
+    all_or_none: bool = False,
+) -> dict[str, ConversionError]:
+    """Why a format's converter failed, by format; the first failure is raised if all or none."""
     by_name = {target.name: target for target in missing}
     answers: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     with cache.scratch("convert") as folder:
@@ -159,11 +189,15 @@ def _run_together(
                     if "variant" in answer:
                         _keep(answer, by_name[answer["variant"]], keys, cache)
                     step(1)
-            for worker in workers:
-                worker.check()
+            errors = {worker.format: worker.error() for worker in workers}
         finally:
             for worker in workers:
                 worker.stop()
+    found = {format_: error for format_, error in errors.items() if error is not None}
+    for other in found.values():
+        if all_or_none or not isinstance(other, ConversionError):
+            raise other
+    return {key: error for key, error in found.items() if isinstance(error, ConversionError)}
 
 
 def _keep(
@@ -197,7 +231,7 @@ class _Worker:
         folder: Path,
         answers: SimpleQueue[dict[str, Any] | None],
     ) -> None:
-        self._format = format_ = request.format
+        self.format = format_ = request.format
         self._errors = (folder / f"{format_}.log").open("w+", encoding="utf-8", errors="replace")
         self._failure: dict[str, Any] | None = None
         output = folder / format_
@@ -227,19 +261,20 @@ class _Worker:
         self._process.wait()
         answers.put(None)
 
-    def check(self) -> None:
-        """Raise the process's own error if it failed."""
+    def error(self) -> EdgeError | OSError | None:
+        """Why the process failed; None if it did not."""
         if self._failure is not None:
             number = self._failure.get("errno")
             if number is not None:
-                raise OSError(number, os.strerror(number))
-            raise rebuilt(self._failure, unknown=ConversionError)
+                return OSError(number, os.strerror(number))
+            return rebuilt(self._failure, unknown=ConversionError)
         if self._process.returncode:
             self._errors.seek(0)
             tail = " / ".join(self._errors.read().strip().splitlines()[-3:])
-            raise ConversionError(
-                f"the {self._format} converter ended with code {self._process.returncode}: {tail}"
+            return ConversionError(
+                f"the {self.format} converter ended with code {self._process.returncode}: {tail}"
             )
+        return None
 
     def stop(self) -> None:
         """End the process if it still runs."""

@@ -19,7 +19,7 @@ from edge.evaluation.predictions import predictions
 from edge.pipeline.answers import KERAS, classes_report
 from edge.pipeline.audit import calibration_report, check_apart, warnings
 from edge.pipeline.calibration import calibration_array, calibration_id, choose
-from edge.pipeline.conversion import Converted, convert_all
+from edge.pipeline.conversion import Converted, Failed, convert_all
 from edge.pipeline.golden import write_golden
 from edge.pipeline.held_out import chosen_pictures, held_out
 from edge.pipeline.lock import LOCK_NAME, lock_of
@@ -28,7 +28,13 @@ from edge.pipeline.output import staged
 from edge.pipeline.page.page import PAGE_NAME, write_page
 from edge.pipeline.recipe import RECIPE_NAME, Recipes, read_recipe, recipe_of
 from edge.pipeline.report import Report, Training, VariantReport
-from edge.pipeline.scoring import check_budget, choose_default, reference_score, score_variants
+from edge.pipeline.scoring import (
+    Failures,
+    check_budget,
+    choose_default,
+    reference_score,
+    score_variants,
+)
 from edge.pipeline.stages import TimedStages
 from edge.pipeline.subject import Subject
 from edge.pipeline.verdict import doubts
@@ -84,7 +90,8 @@ def finish(
             step=step,
         )
     reference = class_probabilities(outputs, subject.head)
-    converted = _convert(subject, chosen, outputs, options, recipes, cache, stages)
+    failures = Failures(options.required, stages.note)
+    converted = _convert(subject, chosen, outputs, options, recipes, cache, stages, failures)
     variants = score_variants(
         converted,
         subject.pictures,
@@ -93,7 +100,11 @@ def finish(
         head=subject.head,
         cache=cache,
         progress=stages,
+        failed=failures,
     )
+    failures.check(variants)
+    written = {item.name for item in variants}
+    converted = tuple(item for item in converted if item.target.name in written)
     check_budget(variants, options.max_drop_points)
     truth = reference_score(reference, subject.pictures)
     calibration = calibration_report(
@@ -120,6 +131,7 @@ def finish(
         training=training(truth["top1"]),
         reference=truth,
         variants=variants,
+        failed=tuple(failures.found),
         default_variant=default,
         calibration=calibration,
         search={
@@ -164,6 +176,7 @@ def _convert(
     recipes: Recipes,
     cache: StageCache,
     stages: TimedStages,
+    failed: Failed,
 ) -> tuple[Converted, ...]:
     wanted = targets(options.variants)
     request = ConversionRequest(
@@ -192,6 +205,7 @@ def _convert(
                 recipes=recipes,
                 cache=cache,
                 step=step,
+                failed=failed,
             )
 
     if not any(target.precision in CALIBRATED for target in wanted):

@@ -17,6 +17,8 @@ class OutputOptions:
         overwrite: Replace a bundle that lies there.
         cache: Root of the stage cache.
         variants: Names of the targets to write.
+        required: Those of them without which no bundle is wanted: asked for by name. Another one
+            that cannot be written is a row of the report.
         calibration_images: At most so many calibrate the integer files.
         max_drop_points: Percentage points of top-1 that a mixed file may lose.
         recipe: Recipe file of the mixed files, instead of a search.
@@ -28,6 +30,7 @@ class OutputOptions:
     overwrite: bool
     cache: Path
     variants: tuple[str, ...] = DEFAULT_TARGETS
+    required: tuple[str, ...] = ()
     calibration_images: int = 100
     max_drop_points: float | None = None
     recipe: Path | None = None

@@ -86,6 +86,21 @@ class VariantReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedVariant:
+    """A file that the bundle lacks although it was meant to have it.
+
+    Attributes:
+        name: Such as ``onnx-int8``.
+        reason: Why it could not be written or run.
+        hint: What can be done; may be empty.
+    """
+
+    name: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """A whole job.
 
@@ -98,6 +113,7 @@ class Report:
             interval, top5, and of the labelled ones what guessing would give (``chance``, 0..1)
             and whether the model does better (``level``, see ``edge.evaluation.chance.Level``).
         variants: In the order of the table.
+        failed: Files that could not be written or do not run, and why.
         default_variant: The one that runs unless another is named.
         calibration: The audit: the images, and what they did to the ranges.
         search: By mixed variant, what a search tried; see ``converters.search.Search``.
@@ -121,6 +137,7 @@ class Report:
     stages: Mapping[str, float]
     host: Mapping[str, Any]
     versions: Mapping[str, str]
+    failed: tuple[FailedVariant, ...] = ()
     notes: tuple[str, ...] = ()
     classes: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = field(default=REPORT_SCHEMA_VERSION)

@@ -1,6 +1,6 @@
 """Scores and times every written file on the held-out images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import measure
 from benchmarks.timing import Protocol
-from converters.base import TARGETS
+from converters.base import TARGETS, Target
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
-from edge.errors import NegativeVerdict
+from edge.errors import ConversionError, EdgeError, InferenceError, ModelLoadError, NegativeVerdict
 from edge.evaluation.chance import Level, agreement, is_constant
 from edge.evaluation.confusion import CONFIDENCE, share_interval
 from edge.evaluation.paired import drop_interval
 from edge.evaluation.predictions import predictions
 from edge.evaluation.score import Score, score
 from edge.pipeline.conversion import Converted
-from edge.pipeline.report import Bounds, VariantReport
+from edge.pipeline.report import Bounds, FailedVariant, VariantReport
 from edge.progress import Progress
 from edge.runtime.head import Head
 from edge.runtime.preprocess import load
@@ -45,6 +45,48 @@ def reference_score(scores: NDArray[np.float32], pictures: Sequence[Picture]) ->
     }
 
 
+class Failures:
+    """Keeps the files that cannot be written or run, and ends the job for one that must be.
+
+    Args:
+        required: Names of the variants that must be written.
+        note: Told of each of the others.
+    """
+
+    def __init__(self, required: Collection[str], note: Callable[[str], None]) -> None:
+        self._required = required
+        self._note = note
+        self._errors: list[EdgeError] = []
+        self.found: list[FailedVariant] = []
+
+    def __call__(self, target: Target, error: EdgeError) -> None:
+        """Note one.
+
+        Raises:
+            ConversionError: It is required.
+        """
+        if target.name in self._required:
+            raise ConversionError(
+                f"{target.name} cannot be made: {error.message}",
+                hint=error.hint or "Leave it out of --variants, and the others are written.",
+            ) from error
+        self._errors.append(error)
+        self.found.append(FailedVariant(name=target.name, reason=error.message, hint=error.hint))
+        self._note(f"the bundle is made without {target.name}: {error.message}")
+
+    def check(self, variants: Sequence[VariantReport]) -> None:
+        """Refuse a bundle without any file.
+
+        Raises:
+            ConversionError: Not one is left.
+        """
+        if not variants:
+            reasons = dict.fromkeys(item.reason for item in self.found)
+            raise ConversionError(
+                f"none of the variants can be made: {'; '.join(reasons)}", hint=self.found[0].hint
+            ) from self._errors[0]
+
+
 def score_variants(
     converted: Sequence[Converted],
     pictures: Sequence[Picture],
@@ -54,6 +96,7 @@ def score_variants(
     head: Head | None,
     cache: StageCache,
     progress: Progress,
+    failed: Callable[[Target, EdgeError], None],
 ) -> tuple[VariantReport, ...]:
     """Every file over every held-out image, then its latency alone on the machine.
 
@@ -65,19 +108,25 @@ def score_variants(
         head: Of files that answer with embeddings.
         cache: Where answers are kept.
         progress: Shown two stages.
+        failed: Told of each file that does not load, does not run or answers with NaN; such a
+            file has no report.
     """
     tables = []
     with progress.stage("score", len(converted) * len(pictures)) as step:
         for item in converted:
-            table = predictions(
-                item.path, pictures, preprocessing, cache=cache, head=head, step=step
-            )
-            tables.append(table)
+            try:
+                table = predictions(
+                    item.path, pictures, preprocessing, cache=cache, head=head, step=step
+                )
+            except (InferenceError, ModelLoadError) as error:
+                failed(item.target, error)
+            else:
+                tables.append((item, table))
     sample = load(pictures[0].path, preprocessing)
     truth = [picture.label for picture in pictures]
     reports = []
-    with progress.stage("latency", len(converted)) as step:
-        for item, table in zip(converted, tables, strict=True):
+    with progress.stage("latency", len(tables)) as step:
+        for item, table in tables:
             latency = measure(
                 item.path,
                 lambda spec: encode_pixels(sample, spec, preprocessing.value_range),

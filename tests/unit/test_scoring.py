@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from converters.base import TARGETS
 from edge.dataset.pictures import Picture
+from edge.errors import ConversionError, InferenceError
 from edge.evaluation.chance import Level
 from edge.pipeline.report import VariantReport
-from edge.pipeline.scoring import choose_default, reference_score, variant_report
+from edge.pipeline.scoring import Failures, choose_default, reference_score, variant_report
 from edge.pipeline.verdict import doubts
 
 LABELS = ("a", "b", "c")
@@ -145,3 +147,33 @@ def test_images_of_one_answer_cannot_tell() -> None:
     none: list[None] = [None] * IMAGES
     text = " ".join(said(scored("tflite-int8", same, same, none), truth=none, reference=same))
     assert "cannot tell whether the files agree" in text
+
+
+class Notes:
+    """Progress that keeps its notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_file_that_fails_is_a_row_unless_it_was_asked_for() -> None:
+    progress = Notes()
+    failures = Failures(("onnx-fp32",), progress.note)
+    failures(TARGETS["onnx-int8"], ConversionError("no such operator", hint="use another"))
+    failures(TARGETS["tflite-fp16"], InferenceError("it answers with NaN"))
+    assert [(item.name, item.reason) for item in failures.found] == [
+        ("onnx-int8", "no such operator"),
+        ("tflite-fp16", "it answers with NaN"),
+    ]
+    assert failures.found[0].hint == "use another"
+    assert len(progress.notes) == 2
+    failures.check([scored("tflite-fp32", RIGHT)])
+    with pytest.raises(ConversionError, match="no such operator; it answers with NaN"):
+        failures.check([])
+    with pytest.raises(ConversionError, match=r"onnx-fp32.*no room") as caught:
+        failures(TARGETS["onnx-fp32"], ConversionError("no room"))
+    assert caught.value.exit_code == 4
+    assert caught.value.hint

@@ -86,6 +86,11 @@ def variants_section(report: Mapping[str, Any]) -> Element:
         )
         for item in report["variants"]
     ]
+    rows += [(item["name"], "failed", *[UNKNOWN] * 4) for item in report.get("failed", ())]
+    failed = [
+        element("p", f"{item['name']} is not in the bundle: {item['reason']}")
+        for item in report.get("failed", ())
+    ]
     text = (
         "★ runs by default. Intervals: 95 %, Wilson, of the drop paired (Tango, bootstrap). Drop "
         "and agreement: against the Keras model. "
@@ -94,7 +99,7 @@ def variants_section(report: Mapping[str, Any]) -> Element:
         f"{report['variants'][0]['latency']['threads']} thread."
     )
     titles = ("variant", "size", "top-1", "drop", "agreement", "latency")
-    return section("Variants", table(titles, rows), element("p", text, class_="soft"))
+    return section("Variants", table(titles, rows), *failed, element("p", text, class_="soft"))
 
 
 def _drop(item: Mapping[str, Any]) -> Element | str:
