@@ -75,6 +75,10 @@ class InferenceError(EdgeError):
     """The interpreter failed on a model that had loaded, or gave unusable numbers."""
 
 
+class BundleAltered(BundleError):
+    """A bundle is not what was built, or what was signed."""
+
+
 class SignatureError(BundleError):
     """A bundle is not signed, or not by a key that is trusted."""
 

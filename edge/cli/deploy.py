@@ -130,7 +130,9 @@ def deploy(
     """
     from edge.deploy.keys import default_key, public_key
     from edge.deploy.options import Options
+    from edge.deploy.signing import refuse_altered
 
+    refuse_altered(bundle)  # first: nobody needs a key for a bundle that must not be deployed
     options = Options(
         key=public_key(key or default_key()),
         device=device,

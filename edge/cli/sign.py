@@ -31,8 +31,8 @@ def sign(
 
     boards = [profile(name).id for name in device or ()]  # a misspelt board would refuse it
     private = key or default_key()
-    fingerprint = public_key(private).fingerprint
     release = signing.sign(bundle, private, boards)
+    fingerprint = public_key(private).fingerprint
     if json:
         value = {"schema_version": 1, "bundle": str(bundle), "fingerprint": fingerprint}
         print_json(value | {"release": release.to_json()})

@@ -1,11 +1,14 @@
 """``edge verify``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge.cli import options as shared
+
+if TYPE_CHECKING:
+    from edge.deploy.signing import Verification
 
 EPILOG = "Example: edge verify bundle --key release.pub"
 
@@ -15,29 +18,48 @@ def verify(
     key: Annotated[
         Path | None,
         typer.Option(
-            help="Public key that must have signed it.  \\[default: ~/.config/edge/keys/edge.pub]",
+            help="Public key that must have signed it.  \\[default: ~/.config/edge/keys/edge.pub, "
+            "if it is there]",
             show_default=False,
         ),
     ] = None,
     json: shared.Json = False,
 ) -> None:
-    """Check the signature of a bundle and the sha256 of all its files; exit code 1 if not whole."""
+    """Check the sha256 of all files of a bundle, and its signature if there is a key.
+
+    Exit code 0: the files are those of the manifest and no others, and the key signed it; without
+    a key (--key, or the default one) the files alone, which says nothing of who made them. Exit
+    code 1: the bundle was altered, or the key did not sign it. Exit code 2: there is no such
+    bundle or key.
+    """
     from edge.cli.output import print_json
     from edge.deploy import signing
     from edge.deploy.keys import default_key, public_key
 
-    found = signing.verify(bundle, public_key(key or default_key()))
+    known = key is not None or default_key().with_suffix(".pub").exists()
+    found = signing.verify(bundle, public_key(key or default_key()) if known else None)
     if json:
         print_json(found.to_json())
-    elif found.problems:
-        typer.echo(f"{bundle}: do not trust it")
     else:
-        typer.echo(f"{bundle}: {found.files} files as listed, signed by {found.fingerprint}")
-        if found.release is not None:
-            boards = ", ".join(found.release.devices) or "any board"
-            typer.echo(f"release {found.release.version} for {boards}")
-        if found.taught:
-            typer.echo("taught.npz, which the bundle was taught, is no part of the release")
+        _print(found)
     for problem in found.problems:
         typer.echo(f"error: {problem}", err=True)
     raise typer.Exit(1 if found.problems else 0)
+
+
+def _print(found: "Verification") -> None:
+    if found.problems:
+        typer.echo(f"{found.bundle}: do not trust it")
+        return
+    said = {
+        "trusted": f"signed by {found.fingerprint}",
+        "no key to check with": f"signed by {found.fingerprint}, a key that is not here: nothing "
+        "says whose it is; --key names the public key to check with",
+        "unsigned": "not signed: nothing says who made it",
+    }
+    typer.echo(f"{found.bundle}: {found.files} files as listed, {said[found.trust]}")
+    if found.release is not None:
+        boards = ", ".join(found.release.devices) or "any board"
+        typer.echo(f"release {found.release.version} for {boards}")
+    if found.taught:
+        typer.echo("taught.npz, which the bundle was taught, is no part of the release")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from edge.device.signature import NAMESPACE, ssh_keygen
 from edge.errors import OutputError, UsageError
 from edge.runtime.files import beside, fsync_directory
+from edge.runtime.seal import NAMESPACE, ssh_keygen
 
 KEY_TYPE: Final = "ssh-ed25519"
 PRINCIPAL: Final = "edge"  # the name that our lines of an allowed signers file give every key

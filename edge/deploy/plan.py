@@ -87,12 +87,13 @@ def checked_bundle(path: Path, key: PublicKey) -> Bundle:
 
     Raises:
         UsageError: There is none, or no golden self-test in it.
-        SignatureError: Not signed with that key, or altered since.
+        BundleAltered: It is not what was built, or what was signed.
+        SignatureError: Not signed, or not with that key.
     """
-    bundle = Bundle.open(path)
-    found = verify(path, key)
-    if found.problems:
-        raise SignatureError(found.problems[0], hint="Sign it: edge sign BUNDLE (edge keys new)")
+    refusal = verify(path, key).refusal
+    if refusal is not None:
+        raise refusal
+    bundle = Bundle.read(path)
     if "golden/golden.json" not in bundle.manifest.files:
         raise UsageError(
             f"{path} has no golden self-test: it was built by an older edge",

@@ -1,20 +1,30 @@
 """Sign a bundle, and check one as a device does."""
 
 import json
-import os
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from edge.deploy.keys import PublicKey, public_key, said
-from edge.device.signature import NAMESPACE, SIGNATURE_NAME, check_signature, ssh_keygen
-from edge.errors import BundleError, OutputError, UsageError
+from edge.errors import BundleAltered, BundleError, OutputError, SignatureError, UsageError
 from edge.runtime.bundle import MANIFEST_NAME, Bundle
 from edge.runtime.files import fsync_directory, write_bytes
 from edge.runtime.head_spec import TAUGHT_NAME
+from edge.runtime.seal import (
+    AGAIN,
+    GONE,
+    NAMESPACE,
+    SIGNATURE_NAME,
+    SINCE_BUILT,
+    SINCE_SIGNED,
+    altered,
+    sealed_by,
+    signer,
+    ssh_keygen,
+)
 from edge.runtime.spec import SignedRelease
 
 
@@ -34,16 +44,16 @@ def sign(
 
     Raises:
         UsageError: No bundle, or no usable key.
-        BundleError: A file is altered, missing, or not listed: it is not signed.
+        BundleAltered: A file is altered, missing, or not listed: it is not signed.
         OutputError: The bundle cannot be written.
         DeviceError: ssh-keygen is not installed.
     """
-    opened = Bundle.open(bundle)
-    problems = unlisted_or_altered(opened)
-    if problems:
-        raise BundleError(
-            f"{problems[0]}; only what the manifest lists can be signed",
-            hint="Remove what was added, or build the bundle again.",
+    opened = Bundle.read(bundle)
+    if (bundle / SIGNATURE_NAME).is_file():
+        sealed_by(bundle, (bundle / MANIFEST_NAME).read_bytes())  # no blessing for altered ones
+    for problem in opened.problems():
+        raise altered(
+            f"{problem}, and only what the manifest lists can be signed", signed=opened.signed
         )
     seconds = int(time.time()) if version is None else version
     release = SignedRelease(version=seconds, devices=tuple(sorted(set(devices))))
@@ -83,6 +93,16 @@ def _signature(content: bytes, key: Path) -> bytes:
     return result.stdout
 
 
+class Trust(StrEnum):
+    """What the signature of a bundle says."""
+
+    TRUSTED = "trusted"  # signed by the key that was asked for
+    OTHER_KEY = "other key"  # whole, but signed by a key that was not asked for
+    NO_KEY = "no key to check with"  # signed and whole, and no key was asked for
+    UNSIGNED = "unsigned"
+    ALTERED = "altered"  # the signature does not fit, is none, or is gone
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """What became of a check of signature and files.
@@ -90,18 +110,48 @@ class Verification:
     Attributes:
         bundle: Folder that was checked.
         files: How many the manifest lists; 0 if it cannot be read.
-        fingerprint: Of the key that signed; None if the signature does not hold.
+        trust: What the signature says.
+        fingerprint: Of the key that signed; None if no signature holds.
         release: What the manifest states; None if it was never signed.
-        problems: Why not to trust the bundle, one sentence each; empty if all is well.
+        altered: Why the bundle is not what was built or signed, one sentence each.
+        key: Fingerprint of the key that was asked for; None if none was.
         taught: Whether it was taught something, which no signature covers.
     """
 
     bundle: Path
     files: int
+    trust: Trust
     fingerprint: str | None
     release: SignedRelease | None
-    problems: tuple[str, ...]
+    altered: tuple[str, ...]
+    key: str | None
     taught: bool = False
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why not to trust the bundle, one sentence each; empty if all that was asked holds."""
+        found = list(self.altered)
+        if self.altered:
+            signed = self.trust is not Trust.UNSIGNED or self.release is not None
+            found.append(SINCE_SIGNED if signed else SINCE_BUILT)
+        if self.key is not None and self.trust is Trust.UNSIGNED:
+            found.insert(0, f"the bundle is not signed: it has no {SIGNATURE_NAME}")
+        if self.trust is Trust.OTHER_KEY:
+            found.insert(0, f"no trusted key signed the bundle: {self.fingerprint} signed it")
+        return tuple(found)
+
+    @property
+    def refusal(self) -> BundleError | None:
+        """The error of whoever needs a bundle that is whole and signed by the key asked for."""
+        if self.altered:
+            return BundleAltered("; ".join((self.altered[0], self.problems[-1])), hint=AGAIN)
+        if self.trust is Trust.TRUSTED:
+            return None
+        if self.trust is Trust.UNSIGNED:
+            hint = "Sign it: edge sign BUNDLE (edge keys new makes a key)."
+        else:
+            hint = f"Ask who gave it to you; yours is {self.key}. --key names another key."
+        return SignatureError(self.problems[0], hint=hint)
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON values."""
@@ -109,6 +159,8 @@ class Verification:
             "schema_version": 1,
             "bundle": str(self.bundle),
             "valid": not self.problems,
+            "trust": str(self.trust),
+            "altered": bool(self.altered),
             "files": self.files,
             "fingerprint": self.fingerprint,
             "release": None if self.release is None else self.release.to_json(),
@@ -117,63 +169,67 @@ class Verification:
         }
 
 
-def verify(bundle: Path, key: PublicKey) -> Verification:
+def verify(bundle: Path, key: PublicKey | None) -> Verification:
     """Check on the host what a device checks: signature, sha256 of all files, no others.
+
+    Args:
+        bundle: Folder of the bundle.
+        key: Must have signed it; None to check only that it is what somebody signed, or, where
+            nobody did, what was built.
 
     Raises:
         UsageError: No bundle there.
-        DeviceError: ssh-keygen is not installed.
+        PackageMissing: It is signed, and ssh-keygen is not installed.
     """
-    problems: list[str] = []
-    fingerprint, manifest = None, None
-    with tempfile.TemporaryDirectory(prefix="edge-verify-") as scratch:
-        signers = Path(scratch) / "signers"
-        signers.write_text(key.allowed_signer, encoding="ascii")
-        try:
-            fingerprint = check_signature(bundle, signers)
-        except BundleError as error:
-            problems.append(error.message)
+    found: list[str] = []
+    release, files = None, 0
     try:
-        opened = Bundle.open(bundle)
+        opened = Bundle.read(bundle)
     except BundleError as error:
-        problems.append(error.message)
+        found.append(error.message)
     else:
-        manifest = opened.manifest
-        problems += unlisted_or_altered(opened)
+        release, files = opened.manifest.release, len(opened.manifest.files)
+        found += opened.problems()
+    trust, fingerprint, why_not = _trust(bundle, key)
+    if trust is Trust.UNSIGNED and release is not None:
+        trust, why_not = Trust.ALTERED, GONE
+    if trust is Trust.ALTERED:
+        found.insert(0, why_not)
     return Verification(
         bundle=bundle,
-        files=0 if manifest is None else len(manifest.files),
+        files=files,
+        trust=trust,
         fingerprint=fingerprint,
-        release=None if manifest is None else manifest.release,
-        problems=tuple(problems),
+        release=release,
+        altered=tuple(found),
+        key=None if key is None else key.fingerprint,
         taught=(bundle / TAUGHT_NAME).is_file(),
     )
 
 
-def unlisted_or_altered(bundle: Bundle) -> tuple[str, ...]:
-    """Why the files are not those of the manifest, one sentence each; empty if they are.
+def refuse_altered(bundle: Path) -> None:
+    """Refuse a bundle that is not what was built or signed, by whomever.
 
-    A file that the manifest does not list counts: below ``runtime`` it would be imported. What a
-    bundle with a head was taught is no part of the release, and does not count.
+    Raises:
+        UsageError: No bundle there.
+        BundleError: It is altered, or cannot be read.
     """
-    problems = []
-    for relative in bundle.manifest.files:
-        try:
-            bundle.checked(relative)
-        except BundleError as error:
-            problems.append(error.message)
-    allowed = {*bundle.manifest.files, MANIFEST_NAME, SIGNATURE_NAME}
-    if bundle.manifest.head is not None and not (bundle.path / TAUGHT_NAME).is_symlink():
-        allowed.add(TAUGHT_NAME)
-    present = set(_names(bundle.path))
-    problems += [f"the manifest does not list {name}" for name in sorted(present - allowed)]
-    return tuple(problems)
+    found = verify(bundle, None)
+    if found.altered and found.refusal is not None:
+        raise found.refusal
 
 
-def _names(folder: Path) -> list[str]:
-    """Relative names of all files and links below a folder, with forward slashes."""
-    found = []
-    for directory, folders, files in os.walk(folder):
-        links = [name for name in folders if Path(directory, name).is_symlink()]
-        found += [Path(directory, name).relative_to(folder).as_posix() for name in files + links]
-    return found
+def _trust(bundle: Path, key: PublicKey | None) -> tuple[Trust, str | None, str]:
+    """What the signature says, whose it is, and why it does not fit where it does not.
+
+    Raises:
+        PackageMissing: ssh-keygen is not installed.
+    """
+    if not (bundle / SIGNATURE_NAME).is_file():
+        return Trust.UNSIGNED, None, ""
+    found, why_not = signer(bundle, (bundle / MANIFEST_NAME).read_bytes())
+    if found is None:
+        return Trust.ALTERED, None, why_not
+    if key is None:
+        return Trust.NO_KEY, found, ""
+    return (Trust.TRUSTED if found == key.fingerprint else Trust.OTHER_KEY), found, ""

@@ -6,11 +6,12 @@ from typing import Final
 
 from edge.device.layout import App, root, signers
 from edge.device.release import Release
-from edge.device.signature import SIGNATURE_NAME, check_signature
+from edge.device.signature import check_signature
 from edge.device.state import State
 from edge.errors import BundleError, SignatureError
 from edge.runtime.bundle import MANIFEST_NAME, Bundle
 from edge.runtime.files import sha256_file, write_bytes
+from edge.runtime.seal import SIGNATURE_NAME, altered
 from edge.runtime.spec import Manifest
 
 UNLISTED: Final = (MANIFEST_NAME, SIGNATURE_NAME)  # they cannot list themselves
@@ -55,7 +56,7 @@ def admit(app: App, folder: Path, release: Release, *, allow_downgrade: bool) ->
     manifest = folder / MANIFEST_NAME
     if sha256_file(manifest) != release.manifest_sha256:
         raise BundleError("the manifest is not the one that was announced (sha256 differs)")
-    bundle = Bundle.open(folder)
+    bundle = Bundle.read(folder)  # the signature was checked just now
     signed = bundle.manifest.release
     if signed is None:
         raise SignatureError("the manifest states no version", hint="Sign it with: edge sign")
@@ -104,7 +105,7 @@ def _check_files(folder: Path, bundle: Bundle, variant: str) -> None:
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or (not path.is_dir() and name not in wanted):
-            raise BundleError(f"{name} does not belong to the bundle")
+            raise altered(f"the manifest does not list {name}", signed=True)
 
 
 def make_room(folder: Path) -> None:

@@ -58,6 +58,7 @@ def reproduce(options: ReproduceOptions, progress: Progress) -> Reproduction:
         EdgeError: Whatever a build or an export raises.
     """
     bundle = Bundle.open(options.bundle)
+    bundle.verify()  # the lock says what the files were, not what they are
     lock = Lock.read(bundle)
     if options.output is not None:
         if options.output.resolve() == options.bundle.resolve():

@@ -1,12 +1,16 @@
-"""Reading a bundle: manifest, hashes, paths that stay inside."""
+"""Reading a bundle: manifest, seal, hashes, paths that stay inside."""
 
 import json
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Self
 
-from edge.errors import BundleError, UsageError
+from edge.errors import BundleError, PackageMissing, UsageError
 from edge.runtime.files import sha256_file
+from edge.runtime.head_spec import TAUGHT_NAME
+from edge.runtime.seal import GONE, SIGNATURE_NAME, altered, sealed_by
 from edge.runtime.spec import Manifest, Variant
 
 MANIFEST_NAME: Final = "manifest.json"
@@ -21,22 +25,38 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read the manifest.
+        """Read the manifest; a signed bundle must be what was signed.
 
         Raises:
             UsageError: There is no bundle at ``path``.
+            BundleAltered: The bundle was signed and altered since.
             BundleError: The manifest cannot be used.
         """
-        if not is_bundle(path):
-            raise UsageError(
-                f"no bundle at {path}: it has no {MANIFEST_NAME}",
-                hint="Make one with: edge build PHOTOS --output BUNDLE",
-            )
+        content = _content(path)
+        if (path / SIGNATURE_NAME).is_file():
+            with suppress(PackageMissing):  # edge verify says that it cannot be checked
+                sealed_by(path, content)  # before the manifest is read: it may say anything
+        bundle = cls.read(path)
+        if bundle.signed:
+            bundle._check_seal()
+        return bundle
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the manifest of a bundle that may be altered; arguments and errors as ``open``."""
         try:
-            value = json.loads((path / MANIFEST_NAME).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BundleError(f"{path / MANIFEST_NAME} cannot be read: {error}") from error
+            value = json.loads(_content(path))
+        except ValueError as error:
+            raise BundleError(
+                f"{path / MANIFEST_NAME} cannot be read: {error}",
+                hint="Copy or build the bundle again.",
+            ) from error
         return cls(path, Manifest.from_json(value))
+
+    @property
+    def signed(self) -> bool:
+        """Whether it was ever signed, by what it says itself."""
+        return self.manifest.release is not None or (self.path / SIGNATURE_NAME).is_file()
 
     def model(self, variant: str | None = None) -> tuple[Variant, Path]:
         """The variant of that name (or the default one) and its file, its hash checked.
@@ -53,27 +73,76 @@ class Bundle:
         Raises:
             BundleError: Not listed, leads outside, missing, or altered.
         """
-        path = self._inside(relative)
-        expected = self.manifest.files.get(relative)
-        if expected is None:
-            raise BundleError(f"the manifest does not list {relative}")
-        if not path.is_file():
-            raise BundleError(f"the bundle lacks {relative}", hint="Copy or build it again.")
-        if sha256_file(path) != expected:
-            raise BundleError(
-                f"{relative} is not the file that the manifest lists (sha256 differs)",
-                hint="The bundle was edited or damaged; copy or build it again.",
-            )
+        path, problem = self._inside(relative), self._problem(relative)
+        if problem:
+            raise altered(problem, signed=self.signed)
         return path
 
     def verify(self) -> None:
-        """Check every listed file.
+        """Check every listed file, and that a signed bundle holds no other.
 
         Raises:
-            BundleError: The first file that is missing or altered.
+            BundleAltered: The first file that is missing, altered, or was added.
         """
         for relative in self.manifest.files:
             self.checked(relative)
+        if self.signed:
+            for name in self.unlisted():
+                raise altered(f"the manifest does not list {name}", signed=True)
+
+    def problems(self) -> tuple[str, ...]:
+        """Why the files are not those of the manifest, a clause each; empty if they are.
+
+        A file that the manifest does not list counts: below ``runtime`` it would be imported.
+        """
+        found = filter(None, map(self._problem, self.manifest.files))
+        return (*found, *(f"the manifest does not list {name}" for name in self.unlisted()))
+
+    def _problem(self, relative: str) -> str:
+        """What is wrong with a listed file, a clause; empty if nothing is."""
+        expected = self.manifest.files.get(relative)
+        try:
+            path = self._inside(relative)
+        except BundleError as error:
+            return error.message
+        if expected is None:
+            return f"the manifest does not list {relative}"
+        if not path.is_file():
+            return f"the bundle lacks {relative}"
+        if sha256_file(path) != expected:
+            return f"{relative} is not the file that the manifest lists (sha256 differs)"
+        return ""
+
+    def unlisted(self) -> list[str]:
+        """Relative names of files that the manifest does not list, sorted.
+
+        What a bundle with a head was taught is no part of the release, and is not among them.
+        """
+        known = {*self.manifest.files, MANIFEST_NAME, SIGNATURE_NAME}
+        if self.manifest.head is not None and not (self.path / TAUGHT_NAME).is_symlink():
+            known.add(TAUGHT_NAME)
+        return sorted(set(_names(self.path)) - known)
+
+    def _check_seal(self) -> None:
+        """Refuse a signed bundle whose files show that it was altered.
+
+        The models and the network that they came from are hashed when they are used. A device has
+        only what it needs of a bundle, and Python's own compiled files beside the runtime.
+
+        Raises:
+            BundleAltered: A file is not what was signed, or the signature is gone.
+        """
+        if not (self.path / SIGNATURE_NAME).is_file():
+            raise altered(GONE, signed=True)
+        models = {item.path for item in self.manifest.variants}
+        for relative in self.manifest.files:
+            if relative in models or relative.startswith("source/"):
+                continue
+            if self._inside(relative).is_file():
+                self.checked(relative)
+        for name in self.unlisted():
+            if name.startswith("runtime/") and "__pycache__" not in PurePosixPath(name).parts:
+                raise altered(f"the manifest does not list {name}", signed=True)
 
     def _inside(self, relative: str) -> Path:
         pure = PurePosixPath(relative)
@@ -83,6 +152,31 @@ class Bundle:
         if not path.resolve().is_relative_to(self.path.resolve()):
             raise BundleError(f"{relative!r} leads outside the bundle through a link")
         return path
+
+
+def _content(path: Path) -> bytes:
+    """Of the manifest."""
+    if not is_bundle(path):
+        raise UsageError(
+            f"no bundle at {path}: it has no {MANIFEST_NAME}",
+            hint="Make one with: edge build PHOTOS --output BUNDLE",
+        )
+    try:
+        return (path / MANIFEST_NAME).read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{path / MANIFEST_NAME} cannot be read: {error.strerror}",
+            hint="Copy or build the bundle again.",
+        ) from error
+
+
+def _names(folder: Path) -> list[str]:
+    """Relative names of all files and links below a folder, with forward slashes."""
+    found = []
+    for directory, folders, files in os.walk(folder):
+        links = [name for name in folders if Path(directory, name).is_symlink()]
+        found += [Path(directory, name).relative_to(folder).as_posix() for name in files + links]
+    return found
 
 
 def is_bundle(path: Path) -> bool:

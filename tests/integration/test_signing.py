@@ -78,14 +78,31 @@ def test_what_verify_refuses(signer: Edge, bundle: Path, tmp_path: Path) -> None
     (bundle / "models" / "onnx-fp32.onnx").write_bytes(b"")
     result = signer.run("verify", bundle, "--key", tmp_path / "other.pub", "--json")
     failed(result, 1, "onnx-fp32.onnx is not the file", hint=False)
-    assert json.loads(result.stdout)["valid"] is False
+    assert "altered since it was signed: do not deploy it" in result.stderr
+    verdict = json.loads(result.stdout)
+    assert (verdict["valid"], verdict["altered"], verdict["trust"]) == (False, True, "trusted")
+    picture = write_pictures(tmp_path / "pictures", 1) / next(iter(COLORS)) / "000.png"
+    for words in (
+        ("deploy", bundle, "pi@nowhere.invalid"),  # without a key of one's own
+        ("predict", bundle, picture),
+        ("inspect", bundle),
+        ("evaluate", bundle, tmp_path / "pictures"),
+        ("benchmark", bundle),
+    ):
+        result = signer.run(*words)
+        failed(result, 3, "altered since it was signed: do not deploy it")
+        assert "edge sign" not in result.stderr
     failed(signer.run("sign", bundle, "--key", tmp_path / "ours"), 3, "onnx-fp32.onnx")
 
 
 def test_arguments_that_cannot_be_acted_on(signer: Edge, bundle: Path, tmp_path: Path) -> None:
-    failed(signer.run("sign", bundle), 2, "no public key at", "edge keys new")
+    failed(signer.run("sign", bundle), 2, "no signing key at", "edge keys new")
     failed(signer.run("keys", "show"), 2, "no public key at")
-    failed(signer.run("verify", bundle), 2, "no public key at")
+    failed(signer.run("verify", bundle, "--key", tmp_path / "none"), 2, "no public key at")
+    hashes = signer.run("verify", bundle, "--json")  # nothing to check a signature with
+    succeeded(hashes)
+    assert json.loads(hashes.stdout)["trust"] == "unsigned"
+    assert "not signed" in signer.run("verify", bundle).stdout
     succeeded(signer.run("keys", "new"))
     failed(signer.run("keys", "new"), 2, "never overwritten")
     failed(signer.run("sign", tmp_path / "none"), 2, "no bundle at")

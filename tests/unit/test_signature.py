@@ -8,10 +8,18 @@ from pathlib import Path
 import pytest
 
 from edge.deploy.keys import PublicKey, new_key
-from edge.deploy.signing import sign, unlisted_or_altered, verify
-from edge.device import signature as module
+from edge.deploy.signing import Trust, sign, verify
 from edge.device.signature import check_signature
-from edge.errors import BundleError, DeviceError, OutputError, SignatureError, UsageError
+from edge.errors import (
+    BundleAltered,
+    BundleError,
+    DeviceError,
+    OutputError,
+    PackageMissing,
+    SignatureError,
+    UsageError,
+)
+from edge.runtime import seal
 from edge.runtime.bundle import Bundle
 from edge.runtime.spec import Manifest, SignedRelease
 from tests.unit.test_bundle import MODEL, make
@@ -59,7 +67,7 @@ def test_a_signed_bundle_is_taken(bundle: Path, keys: Path, signers: Path) -> No
     opened = Bundle.open(bundle)
     assert opened.manifest.release == release
     assert release.devices == ("pi-4", "pi-5")
-    assert unlisted_or_altered(opened) == ()
+    assert opened.problems() == ()
 
 
 def test_an_unsigned_bundle_is_refused(bundle: Path, signers: Path) -> None:
@@ -74,7 +82,7 @@ def test_a_manifest_altered_after_signing_is_refused(
     sign(bundle, keys / "ours")
     manifest = bundle / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"b"', '"c"'))
-    with pytest.raises(SignatureError, match=r"does not fit manifest\.json.*incorrect signature"):
+    with pytest.raises(BundleAltered, match=r"does not fit manifest\.json.*incorrect signature"):
         check_signature(bundle, signers)
 
 
@@ -82,7 +90,7 @@ def test_a_file_altered_after_signing_is_found(bundle: Path, keys: Path, signers
     sign(bundle, keys / "ours")
     (bundle / MODEL).write_bytes(b"mOdel")
     check_signature(bundle, signers)  # covers the manifest alone
-    (problem,) = unlisted_or_altered(Bundle.open(bundle))
+    (problem,) = Bundle.open(bundle).problems()
     assert MODEL in problem and "sha256" in problem
 
 
@@ -97,7 +105,7 @@ def test_a_file_that_the_manifest_does_not_list_is_found(
         extra.symlink_to(keys, target_is_directory=True)
     else:
         extra.write_text("print('imported')")
-    (problem,) = unlisted_or_altered(Bundle.open(bundle))
+    (problem,) = Bundle.read(bundle).problems()
     assert problem == f"the manifest does not list {name}"
     with pytest.raises(BundleError, match=name):
         sign(bundle, keys / "ours")
@@ -115,7 +123,7 @@ def test_a_signature_of_another_bundle_is_refused(
     sign(bundle, keys / "ours")
     second = make(tmp_path / "second", name="second")
     shutil.copy(bundle / "manifest.json.sig", second)
-    with pytest.raises(SignatureError, match="incorrect signature"):
+    with pytest.raises(BundleAltered, match="incorrect signature"):
         check_signature(second, signers)
 
 
@@ -127,7 +135,7 @@ def test_a_signature_of_another_namespace_is_refused(
     (bundle / "manifest.json.sig").write_bytes(signature_of(content, keys / "ours", "git"))
     signers = tmp_path / "anything"
     signers.write_text("* " + PublicKey.parse((keys / "ours.pub").read_text()).line + "\n")
-    with pytest.raises(SignatureError, match="namespace"):
+    with pytest.raises(BundleAltered, match="namespace"):
         check_signature(bundle, signers)
 
 
@@ -136,7 +144,7 @@ def test_a_file_that_is_no_signature_is_refused(
     bundle: Path, signers: Path, content: bytes
 ) -> None:
     (bundle / "manifest.json.sig").write_bytes(content)
-    with pytest.raises(SignatureError, match="no trusted key signed the bundle"):
+    with pytest.raises(BundleAltered, match="the signature does not fit"):
         check_signature(bundle, signers)
 
 
@@ -165,9 +173,12 @@ def test_without_ssh_keygen(
 ) -> None:
     sign(bundle, keys / "ours")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DeviceError, match="ssh-keygen is not installed") as caught:
+    with pytest.raises(PackageMissing, match="ssh-keygen is not installed") as caught:
         check_signature(bundle, signers)
     assert "openssh-client" in caught.value.hint
+    assert Bundle.open(bundle).signed  # who only runs it needs no ssh-keygen
+    with pytest.raises(PackageMissing):
+        verify(bundle, None)  # who asks is not told that all is well
 
 
 def test_an_ssh_keygen_that_hangs(
@@ -178,7 +189,7 @@ def test_an_ssh_keygen_that_hangs(
     program.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(module, "TIME_LIMIT", 0.2)
+    monkeypatch.setattr(seal, "TIME_LIMIT", 0.2)
     with pytest.raises(DeviceError, match=r"within 0\.2 s"):
         check_signature(bundle, signers)
 
@@ -215,9 +226,12 @@ def test_a_cut_while_signing_leaves_no_wrong_signature(
     monkeypatch.setattr(signing, "write_bytes", cut)
     with pytest.raises(KeyboardInterrupt):
         sign(bundle, keys / "ours", ("pi-4",))
-    Bundle.open(bundle).verify()
-    with pytest.raises(SignatureError, match="not signed"):
+    assert Bundle.read(bundle).problems() == ()
+    with pytest.raises(BundleAltered, match=r"has no manifest\.json\.sig"):
         check_signature(bundle, signers)
+    monkeypatch.setattr(signing, "write_bytes", write)
+    sign(bundle, keys / "ours", ("pi-4",))  # the same command again goes on
+    check_signature(bundle, signers)
 
 
 def test_signing_again_states_the_new_boards(bundle: Path, keys: Path, signers: Path) -> None:
@@ -235,6 +249,107 @@ def test_fields_that_another_version_wrote_stay(bundle: Path, keys: Path) -> Non
     assert json.loads(manifest.read_text())["later"] == [1, 2]
 
 
+def alter(bundle: Path, kind: str) -> None:
+    """One alteration of each kind that somebody may make to a signed bundle."""
+    manifest, signature = bundle / "manifest.json", bundle / "manifest.json.sig"
+    if kind == "model":
+        (bundle / MODEL).write_bytes(b"mOdel")
+    elif kind == "labels":
+        (bundle / "labels.txt").write_text("b\na\n")
+    elif kind == "lacking":
+        (bundle / "labels.txt").unlink()
+    elif kind == "manifest":
+        manifest.write_text(manifest.read_text().replace('"b"', '"c"'))
+    elif kind == "no manifest":
+        manifest.write_text("{")
+    elif kind == "signature":
+        lines = signature.read_text().splitlines()
+        lines[3] = lines[3][::-1]
+        signature.write_text("\n".join(lines) + "\n")
+    elif kind == "no signature":
+        signature.unlink()
+    elif kind == "added code":
+        (bundle / "runtime").mkdir()
+        (bundle / "runtime" / "numpy.py").write_text("print('imported')")
+    else:
+        (bundle / "more.txt").touch()
+
+
+KINDS = (
+    "model",
+    "labels",
+    "lacking",
+    "manifest",
+    "no manifest",
+    "signature",
+    "no signature",
+    "added code",
+    "added",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_altered_since_it_was_signed_is_never_to_be_signed(
+    bundle: Path, keys: Path, kind: str
+) -> None:
+    """By whoever asks: with the key, with another key, with none, and to deploy it."""
+    from edge.deploy.plan import checked_bundle
+    from edge.deploy.signing import refuse_altered
+
+    sign(bundle, keys / "ours")
+    alter(bundle, kind)
+    for name in ("ours", "other"):
+        key = PublicKey.parse((keys / f"{name}.pub").read_text())
+        assert "altered since it was signed: do not deploy it" in " ".join(
+            verify(bundle, key).problems
+        )
+        with pytest.raises(BundleAltered, match="altered since it was signed") as caught:
+            checked_bundle(bundle, key)
+        assert "sign" not in caught.value.hint.lower()
+    assert verify(bundle, None).altered and not verify(bundle, None).to_json()["valid"]
+    with pytest.raises(BundleAltered):
+        refuse_altered(bundle)
+    if kind != "no signature":  # a cut while signing leaves that, and the command goes on
+        with pytest.raises(BundleError) as again:
+            sign(bundle, keys / "ours")
+        assert "sign it" not in again.value.hint.lower()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("model", "added")])
+def test_an_altered_bundle_does_not_open(bundle: Path, keys: Path, kind: str) -> None:
+    """What no command may run with; a model is hashed when it is used."""
+    sign(bundle, keys / "ours")
+    Bundle.open(bundle)
+    alter(bundle, kind)
+    if kind == "lacking":  # as on a device, which has only what it needs
+        Bundle.open(bundle)
+    else:
+        with pytest.raises(BundleAltered, match="altered since it was signed"):
+            Bundle.open(bundle)
+    with pytest.raises(BundleAltered, match="altered since it was signed"):
+        Bundle.open(bundle).verify()
+
+
+def test_what_the_runtime_leaves_does_not_alter_a_bundle(bundle: Path, keys: Path) -> None:
+    sign(bundle, keys / "ours")
+    compiled = bundle / "runtime" / "edge" / "__pycache__"
+    compiled.mkdir(parents=True)
+    (compiled / "errors.cpython-311.pyc").touch()
+    Bundle.open(bundle).model()
+
+
+def test_trust(bundle: Path, keys: Path) -> None:
+    ours, other = (PublicKey.parse((keys / f"{n}.pub").read_text()) for n in ("ours", "other"))
+    assert (verify(bundle, None).trust, verify(bundle, None).problems) == (Trust.UNSIGNED, ())
+    assert verify(bundle, ours).problems and not verify(bundle, ours).altered
+    sign(bundle, keys / "ours")
+    assert verify(bundle, ours).trust is Trust.TRUSTED and not verify(bundle, ours).problems
+    assert verify(bundle, other).trust is Trust.OTHER_KEY
+    assert ours.fingerprint in verify(bundle, other).problems[0]
+    unknown = verify(bundle, None)
+    assert (unknown.trust, unknown.fingerprint) == (Trust.NO_KEY, ours.fingerprint)
+
+
 def test_all_problems_are_told(bundle: Path, keys: Path) -> None:
     key = PublicKey.parse((keys / "ours.pub").read_text())
     (bundle / MODEL).write_bytes(b"mOdel")
@@ -242,13 +357,11 @@ def test_all_problems_are_told(bundle: Path, keys: Path) -> None:
     (bundle / "more.txt").touch()
     found = verify(bundle, key)
     assert found.fingerprint is None and found.release is None
-    assert len(found.problems) == 4
-    for word, problem in zip(
-        ("not signed", "labels.txt", MODEL, "more.txt"), found.problems, strict=True
-    ):
+    words = ("not signed", "labels.txt", MODEL, "more.txt", "altered since it was built")
+    for word, problem in zip(words, found.problems, strict=True):
         assert word in problem
     (bundle / "manifest.json").write_text("{")
-    assert len(verify(bundle, key).problems) == 2
+    assert len(verify(bundle, key).altered) == 1
     with pytest.raises(UsageError, match="no bundle"):
         verify(bundle / "models", key)
 
