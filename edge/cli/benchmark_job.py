@@ -87,7 +87,7 @@ def pictures(folder: Path | None) -> tuple[Path, ...]:
     """
     if folder is None:
         return ()
-    return tuple(picture.path for picture in find_pictures(folder, ())[:PICTURES])
+    return tuple(picture.path for picture in find_pictures(folder, ()).pictures[:PICTURES])
 
 
 def measure(job: Job) -> None:

@@ -37,7 +37,8 @@ def compared_images(
         DataError: There are none, or none is left.
     """
     found = find_scored_images(directory, sides[0].labels, sides[0].preprocessing, progress)
-    calibrated, notes = _calibrated(sides)
+    calibrated, unknown = _calibrated(sides)
+    notes = list(unknown)
     left_out = tuple(str(item.path) for item in found.pictures if item.sha256 in calibrated)
     if left_out:
         progress.note(f"{len(left_out)} images calibrated a model and are left out")
@@ -63,7 +64,10 @@ def compared_images(
     for note in notes:
         progress.note(note)
     return ComparedImages(
-        pictures=pictures, left_out=left_out, skipped=found.skipped, notes=tuple(notes)
+        pictures=pictures,
+        left_out=left_out,
+        skipped=found.skipped,
+        notes=(*found.notes, *notes),
     )
 
 

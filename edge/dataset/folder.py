@@ -1,42 +1,87 @@
-"""A folder of photos -> which image files it holds, by split and class; no file is opened."""
+"""A folder of photos -> which files it holds: images, other files by suffix, edge's own output."""
 
+import json
 import os
-import unicodedata
+import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edge.errors import DataError
-from edge.runtime.image import IMAGE_SUFFIXES
+from edge.runtime.bundle import MANIFEST_NAME
+from edge.runtime.files import readable
+from edge.runtime.image import READABLE, image_suffixes, way_to_read
 
-# Folder name -> split. ``validation`` and ``valid`` are other people's names for ``val``.
-_SPLITS: Final = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 # What macOS archives and Synology devices leave behind: thumbnails, not pictures of the class.
-_LITTER: Final = frozenset({"__MACOSX", "@eaDir"})
+_LITTER: Final = frozenset({"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"})
+_EXPLANATION: Final = "explanation.json"  # what edge explain leaves beside its pictures
+_STAGE: Final = re.compile(r"[\w-]+-[0-9a-f]{40}")  # name of a folder in a cache; see edge.cache
+_MOST_READ: Final = 64 << 20  # bytes of a manifest; a larger one is nobody's
 
-Classes = dict[str, tuple[Path, ...]]
-"""Class name -> its image files, both in sorted order."""
+# Files that hold pictures which are not read as such: without a word they would be missed.
+PICTURE_SUFFIXES: Final = frozenset(
+    f".{suffix}"
+    for suffix in re.findall(
+        r"\S+",
+        "heic heif hif avif tif tiff jxl jp2 j2k jpx jxr psd psb xcf svg svgz ai eps ico tga pcx "
+        "ppm pgm pbm pnm pfm exr hdr dds dib raw dng cr2 cr3 crw nef nrw arw srf sr2 orf rw2 raf "
+        "pef srw x3f 3fr iiq rwl dcm nii fits npy pdf mp4 mov m4v avi mkv webm mpg mpeg wmv 3gp "
+        "mts insv insp zip rar 7z tar gz tgz",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """How a folder is organised.
+class Files:
+    """What lies below a folder; hidden files and what archives leave behind are not counted.
 
     Attributes:
-        splits: ``train``, and ``val`` and ``test`` where the user has made them -> classes.
-        notes: Sentences on what was found and is not used.
+        images: Files whose suffix says that they are images, sorted by relative path.
+        others: Suffix of every other file (lower case, "" without one) -> number of them.
+        outputs: Folders that edge itself wrote, which were not entered.
     """
 
-    splits: dict[str, Classes]
-    notes: tuple[str, ...]
+    images: tuple[Path, ...]
+    others: Mapping[str, int] = field(default_factory=dict)
+    outputs: tuple[Path, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts as JSON values."""
+        return {
+            "images": len(self.images),
+            "not_used": dict(self.others),
+            "outputs": [readable(path) for path in self.outputs],
+        }
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what is not used."""
+        found = []
+        count = sum(self.others.values())
+        if count:
+            total = count + len(self.images)
+            kinds = listed([f"{number} {kind}" for kind, number in _ranked(self.others)])
+            verb = "is" if count == 1 else "are"
+            ways = "".join(f" {way}" for way in way_to_read(self.others))
+            found.append(f"{count} of {counted(total, 'file')} {verb} not used: {kinds}.{ways}")
+        found += [
+            f"{readable(path)} was written by edge and is not entered" for path in self.outputs
+        ]
+        return tuple(found)
+
+
+def merged(parts: Iterable[Files]) -> Files:
+    """Several folders as one."""
+    found = list(parts)
+    others: Counter[str] = Counter()
+    for part in found:
+        others.update(part.others)
+    return Files(
+        images=tuple(path for part in found for path in part.images),
+        others=dict(others),
+        outputs=tuple(path for part in found for path in part.outputs),
+    )
 
 
 def counted(count: int, noun: str) -> str:
@@ -50,66 +95,41 @@ def list_images(directory: Path) -> tuple[Path, ...]:
     Raises:
         DataError: The folder is missing, a file, unreadable, or holds no image.
     """
-    images, others = _walk(_checked(directory))
-    if not images:
-        raise DataError(f"{directory} holds no image{_instead(others)}", hint=_suffix_hint())
-    return images
+    return list_files(directory).images
 
 
-def class_folder(relative: Path) -> str:
-    """Name of the class folder that an image lies in; "" where it lies in none.
-
-    Args:
-        relative: Path of the image from the folder of classes, or of ``train/``, ``val/``,
-            ``test/`` with classes.
-    """
-    folders = relative.parts[:-1]
-    if len(folders) > 1 and folders[0] in _SPLITS:
-        folders = folders[1:]
-    return folders[0] if folders else ""
-
-
-def find_layout(directory: Path) -> Layout:
-    """Recognise ``CLASS/...`` or ``train/CLASS/...`` with optional ``val/`` and ``test/``.
+def list_files(directory: Path) -> Files:
+    """Every file in a folder and its sub-folders.
 
     Raises:
-        DataError: The folder is missing, a file or unreadable; a class is empty, or unknown in
-            the training split; there are fewer than two classes.
+        DataError: As for ``list_images``.
     """
-    _, folders, loose = _entries(_checked(directory))
-    places = _split_folders(directory, [folder.name for folder in folders])
-    notes = []
-    if loose:
-        notes.append(
-            f"{counted(len(loose), 'image')} directly in {directory}, without a class: not used"
+    found = walk(checked(directory))
+    if not found.images:
+        raise DataError(
+            f"{directory} holds no image{instead(found)}", hint=suffix_hint(found.others)
         )
-    if not places:
-        return Layout(splits={"train": _classes(directory, "train")}, notes=tuple(notes))
-    for folder in folders:
-        if folder.name not in places.values():
-            notes.append(f"the folder {folder.name!r} beside train/ is not used")
-    splits = {split: _classes(directory / name, split) for split, name in places.items()}
-    for split in places.keys() - {"train"}:
-        unknown = sorted(splits[split].keys() - splits["train"].keys())
-        if unknown:
-            raise DataError(
-                f"{places[split]}/ has classes that train/ has not: {_listed(unknown)}",
-                hint="Rename these folders, or add training images for them.",
-            )
-    for split in ("val", "test"):
-        for label in sorted(splits["train"].keys() - splits.get(split, splits["train"]).keys()):
-            notes.append(f"class {label!r} has no images in {places[split]}/")
-    return Layout(splits=splits, notes=tuple(notes))
+    return found
 
 
-def _checked(directory: Path) -> Path:
-    """The folder itself, if it is one."""
+def checked(directory: Path) -> Path:
+    """The folder itself, if it is one of photos.
+
+    Raises:
+        DataError: It is missing, a file, or what edge itself wrote.
+    """
     try:
-        if directory.is_dir():
-            return directory
+        is_folder = directory.is_dir()
         exists = directory.exists()
     except OSError as error:  # such as a parent folder that may not be searched
         raise _unreadable(directory, error) from error
+    if is_folder and is_own_output(directory):
+        raise DataError(
+            f"{directory} was written by edge: it is no folder of photos",
+            hint="Name the folder that holds the photos.",
+        )
+    if is_folder:
+        return directory
     if exists:
         raise DataError(
             f"{directory} is a file, not a folder",
@@ -118,111 +138,125 @@ def _checked(directory: Path) -> Path:
     raise DataError(f"{directory} does not exist", hint="Check the path of the image folder.")
 
 
-def _split_folders(directory: Path, names: Sequence[str]) -> dict[str, str]:
-    """Split -> folder name; empty where the folders are classes.
-
-    A lone folder called ``train`` among classes (say, of vehicles) is a class.
-    """
-    found: dict[str, str] = {}
-    for name in sorted(set(names) & _SPLITS.keys()):
-        split = _SPLITS[name]
-        if split in found:
-            raise DataError(
-                f"{directory} has both {found[split]}/ and {name}/", hint="Keep one of them."
-            )
-        found[split] = name
-    only_splits = len(found) == len(names)
-    if "train" in found and (only_splits or len(found) > 1):
-        return {split: found[split] for split in ("train", "val", "test") if split in found}
-    if found and only_splits:
-        raise DataError(
-            f"{directory} has {_listed(names)} but no train/",
-            hint="Add train/ with one folder per class, or name the class folders otherwise.",
-        )
-    return {}
-
-
-def _classes(directory: Path, split: str) -> Classes:
-    """The class folders of one split."""
-    _, folders, loose = _entries(directory)
-    if len(folders) < 2 and (split == "train" or not folders):
-        found = f"has the class folder {folders[0].name!r} only" if folders else "has no folders"
-        beside = f" and {counted(len(loose), 'image')} directly in it" if loose else ""
-        raise DataError(
-            f"{directory} {found}{beside}; "
-            f"{'at least two classes are' if split == 'train' else 'class folders are'} needed",
-            hint="Put the images of each class in a folder of its own, named after the class.",
-        )
-    classes: Classes = {}
-    for folder in sorted(folders, key=lambda folder: folder.name):
-        _check_label(folder)
-        paths, others = _walk(folder)
-        if not paths:
-            raise DataError(
-                f"class {folder.name!r} is empty: {folder} holds no image{_instead(others)}",
-                hint=f"Add images or delete the folder. {_suffix_hint()}",
-            )
-        classes[folder.name] = paths
-    return classes
-
-
-def _check_label(folder: Path) -> None:
-    """Refuse names that cannot stand in a list of labels: control characters, not Unicode."""
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in folder.name):
-        raise DataError(
-            f"the class folder {folder.name!a} has a control character or a byte that is "
-            "not UTF-8 in its name",
-            hint="Rename the folder.",
-        )
-
-
-def _walk(directory: Path) -> tuple[tuple[Path, ...], Counter[str]]:
-    """Image files below a folder, sorted by relative path, and the suffixes of other files.
+def walk(directory: Path) -> Files:
+    """Every file below a folder, none where there is none.
 
     Symbolic links are followed; each folder is entered once, so that loops end.
+
+    Raises:
+        DataError: A folder cannot be read.
     """
     images: list[Path] = []
     others: Counter[str] = Counter()
+    outputs: list[Path] = []
     entered: set[tuple[int, int]] = set()
     waiting = [directory]
     while waiting:
         folder = waiting.pop(0)
-        files, folders, found = _entries(folder)
+        found = entries(folder)
         status = folder.stat()
         if (status.st_dev, status.st_ino) in entered:
             continue
         entered.add((status.st_dev, status.st_ino))
-        images += found
-        others.update(files)
-        waiting += folders
-    return tuple(sorted(images, key=lambda path: path.relative_to(directory).as_posix())), others
+        images += found.images
+        others.update(found.others)
+        outputs += found.outputs
+        waiting += found.folders
+    ordered = sorted(images, key=lambda path: path.relative_to(directory).as_posix())
+    return Files(images=tuple(ordered), others=dict(others), outputs=tuple(outputs))
 
 
-def _entries(directory: Path) -> tuple[list[str], list[Path], list[Path]]:
-    """Suffixes of other files, sub-folders, and image files of one folder, hidden ones left out.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entries:
+    """What lies in one folder, not below; sorted by name, hidden ones left out.
 
-    Broken links count as files, so that an image that is not there is reported. Both lists are
-    sorted by name: nothing depends on the order in which a file system lists them.
+    Attributes:
+        others: Suffixes of files that are no images.
+        folders: Sub-folders.
+        images: Files whose suffix says that they are images.
+        outputs: Sub-folders that edge itself wrote.
+    """
+
+    others: tuple[str, ...]
+    folders: tuple[Path, ...]
+    images: tuple[Path, ...]
+    outputs: tuple[Path, ...]
+
+
+def entries(directory: Path) -> Entries:
+    """What lies in one folder.
+
+    Broken links count as files, so that an image that is not there is reported. Nothing depends
+    on the order in which a file system lists the names.
+
+    Raises:
+        DataError: The folder cannot be read.
     """
     others: list[str] = []
     folders: list[Path] = []
     images: list[Path] = []
+    outputs: list[Path] = []
+    suffixes = image_suffixes()
     try:
-        with os.scandir(directory) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
+        with os.scandir(directory) as scanned:
+            for entry in sorted(scanned, key=lambda entry: entry.name):
                 path = directory / entry.name
                 if entry.name.startswith(".") or entry.name in _LITTER:
                     continue
                 # A link to itself makes DirEntry.is_dir() raise where Path.is_dir() says no.
                 if (path if entry.is_symlink() else entry).is_dir():
-                    folders.append(path)
-                elif path.suffix.lower() not in IMAGE_SUFFIXES:
-                    others.append(path.suffix.lower())
+                    (outputs if is_own_output(path) else folders).append(path)
+                elif path.suffix.lower() not in suffixes:
+                    others.append(readable(Path(path.suffix.lower())) if path.suffix else "")
                 elif entry.is_symlink() or entry.is_file():
                     images.append(path)
     except OSError as error:
         raise _unreadable(directory, error) from error
-    return others, folders, images
+    return Entries(
+        others=tuple(others),
+        folders=tuple(folders),
+        images=tuple(images),
+        outputs=tuple(outputs),
+    )
+
+
+def is_own_output(directory: Path) -> bool:
+    """Whether edge wrote a folder: a bundle, an explanation, or a cache."""
+    try:
+        if (directory / _EXPLANATION).is_file():
+            return True
+        stages = directory / "stages"
+        if stages.is_dir() and any(_STAGE.fullmatch(path.name) for path in stages.iterdir()):
+            return True
+        manifest = directory / MANIFEST_NAME
+        if not manifest.is_file() or manifest.stat().st_size > _MOST_READ:
+            return False
+        value = json.loads(manifest.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and {"schema_version", "preprocessing", "files"} <= set(value)
+
+
+def instead(found: Files) -> str:
+    """What a folder without images holds, as the rest of a sentence."""
+    if not found.others:
+        return ""
+    kinds = [counted(count, f"{kind} file") for kind, count in _ranked(found.others)]
+    return f" (but {listed(kinds)})"
+
+
+def suffix_hint(others: Mapping[str, int] | None = None) -> str:
+    """Which files count as images, and how more of them would."""
+    ways = "".join(f" {way}" for way in way_to_read(others or {}))
+    return f"{READABLE} are read, by these suffixes: {listed(sorted(image_suffixes()), 20)}.{ways}"
+
+
+def _ranked(others: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Suffixes, those of pictures first, the most frequent ones first."""
+    ranked = sorted(
+        others.items(), key=lambda item: (item[0] not in PICTURE_SUFFIXES, -item[1], item[0])
+    )
+    return [(kind or "suffixless", number) for kind, number in ranked]
 
 
 def _unreadable(directory: Path, error: OSError) -> DataError:
@@ -233,21 +267,7 @@ def _unreadable(directory: Path, error: OSError) -> DataError:
     )
 
 
-def _instead(others: Counter[str]) -> str:
-    """What a folder without images holds, as the rest of a sentence."""
-    if not others:
-        return ""
-    suffix, count = others.most_common(1)[0]
-    kind = f"{suffix} file" if suffix else "suffixless file"
-    return f" (but {counted(count, kind)})"
-
-
-def _suffix_hint() -> str:
-    """Which files count as images."""
-    return f"Images are files that end in {_listed(sorted(IMAGE_SUFFIXES))}."
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
+def listed(names: Sequence[str], most: int = 10) -> str:
     """Names in one line; a long list is cut with a count."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest

@@ -1,14 +1,17 @@
 """Images to score: each with its content hash and, where it can be told, its class."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, Protocol
 
-from edge.dataset.folder import list_images
-from edge.errors import DataError, ImageError
-from edge.runtime.files import sha256_file
+from edge.dataset.folder import Files, counted, list_files, listed
+from edge.dataset.layout import find_any_places, normal
+from edge.errors import ImageError
+from edge.runtime.files import readable, sha256_file
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Preprocessing
 from edge.threads import in_threads
@@ -45,18 +48,37 @@ class Picture:
     label: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a folder of images to score gives.
+
+    Attributes:
+        root: The folder whose images are meant: that of a test split, where there is one.
+        pictures: Every image below it, in the order of their paths.
+        files: All files below it.
+        notes: Sentences on what was found, and on what is not used.
+    """
+
+    root: Path
+    pictures: tuple[Picture, ...]
+    files: Files
+    notes: tuple[str, ...]
+
+
 def pictures_root(directory: Path) -> Path:
-    """The folder whose images are meant: its ``test/``, where there is one."""
-    return directory / "test" if (directory / "test").is_dir() else directory
+    """The folder whose images are meant: that of a test split, where there is one.
+
+    Raises:
+        DataError: The folder is missing, a file or unreadable.
+    """
+    return find_any_places(directory).scored
 
 
-def find_pictures(
-    directory: Path, labels: Sequence[str], wnids: Sequence[str] = ()
-) -> tuple[Picture, ...]:
+def find_pictures(directory: Path, labels: Sequence[str], wnids: Sequence[str] = ()) -> Found:
     """Every image below a folder, with the class that its place or its name states.
 
-    The class is the folder right below ``directory`` (or below its ``test/``, where there is
-    one), or the WordNet id in the file's or a folder's name.
+    The class is the folder right below ``directory`` (or below that of its test split, where
+    there is one), or the WordNet id in the file's or a folder's name.
 
     Args:
         directory: What to search.
@@ -66,24 +88,67 @@ def find_pictures(
     Raises:
         DataError: The folder cannot be read or has no images.
     """
-    root = pictures_root(directory)
-    paths = list_images(root)
-    if not paths:
-        raise DataError(f"{root} holds no images", hint="JPEG, PNG, BMP, GIF and WebP are read.")
-    by_name = {label: index for index, label in enumerate(labels)}
+    places = find_any_places(directory)
+    root = places.scored
+    files = list_files(root)
+    by_name = {normal(label): index for index, label in enumerate(labels)}
     by_wnid = {wnid: index for index, wnid in enumerate(wnids)}
-    hashes = in_threads(sha256_file, paths)
-    return tuple(
+    hashes = in_threads(sha256_file, files.images)
+    pictures = tuple(
         Picture(path, digest, _label(path.relative_to(root), by_name, by_wnid))
-        for path, digest in zip(paths, hashes, strict=True)
+        for path, digest in zip(files.images, hashes, strict=True)
     )
+    notes = [*places.notes, *files.notes()]
+    if root != directory:
+        notes.append(f"the images are those of {readable(root.relative_to(directory))}/")
+    if labels:
+        notes += _unmatched(root, pictures, by_name)
+    return Found(root=root, pictures=pictures, files=files, notes=tuple(notes))
 
 
 def _label(relative: Path, by_name: Mapping[str, int], by_wnid: Mapping[str, int]) -> int | None:
-    if len(relative.parts) > 1 and relative.parts[0] in by_name:
-        return by_name[relative.parts[0]]
+    folder = normal(relative.parts[0])
+    if len(relative.parts) > 1 and folder in by_name:
+        return by_name[folder]
     found = WNID.search(relative.as_posix()) if by_wnid else None
     return None if found is None else by_wnid.get(found.group())
+
+
+def _unmatched(root: Path, pictures: Sequence[Picture], by_name: Mapping[str, int]) -> list[str]:
+    """Notes on the folders that are called like no class, and on classes called nearly so."""
+    folders: Counter[str] = Counter()
+    for picture in pictures:
+        parts = picture.path.relative_to(root).parts
+        if picture.label is None and len(parts) > 1:
+            folders[normal(parts[0])] += 1
+    if not folders:
+        return []
+    near = {name: nearest(name, by_name) for name in folders}
+    named = listed(
+        [
+            f"{readable(Path(name))}/ ({count}{f', perhaps {near[name]!r}' if near[name] else ''})"
+            for name, count in folders.most_common()
+        ]
+    )
+    unlabelled = sum(folders.values())
+    return [
+        f"{unlabelled} of {counted(len(pictures), 'image')} "
+        f"{'lies' if unlabelled == 1 else 'lie'} in folders that are called like no class of the "
+        f"model and {'counts' if unlabelled == 1 else 'count'} as unlabelled: {named}"
+    ]
+
+
+def nearest(name: str, labels: Iterable[str]) -> str | None:
+    """The only label that a name may mean: alike but for case, spaces, and a plural's s."""
+
+    def bare(text: str) -> str:
+        return re.sub(r"[\W_]+", "", text.casefold()).removesuffix("s") or text
+
+    found = [label for label in labels if bare(label) == bare(name)]
+    if len(found) == 1:
+        return found[0]
+    close = get_close_matches(name, list(labels), 1, 0.8)
+    return close[0] if close else None
 
 
 def unreadable(images: Sequence[Hashed], preprocessing: Preprocessing) -> dict[Path, str]:

@@ -3,18 +3,17 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
-from edge.dataset.folder import Layout, counted, find_layout, list_images
+from edge.dataset.folder import Files, counted
+from edge.dataset.layout import Layout, find_layout
 from edge.dataset.split import LabeledImage, Splits, carve, drop_conflicts, drop_overlap
 from edge.errors import DataError, ImageError, UsageError
-from edge.runtime.image import IMAGE_SUFFIXES, check_image
+from edge.runtime.image import check_image
 from edge.runtime.spec import canonical_json
 from edge.threads import in_threads
-
-__all__ = ["IMAGE_SUFFIXES", "Dataset", "LabeledImage", "Skipped", "list_images", "scan"]
 
 _BATCH: Final = 256  # files handed to the thread pool at a time: memory does not grow with more
 _NAMED: Final = 5  # files that an error names before it only counts
@@ -39,6 +38,7 @@ class Dataset:
         test: To score with; touched by nothing else.
         skipped: Files that cannot be used.
         notes: Sentences for people on what was left out and why.
+        files: Everything that was found below the folder.
     """
 
     labels: tuple[str, ...]
@@ -47,6 +47,7 @@ class Dataset:
     test: tuple[LabeledImage, ...]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    files: Files = field(default_factory=lambda: Files(images=()))
 
     @property
     def splits(self) -> dict[str, tuple[LabeledImage, ...]]:
@@ -109,7 +110,7 @@ def scan(
     test_fraction: float = 0.15,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """Read a folder of one sub-folder per class, or of ``train/`` (``val/``, ``test/``) of such.
+    """Read a folder of one sub-folder per class, or of splits of such; see ``find_places``.
 
     Every file is hashed and its header checked; pixels are not decoded (the next stage does so
     anyway and reports through ``Dataset.without``). A split that the folder does not have is
@@ -151,6 +152,7 @@ def scan(
         test=tuple(splits["test"]),
         skipped=skipped,
         notes=(*layout.notes, *_shortened(conflicts), *overlaps),
+        files=layout.files,
     )
 
 

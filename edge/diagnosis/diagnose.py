@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.dataset.folder import list_images
+from edge.dataset.folder import list_files
 from edge.diagnosis import blame, divergence
 from edge.diagnosis.collect import Collector
 from edge.diagnosis.engines import KERAS
@@ -16,6 +16,7 @@ from edge.diagnosis.result import Diagnosis, FileLayers, Pair, Row
 from edge.errors import DataError, UsageError
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
+from edge.runtime.image import READABLE
 from edge.runtime.spec import Manifest, Variant
 
 
@@ -37,10 +38,11 @@ def diagnose(path: Path, directory: Path, *, images: int, progress: Progress) ->
     """
     bundle = Bundle.open(path)
     _check_quantized(bundle.manifest)
-    chosen = _chosen(directory, images)
+    files = list_files(directory)
+    chosen = _chosen(files.images, images)
     with progress.stage("models"):
         collector = Collector(bundle)
-    for note in collector.notes:
+    for note in (*files.notes(), *collector.notes):
         progress.note(note)
     with progress.stage("images", len(chosen)) as step:
         skipped = collector.run(chosen, bundle.manifest.preprocessing, step)
@@ -49,7 +51,7 @@ def diagnose(path: Path, directory: Path, *, images: int, progress: Progress) ->
     if len(skipped) == len(chosen):
         raise DataError(
             f"none of the {len(chosen)} images chosen from {directory} can be read",
-            hint="JPEG, PNG, BMP, GIF and WebP are read.",
+            hint=f"{READABLE} are read.",
         )
     return _judged(bundle.manifest, collector, len(chosen) - len(skipped), skipped)
 
@@ -63,8 +65,7 @@ def _check_quantized(manifest: Manifest) -> None:
         )
 
 
-def _chosen(directory: Path, most: int) -> list[Path]:
-    paths = list_images(directory)
+def _chosen(paths: Sequence[Path], most: int) -> list[Path]:
     places = np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int)
     return [paths[place] for place in places]
 

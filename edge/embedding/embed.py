@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.cache import StageCache
-from edge.dataset.folder import class_folder, list_images
+from edge.dataset.folder import list_files
+from edge.dataset.layout import find_any_places
 from edge.dataset.pictures import Picture
 from edge.embedding.features import extract
 from edge.embedding.source import Source, open_extractor, source_json
@@ -81,7 +82,10 @@ def embed(options: EmbedOptions, progress: Progress) -> Embedded:
     if options.dask is not None:
         check_address(options.dask)
     cache = StageCache(options.cache)
-    paths = list_images(options.photos)
+    places, files = find_any_places(options.photos), list_files(options.photos)
+    for note in (*places.notes, *files.notes()):
+        progress.note(note)
+    paths = files.images
     with progress.stage("extractor"):
         extractor = open_extractor(options.source, cache)
     skipped: dict[Path, str] = {}
@@ -123,7 +127,7 @@ def embed(options: EmbedOptions, progress: Progress) -> Embedded:
         vectors=features.vectors,
         paths=tuple(path.as_posix() for path in relative),
         sha256=tuple(picture.sha256 for picture in kept),
-        classes=tuple(class_folder(path) for path in relative),
+        classes=tuple(places.class_of(picture.path) for picture in kept),
     )
     return Embedded(table=table, skipped=skipped, reused=features.reused)
 

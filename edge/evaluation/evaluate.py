@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.cache import StageCache
+from edge.dataset.folder import Files
 from edge.errors import DataError
 from edge.evaluation.images import find_scored_images
 from edge.evaluation.predictions import predictions
@@ -31,6 +32,8 @@ class Evaluation:
         images: How many were scored.
         labelled: How many of them have a class of the bundle.
         skipped: Why each other image could not be read, by path.
+        files: All files of the folder.
+        notes: Sentences on what was found, and on what is not used.
         variants: In the order of the bundle.
     """
 
@@ -38,6 +41,8 @@ class Evaluation:
     images: int
     labelled: int
     skipped: dict[str, str]
+    files: Files
+    notes: tuple[str, ...]
     variants: tuple[VariantScore, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -48,6 +53,8 @@ class Evaluation:
             "images": self.images,
             "labelled": self.labelled,
             "skipped": self.skipped,
+            "files": self.files.to_json(),
+            "notes": list(self.notes),
             "variants": [{"name": item.name} | asdict(item.score) for item in self.variants],
         }
 
@@ -78,7 +85,8 @@ def evaluate(
     if not any(picture.label is not None for picture in pictures):
         raise DataError(
             f"no image of {directory} lies in a folder named after a class of the bundle",
-            hint=f"Its classes are {', '.join(labels[:5])}{' ...' if len(labels) > 5 else '.'}",
+            hint=f"Its classes are {', '.join(labels[:5])}{' ...' if len(labels) > 5 else '.'}"
+            + "".join(f" {note}." for note in found.notes),
         )
     tables = []
     with progress.stage("score", len(models) * len(pictures)) as step:
@@ -104,5 +112,7 @@ def evaluate(
         images=len(pictures),
         labelled=scores[0].score.labelled,
         skipped=found.skipped,
+        files=found.files,
+        notes=found.notes,
         variants=scores,
     )

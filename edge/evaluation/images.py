@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.dataset.folder import Files
 from edge.dataset.pictures import Picture, find_pictures, unreadable
 from edge.progress import Progress
 from edge.runtime.spec import Preprocessing
@@ -16,10 +17,14 @@ class ScoredImages:
     Attributes:
         pictures: Readable, in the order of their paths.
         skipped: Why each other image could not be read, by path.
+        files: All files of the folder.
+        notes: Sentences on what was found, and on what is not used.
     """
 
     pictures: tuple[Picture, ...]
     skipped: dict[str, str]
+    files: Files
+    notes: tuple[str, ...]
 
 
 def find_scored_images(
@@ -32,12 +37,16 @@ def find_scored_images(
     """
     with progress.stage("images"):
         found = find_pictures(directory, labels, wnids(labels))
-        problems = unreadable(found, preprocessing)
+        problems = unreadable(found.pictures, preprocessing)
+    for note in found.notes:
+        progress.note(note)
     for file, why in problems.items():
         progress.note(f"skipped {file}: {why}")
     return ScoredImages(
-        pictures=tuple(picture for picture in found if picture.path not in problems),
+        pictures=tuple(picture for picture in found.pictures if picture.path not in problems),
         skipped={str(file): why for file, why in problems.items()},
+        files=found.files,
+        notes=found.notes,
     )
 
 

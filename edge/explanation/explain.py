@@ -22,6 +22,7 @@ from edge.progress import Progress
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.files import readable
+from edge.runtime.image import READABLE
 from edge.runtime.preprocess import load
 from edge.training.models import load_keras
 from edge.training.weights import quiet_keras
@@ -119,7 +120,7 @@ def _load(
     if not found:
         raise DataError(
             f"no image can be read: {next(iter(problems.values()))}",
-            hint="JPEG, PNG, BMP, GIF and WebP are read.",
+            hint=f"{READABLE} are read.",
         )
     return found, problems
 

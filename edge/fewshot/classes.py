@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.dataset.folder import counted, find_layout
+from edge.dataset.folder import counted
+from edge.dataset.layout import find_layout
 from edge.dataset.pictures import Picture, unreadable
 from edge.errors import DataError
 from edge.fewshot.options import FewShotOptions, Split

@@ -182,6 +182,7 @@ class _Job:
                     {"path": str(item.path), "reason": item.reason} for item in dataset.skipped
                 ],
                 "notes": list(dataset.notes),
+                "files": dataset.files.to_json(),
             },
             provenance={
                 "command": "build",

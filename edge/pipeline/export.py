@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from edge.dataset.pictures import Picture, find_pictures, unreadable
+from edge.dataset.folder import merged
+from edge.dataset.pictures import Found, Picture, find_pictures, unreadable
 from edge.errors import DataError
 from edge.pipeline.calibration import choose
 from edge.pipeline.finish import finish
@@ -42,6 +43,8 @@ def export(options: ExportOptions, progress: Progress) -> Report:
     )
     with stages.stage("data"):
         calibrate_on, pictures, data = _images(options, source, preprocessing)
+    for note in data["notes"]:
+        stages.note(note)
     for item in data["skipped"]:
         stages.note(f"skipped {item['path']}: {item['reason']}")
     subject = Subject(
@@ -74,9 +77,12 @@ def _images(
 ) -> tuple[tuple[Picture, ...], tuple[Picture, ...], dict[str, Any]]:
     """Images to calibrate on, images to score on, and their record."""
     skipped: dict[Path, str] = {}
+    folders: list[Found] = []
 
     def found(directory: Path) -> tuple[Picture, ...]:
-        pictures = find_pictures(directory, source.labels, source.wnids)
+        folder = find_pictures(directory, source.labels, source.wnids)
+        folders.append(folder)
+        pictures = folder.pictures
         problems = unreadable(pictures, preprocessing)
         skipped.update(problems)
         usable = {item.sha256: item for item in pictures if item.path not in problems}
@@ -104,5 +110,7 @@ def _images(
         "counts": {"calibration": len(calibrate_on), "scored": len(pictures)},
         "labelled": sum(picture.label is not None for picture in pictures),
         "skipped": [{"path": str(path), "reason": why} for path, why in skipped.items()],
+        "notes": [note for folder in folders for note in folder.notes],
+        "files": merged(folder.files for folder in folders).to_json(),
     }
     return calibrate_on, pictures, data

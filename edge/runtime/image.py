@@ -1,8 +1,13 @@
 """Image file -> upright 8-bit image, within bounds; whatever is wrong becomes ImageError."""
 
 import importlib
+import importlib.util
+import re
+import sys
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -15,8 +20,16 @@ from edge.errors import ImageError
 from edge.runtime.files import readable
 from edge.runtime.spec import ColorOrder
 
-IMAGE_SUFFIXES: Final = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"}
+READABLE: Final = "JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF and HEIC images"
+_SUFFIXES: Final = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+)
+_AVIF_SUFFIXES: Final = frozenset({".avif"})
+_HEIC_SUFFIXES: Final = frozenset({".heic", ".heif", ".hif"})
+_AVIF_WAY: Final = "AVIF images are read with Pillow 11.3 or later."
+_HEIC_WAY: Final = (
+    "HEIC photos are read with the package pi-heif: pip install 'edge-pipeline[heic]'; on a "
+    "device: pip install pi-heif."
 )
 MAX_PIXELS: Final = 128_000_000  # a 108-megapixel phone photo passes; 384 MB as RGB
 
@@ -36,16 +49,27 @@ _PLUGINS: Final = (
     (b"GIF89a", "Gif"),
     (b"RIFF", "WebP"),
     (b"BM", "Bmp"),
+    (b"II*\x00", "Tiff"),
+    (b"MM\x00*", "Tiff"),
+    (b"II+\x00", "Tiff"),
+    (b"MM\x00+", "Tiff"),
 )
+_TILE_WIDTH, _TILE_LENGTH, _PHOTOMETRIC = 322, 323, 262  # tags of TIFF 6.0
+_WHITE_IS_ZERO: Final = 0
+_DEEP_COLOUR: Final = re.compile(r"(RGB[AX]?;16)([BLN])")  # Pillow's raw modes
+_HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 
 # Leading bytes of what is often found in photo folders, to say what a file is.
 _FOREIGN: Final = (
-    (4, b"ftyphei", "a HEIC photo"),
-    (4, b"ftypmif1", "a HEIC photo"),
-    (4, b"ftypavif", "an AVIF image"),
+    (4, b"ftypcrx", "a Canon RAW photo"),
     (4, b"ftyp", "an MP4 or QuickTime video"),
-    (0, b"II*\x00", "a TIFF image"),
-    (0, b"MM\x00*", "a TIFF image"),
+    (4, b"JXL ", "a JPEG XL image"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (4, b"jP  ", "a JPEG 2000 image"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"IIU\x00", "a Panasonic RAW photo"),
+    (0, b"IIRO", "an Olympus RAW photo"),
+    (0, b"FUJIFILMCCD-RAW", "a Fujifilm RAW photo"),
     (0, b"%PDF", "a PDF document"),
     (0, b"PK\x03\x04", "a ZIP archive"),
     (0, b"<", "an HTML, SVG or XML text"),
@@ -71,14 +95,16 @@ def decode_image(
     color_order: ColorOrder = ColorOrder.RGB,
     levels: tuple[int, int] | None = None,
 ) -> Image.Image:
-    """Decode a JPEG, PNG, BMP, GIF or WebP file; of an animation, the first frame.
+    """Decode an image file; of an animation or of several pages, the first.
+
+    AVIF needs Pillow 11.3 or later, HEIC the package pi-heif.
 
     Args:
         source: A path, or a binary stream, which is read from its start and left open.
         minimum: (height, width) in pixels of the upright image. A JPEG may be decoded at 1/2,
             1/4 or 1/8 of its size while both sides stay at least that; None: at full size.
         color_order: Of the result.
-        levels: Black and white level of deep grey images; see ``Preprocessing``.
+        levels: Black and white level of deep images; see ``Preprocessing``.
 
     Returns:
         An image of the mode that ``color_order`` names, EXIF orientation applied; transparency
@@ -88,17 +114,13 @@ def decode_image(
         ImageError: The file cannot be read, is no such image, is damaged, or has more than
             MAX_PIXELS pixels (counted after the reduction, and before pixels are decoded).
     """
-    name = _name(source)
-    try:
-        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
-            image = _open(stream, name, minimum)
-            image.load()
-            return upright(image, color_order, levels)
-    except ImageError:
-        raise
-    except Exception as error:
-        # Pillow's decoders raise nearly anything on hostile bytes; the cause stays chained.
-        raise _refusal(name, error) from error
+    with _opened(source) as (stream, name):
+        image = _open(stream, name, minimum)
+        if levels is not None and _deep_colour(image):
+            stretched = _leveled(_deep_pixels(image, stream, name), levels, _orientation(image))
+            return upright(stretched, color_order)
+        image.load()
+        return upright(image, color_order, levels)
 
 
 def check_image(source: Path | BinaryIO, *, minimum: tuple[int, int] | None = None) -> None:
@@ -111,14 +133,56 @@ def check_image(source: Path | BinaryIO, *, minimum: tuple[int, int] | None = No
     Raises:
         ImageError: As ``decode_image``, except for damage in the pixel data.
     """
-    name = _name(source)
-    try:
-        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
-            _open(stream, name, minimum)
-    except ImageError:
-        raise
-    except Exception as error:
-        raise _refusal(name, error) from error
+    with _opened(source) as (stream, name):
+        _open(stream, name, minimum)
+
+
+def deep_values(source: Path | BinaryIO) -> NDArray[Any] | None:
+    """The stored values of an image of more than 8 bits a channel; None for any other image.
+
+    Returns:
+        (height, width), or (height, width, 3 or 4) uint16 of a coloured one, as stored: not
+        turned.
+
+    Raises:
+        ImageError: As ``decode_image``.
+    """
+    with _opened(source) as (stream, name):
+        image = _open(stream, name, None)
+        if _deep_colour(image):
+            return _deep_pixels(image, stream, name)
+        if not (image.mode.startswith("I") or image.mode == "F"):
+            return None
+        image.load()
+        return np.asarray(image)
+
+
+def count_pages(source: Path | BinaryIO) -> int:
+    """How many pages a TIFF file has, of which the first is read; 1 for any other image.
+
+    Raises:
+        ImageError: As ``check_image``.
+    """
+    with _opened(source) as (stream, name):
+        image = _open(stream, name, None)
+        return int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
+
+
+def image_suffixes() -> frozenset[str]:
+    """Suffixes of image files that can be read here, in lower case, with their dots."""
+    found = _SUFFIXES
+    if _has("PIL._avif"):
+        found |= _AVIF_SUFFIXES
+    if _heif_package():
+        found |= _HEIC_SUFFIXES
+    return found
+
+
+def way_to_read(suffixes: Iterable[str]) -> tuple[str, ...]:
+    """Sentences on how files of these suffixes could be read, which cannot be read here."""
+    unread = frozenset(suffixes) - image_suffixes()
+    ways = ((_HEIC_SUFFIXES, _HEIC_WAY), (_AVIF_SUFFIXES, _AVIF_WAY))
+    return tuple(way for kinds, way in ways if kinds & unread)
 
 
 def upright(
@@ -131,7 +195,8 @@ def upright(
     Args:
         image: Of any mode. 16-bit and 32-bit integers and floats are scaled to 8 bits.
         color_order: Of the result.
-        levels: Black and white level of deep grey images; see ``Preprocessing``.
+        levels: Black and white level of deep images; see ``Preprocessing``. Of coloured ones
+            ``decode_image`` alone knows the low bits.
 
     Returns:
         The image itself if it is upright and of that mode already; otherwise a new one, without
@@ -148,12 +213,12 @@ def upright(
 
 def _open(stream: BinaryIO, name: str, minimum: tuple[int, int] | None) -> ImageFile.ImageFile:
     """Parse the header, arrange the reduction, and judge the size; no pixel is decoded."""
-    if not stream.seekable():
-        stream = BytesIO(stream.read())
     stream.seek(0)
-    head = stream.read(16)
+    head = stream.read(64)
     stream.seek(0)
     image = _plugin(head, name)(stream, name)
+    if image.format == "TIFF":
+        _check_tiff(image, name)
     stored = image.size
     streams = True
     if minimum is not None and image.format == "JPEG":
@@ -169,22 +234,118 @@ def _open(stream: BinaryIO, name: str, minimum: tuple[int, int] | None) -> Image
 
 
 def _plugin(head: bytes, name: str) -> type[ImageFile.ImageFile]:
-    """The Pillow class for a file that starts with ``head`` (16 bytes, or fewer if it ends)."""
+    """The Pillow class for a file that starts with ``head`` (64 bytes, or fewer if it ends)."""
     if not head:
         raise ImageError(f"{name}: the file is empty (0 bytes)", hint="Replace or delete it.")
+    module, kind = _module(head, name)
+    plugin: type[ImageFile.ImageFile] = getattr(importlib.import_module(module), f"{kind}ImageFile")
+    return plugin
+
+
+def _module(head: bytes, name: str) -> tuple[str, str]:
+    """The module of a plugin, and the kind of image that it is named after."""
     for magic, kind in _PLUGINS:
         if head.startswith(magic) and (magic != b"RIFF" or head[8:12] == b"WEBP"):
-            module = importlib.import_module(f"PIL.{kind}ImagePlugin")
-            plugin: type[ImageFile.ImageFile] = getattr(module, f"{kind}ImageFile")
-            return plugin
+            return f"PIL.{kind}ImagePlugin", kind
+    # ISO/IEC 14496-12: the length of the box, "ftyp", the major brand, a version, other brands.
+    brands = {head[at : at + 4] for at in (8, *range(16, min(64, len(head)), 4))}
+    if head[4:8] == b"ftyp" and brands & {b"avif", b"avis"}:
+        if not _has("PIL._avif"):
+            raise ImageError(f"{name}: this is an AVIF image", hint=_AVIF_WAY)
+        return "PIL.AvifImagePlugin", "Avif"
+    if head[4:8] == b"ftyp" and (brands & set(_HEIC_BRANDS) or head[8:12] in (b"mif1", b"msf1")):
+        package = _heif_package()
+        if package is None:
+            raise ImageError(f"{name}: this is a HEIC photo", hint=_HEIC_WAY)
+        return f"{package}.as_plugin", "Heif"
     found = next(
         (what for at, magic, what in _FOREIGN if head[at:].startswith(magic)),
         f"something that starts with the bytes {head[:8].hex(' ')}",
     )
     raise ImageError(
-        f"{name}: this is {found}, not a JPEG, PNG, BMP, GIF or WebP image",
+        f"{name}: this is {found}; {READABLE} are read",
         hint="Convert it to JPEG or PNG, or take it out of the folder.",
     )
+
+
+@cache
+def _has(module: str) -> bool:
+    """Whether a module is there; it is not imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:  # of the package that it would be in
+        return False
+
+
+def _heif_package() -> str | None:
+    """The package that reads HEIC, if one is installed; both have the same plugin."""
+    return next((name for name in ("pi_heif", "pillow_heif") if _has(name)), None)
+
+
+def _check_tiff(image: ImageFile.ImageFile, name: str) -> None:
+    """Refuse tiles beyond the bound, which are decoded whole, and what Pillow reads wrongly."""
+    tags = getattr(image, "tag_v2", {})
+    width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)
+    if not (isinstance(width, int) and isinstance(height, int)) or width * height > MAX_PIXELS:
+        raise _too_large(name, f"tiles of {width} x {height}")
+    inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    if image.mode == "LAB" or (inverted and image.mode.startswith(("I", "F"))):
+        what = "the colour space Lab" if image.mode == "LAB" else "white as its lowest value"
+        raise ImageError(
+            f"{name}: this TIFF image has {what}, which is not read",
+            hint="Convert it to PNG or JPEG.",
+        )
+
+
+def _deep_colour(image: ImageFile.ImageFile) -> bool:
+    """Whether the file has 16 bits a channel, of which Pillow keeps the high 8."""
+    return bool(image.tile) and all(_DEEP_COLOUR.fullmatch(_raw_mode(tile)) for tile in image.tile)
+
+
+def _raw_mode(tile: Any) -> str:
+    """How a decoder of Pillow is told to take the stored pixels."""
+    arguments = tile[3]
+    return str(arguments if isinstance(arguments, str) else (arguments or ("",))[0])
+
+
+def _deep_pixels(image: ImageFile.ImageFile, stream: BinaryIO, name: str) -> NDArray[np.uint16]:
+    """All 16 bits of a coloured image, (height, width, 3 or 4).
+
+    Pillow reads the high byte of each value. The low one is the high one of the other byte order.
+    """
+    low = _open(stream, name, None)
+    low.tile = [_other_byte(tile) for tile in low.tile]
+    low.load()
+    stream.seek(0)
+    image.load()
+    pixels = np.asarray(image).astype(np.uint16)
+    pixels <<= 8
+    pixels |= np.asarray(low)
+    return pixels
+
+
+def _other_byte(tile: Any) -> Any:
+    codec, extents, offset, arguments = tile
+    match = _DEEP_COLOUR.fullmatch(_raw_mode(tile))
+    assert match is not None  # ``_deep_colour`` has looked
+    order = match[2] if match[2] != "N" else {"little": "L", "big": "B"}[sys.byteorder]
+    swapped = match[1] + {"L": "B", "B": "L"}[order]
+    changed = swapped if isinstance(arguments, str) else (swapped, *arguments[1:])
+    return (
+        type(tile)(codec, extents, offset, changed)
+        if hasattr(tile, "_fields")
+        else (codec, extents, offset, changed)
+    )
+
+
+def _leveled(values: NDArray[np.uint16], levels: tuple[int, int], orientation: int) -> Image.Image:
+    """An 8-bit image of 16-bit colours, (height, width, 3 or 4); opacity is not stretched."""
+    pixels = _eight_bits(values, levels)
+    if values.shape[2] == 4:
+        pixels[..., 3] = values[..., 3] >> 8
+    image = Image.fromarray(pixels)
+    image.getexif()[_ORIENTATION_TAG] = orientation
+    return image
 
 
 def _decodes_in_strips(image: ImageFile.ImageFile, stream: BinaryIO) -> bool:
@@ -236,15 +397,16 @@ def _converted(
 
 
 def _eight_bits(values: NDArray[Any], levels: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """Scale deep grey values to 0..255.
+    """Scale deep values to 0..255.
 
     Args:
-        values: (height, width). Integers mean 0..65535 and floats 0..1; floats of a range up to
-            255 are taken as they are, and any other range is stretched from minimum to maximum.
+        values: (height, width), or with channels. Integers mean 0..65535 and floats 0..1; floats
+            of a range up to 255 are taken as they are, and any other range is stretched from
+            minimum to maximum.
         levels: The values that become 0 and 255 instead; what lies beyond them is clipped.
 
     Returns:
-        uint8 (height, width).
+        uint8, of the same shape.
     """
     if values.dtype.kind == "f":
         values = np.nan_to_num(values)
@@ -260,6 +422,23 @@ def _eight_bits(values: NDArray[Any], levels: tuple[int, int] | None) -> NDArray
         return np.rint(values * (255.0 if high <= 1 else 1.0)).astype(np.uint8)
     scale = 255.0 / (high - low) if high > low else 0.0
     return np.rint((values.astype(np.float64) - low) * scale).astype(np.uint8)
+
+
+@contextmanager
+def _opened(source: Path | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
+    """The stream and its name for messages; whatever is raised meanwhile becomes ImageError."""
+    name = _name(source)
+    try:
+        if isinstance(source, Path):
+            with source.open("rb") as stream:
+                yield stream, name
+        else:
+            yield source if source.seekable() else BytesIO(source.read()), name
+    except ImageError:
+        raise
+    except Exception as error:
+        # Pillow's decoders raise nearly anything on hostile bytes; the cause stays chained.
+        raise _refusal(name, error) from error
 
 
 def _name(source: Path | BinaryIO) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from edge.errors import UsageError
 from edge.runtime.files import abandoned, write_json
-from edge.runtime.image import IMAGE_SUFFIXES
+from edge.runtime.image import image_suffixes
 
 ANSWER_SUFFIX: Final = ".json"  # photo.jpg has its answer in photo.jpg.json
 
@@ -110,7 +110,7 @@ class Inbox:
         found: dict[str, Stamp] = {}
         settled: dict[str, Stamp] = {}
         for name, entry in names.items():
-            if PurePath(name).suffix.lower() not in IMAGE_SUFFIXES:
+            if PurePath(name).suffix.lower() not in image_suffixes():
                 continue
             kept = self._settled.get(name)
             if kept is None and name + ANSWER_SUFFIX in names:

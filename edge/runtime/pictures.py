@@ -10,7 +10,7 @@ from typing import Final
 from edge.errors import ImageError, UsageError
 from edge.runtime.bundle import is_bundle
 from edge.runtime.files import readable
-from edge.runtime.image import IMAGE_SUFFIXES
+from edge.runtime.image import image_suffixes
 
 STANDARD_INPUT: Final = "-"
 # What macOS archives and Synology devices leave behind: thumbnails, not pictures of the user.
@@ -90,7 +90,7 @@ def _inside(folder: Path) -> tuple[list[Picture], list[str]]:
     inside = [Picture(name=readable(path), path=path) for path in found.images]
     inside += [Picture(name=readable(path), problem=why) for path, why in found.problems.items()]
     if not inside:
-        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        suffixes = ", ".join(sorted(image_suffixes()))
         inside = [Picture(name=shown, problem=f"{shown} holds no picture ({suffixes})")]
     return inside, notes
 
@@ -140,7 +140,7 @@ def walk(folder: Path) -> Walk:
                 continue
             if path.is_dir():
                 (bundles if is_bundle(path) else waiting).append(path)
-            elif path.suffix.lower() in IMAGE_SUFFIXES:
+            elif path.suffix.lower() in image_suffixes():
                 images.append(path)
             else:
                 others[path.suffix.lower()] += 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.cache import StageCache, content_key
-from edge.dataset.folder import list_images
+from edge.dataset.folder import list_files
 from edge.dataset.pictures import Picture
 from edge.embedding.features import extract
 from edge.embedding.imagenet import imagenet_classifier
@@ -90,10 +90,12 @@ def tag(
     if options.dask is not None:
         check_address(options.dask)
     model, settings = _model(chosen, cache, progress)
-    paths = list_images(directory)
+    files = list_files(directory)
+    for note in files.notes():
+        progress.note(note)
     index.start(settings)
     known = index.stamps()
-    found = {path.relative_to(directory): path for path in paths}
+    found = {path.relative_to(directory): path for path in files.images}
     index.remove(known.keys() - found.keys())
     stamps = {relative: _stamp(path) for relative, path in found.items()}
     new = [relative for relative in found if known.get(relative) != stamps[relative]]

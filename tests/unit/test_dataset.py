@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.dataset.scan import Dataset, LabeledImage, list_images, scan
+from edge.dataset.folder import list_images
+from edge.dataset.scan import Dataset, scan
+from edge.dataset.split import LabeledImage
 from edge.errors import DataError, UsageError
 from tests.unit.conftest import encoded, huge_png, noise, with_size
 
@@ -64,6 +66,111 @@ def test_a_missing_split_is_carved_from_train(
 ) -> None:
     dataset = scan(make_folder({f"{split}/{c}": 20 for split in given for c in "ab"}), seed=0)
     assert tuple(dataset.counts()[split]["a"] for split in ("train", "val", "test")) == counts
+
+
+def shelves(names: str, classes: str = "ab", count: int = 3) -> dict[str, int]:
+    return {f"{name}/{label}": count for name in names.split(",") for label in classes}
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        ("Training,Testing", "train,test"),
+        ("TRAIN,TEST", "train,test"),
+        ("training_set,test_set", "train,test"),
+        ("train,dev", "train,val"),
+        ("train_data,test_data", "train,test"),
+        ("images/train,images/test", "train,test"),
+        ("Train Images,Val Images", "train,val"),
+        ("train2017,val2017", "train,val"),
+        ("trainset,testset,ValidSet", "train,test,val"),
+        ("photos/dataset/train,photos/dataset/evaluation", "train,test"),
+        ("training_set/training_set,test_set/test_set", "train,test"),
+        ("seg_train/seg_train,seg_test/seg_test", "train,test"),
+        ("train/images,validation/images", "train,val"),
+        ("1-TRAIN,2-TEST", "train,test"),
+    ],
+)
+def test_split_folders_of_other_names(make_folder: MakeFolder, names: str, splits: str) -> None:
+    root = make_folder(shelves(names, count=4))
+    dataset = scan(root, seed=0)
+    assert dataset.labels == ("a", "b")
+    for name, split in zip(names.split(","), splits.split(","), strict=True):
+        if split != "train":  # of which the missing splits are made
+            folders = {image.path.parent.parent for image in dataset.splits[split]}
+            assert folders == {root / name}
+    if names != "train,dev":
+        first = names.split(",")[0].removesuffix("/train")
+        assert any(first in note for note in dataset.notes), dataset.notes
+
+
+@pytest.mark.parametrize(
+    ("counts", "labels"),
+    [
+        ({"car": 3, "train": 3, "test": 3}, ("car", "test", "train")),
+        ({"test": 3, "trial": 3}, ("test", "trial")),
+        ({"train/steam": 3, "train/diesel": 3, "car/suv": 3, "car/van": 3}, ("car", "train")),
+        ({"dog/imgs": 3, "cat/imgs": 3}, ("cat", "dog")),
+    ],
+)
+def test_classes_may_have_such_names(
+    make_folder: MakeFolder, counts: dict[str, int], labels: tuple[str, ...]
+) -> None:
+    assert scan(make_folder(counts), seed=0).labels == labels
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (shelves("Alpha,Beta"), "hold folders of the same names \\(a, b\\): they look like splits"),
+        (shelves("part1,part2,part3", "abc"), "look like splits"),
+        (shelves("train,holdout"), "look like splits"),
+        (shelves("cat,dog", ("train", "test")), "each hold test, train"),
+        (shelves("train") | {"unsorted": 3}, "splits or classes"),
+        ({"a": 3, "b": 3} | shelves("test"), "splits or classes"),
+        (shelves("train,Training,test"), "both"),
+        ({"train": 3, "test": 3}, "no folders and 3 images directly in it"),
+    ],
+)
+def test_doubtful_splits_are_refused(
+    make_folder: MakeFolder, counts: dict[str, int], message: str
+) -> None:
+    assert refused(make_folder(counts), message)
+
+
+def test_names_are_compared_in_nfc(make_folder: MakeFolder) -> None:
+    root = make_folder({"train/é": 3, "train/b": 3, "test/e\u0301": 3, "test/b": 3})
+    assert scan(root, seed=0).counts()["test"] == {"b": 3, "é": 3}
+    refused(make_folder({"é": 3, "e\u0301": 3}, root / "two"), "two forms of Unicode")
+
+
+def test_files_that_are_not_used_are_counted(make_folder: MakeFolder) -> None:
+    root = make_folder({"a": 3, "b": 3, "c": 3})
+    for number in range(4):
+        (root / f"a/{number}.DNG").write_bytes(b"II*\0")
+    (root / "b/clip.mov").write_bytes(b"video")
+    (root / "b/none").write_bytes(b"?")
+    dataset = scan(root, seed=0)
+    assert dataset.files.to_json() == {
+        "images": 9,
+        "not_used": {".dng": 4, ".mov": 1, "": 1},
+        "outputs": [],
+    }
+    assert dataset.notes == ("6 of 15 files are not used: 4 .dng, 1 .mov, 1 suffixless.",)
+
+
+def test_what_edge_wrote_is_not_entered(make_folder: MakeFolder) -> None:
+    root = make_folder({"a": 3, "b": 3, "bundle/golden": 2, "a/why": 2, "site": 3})
+    text = '{"schema_version": 1, "preprocessing": {}, "files": {}}'
+    (root / "bundle/manifest.json").write_text(text)
+    (root / "a/why/explanation.json").write_text("{}")
+    (root / "site/manifest.json").write_text('{"name": "a page of somebody"}')
+    dataset = scan(root, seed=0)
+    assert dataset.labels == ("a", "b", "site")
+    assert dataset.files.outputs == (root / "bundle", root / "a/why")
+    assert sum("was written by edge" in note for note in dataset.notes) == 2
+    assert not any("why" in path.as_posix() for path in list_images(root))
+    refused(root / "bundle", "was written by edge")
 
 
 def test_a_class_may_be_called_train(make_folder: MakeFolder) -> None:
@@ -460,6 +567,6 @@ def test_list_images(make_folder: MakeFolder, tmp_path: Path) -> None:
     names = [path.relative_to(root).as_posix() for path in list_images(root)]
     assert names == ["000.png", "a/deep/000.png", "b/000.png", "b/001.png"]
     (tmp_path / "none").mkdir()
-    (tmp_path / "none/x.tiff").write_bytes(b"II*\0")
-    with pytest.raises(DataError, match=r"holds no image \(but 1 \.tiff file\)"):
+    (tmp_path / "none/x.dng").write_bytes(b"II*\0")
+    with pytest.raises(DataError, match=r"holds no image \(but 1 \.dng file\)"):
         list_images(tmp_path / "none")

@@ -293,9 +293,11 @@ def test_truncated_file(tmp_path: Path, format: str, kept: float) -> None:
     ("content", "found"),
     [
         (b"", r"the file is empty \(0 bytes\)"),
-        (b"hello world", r"starts with the bytes 68 65 6c 6c 6f 20 77 6f, not a JPEG"),
+        (b"hello world", r"starts with the bytes 68 65 6c 6c 6f 20 77 6f; JPEG"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC photo"),
-        (b"II*\0" + bytes(60), "a TIFF image"),
+        (b"II*\0" + bytes(60), "damaged or incomplete"),
+        (b"8BPS\0\x01", "a Photoshop file"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\0", "a Canon RAW photo"),
         (b"<!DOCTYPE html><html>404", "an HTML, SVG or XML text"),
         (b"RIFF\0\0\0\0WAVEfmt ", "starts with the bytes 52 49 46 46"),
         (b"\xff\xd8\xff", "damaged or incomplete"),

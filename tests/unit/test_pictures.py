@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from edge.dataset.layout import find_places
 from edge.dataset.pictures import Picture, find_pictures, unreadable
 from edge.errors import DataError
 from edge.runtime.spec import Preprocessing
@@ -21,7 +22,7 @@ def make(root: Path, *names: str) -> Path:
 
 
 def found(root: Path, wnids: tuple[str, ...] = ()) -> dict[str, int | None]:
-    pictures = find_pictures(root, LABELS, wnids)
+    pictures = find_pictures(root, LABELS, wnids).pictures
     return {picture.path.relative_to(root).as_posix(): picture.label for picture in pictures}
 
 
@@ -49,6 +50,29 @@ def test_a_file_named_like_a_class_is_not_in_it(tmp_path: Path) -> None:
 def test_a_test_folder_is_what_is_scored(tmp_path: Path) -> None:
     make(tmp_path, "train/cat/a.png", "val/cat/b.png", "test/cat/c.png", "test/dog/d.png")
     assert found(tmp_path) == {"test/cat/c.png": 0, "test/dog/d.png": 1}
+
+
+@pytest.mark.parametrize("names", ["Training,Testing", "training_set,test_set", "train,TEST"])
+def test_a_test_folder_of_another_name_is_what_is_scored(tmp_path: Path, names: str) -> None:
+    train, test = names.split(",")
+    make(tmp_path, f"{train}/cat/a.png", f"{train}/dog/b.png", f"{test}/cat/c.png")
+    assert found(tmp_path) == {f"{test}/cat/c.png": 0}
+    assert (
+        find_places(tmp_path, needs_train=False).class_of(tmp_path / train / "dog/b.png") == "dog"
+    )
+
+
+def test_folders_like_no_class_are_named(tmp_path: Path) -> None:
+    make(tmp_path, "Cats/a.png", "Cats/b.png", "dog/c.png", "emu/d.png", "e.png")
+    (note,) = find_pictures(tmp_path, LABELS).notes
+    assert note.startswith("3 of 5 images lie in folders that are called like no class")
+    assert "Cats/ (2, perhaps 'cat'), emu/ (1)" in note
+
+
+def test_folders_and_labels_are_compared_in_nfc(tmp_path: Path) -> None:
+    make(tmp_path, "e\u0301t\u00e9/a.png")
+    (picture,) = find_pictures(tmp_path, ("\u00e9te\u0301", "b")).pictures
+    assert picture.label == 0
 
 
 def test_wordnet_ids_in_names(tmp_path: Path) -> None:
@@ -85,7 +109,7 @@ def test_the_folder_goes_before_the_wordnet_id(tmp_path: Path) -> None:
 
 def test_hashes_are_of_the_bytes(tmp_path: Path) -> None:
     make(tmp_path, "cat/a.png")
-    (picture,) = find_pictures(tmp_path, LABELS)
+    (picture,) = find_pictures(tmp_path, LABELS).pictures
     content = (tmp_path / "cat/a.png").read_bytes()
     assert picture == Picture(tmp_path / "cat/a.png", hashlib.sha256(content).hexdigest(), 0)
 
@@ -103,6 +127,6 @@ def test_unreadable_images_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     content = (tmp_path / "a.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
-    problems = unreadable(find_pictures(tmp_path, ()), Preprocessing(height=8, width=8))
+    problems = unreadable(find_pictures(tmp_path, ()).pictures, Preprocessing(height=8, width=8))
     assert sorted(path.name for path in problems) == ["cut.png", "empty.png", "text.jpg"]
     assert all(path.name in problem for path, problem in problems.items())

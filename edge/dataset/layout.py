@@ -1,0 +1,397 @@
+"""A folder of photos -> its splits and classes, by the names and the places of its folders."""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge.dataset.folder import (
+    PICTURE_SUFFIXES,
+    Entries,
+    Files,
+    checked,
+    counted,
+    entries,
+    instead,
+    listed,
+    suffix_hint,
+    walk,
+)
+from edge.errors import DataError
+from edge.runtime.files import readable
+
+SPLITS: Final[tuple[str, ...]] = ("train", "val", "test")
+_DEEPEST: Final = 8  # folders that hold nothing but one folder
+_FILLER: Final = r"(?:data|sets?|datasets?|images?|imgs?|photos?|pictures?|pics?|split|\d+)"
+_SPLIT: Final = re.compile(
+    rf"{_FILLER}*(?:(?P<train>train(?:ing|val)?)|(?P<val>val(?:id(?:ation)?)?|dev(?:elopment)?)"
+    rf"|(?P<test>test(?:ing)?|eval(?:uation)?)){_FILLER}*"
+)
+_WORD: Final = re.compile(r"[A-Z]*[a-z]+|[A-Z]+|\d+|[^\W\d_a-zA-Z]+")
+
+Classes = dict[str, tuple[Path, ...]]
+"""Class name -> its image files, both in sorted order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the folders of classes lie.
+
+    Attributes:
+        base: The folder whose sub-folders are classes, or splits.
+        splits: ``train``, ``val``, ``test``, as far as there are such folders -> folder of
+            classes; empty where ``base`` holds the classes itself.
+        notes: Sentences on which folder was taken as what.
+    """
+
+    base: Path
+    splits: dict[str, Path]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def scored(self) -> Path:
+        """The folder of classes to score on: that of test, or else of val, or else the base."""
+        return self.splits.get("test") or self.splits.get("val") or self.base
+
+    def class_of(self, path: Path) -> str:
+        """Name of the class folder that an image lies in; "" where it lies in none."""
+        for folder in (*self.splits.values(), self.base):
+            if path.is_relative_to(folder):
+                parts = path.relative_to(folder).parts
+                return normal(parts[0]) if len(parts) > 1 else ""
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How a folder is organised.
+
+    Attributes:
+        splits: ``train``, and ``val`` and ``test`` where the user has made them -> classes.
+        notes: Sentences on what was found, and on what is not used.
+        files: Everything that lies below the folder.
+    """
+
+    splits: dict[str, Classes]
+    notes: tuple[str, ...]
+    files: Files
+
+
+def normal(name: str) -> str:
+    """A name in NFC, the form in which names are compared: a Mac writes them decomposed."""
+    return unicodedata.normalize("NFC", name)
+
+
+def split_named(name: str) -> tuple[str, str] | None:
+    """The split that a folder's name says, and what else it says; None if it says none.
+
+    ``Training``, ``val2017``, ``test_images`` say nothing else; ``seg_train`` says ``seg`` too.
+    """
+    words = [word.casefold() for word in _WORD.findall(unicodedata.normalize("NFKC", name))]
+    whole = _SPLIT.fullmatch("".join(words))
+    if whole is not None:
+        return str(whole.lastgroup), ""
+    found = [(word, _SPLIT.fullmatch(word)) for word in words]
+    splits = [match.lastgroup for _, match in found if match is not None]
+    if len(splits) != 1:
+        return None
+    rest = [word for word, match in found if match is None and not re.fullmatch(_FILLER, word)]
+    return str(splits[0]), " ".join(rest)
+
+
+def find_places(directory: Path, *, needs_train: bool = True) -> Places:
+    """Recognise folders of classes, and folders of splits with classes in them.
+
+    The names of splits are those that people use (``train``, ``Training``, ``test_set``,
+    ``val2017``, ``seg_test`` beside ``seg_train`` ...), in any case of letters. A folder that
+    holds nothing but one folder is looked into.
+
+    Args:
+        directory: The folder.
+        needs_train: Refuse other splits without one to train on.
+
+    Raises:
+        DataError: The folder is missing, a file or unreadable, or may be meant in several ways.
+    """
+    tree = _Tree()
+    base = tree.unwrapped(checked(directory))
+    found, notes = _splits(tree, base, needs_train=needs_train)
+    splits: dict[str, Path] = {}
+    for split in SPLITS:
+        if split in found:
+            classes = tree.names(splits["train"]) if "train" in splits else ()
+            splits[split] = tree.unwrapped(found[split], keep=classes)
+    if base != directory:
+        notes = [f"the images are taken from {readable(base.relative_to(directory))}/", *notes]
+    taken = {split: readable(folder.relative_to(base)) for split, folder in splits.items()}
+    if any(split != name for split, name in taken.items()):
+        named = ", ".join(f"{name}/ as {split}" for split, name in taken.items())
+        notes.append(f"folders taken as splits: {named}")
+    return Places(base=base, splits=splits, notes=tuple(notes))
+
+
+def find_any_places(directory: Path) -> Places:
+    """As ``find_places``; a folder that may be meant in several ways is taken as it is.
+
+    For jobs that need no classes, or that know which there are. The doubt stands in the notes.
+
+    Raises:
+        DataError: The folder is missing, a file or unreadable.
+    """
+    base = checked(directory)
+    try:
+        return find_places(directory, needs_train=False)
+    except DataError as error:
+        note = f"{error.message}; no folder is taken as a split"
+        return Places(base=base, splits={}, notes=(note,))
+
+
+def find_layout(directory: Path) -> Layout:
+    """Recognise ``CLASS/...`` or ``train/CLASS/...`` with optional ``val/`` and ``test/``.
+
+    Raises:
+        DataError: As for ``find_places``; a class is empty, or unknown in the training split;
+            there are fewer than two classes.
+    """
+    places = find_places(directory)
+    files = walk(directory)
+    notes = [*places.notes, *files.notes()]
+    splits: dict[str, Classes] = {}
+    for split, folder in (places.splits or {"train": places.base}).items():
+        splits[split] = _classes(folder, split)
+    for folder in dict.fromkeys((directory, places.base, *places.splits.values())):
+        loose = entries(folder).images
+        if loose:
+            notes.append(
+                f"{counted(len(loose), 'image')} directly in {readable(folder)}, without a class: "
+                "not used"
+            )
+    if places.splits:
+        notes += _beside(places)
+    for split in places.splits.keys() - {"train"}:
+        _check_known(places.splits[split].name, splits[split], splits["train"])
+    for split in ("val", "test"):
+        for label in sorted(splits["train"].keys() - splits.get(split, splits["train"]).keys()):
+            name = readable(places.splits[split].relative_to(places.base))
+            notes.append(f"class {label!r} has no images in {name}/")
+    return Layout(splits=splits, notes=tuple(notes), files=files)
+
+
+class _Tree:
+    """Looks into folders, each once."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Path, Entries] = {}
+        self._holds: dict[Path, bool] = {}
+
+    def entries(self, folder: Path) -> Entries:
+        """What lies in a folder."""
+        if folder not in self._entries:
+            self._entries[folder] = entries(folder)
+        return self._entries[folder]
+
+    def holds(self, folder: Path) -> bool:
+        """Whether pictures lie below a folder, such as are not read among them."""
+        if folder not in self._holds:
+            found = walk(folder)
+            self._holds[folder] = bool(found.images or PICTURE_SUFFIXES & found.others.keys())
+        return self._holds[folder]
+
+    def folders(self, folder: Path) -> list[Path]:
+        """The sub-folders that hold pictures."""
+        return [inner for inner in self.entries(folder).folders if self.holds(inner)]
+
+    def names(self, folder: Path) -> tuple[str, ...]:
+        """Names of the sub-folders that hold pictures, in NFC."""
+        return tuple(normal(inner.name) for inner in self.folders(folder))
+
+    def is_plain(self, folder: Path) -> bool:
+        """Whether pictures lie directly in a folder and no folder of pictures does."""
+        return bool(self.entries(folder).images) and not self.folders(folder)
+
+    def is_shelf(self, folder: Path) -> bool:
+        """Whether a folder holds folders of pictures and no picture directly."""
+        return not self.entries(folder).images and bool(self.folders(folder))
+
+    def unwrapped(self, folder: Path, keep: Iterable[str] = ()) -> Path:
+        """The folder, or the only folder in it, and so on, down to where there are several.
+
+        Args:
+            folder: Where to begin.
+            keep: Names at which to stop, as they are those of classes.
+        """
+        for _ in range(_DEEPEST):
+            inner = self.folders(folder)
+            if len(inner) != 1 or self.entries(folder).images or not self.is_shelf(inner[0]):
+                break
+            named = split_named(inner[0].name)
+            if normal(inner[0].name) in keep or (named and split_named(folder.name) != named):
+                break
+            folder = inner[0]
+        return folder
+
+
+def _splits(tree: _Tree, base: Path, *, needs_train: bool) -> tuple[dict[str, Path], list[str]]:
+    """Split -> folder, empty where the folders are classes; and notes.
+
+    A folder called ``train`` or ``test`` among classes (say, of vehicles) is a class if it holds
+    images as they do.
+
+    Raises:
+        DataError: The folders may be meant in several ways.
+    """
+    folders = tree.entries(base).folders
+    found = _named(base, folders)
+    others = [folder for folder in tree.folders(base) if folder not in found.values()]
+    names = listed([folder.name for folder in found.values()])
+    if not found:
+        _check_classes(tree, others)
+        return {}, []
+    if not others and needs_train and "train" not in found:
+        raise DataError(
+            f"{base} has {listed(sorted(folder.name for folder in found.values()))} but no train/",
+            hint="Add train/ with one folder per class, or name the class folders otherwise.",
+        )
+    if not others:
+        return found, []
+    if "train" in found and len(found) > 1 and not all(map(tree.is_plain, found.values())):
+        return found, []
+    shelves = [folder for folder in found.values() if tree.is_shelf(folder)]
+    if shelves and not all(map(tree.is_shelf, others)):
+        raise DataError(
+            f"{base} holds {shelves[0].name}/ with folders of images in it, and beside it "
+            f"{listed([folder.name for folder in others], 3)}: splits or classes?",
+            hint="Put the classes into train/ and test/, or, if "
+            f"{shelves[0].name!r} is a class, its images directly into its folder.",
+        )
+    _check_classes(tree, [*found.values(), *others])
+    return {}, [f"{names} beside {others[0].name}: taken as classes, not as splits"]
+
+
+def _named(base: Path, folders: Sequence[Path]) -> dict[str, Path]:
+    """Split -> the folder whose name says so.
+
+    Raises:
+        DataError: Two folders say the same.
+    """
+    by_rest: defaultdict[str, list[tuple[str, Path]]] = defaultdict(list)
+    for folder in folders:
+        named = split_named(folder.name)
+        if named is not None:
+            by_rest[named[1]].append((named[0], folder))
+    chosen = by_rest.get("", [])
+    for rest, group in by_rest.items():
+        splits = {split for split, _ in group}
+        if rest and not chosen and "train" in splits and len(splits) > 1:
+            chosen = group
+    found: dict[str, Path] = {}
+    for split, folder in chosen:
+        if split in found:
+            raise DataError(
+                f"{base} has both {found[split].name}/ and {folder.name}/, which both say {split}",
+                hint="Keep one of them, or rename it: train/, val/ and test/ are used.",
+            )
+        found[split] = folder
+    return {split: found[split] for split in SPLITS if split in found}
+
+
+def _check_classes(tree: _Tree, folders: Sequence[Path]) -> None:
+    """Refuse folders that look like splits: they hold folders of the same names.
+
+    Raises:
+        DataError: Two of them share most of their sub-folders' names.
+    """
+    shelves = [
+        (folder, frozenset(tree.names(folder)))
+        for folder in folders
+        if not tree.entries(folder).images
+    ]
+    by_name: defaultdict[str, list[int]] = defaultdict(list)
+    for index, (_, names) in enumerate(shelves):
+        for name in names:
+            by_name[name].append(index)
+    shared: defaultdict[tuple[int, int], int] = defaultdict(int)
+    for holders in by_name.values():
+        for second in holders[1:2]:
+            shared[holders[0], second] += 1
+    for (one, two), count in shared.items():
+        (first, names), (second_folder, others) = shelves[one], shelves[two]
+        if count < 2 or 2 * count < min(len(names), len(others)):
+            continue
+        both = sorted(names & others)
+        if all(split_named(name) for name in both):
+            raise DataError(
+                f"the classes {first.name}/ and {second_folder.name}/ each hold {listed(both, 3)}",
+                hint="Put it the other way round: the folders of classes into train/ and test/.",
+            )
+        raise DataError(
+            f"{first.name}/ and {second_folder.name}/ hold folders of the same names "
+            f"({listed(both, 3)}): they look like splits of a data set, not like classes",
+            hint="If they are splits, rename them to train/, val/ or test/, or name the one that "
+            "you mean. If they are classes, put the images of each directly into its folder.",
+        )
+
+
+def _beside(places: Places) -> list[str]:
+    """Notes on folders that lie beside those of the splits."""
+    used = [folder.relative_to(places.base).parts[0] for folder in places.splits.values()]
+    return [
+        f"the folder {folder.name!r} beside {used[0]}/ is not used"
+        for folder in entries(places.base).folders
+        if folder.name not in used
+    ]
+
+
+def _check_known(name: str, classes: Classes, known: Classes) -> None:
+    """Refuse classes that training never saw."""
+    unknown = sorted(classes.keys() - known.keys())
+    if unknown:
+        raise DataError(
+            f"{name}/ has classes that train/ has not: {listed(unknown)}",
+            hint="Rename these folders, or add training images for them.",
+        )
+
+
+def _classes(directory: Path, split: str) -> Classes:
+    """The class folders of one split."""
+    found = entries(directory)
+    folders = found.folders
+    if len(folders) < 2 and (split == "train" or not folders):
+        what = f"has the class folder {folders[0].name!r} only" if folders else "has no folders"
+        loose = len(found.images)
+        beside = f" and {counted(loose, 'image')} directly in it" if loose else ""
+        raise DataError(
+            f"{directory} {what}{beside}; "
+            f"{'at least two classes are' if split == 'train' else 'class folders are'} needed",
+            hint="Put the images of each class in a folder of its own, named after the class.",
+        )
+    classes: Classes = {}
+    for folder in folders:
+        _check_label(folder)
+        label = normal(folder.name)
+        if label in classes:
+            raise DataError(
+                f"two folders of {directory} are called {label!r}, in two forms of Unicode",
+                hint="Move their images into one of them.",
+            )
+        files = walk(folder)
+        if not files.images:
+            raise DataError(
+                f"class {label!r} is empty: {folder} holds no image{instead(files)}",
+                hint=f"Add images or delete the folder. {suffix_hint(files.others)}",
+            )
+        classes[label] = files.images
+    return {label: classes[label] for label in sorted(classes)}
+
+
+def _check_label(folder: Path) -> None:
+    """Refuse names that cannot stand in a list of labels: control characters, not Unicode."""
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in folder.name):
+        raise DataError(
+            f"the class folder {folder.name!a} has a control character or a byte that is "
+            "not UTF-8 in its name",
+            hint="Rename the folder.",
+        )
