@@ -110,7 +110,7 @@ def _images(
         "counts": {"calibration": len(calibrate_on), "scored": len(pictures)},
         "labelled": sum(picture.label is not None for picture in pictures),
         "skipped": [{"path": str(path), "reason": why} for path, why in skipped.items()],
-        "notes": [note for folder in folders for note in folder.notes],
+        "notes": [*source.notes, *(note for folder in folders for note in folder.notes)],
         "files": merged(folder.files for folder in folders).to_json(),
     }
     return calibrate_on, pictures, data

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.cache import StageCache
+from edge.dataset.labels import Labels, read_labels
 from edge.embedding.imagenet import distinct, keras_classifier
 from edge.errors import ModelLoadError, UsageError
 from edge.pipeline.options import ExportOptions
@@ -29,6 +30,7 @@ class Source:
     width: int
     labels: tuple[str, ...]
     wnids: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def open_source(options: ExportOptions) -> Source:
@@ -51,7 +53,7 @@ def _from_backbone(options: ExportOptions) -> Source:
         row, options.weights, options.output.seed, StageCache(options.output.cache)
     )
     classes = imagenet_classes()
-    labels = _labels(options, 1000) or tuple(label for _, label in classes)
+    given = read_labels(options.labels, 1000) if options.labels else None
     return Source(
         path=path,
         model_id=key,
@@ -59,8 +61,9 @@ def _from_backbone(options: ExportOptions) -> Source:
         weights=weights_id(row, options.weights, options.output.seed),
         height=row.size,
         width=row.size,
-        labels=distinct(labels),
+        labels=given.names if given else distinct([label for _, label in classes]),
         wnids=tuple(wnid for wnid, _ in classes),
+        notes=given.notes if given else (),
     )
 
 
@@ -69,7 +72,8 @@ def _from_file(path: Path, options: ExportOptions) -> Source:
         raise UsageError(f"no Keras model at {path}")
     model = load_keras(path)
     height, width, classes = _classifier_shape(path, model)
-    labels = _labels(options, classes) or tuple(str(index) for index in range(classes))
+    numbers = Labels(names=tuple(str(index) for index in range(classes)))
+    labels = read_labels(options.labels, classes) if options.labels else numbers
     imagenet = imagenet_classes() if classes == 1000 else ()
     return Source(
         path=path,
@@ -78,8 +82,9 @@ def _from_file(path: Path, options: ExportOptions) -> Source:
         weights=f"file {path.name}",
         height=height,
         width=width,
-        labels=labels,
-        wnids=tuple(wnid for wnid, _ in imagenet),
+        labels=labels.names,
+        wnids=labels.wnids or tuple(wnid for wnid, _ in imagenet),
+        notes=labels.notes,
     )
 
 
@@ -104,16 +109,3 @@ def _classifier_shape(path: Path, model: Any) -> tuple[int, int, int]:
             "and one output (batch, classes).",
         )
     return int(shapes[0][1]), int(shapes[0][2]), int(shapes[1][1])
-
-
-def _labels(options: ExportOptions, classes: int) -> tuple[str, ...] | None:
-    if options.labels is None:
-        return None
-    try:
-        lines = options.labels.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the labels {options.labels} cannot be read: {error}") from error
-    labels = tuple(line.strip() for line in lines if line.strip())
-    if len(labels) != classes:
-        raise UsageError(f"{options.labels} has {len(labels)} labels; the model has {classes}")
-    return labels
