@@ -27,6 +27,7 @@ from edge.cli import (
     explain,
     export,
     fewshot,
+    help,
     inspect,
     keys,
     logs,
@@ -43,16 +44,15 @@ from edge.cli import (
     verify,
     zoo,
 )
+from edge.cli.help import Application
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
 from edge.errors import EdgeError, missing_package
 
-app = typer.Typer(
+app = Application(
     name="edge",
     help="From a folder of photos to a verified model on an embedded device.",
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
+    add_completion=True,
 )
 # Command, module that holds a function of that name and its EPILOG; by panel of --help.
 COMMANDS: Final[dict[str, dict[str, Any]]] = {
@@ -87,7 +87,7 @@ COMMANDS: Final[dict[str, dict[str, Any]]] = {
         "logs": logs,
         "undeploy": undeploy,
     },
-    "More": {"cache": cache},
+    "More": {"cache": cache, "help": help},
 }
 for panel, commands in COMMANDS.items():
     for name, module in commands.items():
@@ -119,7 +119,7 @@ def main() -> None:
     atexit.register(_leave_as_interrupted, interrupted)  # first registered, called last
     with captured_native_output() as log:
         try:
-            code = app(standalone_mode=False)
+            code = app(prog_name="edge", standalone_mode=False)
             if code == INTERRUPTED:  # typer turns Ctrl-C into this and says nothing
                 code = report_error(KeyboardInterrupt())
         except EdgeError as error:

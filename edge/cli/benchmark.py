@@ -11,9 +11,10 @@ from edge.cli import benchmark_options as measuring
 from edge.cli import options as shared
 from edge.cli import zoo_options as zoo
 from edge.cli.default_group import DEFAULT, DefaultGroup
+from edge.cli.help import Application
 from edge.errors import UsageError
 
-app = typer.Typer(cls=DefaultGroup, help="Time models on this machine.")
+app = Application(cls=DefaultGroup, help="Time models on this machine.")
 EPILOG = "Example: edge benchmark bundle --threads 1,2 -o results.json"
 MAX_REGRESSION = 5.0  # percent; that of edge benchmark diff too
 

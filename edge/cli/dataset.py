@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from edge.cli import options as shared
+from edge.cli.help import Application
 
-app = typer.Typer(help="Make image folders that need no download.", no_args_is_help=True)
+app = Application(help="Make image folders that need no download.", no_args_is_help=True)
 
 
 @app.callback()

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.cli import options as shared
+from edge.cli.help import Application
 
 if TYPE_CHECKING:
     from edge.deploy.keys import PublicKey
 
-app = typer.Typer(help="Keys that sign bundles.", no_args_is_help=True)
+app = Application(help="Keys that sign bundles.", no_args_is_help=True)
 
 Key = Annotated[
     Path | None,

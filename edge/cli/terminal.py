@@ -5,39 +5,70 @@ import os
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, TextIO
 
 from edge.errors import EdgeError
+from edge.runtime.streams import VisibleStream, visible_streams
 
 INTERRUPTED: Final = 130
 UNEXPECTED: Final = 4
+CHATTER: Final = ("WARNING:absl:", "INFO:absl:", "WARNING:tensorflow:", "INFO:tensorflow:")
+
+
+class OwnWords(VisibleStream):
+    """Standard error without what libraries tell there; that goes to file descriptor 2."""
+
+    def write(self, text: str) -> int:
+        """Write what is edge's own."""
+        if text.startswith(CHATTER):
+            os.write(2, text.encode(errors="replace"))
+            return len(text)
+        return super().write(text)
 
 
 @contextmanager
 def captured_native_output() -> Iterator[BinaryIO]:
-    """Send what C++ code writes to standard error to a temporary file; Python's own still shows.
+    """Send what libraries write to standard error to a temporary file; edge's own still shows.
 
-    TensorFlow, MLIR and the interpreters write start-up chatter straight to file descriptor 2.
-    ``EDGE_DEBUG=1`` lets it through.
+    TensorFlow, MLIR and the interpreters write start-up chatter straight to file descriptor 2;
+    Keras and numpy warn, absl logs. ``EDGE_DEBUG=1`` lets it through.
     """
-    with tempfile.TemporaryFile(prefix="edge-log-") as log:
+    with visible_streams(), tempfile.TemporaryFile(prefix="edge-log-") as log:
         if os.environ.get("EDGE_DEBUG"):
             yield log
             return
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        original = sys.stderr
+        original, warned = sys.stderr, warnings.showwarning
         shown = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
         try:
             os.dup2(log.fileno(), 2)
-            sys.stderr = shown
+            sys.stderr = OwnWords(shown)
+            warnings.showwarning = _log_warning
             yield log
         finally:
             shown.flush()
             os.dup2(shown.fileno(), 2)
-            sys.stderr = original
+            sys.stderr, warnings.showwarning = original, warned
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Warnings are for developers: what users have to know, edge says itself."""
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+    if file is not None:
+        file.write(text)
+    else:
+        os.write(2, text.encode(errors="replace"))
 
 
 def report_error(error: BaseException) -> int:
@@ -61,15 +92,32 @@ def report_unexpected(error: Exception, log: BinaryIO) -> int:
         print(f"error: {error.strerror}{place}", file=sys.stderr)
         print("hint: Free some space, or choose another --output or --cache.", file=sys.stderr)
         return 2
-    if hasattr(error, "format_message"):  # click's usage errors carry their own text and code
-        print(f"error: {error.format_message()}", file=sys.stderr)
-        print("hint: Add --help to see the options.", file=sys.stderr)
-        return int(getattr(error, "exit_code", 2))
+    if hasattr(error, "format_message"):
+        return _report_usage(error)
     handle, name = tempfile.mkstemp(prefix="edge-crash-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
         traceback.print_exception(error, file=stream)
         log.seek(0)
         stream.write("\nnative output:\n" + log.read().decode(errors="replace"))
-    print(f"error: unexpected {type(error).__name__}: {error}", file=sys.stderr)
+    what = f"{type(error).__name__}: {error}" if str(error).strip() else type(error).__name__
+    print(f"error: unexpected {what}", file=sys.stderr)
     print(f"hint: This is a bug of edge; the details are in {Path(name)}.", file=sys.stderr)
     return UNEXPECTED
+
+
+def _report_usage(error: Any) -> int:
+    """Print an error of typer, which carries its own text and code; the exit code."""
+    message = error.format_message().strip()
+    code = int(getattr(error, "exit_code", 2))
+    if type(error).__name__ == "NoArgsIsHelpError":  # no command was named: the message is help
+        print(message, file=sys.stderr)
+        return code
+    # Pydantic, which checks values for typer, puts its own class before a message, and its
+    # messages do not say what was found.
+    message = message.replace(": Value error, ", ": ")
+    cause = getattr(error.__cause__, "errors", None)
+    if cause is not None and message.find("Input should") >= 0:
+        message += f", found {cause()[0].get('input')!r}"
+    print(f"error: {message or 'the command line cannot be understood'}", file=sys.stderr)
+    print("hint: Add --help to see the options.", file=sys.stderr)
+    return code

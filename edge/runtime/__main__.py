@@ -9,9 +9,10 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final, NoReturn
 
 from edge.errors import EdgeError, missing_package
+from edge.runtime.streams import visible_streams
 
 COMMANDS: Final = {
     "predict": "Say what each image shows.",
@@ -25,9 +26,33 @@ COMMANDS: Final = {
 INTERRUPTED: Final = 130
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong as every other error is said, and what was perhaps meant."""
+
+    known: ClassVar[set[str]] = set()  # long options; the root refuses those that are not
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """See argparse."""
+        self.known.update(name for name in names if name.startswith("--"))
+        return super().add_argument(*names, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        print(f"error: {message}", file=sys.stderr)
+        print(f"hint: {_meant(message)}Add --help to see what there is.", file=sys.stderr)
+        sys.exit(2)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit codes are those of ``edge.errors``."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    with visible_streams():
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
     try:
         options = _parser(words[:1]).parse_args(words)
         code: int = options.run(options)
@@ -55,6 +80,19 @@ def _report(error: EdgeError) -> int:
     return error.exit_code
 
 
+def _meant(message: str) -> str:
+    """What is nearest to the choice or option that argparse refuses, as a sentence."""
+    from difflib import get_close_matches
+
+    refused, _, choices = message.partition(" (choose from ")
+    words = [choice.strip("' )") for choice in choices.split(",")]
+    if refused.startswith("unrecognized arguments: "):
+        words = sorted(Parser.known)
+    word = refused.partition(": ")[2].split(": ")[-1].split()
+    near = get_close_matches(word[0].strip("'").partition("=")[0], words, 1) if word else []
+    return f"Did you mean {near[0]}? " if near else ""
+
+
 def _formatter(prog: str) -> argparse.HelpFormatter:
     """Of the terminal's width; left to itself, argparse imports shutil with every start."""
     try:
@@ -64,8 +102,8 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, width=max(columns, 20) - 2)
 
 
-def _parser(named: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(named: Sequence[str]) -> Parser:
+    parser = Parser(
         prog="python3 -m edge.runtime",
         description="Run a bundle of edge on this device.",
         epilog="Example: python3 -m edge.runtime predict BUNDLE photo.jpg --top-k 3",

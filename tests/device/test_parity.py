@@ -74,7 +74,8 @@ def test_answers_are_those_of_x86_64(
     prepared: Machine, bundle: Path, variant: str, record_property: Callable[[str, object], None]
 ) -> None:
     engine = VARIANTS[variant]
-    command = f"PYTHONPATH=bundle/runtime:{engine} python3 -P -s -m edge.runtime selftest bundle"
+    command = "EDGE_DEBUG=1 "  # shows what the interpreter says of its kernels
+    command += f"PYTHONPATH=bundle/runtime:{engine} python3 -P -s -m edge.runtime selftest bundle"
     command += f" --engine {engine} --variant {variant} --threads 2 --json"
     done = prepared.ssh(command, timeout=600)
     assert done.returncode == 0, done.stderr.decode(errors="replace")

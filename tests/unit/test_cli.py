@@ -66,7 +66,7 @@ def test_every_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "120"})
     assert result.exit_code == 0
     typed = " ".join(path).removesuffix(" run")  # the command of a group that needs no name
-    assert f"Example: edge {typed} " in result.output
+    assert f"Example: edge {typed}" in result.output
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

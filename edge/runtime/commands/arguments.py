@@ -10,6 +10,7 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.session import ENGINES
 from edge.runtime.spec import Variant
+from edge.runtime.streams import without_chatter
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
@@ -34,25 +35,32 @@ def open_classifier(bundle: Bundle, options: argparse.Namespace) -> tuple[Varian
         BundleError: It is missing or altered.
         ModelLoadError: It does not load.
     """
-    classifier = Classifier.open(
-        bundle, variant=options.variant, engine=options.engine, threads=options.threads
-    )
+    with without_chatter():
+        classifier = Classifier.open(
+            bundle, variant=options.variant, engine=options.engine, threads=options.threads
+        )
     return bundle.manifest.variant(options.variant), classifier
 
 
 def at_least_one(text: str) -> int:
     """A count, for argparse."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return value
 
 
 def more_than_zero(text: str) -> float:
     """A quantity, for argparse."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
 
 

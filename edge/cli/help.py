@@ -1,0 +1,124 @@
+"""What ``--help``, ``-h`` and ``edge help`` show: whole names and whole words at any width."""
+
+import shutil
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+EPILOG: Final = "Example: edge help benchmark diff"
+WIDEST: Final = 100  # columns: longer lines are hard to read
+STACKED: Final = 64  # columns: below, an explanation stands under its name, not beside it
+NAMES: Final = 32  # columns of the names; a longer one has a line of its own
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Command(TyperCommand):
+    """A command whose help is folded by words."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Usage, what it does, and its parameters by panel."""
+        _write_help(self, ctx, formatter)
+
+
+class Group(TyperGroup):
+    """A command with commands of its own."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """As for a command, and its commands by panel."""
+        _write_help(self, ctx, formatter)
+
+
+class Application(typer.Typer):
+    """Commands that have this help; ``-h`` is ``--help``."""
+
+    def __init__(self, **settings: Any) -> None:
+        usual = {
+            "cls": Group,
+            "rich_markup_mode": None,
+            "add_completion": False,
+            "pretty_exceptions_enable": False,
+            "context_settings": {"help_option_names": ["-h", "--help"]},
+        }
+        super().__init__(**(usual | settings))
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
+        """Add a command."""
+        return super().command(name, **({"cls": Command} | settings))
+
+
+def help(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(help="A command, such as build or keys new.", show_default=False),
+    ] = None,
+) -> None:
+    """Say what edge or one of its commands does; the same as COMMAND --help."""
+    from edge.cli.app import app
+
+    app([*(command or ()), "--help"], prog_name="edge", standalone_mode=False)
+
+
+def _write_help(command: Any, ctx: Any, formatter: Any) -> None:
+    formatter.width = min(shutil.get_terminal_size().columns, WIDEST) - 2
+    command.format_usage(ctx, formatter)
+    command.format_help_text(ctx, formatter)
+    panels: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+    for parameter in command.get_params(ctx):
+        record = parameter.get_help_record(ctx)
+        if record is None:
+            continue
+        name, text = record
+        argument = parameter.param_type_name == "argument"
+        # The type of an argument is told by its text, a range by the text of any parameter.
+        name = name.split(" <")[0] if argument else name.replace(" range>", ">")
+        panel = getattr(parameter, "rich_help_panel", None)
+        panels.setdefault(panel or ("Arguments" if argument else "Options"), []).append(
+            (name, text)
+        )
+    _write_panels(panels, formatter)
+    _write_panels(_commands(command, ctx), formatter)
+    command.format_epilog(ctx, formatter)
+
+
+def _commands(group: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+    """What a group's commands do in a sentence, by panel."""
+    panels: dict[str, list[tuple[str, str]]] = {}
+    for name in group.list_commands(ctx) if isinstance(group, TyperGroup) else ():
+        found = group.get_command(ctx, name)
+        if found is not None and not found.hidden:
+            panel = getattr(found, "rich_help_panel", None) or "Commands"
+            first = (found.short_help or found.help or "").split("\n\n")[0]
+            panels.setdefault(panel, []).append((name, first))
+    return panels
+
+
+def _write_panels(panels: Mapping[str, Iterable[tuple[str, str]]], formatter: Any) -> None:
+    """Names beside their explanations, or above them; neither is ever cut inside a word.
+
+    The formatter's own list of definitions breaks names of options at their hyphens.
+    """
+    for title, rows in panels.items():
+        # Help texts escape a bracket for rich, which used to print them.
+        shown = [(name, " ".join(text.replace("\\[", "[").split())) for name, text in rows]
+        if not shown:
+            continue
+        longest = max(len(name) for name, _ in shown)
+        left = min(longest, NAMES) + 4 if formatter.width >= STACKED else 6
+        lines = [f"\n{title}:\n"]
+        for name, text in shown:
+            wrapped = _folded(text, max(formatter.width - left, 20))
+            *above, last = _folded(name, formatter.width - 2)
+            beside = len(last) + 4 <= left and not above
+            first = wrapped.pop(0) if beside and wrapped else ""
+            lines += [f"  {line}\n" for line in above]
+            lines.append(f"  {last:<{left - 2}}{first}".rstrip() + "\n")
+            lines += [f"{'':<{left}}{line}\n" for line in wrapped]
+        formatter.write("".join(lines))
+
+
+def _folded(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)

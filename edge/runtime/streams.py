@@ -1,0 +1,115 @@
+"""Standard output and error of commands: names cannot steer a terminal, interpreters are quiet."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+# What interpreters say with every start and what no user can act on; warnings and errors stay.
+CHATTER: Final = (b"INFO: ", b"I0000 ", b"WARNING: All log messages before absl::")
+
+
+class _Steering(dict[int, str]):
+    """For ``str.translate``: control characters, bidi controls and undecodable bytes.
+
+    The escape is JSON's, so that a document stays the same one.
+    """
+
+    def __missing__(self, code: int) -> str:
+        steers = (
+            (code < 0x20 and code not in (0x09, 0x0A))
+            or 0x7F <= code < 0xA0
+            or code in (0x2028, 0x2029, 0xFFFE, 0xFFFF)
+            or 0x200E <= code <= 0x200F
+            or 0x202A <= code <= 0x202E
+            or 0x2066 <= code <= 0x2069
+            or 0xD800 <= code <= 0xDFFF
+        )
+        self[code] = f"\\u{code:04x}" if steers else chr(code)
+        return self[code]
+
+
+_STEERING: Final = _Steering()
+
+
+def visible(text: str) -> str:
+    """Text whose control characters, line breaks and tabs aside, are written as escapes."""
+    return text if text.isprintable() else text.translate(_STEERING)
+
+
+class VisibleStream:
+    """A text stream that writes control characters as escapes.
+
+    Attributes:
+        rich_proxied_file: The stream itself; rich, whose colours are control characters, looks
+            for this name.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.rich_proxied_file = stream
+
+    def write(self, text: str) -> int:
+        """Write; characters written."""
+        written: int = self.rich_proxied_file.write(visible(text))
+        return written
+
+    def writelines(self, lines: Any) -> None:
+        """Write one after the other."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
+@contextmanager
+def visible_streams() -> Iterator[None]:
+    """Standard output and error that write control characters as escapes."""
+    original = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = VisibleStream(sys.stdout), VisibleStream(sys.stderr)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = original
+
+
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """Leave out what an interpreter's C++ code tells of itself while it loads.
+
+    Everything else that it writes to file descriptor 2 meanwhile follows when the block ends.
+    ``EDGE_DEBUG=1`` lets all of it through.
+    """
+    try:
+        shown = -1 if os.environ.get("EDGE_DEBUG") else os.dup(2)
+    except OSError:  # standard error is closed
+        shown = -1
+    if shown < 0:
+        yield
+        return
+    sys.stderr.flush()
+    log = os.memfd_create("edge-log")
+    try:
+        os.dup2(log, 2)
+        try:
+            yield
+        finally:
+            os.dup2(shown, 2)
+            _replay(log, shown)
+    finally:
+        os.close(log)
+        os.close(shown)
+
+
+def _replay(log: int, shown: int) -> None:
+    """Write what is no chatter."""
+    os.lseek(log, 0, os.SEEK_SET)
+    content = b""
+    while part := os.read(log, 1 << 20):
+        content += part
+    kept = b"".join(
+        line for line in content.splitlines(keepends=True) if not line.startswith(CHATTER)
+    )
+    if kept:
+        os.write(shown, kept)

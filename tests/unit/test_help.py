@@ -1,0 +1,158 @@
+"""``--help``, ``-h``, ``help`` and what is said to a command line that cannot be understood."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from edge.cli.app import app
+from edge.cli.terminal import report_unexpected
+from edge.runtime.__main__ import COMMANDS as DEVICE_COMMANDS
+from edge.runtime.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def tree(command: Any, *path: str) -> dict[tuple[str, ...], Any]:
+    """Every command and group, by the words that lead to it."""
+    found = {path: command}
+    for name, sub in getattr(command, "commands", {}).items():
+        found |= tree(sub, *path, name)
+    return found
+
+
+TREE = tree(typer.main.get_command(app))
+
+
+def shown(*words: str, columns: int) -> str:
+    result = CliRunner().invoke(app, [*words], env={"COLUMNS": str(columns)})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("columns", [80, 44])
+@pytest.mark.parametrize("path", TREE, ids=" ".join)
+def test_help_shows_whole_names_and_fits(path: tuple[str, ...], columns: int) -> None:
+    text = shown(*path, "--help", columns=columns)
+    words = text.replace(",", " ").split()
+    for parameter in TREE[path].params:
+        if parameter.param_type_name == "option" and not parameter.hidden:
+            assert {*parameter.opts, *parameter.secondary_opts} <= {*words}
+    for name, command in getattr(TREE[path], "commands", {}).items():
+        assert command.hidden or name in words
+    assert "…" not in text
+    wide = [line for line in text.splitlines() if len(line) > columns]
+    assert all(len(line.split()) == 1 or "<" in line for line in wide), wide  # choices are whole
+
+
+@pytest.mark.parametrize("path", [path for path in TREE if "run" not in path], ids=" ".join)
+def test_three_ways_to_the_same_help(path: tuple[str, ...]) -> None:
+    text = shown(*path, "--help", columns=80)
+    assert shown(*path, "-h", columns=80) == text
+    assert shown("help", *path, columns=80) == text
+
+
+def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_no_command_shows_help_and_no_empty_error() -> None:
+    for words in ((), ("dataset",), ("keys",)):
+        result = run("edge", *words)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert "Usage: edge" in result.stderr
+        assert "error:" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["predct"], "'predict'"),
+        (["predict", "b", "i.jpg", "--topk", "1"], "--top-k"),
+        (["dataset", "digit"], "'digits'"),
+        (["benchmark", "dif"], "'diff'"),
+        (["help", "bild"], "'build'"),
+        (["build", "p", "-o", "b", "--quantize", "int9"], "'int8'"),
+    ],
+)
+def test_a_typing_error_is_told_what_was_meant(words: list[str], meant: str) -> None:
+    result = run("edge", *words)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert meant in result.stderr
+    assert "Value error" not in result.stderr
+
+
+def test_a_value_of_another_type_is_named() -> None:
+    result = run("edge", "predict", "b", "i.jpg", "--top-k", "many")
+    assert result.returncode == 2
+    assert "many" in result.stderr
+
+
+@pytest.mark.parametrize("error", [RuntimeError(), ValueError(" "), KeyError("")])
+def test_an_error_without_words_is_named(
+    error: Exception, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (tmp_path / "log").open("w+b") as log:
+        assert report_unexpected(error, log) == 4
+    first = capsys.readouterr().err.splitlines()[0]
+    assert type(error).__name__ in first
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    for words, wanted in (("edge expl", "explain"), ("edge predict --top", "--top-k")):
+        count = str(len(words.split()) - 1)
+        found = run(
+            "edge", _EDGE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=count
+        ).stdout.split()
+        assert wanted in found
+
+
+# ---- on the device
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in DEVICE_COMMANDS)], ids=" ".join)
+def test_three_ways_to_the_same_help_on_the_device(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for way in ([*words, "--help"], [*words, "-h"], ["help", *words]):
+        with pytest.raises(SystemExit) as caught:
+            main(way)
+        assert caught.value.code == 0
+        said.append(capsys.readouterr().out)
+    assert said[0]
+    assert said[0] == said[1] == said[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["predct"], "predict"),
+        (["predict", "b", "i.jpg", "--topk=1"], "--top-k"),
+        (["predict", "b", "i.jpg", "--engine", "litrt"], "litert"),
+        (["selftest", "b", "--max-latency", "soon"], "soon"),
+        ([], "COMMAND"),
+    ],
+)
+def test_a_typing_error_on_the_device(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split(":")[0] for line in err.splitlines()] == ["error", "hint"]
+    assert meant in err

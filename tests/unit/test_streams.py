@@ -1,0 +1,109 @@
+"""What reaches a terminal: no control characters of names, no chatter of libraries."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from edge.runtime.streams import visible
+from tests.unit.golden_bundle import golden_bundle
+
+ROOT = Path(__file__).parents[2]
+STEERING = "\x1b[2J\x07\x9b31m\u202egnp\udce9"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return golden_bundle(tmp_path_factory.mktemp("streams") / "bundle")
+
+
+def python(*words: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+def test_visible() -> None:
+    assert visible("photos/Zürich 🍎\t青.jpg\n") == "photos/Zürich 🍎\t青.jpg\n"
+    assert visible(STEERING) == r"\u001b[2J\u0007\u009b31m\u202egnp\udce9"
+    text = json.dumps({"name": STEERING}, ensure_ascii=False)
+    assert json.loads(visible(text)) == json.loads(text)
+
+
+@pytest.mark.parametrize("module", ["edge", "edge.runtime"])
+def test_a_name_cannot_steer_the_terminal(module: str, bundle: Path, tmp_path: Path) -> None:
+    picture = tmp_path / f"{STEERING}.png"
+    Image.new("RGB", (20, 20), (0, 0, 255)).save(str(picture), "PNG")
+    (tmp_path / f"{STEERING}.jpg").write_bytes(b"no picture")
+    for form in ((), ("--json",), ("--csv", "-")):
+        result = python("-m", module, "predict", str(bundle), str(tmp_path), *form)
+        assert result.returncode == 2
+        for stream in (result.stdout.decode(), result.stderr.decode()):
+            assert not {"\x1b", "\x07", "\x9b", "\u202e"} & {*stream}
+        assert b"gnp" in result.stdout
+        if form == ("--json",):
+            assert len(json.loads(result.stdout)) == 2
+    missing = python("-m", module, "predict", f"no{STEERING}", "a.png")
+    assert missing.returncode == 2
+    assert b"\x1b" not in missing.stderr
+
+
+@pytest.mark.parametrize("command", ["predict", "selftest", "bench", "watch", "info"])
+def test_the_device_hears_no_chatter_of_the_interpreter(
+    command: str, bundle: Path, tmp_path: Path
+) -> None:
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (20, 20)).save(picture)
+    words = {
+        "predict": ["predict", str(bundle), str(picture)],
+        "watch": ["watch", str(tmp_path), "--bundle", str(bundle), "--once"],
+        "bench": ["bench", str(bundle), "--runs", "1"],
+    }.get(command, [command, str(bundle)])
+    result = python("-m", "edge.runtime", *words)
+    assert result.returncode == 0, result.stderr
+    assert b"INFO" not in result.stderr
+    assert b"XNNPACK" not in result.stderr
+    if command == "predict":  # it is there, and asked for it is shown
+        assert b"XNNPACK" in python("-m", "edge.runtime", *words, EDGE_DEBUG="1").stderr
+
+
+def test_native_warnings_and_errors_are_kept() -> None:
+    program = (
+        "import os\n"
+        "from edge.runtime.streams import without_chatter\n"
+        "try:\n"
+        "    with without_chatter():\n"
+        "        os.write(2, b'INFO: chatter\\nERROR: kept\\nI0000 chatter\\nno end')\n"
+        "        raise KeyError\n"
+        "except KeyError: os.write(2, b'!after')\n"
+    )
+    assert python("-c", program).stderr == b"ERROR: kept\nno end!after"
+    closed = "import os; os.close(2)\nfrom edge.runtime.streams import without_chatter\n"
+    closed += "with without_chatter(): print('goes on')"
+    assert python("-c", closed).stdout == b"goes on\n"
+
+
+def test_warnings_of_libraries_are_not_for_users() -> None:
+    program = (
+        "import sys, warnings, logging\n"
+        "from edge.cli.terminal import captured_native_output\n"
+        "with captured_native_output() as log:\n"
+        "    warnings.warn('keras warns')\n"
+        "    logging.basicConfig(format='%(levelname)s:%(name)s:%(message)s')\n"
+        "    logging.getLogger('absl').warning('absl says')\n"
+        "    print('edge says', file=sys.stderr)\n"
+        "    log.seek(0)\n"
+        "    kept = log.read()\n"
+        "assert b'keras warns' in kept and b'absl says' in kept, kept\n"
+    )
+    result = python("-c", program)
+    assert (result.returncode, result.stderr) == (0, b"edge says\n")
+    assert b"keras warns" in python("-c", program, EDGE_DEBUG="1").stderr
