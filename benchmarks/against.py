@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.cell import Bench
+from benchmarks.cell import Bench, spec
 from benchmarks.environment import environment
 from benchmarks.images import generated_picture
 from benchmarks.plan import Cell, Plan, cells
@@ -19,6 +19,7 @@ from benchmarks.timing import Protocol
 from benchmarks.verdict import ORDER, ROUNDS, Judgement, judge, paired
 from edge.errors import UsageError
 from edge.progress import Progress
+from edge.runtime.spec import TensorSpec
 
 # Many short processes and not few long ones: what differs most is not the samples of a process
 # but the processes, by where their memory lies.
@@ -37,6 +38,7 @@ class Against:
         medians: (A, B) seconds of processes that ran next to each other.
         judgement: Of B's time / A's time.
         environment: Record of the machine.
+        inputs: What an inference of either got, with every extent.
     """
 
     baseline: Subject
@@ -46,14 +48,15 @@ class Against:
     medians: tuple[tuple[float, float], ...]
     judgement: Judgement
     environment: Mapping[str, Any]
+    inputs: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]] = ((), ())
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; times in milliseconds."""
         found = self.judgement
         return {
             "schema_version": 1,
-            "baseline": _named(self.baseline),
-            "candidate": _named(self.candidate),
+            "baseline": _named(self.baseline, self.inputs[0]),
+            "candidate": _named(self.candidate, self.inputs[1]),
             "accelerator": self.path,
             "threads": self.threads,
             "medians_ms": [[1e3 * value for value in pair] for pair in self.medians],
@@ -65,8 +68,13 @@ class Against:
         }
 
 
-def _named(subject: Subject) -> dict[str, Any]:
-    return {"name": subject.name, "bundle": subject.bundle, "sha256": subject.sha256}
+def _named(subject: Subject, inputs: tuple[TensorSpec, ...]) -> dict[str, Any]:
+    return {
+        "name": subject.name,
+        "bundle": subject.bundle,
+        "sha256": subject.sha256,
+        "inputs": [{"name": item.name, "shape": list(item.shape)} for item in inputs],
+    }
 
 
 def against(
@@ -104,9 +112,12 @@ def against(
         own = replace(candidate_plan or plan, pictures=pictures, protocol=BLOCK)
         sides = {"A": (cell, Bench(shared, folder)), "B": (other, Bench(own, folder))}
         pairs: list[tuple[float, float]] = []
+        inputs: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]] = ((), ())
         with progress.stage(f"{baseline.name} against {candidate.name}", count) as step:
             for _ in range(count):
-                pairs += paired(ORDER, [_median(*sides[letter]) for letter in ORDER])
+                found = [_asked(*sides[letter]) for letter in ORDER]
+                pairs += paired(ORDER, [seconds for seconds, _ in found])
+                inputs = (found[ORDER.index("A")][1], found[ORDER.index("B")][1])
                 step(1)
     return Against(
         baseline=baseline,
@@ -116,6 +127,7 @@ def against(
         medians=tuple(pairs),
         judgement=judge(np.array(pairs)),
         environment=environment(),
+        inputs=inputs,
     )
 
 
@@ -131,5 +143,8 @@ def _only(subject: Subject, plan: Plan) -> Cell:
     return found[0]
 
 
-def _median(cell: Cell, bench: Bench) -> float:
-    return median(bench.ask(cell, Task.TIME)[-1]["timing"]["samples"])
+def _asked(cell: Cell, bench: Bench) -> tuple[float, tuple[TensorSpec, ...]]:
+    """Median seconds of a process, and what its inferences got."""
+    answer = bench.ask(cell, Task.TIME)[-1]
+    inputs = tuple(replace(spec(item), quantization=None) for item in answer["inputs"])
+    return median(answer["timing"]["samples"]), inputs

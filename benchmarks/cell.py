@@ -151,7 +151,13 @@ def spec(value: Mapping[str, Any]) -> TensorSpec:
 def _failed(row: Row, error: EdgeError, path: Accelerator) -> Row:
     status = next((to for kind, to in STATUS if isinstance(error, kind)), Status.FAILED)
     hint = error.hint or (path.get if status is Status.UNAVAILABLE else "")
-    return replace(row, status=status, reason=error.message, hint=hint)
+    return replace(
+        row,
+        status=status,
+        reason=error.message,
+        hint=hint,
+        usage=isinstance(error, UsageError),
+    )
 
 
 def _coverage(value: Mapping[str, Any] | None) -> Coverage | None:
@@ -166,9 +172,16 @@ def _timed(row: Row, answer: Answer) -> Row:
         warm_up=tuple(found["warm_up"]),
         samples=tuple(found["samples"]),
     )
+    others = [key for key in answer["signatures"] if key != answer["signature"]]
     return replace(
         row,
         status=Status.MEASURED,
+        reason=f"signature {answer['signature']} was measured; edge does not measure the file's "
+        f"others, {', '.join(others)}"
+        if others
+        else "",
+        inputs=tuple(replace(spec(item), quantization=None) for item in answer["inputs"]),
+        signature=answer["signature"],
         engine=answer["engine"],
         device=answer["device"]["name"],
         label=Label(answer["device"]["label"]),

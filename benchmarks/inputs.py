@@ -15,13 +15,14 @@ SEED: Final = 0
 
 
 def shape(spec: TensorSpec, batch: int) -> tuple[int, ...]:
-    """Extents of an input: ``batch`` for the first one if it is open or 1, 1 for others left open.
+    """Extents of an input: ``batch`` for the first one if it is open or 1.
 
     A model whose first extent is fixed at another value keeps it.
     """
-    first, *rest = spec.shape or (1,)
-    extents = (batch if first in (-1, 1) else first, *rest)
-    return tuple(1 if extent < 0 else extent for extent in extents) if spec.shape else ()
+    if not spec.shape:
+        return ()
+    first, *rest = spec.shape
+    return (batch if first in (-1, 1) else first, *rest)
 
 
 def generated(spec: TensorSpec, extents: tuple[int, ...]) -> NDArray[Any]:
@@ -46,7 +47,7 @@ def tensors(
     """One tensor per input.
 
     Args:
-        specs: Inputs of the model.
+        specs: Inputs of the model, with every extent known.
         batch: Images of one inference.
         pixels: (height, width, 3) or (images, height, width, 3), RGB, of one size with the image
             input, for a model that takes RGB 0..255; None to generate.
@@ -55,7 +56,7 @@ def tensors(
         ModelLoadError: The image input is of a dtype that cannot hold pixels.
     """
     if pixels is None:
-        return tuple(generated(spec, shape(spec, batch)) for spec in specs)
+        return tuple(generated(spec, spec.shape) for spec in specs)
     images = pixels if pixels.ndim == 4 else pixels[np.newaxis]
     repeated = np.resize(images, (shape(specs[0], batch)[0], *images.shape[1:]))
     return (np.ascontiguousarray(encode_pixels(repeated, specs[0], PIXEL_RANGE)),)

@@ -54,6 +54,12 @@ def check_row(name: str, old: Row, new: Row, *, other_models: bool) -> None:
             f"{name}: the files hold unlike models (sha256 {digests})",
             hint="Add --allow-other-models to compare two builds of a model.",
         )
+    before, after = wording.input_shape(old), wording.input_shape(new)
+    if before and after and before != after:
+        raise UsageError(
+            f"{name}: the files hold unlike input shapes, {before} and {after}",
+            hint="Measure both with the same --input-shape.",
+        )
     for part in ("device", "label"):
         before, after = getattr(old, part), getattr(new, part)
         if before and after and before != after:

@@ -80,6 +80,7 @@ class Plan:
             "pictures": len(self.pictures) or "generated",
             "delegate": self.settings.delegate.name if self.settings.delegate else None,
             "options": dict(self.settings.options),
+            "input_shapes": {name: list(item) for name, item in self.settings.shapes.items()},
         }
 
 

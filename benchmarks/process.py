@@ -20,6 +20,7 @@ PACKAGE: Final = (
     "accelerators",
     "answering.py",
     "environment.py",
+    "input_shape.py",
     "inputs.py",
     "request.py",
     "sensors.py",

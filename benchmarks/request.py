@@ -65,6 +65,7 @@ class Request:
         value["settings"]["delegate"] = str(delegate) if delegate else None
         value["preprocessing"] = self.preprocessing.to_json() if self.preprocessing else None
         value["settings"]["options"] = dict(self.settings.options)
+        value["settings"]["shapes"] = dict(self.settings.shapes)
         return value
 
     @classmethod
@@ -73,6 +74,7 @@ class Request:
         paths = {name: Path(value[name]) if value[name] else None for name in PATHS}
         settings = dict(value["settings"])
         settings["delegate"] = Path(settings["delegate"]) if settings["delegate"] else None
+        settings["shapes"] = {name: tuple(item) for name, item in settings["shapes"].items()}
         return cls(
             task=Task(value["task"]),
             place=value["place"],

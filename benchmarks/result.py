@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accelerators.base import Coverage, Label, OperatorTime, Unit
-from edge.runtime.spec import Preprocessing
+from edge.runtime.spec import Preprocessing, TensorSpec
 
 
 class Status(StrEnum):
@@ -156,6 +156,9 @@ class Row:
         profile: Per operator; empty where not measured.
         sustained: Empty where not measured.
         order: Position in the random order in which the rows were measured.
+        inputs: What an inference got, with every extent; empty if no engine was reached.
+        signature: Of a TFLite file: the one that was measured; empty where the file names none.
+        usage: Whether it is the command that was refused, and not the model.
     """
 
     subject: Subject
@@ -180,6 +183,9 @@ class Row:
     profile: tuple[OperatorTime, ...] = ()
     sustained: tuple[Moment, ...] = ()
     order: int = 0
+    inputs: tuple[TensorSpec, ...] = ()
+    signature: str = ""
+    usage: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +198,7 @@ class Results:
         protocol: Of every row, JSON values.
         seed: Of the random order.
         rows: In the order in which they are shown.
+        missing: Rows that were not measured yet when it was interrupted.
     """
 
     started: str
@@ -199,3 +206,4 @@ class Results:
     protocol: Mapping[str, Any]
     seed: int
     rows: tuple[Row, ...]
+    missing: int = 0

@@ -199,6 +199,8 @@ def _described(runner: Runner) -> Answer:
         "coverage": asdict(coverage) if coverage else None,
         "inputs": [asdict(spec) for spec in runner.inputs],
         "outputs": [asdict(spec) for spec in runner.outputs],
+        "signature": getattr(runner, "signature", ""),
+        "signatures": [key for key, _ in getattr(runner, "signatures", ())],
     }
 
 

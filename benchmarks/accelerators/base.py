@@ -41,6 +41,7 @@ class Settings:
         delegate: Shared library of a TFLite external delegate.
         options: Of the delegate or compiler, such as ``{"device": "usb"}``.
         full_delegation: Refuse a model of which an operator stays on the CPU.
+        shapes: Of inputs that the model leaves open, by name; see ``benchmarks.input_shape``.
     """
 
     threads: int = 1
@@ -48,6 +49,7 @@ class Settings:
     delegate: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     full_delegation: bool = False
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

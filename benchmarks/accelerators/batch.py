@@ -1,34 +1,55 @@
 """Closes the extents that a model leaves open, and refuses a batch that it cannot take."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from benchmarks.input_shape import given_shapes, shown, still_open
 from benchmarks.inputs import shape
-from edge.errors import ModelLoadError
+from edge.errors import ModelLoadError, UsageError
 from edge.runtime.spec import TensorSpec
 
 IMAGES = 4  # axes of a batch of images
 
 
 def closed(
-    specs: tuple[TensorSpec, ...], batch: int, *, resizable: bool = False
+    specs: tuple[TensorSpec, ...],
+    batch: int,
+    *,
+    resizable: bool = False,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    sequences: Collection[str] = (),
 ) -> tuple[TensorSpec, ...]:
-    """The inputs with every extent known.
+    """The inputs with every extent known: the batch, and what the user says of the others.
 
     Args:
         specs: As the model file states them, -1 for an open extent.
         batch: Images of one inference; taken by an open first extent.
         resizable: Whether the engine can also change a first extent of 1.
+        shapes: What ``--input-shape`` says, by name.
+        sequences: Inputs whose first extent is no batch.
 
     Raises:
         ModelLoadError: The model is fixed at another batch.
+        UsageError: An extent other than the batch is open and nobody has said it, or what was
+            said does not fit.
     """
-    wanted = tuple(replace(spec, shape=shape(spec, batch)) for spec in specs)
+    given = given_shapes(specs, shapes or {}, sequences, resizable=resizable)
+    if error := still_open(specs, given, sequences):
+        raise error
+    wanted = tuple(replace(spec, shape=given.get(spec.name, shape(spec, batch))) for spec in specs)
     result = wanted if resizable else tuple(map(_kept, specs, wanted))
     # One image at a time is asked for by default: then only images must agree, since the first
     # axis of another tensor may be anything, such as time.
     judged = [spec for spec in result if spec.shape and (batch > 1 or len(spec.shape) == IMAGES)]
     if judged and all(spec.shape[0] != batch for spec in judged):
-        raise refused(judged[0].shape[0], batch)
+        first = judged[0]
+        if first.name in given:
+            raise UsageError(
+                f"--input-shape {shown(given[first.name])} has {given[first.name][0]} images, and "
+                f"a batch of {batch} was asked for",
+                hint=f"Add --batch {given[first.name][0]}, or begin the shape with {batch}.",
+            )
+        raise refused(first.shape[0], batch)
     return result
 
 

@@ -15,7 +15,8 @@ from typing import Final
 from benchmarks.accelerators.base import Device, Estimate, Label, Settings
 from benchmarks.accelerators.delegation import partly_refused
 from benchmarks.accelerators.packages import imported, version
-from benchmarks.accelerators.vela_report import estimate, one, read_coverage, read_summary
+from benchmarks.accelerators.vela_report import estimate, inputs, one, read_coverage, read_summary
+from benchmarks.input_shape import given_shapes, open_axes
 from edge.errors import ModelLoadError, UsageError
 
 HINT: Final = "Install it with pip: ethos-u-vela."
@@ -84,6 +85,13 @@ def open_ethos_u(model: Path, settings: Settings) -> Estimate:
         raise ModelLoadError(
             f"Vela estimates the file as it is; a batch of {settings.batch} was asked for",
             hint="Ask for --batch 1.",
+        )
+    specs = inputs(model)
+    given_shapes(specs, settings.shapes)  # refuses what does not fit
+    if any(open_axes(spec) for spec in specs):
+        raise ModelLoadError(
+            f"Vela estimates the file as it is, and {model.name} leaves extents of its input open",
+            hint="Convert the model with a fixed input shape.",
         )
     with tempfile.TemporaryDirectory() as folder:
         output = _compile(model, wanted, Path(folder))

@@ -51,7 +51,7 @@ class KerasRunner:
                 hint="Call it once on a batch before model.save().",
             )
         stated = tuple(_spec(tensor) for tensor in self._model.inputs)
-        self.inputs = closed(stated, settings.batch)
+        self.inputs = closed(stated, settings.batch, shapes=settings.shapes)
         self.outputs = tuple(_spec(tensor) for tensor in self._model.outputs)
         self._call = self._traced()
 

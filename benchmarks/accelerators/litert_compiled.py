@@ -8,12 +8,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accelerators.base import Coverage, Device, OperatorTime
+from benchmarks.accelerators.base import Coverage, Device, OperatorTime, Settings
 from benchmarks.accelerators.batch import closed
 from benchmarks.accelerators.engine_log import captured
 from benchmarks.accelerators.packages import imported
 from benchmarks.accelerators.tflite_graph import nodes
-from benchmarks.accelerators.tflite_runner import LITERT, check_answers, import_interpreter
+from benchmarks.accelerators.tflite_runner import (
+    LITERT,
+    MAIN,
+    check_answers,
+    import_interpreter,
+    signatures,
+)
 from edge.errors import InferenceError, ModelLoadError, UsageError
 from edge.runtime.backends.litert import tensor_spec
 from edge.runtime.refusal import refusal
@@ -31,23 +37,32 @@ class Graph:
 
     Attributes:
         engine: Interpreter and version.
-        inputs: By tensor index, in the interpreter's order.
+        inputs: By tensor index, in the interpreter's order, with every extent known.
         outputs: Likewise.
         operators: Types of the main graph's operators, in order.
+        signatures: (key, subgraph) of each, in the file's order.
     """
 
     engine: str
     inputs: dict[int, TensorSpec]
     outputs: dict[int, TensorSpec]
     operators: tuple[str, ...]
+    signatures: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def main(self) -> int:
+        """Position of the signature that stands for the graph; 0 where the file names none."""
+        graphs = [graph for _, graph in self.signatures]
+        return graphs.index(MAIN) if MAIN in graphs else 0
 
 
-def read_graph(model: Path) -> Graph:
+def read_graph(model: Path, settings: Settings) -> Graph:
     """Read a .tflite file with the interpreter, without delegates and without its memory.
 
     Raises:
         EngineUnavailable: ai-edge-litert is missing or broken.
         ModelLoadError: The file does not load.
+        UsageError: An extent of an input is open, and the settings do not say it.
     """
     module, engine = import_interpreter(LITERT)
     if not model.is_file():
@@ -59,13 +74,17 @@ def read_graph(model: Path) -> Graph:
         )
     except (RuntimeError, ValueError, TypeError) as error:
         raise refusal(model, engine, error) from error
+    details = interpreter.get_input_details()
+    stated = tuple(tensor_spec(detail) for detail in details)
+    known = closed(stated, settings.batch, resizable=True, shapes=settings.shapes)
     return Graph(
         engine=engine,
-        inputs={detail["index"]: tensor_spec(detail) for detail in interpreter.get_input_details()},
+        inputs={detail["index"]: spec for detail, spec in zip(details, known, strict=True)},
         outputs={
             detail["index"]: tensor_spec(detail) for detail in interpreter.get_output_details()
         },
         operators=tuple(node.type for node in nodes(interpreter._get_ops_details())),
+        signatures=signatures(interpreter),
     )
 
 
@@ -145,13 +164,15 @@ class CompiledRunner:
         """
         self.engine = graph.engine
         self._compiled, self._device, self._coverage = compiled, device, coverage
-        key = next(iter(compiled.get_signature_list()))
+        self._main = graph.main
+        key = list(compiled.get_signature_list())[self._main]
+        self.signatures = graph.signatures
+        self.signature = key if graph.signatures else ""
         names = compiled.get_signature_list()[key]
         details = compiled.get_input_tensor_details(key)
         order = [details[name]["index"] for name in names["inputs"]]
-        self.inputs = closed(tuple(graph.inputs.values()), batch, resizable=True)
-        wanted = dict(zip(graph.inputs, self.inputs, strict=True))
-        self._resize([wanted[index].shape for index in order], details, names)
+        self.inputs = tuple(graph.inputs.values())
+        self._resize([graph.inputs[index].shape for index in order], details, names)
         details = compiled.get_output_tensor_details(key)
         answers = [details[name]["index"] for name in names["outputs"]]
         extents = {
@@ -162,8 +183,8 @@ class CompiledRunner:
             replace(spec, shape=extents[index]) for index, spec in graph.outputs.items()
         )
         check_answers(self.outputs, batch, f"{device.name}, by {graph.engine},")
-        self._input_buffers = compiled.create_input_buffers(0)
-        self._output_buffers = compiled.create_output_buffers(0)
+        self._input_buffers = compiled.create_input_buffers(self._main)
+        self._output_buffers = compiled.create_output_buffers(self._main)
         self._in = [self._input_buffers[order.index(index)] for index in graph.inputs]
         self._out = [
             (
@@ -187,7 +208,7 @@ class CompiledRunner:
                 raise ModelLoadError(
                     f"{self._device.name} does not take the input {name} as {wanted[position]}: "
                     f"{_innermost(error)}",
-                    hint="Measure it with --batch 1.",
+                    hint="Measure it with --batch 1, or with the shape that the file states.",
                 ) from error
 
     def run(self, *tensors: NDArray[Any]) -> list[NDArray[Any]]:
@@ -195,7 +216,7 @@ class CompiledRunner:
         try:
             for buffer, tensor in zip(self._in, tensors, strict=True):
                 buffer.write(np.ascontiguousarray(tensor).view(_word(tensor.dtype)))
-            self._compiled.run_by_index(0, self._input_buffers, self._output_buffers)
+            self._compiled.run_by_index(self._main, self._input_buffers, self._output_buffers)
             return [
                 buffer.read(words, _word(dtype)).view(dtype).reshape(extents)
                 for buffer, words, dtype, extents in self._out

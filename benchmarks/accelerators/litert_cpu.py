@@ -23,7 +23,8 @@ class LitertRunner(TfliteRunner):
         Empty for a release whose profiler is not known here, and for a model that it does not
         take: with a state, or with a batch other than the file's.
         """
-        if not litert_profile.available():
+        first = self.signatures[0][0] if self.signatures else ""  # the one that it profiles
+        if not litert_profile.available() or first != self.signature:
             return ()
         threads = self._settings.threads
         try:

@@ -42,7 +42,7 @@ def open_gpu(model: Path, settings: Settings) -> CompiledRunner:
     then, and unless full delegation is asked for, the CPU gets the rest: asked for both at once,
     LiteRT would run a model on the CPU without a word.
     """
-    graph = read_graph(model)
+    graph = read_graph(model, settings)
     compiled, reason, log = compile_model(model, _options())
     device = _device(log)
     if device is None:

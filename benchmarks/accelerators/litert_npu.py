@@ -41,7 +41,7 @@ def open_npu(model: Path, settings: Settings) -> CompiledRunner:
     Compiled for the NPU alone first: with the CPU beside it, LiteRT calls a model that runs on
     the CPU fully accelerated.
     """
-    graph = read_graph(model)
+    graph = read_graph(model, settings)
     device, backend = _device(settings)
     compiled, reason, log = compile_model(model, _options(backend))
     found = npu_coverage(log)

@@ -13,9 +13,11 @@ from benchmarks.accelerators.base import Coverage, Device, OperatorTime, Setting
 from benchmarks.accelerators.batch import check_outputs, closed
 from benchmarks.accelerators.onnx_coverage import assignments, coverage
 from benchmarks.accelerators.onnx_profile import Kernel, inferences, operator_times
+from benchmarks.input_shape import bound
 from benchmarks.inputs import tensors
 from edge.errors import ModelLoadError
 from edge.runtime.backends.onnx import OnnxSession
+from edge.runtime.spec import TensorSpec
 
 CPU: Final = "CPUExecutionProvider"
 RECORD: Final = "session.record_ep_graph_assignment_info"
@@ -70,7 +72,7 @@ class OnnxRunner:
         )
         self._loaded = self._open()
         self.engine = self._loaded.engine
-        self.inputs = closed(self._loaded.inputs, settings.batch)
+        self.inputs = _closed(self._loaded, settings)
         self.outputs = self._loaded.outputs
         check_outputs(model.name, self.outputs, settings.batch)
         self._parts = assignments(self._loaded.session)
@@ -161,6 +163,13 @@ def _session(
     )
 
 
+def _closed(session: OnnxSession, settings: Settings) -> tuple[TensorSpec, ...]:
+    """The inputs with every extent known; errors as ``closed`` and ``bound``."""
+    axes = [item.shape for item in session.session.get_inputs()]
+    inputs, given, sequences = bound(session.inputs, axes, settings.shapes)
+    return closed(inputs, settings.batch, shapes=given, sequences=sequences)
+
+
 def _open_extents(module: Any, model: Path, settings: Settings) -> dict[str, int]:
     """Values for the named open extents of the inputs; found by loading without optimizing."""
 
@@ -169,7 +178,7 @@ def _open_extents(module: Any, model: Path, settings: Settings) -> dict[str, int
         options.graph_optimization_level = level.ORT_DISABLE_ALL
 
     session = OnnxSession(module, model, threads=1, engine="", configure=plain)
-    known = closed(session.inputs, settings.batch)
+    known = _closed(session, settings)
     return {
         name: extent
         for item, spec in zip(session.session.get_inputs(), known, strict=True)

@@ -38,7 +38,7 @@ class OpenVinoRunner:
         self._module, self._core, self._unit, self._settings = module, core, unit, settings
         self._model = core.read_model(model)
         stated = tuple(_spec(port) for port in self._model.inputs)
-        self.inputs = closed(stated, settings.batch, resizable=True)
+        self.inputs = closed(stated, settings.batch, resizable=True, shapes=settings.shapes)
         if self.inputs != stated:
             self._model.reshape({i: list(spec.shape) for i, spec in enumerate(self.inputs)})
         self._compiled = self._compile({})
@@ -137,11 +137,11 @@ class _Request:
 
 def _spec(port: Any) -> TensorSpec:
     """What OpenVINO says of an input or output; it keeps no quantization parameters."""
-    names = sorted(port.get_names())
+    names, shape = sorted(port.get_names()), port.get_partial_shape()
     return TensorSpec(
         name=names[0] if names else port.get_node().get_friendly_name(),
-        shape=tuple(
-            -1 if extent.is_dynamic else extent.get_length() for extent in port.get_partial_shape()
-        ),
+        shape=()
+        if shape.rank.is_dynamic
+        else tuple(-1 if extent.is_dynamic else extent.get_length() for extent in shape),
         dtype=np.dtype(port.get_element_type().to_dtype()).name,
     )

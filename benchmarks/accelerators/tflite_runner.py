@@ -17,6 +17,7 @@ from edge.runtime.refusal import refusal
 from edge.runtime.spec import TensorSpec
 
 LITERT: Final = "ai-edge-litert"
+MAIN: Final = 0  # the subgraph that the interpreter runs
 REASON: Final = "XNNPACK does not take them; TFLite's built-in kernels compute them."
 # tflite-runtime 2.14 is its last release: built against numpy 1, and for no Python after 3.11.
 EXTRA: Final = {"tflite-runtime": " 'numpy<2', with Python 3.11 or older"}
@@ -51,6 +52,8 @@ class TfliteRunner(LiteRTSession):
         if not model.is_file():
             raise UsageError(f"no model file at {model}")
         self._model, self._settings = model, settings
+        self.signatures: tuple[tuple[str, int], ...] = ()
+        self.signature = ""
         options = {"experimental_delegates": list(delegates)} if delegates else {}
         try:
             super().__init__(module, model, threads=settings.threads, engine=engine, **options)
@@ -70,10 +73,14 @@ class TfliteRunner(LiteRTSession):
 
         They come first; the interpreter's own delegate, XNNPACK, gets the rest on allocation.
         """
+        self.signatures = signatures(self._interpreter)
+        self.signature = next((key for key, graph in self.signatures if graph == MAIN), "")
         self.delegated = sum(node.type == DELEGATE for node in self.graph())
         details = self._interpreter.get_input_details()
         specs = tuple(tensor_spec(detail) for detail in details)
-        self._closed = closed(specs, self._settings.batch, resizable=True)
+        self._closed = closed(
+            specs, self._settings.batch, resizable=True, shapes=self._settings.shapes
+        )
         for detail, spec in zip(details, self._closed, strict=True):
             if spec.shape != tuple(detail["shape"]):
                 self._interpreter.resize_tensor_input(detail["index"], spec.shape)
@@ -94,6 +101,17 @@ class TfliteRunner(LiteRTSession):
         """Empty: Python's interpreter has no way to its profiler; ``litert_cpu`` knows another."""
         del tensors, runs
         return ()
+
+
+def signatures(interpreter: Any) -> tuple[tuple[str, int], ...]:
+    """(key, subgraph) of each signature of the file, in its order; empty where it names none."""
+    try:
+        keys = interpreter.get_signature_list()
+        runners = [interpreter.get_signature_runner(key) for key in keys]
+        graphs = [int(runner._subgraph_index) for runner in runners]
+    except (AttributeError, RuntimeError, ValueError):  # an older release
+        return ()
+    return tuple(zip(map(str, keys), graphs, strict=True))
 
 
 def check_answers(outputs: tuple[TensorSpec, ...], batch: int, place: str) -> None:
@@ -131,7 +149,9 @@ def import_interpreter(package: str) -> tuple[Any, str]:
 
 def _refusal(model: Path, engine: str, settings: Settings, error: Exception) -> ModelLoadError:
     hint = ""
-    if settings.batch != 1:
+    if settings.shapes:
+        hint = "It may not take that --input-shape; name the one that it gets in use."
+    elif settings.batch != 1:
         hint = f"It may not take a batch of {settings.batch}; try --batch 1."
     elif settings.delegate is not None:
         hint = "The delegate may want another precision, or a file that its own compiler wrote."

@@ -10,6 +10,7 @@ from typing import Final
 
 from benchmarks.accelerators.base import Coverage, Estimate
 from edge.errors import ModelLoadError
+from edge.runtime.spec import TensorSpec
 
 NPU: Final = "ethos-u"  # custom operator that stands for a partition
 REASON: Final = re.compile(
@@ -95,6 +96,21 @@ def estimate(engine: str, summary: Mapping[str, str], coverage: Coverage) -> Est
         facts=facts,
         notes=tuple(notes),
     )
+
+
+def inputs(path: Path) -> tuple[TensorSpec, ...]:
+    """Inputs of the main graph, -1 for an extent that the file leaves open."""
+    from ethosu.vela.tflite.Model import Model
+
+    graph = Model.GetRootAsModel(path.read_bytes(), 0).Subgraphs(0)
+    tensors = [graph.Tensors(graph.Inputs(index)) for index in range(graph.InputsLength())]
+    found = []
+    for tensor in tensors:
+        shape = tuple(tensor.Shape(axis) for axis in range(tensor.ShapeLength()))
+        signed = tuple(tensor.ShapeSignature(axis) for axis in range(tensor.ShapeSignatureLength()))
+        name = tensor.Name().decode("utf-8", "replace")
+        found.append(TensorSpec(name=name, shape=signed or shape, dtype=""))
+    return tuple(found)
 
 
 def _operators(path: Path) -> Counter[str]:

@@ -4,6 +4,7 @@ import csv
 import io
 from typing import Any, Final
 
+from benchmarks.outputs import wording
 from benchmarks.outputs.json_file import row_json
 from benchmarks.result import Results
 
@@ -18,6 +19,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "unit": ("unit",),
     "threads": ("threads",),
     "batch": ("batch",),
+    "input_shape": ("input_shape",),
     "status": ("status",),
     "label": ("label",),
     "stability": ("stability",),
@@ -59,7 +61,7 @@ def csv_text(results: Results) -> str:
     writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for row in results.rows:
-        values = row_json(row)
+        values = row_json(row) | {"input_shape": wording.input_shape(row)}
         if values["status"] != TIMED:
             values["timing"] = None
         writer.writerow([_cell(values, place) for place in COLUMNS.values()])

@@ -37,6 +37,7 @@ def results_json(results: Results) -> dict[str, Any]:
         "seed": results.seed,
         "environment": dict(results.environment),
         "protocol": dict(results.protocol),
+        "missing_rows": results.missing,
         "rows": [row_json(row) for row in results.rows],
     }
 
@@ -66,6 +67,11 @@ def row_json(row: Row) -> dict[str, Any]:
         "profile": [_operator(item) for item in row.profile],
         "sustained": [_moment(item) for item in row.sustained],
         "order": row.order,
+        "inputs": [
+            {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}
+            for spec in row.inputs
+        ],
+        "signature": row.signature,
     }
 
 

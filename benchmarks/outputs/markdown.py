@@ -41,6 +41,7 @@ def _columns(results: Results) -> dict[str, tuple[str, Callable[[Row], str]]]:
 
     return {
         "model": (_LEFT, lambda row: code(wording.model_name(row))),
+        "input": (_LEFT, lambda row: _input(row)),
         "path": (_LEFT, lambda row: code(row.accelerator + wording.setting(row, results))),
         "median ms": (_RIGHT, _bold(timed(lambda found: median(found.samples)))),
         "MAD": (_RIGHT, timed(lambda found: mad(found.samples))),
@@ -64,6 +65,10 @@ def _of_measured(row: Row, value: Callable[[Timing], float]) -> str:
 
 def _bold(cell: Callable[[Row], str]) -> Callable[[Row], str]:
     return lambda row: cell(row) if cell(row) == wording.UNKNOWN else f"**{cell(row)}**"
+
+
+def _input(row: Row) -> str:
+    return code(wording.input_shape(row)) if row.inputs else wording.UNKNOWN
 
 
 def _end_to_end(row: Row) -> str:
@@ -102,6 +107,7 @@ def _footer(results: Results) -> str:
         wording.busy(results.environment),
         "milliseconds of one inference; MAD: median absolute deviation",
         prose(", ".join(engines), 300),
+        f"not finished: {results.missing} rows are missing" if results.missing else "",
         f"started {prose(results.started, 40)}",
         f"edge {edge.__version__}",
     ]

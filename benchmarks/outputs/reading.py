@@ -19,7 +19,7 @@ from benchmarks.result import (
     Timing,
 )
 from edge.errors import BundleError, UsageError
-from edge.runtime.spec import Preprocessing
+from edge.runtime.spec import Preprocessing, TensorSpec
 
 Value = TypeVar("Value")
 
@@ -42,6 +42,7 @@ def read_results(path: Path) -> Results:
         protocol=fields.object("protocol").values,
         seed=fields.whole("seed"),
         rows=tuple(read_row(item) for item in fields.objects("rows")),
+        missing=_optional(fields, "missing_rows", fields.whole) or 0,
     )
 
 
@@ -78,6 +79,9 @@ def read_row(fields: Fields) -> Row:
         profile=tuple(_operator(item) for item in fields.objects("profile")),
         sustained=tuple(_moment(item) for item in fields.objects("sustained")),
         order=fields.whole("order"),
+        # Files of edge 1.0 have neither.
+        inputs=tuple(map(_input, fields.objects("inputs"))) if fields.has("inputs") else (),
+        signature=_optional(fields, "signature", fields.text) or "",
     )
 
 
@@ -170,6 +174,11 @@ def _operator(fields: Fields) -> OperatorTime:
         seconds=fields.number("ms") / 1e3,
         where=fields.text("where"),
     )
+
+
+def _input(fields: Fields) -> TensorSpec:
+    shape = tuple(int(extent) for extent in fields.numbers("shape"))
+    return TensorSpec(name=fields.text("name"), shape=shape, dtype=fields.text("dtype"))
 
 
 def _moment(fields: Fields) -> Moment:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from benchmarks.accelerators.base import Label
+from benchmarks.input_shape import plain_name, shown
 from benchmarks.result import Results, Row, Stability, Status
 
 UNKNOWN: Final = "-"
@@ -38,6 +39,13 @@ def model_name(row: Row) -> str:
     """Of the bundle's variant, or of the file."""
     subject = row.subject
     return f"{subject.bundle}:{subject.name}" if subject.bundle else subject.name
+
+
+def input_shape(row: Row) -> str:
+    """What an inference got, such as ``1x224x224x3`` or ``ids=1x128 mask=1x128``."""
+    if len(row.inputs) == 1:
+        return shown(row.inputs[0].shape)
+    return " ".join(f"{plain_name(spec.name)}={shown(spec.shape)}" for spec in row.inputs)
 
 
 def by_model(rows: Iterable[Row]) -> dict[str, list[Row]]:

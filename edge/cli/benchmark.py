@@ -36,6 +36,7 @@ def benchmark(
     ] = "cpu",
     threads: measuring.Threads = measuring.ALL_CPUS,
     batch: measuring.Batch = 1,
+    input_shape: measuring.InputShapes = None,
     runs: measuring.Runs = 50,
     min_secs: measuring.MinSeconds = 1.0,
     max_secs: measuring.MaxSeconds = 30.0,
@@ -93,6 +94,7 @@ def benchmark(
     --output goes on where it ended.
     """
     from benchmarks.accelerators.base import Settings
+    from benchmarks.input_shape import parse_shapes
     from benchmarks.plan import Plan
     from benchmarks.timing import Protocol
     from edge.cli.benchmark_job import Job, compare, counts, measure, names, pictures
@@ -122,6 +124,7 @@ def benchmark(
             delegate=paths.delegate_library(delegate),
             options=paths.delegate_options(delegate_option),
             full_delegation=require_full_delegation,
+            shapes=parse_shapes(input_shape or ()),
         ),
         protocol=Protocol(
             runs=runs, min_seconds=min_secs, max_seconds=max_secs, warm_up_seconds=warm_up_secs

@@ -8,6 +8,7 @@ from typing import Final
 import typer
 
 from benchmarks.against import Against, against
+from benchmarks.input_shape import shown
 from benchmarks.outputs.files import FORMS, write_results
 from benchmarks.outputs.json_file import results_json
 from benchmarks.plan import Plan
@@ -128,9 +129,8 @@ def _judge(results: Results, plan: Plan) -> None:
 def _nothing(rows: Sequence[Row]) -> EdgeError:
     """The error for a run that measured nothing: that of its first row."""
     row = rows[0]
-    kind = (
-        ModelLoadError if row.status in (Status.UNAVAILABLE, Status.REFUSED) else MeasurementError
-    )
+    unloaded = row.status in (Status.UNAVAILABLE, Status.REFUSED)
+    kind = UsageError if row.usage else ModelLoadError if unloaded else MeasurementError
     found = "" if len(rows) == 1 else f" (first of {len(rows)} rows without a time)"
     return kind(
         f"{row.subject.name} on {row.accelerator}: {row.status.value}: {row.reason}{found}",
@@ -171,9 +171,10 @@ def _print(found: Against) -> None:
     judgement = found.judgement
     baseline, candidate = ([pair[side] for pair in found.medians] for side in (0, 1))
     names = [_shown(subject) for subject in (found.candidate, found.baseline)]
-    for name, values in zip(names, (candidate, baseline), strict=True):
+    shapes = [" ".join(shown(spec.shape) for spec in inputs) for inputs in found.inputs[::-1]]
+    for name, shape, values in zip(names, shapes, (candidate, baseline), strict=True):
         middle = sorted(values)[len(values) // 2]
-        role = "  (reference)" if values is baseline else ""
+        role = (f" {shape}" if shape else "") + ("  (reference)" if values is baseline else "")
         typer.echo(f"  {1e3 * middle:8.3f} ms  {name}{role}")
     typer.echo(
         f"{names[0]} is {judgement.verdict.value}: it takes {judgement.ratio:.3f} times as long as "

@@ -20,6 +20,16 @@ Threads = Annotated[
     str, typer.Option(help="CPU threads; several, separated by commas, make a sweep.")
 ]
 Batch = Annotated[int, typer.Option(help="Images of one inference.", min=1)]
+InputShapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="[NAME=]SHAPE",
+        help="Shape of an input that a model leaves open, such as 1x3x224x224 or ids=1x128; may "
+        "be repeated.",
+        show_default=False,
+    ),
+]
 Runs = Annotated[int, typer.Option(help="At least so many inferences.", min=1)]
 MinSeconds = Annotated[float, typer.Option(help="At least so long, seconds.", min=0)]
 MaxSeconds = Annotated[float, typer.Option(help="At most so long, seconds.", min=0)]

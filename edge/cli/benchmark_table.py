@@ -19,7 +19,8 @@ def print_rows(results: Results) -> None:
     lines: list[tuple[str, ...]] = []
     shown = [row for row in results.rows if row.status is not Status.ESTIMATED]
     for name, rows in wording.by_model(shown).items():
-        lines.append((name, *[""] * len(COLUMNS)))
+        shapes = {found for row in rows if (found := wording.input_shape(row))}
+        lines.append((" ".join((name, *sorted(shapes))), *[""] * len(COLUMNS)))
         lines.extend(_line(row, results) for row in rows)
     if lines:
         print_table(

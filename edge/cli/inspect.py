@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.cli import options as shared
+from edge.cli.benchmark_options import InputShapes
 
 if TYPE_CHECKING:
     from edge.inspection.report import ModelReport
@@ -22,20 +23,23 @@ def inspect(
         str | None,
         typer.Option(help="Variant of a bundle.  \\[default: all]", show_default=False),
     ] = None,
+    input_shape: InputShapes = None,
     json: shared.Json = False,
 ) -> None:
     """Show inputs, outputs, quantization, operators, parameters, mult-adds and size."""
+    from benchmarks.input_shape import parse_shapes
     from edge.cli.output import print_json
     from edge.inspection.model import inspect_model
     from edge.runtime.bundle import Bundle
 
+    shapes = parse_shapes(input_shape or ())
     if path.is_dir():
         bundle = Bundle.open(path)
         bundle.verify()
         names = [variant] if variant else [item.name for item in bundle.manifest.variants]
-        reports = {name: inspect_model(bundle.model(name)[1]) for name in names}
+        reports = {name: inspect_model(bundle.model(name)[1], shapes) for name in names}
     else:
-        reports = {path.name: inspect_model(path)}
+        reports = {path.name: inspect_model(path, shapes)}
     if json:
         print_json({name: report.to_json() for name, report in reports.items()})
         return
@@ -53,11 +57,24 @@ def _lines(name: str, report: "ModelReport") -> list[str]:
         f"{name}: {report.format}, {size(report.size_bytes)}, sha256 {report.sha256[:16]}",
         *(f"  input   {_tensor(spec)}" for spec in report.inputs),
         *(f"  output  {_tensor(spec)}" for spec in report.outputs),
-        f"  {report.parameters:,} parameters, {report.mult_adds / 1e6:,.1f} M mult-adds",
+        f"  {report.parameters:,} parameters, {_mult_adds(report)}",
         f"  {total} operators, {report.quantized_operators} of them quantized: {operators}",
     ]
     lines += [f"  obstacle: {printable(item)}" for item in report.obstacles]
     return lines + [f"  note: {printable(note)}" for note in report.notes]
+
+
+def _mult_adds(report: "ModelReport") -> str:
+    """The count, with the input's shape where the file alone does not tell it."""
+    from benchmarks.input_shape import shown
+
+    if report.mult_adds is None:
+        return "mult-adds depend on the open shape of the input: name it with --input-shape"
+    text = f"{report.mult_adds / 1e6:,.1f} M mult-adds"
+    stated = tuple(spec.shape for spec in report.inputs)
+    if stated == report.counted_shapes:
+        return text
+    return f"{text} for an input of {' and '.join(map(shown, report.counted_shapes))}"
 
 
 def _tensor(spec: "TensorSpec") -> str:

@@ -20,6 +20,7 @@ def remote_benchmark(
     variant: measuring.Variants = None,
     threads: measuring.Threads = "1",
     batch: measuring.Batch = 1,
+    input_shape: measuring.InputShapes = None,
     runs: measuring.Runs = 50,
     min_secs: measuring.MinSeconds = 1.0,
     max_secs: measuring.MaxSeconds = 30.0,
@@ -29,6 +30,7 @@ def remote_benchmark(
     timeout_secs: measuring.Timeout = 300.0,
     seed: measuring.Seed = 0,
     output: measuring.Outputs = None,
+    overwrite: measuring.Overwrite = False,
     port: hosts.Port = None,
     ssh_config: hosts.SshConfig = None,
     accept_new_host_key: hosts.AcceptNewHostKey = False,
@@ -45,6 +47,7 @@ def remote_benchmark(
     from dataclasses import replace
 
     from benchmarks.accelerators.base import Settings
+    from benchmarks.input_shape import parse_shapes
     from benchmarks.plan import Plan
     from benchmarks.subjects import subjects
     from benchmarks.timing import Protocol
@@ -55,7 +58,7 @@ def remote_benchmark(
 
     plan = Plan(
         threads=counts(threads),
-        settings=Settings(batch=batch),
+        settings=Settings(batch=batch, shapes=parse_shapes(input_shape or ())),
         protocol=Protocol(
             runs=runs, min_seconds=min_secs, max_seconds=max_secs, warm_up_seconds=warm_up_secs
         ),
@@ -71,6 +74,7 @@ def remote_benchmark(
         plan=plan,
         progress=shown_progress(quiet=quiet),
         json=json,
+        overwrite=overwrite,
     )
     where = hosts.address(host, port, ssh_config, accept_new_host_key)
     formats = {model_format(subject.path) for subject in subjects(job.models, job.variants)}

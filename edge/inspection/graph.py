@@ -5,7 +5,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from typing import Final
 
+from benchmarks.input_shape import given_shapes, still_open
 from edge.runtime.refusal import (
     FLOAT16,
     custom_operator,
@@ -13,6 +15,9 @@ from edge.runtime.refusal import (
     flex_operator,
     missing_kernel,
 )
+from edge.runtime.spec import TensorSpec
+
+UNCOUNTED: Final = ("mult-adds are not counted: the file leaves the shape of an input open",)
 
 
 class UnknownShapeError(Exception):
@@ -171,6 +176,33 @@ def count_mult_adds(nodes: Iterable[Node], dialect: Dialect) -> tuple[int, tuple
     return total, tuple(
         f"mult-adds leave out {count} x {name}: {reason}"
         for (name, reason), count in sorted(left_out.items())
+    )
+
+
+def counted_shapes(
+    inputs: Sequence[TensorSpec],
+    shapes: Mapping[str, tuple[int, ...]],
+    sequences: Collection[str] = (),
+    *,
+    resizable: bool = False,
+) -> tuple[tuple[int, ...], ...] | None:
+    """Shape of each input to count for, an open batch as 1; None where one is not known.
+
+    Args:
+        inputs: As the file states them, -1 for an open extent.
+        shapes: What the user says of them, by name.
+        sequences: Inputs whose first extent is no batch.
+        resizable: Whether a first extent of 1 can be another batch.
+
+    Raises:
+        UsageError: A shape does not fit.
+    """
+    given = given_shapes(inputs, shapes, sequences, resizable=resizable)
+    if still_open(inputs, given, sequences):
+        return None
+    return tuple(
+        given.get(spec.name, tuple(1 if extent < 0 else extent for extent in spec.shape))
+        for spec in inputs
     )
 
 

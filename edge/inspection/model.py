@@ -1,5 +1,6 @@
 """Inspect a model file of any format that the pipeline writes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -25,11 +26,16 @@ _OTHER_FORMATS: Final = (
 )
 
 
-def inspect_model(path: Path) -> ModelReport:
+def inspect_model(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> ModelReport:
     """Read what a model file holds; the format is told by the content, not by the name.
 
+    Args:
+        path: The file.
+        shapes: Of inputs that it leaves open, by name, to count mult-adds; see
+            ``benchmarks.input_shape``.
+
     Raises:
-        UsageError: There is no such file, or it cannot be read.
+        UsageError: There is no such file, it cannot be read, or a shape does not fit.
         ModelLoadError: Neither TFLite nor ONNX, or truncated or corrupt.
     """
     if not path.is_file():
@@ -39,9 +45,9 @@ def inspect_model(path: Path) -> ModelReport:
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
         if head[4:8] == IDENTIFIER:
-            return inspect_tflite(path)
+            return inspect_tflite(path, shapes)
         if head.startswith(_ONNX_FIRST_BYTE):
-            return inspect_onnx(path)
+            return inspect_onnx(path, shapes)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     raise ModelLoadError(

@@ -1,19 +1,22 @@
 """Inspect an ONNX file through its protobuf and onnx's shape inference."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.input_shape import bound
 from edge.errors import ModelLoadError, missing_package
 from edge.inspection.corruption import corruption
 from edge.inspection.graph import (
+    UNCOUNTED,
     Node,
     batch_extent,
     count_mult_adds,
     count_operators,
     count_parameters,
+    counted_shapes,
     obstacles,
     producers_of,
     stored_origin,
@@ -29,10 +32,15 @@ _RUNTIME: Final = ("com.microsoft",)  # domains of operators that ONNX Runtime b
 _BIAS: Final = 2  # input of Conv, ConvTranspose and Gemm that may stay real
 
 
-def inspect_onnx(path: Path) -> ModelReport:
+def inspect_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> ModelReport:
     """Read what an ONNX file holds.
 
+    Args:
+        path: The file.
+        shapes: See ``inspect_model``.
+
     Raises:
+        UsageError: A shape does not fit.
         ModelLoadError: Not an ONNX model, or truncated or corrupt.
         PackageMissing: onnx is not installed.
         OSError: The file cannot be read.
@@ -44,7 +52,9 @@ def inspect_onnx(path: Path) -> ModelReport:
         hindered = _versions(model) + _lost(path, model.graph)
         inputs = tuple(_spec(value) for value in real_inputs(model.graph))
         outputs = tuple(_spec(value) for value in model.graph.output)
-        graph = read_graph(model)
+        known, given, sequences = bound(inputs, _axes(model.graph), shapes or {})
+        counted = counted_shapes(known, given, sequences)
+        graph = read_graph(model, counted)
         mult_adds, notes = count_mult_adds(graph.nodes, ONNX)
         return ModelReport(
             format="onnx",
@@ -55,10 +65,11 @@ def inspect_onnx(path: Path) -> ModelReport:
             outputs=outputs,
             operators=count_operators(graph.nodes),
             parameters=count_parameters(graph.nodes, ONNX),
-            mult_adds=mult_adds // batch_extent(graph.input_values),
+            mult_adds=mult_adds // batch_extent(graph.input_values) if counted else None,
+            counted_shapes=counted or (),
             quantized_operators=_count_quantized(graph.nodes),
             metadata=metadata,
-            notes=graph.notes + notes + _graph_notes(graph.nodes),
+            notes=graph.notes + (notes if counted else UNCOUNTED) + _graph_notes(graph.nodes),
             obstacles=hindered + obstacles(path, graph.nodes, _RUNTIME),
         )
 
@@ -101,6 +112,12 @@ def _spec(value: Any) -> TensorSpec:
         shape=tuple(item.dim_value if item.dim_value > 0 else -1 for item in dimensions),
         dtype=dtype_name(value.type.tensor_type.elem_type),
     )
+
+
+def _axes(graph: Any) -> list[list[int | str]]:
+    """Of each real input, its extents or the names of those left open."""
+    shapes = (value.type.tensor_type.shape.dim for value in real_inputs(graph))
+    return [[item.dim_value or checked_text(item.dim_param) for item in dims] for dims in shapes]
 
 
 def _count_quantized(nodes: Sequence[Node]) -> int:

@@ -1,6 +1,6 @@
 """From an ONNX protobuf to the graph that the counts understand."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
@@ -18,7 +18,7 @@ class OnnxGraph:
 
     Attributes:
         nodes: In the order of the file, a body after the node that holds it.
-        input_values: Of the main graph, open extents as 1.
+        input_values: Of the main graph.
         notes: What could not be read.
     """
 
@@ -55,8 +55,13 @@ def checked_text(value: str | bytes) -> str:
     return value
 
 
-def read_graph(model: Any) -> OnnxGraph:
+def read_graph(model: Any, shapes: Sequence[tuple[int, ...]] | None) -> OnnxGraph:
     """The graph of a ModelProto, with inferred shapes; ``model`` is changed by it.
+
+    Args:
+        model: The ModelProto.
+        shapes: Of the real inputs, with every extent; None where these are not known: then
+            nothing that depends on them is.
 
     Raises:
         ValueError: A stored tensor does not fit its shape.
@@ -75,8 +80,7 @@ def read_graph(model: Any) -> OnnxGraph:
                 tensor.ClearField("raw_data")  # inference then copies no weights
     if any(_is_external(tensor) for tensor in model.graph.initializer):
         notes.append("weights lie in other files, which size_bytes and sha256 leave out")
-    if _close_extents(model.graph):
-        notes.append("extents other than the batch are open and count as 1: a lower bound")
+    _set_extents(model.graph, shapes)
     model, failure = _with_shapes(model)
     for graph in _graphs(model.graph):
         for info in (*graph.input, *graph.value_info, *graph.output):
@@ -115,22 +119,20 @@ def _stored_value(tensor: Any) -> Value:
     )
 
 
-def _close_extents(graph: Any) -> bool:
-    """Set the open extents of the inputs to 1; True if one of them is not a batch.
+def _set_extents(graph: Any, shapes: Sequence[tuple[int, ...]] | None) -> None:
+    """Set the extents of the inputs.
 
     An extent of the same symbol elsewhere is inferred again, so its record is dropped.
     """
-    beyond_batch = False
-    for value in real_inputs(graph):
-        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
-            if dimension.dim_value <= 0:
-                beyond_batch = beyond_batch or axis > 0
-                dimension.dim_value = 1
+    for value, shape in zip(real_inputs(graph), shapes or (), strict=False):
+        dimensions = value.type.tensor_type.shape.dim
+        del dimensions[:]
+        for extent in shape:
+            dimensions.add().dim_value = extent
     for value in (*graph.value_info, *graph.output):
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_value <= 0:
                 dimension.Clear()
-    return beyond_batch
 
 
 def _with_shapes(model: Any) -> tuple[Any, tuple[str, ...]]:

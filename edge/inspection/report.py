@@ -29,8 +29,11 @@ class ModelReport:
             normalization into convolutions, so this is at most the count of the source model.
         mult_adds: Multiply-adds of convolutions, fully connected layers, matrix products and
             LSTM/GRU layers for one batch element, as papers count them; biases, activations,
-            pooling and element-wise operators are left out. Open extents count as 1, and the
-            body of a loop or condition as if it ran once.
+            pooling and element-wise operators are left out. The body of a loop or condition
+            counts as if it ran once. None where an input leaves an extent open, other than the
+            batch, that nobody has named.
+        counted_shapes: Shape of each input that ``mult_adds`` is of, an open batch as 1; empty
+            where there is no count.
         quantized_operators: Operators whose activations are all quantized integers; QUANTIZE
             and DEQUANTIZE, which only convert, are not among them.
         metadata: What the file says about itself: producer, versions, signatures, notes.
@@ -46,8 +49,9 @@ class ModelReport:
     outputs: tuple[TensorSpec, ...]
     operators: tuple[tuple[str, int], ...]
     parameters: int
-    mult_adds: int
+    mult_adds: int | None
     quantized_operators: int
+    counted_shapes: tuple[tuple[int, ...], ...] = ()
     metadata: dict[str, str | list[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
@@ -59,6 +63,7 @@ class ModelReport:
             value[name] = [_spec_json(spec) for spec in getattr(self, name)]
         return value | {
             "operators": dict(self.operators),
+            "counted_shapes": [list(shape) for shape in self.counted_shapes],
             "notes": list(self.notes),
             "obstacles": list(self.obstacles),
         }

@@ -11,15 +11,17 @@ from edge.errors import ModelLoadError
 from edge.inspection.corruption import corruption
 from edge.inspection.flatbuffer import IDENTIFIER, Reads, load_schema
 from edge.inspection.graph import (
+    UNCOUNTED,
     Node,
     batch_extent,
     count_mult_adds,
     count_operators,
     count_parameters,
+    counted_shapes,
     obstacles,
 )
 from edge.inspection.report import ModelReport
-from edge.inspection.tflite_graph import TfliteGraphReader
+from edge.inspection.tflite_graph import TfliteGraphReader, resized, resized_tensors
 from edge.inspection.tflite_operators import TFLITE
 
 _CONVERSIONS: Final = frozenset({"QUANTIZE", "DEQUANTIZE"})
@@ -29,10 +31,15 @@ _BROUGHT: Final = ("TFLite_Detection_PostProcess", "Mfcc", "AudioSpectrogram", "
 _LONGEST_TEXT_BYTES: Final = 65536
 
 
-def inspect_tflite(path: Path) -> ModelReport:
+def inspect_tflite(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> ModelReport:
     """Read what a TFLite file holds.
 
+    Args:
+        path: The file.
+        shapes: See ``inspect_model``.
+
     Raises:
+        UsageError: A shape does not fit.
         ModelLoadError: Not a TFLite file, or truncated or corrupt.
         OSError: The file cannot be read.
     """
@@ -47,6 +54,9 @@ def inspect_tflite(path: Path) -> ModelReport:
         model = schema.Model.GetRootAs(content, 0)
         graph = TfliteGraphReader(schema, model, reads, len(content)).read()
         metadata = _metadata(model, reads, content)
+        counted = counted_shapes(graph.inputs, shapes or {}, resizable=True)
+        if counted and counted != tuple(value.shape for value in graph.input_values):
+            graph = resized(graph, resized_tensors(path, counted))
         mult_adds, notes = count_mult_adds(graph.nodes, TFLITE)
         return ModelReport(
             format="tflite",
@@ -57,10 +67,13 @@ def inspect_tflite(path: Path) -> ModelReport:
             outputs=graph.outputs,
             operators=count_operators(graph.nodes),
             parameters=count_parameters(graph.nodes, TFLITE),
-            mult_adds=mult_adds // batch_extent(graph.input_values),
+            mult_adds=mult_adds // batch_extent(graph.input_values) if counted else None,
+            counted_shapes=counted or (),
             quantized_operators=sum(_is_quantized(node) for node in graph.nodes),
             metadata=metadata,
-            notes=notes + _graph_notes(graph.nodes) + _metadata_notes(metadata),
+            notes=(notes if counted else UNCOUNTED)
+            + _graph_notes(graph.nodes)
+            + _metadata_notes(metadata),
             obstacles=obstacles(path, graph.nodes, _BROUGHT),
         )
 

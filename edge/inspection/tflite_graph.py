@@ -1,12 +1,15 @@
 """From the tables of a TFLite flatbuffer to the graph that the counts understand."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite, prod
+from pathlib import Path
 from typing import Any
 
+from edge.errors import EngineUnavailable
 from edge.inspection.flatbuffer import Reads
 from edge.inspection.graph import Node, Value
+from edge.runtime.refusal import refusal
 from edge.runtime.spec import QuantizationParams, TensorSpec
 
 _MOST_ELEMENTS_PER_BYTE = 8  # 4 with INT2; sparse tensors store less and are not checked
@@ -173,6 +176,59 @@ class TfliteGraphReader:
             zero_points=zero_points or (0,) * len(scales),
             quantized_dimension=table.QuantizedDimension(),
         )
+
+
+def resized_tensors(path: Path, shapes: Sequence[tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the main graph's tensors, by key, for inputs of these shapes.
+
+    Only the kernels know how a shape goes through the graph: the interpreter is asked.
+
+    Raises:
+        EngineUnavailable: ai-edge-litert is not installed.
+        ModelLoadError: The model does not take inputs of these shapes.
+    """
+    try:
+        from ai_edge_litert import interpreter as module
+    except ImportError as error:
+        raise EngineUnavailable(
+            "mult-adds for other shapes need an interpreter: ai-edge-litert is not installed",
+            hint="Install it: pip install ai-edge-litert",
+        ) from error
+    try:
+        loaded = module.Interpreter(
+            model_path=str(path),
+            experimental_op_resolver_type=module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        for detail, shape in zip(loaded.get_input_details(), shapes, strict=True):
+            loaded.resize_tensor_input(detail["index"], shape)
+        loaded.allocate_tensors()
+        details = loaded.get_tensor_details()
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise refusal(
+            path, "ai-edge-litert with that --input-shape", error, otherwise="Name another shape."
+        ) from error
+    return {f"0:{item['index']}": tuple(int(n) for n in item["shape"]) for item in details}
+
+
+def resized(graph: TfliteGraph, shapes: Mapping[str, tuple[int, ...]]) -> TfliteGraph:
+    """The graph with those shapes in place of the file's, by the tensors' keys."""
+
+    def value(item: Value) -> Value:
+        known = item.stored is None and item.key in shapes
+        return replace(item, shape=shapes[item.key]) if known else item
+
+    return replace(
+        graph,
+        nodes=tuple(
+            replace(
+                node,
+                inputs=tuple(item and value(item) for item in node.inputs),
+                outputs=tuple(map(value, node.outputs)),
+            )
+            for node in graph.nodes
+        ),
+        input_values=tuple(map(value, graph.input_values)),
+    )
 
 
 def _names_by_code(enumeration: Any) -> dict[int, str]:

@@ -64,7 +64,7 @@ def test_a_cpu_always_has_a_name(tmp_path: Path) -> None:
 
 
 def test_an_open_first_extent_takes_the_batch() -> None:
-    assert closed((spec(-1, 8, 8, 3), spec(-1, -1)), 4) == (spec(4, 8, 8, 3), spec(4, 1))
+    assert closed((spec(-1, 8, 8, 3), spec(-1, 5)), 4) == (spec(4, 8, 8, 3), spec(4, 5))
 
 
 def test_a_fixed_extent_is_only_changed_where_the_engine_can() -> None:

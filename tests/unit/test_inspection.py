@@ -329,10 +329,44 @@ def test_onnx_custom_domain_and_open_extent_become_notes(tmp_path: Path) -> None
         (1, 4, "h", "w2"),
     )
     report = inspect_onnx(path)
+    assert report.mult_adds is None  # not those of one pixel
+    assert (report.counted_shapes, report.to_json()["mult_adds"]) == ((), None)
+    assert any("open" in note for note in report.notes)
+    report = inspect_onnx(path, {"": (1, 3, 8, 8)})
     assert "mult-adds leave out 1 x vendor.Detect: custom operator" in report.notes
     assert "mult-adds leave out 1 x Conv: shapes not in the file" in report.notes
-    assert any("lower bound" in note for note in report.notes)
-    assert report.mult_adds == 0
+    assert report.counted_shapes == ((1, 3, 8, 8),)
+
+
+def test_mult_adds_are_of_the_shape_that_is_named(tmp_path: Path) -> None:
+    path = onnx_model(
+        tmp_path / "m.onnx",
+        [node("Conv", "x w", "y")],
+        {"x": ("N", 3, "h", "w")},
+        {"w": floats(4, 3, 3, 3)},
+        ("N", 4, "a", "b"),
+    )
+    assert inspect_model(path).mult_adds is None
+    assert inspect_model(path, {"x": (1, 3, 5, 5)}).mult_adds == 972
+    assert inspect_model(path, {"": (8, 3, 7, 5)}).mult_adds == 972 * 5 // 3  # of one image
+    for wrong in ({"": (3, 5, 5)}, {"": (1, 4, 5, 5)}, {"z": (1, 3, 5, 5)}):
+        with pytest.raises(UsageError):
+            inspect_model(path, wrong)
+
+
+def test_tflite_mult_adds_follow_the_shape_through_the_graph(tmp_path: Path) -> None:
+    t = TinyTflite()
+    sequence = t.tensor(1, 1, 3)
+    t.graph.tensors[sequence].shapeSignature = [1, -1, 3]
+    weights, bias = t.tensor(4, 3, constant=True), t.tensor(4, constant=True)
+    first = t.operator("FULLY_CONNECTED", [sequence, weights, bias], t.tensor(1, 4))
+    weights, bias = t.tensor(2, 4, constant=True), t.tensor(2, constant=True)
+    second = t.operator("FULLY_CONNECTED", [first, weights, bias], t.tensor(1, 2))
+    path = t.write(tmp_path / "m.tflite", [sequence], second)
+    assert inspect_model(path).mult_adds is None
+    report = inspect_model(path, {"": (1, 7, 3)})
+    assert report.mult_adds == 7 * (3 * 4 + 4 * 2)
+    assert report.counted_shapes == ((1, 7, 3),)
 
 
 # ---- dispatch and corrupt files ----------------------------------------------------------------
