@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.dataset.folder import Files
+from edge.dataset.levels import levels_notes
 from edge.dataset.pictures import Picture, find_pictures, unreadable
 from edge.progress import Progress
 from edge.runtime.spec import Preprocessing
@@ -38,7 +39,8 @@ def find_scored_images(
     with progress.stage("images"):
         found = find_pictures(directory, labels, wnids(labels))
         problems = unreadable(found.pictures, preprocessing)
-    for note in found.notes:
+        notes = (*found.notes, *levels_notes(preprocessing, found.files.images))
+    for note in notes:
         progress.note(note)
     for file, why in problems.items():
         progress.note(f"skipped {file}: {why}")
@@ -46,7 +48,7 @@ def find_scored_images(
         pictures=tuple(picture for picture in found.pictures if picture.path not in problems),
         skipped={str(file): why for file, why in problems.items()},
         files=found.files,
-        notes=found.notes,
+        notes=notes,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.cache import StageCache, content_key
+from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Picture, unreadable
 from edge.dataset.scan import Dataset, scan
 from edge.dataset.split import LabeledImage
@@ -115,12 +116,20 @@ class _Job:
         self.conversion_seconds = 0.0  # of the base, which training alone needs
 
     def scanned(self) -> Dataset:
-        """The data set, without the held-out images that cannot be decoded."""
+        """The data set, without the held-out images that cannot be decoded.
+
+        The contract gets its levels: the training images decide them.
+        """
         options = self.options
         with self.stages.stage("data"):
             dataset = scan(options.photos, seed=self.seed, strict=options.strict)
             if options.train_images is not None:
                 dataset = _reduced(dataset, options.train_images, self.seed)
+            self.preprocessing, notes = with_levels(
+                self.preprocessing, [image.path for image in dataset.train]
+            )
+            self.base.preprocessing = self.preprocessing
+            dataset = replace(dataset, notes=(*dataset.notes, *notes))
             problems = unreadable(dataset.test, self.preprocessing)
             return dataset.without(problems, strict=options.strict)
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from edge.dataset.folder import merged
-from edge.dataset.pictures import Found, Picture, find_pictures, unreadable
+from edge.dataset.folder import list_images, merged
+from edge.dataset.levels import with_levels
+from edge.dataset.pictures import Found, Picture, find_pictures, pictures_root, unreadable
 from edge.errors import DataError
 from edge.pipeline.calibration import choose
 from edge.pipeline.finish import finish
@@ -42,7 +43,11 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         crop_fraction=options.crop_fraction,
     )
     with stages.stage("data"):
+        preprocessing, levels = with_levels(
+            preprocessing, list_images(pictures_root(options.calibration_data))
+        )
         calibrate_on, pictures, data = _images(options, source, preprocessing)
+        data["notes"] += levels
     for note in data["notes"]:
         stages.note(note)
     for item in data["skipped"]:

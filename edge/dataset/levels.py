@@ -1,0 +1,188 @@
+"""What is black and what white in pictures of more than 8 bits: one rule for a whole data set."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.dataset.folder import counted
+from edge.errors import ImageError
+from edge.runtime.image import deep_values
+from edge.runtime.spec import Preprocessing
+from edge.threads import in_threads
+
+RULE: Final = (
+    "white is the highest value of so many bits as hold all but one in ten thousand of the "
+    "values, and black is 0; values that span less than a quarter of that go from black to white"
+)
+_OUTLIERS: Final = 1e-4  # share of the values at either end: dead pixels do not decide
+_NARROW: Final = 0.25  # part of the range of the bits
+_BATCH: Final = 32  # pictures whose histograms lie in memory at once
+_VALUES: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """The deep pictures of a data set.
+
+    Attributes:
+        images: How many pictures have more than 8 bits a channel.
+        low: Lowest stored value but for outliers.
+        high: Highest stored value but for outliers.
+        levels: Stored values that become 0 and 255; None where 16 bits are used, or where the
+            values are of a kind that one rule cannot serve.
+        note: A sentence for people.
+    """
+
+    images: int
+    low: float
+    high: float
+    levels: tuple[int, int] | None
+    note: str
+
+    @property
+    def white(self) -> int:
+        """The stored value that should be white."""
+        return self.levels[1] if self.levels else _VALUES - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """Stored values of one picture, or of several.
+
+    Attributes:
+        counts: (65536,) int64, how often each value stands; of integers within 0..65535.
+        low: Lowest of any other values.
+        high: Highest of any other values; below ``low`` where there are none.
+        images: Number of pictures.
+    """
+
+    counts: NDArray[np.int64]
+    low: float
+    high: float
+    images: int
+
+
+def find_depth(paths: Iterable[Path]) -> Depth | None:
+    """Look through all pictures of a data set; None where none is deep.
+
+    The headers of all files are read and the pixels of deep ones. What cannot be decoded is
+    left to who reads the pictures.
+    """
+    total = _Values(np.zeros(_VALUES, np.int64), np.inf, -np.inf, 0)
+    for batch in _batches(paths):
+        for found in in_threads(_values, batch):
+            if found is not None:
+                total = _Values(
+                    total.counts + found.counts,
+                    min(total.low, found.low),
+                    max(total.high, found.high),
+                    total.images + found.images,
+                )
+    return _judged(total) if total.images else None
+
+
+def with_levels(contract: Preprocessing, paths: Iterable[Path]) -> tuple[Preprocessing, list[str]]:
+    """A contract with the levels of the pictures that a model learns or is calibrated from.
+
+    Returns:
+        The contract, unchanged where no picture is deep, and notes for people.
+    """
+    depth = find_depth(paths)
+    if depth is None:
+        return contract, []
+    return replace(contract, levels=depth.levels), [depth.note]
+
+
+def levels_notes(contract: Preprocessing, paths: Sequence[Path]) -> list[str]:
+    """What to say of pictures whose values a contract's levels do not fit."""
+    depth = find_depth(paths)
+    white = contract.levels[1] if contract.levels else _VALUES - 1
+    if depth is None or white / 2 < depth.white < 2 * white:
+        return []
+    look = "dark" if depth.white < white else "overexposed"
+    return [
+        f"{counted(depth.images, 'image')} with more than 8 bits a channel, values "
+        f"{depth.low:g} to {depth.high:g}: the contract takes {white} as white, so they look "
+        f"{look} to the model"
+    ]
+
+
+def _batches(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    waiting = iter(paths)
+    while batch := list(islice(waiting, _BATCH)):
+        yield batch
+
+
+def _values(path: Path) -> _Values | None:
+    try:
+        stored = deep_values(path)
+    except ImageError:
+        return None
+    return None if stored is None else _counted(stored)
+
+
+def _counted(stored: NDArray[Any]) -> _Values:
+    """The values of one picture; opacity does not count."""
+    colours = stored[..., :3] if stored.ndim == 3 else stored
+    if colours.dtype.kind == "f":
+        colours = np.nan_to_num(colours)
+    low, high = float(colours.min()), float(colours.max())
+    if colours.dtype.kind in "iu" and low >= 0 and high < _VALUES:
+        whole = colours.astype(np.int64, copy=False).ravel()
+        return _Values(np.bincount(whole, minlength=_VALUES), np.inf, -np.inf, 1)
+    return _Values(np.zeros(_VALUES, np.int64), low, high, 1)
+
+
+def _judged(found: _Values) -> Depth:
+    """Apply the rule."""
+    total = int(found.counts.sum())
+    if total and found.high >= found.low:
+        low, high = found.low, found.high
+        return _depth(found, low, high, None, "they are of several kinds of numbers")
+    if not total:
+        return _of_other_numbers(found)
+    sums = np.cumsum(found.counts)
+    low = int(np.searchsorted(sums, total * _OUTLIERS, side="right"))
+    high = int(np.searchsorted(sums, total * (1 - _OUTLIERS), side="left"))
+    full = (1 << max(8, high.bit_length())) - 1
+    if high == low:
+        return _depth(found, low, high, None, "they do not differ")
+    levels = (low, high) if high - low < _NARROW * full else (0, full)
+    return _depth(found, low, high, None if levels == (0, _VALUES - 1) else levels, "")
+
+
+def _of_other_numbers(found: _Values) -> Depth:
+    """The rule for floats, and for integers beyond 16 bits."""
+    low, high = found.low, found.high
+    if low >= 0 and high <= 1:
+        return _depth(found, low, high, None, "")
+    if low < 0 or high <= low:
+        why = "negative values have no level in the contract"
+        return _depth(found, low, high, None, why if low < 0 else "they do not differ")
+    black = 0 if high - low >= _NARROW * high else int(np.floor(low))
+    return _depth(found, low, high, (black, max(black + 1, int(np.ceil(high)))), "")
+
+
+def _depth(
+    found: _Values, low: float, high: float, levels: tuple[int, int] | None, doubt: str
+) -> Depth:
+    verb = "has" if found.images == 1 else "have"
+    if doubt:
+        taken = f"{doubt}, so each picture is brought to 8 bits on its own: convert them"
+    elif levels:
+        taken = f"{levels[0]} becomes black and {levels[1]} white in all of them; the rule: {RULE}"
+    else:
+        taken = "they use their whole range, of which the high 8 bits are taken"
+    return Depth(
+        images=found.images,
+        low=low,
+        high=high,
+        levels=levels,
+        note=f"{counted(found.images, 'picture')} {verb} more than 8 bits a channel, values "
+        f"{low:g} to {high:g}: {taken}",
+    )
