@@ -38,9 +38,11 @@ def diagnose(
     from edge.diagnosis.diagnose import diagnose as run
 
     if plot is not None:
+        from edge.dataset.folder import check_outside
         from edge.diagnosis.plot import check_place
 
         check_place(plot)
+        check_outside(plot, directory, option="--plot")
     result = run(bundle, directory, images=images, progress=shown_progress(quiet=quiet))
     if json:
         print_json(result.to_json())

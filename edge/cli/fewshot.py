@@ -84,11 +84,13 @@ def fewshot(
     """Measure how well classes are told apart after a few pictures, with 95 % intervals."""
     from edge.cli.output import print_json
     from edge.cli.progress import shown_progress
+    from edge.dataset.folder import check_outside
     from edge.fewshot import plot as plots
     from edge.fewshot.run import run
 
     if plot is not None:
         plots.check_place(plot)
+        check_outside(plot, photos, option="--plot")
     options = FewShotOptions(
         photos=photos,
         cache=shared.cache_root(cache),

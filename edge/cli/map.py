@@ -43,6 +43,7 @@ def map(
     from edge.cache import StageCache
     from edge.cli.output import print_json
     from edge.cli.progress import shown_progress
+    from edge.dataset.folder import check_outside
     from edge.embedding.collection_map import make_map
     from edge.embedding.map_page import map_page
     from edge.embedding.map_plot import draw_map
@@ -54,8 +55,11 @@ def map(
     check_new_file(output, ".html", overwrite=overwrite)
     if png is not None:
         check_new_file(png, ".png", overwrite=overwrite, option="--png")
+    table = read_embeddings(embeddings)
+    if png is not None:
+        check_outside(png, Path(table.header.root), option="--png")
     result = make_map(
-        read_embeddings(embeddings),
+        table,
         points=points,
         threshold=near,
         seed=seed,

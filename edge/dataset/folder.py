@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from edge.errors import DataError
+from edge.errors import DataError, UsageError
 from edge.runtime.bundle import MANIFEST_NAME
 from edge.runtime.files import readable
 from edge.runtime.image import READABLE, image_suffixes, way_to_read
@@ -146,6 +146,59 @@ def walk(directory: Path) -> Files:
     Raises:
         DataError: A folder cannot be read.
     """
+    return _walk(directory)[0]
+
+
+def check_outside(output: Path, directory: Path, *, option: str = "--output") -> None:
+    """Refuse an output that the next run would read as photos, or that holds the photos.
+
+    Links and ``..`` on either side are followed; so are links to folders among the photos.
+
+    Args:
+        output: File or folder to write; may be missing.
+        directory: Of photos; one that is missing is left to who reads it.
+        option: What names the output, for the message.
+
+    Raises:
+        UsageError: One lies within the other.
+        DataError: A folder of photos cannot be read.
+    """
+    place, photos = _resolved(output), _resolved(directory)
+    if not photos.is_dir():
+        return
+    hint = "Name a place outside the folder of the photos."
+    if photos.is_relative_to(place):
+        raise UsageError(f"{option} {output} holds the photos of {directory}", hint=hint)
+    inside = place.is_relative_to(photos)
+    if not inside:
+        entered = _walk(photos)[1]
+        holders = [status for folder in place.parents if (status := _identity(folder))]
+        inside = not entered.isdisjoint(holders)
+    if inside:
+        raise UsageError(
+            f"{option} {output} lies in {directory}: what is written there would be read as photos",
+            hint=hint,
+        )
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return path.absolute()
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from all others of the machine; None where it is missing."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _walk(directory: Path) -> tuple[Files, set[tuple[int, int]]]:
+    """Every file below a folder, and the identities of the folders that were entered."""
     images: list[Path] = []
     others: Counter[str] = Counter()
     outputs: list[Path] = []
@@ -153,17 +206,18 @@ def walk(directory: Path) -> Files:
     waiting = [directory]
     while waiting:
         folder = waiting.pop(0)
-        found = entries(folder)
+        inside = entries(folder)
         status = folder.stat()
         if (status.st_dev, status.st_ino) in entered:
             continue
         entered.add((status.st_dev, status.st_ino))
-        images += found.images
-        others.update(found.others)
-        outputs += found.outputs
-        waiting += found.folders
+        images += inside.images
+        others.update(inside.others)
+        outputs += inside.outputs
+        waiting += inside.folders
     ordered = sorted(images, key=lambda path: path.relative_to(directory).as_posix())
-    return Files(images=tuple(ordered), others=dict(others), outputs=tuple(outputs))
+    found = Files(images=tuple(ordered), others=dict(others), outputs=tuple(outputs))
+    return found, entered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

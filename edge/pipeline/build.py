@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.cache import StageCache, content_key
+from edge.dataset.folder import check_outside
 from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Picture, unreadable
 from edge.dataset.scan import Dataset, scan
@@ -53,6 +54,7 @@ def build(options: BuildOptions, progress: Progress) -> Report | None:
         WeightsUnavailable: No pretrained weights.
         TrainingError, ConversionError, InferenceError: A stage failed.
     """
+    check_outside(options.output.output, options.photos)
     check_output(options.output.output, overwrite=options.output.overwrite)
     head, standard = options.training.head, HeadOptions()
     if (head.optimizer, head.loss) != (standard.optimizer, standard.loss):

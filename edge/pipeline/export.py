@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from edge.dataset.folder import list_images, merged
+from edge.dataset.folder import check_outside, list_images, merged
 from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Found, Picture, find_pictures, pictures_root, unreadable
 from edge.errors import DataError
@@ -32,6 +32,9 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         WeightsUnavailable: No pretrained weights.
         ConversionError, InferenceError: A stage failed.
     """
+    for folder in (options.calibration_data, options.evaluation_data):
+        if folder is not None:
+            check_outside(options.output.output, folder)
     check_output(options.output.output, overwrite=options.output.overwrite)
     stages = TimedStages(progress)
     with stages.stage("model"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.cache import StageCache
+from edge.dataset.folder import check_outside
 from edge.dataset.pictures import pictures_root
 from edge.errors import UsageError
 from edge.pipeline.build import build
@@ -66,6 +67,9 @@ def reproduce(options: ReproduceOptions, progress: Progress) -> Reproduction:
                 "the second bundle cannot take the place of the first: they are compared",
                 hint="Choose another --output.",
             )
+        for folder in (options.data, options.evaluation_data):
+            if folder is not None:
+                check_outside(options.output, folder)
         check_output(options.output, overwrite=options.overwrite)
     folders = _folders(lock, options)
     with progress.stage("compare the data"):

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from edge.errors import OutputError, UsageError
+from edge.dataset.folder import check_outside
+from edge.errors import OutputError
 from edge.progress import Step
 from edge.runtime.files import beside
 from edge.tagging.tags import Tagged
@@ -29,11 +30,7 @@ def check_place(directory: Path, target: Path) -> None:
     """
     if target.exists() and not target.is_dir():
         raise OutputError(f"--copy-to {target} is no folder", hint="Name a folder.")
-    if target.resolve().is_relative_to(directory.resolve()):
-        raise UsageError(
-            f"--copy-to {target} lies in {directory}, and the copies would be tagged as well",
-            hint="Name a folder outside.",
-        )
+    check_outside(target, directory, option="--copy-to")
 
 
 def folder_names(labels: Sequence[str]) -> dict[str, str]:

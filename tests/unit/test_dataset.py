@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.dataset.folder import list_images
+from edge.dataset.folder import check_outside, list_images
 from edge.dataset.scan import Dataset, scan
 from edge.dataset.split import LabeledImage
 from edge.errors import DataError, UsageError
@@ -213,6 +213,30 @@ def test_what_counts_as_an_image(make_folder: MakeFolder) -> None:
 def test_images_beside_class_folders_are_noted(make_folder: MakeFolder) -> None:
     root = make_folder({"a": 3, "b": 3, ".": 2})
     assert scan(root, seed=0).notes == (f"2 images directly in {root}, without a class: not used",)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["photos/bundle", "photos/a/x.png", "photos", "link/bundle", "other/../photos/b/c", "."],
+)
+def test_an_output_among_the_photos_is_refused(
+    make_folder: MakeFolder, tmp_path: Path, place: str
+) -> None:
+    root = make_folder({"a": 3, "b": 3})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to(root)
+    with pytest.raises(UsageError, match="photos"):
+        check_outside(tmp_path / place, root)
+    check_outside(tmp_path / "bundle", root)
+    check_outside(tmp_path / "photos2/bundle", root)
+
+
+def test_an_output_in_a_linked_class_is_refused(make_folder: MakeFolder, tmp_path: Path) -> None:
+    root, store = make_folder({"a": 3}), make_folder({"b": 3}, tmp_path / "store")
+    (root / "b").symlink_to(store / "b")
+    with pytest.raises(UsageError, match="would be read as photos"):
+        check_outside(store / "b/bundle", root)
+    check_outside(store / "bundle", root)
 
 
 # ---- the split
