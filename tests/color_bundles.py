@@ -83,6 +83,7 @@ def write_bundle(
     labels: tuple[str, ...] = LABELS,
     preprocessing: Preprocessing | None = None,
     report: dict[str, Any] | None = None,
+    lock: dict[str, Any] | None = None,
 ) -> Path:
     """A bundle of ONNX files by variant name; the first one is its default."""
     (folder / "models").mkdir(parents=True)
@@ -102,6 +103,8 @@ def write_bundle(
         )
     if report is not None:
         (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    if lock is not None:
+        (folder / "edge.lock").write_text(json.dumps(lock), encoding="utf-8")
     manifest = Manifest(
         name="colors",
         labels=labels,

@@ -1,12 +1,17 @@
 """``edge evaluate``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from edge.cli import options as shared
 
+if TYPE_CHECKING:
+    from edge.evaluation.confidence import Interval
+    from edge.evaluation.evaluate import Evaluation
+
+MOST_CLASSES: Final = 20  # rows of the table for people
 EPILOG = "Example: edge evaluate bundle photos/test --variant tflite-int8"
 
 
@@ -30,8 +35,12 @@ def evaluate(
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Score the written files of a bundle on labelled images; TensorFlow is not needed."""
-    from edge.cli.output import percent, print_json, print_table
+    """Score the written files of a bundle on labelled images; TensorFlow is not needed.
+
+    Images that trained or calibrated the bundle are found by their hash and counted apart: the
+    scores are of the others, where there are any.
+    """
+    from edge.cli.output import print_json
     from edge.cli.progress import shown_progress
     from edge.evaluation.evaluate import evaluate as run
 
@@ -45,18 +54,66 @@ def evaluate(
     )
     if json:
         print_json(result.to_json())
-        return
-    rows = [
-        (
-            item.name,
-            percent(item.score.top1),
-            percent(item.score.top5),
-            percent(item.score.agreement),
-        )
-        for item in result.variants
-    ]
+    else:
+        _print(result)
+
+
+def _print(result: "Evaluation") -> None:
+    """Scores of every variant, then the classes of the first."""
+    from edge.cli.output import bounds, percent, print_table
+    from edge.evaluation.origin import said
+
+    first = result.variants[0]
+    of_what = {
+        "unseen": "images that it was not made from",
+        "seen": "images that IT WAS MADE FROM",
+        "unknown": "images, some perhaps it was made from",
+    }[result.scope]
     print_table(
-        f"{result.name}: {result.images} images, {result.labelled} labelled",
-        ("variant", "top-1", "top-5", f"agreement with {result.variants[0].name}"),
-        rows,
+        f"{result.name}: {first.score.images} {of_what}, {first.score.labelled} labelled",
+        ("variant", "top-1", "95 %", "top-5", "agrees"),
+        [
+            (
+                item.name,
+                percent(item.score.top1),
+                bounds(_ends(item.top1_interval)),
+                percent(item.score.top5),
+                percent(item.score.agreement),
+            )
+            for item in result.variants
+        ],
     )
+    if len(first.by_origin) > 1:
+        print_table(
+            f"Apart: {said(result.origins)}",
+            ("variant", *(f"{origin.replace('_', '-')}" for origin in first.by_origin)),
+            [
+                (item.name, *(percent(found.top1) for found in item.by_origin.values()))
+                for item in result.variants
+            ],
+        )
+    rows = sorted(
+        (item for item in first.classes if item.images),
+        key=lambda item: 1.0 if item.recall is None else item.recall,
+    )
+    more = f", the {MOST_CLASSES} of lowest recall" if len(rows) > MOST_CLASSES else ""
+    print_table(
+        f"{first.name} by class{more}",
+        ("class", "images", "right", "recall", "95 %", "precision"),
+        [
+            (
+                result.labels[item.index],
+                str(item.images),
+                str(item.right),
+                percent(item.recall),
+                bounds(_ends(item.recall_interval)),
+                percent(item.precision),
+            )
+            for item in rows[:MOST_CLASSES]
+        ],
+    )
+    print(f"Agrees: with {first.name}. 95 %: intervals (Wilson).")
+
+
+def _ends(interval: "Interval | None") -> tuple[float, float] | None:
+    return None if interval is None else (interval.low, interval.high)

@@ -1,4 +1,4 @@
-"""The images of a comparison: none that calibrated a side, and no copy of another."""
+"""The images of a comparison: none that trained or calibrated a side, and no copy of another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from edge.comparison.subject import Subject
 from edge.dataset.pictures import Picture
 from edge.errors import DataError
 from edge.evaluation.images import find_scored_images
+from edge.evaluation.origin import SEEN, Origin
 from edge.progress import Progress
 
 
@@ -17,7 +18,7 @@ class ComparedImages:
 
     Attributes:
         pictures: To compare on.
-        left_out: Paths of those that calibrated a side.
+        left_out: Paths of those that trained or calibrated a side.
         skipped: Why each other image could not be read, by path.
         notes: What a reader should know.
     """
@@ -37,19 +38,16 @@ def compared_images(
         DataError: There are none, or none is left.
     """
     found = find_scored_images(directory, sides[0].labels, sides[0].preprocessing, progress)
-    calibrated, unknown = _calibrated(sides)
-    notes = list(unknown)
-    left_out = tuple(str(item.path) for item in found.pictures if item.sha256 in calibrated)
+    fresh, left_out, notes = _fresh(found.pictures, sides)
     if left_out:
-        progress.note(f"{len(left_out)} images calibrated a model and are left out")
-    fresh = [item for item in found.pictures if item.sha256 not in calibrated]
+        progress.note(f"{len(left_out)} images trained or calibrated a model and are left out")
     # The statistics count on independent images: a copy would make them look surer than they are.
     unique = {(item.sha256, item.label): item for item in reversed(fresh)}
     pictures = tuple(reversed(unique.values()))
     if len(pictures) < len(fresh):
         notes.append(f"{len(fresh) - len(pictures)} images are copies of others and do not count")
     if not pictures:
-        why = f"; {len(left_out)} calibrated a model" if left_out else ""
+        why = f"; {len(left_out)} calibrated a model" if left_out else ""  # never only trained
         why += f"; {len(found.skipped)} cannot be read" if found.skipped else ""
         raise DataError(
             f"{directory} holds no image to compare on{why}",
@@ -71,18 +69,39 @@ def compared_images(
     )
 
 
-def _calibrated(sides: Sequence[Subject]) -> tuple[set[str], list[str]]:
-    """Hashes of the images that calibrated the sides' bundles, and what is not known of them."""
-    hashes: set[str] = set()
-    unknown = []
-    for side in sides:
-        calibration = (side.report or {}).get("calibration")
-        listed = calibration.get("image_sha256") if isinstance(calibration, dict) else None
-        if isinstance(listed, list):
-            hashes.update(item for item in listed if isinstance(item, str))
-        if side.variant is None or not isinstance(listed, list):
-            unknown.append(side.name)
+def _fresh(
+    pictures: Sequence[Picture], sides: Sequence[Subject]
+) -> tuple[list[Picture], tuple[str, ...], list[str]]:
+    """Those that made neither side, the paths of the others, and what a reader should know.
+
+    Where every image made a side, those that trained one are compared on all the same: the two
+    sides learned from them alike. Those that calibrated one never are.
+    """
+    origins = [side.origins.of(pictures) for side in sides]
+    made = [SEEN.intersection(kinds) for kinds in zip(*origins, strict=True)]
+    notes = _unrecorded(sides)
+    kept = [item for item, kinds in zip(pictures, made, strict=True) if not kinds]
+    if not kept:
+        trained = [
+            item
+            for item, kinds in zip(pictures, made, strict=True)
+            if Origin.CALIBRATION not in kinds
+        ]
+        if trained:
+            notes.append(
+                "every one of these images trained a model: what is right on them says nothing "
+                "about new ones"
+            )
+        kept = trained
+    chosen = {item.path for item in kept}
+    return kept, tuple(str(item.path) for item in pictures if item.path not in chosen), notes
+
+
+def _unrecorded(sides: Sequence[Subject]) -> list[str]:
+    unknown = [side.name for side in sides if side.variant is None or not side.origins.is_recorded]
     if not unknown:
-        return hashes, []
+        return []
     names = " and ".join(dict.fromkeys(unknown))
-    return hashes, [f"it is not recorded which images calibrated {names}; some may be among these"]
+    return [
+        f"it is not recorded which images trained or calibrated {names}; some may be among these"
+    ]

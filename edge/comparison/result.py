@@ -175,7 +175,7 @@ class Comparison:
         candidate: What is judged.
         images: Compared.
         labelled: Of them, with a known class.
-        left_out: Images that calibrated either side, by path; they would flatter it.
+        left_out: Images that trained or calibrated either side, by path; they would flatter it.
         skipped: Why each other image could not be read, by path.
         identical: Whether both are the same file.
         paired: None without labels.

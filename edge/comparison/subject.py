@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import UsageError
+from edge.evaluation.origin import Origins, origins_of
 from edge.runtime.bundle import Bundle, is_bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.head import Head, read_head
@@ -37,6 +38,7 @@ class Subject:
             is one of them; else the file alone.
         head: Of its bundle, where the files answer with embeddings.
         report: ``report.json`` of its bundle; None if the bundle has none.
+        origins: What its bundle records of the images that made it.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Subject:
     family: tuple[Path, ...]
     head: Head | None = field(default=None, repr=False)
     report: dict[str, Any] | None = field(repr=False)
+    origins: Origins = field(repr=False)
 
 
 def find_subject(text: str, bundle: Bundle, *, engine: str | None) -> Subject:
@@ -112,6 +115,7 @@ def _subject(
         family=_family(path, bundle, variant),
         head=read_head(bundle),
         report=_report(bundle),
+        origins=origins_of(bundle),
     )
     if len(session.inputs) != 1 or not session.outputs:
         raise UsageError(f"{path} has {len(session.inputs)} inputs; a classifier here has one")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.dataset.folder import list_files
+from edge.dataset.pictures import Picture
 from edge.diagnosis import blame, divergence
 from edge.diagnosis.collect import Collector
 from edge.diagnosis.engines import KERAS
@@ -14,10 +15,13 @@ from edge.diagnosis.parity import Table, failure, pairs
 from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Diagnosis, FileLayers, Pair, Row
 from edge.errors import DataError, UsageError
+from edge.evaluation.origin import SEEN, Origins, counted, origins_of, said
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
+from edge.runtime.files import sha256_file
 from edge.runtime.image import READABLE
 from edge.runtime.spec import Manifest, Variant
+from edge.threads import in_threads
 
 
 def diagnose(path: Path, directory: Path, *, images: int, progress: Progress) -> Diagnosis:
@@ -39,9 +43,10 @@ def diagnose(path: Path, directory: Path, *, images: int, progress: Progress) ->
     bundle = Bundle.open(path)
     _check_quantized(bundle.manifest)
     files = list_files(directory)
-    chosen = _chosen(files.images, images)
+    chosen, notes = _chosen(files.images, images, origins_of(bundle))
     with progress.stage("models"):
         collector = Collector(bundle)
+    collector.notes += notes
     for note in (*files.notes(), *collector.notes):
         progress.note(note)
     with progress.stage("images", len(chosen)) as step:
@@ -65,9 +70,37 @@ def _check_quantized(manifest: Manifest) -> None:
         )
 
 
-def _chosen(paths: Sequence[Path], most: int) -> list[Path]:
-    places = np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int)
-    return [paths[place] for place in places]
+def _chosen(paths: Sequence[Path], most: int, record: Origins) -> tuple[list[Path], list[str]]:
+    """Images to run, none that made the bundle where there are others; and what to know of them.
+
+    An image that calibrated a file clips nothing in it, so that it cannot show what new ones do.
+    """
+    pictures = [
+        Picture(path, digest)
+        for path, digest in zip(paths, in_threads(_digest, paths), strict=True)
+    ]
+    kinds = record.of(pictures)
+    fresh = [item for item, kind in zip(pictures, kinds, strict=True) if kind not in SEEN]
+    notes = [record.gap] if not record.is_recorded else []
+    if not fresh:
+        notes.append(
+            f"all of these images made the bundle ({said(counted(kinds))}): new ones may show more"
+        )
+    elif len(fresh) < len(pictures):
+        notes.append(
+            f"{len(pictures) - len(fresh)} images trained or calibrated the bundle and are left out"
+        )
+    chosen = fresh or pictures
+    places = np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)
+    return [chosen[place].path for place in places], notes
+
+
+def _digest(path: Path) -> str:
+    """Of the file; empty where the system does not show it, which is said when it is opened."""
+    try:
+        return sha256_file(path)
+    except OSError:
+        return ""
 
 
 def _judged(

@@ -113,12 +113,14 @@ class TfliteLayers:
         specs: dict[str, tuple[int, TensorSpec]] = {}
         readers: dict[int, list[str]] = {}
         for operator in self._interpreter._get_ops_details():
+            # Loops and recurrent layers have operators with results that are left out: -1.
+            outputs = [int(index) for index in operator["outputs"] if index >= 0]
             for index in map(int, operator["inputs"]):
-                made = (details[int(output)]["name"] for output in operator["outputs"])
+                made = (details[output]["name"] for output in outputs)
                 readers.setdefault(index, []).extend(made)
             if computed.isdisjoint(map(int, operator["inputs"])):
                 continue  # made of constants alone, such as weights that are dequantized
-            for index in map(int, operator["outputs"]):
+            for index in outputs:
                 computed.add(index)
                 spec = tensor_spec(details[index])
                 if spec.quantization is not None or spec.dtype.startswith("float"):

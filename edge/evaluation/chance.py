@@ -12,8 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.evaluation.confidence import Interval, normal_quantile, wilson
-from edge.evaluation.confusion import CONFIDENCE
+from edge.evaluation.confidence import CONFIDENCE, Interval, normal_quantile, wilson
 
 CHANCE_LEVEL: Final = 0.01  # significance with which chance has to be ruled out
 LOW_LEVEL: Final = 0.05  # significance with which a kappa of SUBSTANTIAL has to be ruled out

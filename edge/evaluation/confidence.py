@@ -1,7 +1,7 @@
 """Confidence intervals of shares and means, and how many images would decide a question."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final
@@ -110,3 +110,40 @@ def images_to_decide(
         middle = (low + high) // 2
         low, high = (low, middle) if decides(middle) else (middle, high)
     return high - images
+
+
+WIDE: Final = 0.05  # half of a top-1's interval, from which on images are called few
+WIDE_RECALL: Final = 0.2  # the same of a class's recall, at worst
+SHOWN_DROP: Final = 0.01  # of top-1, that images should be able to show
+CONFIDENCE: Final = 0.95  # of both
+
+
+def too_few(top1: float, images: int, of_class: Mapping[str, int]) -> list[str]:
+    """Whether labelled images are too few to tell, and how many would; one sentence each.
+
+    Args:
+        top1: Share that is right, 0..1.
+        images: Labelled, above zero.
+        of_class: Class name -> how many of them are of it, every class named.
+    """
+    found = []
+    bounds = wilson(top1 * images, images, normal_quantile(CONFIDENCE))
+    if bounds.high - bounds.low > 2 * WIDE:
+        needed = images_for_half_width(top1, WIDE, CONFIDENCE)
+        found.append(
+            f"{images} labelled images are few: a top-1 of {100 * top1:.1f} % on them may be "
+            f"anything from {100 * bounds.low:.1f} to {100 * bounds.high:.1f} %; about {needed} "
+            f"would tell it to {100 * WIDE:.0f} points, and at least "
+            f"{images_to_show_drop(SHOWN_DROP, CONFIDENCE)} are needed to see a drop of "
+            f"{100 * SHOWN_DROP:.0f} point"
+        )
+    needed = images_for_half_width(0.5, WIDE_RECALL, CONFIDENCE)
+    few = {label: count for label, count in of_class.items() if count < needed}
+    if few:
+        fewest = min(few, key=lambda label: few[label])
+        found.append(
+            f"{len(few)} of {len(of_class)} classes have fewer than {needed} labelled images to be "
+            f"scored on ({fewest}: {few[fewest]}), so that their recall is not known to "
+            f"{100 * WIDE_RECALL:.0f} points"
+        )
+    return found

@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.evaluation.confidence import Interval, normal_quantile, wilson
-
-CONFIDENCE: Final = 0.95  # of the intervals
+from edge.evaluation.confidence import CONFIDENCE, Interval, normal_quantile, wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,22 @@
 """``edge evaluate``: the written files of a bundle on a folder of images."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge.cache import StageCache
 from edge.dataset.folder import Files
 from edge.errors import DataError
+from edge.evaluation.chance import Agreement, Level, agreement
+from edge.evaluation.confidence import Interval, too_few
+from edge.evaluation.confusion import ClassScore, class_scores, confusion, share_interval
 from edge.evaluation.images import find_scored_images
+from edge.evaluation.origin import SEEN, Origin, Origins, counted, origins_of, said
 from edge.evaluation.predictions import predictions
 from edge.evaluation.score import Score, score
 from edge.progress import Progress
@@ -15,12 +24,52 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.head import read_head
 
 
-@dataclass(frozen=True, slots=True)
+class Scope(StrEnum):
+    """Which images the scores are of."""
+
+    UNSEEN = "unseen"  # those that neither trained nor calibrated the bundle
+    SEEN = "seen"  # there are no others: what it learned from
+    UNKNOWN = "unknown"  # all of them; the bundle does not record what it learned from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VariantScore:
-    """One variant and its score; agreement is with the first variant of the list."""
+    """One variant and its score; agreement is with the first variant of the list.
+
+    Attributes:
+        name: Of the variant.
+        score: On the images of the scope.
+        top1_interval: 95 %, Wilson; None without labels.
+        against_truth: What the labelled images tell against chance.
+        by_origin: The same apart for each kind of image that there is.
+        classes: Per class, on the labelled images of the scope.
+    """
 
     name: str
     score: Score
+    top1_interval: Interval | None
+    against_truth: Agreement
+    by_origin: Mapping[Origin, Score]
+    classes: tuple[ClassScore, ...]
+
+    def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
+        """The scores as JSON values."""
+        return {
+            "name": self.name,
+            **_score_json(self.score),
+            "chance": self.against_truth.chance,
+            "level": str(self.against_truth.level),
+            "by_origin": {str(key): _score_json(item) for key, item in self.by_origin.items()},
+            "classes": [
+                {
+                    "label": labels[item.index],
+                    **{key: value for key, value in asdict(item).items() if key != "index"},
+                    "precision_interval": _ends(item.precision_interval),
+                    "recall_interval": _ends(item.recall_interval),
+                }
+                for item in self.classes
+            ],
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,34 +78,59 @@ class Evaluation:
 
     Attributes:
         name: Of the bundle.
-        images: How many were scored.
+        labels: Class names.
+        images: How many could be read.
         labelled: How many of them have a class of the bundle.
         skipped: Why each other image could not be read, by path.
         files: All files of the folder.
-        notes: Sentences on what was found, and on what is not used.
+        scope: Which of them the scores are of.
+        origins: How many were what to the bundle, by name of ``Origin``.
+        notes: What a reader should know, one sentence each.
         variants: In the order of the bundle.
     """
 
     name: str
+    labels: tuple[str, ...]
     images: int
     labelled: int
     skipped: dict[str, str]
     files: Files
+    scope: Scope
+    origins: dict[str, int]
     notes: tuple[str, ...]
     variants: tuple[VariantScore, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The scores as JSON values."""
+        first = self.variants[0].score
         return {
-            "schema_version": 1,
+            "schema_version": 2,
             "name": self.name,
             "images": self.images,
             "labelled": self.labelled,
             "skipped": self.skipped,
             "files": self.files.to_json(),
+            "scope": str(self.scope),
+            "scored": {"images": first.images, "labelled": first.labelled},
+            "origins": self.origins,
             "notes": list(self.notes),
-            "variants": [{"name": item.name} | asdict(item.score) for item in self.variants],
+            "variants": [item.to_json(self.labels) for item in self.variants],
         }
+
+
+def _score_json(found: Score) -> dict[str, Any]:
+    return asdict(found) | {"top1_interval": _ends(top1_interval(found))}
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
+
+
+def top1_interval(found: Score) -> Interval | None:
+    """Of a score's top-1, 95 %, Wilson; None without labels."""
+    if found.top1 is None:
+        return None
+    return share_interval(round(found.top1 * found.labelled), found.labelled)
 
 
 def evaluate(
@@ -70,6 +144,8 @@ def evaluate(
 ) -> Evaluation:
     """Score variants of a bundle; all of them if none is named.
 
+    Images that trained or calibrated the bundle are scored apart where there are others.
+
     Raises:
         UsageError: No bundle there, or an engine for another format.
         BundleError: A variant is missing or altered.
@@ -80,6 +156,7 @@ def evaluate(
     names = variants or tuple(item.name for item in bundle.manifest.variants)
     models = [bundle.model(name)[1] for name in names]
     head = read_head(bundle)
+    record = origins_of(bundle)
     found = find_scored_images(directory, labels, bundle.manifest.preprocessing, progress)
     pictures = found.pictures
     if not any(picture.label is not None for picture in pictures):
@@ -103,16 +180,106 @@ def evaluate(
                 )
             )
     truth = [picture.label for picture in pictures]
+    origins = record.of(pictures)
+    scope, rows = _scope(record, origins, truth)
     scores = tuple(
-        VariantScore(name, score(table, truth, tables[0]))
+        _variant_score(name, table, tables[0], truth, origins, rows)
         for name, table in zip(names, tables, strict=True)
     )
+    notes = (*_notes(record, scope, origins, len(rows)), *_doubts(scores, labels))
+    for note in notes:
+        progress.note(note)
     return Evaluation(
         name=bundle.manifest.name,
+        labels=labels,
         images=len(pictures),
-        labelled=scores[0].score.labelled,
+        labelled=sum(label is not None for label in truth),
         skipped=found.skipped,
         files=found.files,
-        notes=found.notes,
+        scope=scope,
+        origins=counted(origins),
+        notes=(*found.notes, *notes),
         variants=scores,
+    )
+
+
+def _scope(
+    record: Origins, origins: Sequence[Origin], truth: Sequence[int | None]
+) -> tuple[Scope, list[int]]:
+    """What the scores are of, and the rows of those images."""
+    everything = list(range(len(origins)))
+    unseen = [row for row in everything if origins[row] not in SEEN]
+    if any(truth[row] is not None for row in unseen):
+        return (Scope.UNSEEN if record.is_recorded else Scope.UNKNOWN), unseen
+    return Scope.SEEN, everything
+
+
+def _notes(
+    record: Origins, scope: Scope, origins: Sequence[Origin], scored: int
+) -> tuple[str, ...]:
+    notes = []
+    seen = len(origins) - sum(origin not in SEEN for origin in origins)
+    which = said({name: count for name, count in counted(origins).items() if Origin(name) in SEEN})
+    if scope is Scope.SEEN:
+        notes.append(
+            "THESE SCORES ARE OF IMAGES THAT THE BUNDLE LEARNED FROM "
+            f"({which}): they say nothing about new ones; score it on others"
+        )
+    elif seen:
+        notes.append(
+            f"{seen} of the {len(origins)} images made the bundle ({which}); they are counted "
+            f"apart, and the scores are of the other {scored}"
+        )
+    if record.gap:
+        notes.append(record.gap)
+    return tuple(notes)
+
+
+def _doubts(variants: Sequence[VariantScore], labels: Sequence[str]) -> list[str]:
+    """What the scores do not prove: of few images, or of answers at chance level."""
+    guessing = [
+        f"{item.name} is right on {item.against_truth.agreeing} of {item.against_truth.images} "
+        f"labelled images, no more than guessing ({100 * item.against_truth.chance:.1f} %)"
+        for item in variants
+        if item.against_truth.level is Level.CHANCE
+    ]
+    first = variants[0]
+    counts = dict.fromkeys(labels, 0) | {labels[item.index]: item.images for item in first.classes}
+    top1 = first.score.top1
+    assert top1 is not None  # there is a labelled image
+    return [*guessing, *too_few(top1, first.score.labelled, counts)]
+
+
+def _variant_score(
+    name: str,
+    table: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    truth: Sequence[int | None],
+    origins: Sequence[Origin],
+    rows: Sequence[int],
+) -> VariantScore:
+    """Scores of one (images, classes) table, on the images of the scope and apart by origin."""
+
+    def of(chosen: Sequence[int]) -> Score:
+        return score(table[chosen], [truth[row] for row in chosen], reference[chosen])
+
+    found = of(rows)
+    known = [row for row in rows if truth[row] is not None]
+    answers = table[known].argmax(axis=1)
+    labels = np.array([truth[row] for row in known], np.int64)
+    return VariantScore(
+        name=name,
+        score=found,
+        top1_interval=top1_interval(found),
+        against_truth=agreement(answers, labels),
+        by_origin={
+            origin: of([row for row, kind in enumerate(origins) if kind is origin])
+            for origin in Origin
+            if origin in origins
+        },
+        classes=tuple(
+            item
+            for item in class_scores(confusion(answers, labels), table.shape[1])
+            if item.images or item.answers
+        ),
     )

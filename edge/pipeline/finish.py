@@ -15,6 +15,7 @@ from converters.base import CALIBRATED, ConversionRequest, Precision, targets
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
 from edge.errors import UsageError
+from edge.evaluation.origin import LOCK_NAME
 from edge.evaluation.predictions import predictions
 from edge.pipeline.answers import KERAS, classes_report
 from edge.pipeline.audit import calibration_report, check_apart, warnings
@@ -22,7 +23,7 @@ from edge.pipeline.calibration import calibration_array, calibration_id, choose
 from edge.pipeline.conversion import Converted, Failed, convert_all
 from edge.pipeline.golden import write_golden
 from edge.pipeline.held_out import chosen_pictures, held_out
-from edge.pipeline.lock import LOCK_NAME, lock_of
+from edge.pipeline.lock import lock_of
 from edge.pipeline.options import OutputOptions
 from edge.pipeline.output import staged
 from edge.pipeline.page.page import PAGE_NAME, write_page

@@ -11,13 +11,13 @@ from typing import Any, Final, Self
 
 from benchmarks.environment import environment
 from edge.errors import BundleError, UsageError
+from edge.evaluation.origin import LOCK_NAME
 from edge.pipeline.inputs import Inputs, flat
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import canonical_json
 from edge.versions import versions
 
-LOCK_NAME: Final = "edge.lock"
 LOCK_SCHEMA_VERSION: Final = 1
 SOURCE: Final = "source/model.keras"
 WEIGHTS: Final = f"{SOURCE}/model.weights.h5"

@@ -14,7 +14,8 @@ from edge.cache import StageCache
 from edge.dataset.pictures import Picture
 from edge.errors import ConversionError, EdgeError, InferenceError, ModelLoadError, NegativeVerdict
 from edge.evaluation.chance import Level, agreement, is_constant
-from edge.evaluation.confusion import CONFIDENCE, share_interval
+from edge.evaluation.confidence import CONFIDENCE
+from edge.evaluation.confusion import share_interval
 from edge.evaluation.paired import drop_interval
 from edge.evaluation.predictions import predictions
 from edge.evaluation.score import Score, score

@@ -2,17 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from edge.dataset.pictures import Picture
 from edge.evaluation.chance import Level
-from edge.evaluation.confidence import images_for_half_width, images_to_show_drop
-from edge.evaluation.confusion import CONFIDENCE
+from edge.evaluation.confidence import CONFIDENCE, WIDE, images_for_half_width, too_few
 from edge.pipeline.report import Bounds, VariantReport
-from edge.pipeline.scoring import MAX_DROP_POINTS
-
-WIDE: Final = 0.05  # half of a top-1's interval, from which on the images are called too few
-WIDE_RECALL: Final = 0.2  # the same of a class's recall, at worst
 
 
 def doubts(
@@ -92,31 +87,11 @@ def _of_few(
     reference: Mapping[str, Any], pictures: Sequence[Picture], labels: Sequence[str]
 ) -> list[str]:
     """Images too few to tell, and how many would."""
-    images, labelled = reference["images"], reference["labelled"]
-    show = images_to_show_drop(MAX_DROP_POINTS / 100, CONFIDENCE)
-    if not labelled:
-        return _few_without_labels(images)
-    found = []
-    low, high = reference["top1_interval"]
-    if high - low > 2 * WIDE:
-        needed = images_for_half_width(reference["top1"], WIDE, CONFIDENCE)
-        found.append(
-            f"{labelled} labelled images are few: the Keras model's top-1 of "
-            f"{_percent(reference['top1'])} may be anything from {_range((low, high))}; about "
-            f"{needed} would tell it to 5 points, and at least {show} are needed to see a drop "
-            f"of {MAX_DROP_POINTS:g} point"
-        )
+    if not reference["labelled"]:
+        return _few_without_labels(reference["images"])
     counts = Counter(item.label for item in pictures if item.label is not None)
-    needed = images_for_half_width(0.5, WIDE_RECALL, CONFIDENCE)
-    few = [index for index in range(len(labels)) if counts[index] < needed]
-    if few:
-        fewest = min(few, key=lambda index: counts[index])
-        found.append(
-            f"{len(few)} of {len(labels)} classes have fewer than {needed} labelled images to be "
-            f"scored on ({labels[fewest]}: {counts[fewest]}), so that their recall is not known "
-            f"to {100 * WIDE_RECALL:.0f} points"
-        )
-    return found
+    of_class = {label: counts[index] for index, label in enumerate(labels)}
+    return too_few(reference["top1"], reference["labelled"], of_class)
 
 
 def _few_without_labels(images: int) -> list[str]:

@@ -257,13 +257,33 @@ def test_nothing_is_left(run: Compare, place: Path, tmp_path: Path) -> None:
 
 def test_what_is_not_recorded_is_said(run: Compare, tmp_path: Path) -> None:
     notes = " ".join(run("onnx-copy").notes)
-    assert "not recorded which images calibrated onnx-fp32 and onnx-copy" in notes
-    known = write_bundle(
-        tmp_path / "other",
-        {"onnx-fp32": model()},
-        report={"calibration": {"images": 0, "image_sha256": []}},
-    )
+    assert "not recorded which images trained or calibrated onnx-fp32 and onnx-copy" in notes
+    known = write_bundle(tmp_path / "other", {"onnx-fp32": model()}, lock=lock({}))
     assert "not recorded" not in " ".join(run(known, baseline=known).notes)
+
+
+def lock(splits: dict[str, list[str]]) -> dict[str, Any]:
+    """What of ``edge.lock`` tells images: split -> sha256 of each."""
+    found = {
+        split: {"": {f"{number}.png": digest for number, digest in enumerate(hashes)}}
+        for split, hashes in splits.items()
+    }
+    return {"command": "build", "inputs": {"data": {"photos": found}}}
+
+
+def test_images_that_trained_a_side_are_left_out_while_there_are_others(
+    run: Compare, place: Path, tmp_path: Path
+) -> None:
+    hashes = [sha256_file(path) for path in sorted((place / "pictures").rglob("*.png"))]
+    splits = {"train": hashes[:100], "val": hashes[100:120], "test": hashes[120:]}
+    other = write_bundle(tmp_path / "other", {"onnx-fp32": model()}, lock=lock(splits))
+    result = run(other)
+    assert (result.images, len(result.left_out)) == (280, 120)
+    all_of_them = lock({"train": hashes})
+    every = write_bundle(tmp_path / "every", {"onnx-fp32": model()}, lock=all_of_them)
+    result = run(every)
+    assert (result.images, result.left_out) == (400, ())
+    assert any("trained a model" in note for note in result.notes)
 
 
 def test_copies_of_an_image_count_once(run: Compare, place: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def _marker(comparison: Comparison) -> str:
 
 def _headline(comparison: Comparison) -> str:
     verdict = comparison.verdict
-    left_out = f"; {len(comparison.left_out)} left out, they calibrated a model"
+    left_out = f"; {len(comparison.left_out)} left out, they trained or calibrated a model"
     skipped = f"; {len(comparison.skipped)} could not be read"
     return (
         f"## {MARKS[verdict]} edge compare: {verdict.value}\n\n"
