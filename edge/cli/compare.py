@@ -49,7 +49,8 @@ def compare(
     margin: Annotated[
         float | None,
         typer.Option(
-            help="Percentage points of top-1 that may be lost, 1.0 if unset; not with --policy.",
+            help="Percentage points of top-1 that may be lost; not with --policy. If unset 1.0, "
+            "and 1.5 where no answer changed.",
             min=0,
             max=100,
             show_default=False,
@@ -121,14 +122,14 @@ def compare(
 
 
 def _policy(path: Path | None, margin: float | None) -> "Policy":
-    from edge.comparison.policy import MARGIN_POINTS, default_policy, load_policy
+    from edge.comparison.policy import default_policy, load_policy, rule_example
 
     if path is None:
-        return default_policy(MARGIN_POINTS if margin is None else margin)
+        return default_policy(margin)
     if margin is not None:
         raise UsageError(
             "--margin and --policy exclude one another: a policy states all its limits",
-            hint='Write metric = "top1_drop", at_most = MARGIN as a [[rule]] of the policy.',
+            hint=rule_example(value=margin),
         )
     return load_policy(path)
 
@@ -183,7 +184,7 @@ def _negative(result: "Comparison") -> NegativeVerdict:
 
     check = deciding(result)[0]
     needed = check.images_needed
-    hint = f"Compare on about {needed:,} more labelled images." if needed else ""
+    hint = "Compare on more images; the message says how many." if needed else ""
     if check.value is None and not result.labelled:
         hint = (
             "Put each image into a folder named after its class, or use a policy of metrics that "

@@ -42,7 +42,7 @@ class Evidence:
         candidate: (images, classes) scores, float32, columns in the baseline's order.
         sizes: Bytes of the baseline's and the candidate's file.
         identical: Whether both are the same file.
-        same_network: Whether both hold the same float32 weights.
+        same_network: Whether both hold the same float32 weights; None where it is not known.
         confidence: Of every interval, 0..1.
         timings: By source, ``measured`` or ``recorded``; those that the policy asks for.
     """
@@ -53,7 +53,7 @@ class Evidence:
     candidate: NDArray[np.float32]
     sizes: tuple[int, int]
     identical: bool
-    same_network: bool
+    same_network: bool | None
     confidence: float
     timings: Mapping[str, Timing | None] = field(default_factory=dict)
 
@@ -76,6 +76,14 @@ class Evidence:
             right_within(self.candidate[known], labels, k),
         )
 
+    def changed(self, k: int) -> int:
+        """How many images, labelled or not, have other classes among the best k of the sides."""
+        best = [
+            np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :k], axis=1)
+            for scores in (self.baseline, self.candidate)
+        ]
+        return int((best[0] != best[1]).any(axis=1).sum())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
@@ -88,6 +96,7 @@ class Estimate:
         projected: The interval from (images, z) if the rates seen so far go on.
         baseline: The baseline's value, of a metric that each side has for itself.
         difference: Interval of candidate - baseline, of such a metric.
+        unchanged: Whether not one answer changed, of a drop; see ``Rule.unchanged``.
         detail: A few words on where the value comes from.
         missing: Why there is no value, one sentence.
     """
@@ -98,5 +107,6 @@ class Estimate:
     projected: Projection | None = None
     baseline: float | None = None
     difference: Interval | None = None
+    unchanged: bool = False
     detail: str = ""
     missing: str = ""

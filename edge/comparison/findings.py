@@ -1,5 +1,7 @@
 """Puts the result of a comparison together."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from benchmarks.environment import host
@@ -43,7 +45,7 @@ def findings(
         left_out=images.left_out,
         skipped=images.skipped,
         identical=evidence.identical,
-        paired=_paired(evidence, policy),
+        paired=_paired(evidence, checks),
         agreement=_agreement(evidence),
         checks=checks,
         classes=class_recalls(evidence),
@@ -86,7 +88,7 @@ def _agreement(evidence: Evidence) -> float:
     return float((evidence.baseline.argmax(axis=1) == evidence.candidate.argmax(axis=1)).mean())
 
 
-def _paired(evidence: Evidence, policy: Policy) -> Paired | None:
+def _paired(evidence: Evidence, checks: Sequence[Check]) -> Paired | None:
     drop = METRICS["top1_drop"].estimate(evidence, "")
     if drop.value is None or drop.interval is None:
         return None
@@ -99,7 +101,9 @@ def _paired(evidence: Evidence, policy: Policy) -> Paired | None:
         drop_points=drop.value,
         drop_interval=drop.interval,
         confidence=evidence.confidence,
-        margin_points=policy.margin_points(),
+        margin_points=min(
+            (check.limit for check in checks if check.metric == "top1_drop"), default=None
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """Applies the rules of a policy to the evidence."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from edge.comparison.estimates import narrowing
@@ -24,14 +25,18 @@ def judge(policy: Policy, evidence: Evidence) -> tuple[Check, ...]:
 
     An estimate passes if its whole interval keeps the limit and fails if its whole interval
     breaks it; else the images are too few to tell. With a limit on what may be lost this is the
-    test of non-inferiority by confidence interval (ICH E9, section 3.3.2): if the true loss is
-    the limit, at most (1 - confidence) / 2 of all comparisons pass.
+    test of non-inferiority by confidence interval (ICH E9, section 3.3.2). If the true loss is
+    the limit, at most (1 - confidence) / 2 of all comparisons pass by the interval of the
+    labelled images, and at most 1 - confidence by it or by the answers that did not change.
+    Where not one changed, a rule may accept more (``Rule.unchanged``).
     """
     return tuple(_check(rule, METRICS[rule.metric], evidence) for rule in policy.rules)
 
 
 def _check(rule: Rule, metric: Metric, evidence: Evidence) -> Check:
     found = metric.estimate(evidence, rule.source)
+    if found.unchanged and rule.unchanged is not None:
+        rule = replace(rule, limit=rule.unchanged)
     if rule.percent:
         found = _relative(found, evidence.z)
     unit = "percent" if rule.percent else metric.unit
@@ -41,8 +46,11 @@ def _check(rule: Rule, metric: Metric, evidence: Evidence) -> Check:
         needed = images_to_decide(
             found.value, rule.limit, found.images, evidence.confidence, found.projected
         )
+        more = "more labelled images would tell"
+        if found.unchanged:
+            more = "more images, labelled or not, would tell if no answer changes on them either"
         why += (
-            f"; about {needed:,} more labelled images would tell"
+            f"; about {needed:,} {more}"
             if needed
             else "; no number would tell, as the value is the limit"
         )

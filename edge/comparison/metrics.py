@@ -11,10 +11,12 @@ from edge.comparison.estimates import NO_LABELS, mean_estimate, resampled_errors
 from edge.comparison.evidence import Estimate, Evidence, Timing
 from edge.comparison.result import Interval
 from edge.evaluation.calibration_error import are_probabilities
-from edge.evaluation.paired import drop_interval, tango
+from edge.evaluation.confidence import confidence_of
+from edge.evaluation.paired import drop_interval, most_changed, tango
 
 AT_MOST: Final = "at_most"
 AT_LEAST: Final = "at_least"
+DROPS: Final = ("top1_drop", "top5_drop")  # bounded by the answers that changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +142,9 @@ def same_weights_shift(evidence: Evidence) -> Estimate:
 
     Wrong scaling, as 128 for 127.5, changes too few answers to be seen in the accuracy.
     """
+    if evidence.same_network is None:
+        missing = "without the package onnx the weights of the sides cannot be compared"
+        return Estimate(value=None, missing=missing)
     if not evidence.same_network:
         return Estimate(value=None, missing="the sides do not hold the same float32 weights")
     return Estimate(
@@ -210,12 +215,38 @@ def _drop(evidence: Evidence, k: int) -> Estimate:
     drop = round(100 * (lost - gained) / images, 6)
     if evidence.identical:
         return Estimate(value=drop, interval=Interval(0.0, 0.0), images=images)
+    changed, everything = evidence.changed(k), len(evidence.truth)
+    if changed == 0:
+        return _unchanged(everything, evidence.confidence)
 
     def projected(count: float, z: float) -> Interval:
-        return _times(100, tango(count, lost * count / images, gained * count / images, z))
+        found = _times(100, tango(count, lost * count / images, gained * count / images, z))
+        times = count / images
+        bound = most_changed(everything * times, changed * times, confidence_of(z))
+        return _within(found, 100 * bound)
 
-    interval = _times(100, drop_interval(images, lost, gained, evidence.confidence))
+    interval = _within(
+        _times(100, drop_interval(images, lost, gained, evidence.confidence)),
+        100 * most_changed(everything, changed, evidence.confidence),
+    )
     return Estimate(value=drop, interval=interval, images=images, projected=projected)
+
+
+def _unchanged(images: int, confidence: float) -> Estimate:
+    """The drop where no answer changed; more images narrow it, with a label or without."""
+
+    def projected(count: float, _: float) -> Interval:
+        bound = 100 * most_changed(count, 0, confidence)
+        return Interval(-bound, bound)
+
+    return Estimate(
+        value=0.0,
+        interval=projected(images, 0),
+        images=images,
+        projected=projected,
+        unchanged=True,
+        detail=f"no answer changed on {images:,} images",
+    )
 
 
 def _accuracy(evidence: Evidence, k: int) -> Estimate:
@@ -246,6 +277,11 @@ def _calibration(evidence: Evidence, *, increase: bool) -> Estimate:
     if not (are_probabilities(evidence.baseline) and are_probabilities(evidence.candidate)):
         return Estimate(value=None, missing="a side answers with scores that are no probabilities")
     return resampled_errors(evidence, increase=increase)
+
+
+def _within(interval: Interval, bound: float) -> Interval:
+    """The part of it that no more than ``bound`` lost or gained leaves."""
+    return Interval(max(interval.low, -bound), min(interval.high, bound))
 
 
 def _times(factor: float, interval: Interval) -> Interval:

@@ -25,7 +25,15 @@ _VARIABLES: Final[dict[str, type]] = {
     "watch": float,
     "keep": int,
 }
-_EXAMPLE: Final = 'Expected: [defaults], [groups.NAME] hosts = ["a", "b"], [hosts.a] address = ...'
+EXAMPLE: Final = """Such as:
+[defaults]
+user = "pi"
+
+[groups.shop]
+hosts = ["window", "door"]
+
+[hosts.door]
+address = "192.0.2.7\""""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +74,7 @@ def read_inventory(path: Path, *, group: str | None = None) -> tuple[Member, ...
     try:
         value = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint=_EXAMPLE) from error
+        raise UsageError(f"{path} cannot be read: {error}", hint=EXAMPLE) from error
     return _Reader(path, value).members(group)
 
 
@@ -147,4 +155,4 @@ class _Reader:
         return table
 
     def _fail(self, text: str) -> NoReturn:
-        raise UsageError(f"{self._path} {text}", hint=_EXAMPLE)
+        raise UsageError(f"{self._path} {text}", hint=EXAMPLE)

@@ -23,6 +23,11 @@ def normal_quantile(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
+def confidence_of(z: float) -> float:
+    """The confidence whose ``normal_quantile`` is z."""
+    return 2 * NormalDist().cdf(z) - 1
+
+
 def wilson(hits: float, images: float, z: float) -> Interval:
     """Score interval of a share (Wilson, JASA 22, 1927); lies within 0..1 also at its ends.
 

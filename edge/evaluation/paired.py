@@ -56,6 +56,26 @@ def drop_interval(images: int, lost: int, gained: int, confidence: float) -> Int
     return Interval(min(score.low, resampled.low), max(score.high, resampled.high))
 
 
+def most_changed(images: float, changed: float, confidence: float) -> float:
+    """Upper bound of the share of images whose answer changes; no more can be lost or gained.
+
+    Exact (Clopper and Pearson, Biometrika 26, 1934). Without any change the lower end of the
+    share's interval is 0 and cannot be missed, so that the whole error goes to the upper end:
+    ``1 - (1 - confidence) ** (1 / images)``, for 95 % about 3 / images (Hanley and Lippman-Hand,
+    JAMA 249, 1983).
+
+    Args:
+        images: All of them, labelled or not; a fraction for a projection.
+        changed: Of them, with another answer.
+        confidence: Of the interval, 0..1.
+    """
+    if changed == 0:
+        return float(1 - (1 - confidence) ** (1 / images))
+    from scipy.stats import beta
+
+    return float(beta.ppf((1 + confidence) / 2, changed + 1, images - changed))
+
+
 def bootstrap_drop(images: int, lost: int, gained: int, confidence: float) -> Interval:
     """Percentile bootstrap of the mean of (baseline right) - (candidate right) over the images.
 

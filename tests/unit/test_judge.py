@@ -119,6 +119,81 @@ def test_without_any_change_the_number_is_finite() -> None:
     assert needed < 1000
 
 
+@pytest.mark.parametrize(
+    ("labelled", "unlabelled", "bound", "verdict"),
+    [
+        (200, 0, 1.487, Verdict.PASS),  # 1 - 0.05 ** (1 / 200)
+        (199, 0, 1.494, Verdict.PASS),
+        (198, 0, 1.502, Verdict.INCONCLUSIVE),
+        (20, 0, 13.91, Verdict.INCONCLUSIVE),
+        (20, 180, 1.487, Verdict.PASS),  # a picture without a label counts as much
+        (100, 200, 0.994, Verdict.PASS),
+    ],
+)
+def test_answers_that_did_not_change(
+    labelled: int, unlabelled: int, bound: float, verdict: Verdict
+) -> None:
+    found = evidence(labelled + unlabelled, wrong=labelled // 10)
+    found.truth[labelled:] = UNKNOWN
+    by_default = judge(default_policy(), found)[0]
+    assert by_default.verdict is verdict
+    assert by_default.interval is not None
+    assert by_default.interval.high == pytest.approx(bound, abs=0.001)
+    assert by_default.interval.low == -by_default.interval.high
+    if verdict is Verdict.INCONCLUSIVE:
+        assert by_default.images_needed == 199 - labelled - unlabelled
+    # A margin that somebody asks for is the margin, whether answers changed or not.
+    asked = drop(found)
+    assert (asked.verdict is Verdict.PASS) == (bound <= 1.0)
+
+
+def test_a_changed_answer_takes_the_exception_away() -> None:
+    one = evidence(250)
+    one.candidate[0] = np.roll(one.candidate[0], 1)
+    assert judge(default_policy(), one)[0].limit == 1.0
+    assert judge(default_policy(), one)[0].verdict is Verdict.INCONCLUSIVE
+    # Also where the image has no label.
+    one.truth[0] = UNKNOWN
+    assert judge(default_policy(), one)[0].limit == 1.0
+
+
+def test_unlabelled_images_bound_the_drop() -> None:
+    """Two changes on 2000 images: no more than 0.36 points can be lost, whoever is right."""
+    many = evidence(2000)
+    many.candidate[:2] = np.roll(many.candidate[:2], 1, axis=1)
+    many.truth[100:] = UNKNOWN
+    found = drop(many)
+    assert found.interval is not None
+    assert found.interval.high == pytest.approx(0.3608, abs=0.0005)  # Clopper-Pearson, 2 of 2000
+    assert found.verdict is Verdict.PASS
+    few = evidence(100)
+    few.candidate[:2] = np.roll(few.candidate[:2], 1, axis=1)
+    assert drop(few).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("labelled", "unlabelled"), [(299, 0), (200, 99), (600, 400)])
+def test_few_candidates_at_the_margin_pass(labelled: int, unlabelled: int) -> None:
+    """Exact, in the worst case: the share of changes is the margin, and every change is a loss."""
+    from scipy.stats import binom
+
+    from edge.comparison.metrics import top1_drop
+
+    passed = 0.0
+    for lost in range(50):
+        for more in range(50 if unlabelled else 1):
+            chance = binom.pmf(lost, labelled, 0.01) * binom.pmf(more, unlabelled, 0.01)
+            if chance < 1e-4:
+                continue
+            found = evidence(labelled + unlabelled, lost=0)
+            changed = [*range(lost), *range(labelled, labelled + more)]
+            found.candidate[changed] = np.roll(found.candidate[changed], 1, axis=1)
+            found.truth[labelled:] = UNKNOWN
+            interval = top1_drop(found).interval
+            assert interval is not None
+            passed += chance * (interval.high <= 1.0)
+    assert 0 < passed <= 0.05
+
+
 def test_a_drop_that_is_the_margin_is_never_decided() -> None:
     found = drop(evidence(400, lost=8, gained=4))
     assert (found.verdict, found.value, found.images_needed) == (Verdict.INCONCLUSIVE, 1.0, None)

@@ -32,7 +32,6 @@ def test_everything_is_read(tmp_path: Path) -> None:
     assert policy.record.name == "strict"
     assert policy.record.sha256 == hashlib.sha256(text.encode()).hexdigest()
     assert policy.sources() == ("recorded",)
-    assert policy.margin_points() is None
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -69,6 +68,12 @@ def test_every_metric_can_be_limited(tmp_path: Path, name: str) -> None:
         ("schema_version = 1\n[[rule]]\nat_most = 1\n", "names no metric"),
         ("schema_version = 1\n[[rule]]\nmetric = 1\nat_most = 1\n", "names no metric"),
         ("schema_version = 1\n[[rule]\n", "is no TOML file"),
+        ("schema_version = 1\n" + RULE + "at_most_unchanged = 0.5\n", "from at_most (1) on"),
+        ("schema_version = 1\n" + RULE + "at_most_unchanged = true\n", "at_most_unchanged is True"),
+        (
+            'schema_version = 1\n[[rule]]\nmetric = "flips"\nat_most = 1\nat_most_unchanged = 2\n',
+            "top1_drop and top5_drop; flips is none",
+        ),
     ],
 )
 def test_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -76,6 +81,28 @@ def test_refused(tmp_path: Path, text: str, said: str) -> None:
         load_policy(write(tmp_path, text))
     assert said in caught.value.message
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["", RULE.replace("1.0", "'x'").replace("at_most", "at_least")])
+@pytest.mark.parametrize("metric", ["top1_drop", "agreement", "size_bytes"])
+def test_the_hint_is_a_rule_that_a_policy_takes(tmp_path: Path, text: str, metric: str) -> None:
+    """What is copied out of the hint is a policy, with the version at its top."""
+    text = text.replace("top1_drop", metric)
+    if metric == "agreement":
+        text = text.replace("at_least", "at_most")
+    with pytest.raises(UsageError) as caught:
+        load_policy(write(tmp_path, "schema_version = 1\n" + text))
+    copied = caught.value.hint.partition("\n")[2]
+    (rule,) = load_policy(write(tmp_path, "schema_version = 1\n" + copied)).rules
+    assert rule.metric == (metric if text else "top1_drop")
+
+
+def test_the_drop_that_is_accepted_where_no_answer_changed(tmp_path: Path) -> None:
+    text = "schema_version = 1\n" + RULE + "at_most_unchanged = 1.5\n"
+    (rule,) = load_policy(write(tmp_path, text)).rules
+    assert rule == Rule(metric="top1_drop", limit=1.0, unchanged=1.5)
+    assert default_policy().rules[0] == rule
+    assert default_policy(1.0).rules[0].unchanged is None
 
 
 def test_the_probable_name_is_suggested(tmp_path: Path) -> None:
@@ -99,5 +126,4 @@ def test_the_built_in_policy_is_identified_by_its_rules() -> None:
     one, other = default_policy(1.0), default_policy(2.0)
     assert one.record.sha256 != other.record.sha256
     assert one == default_policy(1.0)
-    assert one.margin_points() == 1.0
     assert one.sources() == ()
