@@ -64,7 +64,7 @@ class EngineUnavailable(ModelLoadError):
 
 
 class PackageMissing(EngineUnavailable):
-    """A Python package that the command needs is not installed, or does not import."""
+    """A package or program that the command needs is not installed, or does not start."""
 
 
 class WeightsUnavailable(ModelLoadError):
@@ -93,6 +93,14 @@ class DeviceError(EdgeError):
 
 class DeployFailed(NegativeVerdict):
     """A release did not prove itself; the one before serves."""
+
+
+class NotDeployed(NegativeVerdict):
+    """A device answers that what was asked for is not deployed there."""
+
+
+class ReleaseRefused(NegativeVerdict):
+    """A device takes no such release: for another board, or older than what ran there."""
 
 
 class MeasurementError(EdgeError):

@@ -35,17 +35,25 @@ def to_many(
     from edge.deploy.fleet import roll_out
     from edge.deploy.inventory import Member, read_inventory
     from edge.deploy.plan import checked_bundle, make_plan
-    from edge.deploy.ssh import Remote
+    from edge.deploy.ssh import Address, Remote
     from edge.progress import Silent
 
-    members = read_inventory(inventory, group=group)
+    members = [
+        replace(
+            member,
+            address=Address.parse(
+                member.address.host,
+                port=member.address.port,
+                ssh_config=ssh_config,
+                accept_new_host_key=accept_new_host_key,
+            ),
+        )
+        for member in read_inventory(inventory, group=group)
+    ]
     checked = checked_bundle(bundle, options.key)
 
     def one(member: Member) -> tuple[str, bool]:
-        where = replace(
-            member.address, ssh_config=ssh_config, accept_new_host_key=accept_new_host_key
-        )
-        with Remote(where) as remote:
+        with Remote(member.address) as remote:
             plan = make_plan(checked, remote, member.options(options), Silent())
             if dry_run:
                 return plan.release.id, True

@@ -18,7 +18,7 @@ def status(
 ) -> None:
     """Say which release serves on a device, whether it is healthy, and what failed last.
 
-    Exit code 1 if one of them is not healthy.
+    Exit code 1 if one of them is not healthy, or if there is none.
     """
     from edge.cli.output import print_json
     from edge.deploy.operations import states
@@ -31,7 +31,7 @@ def status(
             _print(item)
         if not found["apps"]:
             print(f"{host}: no application of edge is there")
-    if not all(item["healthy"] for item in found["apps"]):
+    if not found["apps"] or not all(item["healthy"] for item in found["apps"]):
         raise typer.Exit(1)
 
 

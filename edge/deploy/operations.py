@@ -5,7 +5,7 @@ from typing import Any
 from edge.deploy.owner import owner
 from edge.deploy.session import Session
 from edge.deploy.ssh import Address, Remote
-from edge.errors import DeviceError, UsageError
+from edge.errors import NotDeployed, UsageError
 from edge.progress import Progress
 
 
@@ -39,7 +39,8 @@ def roll_back(
     """Let the release that was good before serve.
 
     Raises:
-        DeviceError: There is none, or the device is locked.
+        NotDeployed: There is none.
+        DeviceError: The device is locked.
         DeployFailed: It did not prove itself; what served serves.
     """
     with Remote(address) as remote, Session(remote, note=progress.note) as session:
@@ -56,7 +57,8 @@ def take_off(address: Address, app: str | None, *, delete_inbox: bool) -> dict[s
     """Remove an application from the device.
 
     Raises:
-        DeviceError: It is not there, its inbox holds pictures, or the device is locked.
+        NotDeployed: It is not there.
+        DeviceError: Its inbox holds pictures, or the device is locked.
     """
     with Remote(address) as remote, Session(remote) as session:
         name = _app(session, app)
@@ -70,7 +72,7 @@ def _app(session: Session, app: str | None) -> str:
         return app
     names = [item["app"] for item in session.ask("state")["apps"]]
     if not names:
-        raise DeviceError("no application of edge is on this device", hint="edge deploy puts one.")
+        raise NotDeployed("no application of edge is on this device", hint="edge deploy puts one.")
     if len(names) > 1:
         raise UsageError(f"this device has {', '.join(names)}", hint="Name one with --app.")
     return str(names[0])

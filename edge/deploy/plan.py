@@ -16,7 +16,7 @@ from edge.deploy.options import Options
 from edge.deploy.signing import verify
 from edge.deploy.ssh import Remote
 from edge.deploy.wheelhouse import Environment, Target, environment
-from edge.device.admission import shipped
+from edge.device.admission import check_board, shipped
 from edge.device.layout import App
 from edge.device.release import Release
 from edge.errors import NegativeVerdict, SignatureError, UsageError
@@ -107,6 +107,7 @@ def make_plan(bundle: Bundle, remote: Remote, options: Options, progress: Progre
 
     Raises:
         NegativeVerdict: The device cannot take it; the message says what stands in the way.
+        ReleaseRefused: The bundle was signed for other boards.
         UsageError: An option that cannot be.
     """
     with progress.stage("look at the device"):
@@ -152,6 +153,7 @@ def _draft(bundle: Bundle, board: Profile, options: Options) -> Release:
     signed = bundle.manifest.release
     if signed is None:
         raise SignatureError("the manifest states no version", hint="Sign it with: edge sign")
+    check_board(signed, board.id)  # as the device will, but before anything is sent
     variant = bundle.manifest.variant(options.variant or best_variant(bundle.manifest, board))
     engine = options.engine or _engine(variant.format, board)
     if ENGINES[engine].format != variant.format:

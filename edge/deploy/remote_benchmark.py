@@ -111,7 +111,7 @@ class RemotePlace:
         with _kept_alive(self._session):
             return answers(
                 self._remote.command(f"{self._python} -m benchmarks.worker request.json"),
-                folder=self._folder,
+                folder=Path.cwd(),  # paths of the ssh configuration may be relative to it
                 environment=dict(os.environ),
                 timeout=timeout,
             )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from edge.errors import ConnectionFailed, EngineUnavailable, UsageError
+from edge.errors import ConnectionFailed, PackageMissing, UsageError
 
 CONNECT_SECONDS: Final = 20
 _SSH: Final = "ssh"
@@ -81,7 +81,11 @@ class Address:
         if ssh_config is not None and not ssh_config.is_file():
             raise UsageError(f"no ssh configuration at {ssh_config}")
         return cls(
-            host=text, port=port, ssh_config=ssh_config, accept_new_host_key=accept_new_host_key
+            host=text,
+            port=port,
+            # Absolute: ssh is also run in other folders, by the workers of a benchmark.
+            ssh_config=None if ssh_config is None else ssh_config.absolute(),
+            accept_new_host_key=accept_new_host_key,
         )
 
     def options(self) -> list[str]:
@@ -118,7 +122,7 @@ class Remote:
 
     def __init__(self, address: Address) -> None:
         if shutil.which(_SSH) is None:
-            raise EngineUnavailable(
+            raise PackageMissing(
                 "there is no ssh on this machine", hint="Install the OpenSSH client."
             )
         self.address = address

@@ -8,11 +8,11 @@ from edge.device.layout import App, root, signers
 from edge.device.release import Release
 from edge.device.signature import check_signature
 from edge.device.state import State
-from edge.errors import BundleError, SignatureError
+from edge.errors import BundleError, ReleaseRefused, SignatureError
 from edge.runtime.bundle import MANIFEST_NAME, Bundle
 from edge.runtime.files import sha256_file, write_bytes
 from edge.runtime.seal import SIGNATURE_NAME, altered
-from edge.runtime.spec import Manifest
+from edge.runtime.spec import Manifest, SignedRelease
 
 UNLISTED: Final = (MANIFEST_NAME, SIGNATURE_NAME)  # they cannot list themselves
 _HOST_ONLY: Final = ("source/", "report.", "recipe.json", "edge.lock")
@@ -49,8 +49,8 @@ def admit(app: App, folder: Path, release: Release, *, allow_downgrade: bool) ->
 
     Raises:
         SignatureError: Not signed by a key that this device trusts.
-        BundleError: A file is altered, missing or not listed; older than what runs; for another
-            type of device.
+        BundleError: A file is altered, missing or not listed.
+        ReleaseRefused: Older than what ran here, or for another type of device.
     """
     check_signature(folder, signers())
     manifest = folder / MANIFEST_NAME
@@ -64,22 +64,32 @@ def admit(app: App, folder: Path, release: Release, *, allow_downgrade: bool) ->
         raise BundleError(f"the bundle has version {signed.version}, not {release.version}")
     here = device_type()
     if release.device != here:
-        raise BundleError(
+        raise ReleaseRefused(
             f"this device was set up as {here}, and the release is for {release.device}",
             hint="Name its type with --device, or set it up anew with --provision.",
         )
-    if signed.devices and here not in signed.devices:
-        raise BundleError(
-            f"the bundle is signed for {', '.join(signed.devices)}; this device is a {here}",
-            hint="Sign it for this type: edge sign BUNDLE --device TYPE.",
-        )
+    check_board(signed, release.device)
     running = State.read(app).version
     if signed.version < running and not allow_downgrade:
-        raise BundleError(
+        raise ReleaseRefused(
             f"the bundle is older (version {signed.version}) than what ran here ({running})",
             hint="Add --allow-downgrade if that is meant.",
         )
     _check_files(folder, bundle, release.variant)
+
+
+def check_board(signed: SignedRelease, board: str) -> None:
+    """Refuse a bundle that was signed for other boards.
+
+    Raises:
+        ReleaseRefused: The id of the board is not among those it was signed for.
+    """
+    if signed.devices and board not in signed.devices:
+        raise ReleaseRefused(
+            f"the bundle is signed for {', '.join(signed.devices)}; this device is a {board}",
+            hint="Take the bundle that is meant for this board, or another device; whoever has the "
+            "key can sign it for this one: edge sign BUNDLE --device TYPE.",
+        )
 
 
 def shipped(manifest: Manifest, variant: str) -> list[str]:

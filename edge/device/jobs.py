@@ -24,7 +24,14 @@ from edge.device.prune import prune
 from edge.device.receive import Incoming, Listing, check_folder
 from edge.device.release import Release
 from edge.device.state import State
-from edge.errors import BundleError, DeployFailed, DeviceError, EdgeError, UsageError
+from edge.errors import (
+    BundleError,
+    DeployFailed,
+    DeviceError,
+    EdgeError,
+    NotDeployed,
+    UsageError,
+)
 from edge.runtime.files import fsync_directory, write_json
 
 Request = Mapping[str, Any]
@@ -175,11 +182,11 @@ class Jobs:
 
     def rollback(self, request: Request) -> dict[str, Any]:
         """Back to the release that was good before, through the same proof as a new one."""
-        app = App.named(request["app"])
+        app = _deployed(request["app"])
         state, serving = State.read(app), app.serving()
         target = state.before if serving == state.last_good else state.last_good
         if target is None or not slots.is_installed(app, target):
-            raise DeviceError(
+            raise NotDeployed(
                 f"{app.name} has no earlier release that was good",
                 hint="Deploy the bundle that you want, with --allow-downgrade.",
             )
@@ -193,9 +200,7 @@ class Jobs:
 
     def logs(self, request: Request) -> dict[str, Any]:
         """The last events, and the last lines of the service."""
-        app, lines = App.named(request["app"]), int(request["lines"])
-        if not app.path.is_dir():
-            raise DeviceError(f"{app.name} is not on this device")
+        app, lines = _deployed(request["app"]), int(request["lines"])
         return {"events": events(app, lines), "service": service.said(app, lines)}
 
     def prune(self, request: Request) -> dict[str, Any]:
@@ -204,9 +209,7 @@ class Jobs:
 
     def undeploy(self, request: Request) -> dict[str, Any]:
         """Take the application off, but for pictures that nobody asked to delete."""
-        app = App.named(request["app"])
-        if not app.path.is_dir():
-            raise DeviceError(f"{app.name} is not on this device")
+        app = _deployed(request["app"])
         kept = sorted(path.name for path in app.inbox.iterdir()) if app.inbox.is_dir() else []
         if kept and not request["delete_inbox"]:
             raise DeviceError(
@@ -223,6 +226,20 @@ class Jobs:
             raise UsageError("nothing was sent that could be installed")
         found, self._incoming = self._incoming, None
         return found
+
+
+def _deployed(name: object) -> App:
+    """The application, which must be here.
+
+    Raises:
+        UsageError: That is no name of one.
+        NotDeployed: It is not here.
+    """
+    app = App.named(name)
+    if not app.path.is_dir():
+        there = ", ".join(item.name for item in apps()) or "no application of edge"
+        raise NotDeployed(f"{app.name} is not on this device", hint=f"It has {there}.")
+    return app
 
 
 def _discard(app: App, release: str) -> None:

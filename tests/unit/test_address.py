@@ -23,10 +23,11 @@ def test_what_could_pass_for_something_else(text: str) -> None:
         Address.parse(text)
 
 
-def test_the_options_check_the_host_key(tmp_path: Path) -> None:
+def test_the_options_check_the_host_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "config"
     config.write_text("")
-    options = Address.parse("pi", port=2222, ssh_config=config).options()
+    monkeypatch.chdir(tmp_path)  # ssh is run in other folders, too
+    options = Address.parse("pi", port=2222, ssh_config=Path(config.name)).options()
     assert "StrictHostKeyChecking=yes" in options and "BatchMode=yes" in options
     assert options[options.index("-p") + 1] == "2222"
     assert options[options.index("-F") + 1] == str(config)

@@ -1,6 +1,7 @@
 """Errors keep their exit code on every route, and a missing package is named, never a bug."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from benchmarks.child import answers
 from edge.cli import app as command_line
+from edge.cli.terminal import INTERRUPTED
 from edge.errors import (
     PACKAGES,
     DeviceError,
@@ -43,6 +45,16 @@ def test_a_process_of_its_own_changes_no_exit_code(kind: type[EdgeError], tmp_pa
     with pytest.raises(EdgeError) as caught:
         answers(["echo", said], folder=tmp_path, environment={}, timeout=20)
     assert type(caught.value) is kind
+
+
+def test_the_documented_table_is_that_of_the_classes() -> None:
+    text = (ROOT / "docs" / "exit-codes.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]*)\|$", text, re.MULTILINE)
+    stated = {name: int(code) for code, names in rows for name in re.findall(r"`(\w+)`", names)}
+    assert stated == {kind.__name__: kind.exit_code for kind in CLASSES}
+    assert [int(code) for code, _ in rows] == [0, 1, 2, 3, 4, INTERRUPTED]
+    for page in ("README.md", "docs/deploy.md", "docs/ci.md"):
+        assert "exit-codes.md" in (ROOT / page).read_text(encoding="utf-8"), page
 
 
 @pytest.mark.parametrize("module", sorted(PACKAGES))

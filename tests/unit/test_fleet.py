@@ -171,3 +171,14 @@ def test_no_such_group(tmp_path: Path) -> None:
         read_inventory(path, group="b")
     with pytest.raises(UsageError, match="cannot be read"):
         read_inventory(tmp_path / "none.toml")
+
+
+def test_the_hint_is_an_inventory(tmp_path: Path) -> None:
+    """What is copied out of the hint names two devices, one of them by its address."""
+    path = tmp_path / "fleet.toml"
+    path.write_text("groups = 1\n")
+    with pytest.raises(UsageError) as caught:
+        read_inventory(path)
+    path.write_text(caught.value.hint.partition("\n")[2])
+    window, door = read_inventory(path, group="shop")
+    assert (window.address.host, door.address.host) == ("pi@window", "pi@192.0.2.7")
