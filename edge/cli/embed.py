@@ -51,6 +51,7 @@ def embed(
     """Turn every picture of a folder into a vector of features and write them to one file."""
     from edge.cli.output import print_json, quoted
     from edge.cli.progress import shown_progress
+    from edge.dataset.folder import skipped_notes
     from edge.embedding.embed import EmbedOptions
     from edge.embedding.embed import embed as run
     from edge.embedding.table import write_embeddings
@@ -75,8 +76,8 @@ def embed(
         progress,
     )
     write_embeddings(found.table, output)
-    for path, why in found.skipped.items():
-        progress.note(f"skipped {readable(path)}: {why.removeprefix(f'{path}: ')}")
+    for note in skipped_notes(found.skipped):
+        progress.note(note)
     if json:
         print_json({"path": readable(output), **found.to_json()})
         return

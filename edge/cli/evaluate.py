@@ -61,6 +61,7 @@ def evaluate(
 def _print(result: "Evaluation") -> None:
     """Scores of every variant, then the classes of the first."""
     from edge.cli.output import bounds, percent, print_table
+    from edge.dataset.folder import unused_files
     from edge.evaluation.origin import said
 
     first = result.variants[0]
@@ -112,6 +113,8 @@ def _print(result: "Evaluation") -> None:
             for item in rows[:MOST_CLASSES]
         ],
     )
+    if unused := unused_files(len(result.files.images), result.files.others):
+        print(f"Data: {unused}")
     print(f"Agrees: with {first.name}. 95 %: intervals (Wilson).")
 
 

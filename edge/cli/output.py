@@ -54,6 +54,8 @@ def size(count: int) -> str:
 
 def print_report(report: "Report", output: Path) -> None:
     """The table at the end of a job, and the command to type next."""
+    from edge.dataset.folder import unused_files
+
     reference = report.reference
     title = f"{report.name}: {reference['images']} held-out images"
     if reference["top1"] is not None:
@@ -78,6 +80,9 @@ def print_report(report: "Report", output: Path) -> None:
     )
     for item in report.failed:
         print(f"{item.name} is not in the bundle: {item.reason}")
+    files = report.data["files"]
+    if unused := unused_files(files["images"], files["not_used"]):
+        print(f"Data: {unused}")
     for name, search in report.search.items():
         _print_search(name, search)
     _print_training(report.training)

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from edge.runtime.image import READABLE, image_suffixes, way_to_read
 _LITTER: Final = frozenset({"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"})
 _EXPLANATION: Final = "explanation.json"  # what edge explain leaves beside its pictures
 _STAGE: Final = re.compile(r"[\w-]+-[0-9a-f]{40}")  # name of a folder in a cache; see edge.cache
+_NAMED: Final = 5  # files of one kind that are named before they are only counted
 _MOST_READ: Final = 64 << 20  # bytes of a manifest; a larger one is nobody's
 
 # Files that hold pictures which are not read as such: without a word they would be missed.
@@ -57,18 +58,39 @@ class Files:
 
     def notes(self) -> tuple[str, ...]:
         """Sentences on what is not used."""
-        found = []
-        count = sum(self.others.values())
-        if count:
-            total = count + len(self.images)
-            kinds = listed([f"{number} {kind}" for kind, number in _ranked(self.others)])
-            verb = "is" if count == 1 else "are"
-            ways = "".join(f" {way}" for way in way_to_read(self.others))
-            found.append(f"{count} of {counted(total, 'file')} {verb} not used: {kinds}.{ways}")
-        found += [
+        outputs = [
             f"{readable(path)} was written by edge and is not entered" for path in self.outputs
         ]
-        return tuple(found)
+        unused = unused_files(len(self.images), self.others)
+        return tuple([unused, *outputs] if unused else outputs)
+
+
+def unused_files(images: int, others: Mapping[str, int]) -> str:
+    """A sentence that counts what is not used, by suffix; empty where all is."""
+    count = sum(others.values())
+    if not count:
+        return ""
+    kinds = listed([f"{number} {kind}" for kind, number in _ranked(others)])
+    ways = "".join(f" {way}" for way in way_to_read(others))
+    verb = "is" if count == 1 else "are"
+    return f"{count} of {counted(count + images, 'file')} {verb} not used: {kinds}.{ways}"
+
+
+def skipped_notes(reasons: Mapping[Any, str]) -> list[str]:
+    """Sentences on files that cannot be used: the first of each reason, and how many follow.
+
+    Args:
+        reasons: Path -> why, with or without the path before it.
+    """
+    by_reason: defaultdict[str, list[str]] = defaultdict(list)
+    for path, why in reasons.items():
+        by_reason[why.removeprefix(f"{path}: ")].append(readable(Path(path)))
+    notes = []
+    for why, paths in by_reason.items():
+        notes += [f"skipped {path}: {why}" for path in paths[:_NAMED]]
+        if len(paths) > _NAMED:
+            notes.append(f"skipped {len(paths) - _NAMED} more: {why}")
+    return notes
 
 
 def merged(parts: Iterable[Files]) -> Files:

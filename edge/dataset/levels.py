@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge.dataset.folder import counted
 from edge.errors import ImageError
-from edge.runtime.image import deep_values
+from edge.runtime.image import count_pages, deep_values
 from edge.runtime.spec import Preprocessing
 from edge.threads import in_threads
 
@@ -22,6 +22,7 @@ RULE: Final = (
 _OUTLIERS: Final = 1e-4  # share of the values at either end: dead pixels do not decide
 _NARROW: Final = 0.25  # part of the range of the bits
 _BATCH: Final = 32  # pictures whose histograms lie in memory at once
+_TIFF: Final = ".tif"  # and .tiff
 _VALUES: Final = 1 << 16
 
 
@@ -92,24 +93,39 @@ def with_levels(contract: Preprocessing, paths: Iterable[Path]) -> tuple[Preproc
     Returns:
         The contract, unchanged where no picture is deep, and notes for people.
     """
-    depth = find_depth(paths)
+    found = list(paths)
+    depth, pages = find_depth(found), page_notes(found)
     if depth is None:
-        return contract, []
-    return replace(contract, levels=depth.levels), [depth.note]
+        return contract, pages
+    return replace(contract, levels=depth.levels), [depth.note, *pages]
 
 
 def levels_notes(contract: Preprocessing, paths: Sequence[Path]) -> list[str]:
     """What to say of pictures whose values a contract's levels do not fit."""
-    depth = find_depth(paths)
+    depth, pages = find_depth(paths), page_notes(paths)
     white = contract.levels[1] if contract.levels else _VALUES - 1
     if depth is None or white / 2 < depth.white < 2 * white:
-        return []
+        return pages
     look = "dark" if depth.white < white else "overexposed"
     return [
+        *pages,
         f"{counted(depth.images, 'image')} with more than 8 bits a channel, values "
         f"{depth.low:g} to {depth.high:g}: the contract takes {white} as white, so they look "
-        f"{look} to the model"
+        f"{look} to the model",
     ]
+
+
+def page_notes(paths: Iterable[Path]) -> list[str]:
+    """What to say of TIFF files with several pages."""
+    several = sum(in_threads(_has_pages, [path for path in paths if _TIFF in path.suffix.lower()]))
+    return [f"{counted(several, 'file')} with several pages: the first is used"] if several else []
+
+
+def _has_pages(path: Path) -> bool:
+    try:
+        return count_pages(path) > 1
+    except ImageError:
+        return False
 
 
 def _batches(paths: Iterable[Path]) -> Iterator[list[Path]]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.dataset.folder import Files
+from edge.dataset.folder import Files, skipped_notes
 from edge.dataset.levels import levels_notes
 from edge.dataset.pictures import Picture, find_pictures, unreadable
 from edge.progress import Progress
@@ -42,8 +42,8 @@ def find_scored_images(
         notes = (*found.notes, *levels_notes(preprocessing, found.files.images))
     for note in notes:
         progress.note(note)
-    for file, why in problems.items():
-        progress.note(f"skipped {file}: {why}")
+    for note in skipped_notes(problems):
+        progress.note(note)
     return ScoredImages(
         pictures=tuple(picture for picture in found.pictures if picture.path not in problems),
         skipped={str(file): why for file, why in problems.items()},

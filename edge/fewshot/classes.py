@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.dataset.folder import counted
+from edge.dataset.folder import counted, skipped_notes
 from edge.dataset.layout import find_layout
 from edge.dataset.pictures import Picture, unreadable
 from edge.errors import DataError
@@ -79,8 +79,8 @@ def find_classes(options: FewShotOptions, progress: Progress) -> Classes:
         problems = unreadable(found, pixel_contract(options.size))
     for note in layout.notes:
         progress.note(note)
-    for path, why in problems.items():
-        progress.note(f"skipped {path}: {why}")
+    for note in skipped_notes(problems):
+        progress.note(note)
     # A copy of a picture, shown and asked for in one episode, would be answered by itself.
     unique = {(item.sha256, item.label): item for item in reversed(found)}
     usable = tuple(item for item in reversed(unique.values()) if item.path not in problems)

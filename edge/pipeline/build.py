@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.cache import StageCache, content_key
-from edge.dataset.folder import check_outside
+from edge.dataset.folder import check_outside, skipped_notes
 from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Picture, unreadable
 from edge.dataset.scan import Dataset, scan
@@ -148,8 +148,8 @@ class _Job:
         usable = dataset.without(features.problems, strict=self.options.strict)
         for note in usable.notes:
             self.stages.note(note)
-        for skipped in usable.skipped:
-            self.stages.note(f"skipped {skipped.path}: {skipped.reason}")
+        for note in skipped_notes({item.path: item.reason for item in usable.skipped}):
+            self.stages.note(note)
         return usable, features
 
     def trained(self, dataset: Dataset, features: Features) -> _Trained:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from edge.dataset.folder import check_outside, list_images, merged
+from edge.dataset.folder import check_outside, list_images, merged, skipped_notes
 from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Found, Picture, find_pictures, pictures_root, unreadable
 from edge.errors import DataError
@@ -53,8 +53,8 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         data["notes"] += levels
     for note in data["notes"]:
         stages.note(note)
-    for item in data["skipped"]:
-        stages.note(f"skipped {item['path']}: {item['reason']}")
+    for note in skipped_notes({item["path"]: item["reason"] for item in data["skipped"]}):
+        stages.note(note)
     subject = Subject(
         command="export",
         name=options.output.name or Path(source.description).stem.lower(),

@@ -26,6 +26,7 @@ _SUFFIXES: Final = frozenset(
 )
 _AVIF_SUFFIXES: Final = frozenset({".avif"})
 _HEIC_SUFFIXES: Final = frozenset({".heic", ".heif", ".hif"})
+_NO_WAY: Final = "Convert it to JPEG or PNG, or take it out of the folder."
 _AVIF_WAY: Final = "AVIF images are read with Pillow 11.3 or later."
 _HEIC_WAY: Final = (
     "HEIC photos are read with the package pi-heif: pip install 'edge-pipeline[heic]'; on a "
@@ -251,12 +252,12 @@ def _module(head: bytes, name: str) -> tuple[str, str]:
     brands = {head[at : at + 4] for at in (8, *range(16, min(64, len(head)), 4))}
     if head[4:8] == b"ftyp" and brands & {b"avif", b"avis"}:
         if not _has("PIL._avif"):
-            raise ImageError(f"{name}: this is an AVIF image", hint=_AVIF_WAY)
+            raise ImageError(f"{name}: this is an AVIF image. {_AVIF_WAY}", hint=_NO_WAY)
         return "PIL.AvifImagePlugin", "Avif"
     if head[4:8] == b"ftyp" and (brands & set(_HEIC_BRANDS) or head[8:12] in (b"mif1", b"msf1")):
         package = _heif_package()
         if package is None:
-            raise ImageError(f"{name}: this is a HEIC photo", hint=_HEIC_WAY)
+            raise ImageError(f"{name}: this is a HEIC photo. {_HEIC_WAY}", hint=_NO_WAY)
         return f"{package}.as_plugin", "Heif"
     found = next(
         (what for at, magic, what in _FOREIGN if head[at:].startswith(magic)),
@@ -264,7 +265,7 @@ def _module(head: bytes, name: str) -> tuple[str, str]:
     )
     raise ImageError(
         f"{name}: this is {found}; {READABLE} are read",
-        hint="Convert it to JPEG or PNG, or take it out of the folder.",
+        hint=_NO_WAY,
     )
 
 

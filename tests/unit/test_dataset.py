@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.dataset.folder import check_outside, list_images
+from edge.dataset.folder import check_outside, list_images, skipped_notes
 from edge.dataset.scan import Dataset, scan
 from edge.dataset.split import LabeledImage
 from edge.errors import DataError, UsageError
@@ -425,6 +425,13 @@ def test_a_200_megapixel_photo_is_not_skipped(make_folder: MakeFolder) -> None:
     root = make_folder({"a": 3, "b": 3})
     (root / "a/phone.jpg").write_bytes(with_size(encoded(noise(9), "JPEG"), 12240, 16320))
     assert scan(root, seed=0).skipped == ()
+
+
+def test_many_skipped_files_of_one_kind_are_counted() -> None:
+    reasons = {Path(f"{number}.jpg"): f"{number}.jpg: this is a HEIC photo" for number in range(9)}
+    notes = skipped_notes(reasons | {Path("x.png"): "empty"})
+    assert notes[0] == "skipped 0.jpg: this is a HEIC photo"
+    assert notes[5:] == ["skipped 4 more: this is a HEIC photo", "skipped x.png: empty"]
 
 
 def test_strict_refuses_and_names_five(make_folder: MakeFolder) -> None:

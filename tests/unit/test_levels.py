@@ -157,3 +157,12 @@ def test_levels_that_do_not_fit_are_said(tmp_path: Path) -> None:
     assert levels_notes(Preprocessing(height=16, width=16, levels=(0, 4095)), paths) == []
     (note,) = levels_notes(Preprocessing(height=16, width=16, levels=(0, 255)), paths)
     assert "overexposed" in note
+
+
+def test_pages_that_are_not_used_are_said(tmp_path: Path) -> None:
+    pages = [corners(), corners(), corners()]
+    pages[0].save(tmp_path / "scan.tiff", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "one.tif")
+    paths = sorted(tmp_path.iterdir())
+    assert with_levels(CONTRACT, paths)[1] == ["1 file with several pages: the first is used"]
+    assert levels_notes(CONTRACT, paths) == ["1 file with several pages: the first is used"]
