@@ -80,6 +80,8 @@ class Plan:
             "pictures": len(self.pictures) or "generated",
             "delegate": self.settings.delegate.name if self.settings.delegate else None,
             "options": dict(self.settings.options),
+            "batch": self.settings.batch,
+            "profile": self.profile,
             "input_shapes": {name: list(item) for name, item in self.settings.shapes.items()},
         }
 

@@ -3,46 +3,122 @@
 import random
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.cell import Bench, measured
 from benchmarks.environment import environment
 from benchmarks.images import generated_picture
-from benchmarks.plan import Plan, cells
+from benchmarks.likeness import check_hosts
+from benchmarks.outputs import wording
+from benchmarks.plan import Cell, Plan, cells
 from benchmarks.result import Results, Row, Subject
+from edge.errors import UsageError
 from edge.progress import Progress
 
+Key = tuple[str, str, str, int]
 
-def run(subjects: Sequence[Subject], plan: Plan, progress: Progress) -> Results:
+
+def run(
+    subjects: Sequence[Subject],
+    plan: Plan,
+    progress: Progress,
+    *,
+    begun: Results | None = None,
+    kept: Callable[[Results], None] = lambda results: None,  # noqa: ARG005
+) -> Results:
     """Measure what the plan says; a row that fails says why and the others go on.
 
+    Args:
+        subjects: The models.
+        plan: How to measure.
+        progress: Told of each row.
+        begun: An interrupted run of the same plan: its rows with a time are not measured again.
+        kept: Given what there is after each row, with the number of those that are missing.
+
     Raises:
-        UsageError: An unknown path, or no path for a model.
+        UsageError: An unknown path, or no path for a model; or ``begun`` is of another plan,
+            machine or model.
         ImageError: A picture of the plan cannot be decoded.
     """
     wanted = cells(subjects, plan)
     order = list(range(len(wanted)))
     random.Random(plan.seed).shuffle(order)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
     record = environment() if plan.place is None else plan.place.environment()
+    results = Results(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        environment=record,
+        protocol=plan.to_json(),
+        seed=plan.seed,
+        rows=(),
+    )
     rows: list[Row | None] = [None] * len(wanted)
+    if begun is not None:
+        rows = _kept_rows(begun, results, wanted)
+        results = replace(results, started=begun.started, environment=begun.environment)
+    left = [(position, index) for position, index in enumerate(order) if rows[index] is None]
     with tempfile.TemporaryDirectory(prefix="edge-benchmark-") as name:
         folder = Path(name)
         pictures = plan.pictures or (generated_picture(folder),)
         bench = Bench(replace(plan, pictures=pictures), folder)
-        with progress.stage("benchmark", len(wanted)) as step:
-            for position, index in enumerate(order):
-                if position and plan.cool_down:
+        with progress.stage("benchmark", len(left)) as step:
+            for count, (position, index) in enumerate(left):
+                if count and plan.cool_down:
                     time.sleep(plan.cool_down)
                 rows[index] = replace(measured(wanted[index], bench), order=position)
+                results = _with_rows(results, rows)
+                kept(results)
                 step(1)
-    return Results(
-        started=started,
-        environment=record,
-        protocol=plan.to_json(),
-        seed=plan.seed,
-        rows=tuple(row for row in rows if row is not None),
-    )
+    return _with_rows(results, rows)
+
+
+def _with_rows(results: Results, rows: Sequence[Row | None]) -> Results:
+    found = tuple(row for row in rows if row is not None)
+    return replace(results, rows=found, missing=len(rows) - len(found))
+
+
+def _key(subject: Subject, path: str, threads: int) -> Key:
+    return f"{subject.bundle}:{subject.name}", subject.sha256, path, threads
+
+
+def _kept_rows(begun: Results, here: Results, wanted: Sequence[Cell]) -> list[Row | None]:
+    """The rows of the interrupted run that have a time, each at its place.
+
+    Raises:
+        UsageError: It is of another plan, machine or model.
+    """
+    check_hosts(begun.environment, here.environment)
+    places = {
+        _key(cell.subject, cell.path.name, cell.threads): place for place, cell in enumerate(wanted)
+    }
+    unlike = [
+        name
+        for name, before, now in (
+            ("options", begun.protocol, here.protocol),
+            ("seed", begun.seed, here.seed),
+            ("versions", _versions(begun.environment), _versions(here.environment)),
+            ("rows", len(begun.rows) + begun.missing, len(wanted)),
+        )
+        if before != now
+    ]
+    rows: list[Row | None] = [None] * len(wanted)
+    for row in begun.rows:
+        place = places.get(_key(row.subject, row.accelerator, row.threads))
+        if place is None:
+            unlike.append("rows")
+        elif not wording.unmeasured(row):
+            # The file itself is named by the command; results do not tell where it lies.
+            rows[place] = replace(row, subject=wanted[place].subject)
+    if unlike:
+        raise UsageError(
+            f"the interrupted run has other {' and other '.join(dict.fromkeys(unlike))}",
+            hint="Repeat its command to go on from it, or begin anew with --overwrite.",
+        )
+    return rows
+
+
+def _versions(environment: Mapping[str, Any]) -> Any:
+    return environment.get("versions")

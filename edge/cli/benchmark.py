@@ -110,6 +110,7 @@ def benchmark(
             output or [],
             threads=max(counts(threads)),
             seed=seed,
+            overwrite=overwrite,
             json=json,
             quiet=quiet,
         )

@@ -11,6 +11,7 @@ from benchmarks.against import Against, against
 from benchmarks.input_shape import shown
 from benchmarks.outputs.files import FORMS, write_results
 from benchmarks.outputs.json_file import results_json
+from benchmarks.outputs.reading import read_results
 from benchmarks.plan import Plan
 from benchmarks.result import Results, Row, Status, Subject
 from benchmarks.run import run
@@ -22,7 +23,7 @@ from edge.errors import EdgeError, MeasurementError, ModelLoadError, NegativeVer
 from edge.markup import printable
 from edge.progress import Progress
 from edge.runtime.bundle import is_bundle
-from edge.runtime.files import write_json
+from edge.runtime.files import readable, write_json
 from edge.runtime.place import check_new_file
 
 PICTURES: Final = 8  # of a folder: an inference takes as long on any picture
@@ -92,19 +93,78 @@ def pictures(folder: Path | None) -> tuple[Path, ...]:
 
 
 def measure(job: Job) -> None:
-    """Measure every row, show and write them, and end as the rows ask for."""
+    """Measure every row, show and write them, and end as the rows ask for.
+
+    After Ctrl-C the rows that are done are shown and written; the same command goes on from them.
+    """
+    found = subjects(job.models, job.variants)
+    journal = _journal(job.outputs)
+    begun = None if journal is None or job.overwrite else _begun(journal)
     for path in job.outputs:
-        check_new_file(path, tuple(FORMS), overwrite=job.overwrite)
-    results = run(subjects(job.models, job.variants), job.plan, job.progress)
+        check_new_file(path, tuple(FORMS), overwrite=job.overwrite or begun is not None)
+    done: list[Results] = []
+
+    def keep(results: Results) -> None:
+        done[:] = [results]
+        if journal is not None:
+            write_results(journal, results)
+
+    if begun is not None:
+        job.progress.note(f"{journal} holds an interrupted run: going on from its rows")
+    try:
+        results = run(found, job.plan, job.progress, begun=begun, kept=keep)
+    except KeyboardInterrupt:
+        for partial in done:
+            _show(job, partial)
+            _say_what_is_kept(partial, journal)
+        raise
+    _show(job, results)
+    if journal is not None and journal not in job.outputs:
+        journal.unlink(missing_ok=True)
+    _judge(results, job.plan)
+
+
+def _journal(outputs: Sequence[Path]) -> Path | None:
+    """The file that a run is written to after each row, so that it can go on from there.
+
+    That is the JSON output; beside other outputs, a file of its own as long as the run lasts.
+    """
+    if not outputs:
+        return None
+    stated = next((path for path in outputs if path.suffix.lower() == ".json"), None)
+    return stated or outputs[0].with_name(f"{outputs[0].name}.unfinished.json")
+
+
+def _begun(journal: Path) -> Results | None:
+    """The interrupted run that lies there; None if what lies there is anything else."""
+    if not journal.is_file():
+        return None
+    try:
+        found = read_results(journal)
+    except UsageError:
+        return None
+    return found if found.missing else None
+
+
+def _show(job: Job, results: Results) -> None:
     for path in job.outputs:
         write_results(path, results)
     if job.json:
         print_json(results_json(results))
-    else:
-        print_rows(results)
-        if job.outputs:
-            typer.echo(f"Written: {', '.join(str(path) for path in job.outputs)}")
-    _judge(results, job.plan)
+        return
+    print_rows(results)
+    if job.outputs:
+        typer.echo(f"Written: {', '.join(readable(path) for path in job.outputs)}")
+
+
+def _say_what_is_kept(results: Results, journal: Path | None) -> None:
+    done, total = len(results.rows), len(results.rows) + results.missing
+    way = (
+        "with --output FILE.json the next run could go on from them"
+        if journal is None
+        else "the same command goes on from them"
+    )
+    typer.echo(f"{done} of {total} rows are done; {way}", err=True)
 
 
 def _judge(results: Results, plan: Plan) -> None:

@@ -26,11 +26,17 @@ def plot(
     form: Annotated[
         Format | None, typer.Option("--format", help="png or svg; both if unset.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace pictures of the same names at --output.")
+    ] = False,
 ) -> None:
     """Draw latency bars, accuracy against latency, and sustained runs, as far as measured."""
     from benchmarks.outputs.reading import read_results
-    from benchmarks.plots.draw import draw
+    from benchmarks.plots.draw import PICTURES, draw
+    from edge.runtime.place import check_folder
 
     forms = tuple(item.value for item in (Format if form is None else (form,)))
+    names = [f"{name}.{form}" for name in PICTURES for form in forms]
+    check_folder(output, names, overwrite=overwrite, parents=True)
     for path in draw(read_results(results), output, forms):
         typer.echo(path)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from edge.cli import options as shared
+from edge.cli.benchmark_options import Overwrite
 from edge.errors import OutputError, UsageError
+from edge.runtime.place import check_new_file
 
 if TYPE_CHECKING:
     from edge.zoo.result import ZooResults
@@ -33,6 +35,7 @@ def zoo(
             show_default=False,
         ),
     ] = None,
+    overwrite: Overwrite = False,
     json: shared.Json = False,
 ) -> None:
     """Show Keras Applications: the published table, and what edge benchmark --zoo measured."""
@@ -46,7 +49,7 @@ def zoo(
             )
         _published(json=json)
         return
-    check_outputs(output or ())
+    check_outputs(output or (), overwrite=overwrite)
     found = read_zoo(results)
     write_outputs(output or (), found)
     if json:
@@ -55,23 +58,21 @@ def zoo(
         print_zoo(found)
 
 
-def check_outputs(outputs: Sequence[Path]) -> None:
+def check_outputs(outputs: Sequence[Path], *, overwrite: bool, goes_on: bool = False) -> None:
     """Refuse places before the work is done.
+
+    Args:
+        outputs: The files.
+        overwrite: Whether files that exist may be replaced.
+        goes_on: Whether a results file that exists is one to go on from.
 
     Raises:
         UsageError: A suffix that nothing writes.
-        OutputError: The folder does not exist.
+        OutputError: A file exists, or cannot be written.
     """
     for path in outputs:
-        if path.suffix not in FORMS:
-            raise UsageError(
-                f"{path}: expected a name ending in {', '.join(FORMS)}",
-                hint="The suffix decides what is written.",
-            )
-        if not path.absolute().parent.is_dir():
-            raise OutputError(
-                f"the folder {path.absolute().parent} does not exist", hint="Make it first."
-            )
+        kept = goes_on and path.suffix.lower() == ".json"
+        check_new_file(path, FORMS, overwrite=overwrite or kept)
 
 
 def write_outputs(outputs: Sequence[Path], results: "ZooResults") -> None:
@@ -91,11 +92,11 @@ def write_outputs(outputs: Sequence[Path], results: "ZooResults") -> None:
         ".svg": lambda: picture(results, "svg"),
     }
     for path in outputs:
-        if path.suffix == ".json":
+        if path.suffix.lower() == ".json":
             write_zoo(path, results)
             continue
         try:
-            write_bytes(path, forms[path.suffix]())
+            write_bytes(path, forms[path.suffix.lower()]())
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}") from error
 

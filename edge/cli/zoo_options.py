@@ -87,6 +87,7 @@ def benchmark_zoo(
     *,
     threads: int,
     seed: int,
+    overwrite: bool,
     json: bool,
     quiet: bool,
 ) -> None:
@@ -109,8 +110,8 @@ def benchmark_zoo(
         )
     if weights not in (IMAGENET, "none"):
         raise UsageError(f"--weights {weights!r}: not known", hint="With --zoo: imagenet or none.")
-    files = [path for path in outputs if path.suffix == ".json"] or [FILE]
-    check_outputs(outputs)
+    files = [path for path in outputs if path.suffix.lower() == ".json"] or [FILE]
+    check_outputs((*outputs, files[0]), overwrite=overwrite, goes_on=True)
     options = ZooOptions(
         networks=networks(models),
         weights=weights,
@@ -120,7 +121,7 @@ def benchmark_zoo(
         memory_bytes=memory_bytes(memory_gib),
         seed=seed,
     )
-    results = run(options, files[0], shown_progress(quiet=quiet))
+    results = run(options, files[0], shown_progress(quiet=quiet), anew=overwrite)
     write_outputs(outputs, results)
     if json:
         print_json(zoo_json(results))

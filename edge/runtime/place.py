@@ -53,15 +53,17 @@ def check_folder(
     *,
     overwrite: bool,
     option: str = "--output",
+    parents: bool = False,
 ) -> None:
     """Refuse a folder that could not take files, or that holds what may not be replaced.
 
     Args:
-        folder: May be missing; its parent may not.
+        folder: May be missing; its parent may not, unless ``parents``.
         names: Files that the command writes there; None where that is not known before, so that
             the folder must be empty.
         overwrite: Whether the user allows files of the same names to be replaced.
         option: What names the folder, for the message.
+        parents: Whether the command makes missing parents too.
 
     Raises:
         OutputError: It is a file, cannot be made or written, or holds such files.
@@ -69,7 +71,10 @@ def check_folder(
     shown = readable(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{option} {shown} is no folder", hint="Name a folder.")
-    parent = folder.absolute().parent
+    place = folder.absolute()
+    while parents and not place.parent.exists():
+        place = place.parent
+    parent = place.parent
     if not parent.is_dir():
         raise OutputError(
             f"{option} {shown}: there is no folder {readable(parent)}",
@@ -83,7 +88,6 @@ def check_folder(
             f"{option} {shown} {what}",
             hint="Add --overwrite to replace files of the same names, or choose another folder.",
         )
-    place = folder.absolute()
     _try_to_write(place / "file" if folder.is_dir() else place, f"{option} {shown}")
 
 

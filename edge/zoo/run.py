@@ -34,20 +34,21 @@ def networks(text: str | None) -> tuple[str, ...]:
     return found
 
 
-def run(options: ZooOptions, file: Path, progress: Progress) -> ZooResults:
+def run(options: ZooOptions, file: Path, progress: Progress, *, anew: bool = False) -> ZooResults:
     """Measure every network that the file does not hold yet; the file is whole after each.
 
     Args:
         options: What to measure.
         file: JSON; read first if it exists, to go on where a run ended.
         progress: Told of each step.
+        anew: Whether to replace the file instead of going on from it.
 
     Raises:
         UsageError: The file is of another machine or of other settings.
         OutputError: The file or the cache cannot be written.
     """
     record = environment()
-    results = _begun(options, file, record)
+    results = _begun(options, None if anew else file, record)
     done = {item.network for item in results.entries}
     missing = [name for name in options.networks if name not in done]
     deadline = None
@@ -79,10 +80,10 @@ def _with_weights(network: str, options: ZooOptions, unreachable: str) -> ZooOpt
     return options
 
 
-def _begun(options: ZooOptions, file: Path, record: object) -> ZooResults:
+def _begun(options: ZooOptions, file: Path | None, record: object) -> ZooResults:
     """What the file holds, or a new run."""
     assert isinstance(record, dict)
-    if not file.exists():
+    if file is None or not file.exists():
         return ZooResults(
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             environment=record,

@@ -253,6 +253,22 @@ def test_an_interrupt_leaves_no_process_and_no_file(edge: Edge, tmp_path: Path) 
     assert not list(edge.temporary.iterdir())
 
 
+def test_an_interrupt_keeps_the_rows_that_are_done(edge: Edge, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    command = ("benchmark", MODEL, INT8, *SHORT, "--cool-down-secs", 60, "-o", file)
+    process = edge.start(*command)
+    until = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    (done,) = json.loads(file.read_text())["rows"]
+    found = rows(edge.run(*command, "--json"))  # of one row, before which nothing rests
+    assert len(found) == 2
+    assert done in found
+    failed(edge.run(*command), 2, "exists")
+
+
 def test_the_zoo_measures_a_network_and_goes_on(edge: Edge, tmp_path: Path) -> None:
     file = tmp_path / "zoo.json"
     options = ("--zoo", "--models", "MobileNet", "--budget", "20s", "-o", file)
