@@ -44,15 +44,18 @@ def accelerators(
 
 def _print(found: Sequence["Finding"]) -> None:
     """One line per path that works, two per path that does not."""
+    from edge.cli.output import print_beside
+
     width = max(len(finding.accelerator.name) for finding in found)
     for finding in found:
         path = finding.accelerator
         kind = f"{path.name:<{width}}  {path.unit.upper()}  {', '.join(path.formats):<12}"
         if finding.device is not None:
-            typer.echo(f"{kind}  here: {finding.device.name} ({finding.device.label})")
+            text = f"here: {finding.device.name} ({finding.device.label})"
+            print_beside(kind, text, len(kind) + 2)
     typer.echo("")
     for finding in found:
         path = finding.accelerator
         if finding.device is None:
-            typer.echo(f"{path.name}: not available: {finding.reason}")
-            typer.echo(f"  {finding.hint or f'To get it: {path.get}.'}")
+            print_beside("", f"{path.name}: not available: {finding.reason}", 0)
+            print_beside("", finding.hint or f"To get it: {path.get}.", 2)

@@ -36,6 +36,7 @@ def _print_steps(rows: list[Row], results: Results) -> None:
             "From image file to answer; median milliseconds of each step",
             ("model, path", "decode", "encode", "invoke", "post", "total"),
             lines,
+            least=("post", "encode"),
         )
 
 
@@ -58,6 +59,7 @@ def _print_profile(row: Row, results: Results) -> None:
         + (f"; {hidden} more: --json" if hidden else ""),
         ("type", "mean", "share", "where", "operator"),
         lines,
+        least=("where", "share"),
     )
 
 
@@ -83,4 +85,5 @@ def _print_sustained(rows: list[Row], results: Results) -> None:
             "Sustained; median milliseconds",
             ("model, path", "minutes", "first", "last", "slowest", "last / first", "hottest"),
             lines,
+            least=("hottest", "minutes", "slowest"),
         )

@@ -68,6 +68,7 @@ def _print(found: "Diff", old: Path, new: Path) -> None:
         f"interval of the ratio with {100 * found.confidence:g} % confidence",
         ("model, path", "old", "new", "ratio", "interval", "verdict"),
         [_cells(change) for change in found.changes],
+        least=("old", "new"),
     )
     for title, lines in (
         ("no longer measured", found.lost),

@@ -28,6 +28,7 @@ def print_rows(results: Results) -> None:
             "milliseconds",
             ("model, path", *COLUMNS),
             lines,
+            least=("load", "first", "MAD", "MB", "operators", "p95"),
         )
     _print_estimates(results)
     print_details(results)
@@ -64,7 +65,8 @@ def _print_estimates(results: Results) -> None:
     ]
     if rows:
         columns = ("model, path", "estimate", "operators", "of")
-        print_table("Estimates of a compiler, nothing was measured; milliseconds", columns, rows)
+        title = "Estimates of a compiler, nothing was measured; milliseconds"
+        print_table(title, columns, rows, least=("operators",))
 
 
 def _print_reasons(results: Results) -> None:

@@ -21,6 +21,7 @@ def print_comparison(result: Comparison) -> None:
         "",
         ("check", "found", "interval", "allowed", "verdict"),
         [_row(check) for check in result.checks],
+        least=("interval",),
     )
     _print_classes(result)
     _print_flips(result)
@@ -65,6 +66,7 @@ def _print_sides(result: Comparison) -> None:
         f"{result.images} images, {result.labelled} labelled{left_out}{skipped}",
         columns + ["latency"] * timed,
         rows,
+        least=("ECE", "top-5", "size", "latency"),
     )
 
 
@@ -100,6 +102,7 @@ def _print_classes(result: Comparison) -> None:
         f"recall of classes that changed, worst first{more}",
         ("class", "images", "baseline", "candidate", "drop", "p (Holm)"),
         rows,
+        least=("p (Holm)", "images"),
     )
 
 

@@ -40,6 +40,8 @@ def devices(
 
 
 def _list(known: "tuple[Profile, ...]") -> None:
+    from edge.cli.output import print_beside
+
     width = max(len(item.id) for item in known)
     for item in known:
         use = (
@@ -47,30 +49,32 @@ def _list(known: "tuple[Profile, ...]") -> None:
             if item.estimate_only
             else f"{item.machine}, {item.engine} {item.variant}, {item.threads} threads"
         )
-        typer.echo(f"{item.id:<{width}}  {item.name}: {use}")
+        print_beside(item.id, f"{item.name}: {use}", width + 2)
 
 
 def _show(item: "Profile") -> None:
+    from edge.cli.output import print_beside
+
     typer.echo(f"{item.id}: {item.name}")
-    typer.echo(f"  CPU          {item.cpu} ({item.machine})")
+    print_beside("  CPU", f"{item.cpu} ({item.machine})", 15)
     if item.estimate_only:
-        typer.echo(f"  estimate     {item.estimate_only}: no deploy, no measurement")
+        print_beside("  estimate", f"{item.estimate_only}: no deploy, no measurement", 15)
     else:
-        typer.echo(f"  memory       {item.memory_bytes / 2**20:.0f} MiB (smallest model)")
-        typer.echo(f"  runs         {item.variant} by {item.engine}, {item.threads} threads")
+        print_beside("  memory", f"{item.memory_bytes / 2**20:.0f} MiB (smallest model)", 15)
+        print_beside("  runs", f"{item.variant} by {item.engine}, {item.threads} threads", 15)
     if item.budget:
         limits = item.budget
-        typer.echo(f"  latency      <= {1000 * limits.latency_seconds:.0f} ms (self-test)")
-        typer.echo(f"  memory       <= {limits.memory_bytes / 1e6:.0f} MB (self-test)")
+        print_beside("  latency", f"<= {1000 * limits.latency_seconds:.0f} ms (self-test)", 15)
+        print_beside("  memory", f"<= {limits.memory_bytes / 1e6:.0f} MB (self-test)", 15)
     for system in item.systems:
-        typer.echo(f"  system       {system.name}: Python {system.python}, glibc {system.glibc}")
+        print_beside("  system", f"{system.name}: Python {system.python}, glibc {system.glibc}", 15)
         if system.note:
-            typer.echo(f"               {system.note}")
+            print_beside("", system.note, 15)
     for name, reason in item.avoid.items():
-        typer.echo(f"  avoid        {name}: {reason}")
+        print_beside("  avoid", f"{name}: {reason}", 15)
     for part in item.accelerators:
-        typer.echo(f"  accelerator  {part.name} ({part.kind.upper()})")
-        typer.echo(f"               {part.note}")
-    typer.echo(f"  verified     {item.verified}")
+        print_beside("  accelerator", f"{part.name} ({part.kind.upper()})", 15)
+        print_beside("", part.note, 15)
+    print_beside("  verified", item.verified, 15)
     for source in item.sources:
-        typer.echo(f"  source       {', '.join(source.facts)}: {source.url}")
+        print_beside("  source", f"{', '.join(source.facts)}: {source.url}", 15)

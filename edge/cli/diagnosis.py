@@ -78,6 +78,7 @@ def _print_layers(result: Diagnosis, *, all_layers: bool) -> None:
         f"layers: {'all' if all_layers else 'the worst'} {len(shown)} of {total}, errors in %",
         ("file and layer", "alone", "explained", "times", "accumulated", "SQNR", ""),
         [_layer_row(file, layer) for file, layer in shown],
+        least=("SQNR", "accumulated", "explained"),
     )
     print(
         "Alone: the layer's own error, on the inputs that the file gave it. Explained: by rounding"

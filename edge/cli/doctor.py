@@ -82,14 +82,14 @@ def _facts(
 
 def _print(name: str, found: "Sequence[Finding]", fails: bool) -> None:
     """One line per finding, one more with the way out."""
-    from edge.markup import printable
+    from edge.cli.output import print_beside
+    from edge.markup import printable  # what a device says may hold anything
 
     width = max(len(finding.about) for finding in found)
     for finding in found:
-        # What a device says may hold anything, also what moves a cursor.
-        text = f"{finding.level.value:<7}  {finding.about:<{width}}  {printable(finding.found)}"
-        typer.echo(text)
+        left = width + 11
+        print_beside(f"{finding.level.value:<7}  {finding.about}", printable(finding.found), left)
         if finding.hint:
-            typer.echo(f"{'':<7}  {'':<{width}}  -> {printable(finding.hint)}")
+            print_beside("", f"-> {printable(finding.hint)}", left)
     typer.echo("")
     typer.echo(f"{name}: a deploy {'would fail' if fails else 'can go ahead'}")

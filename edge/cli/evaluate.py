@@ -83,6 +83,7 @@ def _print(result: "Evaluation") -> None:
             )
             for item in result.variants
         ],
+        least=("top-5", "95 %"),
     )
     if len(first.by_origin) > 1:
         print_table(
@@ -112,6 +113,7 @@ def _print(result: "Evaluation") -> None:
             )
             for item in rows[:MOST_CLASSES]
         ],
+        least=("images", "right", "precision", "95 %"),
     )
     if unused := unused_files(len(result.files.images), result.files.others):
         print(f"Data: {unused}")

@@ -111,7 +111,8 @@ def explain(
                 for one in item.maps
             ]
             columns = ("map", "probability", "r", "repeatability", "inferences", "time")
-            print_table(f"{item.image}: {item.label}", columns, rows)
+            title = f"{item.image}: {item.label}"
+            print_table(title, columns, rows, least=("inferences", "time"))
         print("r: correlation with the map of the first file. Time: measured on this host's CPU.")
         print("Repeatability: correlation to be expected with as many other random masks.")
         print(f"Next: open {quoted(output / PAGE)} in a browser")

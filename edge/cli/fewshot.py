@@ -125,6 +125,7 @@ def _print(result: "FewShotResult", photos: Path, plot: Path | None) -> None:
         f"{result.classes['held_out']} classes",
         ("method", *(f"{count}-shot" for count in counts), "episode", "meta-training"),
         [_cells(row, result) for row in result.rows],
+        least=("meta-training", "episode"),
     )
     print(
         f"Mean accuracy with its 95 % interval (Student's t over episodes); {result.queries} "

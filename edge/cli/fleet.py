@@ -89,7 +89,7 @@ def _print(results: "list[Result]", *, dry_run: bool) -> None:
         )
         for item in results
     ]
-    print_table("fleet", ("device", "result", "release", "time"), rows)
+    print_table("fleet", ("device", "result", "release", "time"), rows, least=("time",))
     left = sum(item.result in ("failed", "not tried") for item in results)
     if left:
         print(f"{left} of {len(results)} devices are left; run the same command again to go on.")

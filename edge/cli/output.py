@@ -1,6 +1,7 @@
 """Standard output: tables for people, JSON for machines."""
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,22 +17,36 @@ def print_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table; the first column is text, the others are numbers. It fits 80 columns or scrolls."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    least: Sequence[str] = (),
+) -> None:
+    """A table; the first column is text, the others are numbers. It fits the terminal.
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    console = Console(file=sys.stdout, highlight=False, markup=False)
-    unbounded = console.options.update(max_width=10_000)
-    # Never cut a number short.
-    console.width = max(console.width, console.measure(table, options=unbounded).maximum)
-    console.print(table)
+    Args:
+        title: Stands above.
+        columns: Titles.
+        rows: A cell per column.
+        least: Columns that may be left out where there is no room, the least important first;
+            ``--json`` has them.
+    """
+    from edge.cli.tables import table_lines
+
+    available = shutil.get_terminal_size().columns
+    for line in table_lines(title, columns, rows, least=least, available=available):
+        print(line)
+
+
+def print_beside(label: str, text: str, left: int) -> None:
+    """A text that begins at column ``left``, beside its label, and is folded by words."""
+    from edge.cli.tables import beside_lines
+
+    available = shutil.get_terminal_size().columns
+    for line in beside_lines(label, text, left=left, available=available):
+        print(line)
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -77,6 +92,7 @@ def print_report(report: "Report", output: Path) -> None:
         title,
         ("variant", "size", "top-1", "95 %", "drop", "agrees", "latency"),
         rows,
+        least=("drop", "latency", "size", "95 %"),
     )
     for item in report.failed:
         print(f"{item.name} is not in the bundle: {item.reason}")
@@ -134,6 +150,7 @@ def _print_search(name: str, search: Mapping[str, Any]) -> None:
         f"{name}: searched for {search['max_drop_points']:g} points on {search['images']} images",
         ("blocks in floats", "drop", "latency", "size", "Pareto front"),
         rows,
+        least=("size", "latency"),
     )
 
 

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: edge zoo docs/zoo.json -o zoo.md -o zoo.svg"
 FORMS: Final = (".json", ".md", ".png", ".svg")
+# Columns that a narrow terminal does not get, the least important first.
+LEAST: Final = (
+    *("depth", "GPU pub.", "CPU pub.", "top-5 pub.", "params M", "MiB", "mult-adds M"),
+    "onnx-fp32",
+    "Keras b32",
+)
 
 
 def zoo(
@@ -103,7 +109,7 @@ def write_outputs(outputs: Sequence[Path], results: "ZooResults") -> None:
 
 def print_zoo(results: "ZooResults") -> None:
     """The table for people, and what it leaves open."""
-    from edge.cli.output import print_table
+    from edge.cli.output import print_beside, print_table
     from edge.zoo.table import cells, notes
 
     rows = [cells(entry) for entry in results.entries]
@@ -113,15 +119,16 @@ def print_zoo(results: "ZooResults") -> None:
             f"{cpu}, {results.threads} threads: median milliseconds; pub.: as Keras publishes",
             tuple(rows[0]),
             [tuple(row.values()) for row in rows],
+            least=LEAST,
         )
     for line in notes(results):
-        typer.echo(line)
+        print_beside("", line, 0)
 
 
 def _published(*, json: bool) -> None:
     from dataclasses import asdict
 
-    from edge.cli.output import print_json, print_table
+    from edge.cli.output import print_beside, print_json, print_table
     from edge.zoo.published import BATCH, CPU, GPU, published
 
     rows = list(published().values())
@@ -148,5 +155,6 @@ def _published(*, json: bool) -> None:
             )
             for row in rows
         ],
+        least=("depth", "params M", "GPU ms", "top-5"),
     )
-    typer.echo("Next: edge benchmark --zoo --models MobileNet,MobileNetV2")
+    print_beside("", "Next: edge benchmark --zoo --models MobileNet,MobileNetV2", 0)

@@ -1,0 +1,164 @@
+"""Tables as lines that fit a terminal: columns are left out or cells stacked, none is cut."""
+
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from edge.runtime.streams import visible
+
+GAPS: Final = (3, 2)  # columns between two cells, the wider one where it fits
+EDGE: Final = 2  # columns to the left of the table
+LEAST_TEXT: Final = 36  # columns that a text beside its label needs
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Text in columns, of which the first is set to the left and the others to the right.
+
+    Attributes:
+        columns: Titles.
+        rows: As many cells as columns; a row with a first cell alone is a heading over others.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def widths(self) -> list[int]:
+        """Columns of the terminal that each needs; a heading may reach over its neighbours."""
+        needed = [width(title) for title in self.columns]
+        for row in self.rows:
+            for position, cell in enumerate(row):
+                if position or not heads(row):
+                    needed[position] = max(needed[position], width(cell))
+        return needed
+
+    def total(self, gap: int) -> int:
+        """Columns of the terminal, with so many between two cells."""
+        widths = self.widths()
+        return EDGE + sum(widths) + gap * (len(widths) - 1)
+
+    def without(self, column: str) -> "Table":
+        """The table without the column of that title."""
+        kept = [position for position, title in enumerate(self.columns) if title != column]
+        return Table(
+            tuple(self.columns[position] for position in kept),
+            tuple(tuple(row[position] for position in kept) for row in self.rows),
+        )
+
+
+def table_lines(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    least: Sequence[str] = (),
+    available: int,
+) -> list[str]:
+    """The lines of a table that fits.
+
+    Args:
+        title: Stands above, folded by words; may be empty.
+        columns: Titles, all different.
+        rows: A cell per column.
+        least: Columns that are left out where there is no room, the least important first. If
+            that is not enough, or there are none, each row becomes a few lines instead.
+        available: Columns of the terminal.
+
+    Returns:
+        Lines without line breaks. None is wider than ``available`` but for a single word.
+    """
+    table = Table(
+        tuple(visible(column) for column in columns),
+        tuple(tuple(visible(cell) for cell in row) for row in rows),
+    )
+    fitting, left_out = table, []
+    for column in least:
+        if fitting.total(GAPS[-1]) <= available:
+            break
+        fitting = fitting.without(column)
+        left_out.append(column)
+    above = _folded(visible(title), available)
+    if fitting.total(GAPS[-1]) > available:
+        return [*above, "", *_stacked(table, available), ""]
+    gap = next(gap for gap in GAPS if fitting.total(gap) <= available)
+    lines = [*above, "", *_in_columns(fitting, gap), ""]
+    if left_out:
+        note = f"Left out for want of room: {', '.join(left_out)}. They are in --json."
+        lines += [*_folded(note, available), ""]
+    return lines
+
+
+def width(text: str) -> int:
+    """Columns of a terminal that a text takes: two for wide characters (Unicode, annex 11)."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0
+        if unicodedata.combining(character)
+        else 1 + (unicodedata.east_asian_width(character) in ("W", "F"))
+        for character in text
+    )
+
+
+def heads(row: Sequence[str]) -> bool:
+    """Whether a row is a heading over others."""
+    return len(row) > 1 and bool(row[0]) and not any(row[1:])
+
+
+def _in_columns(table: Table, gap: int) -> list[str]:
+    widths = table.widths()
+
+    def line(cells: Sequence[str]) -> str:
+        first = cells[0] + " " * (widths[0] - width(cells[0]))
+        others = [
+            " " * (needed - width(cell)) + cell
+            for cell, needed in zip(cells[1:], widths[1:], strict=True)
+        ]
+        return (" " * EDGE + (" " * gap).join([first, *others])).rstrip()
+
+    rule = " " * (EDGE - 1) + "─" * (table.total(gap) - EDGE + 1)
+    return [line(table.columns), rule, *[line(row) for row in table.rows]]
+
+
+def _stacked(table: Table, available: int) -> list[str]:
+    """A line for the first cell of each row, and one below it for every other that is not empty."""
+    lines = []
+    for row in table.rows:
+        lines += _folded(row[0], available, " " * EDGE)
+        for title, cell in zip(table.columns[1:], row[1:], strict=True):
+            if cell:
+                said = f"{title} {cell}" if title else cell
+                lines += _folded(said, available, " " * (EDGE + 4))
+    return lines
+
+
+def _folded(text: str, available: int, indent: str = "") -> list[str]:
+    kept = text[: len(text) - len(text.lstrip())]  # indented rows stay so
+    return textwrap.wrap(
+        text.strip(),
+        max(available, 20),
+        initial_indent=indent + kept,
+        subsequent_indent=indent + kept,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def beside_lines(label: str, text: str, *, left: int, available: int) -> list[str]:
+    """A text, folded by words, beside its label; below it where there is little room.
+
+    Args:
+        label: Of any width; a longer one than ``left`` has a line of its own.
+        text: A sentence or a list of words.
+        left: Column of the terminal at which the text begins.
+        available: Columns of the terminal.
+    """
+    label, text = visible(label), visible(text)
+    left = left if available - left >= LEAST_TEXT else min(left, 4)
+    lines = _folded(text, available, " " * left)
+    if label and width(label) + 1 > left:
+        return [label.rstrip(), *lines]
+    first, *others = lines or [""]
+    return [label + first[width(label) :], *others]
