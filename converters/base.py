@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from edge.errors import UsageError
+from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing
 
 
@@ -130,6 +131,7 @@ class ConversionRequest:
         name: Of the model, for the embedded metadata.
         labels: One per class; none where the model gives an embedding.
         preprocessing: The contract, for the embedded metadata.
+        answers: What the model's values mean, for the embedded metadata.
         corrected: Whether the weights of integer files are rounded so that errors cancel, and
             biases corrected: most of the time of a wide network. A model with random weights has
             no accuracy to keep.
@@ -143,6 +145,7 @@ class ConversionRequest:
     name: str
     labels: tuple[str, ...]
     preprocessing: Preprocessing
+    answers: OutputSpec = PROBABILITIES
     held_out: HeldOut | None = None
     max_drop_points: float | None = None
     recipe: tuple[str, ...] | None = None
@@ -155,6 +158,7 @@ class ConversionRequest:
             "description": f"{self.name}, {target.name}, written by edge",
             "labels": self.labels,
             "preprocessing": self.preprocessing,
+            "output": self.answers,
             "mean": 0.0,
             "std": 1.0,
         }
@@ -166,6 +170,7 @@ class ConversionRequest:
             "output": str(self.output),
             "calibration": str(self.calibration) if self.calibration else None,
             "preprocessing": self.preprocessing.to_json(),
+            "answers": self.answers.to_json(),
             "held_out": self.held_out.to_json() if self.held_out else None,
         }
 
@@ -182,6 +187,7 @@ class ConversionRequest:
             name=str(value["name"]),
             labels=tuple(value["labels"]),
             preprocessing=Preprocessing.from_json(value["preprocessing"]),
+            answers=OutputSpec.from_json(value["answers"], labels=len(value["labels"])),
             held_out=HeldOut.from_json(value["held_out"]) if value["held_out"] else None,
             max_drop_points=value["max_drop_points"],
             recipe=None if value["recipe"] is None else tuple(value["recipe"]),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from edge.errors import ConversionError, ModelLoadError
+from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing, canonical_json
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class OnnxMetadata:
         std: See ``mean``.
         edge_preprocessing: ``Preprocessing.to_json()``; None in a file of another writer.
         edge_preprocessing_sha256: As stated, hex; None in a file of another writer.
+        edge_output: ``OutputSpec.to_json()``; None where the best of the values is the answer,
+            and in a file of another writer.
     """
 
     name: str
@@ -48,6 +51,7 @@ class OnnxMetadata:
     std: float | None
     edge_preprocessing: dict[str, Any] | None
     edge_preprocessing_sha256: str | None
+    edge_output: dict[str, Any] | None = None
 
 
 def embed(
@@ -59,6 +63,7 @@ def embed(
     preprocessing: Preprocessing,
     mean: float,
     std: float,
+    output: OutputSpec = PROBABILITIES,
 ) -> None:
     """Write the metadata of an image classifier into a model, in place of any of the same keys.
 
@@ -71,6 +76,7 @@ def embed(
         preprocessing: The contract, kept with its hash.
         mean: The model expects (pixel - mean) / std, with pixel in 0..255.
         std: See ``mean``; above 0.
+        output: What the model's values mean, kept where the best of them is not the answer.
 
     Raises:
         ConversionError: Not a classifier, not as many labels as classes, a label is
@@ -86,6 +92,7 @@ def embed(
         "std": repr(float(std)),
         "edge.preprocessing": canonical_json(preprocessing.to_json()),
         "edge.preprocessing_sha256": preprocessing.sha256,
+        **({} if output.plain else {"edge.output": canonical_json(output.to_json())}),
         **_IMAGE_PROPERTIES,
     }
     _set_properties(model, properties)
@@ -109,6 +116,7 @@ def read(model: "onnx.ModelProto") -> OnnxMetadata | None:
     try:
         labels = json.loads(properties["labels"])
         contract = json.loads(properties.get("edge.preprocessing", "null"))
+        answers = json.loads(properties.get("edge.output", "null"))
         mean, std = (
             float(properties[key]) if key in properties else None for key in ("mean", "std")
         )
@@ -124,6 +132,7 @@ def read(model: "onnx.ModelProto") -> OnnxMetadata | None:
         std=std,
         edge_preprocessing=contract,
         edge_preprocessing_sha256=properties.get("edge.preprocessing_sha256"),
+        edge_output=answers,
     )
 
 

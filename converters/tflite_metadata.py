@@ -21,10 +21,12 @@ import numpy as np
 from converters import metadata_schema
 from converters.metadata_schema import ClassifierMetadata
 from edge.errors import ConversionError, ModelLoadError
+from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing, canonical_json
 
 LABELS_FILE: Final = "labels.txt"
 PREPROCESSING_FILE: Final = "edge_preprocessing.json"
+OUTPUT_FILE: Final = "edge_output.json"  # where the best of the values is not the answer
 
 _MODEL_IDENTIFIER: Final = b"TFL3"
 _METADATA_NAME: Final = b"TFLITE_METADATA"
@@ -44,6 +46,8 @@ class TFLiteMetadata:
             none, or not the same one for every channel.
         std: See ``mean``.
         edge_preprocessing: ``Preprocessing.to_json()``; None in a file of another writer.
+        edge_output: ``OutputSpec.to_json()``; None where the best of the values is the answer,
+            and in a file of another writer.
     """
 
     name: str
@@ -52,6 +56,7 @@ class TFLiteMetadata:
     mean: float | None
     std: float | None
     edge_preprocessing: dict[str, Any] | None
+    edge_output: dict[str, Any] | None = None
 
 
 def embed(
@@ -63,6 +68,7 @@ def embed(
     preprocessing: Preprocessing,
     mean: float,
     std: float,
+    output: OutputSpec = PROBABILITIES,
 ) -> bytes:
     """Write the metadata of an image classifier into a model, in place of any it had.
 
@@ -77,6 +83,8 @@ def embed(
         mean: The model expects (pixel - mean) / std, with pixel in 0..255. Readers ignore both
             where the input is uint8: there the pixel is the quantized input itself.
         std: See ``mean``; above 0.
+        output: What the model's values mean, kept as ``edge_output.json`` where the best of them
+            is not the answer.
 
     Returns:
         Content of the ``.tflite`` file with metadata, a zip archive to zip readers.
@@ -100,10 +108,15 @@ def embed(
         minimum=low,
         maximum=high,
         label_file=LABELS_FILE if labels else None,
-        associated_files=((PREPROCESSING_FILE, "Image file to tensor, as the edge project does."),),
+        associated_files=(
+            (PREPROCESSING_FILE, "Image file to tensor, as the edge project does."),
+            *[(OUTPUT_FILE, "Values to answer, as the edge project does.")] * (not output.plain),
+        ),
     )
     _set_metadata(schema, unpacked, metadata_schema.encode(described))
     files = {PREPROCESSING_FILE: canonical_json(preprocessing.to_json()).encode()}
+    if not output.plain:
+        files[OUTPUT_FILE] = canonical_json(output.to_json()).encode()
     if labels:
         files = {LABELS_FILE: label_lines, **files}
     return _append_archive(_pack(unpacked, size_bytes=len(model)), files)
@@ -129,11 +142,7 @@ def read(model: bytes) -> TFLiteMetadata | None:
     labels: tuple[str, ...] = ()
     if described.label_file is not None:
         labels = _decode_labels(described.label_file, files)
-    preprocessing = files.get(PREPROCESSING_FILE)
-    try:
-        contract = None if preprocessing is None else json.loads(preprocessing)
-    except ValueError as error:
-        raise ModelLoadError(f"{PREPROCESSING_FILE} in the model is not JSON: {error}") from error
+    contract, output = (_json(name, files) for name in (PREPROCESSING_FILE, OUTPUT_FILE))
     return TFLiteMetadata(
         name=described.name,
         description=described.description,
@@ -141,7 +150,16 @@ def read(model: bytes) -> TFLiteMetadata | None:
         mean=_common(described.mean),
         std=_common(described.std),
         edge_preprocessing=contract,
+        edge_output=output,
     )
+
+
+def _json(name: str, files: Mapping[str, bytes]) -> Any:
+    """The content of an associated file; None where the model has none of that name."""
+    try:
+        return json.loads(files[name]) if name in files else None
+    except ValueError as error:
+        raise ModelLoadError(f"{name} in the model is not JSON: {error}") from error
 
 
 def _schema() -> Any:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from edge.cli import options as shared
+from edge.runtime.output import OutputActivation
 from edge.runtime.spec import Resize
 
 EPILOG = "Example: edge export mobilenet --calibration-data pictures --output bundle"
@@ -43,6 +44,27 @@ def export(
     resize: Annotated[
         Resize, typer.Option(help="How images become the model's size.")
     ] = Resize.CENTER_CROP,
+    output_activation: shared.OutputActivationOption = OutputActivation.AUTO,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Of two classes: the probability from which on the second one is the answer, "
+            "chosen on calibration images if unset. Of several labels: that from which on each "
+            "holds, 0.5 if unset.",
+            min=0.0001,
+            max=0.9999,
+            show_default=False,
+        ),
+    ] = None,
+    positive_class: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a model with one value: the class whose probability it is.  \\[default: the "
+            "second one, as Keras numbers class folders]",
+            show_default=False,
+        ),
+    ] = None,
+    truth: shared.Truth = None,
     variants: shared.Variants = None,
     quantize: shared.QuantizeOption = shared.Quantize.INT8,
     max_drop: shared.MaxDrop = None,
@@ -68,6 +90,10 @@ def export(
             weights=weights,
             labels=labels,
             resize=resize,
+            output_activation=output_activation,
+            threshold=threshold,
+            positive_class=positive_class,
+            truth=truth,
             output=OutputOptions(
                 output=output,
                 overwrite=overwrite,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from edge.errors import UsageError
+from edge.runtime.output import OutputActivation
 
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Folder of the bundle.", show_default=False)
@@ -72,6 +73,24 @@ Variants = Annotated[
     typer.Option(
         help="Variants to write, separated by commas, such as tflite-int8,onnx-fp32.  "
         "\\[default: the six without mixed and w8a16]",
+        show_default=False,
+    ),
+]
+OutputActivationOption = Annotated[
+    OutputActivation,
+    typer.Option(
+        "--output-activation",
+        help="What the model's values are: softmax (probabilities of classes that exclude one "
+        "another), sigmoid (a probability per label; one value tells two classes apart), logits "
+        "(softmax is still to be applied; to one value, sigmoid), or multi-label-logits (sigmoid "
+        "is still to be applied to each); auto finds it out and says how.",
+    ),
+]
+Truth = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV file with the labels of each image, for a model whose labels do not exclude one "
+        "another: file,labels with labels as cat|dog, or file and a column of 0 and 1 per label.",
         show_default=False,
     ),
 ]

@@ -103,6 +103,8 @@ def print_report(report: "Report", output: Path) -> None:
         _print_search(name, search)
     _print_training(report.training)
     _print_calibration(report.calibration)
+    if report.output.evidence:
+        print(f"Output: {report.output.evidence}.")
     threads = report.variants[0].latency["threads"]
     print("* runs by default. 95 %: interval of top-1. Drop, agrees: against the Keras model.")
     print(f"Latency: measured, median of one inference on this host's CPU, {threads} thread.")

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.evaluation.confidence import CONFIDENCE, Interval, normal_quantile, wilson
+from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.postprocess import answers
 
 CHANCE_LEVEL: Final = 0.01  # significance with which chance has to be ruled out
 LOW_LEVEL: Final = 0.05  # significance with which a kappa of SUBSTANTIAL has to be ruled out
@@ -56,12 +58,13 @@ def agreement(first: NDArray[np.int64], second: NDArray[np.int64]) -> Agreement:
     """Compare two series of classes.
 
     Args:
-        first: (images,) class index, at least one.
-        second: (images,) class index.
+        first: (images,) class index, or another number for each answer; at least one.
+        second: (images,) the same.
     """
     images, agreeing = len(first), int((first == second).sum())
-    classes = int(max(first.max(), second.max())) + 1
-    shares = [np.bincount(answers, minlength=classes) / images for answers in (first, second)]
+    known, numbers = np.unique(np.concatenate([first, second]), return_inverse=True)
+    halves = numbers.reshape(2, images)
+    shares = [np.bincount(half, minlength=len(known)) / images for half in halves]
     chance = min(1.0, float(shares[0] @ shares[1]))
     return Agreement(
         images=images,
@@ -84,12 +87,17 @@ def _level(agreeing: int, images: int, chance: float) -> Level:
     return Level.GOOD if more else Level.UNDECIDED
 
 
-def is_constant(scores: NDArray[np.float32], reference: NDArray[np.float32]) -> bool:
+def is_constant(
+    scores: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    output: OutputSpec = PROBABILITIES,
+) -> bool:
     """Whether every image gets the same scores although the reference answers differently.
 
     Args:
         scores: (images, classes).
         reference: (images, classes) of the model that the scores should be like.
+        output: What the scores mean.
     """
-    best = reference.argmax(axis=1)
+    best = answers(reference, output)
     return bool((scores == scores[0]).all() and (best != best[0]).any())

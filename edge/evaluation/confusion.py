@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.evaluation.confidence import CONFIDENCE, Interval, normal_quantile, wilson
+from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.postprocess import best_class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,10 @@ def share_interval(hits: int, images: int) -> Interval | None:
 
 
 def worst_mistakes(
-    scores: NDArray[np.float32], truth: NDArray[np.int64], count: int
+    scores: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    count: int,
+    output: OutputSpec = PROBABILITIES,
 ) -> NDArray[np.int64]:
     """Rows that are answered wrongly, those with the highest score of the wrong class first.
 
@@ -100,11 +105,12 @@ def worst_mistakes(
         scores: (images, classes).
         truth: (images,) class index.
         count: At most so many rows.
+        output: What the scores mean.
 
     Returns:
         (mistakes,) row numbers; equal scores in the order of the rows.
     """
-    wrong = np.flatnonzero(scores.argmax(axis=1) != truth)
+    wrong = np.flatnonzero(best_class(scores, output) != truth)
     order = np.argsort(-scores[wrong].max(axis=1), kind="stable") if len(wrong) else wrong
     return wrong[order][:count].astype(np.int64)
 

@@ -13,6 +13,7 @@ from edge.evaluation.streaming import run_images
 from edge.progress import Step
 from edge.runtime.files import sha256_file
 from edge.runtime.head import Head, class_probabilities
+from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing
 
@@ -25,6 +26,7 @@ def predictions(
     cache: StageCache,
     engine: str | None = None,
     head: Head | None = None,
+    output: OutputSpec = PROBABILITIES,
     step: Step = lambda count: None,  # noqa: ARG005
 ) -> NDArray[np.float32]:
     """Scores (images, classes), float32; computed once per model, interpreter and images.
@@ -36,6 +38,7 @@ def predictions(
         cache: Where answers are kept.
         engine: Interpreter; None for the first that is installed.
         head: Of a bundle whose files answer with embeddings.
+        output: What the values of the file mean, where there is no head.
         step: Told of each finished image.
 
     Raises:
@@ -51,7 +54,7 @@ def predictions(
     made_by = open_session(model, engine=engine).engine
     model_id = f"{sha256_file(model)} {made_by}"
     outputs = kept_scores(model_id, pictures, preprocessing, rows, cache=cache, step=step)
-    return class_probabilities(outputs, head)
+    return class_probabilities(outputs, head, output)
 
 
 def kept_scores(

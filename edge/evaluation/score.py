@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.postprocess import answers
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
@@ -30,6 +33,7 @@ def score(
     scores: NDArray[np.float32],
     truth: Sequence[int | None],
     reference: NDArray[np.float32] | None = None,
+    output: OutputSpec = PROBABILITIES,
 ) -> Score:
     """Score an answer table.
 
@@ -37,16 +41,18 @@ def score(
         scores: (images, classes), float32.
         truth: Class index of each image, or None.
         reference: (images, classes) of the model to agree with.
+        output: What the scores mean. Where labels do not exclude one another there is no best
+            class: truth is None then, and the agreement is of whole sets of labels.
     """
     labelled = np.array([label is not None for label in truth], bool)
     labels = np.array([label for label in truth if label is not None], int)
-    best = scores.argmax(axis=1)
+    best = answers(scores, output)
     top1 = top5 = None
     if labelled.any():
         top1 = float((best[labelled] == labels).mean())
         if scores.shape[1] > 5:
             top5 = float(right_within(scores[labelled], labels, 5).mean())
-    agreement = None if reference is None else float((best == reference.argmax(axis=1)).mean())
+    agreement = None if reference is None else float((best == answers(reference, output)).mean())
     return Score(
         images=len(truth),
         labelled=int(labelled.sum()),

@@ -11,13 +11,18 @@ from edge.dataset.pictures import Picture
 from edge.evaluation.calibration_error import are_probabilities, calibration_error, reliability
 from edge.evaluation.confusion import ClassScore, class_scores, confusion, worst_mistakes
 from edge.runtime.files import readable
+from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.postprocess import answered, answers, best_class
 
 KERAS: Final = "keras"  # name of the Keras model beside those of the variants
 MISTAKES: Final = 24  # images that are named, of each model
 
 
 def classes_report(
-    tables: Mapping[str, NDArray[np.float32]], pictures: Sequence[Picture], labels: Sequence[str]
+    tables: Mapping[str, NDArray[np.float32]],
+    pictures: Sequence[Picture],
+    labels: Sequence[str],
+    output: OutputSpec = PROBABILITIES,
 ) -> dict[str, Any]:
     """Per-class scores and single answers as JSON values; ``docs/report.md`` explains them.
 
@@ -26,21 +31,23 @@ def classes_report(
             that of the default variant.
         pictures: The images, in the order of the rows.
         labels: Class names.
+        output: What the scores mean.
 
     Returns:
-        ``models``: what each says of the labelled images; empty if there are none.
-        ``differences``: images whose best class differs between the first and the last table.
+        ``models``: what each says of the labelled images; empty if there are none, and where
+        labels do not exclude one another, so that no class is confused with another.
+        ``differences``: images whose answer differs between the first and the last table.
     """
-    known = np.array([picture.label is not None for picture in pictures], bool)
-    truth = np.array([picture.label for picture in pictures if picture.label is not None], np.int64)
-    named = [picture for picture in pictures if picture.label is not None]
+    known = np.array([item.label is not None and not output.multi_label for item in pictures], bool)
+    named = [picture for picture, is_known in zip(pictures, known, strict=True) if is_known]
+    truth = np.array([picture.label for picture in named], np.int64)
     return {
         "models": {
-            name: _of_model(table[known], truth, named, labels)
+            name: _of_model(table[known], truth, named, labels, output)
             for name, table in tables.items()
             if len(truth)
         },
-        "differences": _differences(tables, pictures, labels),
+        "differences": _differences(tables, pictures, labels, output),
     }
 
 
@@ -49,9 +56,10 @@ def _of_model(
     truth: NDArray[np.int64],
     pictures: Sequence[Picture],
     labels: Sequence[str],
+    output: OutputSpec,
 ) -> dict[str, Any]:
     """One model on labelled images: ``scores`` (images, classes), ``truth`` (images,)."""
-    cells = confusion(scores.argmax(axis=1), truth)
+    cells = confusion(best_class(scores, output), truth)
     found = class_scores(cells, len(labels))
     probable = are_probabilities(scores)
     return {
@@ -68,9 +76,9 @@ def _of_model(
             {
                 "path": readable(pictures[row].path),
                 "truth": labels[int(truth[row])],
-                **_answer(scores[row], labels),
+                **_answer(scores[row], labels, output),
             }
-            for row in worst_mistakes(scores, truth, MISTAKES).tolist()
+            for row in worst_mistakes(scores, truth, MISTAKES, output).tolist()
         ],
     }
 
@@ -84,30 +92,36 @@ def _class(found: ClassScore, labels: Sequence[str]) -> dict[str, Any]:
     return {"label": labels[found.index], **values}
 
 
-def _answer(row: NDArray[np.float32], labels: Sequence[str]) -> dict[str, Any]:
-    """The best class of one (classes,) row."""
-    best = int(row.argmax())
+def _answer(row: NDArray[np.float32], labels: Sequence[str], output: OutputSpec) -> dict[str, Any]:
+    """What one (classes,) row says, and the score of it; of several labels, the highest score."""
+    if output.multi_label:
+        said = ", ".join(answered(row, labels, output)) or "no label"
+        return {"answer": said, "score": float(row.max())}
+    best = int(best_class(row, output))
     return {"answer": labels[best], "score": float(row[best])}
 
 
 def _differences(
-    tables: Mapping[str, NDArray[np.float32]], pictures: Sequence[Picture], labels: Sequence[str]
+    tables: Mapping[str, NDArray[np.float32]],
+    pictures: Sequence[Picture],
+    labels: Sequence[str],
+    output: OutputSpec,
 ) -> dict[str, Any]:
-    """Images with another best class in the last table than in the first, surest ones first."""
+    """Images with another answer in the last table than in the first, surest ones first."""
     items = list(tables.items())
     (first, before), (last, after) = items[0], items[-1]
-    rows = np.flatnonzero(before.argmax(axis=1) != after.argmax(axis=1))
+    rows = np.flatnonzero(answers(before, output) != answers(after, output))
     surest = np.maximum(before.max(axis=1), after.max(axis=1))
     rows = rows[np.argsort(-surest[rows], kind="stable")]
     found = []
     for row in rows[:MISTAKES].tolist():
-        label = pictures[row].label
+        label = None if output.multi_label else pictures[row].label
         found.append(
             {
                 "path": readable(pictures[row].path),
                 "truth": None if label is None else labels[label],
-                first: _answer(before[row], labels),
-                last: _answer(after[row], labels),
+                first: _answer(before[row], labels, output),
+                last: _answer(after[row], labels, output),
             }
         )
     return {"between": [first, last], "images": len(rows), "shown": found}

@@ -109,6 +109,7 @@ def _key(
             "recipe": request.recipe if mixed else None,
             "name": request.name,
             "labels": list(request.labels),
+            **({} if request.answers.plain else {"answers": request.answers.to_json()}),
             "preprocessing": request.preprocessing.sha256,
             "versions": versions(),
         },

@@ -7,9 +7,11 @@ from edge.dataset.folder import check_outside, list_images, merged, skipped_note
 from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Found, Picture, find_pictures, pictures_root, unreadable
 from edge.errors import DataError
+from edge.evaluation.multilabel import UNKNOWN, truth_of
 from edge.pipeline.calibration import choose
 from edge.pipeline.finish import finish
 from edge.pipeline.inputs import export_inputs
+from edge.pipeline.model_output import answer_rule
 from edge.pipeline.options import ExportOptions
 from edge.pipeline.output import check_output
 from edge.pipeline.report import Report
@@ -55,6 +57,13 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         stages.note(note)
     for note in skipped_notes({item["path"]: item["reason"] for item in data["skipped"]}):
         stages.note(note)
+    output = answer_rule(source, options, calibrate_on, preprocessing)
+    stages.note(f"output: {output.evidence}")
+    truth = None
+    if output.multi_label:
+        scored_in = options.evaluation_data or options.calibration_data
+        truth = truth_of(pictures, source.labels, options.truth, scored_in)
+        data["labelled"] = int((truth.table != UNKNOWN).any(axis=1).sum())
     subject = Subject(
         command="export",
         name=options.output.name or Path(source.description).stem.lower(),
@@ -76,6 +85,8 @@ def export(options: ExportOptions, progress: Progress) -> Report:
             "versions": versions(),
         },
         inputs=export_inputs(options, calibrate_on, pictures, source.labels),
+        output=output,
+        truth=truth,
     )
     return finish(subject, options.output, stages, lambda top1: None)  # noqa: ARG005
 

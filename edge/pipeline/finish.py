@@ -42,6 +42,7 @@ from edge.pipeline.verdict import doubts
 from edge.runtime.bundle import MANIFEST_NAME
 from edge.runtime.files import sha256_file, write_bytes, write_json
 from edge.runtime.head import Head, class_probabilities, head_bytes
+from edge.runtime.output import OutputSpec
 from edge.runtime.session import open_session
 from edge.runtime.spec import Manifest, Variant
 from edge.training.reference import keras_scores
@@ -72,6 +73,7 @@ def finish(
     """
     cache = StageCache(options.cache)
     check_search(subject.head, options)
+    check_search_output(subject.output, options)
     mixed = {item.format for item in targets(options.variants) if item.precision is Precision.MIXED}
     recipes = read_recipe(options.recipe, mixed) if options.recipe else {}
     chosen = choose(
@@ -90,7 +92,7 @@ def finish(
             cache=cache,
             step=step,
         )
-    reference = class_probabilities(outputs, subject.head)
+    reference = class_probabilities(outputs, subject.head, subject.output)
     failures = Failures(options.required, stages.note)
     converted = _convert(subject, chosen, outputs, options, recipes, cache, stages, failures)
     variants = score_variants(
@@ -99,6 +101,8 @@ def finish(
         reference,
         subject.preprocessing,
         head=subject.head,
+        output=subject.output,
+        several=subject.truth,
         cache=cache,
         progress=stages,
         failed=failures,
@@ -107,7 +111,7 @@ def finish(
     written = {item.name for item in variants}
     converted = tuple(item for item in converted if item.target.name in written)
     check_budget(variants, options.max_drop_points)
-    truth = reference_score(reference, subject.pictures)
+    truth = reference_score(reference, subject.pictures, subject.output, subject.truth)
     calibration = calibration_report(
         chosen, subject.pictures, subject.preprocessing, subject.labels, converted
     )
@@ -122,7 +126,12 @@ def finish(
     tables = {
         KERAS: reference,
         default: predictions(
-            of_default, subject.pictures, subject.preprocessing, cache=cache, head=subject.head
+            of_default,
+            subject.pictures,
+            subject.preprocessing,
+            cache=cache,
+            head=subject.head,
+            output=subject.output,
         ),
     }
     report = Report(
@@ -139,7 +148,8 @@ def finish(
             item.target.name: item.record["search"] for item in converted if "search" in item.record
         },
         notes=notes,
-        classes=classes_report(tables, subject.pictures, subject.labels),
+        classes=classes_report(tables, subject.pictures, subject.labels, subject.output),
+        output=subject.output,
         stages=dict(stages.seconds),
         host=host(),
         versions=versions(),
@@ -169,6 +179,21 @@ def check_search(head: Head | None, options: OutputOptions) -> None:
         )
 
 
+def check_search_output(output: OutputSpec, options: OutputOptions) -> None:
+    """Refuse to search mixed files by a top-1 that is not what the model is scored by.
+
+    Raises:
+        UsageError: A search is asked for.
+    """
+    if options.max_drop_points is None or options.recipe is not None or output.plain:
+        return
+    what = "the best one of classes that exclude one another, from no threshold"
+    raise UsageError(
+        f"--quantize auto scores {what}; this model's answers are otherwise ({output.evidence})",
+        hint="Leave out --quantize auto: int8, dynamic and fp16 files are written anyway.",
+    )
+
+
 def _convert(
     subject: Subject,
     chosen: Sequence[Picture],
@@ -189,6 +214,7 @@ def _convert(
         name=subject.name,
         labels=subject.labels if subject.head is None else (),
         preprocessing=subject.preprocessing,
+        answers=subject.output,
         max_drop_points=options.max_drop_points,
     )
     searched = options.max_drop_points is not None and not recipes
@@ -276,6 +302,7 @@ def _write(
             files=files,
             provenance=subject.provenance,
             head=None if subject.head is None else subject.head.spec,
+            output=subject.output,
         )
         write_json(folder / MANIFEST_NAME, manifest.to_json())
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from converters.base import DEFAULT_TARGETS
+from edge.runtime.output import OutputActivation
 from edge.runtime.spec import Resize
 from edge.training.options import BaseOptions, TrainingOptions
 
@@ -71,6 +72,13 @@ class ExportOptions:
         labels: Text file, a class name per line; None for ImageNet's, or numbers.
         resize: How images become the model's size.
         crop_fraction: With center-crop, the part of the shorter side that is kept.
+        output_activation: What the model's values are; AUTO finds it out.
+        threshold: Of two classes, the probability from which on the second one is the answer; of
+            several labels, that from which on each holds. None for one that pictures choose, or
+            0.5.
+        positive_class: Of a model with one value, the class whose probability it is; None for the
+            second one.
+        truth: CSV file with the labels of each picture, for a model of several labels.
         output: Where the bundle goes.
     """
 
@@ -82,3 +90,7 @@ class ExportOptions:
     labels: Path | None = None
     resize: Resize = Resize.CENTER_CROP
     crop_fraction: float = 0.875
+    output_activation: OutputActivation = OutputActivation.AUTO
+    threshold: float | None = None
+    positive_class: str | None = None
+    truth: Path | None = None

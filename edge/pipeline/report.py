@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from edge.evaluation.chance import Level
+from edge.evaluation.multilabel import MultiLabelScore
+from edge.runtime.output import PROBABILITIES, OutputSpec
 
 REPORT_SCHEMA_VERSION: Final = 2
 
@@ -55,6 +57,9 @@ class VariantReport:
         chance_agreement: Share that would agree by chance, see ``edge.evaluation.chance``.
         agreement_level: What the two tell, see ``edge.evaluation.chance.Level``.
         constant: Whether every image gets the same scores, unlike from the Keras model.
+        multi_label: Of a model whose labels do not exclude one another, its scores; the drop is
+            of mAP then, and the agreement of whole sets of labels. None of any other model, or
+            without truth.
         latency_ms: Median of one inference on this host, measured.
         latency: The whole measurement.
         convert_seconds: That writing the file took, when it was written.
@@ -78,6 +83,7 @@ class VariantReport:
     latency: Mapping[str, Any]
     convert_seconds: float
     notes: tuple[str, ...] = ()
+    multi_label: MultiLabelScore | None = None
 
     @property
     def is_faithful(self) -> bool:
@@ -123,6 +129,7 @@ class Report:
         host: Where the latencies were measured.
         versions: Of the packages.
         notes: What to do something about, one sentence each; they were said on stderr as well.
+        output: What the values mean that the files answer with, and how that was found out.
     """
 
     command: str
@@ -139,6 +146,7 @@ class Report:
     versions: Mapping[str, str]
     failed: tuple[FailedVariant, ...] = ()
     notes: tuple[str, ...] = ()
+    output: OutputSpec = PROBABILITIES
     classes: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = field(default=REPORT_SCHEMA_VERSION)
 

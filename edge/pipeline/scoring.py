@@ -16,6 +16,12 @@ from edge.errors import ConversionError, EdgeError, InferenceError, ModelLoadErr
 from edge.evaluation.chance import Level, agreement, is_constant
 from edge.evaluation.confidence import CONFIDENCE
 from edge.evaluation.confusion import share_interval
+from edge.evaluation.multilabel import (
+    LabelTruth,
+    map_intervals,
+    mean_average_precision,
+    multi_label_score,
+)
 from edge.evaluation.paired import drop_interval
 from edge.evaluation.predictions import predictions
 from edge.evaluation.score import Score, score
@@ -23,6 +29,8 @@ from edge.pipeline.conversion import Converted
 from edge.pipeline.report import Bounds, FailedVariant, VariantReport
 from edge.progress import Progress
 from edge.runtime.head import Head
+from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.postprocess import answers
 from edge.runtime.preprocess import load
 from edge.runtime.session import encode_pixels
 from edge.runtime.spec import Preprocessing
@@ -32,13 +40,29 @@ MAX_DROP_POINTS: Final = 1.0  # of top-1 that the default variant may lose
 MAX_CHANGED_POINTS: Final = 3.0  # of answers that it may change where no image has a label
 
 
-def reference_score(scores: NDArray[np.float32], pictures: Sequence[Picture]) -> dict[str, Any]:
-    """The Keras model's own score, for the report, and whether it is better than guessing."""
-    found = asdict(score(scores, [picture.label for picture in pictures]))
+def reference_score(
+    scores: NDArray[np.float32],
+    pictures: Sequence[Picture],
+    output: OutputSpec = PROBABILITIES,
+    truth: LabelTruth | None = None,
+) -> dict[str, Any]:
+    """The Keras model's own score, for the report, and whether it is better than guessing.
+
+    Args:
+        scores: (images, classes) of the Keras model.
+        pictures: The images.
+        output: What the scores mean.
+        truth: Of labels that do not exclude one another.
+    """
+    classes = known_classes(pictures, output)
+    several = multi_label_score(scores, truth, output) if truth else None
+    found = asdict(score(scores, classes, output=output))
     del found["agreement"]
-    rows = [row for row, picture in enumerate(pictures) if picture.label is not None]
-    truth = np.array([pictures[row].label for row in rows], np.int64)
-    right = agreement(scores[rows].argmax(axis=1), truth) if rows else None
+    rows = [row for row, label in enumerate(classes) if label is not None]
+    labels = np.array([classes[row] for row in rows], np.int64)
+    right = agreement(answers(scores[rows], output), labels) if rows else None
+    if several is not None:
+        found |= {"labelled": several.images, "multi_label": asdict(several)}
     return found | {
         "top1_interval": None if right is None else (right.interval.low, right.interval.high),
         "chance": None if right is None else right.chance,
@@ -88,6 +112,11 @@ class Failures:
             ) from self._errors[0]
 
 
+def known_classes(pictures: Sequence[Picture], output: OutputSpec) -> list[int | None]:
+    """Class of each image; none where labels do not exclude one another: no one class is right."""
+    return [None if output.multi_label else picture.label for picture in pictures]
+
+
 def score_variants(
     converted: Sequence[Converted],
     pictures: Sequence[Picture],
@@ -95,6 +124,8 @@ def score_variants(
     preprocessing: Preprocessing,
     *,
     head: Head | None,
+    output: OutputSpec = PROBABILITIES,
+    several: LabelTruth | None = None,
     cache: StageCache,
     progress: Progress,
     failed: Callable[[Target, EdgeError], None],
@@ -107,6 +138,8 @@ def score_variants(
         reference: (images, classes) scores of the Keras model.
         preprocessing: The contract.
         head: Of files that answer with embeddings.
+        output: What the answers of other files mean.
+        several: Which labels hold, where they do not exclude one another.
         cache: Where answers are kept.
         progress: Shown two stages.
         failed: Told of each file that does not load, does not run or answers with NaN; such a
@@ -117,14 +150,20 @@ def score_variants(
         for item in converted:
             try:
                 table = predictions(
-                    item.path, pictures, preprocessing, cache=cache, head=head, step=step
+                    item.path,
+                    pictures,
+                    preprocessing,
+                    cache=cache,
+                    head=head,
+                    output=output,
+                    step=step,
                 )
             except (InferenceError, ModelLoadError) as error:
                 failed(item.target, error)
             else:
                 tables.append((item, table))
     sample = load(pictures[0].path, preprocessing)
-    truth = [picture.label for picture in pictures]
+    truth = known_classes(pictures, output)
     reports = []
     with progress.stage("latency", len(tables)) as step:
         for item, table in tables:
@@ -138,6 +177,8 @@ def score_variants(
                 table,
                 truth,
                 reference,
+                output,
+                several,
                 latency_ms=latency.median * 1e3,
                 latency=latency.to_json(),
                 size_bytes=item.path.stat().st_size,
@@ -154,6 +195,8 @@ def variant_report(
     table: NDArray[np.float32],
     truth: Sequence[int | None],
     reference: NDArray[np.float32],
+    output: OutputSpec = PROBABILITIES,
+    several: LabelTruth | None = None,
     **facts: Any,
 ) -> VariantReport:
     """The report of one file out of its answers.
@@ -163,11 +206,16 @@ def variant_report(
         table: (images, classes) scores of the file.
         truth: Class index of each image, or None.
         reference: (images, classes) scores of the Keras model.
+        output: What the scores mean.
+        several: Which labels hold, where they do not exclude one another.
         facts: Fields that need no answers: size, latency, seconds, notes.
     """
-    found = score(table, truth, reference)
-    alike = agreement(table.argmax(axis=1), reference.argmax(axis=1))
-    drop, interval = _drop(table, reference, truth)
+    found = score(table, truth, reference, output)
+    alike = agreement(answers(table, output), answers(reference, output))
+    if several is None:
+        drop, interval = _drop(table, reference, truth, output)
+    else:
+        drop, interval = _map_drop(table, reference, several)
     return VariantReport(
         name=name,
         path=f"models/{TARGETS[name].filename}",
@@ -180,9 +228,22 @@ def variant_report(
         agreement_interval=(alike.interval.low, alike.interval.high),
         chance_agreement=alike.chance,
         agreement_level=alike.level,
-        constant=is_constant(table, reference),
+        constant=is_constant(table, reference, output),
+        multi_label=multi_label_score(table, several, output) if several else None,
         **facts,
     )
+
+
+def _map_drop(
+    table: NDArray[np.float32], reference: NDArray[np.float32], truth: LabelTruth
+) -> tuple[float | None, Bounds | None]:
+    """Percentage points of mAP that are lost against the reference, and their interval."""
+    before, after = (mean_average_precision(scores, truth) for scores in (reference, table))
+    if before is None or after is None:
+        return None, None
+    found = map_intervals([reference, table], truth, CONFIDENCE)[2]
+    bounds = None if found is None else (round(100 * found.low, 6), round(100 * found.high, 6))
+    return round(100 * (before - after), 6), bounds
 
 
 def _bounds(found: Score) -> Bounds | None:
@@ -194,7 +255,10 @@ def _bounds(found: Score) -> Bounds | None:
 
 
 def _drop(
-    table: NDArray[np.float32], reference: NDArray[np.float32], truth: Sequence[int | None]
+    table: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    truth: Sequence[int | None],
+    output: OutputSpec,
 ) -> tuple[float | None, Bounds | None]:
     """Percentage points of top-1 that are lost against the reference, and their interval.
 
@@ -204,7 +268,9 @@ def _drop(
     known = labels >= 0
     if not known.any():
         return None, None
-    before, after = (scores[known].argmax(axis=1) == labels[known] for scores in (reference, table))
+    before, after = (
+        answers(scores[known], output) == labels[known] for scores in (reference, table)
+    )
     lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
     images = int(known.sum())
     found = drop_interval(images, lost, gained, CONFIDENCE)

@@ -8,10 +8,15 @@ from edge.cache import StageCache
 from edge.dataset.labels import Labels, read_labels
 from edge.embedding.imagenet import distinct, keras_classifier
 from edge.errors import ModelLoadError, UsageError
+from edge.evaluation.output import OPTION
+from edge.pipeline.model_output import answering, two_labels
 from edge.pipeline.options import ExportOptions
 from edge.runtime.files import sha256_file
+from edge.runtime.output import OutputActivation, OutputSpec
+from edge.runtime.spec import Preprocessing
 from edge.training.backbones import backbone
 from edge.training.models import load_keras
+from edge.training.output import columns_of
 from edge.training.weights import weights_id
 from edge.weights import imagenet_classes
 
@@ -20,7 +25,7 @@ KERAS_SUFFIXES: Final = (".keras", ".h5", ".hdf5")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """The network to export, as a .keras file with RGB 0..255 in."""
+    """The network to export, as a .keras file with RGB 0..255 in and probabilities out."""
 
     path: Path
     model_id: str
@@ -30,7 +35,9 @@ class Source:
     width: int
     labels: tuple[str, ...]
     wnids: tuple[str, ...]
+    output: OutputSpec
     notes: tuple[str, ...] = ()
+    single_value: bool = False  # the network had one value before it got two columns
 
 
 def open_source(options: ExportOptions) -> Source:
@@ -48,6 +55,7 @@ def open_source(options: ExportOptions) -> Source:
 
 
 def _from_backbone(options: ExportOptions) -> Source:
+    _refuse_output_options(options)
     row = backbone(options.model)
     key, path = keras_classifier(
         row, options.weights, options.output.seed, StageCache(options.output.cache)
@@ -64,7 +72,25 @@ def _from_backbone(options: ExportOptions) -> Source:
         labels=given.names if given else distinct([label for _, label in classes]),
         wnids=tuple(wnid for wnid, _ in classes),
         notes=given.notes if given else (),
+        output=OutputSpec(evidence=f"softmax probabilities: so {row.keras_name} is defined"),
     )
+
+
+def _refuse_output_options(options: ExportOptions) -> None:
+    """The networks of Keras Applications end in a softmax: nothing is to be said about it."""
+    given = {
+        OPTION: options.output_activation is not OutputActivation.AUTO,
+        "--threshold": options.threshold is not None,
+        "--positive-class": options.positive_class is not None,
+        "--truth": options.truth is not None,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"{name} is for a Keras file; {options.model} answers with a softmax over the "
+                "1000 classes of ImageNet",
+                hint=f"Leave out {name}.",
+            )
 
 
 def _from_file(path: Path, options: ExportOptions) -> Source:
@@ -72,12 +98,22 @@ def _from_file(path: Path, options: ExportOptions) -> Source:
         raise UsageError(f"no Keras model at {path}")
     model = load_keras(path)
     height, width, classes = _classifier_shape(path, model)
-    numbers = Labels(names=tuple(str(index) for index in range(classes)))
-    labels = read_labels(options.labels, classes) if options.labels else numbers
+    if classes == 1:
+        given = read_labels(options.labels) if options.labels else None
+        labels = Labels(
+            names=two_labels(options, given.names if given else None),
+            notes=given.notes if given else (),
+        )
+    elif options.labels:
+        labels = read_labels(options.labels, classes)
+    else:
+        labels = Labels(names=tuple(str(index) for index in range(classes)))
     imagenet = imagenet_classes() if classes == 1000 else ()
+    contract = Preprocessing(height=height, width=width, resize=options.resize)
+    output, written, model_id = answering(model, sha256_file(path), options, contract)
     return Source(
-        path=path,
-        model_id=sha256_file(path),
+        path=written or path,
+        model_id=model_id,
         description=path.name,
         weights=f"file {path.name}",
         height=height,
@@ -85,6 +121,8 @@ def _from_file(path: Path, options: ExportOptions) -> Source:
         labels=labels.names,
         wnids=labels.wnids or tuple(wnid for wnid, _ in imagenet),
         notes=labels.notes,
+        output=output,
+        single_value=classes == 1,
     )
 
 
@@ -100,7 +138,7 @@ def _classifier_shape(path: Path, model: Any) -> tuple[int, int, int]:
         and len(shapes[0]) == 4
         and shapes[0][3] == 3
         and None not in shapes[0][1:3]
-        and len(shapes[1]) == 2
+        and columns_of(model) is not None
     )
     if not fits:
         raise ModelLoadError(
@@ -108,4 +146,6 @@ def _classifier_shape(path: Path, model: Any) -> tuple[int, int, int]:
             hint="Expected one input (batch, height, width, 3), RGB 0..255, of a fixed size, "
             "and one output (batch, classes).",
         )
-    return int(shapes[0][1]), int(shapes[0][2]), int(shapes[1][1])
+    columns = columns_of(model)
+    assert columns is not None
+    return int(shapes[0][1]), int(shapes[0][2]), columns

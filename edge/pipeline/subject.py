@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from edge.dataset.pictures import Picture
+from edge.evaluation.multilabel import LabelTruth
 from edge.pipeline.inputs import Inputs
 from edge.runtime.head import Head
+from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing
 
 
@@ -29,6 +31,9 @@ class Subject:
         provenance: For the manifest.
         inputs: For the lock.
         head: Where the model answers with embeddings, what makes probabilities of them.
+        output: What the model answers with, where there is no head.
+        truth: Of a model whose labels do not exclude one another, which hold in ``pictures``;
+            None of any other model.
     """
 
     command: str
@@ -44,3 +49,5 @@ class Subject:
     provenance: Mapping[str, Any]
     inputs: Inputs
     head: Head | None = None
+    output: OutputSpec = PROBABILITIES
+    truth: LabelTruth | None = None

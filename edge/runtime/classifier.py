@@ -13,7 +13,8 @@ from PIL import Image
 from edge.errors import ImageError, UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.head import class_probabilities
-from edge.runtime.postprocess import dequantize, top_k
+from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.postprocess import answered, dequantize, top_k
 from edge.runtime.preprocess import load, preprocess
 from edge.runtime.session import Session, encode_pixels, open_session
 from edge.runtime.spec import Category, Preprocessing, Variant
@@ -36,6 +37,7 @@ class Classifier:
         preprocessing: The contract that the model was trained under.
         head: Of a bundle whose model answers with embeddings; it knows its labels, which then
             may become more.
+        answers: What the values of the first output mean, where there is no head.
     """
 
     def __init__(
@@ -44,9 +46,11 @@ class Classifier:
         labels: tuple[str, ...],
         preprocessing: Preprocessing,
         head: "LearningHead | None" = None,
+        answers: OutputSpec = PROBABILITIES,
     ) -> None:
         self.session = session
         self.preprocessing = preprocessing
+        self.answers = answers
         self._labels = labels
         self._head = head
 
@@ -78,7 +82,8 @@ class Classifier:
         found, path = bundle.model(variant)
         session = open_session(path, engine=engine, threads=threads)
         head = _head(bundle, found)
-        return cls(session, bundle.manifest.labels, bundle.manifest.preprocessing, head)
+        manifest = bundle.manifest
+        return cls(session, manifest.labels, manifest.preprocessing, head, manifest.output)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -87,6 +92,9 @@ class Classifier:
 
     def classify(self, source: ImageSource, *, k: int = 3) -> list[Category]:
         """The k most probable classes of an image, best first.
+
+        The first one is the answer. Where labels do not exclude one another, every label that
+        reaches its threshold is among them, even if these are more than k.
 
         Args:
             source: The path of an image file; its bytes, or a binary stream of them; a Pillow
@@ -111,8 +119,18 @@ class Classifier:
             ImageError: The image cannot be decoded.
             InferenceError: The model failed.
         """
-        categories = [asdict(category) for category in self.classify(image, k=k)]
-        return {"image": name, "variant": variant, "categories": categories}
+        found = self.classify(image, k=k)
+        answer: dict[str, Any] = {
+            "image": name,
+            "variant": variant,
+            "categories": [asdict(it) for it in found],
+        }
+        if self.answers.multi_label:
+            thresholds = self.answers.thresholds
+            answer["labels"] = [it.label for it in found if it.score >= thresholds[it.index]]
+        elif self.answers.thresholds:
+            answer["threshold"] = self.answers.threshold
+        return answer
 
     def categories(self, output: NDArray[Any], *, k: int) -> list[Category]:
         """The k most probable classes, best first, of the model's raw output.
@@ -123,13 +141,18 @@ class Classifier:
         head = None if self._head is None else self._head.current()
         values = dequantize(output, self.session.outputs[0]).reshape(1, -1)
         labels = self._labels if head is None else head.labels
-        return top_k(class_probabilities(values, head)[0], labels, k)
+        return top_k(class_probabilities(values, head, self.answers)[0], labels, k, self.answers)
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (classes,) of one preprocessed image (height, width, 3), uint8 RGB."""
         head = None if self._head is None else self._head.current()
-        found: NDArray[np.float32] = class_probabilities(self.values(pixels)[None], head)[0]
+        values = self.values(pixels)[None]
+        found: NDArray[np.float32] = class_probabilities(values, head, self.answers)[0]
         return found
+
+    def answered(self, probabilities: NDArray[np.float32]) -> tuple[str, ...]:
+        """The labels that probabilities (classes,) stand for: one, or each that holds."""
+        return answered(probabilities, self.labels, self.answers)
 
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The first output (values,) as real numbers: the embedding, where there is a head."""

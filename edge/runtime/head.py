@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from edge.errors import BundleError, InferenceError
 from edge.runtime.bundle import Bundle
 from edge.runtime.head_spec import HeadKind, HeadSpec
+from edge.runtime.output import PROBABILITIES, Activation, OutputSpec
 
 SMALLEST_NORM: Final = 1e-12  # of an embedding; below it there is no direction
 ROWS_AT_ONCE: Final = 256  # queries whose similarities to all examples are in memory
+OUTSIDE: Final = 0.02  # rounding to integers may move a probability so far out of 0..1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,14 +96,46 @@ class Head:
         )
 
 
-def class_probabilities(outputs: NDArray[np.float32], head: Head | None) -> NDArray[np.float32]:
+def class_probabilities(
+    outputs: NDArray[np.float32], head: Head | None, output: OutputSpec = PROBABILITIES
+) -> NDArray[np.float32]:
     """What a model's outputs (images, values) say of the classes: (images, classes), float32.
 
     Args:
         outputs: Real values of the first output, flattened by image.
-        head: None where the model answers with probabilities itself.
+        head: None where the model answers without an embedding.
+        output: What the values mean, where there is no head.
+
+    Raises:
+        InferenceError: The values are no probabilities.
     """
-    return outputs if head is None else head.scores(outputs)
+    if head is not None:
+        return head.scores(outputs)
+    scores = activated(outputs, output)
+    low, high = (float(scores.min()), float(scores.max())) if scores.size else (0.0, 0.0)
+    if low < -OUTSIDE or high > 1 + OUTSIDE:
+        raise InferenceError(
+            f"the model answers with values from {low:.4g} to {high:.4g}; probabilities lie within "
+            "0 to 1",
+            hint="They look like logits: export the Keras model again, or name what they are with "
+            "--output-activation.",
+        )
+    return scores
+
+
+def activated(outputs: NDArray[np.float32], output: OutputSpec) -> NDArray[np.float32]:
+    """The outputs (images, values) after the function that the file lacks: (images, classes).
+
+    A single value becomes two classes, the first of which has what the second one leaves.
+    """
+    scores = outputs
+    if output.activation is Activation.SOFTMAX:
+        scores = softmax(outputs)
+    elif output.activation is Activation.SIGMOID:
+        scores = sigmoid(outputs)
+    if output.multi_label or scores.shape[-1] != 1:
+        return scores
+    return np.concatenate([1 - scores, scores], axis=-1)
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -124,6 +158,13 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Probabilities along the last axis, float32."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     found: NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return found
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probability of each value on its own, float32; exact far from zero as well."""
+    small = np.exp(-np.abs(logits))
+    found: NDArray[np.float32] = (np.where(logits >= 0, 1, small) / (1 + small)).astype(np.float32)
     return found
 
 

@@ -1,12 +1,14 @@
 """From output tensors to answers."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import InferenceError
+from edge.runtime.output import HALF, PROBABILITIES, OutputSpec
 from edge.runtime.spec import Category, TensorSpec
 
 
@@ -27,20 +29,78 @@ def dequantize(tensor: NDArray[Any], spec: TensorSpec) -> NDArray[np.float32]:
     return (tensor.astype(np.int32) - points).astype(np.float32) * scales
 
 
-def top_k(scores: NDArray[np.float32], labels: Sequence[str], k: int) -> list[Category]:
+def best_class(
+    scores: NDArray[np.float32], output: OutputSpec = PROBABILITIES
+) -> NDArray[np.int64]:
+    """The answer of each row of (images, classes) probabilities: (images,) class index.
+
+    Of two classes with a threshold, the second one from the threshold on. Where labels do not
+    exclude one another there is no such answer: see ``holding``.
+    """
+    if output.thresholds and not output.multi_label:
+        return (scores[..., 1] >= output.threshold).astype(np.int64)
+    best: NDArray[np.int64] = scores.argmax(axis=-1)
+    return best
+
+
+def holding(scores: NDArray[np.float32], output: OutputSpec) -> NDArray[np.bool_]:
+    """Which labels hold, (images, labels) bool, where they do not exclude one another."""
+    thresholds = np.asarray(output.thresholds or HALF, np.float32)
+    found: NDArray[np.bool_] = scores >= thresholds
+    return found
+
+
+def answers(scores: NDArray[np.float32], output: OutputSpec = PROBABILITIES) -> NDArray[np.int64]:
+    """What each row of (images, classes) says, as (images,) numbers that can be compared.
+
+    A number is a class index, or, where labels do not exclude one another, stands for the set of
+    labels that hold.
+    """
+    if not output.multi_label:
+        return best_class(scores, output)
+    sets = np.packbits(holding(scores, output), axis=1)
+    codes = [int.from_bytes(blake2b(row.tobytes(), digest_size=7).digest()) for row in sets]
+    return np.array(codes, np.int64)
+
+
+def answered(
+    scores: NDArray[np.float32], labels: Sequence[str], output: OutputSpec
+) -> tuple[str, ...]:
+    """The labels that a row (classes,) answers with: one class, or every label that holds."""
+    if output.multi_label:
+        return tuple(labels[index] for index in np.flatnonzero(holding(scores, output)).tolist())
+    return (labels[int(best_class(scores, output))],)
+
+
+def top_k(
+    scores: NDArray[np.float32],
+    labels: Sequence[str],
+    k: int,
+    output: OutputSpec = PROBABILITIES,
+) -> list[Category]:
     """The k best classes, best first; equal scores in the order of their index.
 
     Args:
         scores: (classes,), float32.
         labels: One per class.
-        k: At most as many answers.
+        k: At most as many answers; of labels that do not exclude one another, every one that
+            holds is among them, however many they are.
+        output: What the scores mean: the answer goes first, also where a threshold chose it.
 
     Raises:
         InferenceError: The scores are not finite, or not as many as the labels.
     """
     if scores.shape != (len(labels),):
-        raise InferenceError(f"the model gave {scores.shape} scores for {len(labels)} labels")
+        raise InferenceError(
+            f"the model gave {scores.shape} scores for {len(labels)} labels",
+            hint="The file is of another model than the labels.",
+        )
     if not np.isfinite(scores).all():
         raise InferenceError("the model's answer is not finite (NaN or infinity)")
-    order = np.argsort(-scores, kind="stable")[:k]
+    first = np.zeros(len(labels), bool)
+    if output.multi_label:
+        first = holding(scores, output)
+    elif output.thresholds:
+        first[int(best_class(scores, output))] = True
+    order = np.lexsort((-scores, ~first))[: max(k, int(first.sum()) if output.multi_label else 0)]
     return [Category(index=int(i), label=labels[i], score=float(scores[i])) for i in order]

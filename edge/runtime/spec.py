@@ -10,8 +10,12 @@ from typing import Any, Final, Self
 
 from edge.errors import BundleError, UsageError
 from edge.runtime.head_spec import HeadSpec
+from edge.runtime.output import PROBABILITIES, OutputSpec
 
-MANIFEST_SCHEMA_VERSION = 1
+MANIFEST_SCHEMA_VERSION: Final = 1
+# Of a bundle whose best value is not the answer: a runtime that does not know ``output`` would
+# answer something else without a word, and refuses it this way.
+OUTPUT_SCHEMA_VERSION: Final = 2
 
 LAYOUT: Final = "HWC"  # of every pixel tensor here
 PIXEL_RANGE: Final = (0.0, 255.0)  # of the values that every model takes which edge itself writes
@@ -299,7 +303,7 @@ class Manifest:
         head: What turns the variants' answers, then embeddings, into class probabilities; None
             where they answer with probabilities themselves.
         release: What ``edge sign`` added; None for a bundle that never was signed.
-        schema_version: Of this layout.
+        output: What the values mean that the variants answer with, where there is no head.
     """
 
     name: str
@@ -311,7 +315,12 @@ class Manifest:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     head: HeadSpec | None = None
     release: SignedRelease | None = None
-    schema_version: int = MANIFEST_SCHEMA_VERSION
+    output: OutputSpec = PROBABILITIES
+
+    @property
+    def schema_version(self) -> int:
+        """Of this layout: 2 where a runtime has to know ``output`` to answer rightly."""
+        return MANIFEST_SCHEMA_VERSION if self.output.plain else OUTPUT_SCHEMA_VERSION
 
     def variant(self, name: str | None = None) -> Variant:
         """The variant of that name, or the default one.
@@ -341,7 +350,8 @@ class Manifest:
             "files": dict(sorted(self.files.items())),
             "provenance": dict(self.provenance),
         }
-        optional = {"head": self.head, "release": self.release}
+        stated = None if self.output == PROBABILITIES else self.output
+        optional = {"head": self.head, "output": stated, "release": self.release}
         return value | {name: item.to_json() for name, item in optional.items() if item}
 
     @classmethod
@@ -354,19 +364,20 @@ class Manifest:
         if not isinstance(value, dict):
             raise BundleError("manifest.json is not a JSON object")
         version = value.get("schema_version")
-        if version != MANIFEST_SCHEMA_VERSION:
+        if version not in (MANIFEST_SCHEMA_VERSION, OUTPUT_SCHEMA_VERSION):
             raise BundleError(
                 f"manifest.json has schema_version {version!r}; this runtime reads "
-                f"{MANIFEST_SCHEMA_VERSION}",
+                f"{MANIFEST_SCHEMA_VERSION} and {OUTPUT_SCHEMA_VERSION}",
                 hint="Build the bundle again, or use the runtime that it carries.",
             )
         try:
             preprocessing = Preprocessing.from_json(value["preprocessing"])
             if value["preprocessing_sha256"] != preprocessing.sha256:
                 raise BundleError("the preprocessing contract does not have the hash it states")
+            labels = tuple(str(label) for label in value["labels"])
             return cls(
                 name=str(value["name"]),
-                labels=tuple(str(label) for label in value["labels"]),
+                labels=labels,
                 preprocessing=preprocessing,
                 variants=tuple(Variant.from_json(item) for item in value["variants"]),
                 default_variant=str(value["default_variant"]),
@@ -374,9 +385,26 @@ class Manifest:
                 provenance=dict(value["provenance"]),
                 head=HeadSpec.from_json(value["head"]) if "head" in value else None,
                 release=SignedRelease.from_json(value["release"]) if "release" in value else None,
+                output=_output(value, len(labels)),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"manifest.json lacks or misspells a field: {error}") from error
+
+
+def _output(value: Mapping[str, Any], labels: int) -> OutputSpec:
+    """The field ``output``, which no earlier manifest has.
+
+    Raises:
+        BundleError: It cannot be read, or a head stands beside it, which answers by itself.
+    """
+    if "output" not in value:
+        if value["schema_version"] == OUTPUT_SCHEMA_VERSION:
+            raise BundleError("manifest.json has schema_version 2 and no output")
+        return PROBABILITIES
+    found = OutputSpec.from_json(value["output"], labels=labels)
+    if "head" in value and not found.plain:
+        raise BundleError("manifest.json has both a head and an output that is no embedding")
+    return found
 
 
 def _is_number(value: Any) -> bool:

@@ -1,301 +1,288 @@
-"""The place of a bundle holds exactly the old one or the new one, whatever happens."""
+"""What a model's values mean: found out, stated, applied the same on host and device."""
 
-import errno
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from edge.errors import OutputError
-from edge.pipeline import output as module
-from edge.pipeline.output import check_output, staged
-
-
-def bundle(path: Path, text: str) -> Path:
-    """A folder that passes for a bundle; the text tells it from others."""
-    (path / "models").mkdir(parents=True)
-    (path / "manifest.json").write_text(text, encoding="utf-8")
-    (path / "models" / "model").write_text(text, encoding="utf-8")
-    return path
-
-
-def held(path: Path) -> str:
-    """The text of the whole bundle there."""
-    texts = {file.read_text(encoding="utf-8") for file in path.rglob("*") if file.is_file()}
-    assert len(texts) == 1, f"two bundles mixed: {texts}"
-    assert (path / "models" / "model").is_file()
-    return texts.pop()
-
-
-def names(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir()}
-
-
-@pytest.fixture
-def dead() -> int:
-    """The number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
-@pytest.fixture
-def alive() -> Iterator[int]:
-    """The number of another process that runs."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        yield process.pid
-        process.kill()
-
-
-@pytest.fixture(params=["exchange", "two renames"])
-def swap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to put a bundle in the place of another."""
-    if request.param == "two renames":
-        monkeypatch.setattr(module, "_exchange", lambda first, second: False)
-    return str(request.param)
-
-
-def write(path: Path, text: str) -> None:
-    with staged(path) as folder:
-        (folder / "models").mkdir()
-        (folder / "models" / "model").write_text(text, encoding="utf-8")
-        (folder / "manifest.json").write_text(text, encoding="utf-8")
-
-
-# ---- staged ------------------------------------------------------------------------------------
-
-
-def test_a_first_bundle(tmp_path: Path, swap: str) -> None:
-    write(tmp_path / "out", "new")
-    assert held(tmp_path / "out") == "new"
-    assert names(tmp_path) == {"out"}
-
-
-def test_a_bundle_in_an_empty_folder(tmp_path: Path, swap: str) -> None:
-    (tmp_path / "out").mkdir()
-    write(tmp_path / "out", "new")
-    assert held(tmp_path / "out") == "new"
-    assert names(tmp_path) == {"out"}
-
-
-def test_a_bundle_in_the_place_of_another(tmp_path: Path, swap: str) -> None:
-    bundle(tmp_path / "out", "old")
-    write(tmp_path / "out", "new")
-    assert held(tmp_path / "out") == "new"
-    assert names(tmp_path) == {"out"}
-
-
-def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    bundle(Path("out"), "old")
-    write(Path("out"), "new")
-    assert held(tmp_path / "out") == "new"
-    assert names(tmp_path) == {"out"}
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("a bug")])
-def test_the_old_bundle_stays_when_writing_fails(
-    tmp_path: Path, swap: str, error: BaseException
-) -> None:
-    bundle(tmp_path / "out", "old")
-    with pytest.raises(type(error)):
-        with staged(tmp_path / "out") as folder:
-            (folder / "manifest.json").write_text("new", encoding="utf-8")
-            raise error
-    assert held(tmp_path / "out") == "old"
-    assert names(tmp_path) == {"out"}
-
-
-@pytest.mark.parametrize(
-    ("number", "said"), [(errno.ENOSPC, "no space"), (errno.EROFS, "Read-only")]
+from edge.dataset.pictures import Picture
+from edge.errors import BundleError, InferenceError, UsageError
+from edge.evaluation.output import Ending, GraphEnd, output_of
+from edge.pipeline.model_output import two_labels, with_threshold
+from edge.pipeline.options import ExportOptions, OutputOptions
+from edge.runtime.head import activated, class_probabilities
+from edge.runtime.output import (
+    PROBABILITIES,
+    Activation,
+    OutputActivation,
+    OutputKind,
+    OutputSpec,
 )
-def test_a_full_disk_is_an_output_error(tmp_path: Path, number: int, said: str) -> None:
-    bundle(tmp_path / "out", "old")
-    with pytest.raises(OutputError) as caught:
-        with staged(tmp_path / "out") as folder:
-            (folder / "manifest.json").write_text("new", encoding="utf-8")
-            raise OSError(number, os.strerror(number))
-    assert said in caught.value.message
-    assert str(tmp_path / "out") in caught.value.message
-    assert caught.value.hint
-    assert held(tmp_path / "out") == "old"
-    assert names(tmp_path) == {"out"}
+from edge.runtime.postprocess import answers, best_class, top_k
+
+SINGLE, MULTI = OutputKind.SINGLE_LABEL, OutputKind.MULTI_LABEL
+NONE, SOFTMAX, SIGMOID = Activation.NONE, Activation.SOFTMAX, Activation.SIGMOID
 
 
-@pytest.mark.parametrize("failing", [1, 2])
-def test_the_old_bundle_stays_when_a_rename_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
-) -> None:
-    """Without exchange, either of the two renames may fail: the old bundle keeps its place."""
-    bundle(tmp_path / "out", "old")
-    monkeypatch.setattr(module, "_exchange", lambda first, second: False)
-    rename, calls = Path.rename, []
-
-    def fails_once(self: Path, target: Path) -> Path:
-        calls.append(self)
-        if len(calls) == failing:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", fails_once)
-    with pytest.raises(OutputError):
-        write(tmp_path / "out", "new")
-    assert held(tmp_path / "out") == "old"
-    assert names(tmp_path) == {"out"}
+def table(*rows: tuple[float, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.array(rows, np.float32)
 
 
-def test_an_exchange_that_the_file_system_refuses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """renameat2 that answers -1 is as good as none."""
-
-    class Library:
-        def __init__(self, *arguments: object, **options: object) -> None: ...
-
-        @staticmethod
-        def renameat2(*arguments: object) -> int:
-            return -1
-
-    monkeypatch.setattr(module.ctypes, "CDLL", Library)
-    bundle(tmp_path / "out", "old")
-    write(tmp_path / "out", "new")
-    assert held(tmp_path / "out") == "new"
-    assert names(tmp_path) == {"out"}
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
-def test_the_exchange_is_one_step(tmp_path: Path) -> None:
-    first, second = bundle(tmp_path / "first", "1"), bundle(tmp_path / "second", "2")
-    if not module._exchange(first, second):
-        pytest.skip("this file system has no exchange")
-    assert (held(first), held(second)) == ("2", "1")
-
-
-# A process that swaps bundles until it is killed; it says when it has begun.
-SWAPPER = """
-import sys
-from pathlib import Path
-from edge.pipeline import output
-if sys.argv[2] == "two renames":
-    output._exchange = lambda first, second: False
-for number in range(1_000_000):
-    with output.staged(Path(sys.argv[1])) as folder:
-        (folder / "models").mkdir()
-        for name in ("manifest.json", "models/model"):
-            (folder / name).write_text(f"new {number}")
-    print(number, flush=True)
-"""
-
-
-@pytest.mark.parametrize("delay", [0.0, 0.003, 0.007, 0.011])
-def test_a_killed_swap(tmp_path: Path, swap: str, delay: float) -> None:
-    """Old or new after kill -9 wherever it hits, once the next run has looked."""
-    bundle(tmp_path / "out", "old")
-    with subprocess.Popen(
-        [sys.executable, "-c", SWAPPER, str(tmp_path / "out"), swap], stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(delay)
-        process.kill()
-    if swap == "exchange":
-        assert held(tmp_path / "out").startswith("new")
-    check_output(tmp_path / "out", overwrite=True)
-    assert held(tmp_path / "out").startswith("new")
-    assert names(tmp_path) == {"out"}
-
-
-# ---- check_output ------------------------------------------------------------------------------
-
-
-def test_a_kill_between_the_two_renames(tmp_path: Path, dead: int) -> None:
-    bundle(tmp_path / f".out.{dead}-0123abcd.old", "old")
-    bundle(tmp_path / f".out.{dead}-4567cdef.tmp", "new")
-    with pytest.raises(OutputError, match="holds a bundle already"):
-        check_output(tmp_path / "out", overwrite=False)
-    assert held(tmp_path / "out") == "old"
-    assert names(tmp_path) == {"out"}
-
-
-def test_a_kill_after_the_two_renames(tmp_path: Path, dead: int) -> None:
-    bundle(tmp_path / f".out.{dead}-0123abcd.old", "old")
-    bundle(tmp_path / "out", "new")
-    check_output(tmp_path / "out", overwrite=True)
-    assert held(tmp_path / "out") == "new"
-    assert names(tmp_path) == {"out"}
-
-
-def test_a_kill_while_a_first_bundle_was_written(tmp_path: Path, dead: int) -> None:
-    (tmp_path / f".out.{dead}-4567cdef.tmp" / "models").mkdir(parents=True)
-    check_output(tmp_path / "out", overwrite=False)
-    assert names(tmp_path) == set()
-
-
-def test_what_a_running_process_writes_is_left_alone(tmp_path: Path, alive: int) -> None:
-    left = {f".out.{alive}-0123abcd.old", f".out.{alive}-4567cdef.tmp"}
-    for name in left:
-        bundle(tmp_path / name, name)
-    check_output(tmp_path / "out", overwrite=False)
-    assert names(tmp_path) == left
+LOGITS = table((2.0, -1.0, 0.5), (-3.0, 4.0, 0.0))
+SHARES = table((0.7, 0.2, 0.1), (0.1, 0.1, 0.8))
+LABELS = table((0.9, 0.8, 0.1), (0.0, 0.1, 0.2))
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("ending", "columns", "values", "kind", "activation"),
     [
-        ".out.x.tmp",
-        ".out.tmp",
-        ".out.backup.old",
-        ".out.{dead}.tmp",
-        ".out.{dead}-photos.old",
-        ".out.{dead}-notes.tmp",
-        ".out.{dead}-0123abcd.zip",
-        ".out.\u00b2-0123abcd.tmp",
-        ".out.99999999999999999999-0123abcd.tmp",
-        ".other.{dead}-0123abcd.tmp",
-        ".out.more.{dead}-0123abcd.tmp",
+        (Ending.SOFTMAX, 3, None, SINGLE, NONE),
+        (Ending.SIGMOID, 1, None, SINGLE, NONE),
+        (Ending.SIGMOID, 3, None, MULTI, NONE),
+        (Ending.LINEAR, 3, LOGITS, SINGLE, SOFTMAX),
+        (Ending.LINEAR, 1, LOGITS[:, :1], SINGLE, SIGMOID),
+        (Ending.LINEAR, 3, SHARES, SINGLE, NONE),  # normalised inside the weights
+        (Ending.OTHER, 3, SHARES, SINGLE, NONE),  # a softmax spelled out
+        (Ending.OTHER, 3, np.log(SHARES), SINGLE, SOFTMAX),  # log-softmax: softmax undoes it
+        (Ending.OTHER, 3, LOGITS, SINGLE, SOFTMAX),
+        (Ending.OTHER, 3, LABELS, MULTI, NONE),  # hard sigmoids
+        (Ending.OTHER, 1, LABELS[:, :1], SINGLE, NONE),
     ],
 )
-@pytest.mark.parametrize("kind", ["folder", "file"])
-def test_what_is_not_ours_is_left_alone(tmp_path: Path, dead: int, name: str, kind: str) -> None:
-    """Only names as ``staged`` makes them: process number, eight hexadecimal digits, suffix."""
-    foreign = tmp_path / name.format(dead=dead)
-    if kind == "folder":
-        foreign.mkdir()
-        (foreign / "letter.txt").write_text("mine", encoding="utf-8")
-    else:
-        foreign.write_text("mine", encoding="utf-8")
-    check_output(tmp_path / "out", overwrite=False)
-    assert names(tmp_path) == {foreign.name}
+def test_what_the_values_are_is_found_out(
+    ending: Ending, columns: int, values: Any, kind: OutputKind, activation: Activation
+) -> None:
+    found = output_of(GraphEnd(ending, "the last operator"), columns, values, OutputActivation.AUTO)
+    assert (found.kind, found.activation) == (kind, activation)
+    assert "the last operator" in found.evidence
+    assert len(found.thresholds) == (columns if kind is MULTI else 0)
 
 
-def test_a_file_that_is_named_like_an_old_bundle(tmp_path: Path, dead: int) -> None:
-    foreign = tmp_path / f".out.{dead}-0123abcd.old"
-    foreign.write_text("mine", encoding="utf-8")
-    check_output(tmp_path / "out", overwrite=False)
-    assert names(tmp_path) == {foreign.name}
+@pytest.mark.parametrize(
+    ("asked", "columns", "kind", "activation"),
+    [
+        (OutputActivation.LOGITS, 3, SINGLE, SOFTMAX),
+        (OutputActivation.LOGITS, 1, SINGLE, SIGMOID),
+        (OutputActivation.MULTI_LABEL_LOGITS, 3, MULTI, SIGMOID),
+        (OutputActivation.SIGMOID, 3, MULTI, NONE),
+        (OutputActivation.SIGMOID, 1, SINGLE, NONE),
+        (OutputActivation.SOFTMAX, 3, SINGLE, NONE),
+    ],
+)
+def test_what_the_user_says_settles_it(
+    asked: OutputActivation, columns: int, kind: OutputKind, activation: Activation
+) -> None:
+    end = GraphEnd(Ending.OTHER, "the last operator")
+    found = output_of(end, columns, LABELS[:, :columns], asked)
+    assert (found.kind, found.activation) == (kind, activation)
+    assert "--output-activation" in found.evidence
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_places_that_are_refused(tmp_path: Path, overwrite: bool) -> None:
-    (tmp_path / "file").write_text("mine", encoding="utf-8")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "letter.txt").write_text("mine", encoding="utf-8")
-    (tmp_path / "link").symlink_to(tmp_path / "missing")
-    for name in ("file", "folder", "link", "missing/out"):
-        with pytest.raises(OutputError) as caught:
-            check_output(tmp_path / name, overwrite=overwrite)
-        assert caught.value.hint
-    assert names(tmp_path) == {"file", "folder", "link"}
+@pytest.mark.parametrize(
+    ("ending", "columns", "values", "asked"),
+    [
+        (Ending.SOFTMAX, 1, None, OutputActivation.AUTO),  # always 1
+        (Ending.OTHER, 1, LABELS[:, :1], OutputActivation.SOFTMAX),
+        (Ending.LINEAR, 3, LOGITS, OutputActivation.SOFTMAX),
+        (Ending.LINEAR, 3, LOGITS, OutputActivation.SIGMOID),
+        (Ending.LINEAR, 1, LOGITS[:, :1], OutputActivation.MULTI_LABEL_LOGITS),
+    ],
+)
+def test_what_values_cannot_be_is_refused(
+    ending: Ending, columns: int, values: Any, asked: OutputActivation
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        output_of(GraphEnd(ending, "the last operator"), columns, values, asked)
+    assert raised.value.hint
 
 
-def test_a_bundle_is_replaced_only_on_demand(tmp_path: Path) -> None:
-    bundle(tmp_path / "out", "old")
-    with pytest.raises(OutputError) as caught:
-        check_output(tmp_path / "out", overwrite=False)
-    assert "--overwrite" in caught.value.hint
-    check_output(tmp_path / "out", overwrite=True)
-    assert held(tmp_path / "out") == "old"
+@pytest.mark.parametrize(
+    ("outputs", "activation"),
+    [
+        (LOGITS[:, :1], SIGMOID),
+        *[(LOGITS * by, activation) for by in (1, 100, -100) for activation in (SOFTMAX, SIGMOID)],
+    ],
+)
+def test_the_runtime_makes_probabilities(outputs: Any, activation: Activation) -> None:
+    kind = MULTI if activation is SIGMOID and outputs.shape[1] > 1 else SINGLE
+    found = class_probabilities(outputs, None, OutputSpec(kind=kind, activation=activation))
+    assert found.dtype == np.float32
+    assert ((found >= 0) & (found <= 1)).all()
+    assert found.shape[1] == max(2, outputs.shape[1])
+    if kind is SINGLE:
+        assert found.sum(axis=1) == pytest.approx(np.ones(len(found)))
+    if activation is SIGMOID and outputs.shape[1] == 1:
+        wanted = 1 / (1 + np.exp(-outputs.astype(np.float64)))
+        assert found[:, 1:] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_one_value_is_two_classes_of_which_it_is_the_second() -> None:
+    assert activated(table((0.25,), (0.75,)), PROBABILITIES).tolist() == [
+        [0.75, 0.25],
+        [0.25, 0.75],
+    ]
+
+
+@pytest.mark.parametrize("values", [LOGITS, LOGITS[:, :1] + 5])
+def test_values_that_are_no_probabilities_are_never_an_answer(values: Any) -> None:
+    """A bundle of before whose model ended in logits said ``circle 189.3 %``."""
+    with pytest.raises(InferenceError, match="0 to 1"):
+        class_probabilities(values, None)
+
+
+def test_rounding_of_integers_passes() -> None:
+    values = table((1.0039, -0.0039))
+    assert class_probabilities(values, None) is values
+
+
+def test_the_second_class_is_the_answer_from_the_threshold_on() -> None:
+    scores = table((0.75, 0.25), (0.6875, 0.3125), (0.5, 0.5))
+    spec = OutputSpec(thresholds=(0.3125,))
+    assert best_class(scores, spec).tolist() == [0, 1, 1]
+    assert best_class(scores).tolist() == [0, 0, 0]
+    found = top_k(scores[1], ["no", "yes"], 2, spec)
+    assert [(item.label, item.score) for item in found] == [("yes", 0.3125), ("no", 0.6875)]
+    assert [item.label for item in top_k(scores[1], ["no", "yes"], 1, spec)] == ["yes"]
+
+
+def test_every_label_that_holds_is_an_answer() -> None:
+    spec = OutputSpec(kind=MULTI, thresholds=(0.5, 0.75, 0.05))
+    found = top_k(LABELS[0], ["a", "b", "c"], 1, spec)
+    assert [item.label for item in found] == ["a", "b", "c"]
+    assert [item.label for item in top_k(table((0.1, 0.2, 0.0))[0], ["a", "b", "c"], 2, spec)] == [
+        "b",
+        "a",
+    ]
+    same = answers(table((0.9, 0.8, 0.0), (0.6, 0.76, 0.01), (0.4, 0.9, 0.0)), spec)
+    assert same[0] == same[1] != same[2]
+
+
+@pytest.mark.parametrize("labels", [2, 3, 65])
+def test_sets_of_any_number_of_labels_are_told_apart(labels: int) -> None:
+    spec = OutputSpec(kind=MULTI, thresholds=(0.5,) * labels)
+    codes = answers(np.vstack([np.eye(labels), np.zeros((1, labels))]).astype(np.float32), spec)
+    assert len(set(codes.tolist())) == labels + 1
+
+
+SPECS = [
+    (OutputSpec(), 4),
+    (OutputSpec(thresholds=(0.3,), evidence="why"), 2),
+    (OutputSpec(kind=MULTI, activation=SIGMOID, thresholds=(0.5, 0.25, 0.75)), 3),
+]
+
+
+@pytest.mark.parametrize(("spec", "labels"), SPECS)
+def test_the_manifest_field_is_read_as_it_was_written(spec: OutputSpec, labels: int) -> None:
+    assert OutputSpec.from_json(spec.to_json(), labels=labels) == spec
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "several"},
+        {"activation": "relu"},
+        {"thresholds": [0.5]},
+        {"thresholds": [0.5, 0.5, 1.0]},
+        {"thresholds": [0.5, 0.5, "0.5"]},
+        {"thresholds": [0.5, 0.5, True]},
+        {"thresholds": [0.5, 0.5, float("nan")]},
+        {"thresholds": None},
+        {"evidence": 1},
+        {"more": 1},
+    ],
+)
+def test_a_manifest_field_that_does_not_fit_is_refused(change: dict[str, Any]) -> None:
+    spec = OutputSpec(kind=MULTI, thresholds=(0.5, 0.25, 0.75))
+    with pytest.raises(BundleError):
+        OutputSpec.from_json(spec.to_json() | change, labels=3)
+
+
+def pictures(*labels: int) -> list[Picture]:
+    return [Picture(Path(f"{n}.png"), str(n), label) for n, label in enumerate(labels)]
+
+
+def two(*values: float) -> Any:
+    second = np.array(values, np.float32)
+    return np.stack([1 - second, second], axis=1)
+
+
+BIASED = [0.02, 0.05, 0.04, 0.1, 0.08, 0.03, 0.3, 0.35, 0.4, 0.32, 0.45, 0.41]
+CLASSES = pictures(*[0] * 6, *[1] * 6)
+
+
+def test_labelled_pictures_choose_the_threshold() -> None:
+    found = with_threshold(
+        PROBABILITIES, ("no", "yes"), two(*BIASED), CLASSES, told=False, fixed=False
+    )
+    assert 0.1 < found.threshold < 0.3
+    assert best_class(two(*BIASED), found).tolist() == [0] * 6 + [1] * 6
+    assert f"{found.threshold:g}" in found.evidence
+    assert "12 of 12" in found.evidence
+
+
+def test_a_threshold_that_is_better_by_chance_is_not_taken() -> None:
+    values = [0.1, 0.2, 0.3, 0.1, 0.2, 0.3, 0.4, 0.9, 0.8, 0.7, 0.9, 0.8]  # one more is right
+    found = with_threshold(
+        PROBABILITIES, ("no", "yes"), two(*values), CLASSES, told=False, fixed=False
+    )
+    assert found.thresholds == ()
+    assert "11 of 12" in found.evidence
+
+
+def test_swapped_classes_are_found_and_said() -> None:
+    swapped = two(*[1 - value for value in BIASED])
+    with pytest.raises(UsageError, match="100 % of all pairs") as raised:
+        with_threshold(PROBABILITIES, ("no", "yes"), swapped, CLASSES, told=False, fixed=False)
+    assert "--positive-class" in raised.value.hint
+    kept = with_threshold(PROBABILITIES, ("no", "yes"), swapped, CLASSES, told=True, fixed=True)
+    assert kept.thresholds == ()
+
+
+def test_without_pictures_of_both_classes_the_threshold_is_one_half() -> None:
+    found = with_threshold(
+        PROBABILITIES, ("no", "yes"), two(0.2, 0.1), pictures(1, 1), told=False, fixed=False
+    )
+    assert found.threshold == 0.5
+
+
+@pytest.mark.parametrize(
+    ("named", "positive", "labels"),
+    [
+        (None, None, ("cat", "dog")),  # the class folders, by the alphabet as Keras has them
+        (None, "cat", ("dog", "cat")),
+        (("ill", "well"), None, ("ill", "well")),
+        (("ill", "well"), "ill", ("well", "ill")),
+        (("ill",), None, ("not ill", "ill")),
+    ],
+)
+def test_the_second_class_is_that_of_the_value(
+    tmp_path: Path, named: Any, positive: str | None, labels: tuple[str, str]
+) -> None:
+    assert two_labels(options(tmp_path, "dog", "cat", positive=positive), named) == labels
+
+
+def test_other_folders_than_two_name_no_classes(tmp_path: Path) -> None:
+    assert two_labels(options(tmp_path, "a", "b", "c"), None) == ("0", "1")
+
+
+@pytest.mark.parametrize(("named", "positive"), [(("a", "b", "c"), None), (("a", "b"), "c")])
+def test_what_names_no_two_classes_is_refused(
+    tmp_path: Path, named: tuple[str, ...], positive: str | None
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        two_labels(options(tmp_path, "a", positive=positive), named)
+    assert raised.value.hint
+
+
+def options(root: Path, *folders: str, positive: str | None = None) -> ExportOptions:
+    for folder in folders:
+        (root / "photos" / folder).mkdir(parents=True)
+        (root / "photos" / folder / "1.png").write_bytes(b"")
+    output = OutputOptions(output=root / "bundle", overwrite=False, cache=root / "cache")
+    return ExportOptions(
+        model="m.keras",
+        calibration_data=root / "photos",
+        output=output,
+        positive_class=positive,
+    )

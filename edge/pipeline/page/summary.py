@@ -30,6 +30,7 @@ def summary(report: Mapping[str, Any], provenance: Mapping[str, Any]) -> Element
         "held-out images": _held_out(reference),
         "Keras model": _top1(reference["top1"], reference["labelled"]),
         "default variant": _default(report),
+        "output": report.get("output", {}).get("evidence"),
     }
     rows = [
         part

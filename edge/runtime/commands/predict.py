@@ -127,7 +127,7 @@ def answered(classifier: Classifier, images: Sequence[str], variant: str, form: 
     if form.json:
         print_json(answers)
     if form.csv is not None:
-        _write_table(form.csv, answers, form.top_k)
+        _write_table(form.csv, answers)
     if failed and len(asked) > 1:
         print(f"{failed} of {len(asked)} pictures could not be answered", file=sys.stderr)
     return code
@@ -161,20 +161,29 @@ def _complain(error: EdgeError, *, alone: bool) -> None:
 
 
 def _line(answer: dict[str, Any]) -> str:
-    scores = (f"{item['label']} {100 * item['score']:.1f} %" for item in answer["categories"])
-    return f"{answer['image']}: {', '.join(scores)}"
+    scores = [f"{item['label']} {100 * item['score']:.1f} %" for item in answer["categories"]]
+    if "labels" not in answer:
+        return f"{answer['image']}: {', '.join(scores)}"
+    held = len(answer["labels"])  # they come first
+    parts = [", ".join(scores[:held]) or "no label reaches its threshold"]
+    parts += [f"below the threshold: {', '.join(scores[held:])}"] * (held < len(scores))
+    return f"{answer['image']}: {'; '.join(parts)}"
 
 
-def _write_table(path: Path, answers: Sequence[dict[str, Any]], k: int) -> None:
-    """A row per picture: its name, labels and scores (0..1) from the best on, or its error."""
+def _write_table(path: Path, answers: Sequence[dict[str, Any]]) -> None:
+    """A row per picture: its name, labels and scores (0..1) from the best on, or its error.
+
+    Where labels do not exclude one another, those that hold come first, joined by ``|``.
+    """
     import csv
     import io
 
-    ranks = min(k, max((len(answer.get("categories", ())) for answer in answers), default=0)) or 1
+    ranks = max((len(answer.get("categories", ())) for answer in answers), default=0) or 1
+    several = any("labels" in answer for answer in answers)
     head = [f"{what}_{rank}" for rank in range(1, ranks + 1) for what in ("label", "score")]
     stream = io.StringIO(newline="")
     table = csv.writer(stream, lineterminator="\n")
-    table.writerow(("image", *head, "error"))
+    table.writerow(("image", *["labels"] * several, *head, "error"))
     for answer in answers:
         values = [
             value
@@ -182,7 +191,8 @@ def _write_table(path: Path, answers: Sequence[dict[str, Any]], k: int) -> None:
             for value in (item["label"], f"{item['score']:.6g}")
         ]
         values += [""] * (len(head) - len(values))
-        table.writerow((answer["image"], *values, answer.get("error", "")))
+        held = ["|".join(answer.get("labels", ()))] * several
+        table.writerow((answer["image"], *held, *values, answer.get("error", "")))
     if str(path) == STANDARD_INPUT:
         sys.stdout.write(stream.getvalue())
         return

@@ -1,0 +1,275 @@
+"""The answers of the network that ``edge export`` is given: made probabilities, named, decided."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.cache import StageCache, content_key
+from edge.dataset.folder import list_images
+from edge.dataset.pictures import Picture, pictures_root
+from edge.errors import ImageError, ModelLoadError, UsageError
+from edge.evaluation.output import needs_values, output_of
+from edge.evaluation.paired import mcnemar_loss
+from edge.pipeline.options import ExportOptions
+from edge.runtime.output import HALF, OutputKind, OutputSpec
+from edge.runtime.preprocess import load
+from edge.runtime.spec import Preprocessing
+from edge.training.models import load_keras
+from edge.training.output import columns_of, keras_end, with_probabilities
+from edge.training.reference import keras_scores
+from edge.versions import versions
+
+if TYPE_CHECKING:
+    from edge.pipeline.source import Source
+
+KERAS_FILE: Final = "model.keras"
+LOOKED_AT: Final = 16  # pictures whose answers are looked at where the graph leaves doubt
+SURE: Final = 0.05  # p-value below which another threshold than 0.5 is taken
+CLEARLY: Final = 0.01  # p-value below which the two classes count as swapped
+
+
+def answering(
+    model: Any, model_id: str, options: ExportOptions, contract: Preprocessing
+) -> tuple[OutputSpec, Path | None, str]:
+    """What the values of a Keras model are, and the model that ends in probabilities.
+
+    Args:
+        model: One input and one output; takes RGB 0..255.
+        model_id: Content hash of it.
+        options: Of the export.
+        contract: How it sees pictures.
+
+    Returns:
+        The output of the new model; its file, None where the model needs no change; and its
+        content hash.
+
+    Raises:
+        UsageError: The values cannot be what the graph or the user says, or a threshold is given
+            where there is none.
+        ModelLoadError: The model answers with no row of values.
+    """
+    columns = columns_of(model)
+    if columns is None:
+        raise ModelLoadError(
+            f"the model's output is of shape {tuple(model.outputs[0].shape)}",
+            hint="A classifier answers with (batch, classes).",
+        )
+    end = keras_end(model)
+    values = None
+    if needs_values(end, options.output_activation) or options.output_activation != "auto":
+        values = _values(model, options.calibration_data, contract)
+    found = output_of(end, columns, values, options.output_activation)
+    spec = _decided(found, columns, options)
+    whole = with_probabilities(model, found)
+    if whole is model:
+        return spec, None, model_id
+    parts = {"model": model_id, "output": found.to_json(), "versions": versions()}
+    key, cache = content_key("probabilities", parts), StageCache(options.output.cache)
+    if cache.find(key) is None:
+        with cache.store(key) as folder:
+            whole.save(folder / KERAS_FILE)
+    return spec, cache.entry(key) / KERAS_FILE, key
+
+
+def _values(model: Any, directory: Path, contract: Preprocessing) -> NDArray[np.float32] | None:
+    """What the model answers to some pictures of a folder: (pictures, values)."""
+    paths = list_images(pictures_root(directory))
+    pixels = []
+    for path in paths[:: max(1, len(paths) // LOOKED_AT)][:LOOKED_AT]:
+        try:
+            pixels.append(load(path, contract))
+        except ImageError:
+            continue  # said where the pictures are read for good
+    if not pixels:
+        return None
+    answers = np.asarray(model(np.stack(pixels).astype(np.float32), training=False), np.float32)
+    return answers.reshape(len(pixels), -1)
+
+
+def _decided(found: OutputSpec, columns: int, options: ExportOptions) -> OutputSpec:
+    """The output of the model that ends in probabilities, with the threshold that is asked for."""
+    two = columns in (1, 2) and not found.multi_label
+    if options.threshold is not None and not (two or found.multi_label):
+        raise UsageError(
+            f"--threshold is for two classes, or for labels that do not exclude one another; the "
+            f"model has {columns} classes ({found.evidence})",
+            hint="Leave it out: the class with the highest probability is the answer.",
+        )
+    if options.positive_class is not None and columns != 1:
+        raise UsageError(
+            f"--positive-class is for a model with one value; this one has {columns}",
+            hint="Name the classes in the order of the values with --labels.",
+        )
+    if options.truth is not None and not found.multi_label:
+        raise UsageError(
+            f"--truth states several labels per picture, and this model answers with one class "
+            f"({found.evidence})",
+            hint="If its labels do not exclude one another, say so with --output-activation "
+            "sigmoid or multi-label-logits; else put each picture into the folder of its class.",
+        )
+    thresholds = found.thresholds
+    if options.threshold is not None:
+        count = columns if found.multi_label else 1
+        thresholds = () if count == 1 and options.threshold == HALF else (options.threshold,)
+        thresholds *= count
+    return OutputSpec(kind=OutputKind(found.kind), thresholds=thresholds, evidence=found.evidence)
+
+
+def two_labels(options: ExportOptions, named: Sequence[str] | None) -> tuple[str, str]:
+    """The two classes of a model with one value; the value is the probability of the second one.
+
+    Keras numbers class folders by the alphabet, so that its sigmoid is that of the later name.
+
+    Args:
+        options: Of the export.
+        named: Lines of ``--labels``; None without.
+
+    Raises:
+        UsageError: They are not two, or the positive class is none of them.
+    """
+    if named is not None and len(named) == 1:
+        named = (f"not {named[0]}", named[0])
+    if named is None:
+        root = pictures_root(options.calibration_data)
+        folders = sorted(
+            {
+                path.relative_to(root).parts[0]
+                for path in list_images(root)
+                if len(path.relative_to(root).parts) > 1
+            }
+        )
+        named = folders if len(folders) == 2 else ("0", "1")
+    if len(named) != 2:
+        raise UsageError(
+            f"{options.labels} has {len(named)} labels; the model answers with one value, which "
+            "tells two classes apart",
+            hint="Name two: the value is the probability of the second one.",
+        )
+    first, second = named
+    positive = options.positive_class
+    if positive not in (None, first, second):
+        raise UsageError(
+            f"--positive-class is {positive!r}; the classes are {first!r} and {second!r}",
+            hint="Name one of them, or both with --labels.",
+        )
+    return (second, first) if positive == first else (first, second)
+
+
+def answer_rule(
+    source: "Source",
+    options: ExportOptions,
+    pictures: Sequence[Picture],
+    contract: Preprocessing,
+) -> OutputSpec:
+    """The output of the exported model, its threshold chosen on pictures that are not scored.
+
+    Raises:
+        UsageError: See ``with_threshold``.
+    """
+    if not source.single_value:
+        return source.output
+    labelled = [item for item in pictures if item.label is not None]
+    scores = np.empty((0, 2), np.float32)
+    if labelled:
+        scores = keras_scores(
+            source.model_id,
+            lambda: load_keras(source.path),
+            labelled,
+            contract,
+            cache=StageCache(options.output.cache),
+            step=lambda count: None,  # noqa: ARG005
+        )
+    return with_threshold(
+        source.output,
+        source.labels,
+        scores,
+        labelled,
+        told=options.positive_class is not None,
+        fixed=options.threshold is not None,
+    )
+
+
+def with_threshold(
+    output: OutputSpec,
+    labels: Sequence[str],
+    scores: NDArray[np.float32],
+    pictures: Sequence[Picture],
+    *,
+    told: bool,
+    fixed: bool,
+) -> OutputSpec:
+    """The output of two classes with the threshold that labelled pictures call for.
+
+    Another one than 0.5 is taken if it answers more of them rightly by more than chance would.
+
+    Args:
+        output: So far.
+        labels: The two classes.
+        scores: (pictures, 2) probabilities.
+        pictures: Labelled ones, none of those that are scored later.
+        told: Whether the user said which class the model's value is the probability of.
+        fixed: Whether the user gave the threshold.
+
+    Raises:
+        UsageError: The pictures say clearly that the two classes are swapped, and the user does
+            not say which is which.
+    """
+    said = f"{output.evidence}; the value is the probability of {labels[1]!r}, the second class"
+    second = np.array([item.label == 1 for item in pictures], bool)
+    if second.all() or not second.any():
+        ending = f"; the threshold is {output.threshold:g}"
+        ending += "" if fixed else ": there are no labelled pictures of both classes to choose by"
+        return replace(output, evidence=said + ending)
+    values = scores[:, 1].astype(np.float64)
+    if not told:
+        _check_order(values, second, labels)
+    if fixed:
+        return replace(output, evidence=f"{said}; the threshold is {output.threshold:g}, as asked")
+    threshold, right, at_half = _best_threshold(values, second)
+    of = f"{len(pictures)} labelled pictures that are not scored"
+    if threshold == HALF:
+        text = f"the threshold is 0.5, which is right on {at_half} of {of}"
+        return replace(output, evidence=f"{said}; {text}")
+    text = f"the threshold is {threshold:g}, which is right on {right} of {of}; 0.5 on {at_half}"
+    return replace(output, thresholds=(threshold,), evidence=f"{said}; {text}")
+
+
+def _best_threshold(
+    values: NDArray[np.float64], second: NDArray[np.bool_]
+) -> tuple[float, int, int]:
+    """The threshold, how many pictures it answers rightly, and how many 0.5 does."""
+    at_half = (values >= HALF) == second
+    steps = np.unique(values)
+    middles = [float(np.clip(np.round(m, 4), 0.0001, 0.9999)) for m in (steps[1:] + steps[:-1]) / 2]
+    tried = [(int(((values >= m) == second).sum()), -abs(m - HALF), m) for m in middles]
+    if not tried:
+        return HALF, int(at_half.sum()), int(at_half.sum())
+    right, _, best = max(tried)
+    found = (values >= best) == second
+    gained, lost = int((found & ~at_half).sum()), int((at_half & ~found).sum())
+    if mcnemar_loss(gained, lost) >= SURE:
+        return HALF, int(at_half.sum()), int(at_half.sum())
+    return best, right, int(at_half.sum())
+
+
+def _check_order(
+    values: NDArray[np.float64], second: NDArray[np.bool_], labels: Sequence[str]
+) -> None:
+    from scipy.stats import mannwhitneyu
+
+    higher, lower = values[second], values[~second]
+    found = mannwhitneyu(higher, lower, alternative="less")
+    if found.pvalue >= CLEARLY:
+        return
+    share = 1 - float(found.statistic) / (len(higher) * len(lower))
+    raise UsageError(
+        f"the model's value is taken for the probability of {labels[1]!r}, but the pictures of "
+        f"{labels[0]!r} get the higher one in {100 * share:.0f} % of all pairs ({len(lower)} and "
+        f"{len(higher)} labelled pictures, p = {found.pvalue:.1g}): the two classes seem swapped",
+        hint=f"Say which one it is of: --positive-class {labels[0]!r} swaps them, "
+        f"--positive-class {labels[1]!r} keeps them.",
+    )

@@ -1,0 +1,127 @@
+"""What the values of a model's output mean: the manifest's field ``output``; it needs no numpy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from edge.errors import BundleError
+
+HALF: Final = 0.5  # the threshold where nobody chose another one
+
+
+class OutputKind(StrEnum):
+    """Whether the answers exclude one another."""
+
+    SINGLE_LABEL = "single-label"  # one class is the answer
+    MULTI_LABEL = "multi-label"  # every label holds or does not, whatever the others do
+
+
+class Activation(StrEnum):
+    """The function that turns the values of a model file into probabilities."""
+
+    NONE = "none"  # the file's values are probabilities already
+    SOFTMAX = "softmax"
+    SIGMOID = "sigmoid"
+
+
+class OutputActivation(StrEnum):
+    """What a user may say of the values that a model answers with."""
+
+    AUTO = "auto"
+    SOFTMAX = "softmax"  # probabilities of classes that exclude one another
+    SIGMOID = "sigmoid"  # a probability per label; of one column, that of the second class
+    LOGITS = "logits"  # what a softmax, or of one column a sigmoid, is still to be applied to
+    MULTI_LABEL_LOGITS = "multi-label-logits"  # what a sigmoid per label is still to be applied to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSpec:
+    """How the values that a model file answers with become an answer.
+
+    The manifest of an earlier edge has no such field: its files answer with the probabilities of
+    classes that exclude one another, which is the default of every attribute.
+
+    Attributes:
+        kind: Whether one class is the answer, or every label above its threshold.
+        activation: What the runtime applies to the values of the file. Files that edge writes
+            need nothing. A single value becomes the probabilities of two classes: the value,
+            after this function, is that of the second one.
+        thresholds: Of two classes, the probability from which on the second one is the answer, or
+            nothing, which is 0.5. Of labels that do not exclude one another, one for each label:
+            the probability from which on it holds.
+        evidence: How this was found out, one sentence for people.
+    """
+
+    kind: OutputKind = OutputKind.SINGLE_LABEL
+    activation: Activation = Activation.NONE
+    thresholds: tuple[float, ...] = ()
+    evidence: str = ""
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether several labels, or none, may be the answer."""
+        return self.kind is OutputKind.MULTI_LABEL
+
+    @property
+    def threshold(self) -> float:
+        """Of two classes: the probability from which on the second one is the answer."""
+        return self.thresholds[0] if self.thresholds and not self.multi_label else HALF
+
+    @property
+    def plain(self) -> bool:
+        """Whether the best of the file's own values is the answer, as in every early bundle."""
+        return not (self.multi_label or self.thresholds or self.activation is not Activation.NONE)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "kind": str(self.kind),
+            "activation": str(self.activation),
+            "thresholds": list(self.thresholds),
+            "evidence": self.evidence,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, *, labels: int) -> Self:
+        """Read what ``to_json`` wrote.
+
+        Args:
+            value: JSON values.
+            labels: How many the model has.
+
+        Raises:
+            BundleError: A field is missing, unknown, of another type or out of range.
+        """
+        wanted = {"kind", "activation", "thresholds", "evidence"}
+        if not isinstance(value, Mapping) or set(value) != wanted:
+            raise BundleError(f"output is {value!r}, expected {', '.join(sorted(wanted))}")
+        for name, known in (("kind", OutputKind), ("activation", Activation)):
+            if value[name] not in list(known):
+                raise BundleError(
+                    f"output.{name} is {value[name]!r}; this runtime knows {', '.join(known)}",
+                    hint="Use the runtime that the bundle carries.",
+                )
+        kind, thresholds = OutputKind(value["kind"]), value["thresholds"]
+        count = {labels} if kind is OutputKind.MULTI_LABEL else ({0, 1} if labels == 2 else {0})
+        fits = (
+            isinstance(thresholds, list)
+            and len(thresholds) in count
+            and all(type(item) in (int, float) and 0 < item < 1 for item in thresholds)
+        )
+        if not fits:
+            raise BundleError(
+                f"output.thresholds is {thresholds!r}; a {kind} output of {labels} labels has "
+                f"{' or '.join(map(str, sorted(count)))}, each above 0 and below 1"
+            )
+        if not isinstance(value["evidence"], str):
+            raise BundleError(f"output.evidence is {value['evidence']!r}, expected text")
+        return cls(
+            kind=kind,
+            activation=Activation(value["activation"]),
+            thresholds=tuple(float(item) for item in thresholds),
+            evidence=value["evidence"],
+        )
+
+
+PROBABILITIES: Final = OutputSpec()
