@@ -25,6 +25,7 @@ _PLACES: Final = tuple(
     )
 )
 _MARKER: Final = 4.5  # half the extent of a marker, pixels
+PALE: Final = 0.4  # opacity of a point that another one beats
 MOST_NAMED: Final = 24  # points; of more, only those of the front have a name
 
 
@@ -33,7 +34,8 @@ def pareto(
 ) -> Any | None:
     """Top-1 over milliseconds per image; None where no measured row has a known accuracy.
 
-    The front is of times of real hardware only; hollow markers are software GPUs and simulators.
+    The front is of times of real hardware only; hollow markers are software GPUs and simulators,
+    pale ones have something better in both.
     """
     rows = [row for row in style.measured(results) if row.subject.top1 is not None]
     if not rows:
@@ -41,15 +43,15 @@ def pareto(
     figure = style.new_figure(5.2)
     panel = figure.subplots()
     paths = dict.fromkeys(f"{row.accelerator}{wording.setting(row, results)}" for row in rows)
-    for number, path in enumerate(paths):
-        _draw_path(panel, number, path, [r for r in rows if _path(r, results) == path])
     best = front([row for row in rows if row.label is Label.HARDWARE])
+    for number, path in enumerate(paths):
+        _draw_path(panel, number, path, [r for r in rows if _path(r, results) == path], best)
     if best:
-        slowest = max(per_image(row) for row in rows)
-        panel.step(
-            [*(per_image(row) for row in best), slowest],
-            [*(_percent(row) for row in best), _percent(best[-1])],
-            where="post",
+        # From point to point: steps would run through every point that is as accurate as one of
+        # the front and slower, as if it were part of it. The last one twice: one is a line too.
+        panel.plot(
+            [per_image(row) for row in (*best, best[-1])],
+            [_percent(row) for row in (*best, best[-1])],
             color="black",
             linewidth=0.9,
             linestyle="--",
@@ -59,6 +61,8 @@ def pareto(
     style.time_axis(panel.xaxis, [per_image(row) for row in rows], "median milliseconds per image")
     panel.set_ylabel("top-1 accuracy, percent")
     panel.margins(0.12)
+    low, high = panel.get_ylim()
+    panel.set_ylim(max(low, 0), min(high, 100))  # no share is outside; markers are not cut
     panel.grid(alpha=0.3)
     style.legend(panel, 3)
     style.title(figure, what, results, rows)
@@ -70,7 +74,12 @@ def front(rows: Sequence[Row]) -> list[Row]:
     """Rows that no other beats in one of both and equals in the other, fastest first."""
     best: list[Row] = []
     for row in sorted(rows, key=lambda item: (per_image(item), -_percent(item))):
-        if not best or _percent(row) > _percent(best[-1]):
+        place = (per_image(row), _percent(row))
+        if (
+            not best
+            or place[1] > _percent(best[-1])
+            or place == (per_image(best[-1]), _percent(best[-1]))
+        ):
             best.append(row)
     return best
 
@@ -89,19 +98,32 @@ def _path(row: Row, results: Results) -> str:
     return f"{row.accelerator}{wording.setting(row, results)}"
 
 
-def _draw_path(panel: Any, number: int, path: str, rows: Sequence[Row]) -> None:
+def _draw_path(
+    panel: Any, number: int, path: str, rows: Sequence[Row], best: Sequence[Row]
+) -> None:
+    """The points of one path: those of the front in full colour, the others pale."""
     color = style.COLORS[number % len(style.COLORS)]
     hardware = all(row.label is Label.HARDWARE for row in rows)
-    panel.plot(
-        [per_image(row) for row in rows],
-        [_percent(row) for row in rows],
-        style.MARKERS[number % len(style.MARKERS)],
-        markersize=6,
-        color=color,
-        markerfacecolor=color if hardware else "none",
-        linestyle="none",
-        label=path if hardware else f"{path} ({rows[0].label})",
-    )
+    on_front = {id(row) for row in best}
+    label: str | None = path if hardware else f"{path} ({rows[0].label})"
+    for shown, alpha in (
+        ([row for row in rows if id(row) in on_front], 1.0),
+        ([row for row in rows if id(row) not in on_front], PALE if hardware else 1.0),
+    ):
+        if shown:
+            panel.plot(
+                [per_image(row) for row in shown],
+                [_percent(row) for row in shown],
+                style.MARKERS[number % len(style.MARKERS)],
+                markersize=6,
+                color=color,
+                markerfacecolor=color if hardware else "none",
+                linestyle="none",
+                alpha=alpha,
+                clip_on=False,
+                label=label,
+            )
+            label = None  # one entry of the legend
 
 
 def _name_points(

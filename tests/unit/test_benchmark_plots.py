@@ -99,6 +99,23 @@ def test_the_front() -> None:
     assert [item.subject.name for item in front(rows)] == ["8-0.6", "10-0.7", "20-0.9"]
 
 
+def test_the_line_runs_through_the_front_alone() -> None:
+    """Points as accurate as one of the front, and slower, lie beside it; no share is over 100 %."""
+    points = [(1, 0.7), (2, 0.98), (3, 0.98), (4, 1.0), (5, 1.0), (6, 1.0)]
+    rows = [steady(ms, subject=subject(f"{ms}", top1)) for ms, top1 in points]
+    (panel,) = pareto(results(*rows)).axes
+    (line,) = (item for item in panel.lines if item.get_label() == "Pareto front")
+    assert line.get_drawstyle() == "default"  # straight, no steps
+    best, values = (1, 2, 4), line.get_xydata()
+    assert sorted(set(values[:, 0].round(6))) == pytest.approx(best)
+    for ms, top1 in points:
+        at = np.interp(ms, values[:, 0], values[:, 1])
+        assert (ms > 4 or at > 100 * top1 + 0.1) is (ms not in best)
+    assert panel.get_ylim()[1] <= 100
+    twins = [steady(2.0, subject=subject(name, 0.9)) for name in "ab"]
+    assert [item.subject.name for item in front(twins)] == ["a", "b"]
+
+
 def test_the_front_is_of_hardware_only() -> None:
     fake = steady(1.0, label=Label.SOFTWARE_GPU, unit=Unit.GPU, accelerator="litert-gpu")
     (panel,) = pareto(results(steady(5.0), fake)).axes
@@ -124,7 +141,9 @@ def test_no_name_hides_another_or_a_point() -> None:
     renderer = figure.canvas.get_renderer()
     boxes = [text.get_window_extent(renderer) for text in panel.texts]
     assert len(boxes) >= 12
-    points = panel.transData.transform(panel.lines[0].get_xydata())
+    marked = [line.get_xydata() for line in panel.lines if line.get_linestyle() == "None"]
+    assert sum(map(len, marked)) == 20
+    points = panel.transData.transform(np.concatenate(marked))
     for position, box in enumerate(boxes):
         assert not box.count_overlaps(boxes[position + 1 :])
         assert not box.count_contains(points)
