@@ -1,16 +1,18 @@
 """The calibration audit: whether the calibration images cover what the model will meet."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.observation import Observation
+from converters.observation import Observation, Spread
 
 TOLERANCE: Final = 0.02  # of a range's width, by which it may still grow and be called stable
 SETTLED: Final = 0.95  # share of the tensors that have to be stable
 HELD_OUT_IMAGES: Final = 32  # looked at for clipping
+FALSE_ALARM: Final = 0.01  # chance at most that images of one kind are called unlike
 
 
 class Observable(Protocol):
@@ -21,8 +23,8 @@ class Observable(Protocol):
         """Of the calibration images."""
         ...
 
-    def clipped(self, images: Iterable[NDArray[np.float32]]) -> dict[str, float]:
-        """Share of each activation's values that lie outside its range."""
+    def spread(self, images: Iterable[NDArray[np.float32]]) -> dict[str, Spread]:
+        """What each activation does over other images, held against its range."""
         ...
 
 
@@ -35,19 +37,84 @@ def audit(model: Observable, held_out: Iterable[NDArray[np.float32]]) -> dict[st
 
     Returns:
         ``images``; ``stable_after`` images (None if the last images still widened ranges);
-        ``clipped_share`` of held-out activations, mean over the tensors, and the
-        ``worst_clipped`` tensor with its share.
+        ``held_out`` images that were looked at; ``clipped_share`` of their activations, mean over
+        the tensors, and the ``worst_clipped`` tensor with its share; ``unlike``: see there.
     """
     observation = model.observation
-    shares = model.clipped(held_out)
-    worst = max(shares, key=lambda name: shares[name], default=None)
+    found = model.spread(held_out)
+    worst = max(found, key=lambda name: found[name].share, default=None)
+    shares = [item.share for item in found.values()]
     return {
         "images": len(observation.low),
         "tensors": len(observation.names),
         "stable_after": stable_after(observation),
-        "clipped_share": float(np.mean(list(shares.values()))) if shares else None,
-        "worst_clipped": None if worst is None else {"tensor": worst, "share": shares[worst]},
+        "held_out": max((len(item.low) for item in found.values()), default=0),
+        "clipped_share": float(np.mean(shares)) if shares else None,
+        "worst_clipped": None if worst is None else {"tensor": worst, "share": found[worst].share},
+        "unlike": unlike(observation, found),
     }
+
+
+def unlike(observation: Observation, found: Mapping[str, Spread]) -> dict[str, Any] | None:
+    """Whether the calibration images look like the others: the tensor that says most that not.
+
+    Images of one kind could be exchanged, whatever the network makes of them. Then the largest
+    value of an image is one of so many draws: how many of m other images exceed all n that
+    calibrated follows from counting alone, and both series are spread alike (Kolmogorov-Smirnov).
+    A value that exceeds a range by less than ``TOLERANCE`` of its width exceeds nothing. The
+    p-values are corrected for their number (Bonferroni), so that images of one kind are called
+    unlike with a chance of ``FALSE_ALARM`` at most, and two small sets never are.
+
+    Returns:
+        ``tensor``, ``images`` that leave its range, ``expected`` to, ``share`` of its values
+        outside, ``p_value`` (corrected); None if images of one kind may do so too.
+    """
+    rows = {name: row for row, name in enumerate(observation.names)}
+    tests = []
+    for name, item in found.items():
+        if name not in rows:
+            continue
+        low, high = observation.low[:, rows[name]], observation.high[:, rows[name]]
+        slack = TOLERANCE * max(float(high.max() - low.min()), 1e-12)
+        below, above = np.array(item.low), np.array(item.high)
+        leaving = (below < low.min() - slack, above > high.max() + slack)
+        images = int((leaving[0] | leaving[1]).sum())
+        for calibrated, other, outside in ((low, below, leaving[0]), (high, above, leaving[1])):
+            p = min(
+                _chance_beyond(int(outside.sum()), len(other), len(calibrated)),
+                _chance_of_spread(calibrated, other),
+            )
+            tests.append((p, name, images))
+    if not tests:
+        return None
+    p, name, images = min(tests)
+    corrected = min(1.0, 2 * len(tests) * p)  # two tests of either end
+    if corrected >= FALSE_ALARM:
+        return None
+    others = len(found[name].low)
+    return {
+        "tensor": name,
+        "images": images,
+        "expected": 2 * others / (len(observation.low) + 1),
+        "share": found[name].share,
+        "p_value": corrected,
+    }
+
+
+def _chance_beyond(beyond: int, images: int, calibrated: int) -> float:
+    """Chance that so many images or more exceed all that calibrated, if all are of one kind.
+
+    The ``beyond`` largest of all values then have to be among the others: one order of many.
+    """
+    return math.prod((images - i) / (images + calibrated - i) for i in range(beyond))
+
+
+def _chance_of_spread(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    from scipy.stats import ks_2samp
+
+    if np.ptp(first) == 0 and np.ptp(second) == 0 and first[0] == second[0]:
+        return 1.0  # the zeros of a ReLU
+    return float(ks_2samp(first, second).pvalue)
 
 
 def stable_after(observation: Observation) -> int | None:

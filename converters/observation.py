@@ -4,7 +4,7 @@ One pass, image by image. What stays in memory does not grow with the images but
 tensor and image. Both formats calibrate from it, and so does the calibration audit.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,21 +73,53 @@ class Wanted:
     covariance: bool
 
 
-def clipped(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """What one activation does over images that calibrate nothing.
+
+    Attributes:
+        outside: Values that lie outside the range of the calibration images.
+        values: All of them.
+        low: Smallest value of each image.
+        high: Largest value of each image.
+    """
+
+    outside: int
+    values: int
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def share(self) -> float:
+        """Share of the values that lie outside, 0..1."""
+        return self.outside / self.values
+
+
+def spread(
     activations: Callable[[NDArray[np.float32]], Activations],
     images: Iterable[NDArray[np.float32]],
     ranges: Mapping[str, tuple[float, float]],
-) -> dict[str, float]:
-    """Share of each activation's values, over the images, that lie outside its range."""
+) -> dict[str, Spread]:
+    """What each activation does over the images, held against its range."""
     outside: Counter[str] = Counter()
     total: Counter[str] = Counter()
+    ends: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for image in images:
         for name, values in activations(image):
             if name in ranges and values.size:
                 low, high = ranges[name]
                 outside[name] += int(np.count_nonzero((values < low) | (values > high)))
                 total[name] += values.size
-    return {name: outside[name] / total[name] for name in total}
+                ends[name].append((float(values.min()), float(values.max())))
+    return {
+        name: Spread(
+            outside=outside[name],
+            values=total[name],
+            low=tuple(low for low, _ in ends[name]),
+            high=tuple(high for _, high in ends[name]),
+        )
+        for name in total
+    }
 
 
 def merged(pairs: Iterable[tuple[str, Wanted]]) -> dict[str, Wanted]:

@@ -12,7 +12,7 @@ from converters.base import Precision
 from converters.bias_correction import Layer
 from converters.block import Block
 from converters.calibration import Calibration
-from converters.observation import Activations, Observation, Wanted, clipped, observe
+from converters.observation import Activations, Observation, Spread, Wanted, observe, spread
 from edge.errors import ConversionError
 
 
@@ -97,9 +97,9 @@ class Quantizable(ABC):
         wanted = self.graph().wanted if self._corrects else {}
         return observe(self.runner(), self.calibration, wanted)
 
-    def clipped(self, images: Iterable[NDArray[np.float32]]) -> dict[str, float]:
-        """Share of each activation's values, over other images, that lie outside its range."""
-        return clipped(self.runner(), images, self.observation.ranges)
+    def spread(self, images: Iterable[NDArray[np.float32]]) -> dict[str, Spread]:
+        """What each activation does over other images, held against its range."""
+        return spread(self.runner(), images, self.observation.ranges)
 
     def members(self, keep: Collection[str]) -> frozenset[str]:
         """What the quantizer knows the operators of those blocks by."""

@@ -1,7 +1,7 @@
 """The calibration audit of the report: what the images are; the converters add what they do."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge.dataset.pictures import Hashed, Picture
@@ -69,18 +69,27 @@ def warnings(report: dict[str, Any]) -> list[str]:
                 f"calibration ({format_}): the last of the {observed['images']} images still "
                 "widened ranges; more would help (--calibration-images)"
             )
-        worst = observed["worst_clipped"]
-        if worst is not None and worst["share"] > CLIPPED_SHARE:
-            found.append(
-                f"calibration ({format_}): {100 * worst['share']:.1f} % of the values of "
-                f"{worst['tensor']} lie outside the range that the calibration images gave; "
-                "they do not look like the images to score on"
-            )
+    found += _unlike(report["observed"])
     least, most = report["least_of_a_class"], report["most_of_a_class"]
     if most > BALANCE * max(least, 1):
         found.append(f"calibration: {most} images of one class and {least} of another")
     return found
 
 
-CLIPPED_SHARE = 0.01  # of an activation's held-out values
+def _unlike(observed: Mapping[str, Any]) -> list[str]:
+    """Said once for all formats that find it: they look at the same images."""
+    formats = [format_ for format_, item in observed.items() if item["unlike"] is not None]
+    if not formats:
+        return []
+    item = observed[formats[0]]
+    found = item["unlike"]
+    return [
+        f"calibration ({', '.join(formats)}): the {item['images']} calibration images do not look "
+        f"like the images to score on: of {item['held_out']} of these, {found['images']} leave "
+        f"the range of {found['tensor']} ({100 * found['share']:.1f} % of its values; chance "
+        f"expects {found['expected']:.1f} images) or spread otherwise in it "
+        f"(p {found['p_value']:.1g})"
+    ]
+
+
 BALANCE = 3  # times as many images of one class as of another

@@ -20,6 +20,7 @@ from edge.threads import deferred_interrupt
 from edge.versions import versions
 
 RECORD: Final = "conversion.json"
+RECORD_SCHEMA_VERSION: Final = 2  # of its record; files that older ones describe are made again
 
 Failed = Callable[[Target, ConversionError], None]
 """Told of a target that cannot be written, and why; may raise to end all work."""
@@ -103,6 +104,7 @@ def _key(
         {
             "model": model_id,
             "target": target.name,
+            "record": RECORD_SCHEMA_VERSION,
             "images": dict(images) if target.precision in CALIBRATED else None,
             "corrected": request.corrected if target.precision in CALIBRATED else None,
             "max_drop": request.max_drop_points if mixed else None,

@@ -138,6 +138,7 @@ def test_the_report_has_the_audit(place: Place) -> None:
         assert observed["images"] == CALIBRATION
         assert observed["tensors"] > len(planted.LAYERS)
         assert 0 <= observed["clipped_share"] <= observed["worst_clipped"]["share"] < 0.05
+        assert observed["unlike"] is None
         assert observed["stable_after"] is None or 1 < observed["stable_after"] < CALIBRATION
 
 
@@ -230,9 +231,11 @@ def test_calibration_pictures_unlike_those_that_are_scored(place: Place, edge: E
     result = edge.run("export", model, *data, "--output", output, *variants("onnx-int8"))
     succeeded(result)
     assert "calibration (onnx): " in result.stderr
-    assert "lie outside the range that the calibration images gave" in result.stderr
+    assert "do not look like the images to score on" in result.stderr
     report = json.loads((output / "report.json").read_text())["calibration"]
     assert report["observed"]["onnx"]["worst_clipped"]["share"] > 0.1
+    unlike = report["observed"]["onnx"]["unlike"]
+    assert unlike["p_value"] < 0.01
     assert report["observed"]["onnx"]["clipped_share"] > 0.01
 
 

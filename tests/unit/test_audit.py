@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from converters.audit import SETTLED, TOLERANCE, audit, stable_after
+from converters.audit import SETTLED, TOLERANCE, audit, stable_after, unlike
 from converters.base import TARGETS
-from converters.observation import Observation
+from converters.observation import Observation, Spread
 from edge.dataset.pictures import Picture
 from edge.errors import DataError
 from edge.pipeline.audit import calibration_report, check_apart, warnings
@@ -19,6 +19,7 @@ from edge.pipeline.conversion import Converted
 from edge.runtime.spec import Preprocessing
 
 IMAGES, TENSORS = 100, 20
+FEW = 6  # tensors, where each of many draws is judged
 SPEC = Preprocessing(height=8, width=8)
 
 
@@ -70,6 +71,12 @@ def test_of_few_images_the_last_must_not_count(images: int) -> None:
     assert stable_after(ranges(*[images] * TENSORS, images=images)) is None
 
 
+def spread(share: float, images: int = 4) -> Spread:
+    return Spread(
+        outside=round(1000 * share), values=1000, low=(1.0,) * images, high=(5.0,) * images
+    )
+
+
 class Model:
     """Observed already; clips what it is told to."""
 
@@ -77,9 +84,9 @@ class Model:
         self.observation = ranges(*[10] * TENSORS)
         self.shares, self.seen = shares, 0
 
-    def clipped(self, images: Iterable[NDArray[np.float32]]) -> dict[str, float]:
+    def spread(self, images: Iterable[NDArray[np.float32]]) -> dict[str, Spread]:
         self.seen = len(list(images))
-        return self.shares
+        return {name: spread(share) for name, share in self.shares.items()}
 
 
 def test_the_audit_names_the_tensor_that_is_clipped_most() -> None:
@@ -90,14 +97,82 @@ def test_the_audit_names_the_tensor_that_is_clipped_most() -> None:
         "images": IMAGES,
         "tensors": TENSORS,
         "stable_after": 10,
+        "held_out": 4,
         "clipped_share": pytest.approx(0.1),
         "worst_clipped": {"tensor": "b", "share": 0.25},
+        "unlike": None,
     }
 
 
 def test_without_held_out_images_clipping_is_not_known() -> None:
     found = audit(Model({}), [])
     assert (found["clipped_share"], found["worst_clipped"]) == (None, None)
+    assert (found["held_out"], found["unlike"]) == (0, None)
+
+
+# ---- whether the images look alike
+
+
+def drawn(
+    seed: int, images: int, *, shift: float = 0.0, scale: float = 1.0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(images, tensors) smallest and largest values with heavy tails; tensors hang together."""
+    random = np.random.default_rng(seed)
+    common = random.standard_t(3, (images, 1))
+    high = 10 + scale * (common + random.standard_t(3, (images, FEW))) + shift
+    return np.zeros_like(high), high
+
+
+def judged(
+    calibrated: tuple[NDArray[np.float64], NDArray[np.float64]],
+    others: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> dict[str, Any] | None:
+    names = tuple(f"tensor {number}" for number in range(FEW))
+    low, high = others
+    return unlike(
+        Observation(names, *calibrated, {}, {}),
+        {
+            name: Spread(outside=1, values=64, low=tuple(low[:, row]), high=tuple(high[:, row]))
+            for row, name in enumerate(names)
+        },
+    )
+
+
+@pytest.mark.parametrize(("calibrating", "others"), [(100, 32), (20, 32), (100, 4), (3, 3), (1, 1)])
+def test_images_of_one_kind_are_not_called_unlike(calibrating: int, others: int) -> None:
+    alarms = sum(
+        judged(drawn(2 * seed, calibrating), drawn(2 * seed + 1, others)) is not None
+        for seed in range(50)
+    )
+    assert alarms <= 3  # at most 1 % is promised: 4 or more of 50 have a chance of 0.2 %
+
+
+@pytest.mark.parametrize("shift", [20.0, -20.0])
+@pytest.mark.parametrize(("calibrating", "others"), [(100, 32), (30, 12), (12, 30)])
+def test_really_different_images_are(calibrating: int, others: int, shift: float) -> None:
+    """Brighter ones, that clip, and darker ones, that waste the range."""
+    for seed in range(10):
+        found = judged(drawn(2 * seed, calibrating), drawn(2 * seed + 1, others, shift=shift))
+        assert found is not None
+        assert found["p_value"] < 0.01
+        assert found["tensor"].startswith("tensor ")
+        if shift > 0:
+            assert found["images"] > found["expected"]
+
+
+def test_one_image_that_leaves_the_range_is_chance() -> None:
+    others = drawn(1, 32)
+    others[1][0] = 1000
+    assert judged(drawn(0, 100), others) is None
+
+
+def test_all_images_slightly_beyond_a_constant_range_are_within_the_tolerance() -> None:
+    low = np.zeros((100, FEW))
+    high = np.full((100, FEW), 10.0) + np.linspace(0, 0.1, 100)[:, None]
+    judged_high = np.full((32, FEW), 10.15)
+    found = judged((low, high), (low[:32], judged_high))
+    assert found is not None  # spread otherwise, beyond doubt
+    assert found["images"] == 0  # and yet nothing to speak of is clipped
 
 
 # ---- what the report makes of it
@@ -119,7 +194,9 @@ OBSERVED = {
     "tensors": 3,
     "stable_after": 2,
     "clipped_share": 0.001,
+    "held_out": 32,
     "worst_clipped": {"tensor": "relu", "share": 0.002},
+    "unlike": None,
 }
 
 
@@ -149,8 +226,10 @@ def test_what_a_user_is_warned_of() -> None:
     (text,) = said(stable_after=None)
     assert "the last of the 5 images still widened" in text
     assert "--calibration-images" in text
-    (text,) = said(worst_clipped={"tensor": "relu", "share": 0.031})
-    assert "3.1 % of the values of relu lie outside" in text
+    assert said(worst_clipped={"tensor": "relu", "share": 1 / 64}) == []  # one value of few
+    unlike = {"tensor": "relu", "images": 20, "expected": 0.6, "share": 0.031, "p_value": 1e-9}
+    (text,) = said(unlike=unlike)
+    assert "of 32 of these, 20 leave the range of relu (3.1 % of its values" in text
     (text,) = said(labels=(0, 0, 0, 0, 1))
     assert "4 images of one class and 1 of another" in text
     assert said(labels=(0, 0, 0, 1)) == []

@@ -13,9 +13,9 @@ from converters.observation import (
     Activations,
     Observation,
     Wanted,
-    clipped,
     merged,
     observe,
+    spread,
 )
 from converters.rounding import nearest
 from edge.errors import ConversionError
@@ -182,14 +182,18 @@ def test_the_share_of_values_outside_of_a_range() -> None:
         yield "ramp", image
         yield "unknown", image
 
-    shares = clipped(model, [ramp, ramp + 50], {"ramp": (0.0, 89.0), "never seen": (0.0, 1.0)})
-    assert shares == {"ramp": (10 + 60) / 200}  # 90..99, and 90..149
-    assert clipped(model, [ramp - 20], {"ramp": (0.0, 99.0)}) == {"ramp": 0.2}
-    assert clipped(model, [], {"ramp": (0.0, 1.0)}) == {}
+    found = spread(model, [ramp, ramp + 50], {"ramp": (0.0, 89.0), "never seen": (0.0, 1.0)})
+    assert found.keys() == {"ramp"}
+    assert (found["ramp"].outside, found["ramp"].values) == (10 + 60, 200)  # 90..99, and 90..149
+    assert (found["ramp"].low, found["ramp"].high) == ((0, 50), (99, 149))
+    assert spread(model, [ramp - 20], {"ramp": (0.0, 99.0)})["ramp"].share == 0.2
+    assert spread(model, [], {"ramp": (0.0, 1.0)}) == {}
 
 
 def test_nothing_that_was_observed_is_clipped() -> None:
     given = images(6)
-    shares = clipped(network, given, observed(given).ranges)
+    found = spread(network, given, observed(given).ranges)
+    shares = {name: item.share for name, item in found.items()}
     assert shares == dict.fromkeys(("image", "channels second", "positive"), 0.0)
-    assert clipped(network, [10 * image for image in given], observed(given).ranges)["image"] > 0.3
+    larger = spread(network, [10 * image for image in given], observed(given).ranges)
+    assert larger["image"].share > 0.3
