@@ -109,7 +109,7 @@ def test_the_line_runs_through_the_front_alone() -> None:
     best, values = (1, 2, 4), line.get_xydata()
     assert sorted(set(values[:, 0].round(6))) == pytest.approx(best)
     for ms, top1 in points:
-        at = np.interp(ms, values[:, 0], values[:, 1])
+        at = float(np.interp(ms, values[:, 0], values[:, 1]))
         assert (ms > 4 or at > 100 * top1 + 0.1) is (ms not in best)
     assert panel.get_ylim()[1] <= 100
     twins = [steady(2.0, subject=subject(name, 0.9)) for name in "ab"]
