@@ -134,7 +134,8 @@ def _unmatched(root: Path, pictures: Sequence[Picture], by_name: Mapping[str, in
     return [
         f"{unlabelled} of {counted(len(pictures), 'image')} "
         f"{'lies' if unlabelled == 1 else 'lie'} in folders that are called like no class of the "
-        f"model and {'counts' if unlabelled == 1 else 'count'} as unlabelled: {named}"
+        f"model ({listed([repr(name) for name in by_name], 5)}) and "
+        f"{'counts' if unlabelled == 1 else 'count'} as unlabelled: {named}"
     ]
 
 

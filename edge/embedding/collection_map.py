@@ -133,17 +133,18 @@ def _thumbnails(table: Embeddings, rows: list[int], progress: Progress) -> tuple
     with progress.stage("thumbnails", len(drawn)) as step:
         for start in range(0, len(drawn), _BATCH):
             batch = drawn[start : start + _BATCH]
-            found += in_threads(lambda row: _thumbnail(table.file(row), table.sha256[row]), batch)
+            found += in_threads(lambda row: _thumbnail(table, row), batch)
             step(len(batch))
     return (*found, *[None] * (len(rows) - len(drawn)))
 
 
-def _thumbnail(path: Path, sha256: str) -> bytes | None:
+def _thumbnail(table: Embeddings, row: int) -> bytes | None:
     """A small JPEG of an image, if it still is the one that was embedded."""
+    path, levels = table.file(row), table.header.preprocessing.levels
     try:
-        if sha256_file(path) != sha256:
+        if sha256_file(path) != table.sha256[row]:
             return None
-        image = decode_image(path, minimum=(THUMBNAIL, THUMBNAIL))
+        image = decode_image(path, minimum=(THUMBNAIL, THUMBNAIL), levels=levels)
     except (OSError, ImageError):
         return None
     image.thumbnail((THUMBNAIL, THUMBNAIL))

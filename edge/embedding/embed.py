@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from edge.cache import StageCache
 from edge.dataset.folder import list_files
 from edge.dataset.layout import find_any_places
+from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Picture
 from edge.embedding.features import extract
 from edge.embedding.source import Source, open_extractor, source_json
@@ -88,6 +89,11 @@ def embed(options: EmbedOptions, progress: Progress) -> Embedded:
     paths = files.images
     with progress.stage("extractor"):
         extractor = open_extractor(options.source, cache)
+    if not isinstance(options.source, Path):  # the contract of a bundle has its levels
+        contract, notes = with_levels(extractor.preprocessing, paths)
+        extractor = replace(extractor, preprocessing=contract)
+        for note in notes:
+            progress.note(note)
     skipped: dict[Path, str] = {}
     with progress.stage("hashing", len(paths)) as step:
         pictures = []

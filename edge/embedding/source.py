@@ -1,7 +1,7 @@
 """What an extractor is made of, in a form that an embedding file can carry."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,7 +63,11 @@ def extractor_of(header: Header, cache: StageCache) -> Extractor:
     Raises:
         DataError: What is made of the same source now is another extractor.
     """
-    extractor = open_extractor(source_from_json(header.source), cache)
+    source = source_from_json(header.source)
+    extractor = open_extractor(source, cache)
+    if not isinstance(source, Path):  # whose levels are those of the embedded pictures
+        contract = replace(extractor.preprocessing, levels=header.preprocessing.levels)
+        extractor = replace(extractor, preprocessing=contract)
     if extractor.id != header.extractor:
         raise DataError(
             f"the vectors are of another extractor: {header.name} gives "

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge.dataset.folder import counted, skipped_notes
 from edge.dataset.layout import find_layout
+from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Picture, unreadable
 from edge.errors import DataError
 from edge.fewshot.options import FewShotOptions, Split
@@ -25,6 +26,7 @@ class Classes:
     Attributes:
         names: Of all classes.
         pictures: Readable; ``label`` is the index into ``names``. Their position is their row.
+        contract: How a picture becomes pixels, for what sees no embedding.
         training: Indices of the classes that meta-training may see; empty where none needs it.
         held_out: Indices of the classes that episodes are drawn from.
         groups: How many groups are held out; None where single classes are.
@@ -32,6 +34,7 @@ class Classes:
 
     names: tuple[str, ...]
     pictures: tuple[Picture, ...]
+    contract: Preprocessing
     training: tuple[int, ...]
     held_out: tuple[int, ...]
     groups: int | None
@@ -76,8 +79,9 @@ def find_classes(options: FewShotOptions, progress: Progress) -> Classes:
             Picture(path, digest, index)
             for (path, index), digest in zip(paths, hashes, strict=True)
         ]
-        problems = unreadable(found, pixel_contract(options.size))
-    for note in layout.notes:
+        contract, notes = with_levels(pixel_contract(options.size), [path for path, _ in paths])
+        problems = unreadable(found, contract)
+    for note in (*layout.notes, *notes):
         progress.note(note)
     for note in skipped_notes(problems):
         progress.note(note)
@@ -89,7 +93,12 @@ def find_classes(options: FewShotOptions, progress: Progress) -> Classes:
     _check_pictures(names, usable, options)
     training, held_out, groups = _divided(names, options)
     return Classes(
-        names=names, pictures=usable, training=training, held_out=held_out, groups=groups
+        names=names,
+        pictures=usable,
+        contract=contract,
+        training=training,
+        held_out=held_out,
+        groups=groups,
     )
 
 

@@ -1,6 +1,6 @@
 """The tables that methods learn from: pixels, and embeddings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +10,7 @@ from edge.cache import StageCache
 from edge.embedding.extractor import Extractor, base_extractor, bundle_extractor
 from edge.embedding.features import extract
 from edge.errors import DataError
-from edge.fewshot.classes import Classes, pixel_contract
+from edge.fewshot.classes import Classes
 from edge.fewshot.options import FewShotOptions
 from edge.progress import Progress
 from edge.runtime.head import normalised
@@ -36,15 +36,14 @@ class Embeddings:
     id: str
 
 
-def pixels(classes: Classes, size: int) -> NDArray[np.uint8]:
-    """(pictures, size, size, channels) uint8, dark as 255: paper is 0, as the padding is.
+def pixels(classes: Classes) -> NDArray[np.uint8]:
+    """(pictures, height, width, channels) uint8, dark as 255: paper is 0, as the padding is.
 
     One channel where all pictures are grey, else three.
     """
-    contract = pixel_contract(size)
 
     def one(picture: Any) -> NDArray[np.uint8]:
-        return 255 - load(picture.path, contract)
+        return 255 - load(picture.path, classes.contract)
 
     table: NDArray[np.uint8] = np.stack(in_threads(one, classes.pictures))
     grey = (table == table[..., :1]).all()
@@ -71,7 +70,7 @@ def embeddings(
         BundleError, UsageError: The bundle cannot be used.
     """
     with progress.stage("network"):
-        extractor = _extractor(options, cache)
+        extractor = _extractor(options, classes, cache)
     with progress.stage("features", len(classes.pictures)) as step:
         found = extract(
             extractor.path, classes.pictures, extractor.preprocessing, cache=cache, step=step
@@ -85,7 +84,9 @@ def embeddings(
     )
 
 
-def _extractor(options: FewShotOptions, cache: StageCache) -> Extractor:
+def _extractor(options: FewShotOptions, classes: Classes, cache: StageCache) -> Extractor:
     if options.bundle is not None:
         return bundle_extractor(options.bundle, cache)
-    return base_extractor(Base(options.base), cache)
+    extractor = base_extractor(Base(options.base), cache)
+    contract = replace(extractor.preprocessing, levels=classes.contract.levels)
+    return replace(extractor, preprocessing=contract)

@@ -82,7 +82,7 @@ class _Job:
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        return inputs.pixels(self.classes, self.options.size)
+        return inputs.pixels(self.classes)
 
     def row(self, method: Method) -> Row:
         taught = None if method in baselines.BASELINES else self._learner(method)

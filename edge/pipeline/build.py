@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from edge.cache import StageCache, content_key
 from edge.dataset.folder import check_outside, skipped_notes
-from edge.dataset.levels import with_levels
+from edge.dataset.levels import levels_notes, with_levels
 from edge.dataset.pictures import Picture, unreadable
 from edge.dataset.scan import Dataset, scan
 from edge.dataset.split import LabeledImage
@@ -131,7 +131,9 @@ class _Job:
                 self.preprocessing, [image.path for image in dataset.train]
             )
             self.base.preprocessing = self.preprocessing
-            dataset = replace(dataset, notes=(*dataset.notes, *notes))
+            held_out = [image.path for image in (*dataset.val, *dataset.test)]
+            notes += levels_notes(self.preprocessing, held_out)
+            dataset = replace(dataset, notes=(*dataset.notes, *dict.fromkeys(notes)))
             problems = unreadable(dataset.test, self.preprocessing)
             return dataset.without(problems, strict=options.strict)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.dataset.folder import check_outside, list_images, merged, skipped_notes
-from edge.dataset.levels import with_levels
+from edge.dataset.levels import levels_notes, with_levels
 from edge.dataset.pictures import Found, Picture, find_pictures, pictures_root, unreadable
 from edge.errors import DataError
 from edge.evaluation.multilabel import UNKNOWN, truth_of
@@ -52,7 +52,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
             preprocessing, list_images(pictures_root(options.calibration_data))
         )
         calibrate_on, pictures, data = _images(options, source, preprocessing)
-        data["notes"] += levels
+        data["notes"] = [*dict.fromkeys([*data["notes"], *levels])]
     for note in data["notes"]:
         stages.note(note)
     for note in skipped_notes({item["path"]: item["reason"] for item in data["skipped"]}):
@@ -97,11 +97,13 @@ def _images(
     """Images to calibrate on, images to score on, and their record."""
     skipped: dict[Path, str] = {}
     folders: list[Found] = []
+    levels: list[str] = []
 
     def found(directory: Path) -> tuple[Picture, ...]:
         folder = find_pictures(directory, source.labels, source.wnids)
         folders.append(folder)
         pictures = folder.pictures
+        levels.extend(levels_notes(preprocessing, [picture.path for picture in pictures]))
         problems = unreadable(pictures, preprocessing)
         skipped.update(problems)
         usable = {item.sha256: item for item in pictures if item.path not in problems}
@@ -129,7 +131,11 @@ def _images(
         "counts": {"calibration": len(calibrate_on), "scored": len(pictures)},
         "labelled": sum(picture.label is not None for picture in pictures),
         "skipped": [{"path": str(path), "reason": why} for path, why in skipped.items()],
-        "notes": [*source.notes, *(note for folder in folders for note in folder.notes)],
+        "notes": [
+            *source.notes,
+            *(note for folder in folders for note in folder.notes),
+            *dict.fromkeys(levels),
+        ],
         "files": merged(folder.files for folder in folders).to_json(),
     }
     return calibrate_on, pictures, data

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from edge.cache import StageCache, content_key
 from edge.dataset.folder import list_files
+from edge.dataset.levels import levels_notes
 from edge.dataset.pictures import Picture
 from edge.embedding.features import extract
 from edge.embedding.imagenet import imagenet_classifier
@@ -99,6 +100,8 @@ def tag(
     index.remove(known.keys() - found.keys())
     stamps = {relative: _stamp(path) for relative, path in found.items()}
     new = [relative for relative in found if known.get(relative) != stamps[relative]]
+    for note in levels_notes(model.preprocessing, [found[relative] for relative in new]):
+        progress.note(note)
     if new:
         with progress.stage("tag", total=len(new)) as step:
             # A cluster gets all at once: it is joined anew for every part.

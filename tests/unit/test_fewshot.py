@@ -169,7 +169,7 @@ def test_turned_pictures_are_classes_of_their_own() -> None:
 
 def test_grey_pictures_have_one_channel_and_dark_is_high(photos: Path, tmp_path: Path) -> None:
     found = find_classes(options(photos, tmp_path), Silent())
-    table = pixels(found, 16)
+    table = pixels(found)
     assert table.shape == (9 * PICTURES, 16, 16, 1)
     assert table[0].mean() > table[-1].mean()
 
