@@ -3,8 +3,10 @@
 Input sizes and scaling are those of the Keras documentation and its ``preprocess_input``.
 """
 
+import difflib
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 from edge.errors import UsageError
@@ -27,18 +29,23 @@ class Backbone:
         keras_name: Its function in ``keras.applications``.
         size: Default height and width of the input, pixels.
         scaling: What it expects of its input.
-        has_alpha: Whether Keras builds it in other widths.
+        alphas: Widths whose ImageNet weights are published; empty where there is one width only.
     """
 
     keras_name: str
     size: int
     scaling: Scaling
-    has_alpha: bool = False
+    alphas: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
         """The name users type."""
         return self.keras_name.lower()
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether Keras builds it in other widths."""
+        return bool(self.alphas)
 
 
 _ROWS: Final = (
@@ -67,10 +74,10 @@ _ROWS: Final = (
     Backbone("EfficientNetV2S", 384, Scaling.INSIDE),
     Backbone("InceptionResNetV2", 299, Scaling.TF),
     Backbone("InceptionV3", 299, Scaling.TF),
-    Backbone("MobileNet", 224, Scaling.TF, has_alpha=True),
-    Backbone("MobileNetV2", 224, Scaling.TF, has_alpha=True),
-    Backbone("MobileNetV3Large", 224, Scaling.INSIDE, has_alpha=True),
-    Backbone("MobileNetV3Small", 224, Scaling.INSIDE, has_alpha=True),
+    Backbone("MobileNet", 224, Scaling.TF, (0.25, 0.5, 0.75, 1.0)),
+    Backbone("MobileNetV2", 224, Scaling.TF, (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)),
+    Backbone("MobileNetV3Large", 224, Scaling.INSIDE, (0.75, 1.0)),
+    Backbone("MobileNetV3Small", 224, Scaling.INSIDE, (0.75, 1.0)),
     Backbone("NASNetLarge", 331, Scaling.TF),
     Backbone("NASNetMobile", 224, Scaling.TF),
     Backbone("ResNet101", 224, Scaling.CAFFE),
@@ -91,11 +98,38 @@ def backbone(name: str) -> Backbone:
     """The row of that name; upper case, dashes and underscores make no difference.
 
     Raises:
-        UsageError: No such backbone.
+        UsageError: No such backbone; a path is answered as a path.
     """
-    found = BACKBONES.get(name.lower().replace("-", "").replace("_", ""))
+    plain = name.lower().replace("-", "").replace("_", "")
+    found = BACKBONES.get(plain)
     if found is None:
-        raise UsageError(
-            f"unknown backbone {name!r}", hint=f"Known: {', '.join(sorted(BACKBONES))}."
-        )
+        raise _not_a_network(name, plain)
     return found
+
+
+def _not_a_network(name: str, plain: str) -> UsageError:
+    known = f"Known networks: {', '.join(sorted(BACKBONES))}."
+    path = Path(name)
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return UsageError(
+            f"{name} is a folder; a network of Keras Applications or a Keras file is needed",
+            hint=f"A Keras model is a file that ends in .keras or .h5. {known}",
+        )
+    if path.is_file() and suffix in (".tflite", ".onnx"):
+        return UsageError(
+            f"{name} is a finished {suffix} file; a network of Keras Applications or a Keras file "
+            "is needed",
+            hint="Name the .keras or .h5 file that it was made from; edge inspect and edge "
+            f"benchmark take it as it is. {known}",
+        )
+    if path.is_file():
+        return UsageError(
+            f"{name} is no Keras file by its name, which ends in {suffix or 'nothing'}",
+            hint=f"A Keras model is a file that ends in .keras or .h5. {known}",
+        )
+    if suffix or len(path.parts) > 1:
+        return UsageError(f"no file at {name}", hint=f"Check the path. {known}")
+    near = difflib.get_close_matches(plain, BACKBONES, 1)
+    meant = f"Did you mean {near[0]}? " if near else ""
+    return UsageError(f"unknown backbone {name!r}", hint=f"{meant}{known}")

@@ -1,12 +1,13 @@
 """The base: the pretrained network in front of the head, and the contract of its input."""
 
+import math
 from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import ModelLoadError, UsageError
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import Preprocessing
-from edge.training.backbones import backbone
+from edge.training.backbones import BACKBONES, Backbone, backbone
 from edge.training.models import load_keras, without_head
 from edge.training.options import IMAGENET, BaseOptions
 from edge.training.weights import (
@@ -47,7 +48,7 @@ class Base:
             self._file = None
             self._row = backbone(options.backbone)
             self.name = self._row.name
-            _check_alpha(options, has_alpha=self._row.has_alpha)
+            _check_alpha(options, self._row)
             self.id = weights_id(self._row, options.weights, options.seed, options.alpha)
             height = width = options.size or self._row.size
         self.preprocessing = Preprocessing(
@@ -89,13 +90,25 @@ class Base:
         return f"file:{sha256_file(path)}", height, width
 
 
-def _check_alpha(options: BaseOptions, *, has_alpha: bool) -> None:
-    if options.alpha <= 0:
-        raise UsageError(f"--alpha {options.alpha:g} is no width", hint="Use 0.25 to 1.0.")
-    if options.alpha != 1 and not has_alpha:
+def _check_alpha(options: BaseOptions, row: Backbone) -> None:
+    """Refuse a width that cannot be, or whose weights nobody has published."""
+    if not 0 < options.alpha < math.inf:
         raise UsageError(
-            f"{options.backbone} exists in one width only",
-            hint="--alpha is for mobilenet, mobilenetv2, mobilenetv3small and mobilenetv3large.",
+            f"--alpha {options.alpha:g} is no width",
+            hint="It is the share of the channels that each layer has: 0.25, 0.5 ...",
+        )
+    if options.alpha != 1 and not row.has_alpha:
+        names = ", ".join(item.name for item in BACKBONES.values() if item.has_alpha)
+        raise UsageError(
+            f"{options.backbone} exists in one width only", hint=f"--alpha is for {names}."
+        )
+    if options.weights == IMAGENET and options.alpha != 1 and options.alpha not in row.alphas:
+        widths = ", ".join(f"{alpha:g}" for alpha in row.alphas)
+        raise UsageError(
+            f"nobody has published ImageNet weights of {row.keras_name} for --alpha "
+            f"{options.alpha:g}; there are such for {widths}",
+            hint="Take one of these widths, or --weights PATH (a weights file), or --weights none "
+            "(random).",
         )
 
 

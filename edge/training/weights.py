@@ -62,14 +62,19 @@ def load_base(
         alpha: Width of the network.
 
     Raises:
-        UsageError: No file of that name.
+        UsageError: No file of that name, or the network cannot be built in that size.
         WeightsUnavailable: No network and no local copy, or a file that does not fit.
     """
     quiet_keras(seed)
     if weights == NONE:
-        return _described(pooled_base(row, size, None, alpha), "none (random)")
+        random = _built(row, lambda: pooled_base(row, size, None, alpha))
+        return _described(random, "none (random)")
     if weights == IMAGENET and not is_shipped(row, alpha):
-        base = _downloaded(row, lambda: pooled_base(row, size, IMAGENET, alpha))
+        base = _downloaded(
+            row,
+            alpha,
+            lambda source: pooled_base(row, size, source, alpha),
+        )
         return _described(base, "imagenet (Keras Applications)")
     path, source = _file(weights)
     try:
@@ -86,7 +91,7 @@ def load_classifier(row: Backbone, weights: str, seed: int) -> WeightedModel:
     if weights == NONE:
         return _described(classifier_1000(row, None), "none (random)")
     if weights == IMAGENET and not is_shipped(row):
-        full = _downloaded(row, lambda: classifier_1000(row, IMAGENET))
+        full = _downloaded(row, 1.0, lambda source: classifier_1000(row, source))
         return _described(full, "imagenet (Keras Applications)")
     path, source = _file(weights)
     try:
@@ -129,15 +134,43 @@ def _without_top(row: Backbone, size: int, path: Path, alpha: float) -> Any:
     return base
 
 
-def _downloaded(row: Backbone, build: Callable[[], Any]) -> Any:
+def _built(row: Backbone, build: Callable[[], Any]) -> Any:
+    """A network with random weights.
+
+    Raises:
+        UsageError: Keras does not build it so: the images are too small for it, say.
+    """
     try:
         return build()
+    except ValueError as error:
+        reason = str(error).strip().splitlines()[0][:300]
+        raise UsageError(
+            f"{row.keras_name} cannot be built so: {reason}",
+            hint="Choose another --size, or another backbone.",
+        ) from error
+
+
+def _downloaded(row: Backbone, alpha: float, build: Callable[[str | None], Any]) -> Any:
+    """A network with weights that Keras downloads, or has downloaded before.
+
+    Raises:
+        UsageError: It cannot be built, with whatever weights.
+        WeightsUnavailable: The download failed.
+    """
+    try:
+        return build(IMAGENET)
     except Exception as error:  # urllib, http, ssl and Keras each raise types of their own
+        _built(row, lambda: build(None))  # the cause, if it is not the download
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+        width = "" if alpha == 1 else f" for --alpha {alpha:g}"
+        shipped = (
+            "--alpha 1" if is_shipped(row) else "the backbone mobilenet"
+        )  # what edge has without a network
         raise WeightsUnavailable(
-            f"the ImageNet weights of {row.keras_name} could not be downloaded: {reason}",
-            hint="Connect to the network, or use --weights PATH (a weights file), "
-            "--weights none (random), or the backbone mobilenet, whose weights are shipped.",
+            f"the ImageNet weights of {row.keras_name}{width} are not shipped with edge, and they "
+            f"could not be downloaded: {reason}",
+            hint=f"Connect to the network, or use {shipped}, whose weights are shipped, --weights "
+            "PATH (a weights file), or --weights none (random).",
         ) from error
 
 

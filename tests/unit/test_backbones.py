@@ -1,13 +1,17 @@
 """The table of backbones against Keras Applications itself."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edge.errors import UsageError
+from edge.errors import UsageError, WeightsUnavailable
 from edge.training.backbones import BACKBONES, Backbone, Scaling, backbone
+from edge.training.base import Base
+from edge.training.options import BaseOptions
+from edge.training.weights import load_base
 
 ROWS = list(BACKBONES.values())
 NAMES = [row.keras_name for row in ROWS]
@@ -82,3 +86,78 @@ def test_scaling_is_that_of_keras(row: Backbone) -> None:
     image, scaled = scaled_input(8, row.scaling)
     found = keras.Model(image, scaled)(noise).numpy()
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [row for row in ROWS if row.alphas], ids=lambda row: row.name)
+def test_widths_are_those_that_keras_downloads(
+    row: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+    from keras.src.utils import file_utils
+
+    class AskedError(Exception):
+        pass
+
+    def asked(*_: Any, **__: Any) -> None:
+        raise AskedError
+
+    monkeypatch.setattr(file_utils, "get_file", asked)
+    function = getattr(keras.applications, row.keras_name)
+    with pytest.raises(AskedError):
+        function(weights="imagenet", alpha=min(row.alphas))
+    for alpha in {0.25, 0.33, 0.35, 0.5, 1.3, 1.4, 2.0}.difference(row.alphas):
+        with pytest.raises(ValueError, match="alpha"):
+            function(weights="imagenet", alpha=alpha)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"alpha": 0.33}, r"for --alpha 0\.33; there are such for 0\.25, 0\.5, 0\.75, 1"),
+        ({"alpha": 0.6, "backbone": "mobilenetv2"}, "0.35, 0.5, 0.75, 1, 1.3, 1.4"),
+        ({"alpha": float("nan")}, "is no width"),
+        ({"alpha": float("inf"), "weights": "none"}, "is no width"),
+        ({"alpha": 0.5, "backbone": "resnet50"}, "one width only"),
+    ],
+)
+def test_widths_that_cannot_be(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Base(BaseOptions(**options))
+
+
+def test_a_width_without_published_weights_takes_others() -> None:
+    assert Base(BaseOptions(alpha=0.33, weights="none")).id == "mobilenet:alpha=0.33:random:0"
+
+
+@pytest.mark.slow
+def test_the_cause_is_the_download_or_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    from keras.src.utils import file_utils
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise OSError("URL fetch failure: Name or service not known")
+
+    monkeypatch.setattr(file_utils, "get_file", unreachable)
+    with pytest.raises(WeightsUnavailable, match=r"--alpha 0\.5 are not shipped") as caught:
+        load_base(BACKBONES["mobilenet"], 96, "imagenet", 0, 0.5)
+    assert "--alpha 1" in caught.value.hint
+    for weights in ("imagenet", "none"):
+        with pytest.raises(UsageError, match="at least 75x75"):
+            load_base(BACKBONES["inceptionv3"], 32, weights, 0)
+
+
+def test_a_path_is_answered_as_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a.tflite").touch()
+    (tmp_path / "a.txt").touch()
+    for name, said in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "a.tflite", "is a finished .tflite file"),
+        (tmp_path / "a.txt", "is no Keras file"),
+        (tmp_path / "none.tflite", "no file at"),
+        (tmp_path / "none", "no file at"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            backbone(str(name))
+    with pytest.raises(UsageError) as caught:
+        backbone("mobilnet-v2")
+    assert caught.value.hint.startswith("Did you mean mobilenetv2?")
