@@ -1,6 +1,6 @@
 """``edge compare``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -79,6 +79,10 @@ def compare(
     sarif: Annotated[
         Path | None, typer.Option(help="Write SARIF 2.1.0 here.", show_default=False)
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the files at --junit, --markdown and --sarif."),
+    ] = False,
     engine: shared.Engine = None,
     cache: shared.Cache = None,
     json: shared.Json = False,
@@ -96,9 +100,7 @@ def compare(
     from edge.comparison.compare import compare as run
     from edge.comparison.result import Verdict
 
-    places = [place for place in (junit, markdown, sarif) if place is not None]
-    for place in places:
-        _check_place(place)
+    _check_reports({"--junit": junit, "--markdown": markdown, "--sarif": sarif}, overwrite)
     options = CompareOptions(
         bundle=bundle,
         directory=directory,
@@ -134,19 +136,25 @@ def _policy(path: Path | None, margin: float | None) -> "Policy":
     return load_policy(path)
 
 
-def _check_place(path: Path) -> None:
-    """Refuse a report's place before the work is done.
+def _check_reports(places: Mapping[str, Path | None], overwrite: bool) -> None:
+    """Refuse places of reports before the work is done.
 
     Raises:
-        OutputError: A folder lies there, or its folder does not exist.
+        UsageError: Two reports have the same place.
+        OutputError: A report cannot be written, or would replace a file.
     """
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; a file is to be written", hint="Name a file.")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(
-            f"the folder {path.absolute().parent} does not exist",
-            hint="Make it, or choose another place.",
-        )
+    from edge.runtime.place import check_new_file
+
+    taken: dict[Path, str] = {}
+    for option, path in places.items():
+        if path is None:
+            continue
+        check_new_file(path, overwrite=overwrite, option=option)
+        first = taken.setdefault(path.resolve(), option)
+        if first != option:
+            raise UsageError(
+                f"{first} and {option} both name {path}", hint="Give each report its own file."
+            )
 
 
 def _write_reports(

@@ -29,6 +29,9 @@ def diagnose(
         Path | None,
         typer.Option(help="Draw the error of each layer: .png or .svg.", show_default=False),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the picture at --plot.")
+    ] = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
@@ -39,9 +42,10 @@ def diagnose(
 
     if plot is not None:
         from edge.dataset.folder import check_outside
-        from edge.diagnosis.plot import check_place
+        from edge.diagnosis.plot import SUFFIXES
+        from edge.runtime.place import check_new_file
 
-        check_place(plot)
+        check_new_file(plot, SUFFIXES, overwrite=overwrite, option="--plot")
         check_outside(plot, directory, option="--plot")
     result = run(bundle, directory, images=images, progress=shown_progress(quiet=quiet))
     if json:

@@ -66,8 +66,9 @@ def explain(
     from edge.cli.output import percent, print_json, print_table, quoted
     from edge.cli.progress import shown_progress
     from edge.explanation.explain import explain as run
-    from edge.explanation.files import PAGE, check_folder, write
+    from edge.explanation.files import PAGE, write
     from edge.explanation.options import ExplainOptions
+    from edge.runtime.place import check_folder
 
     check_folder(output, overwrite=overwrite)
     progress = shown_progress(quiet=quiet)

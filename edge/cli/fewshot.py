@@ -76,6 +76,9 @@ def fewshot(
         Path | None,
         typer.Option(help="Picture of the accuracies, .png or .svg.", show_default=False),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the picture at --plot.")
+    ] = False,
     seed: shared.Seed = 0,
     cache: shared.Cache = None,
     json: shared.Json = False,
@@ -87,9 +90,10 @@ def fewshot(
     from edge.dataset.folder import check_outside
     from edge.fewshot import plot as plots
     from edge.fewshot.run import run
+    from edge.runtime.place import check_new_file
 
     if plot is not None:
-        plots.check_place(plot)
+        check_new_file(plot, plots.SUFFIXES, overwrite=overwrite, option="--plot")
         check_outside(plot, photos, option="--plot")
     options = FewShotOptions(
         photos=photos,

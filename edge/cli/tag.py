@@ -111,11 +111,15 @@ def tag(
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Tag a collection of pictures with what they show; find them by a word. Originals stay."""
+    """Tag a collection of pictures with what they show; find them by a word. Originals stay.
+
+    The exit code is 1 if --find finds no picture.
+    """
     from edge.cache import StageCache
     from edge.cli import tagging
     from edge.cli.progress import shown_progress
     from edge.errors import DataError, UsageError
+    from edge.runtime.place import check_folder as check_target
     from edge.runtime.place import check_new_file
     from edge.tagging.copies import check_place
     from edge.tagging.groups import Groups
@@ -128,6 +132,11 @@ def tag(
         raise UsageError("--link is for --copy-to", hint="Name a folder with --copy-to.")
     if copy_to is not None:
         check_place(directory, copy_to)
+        check_target(copy_to, (), overwrite=True, option="--copy-to", parents=True)
+    if xmp_dir is not None:
+        check_target(xmp_dir, (), overwrite=True, option="--xmp-dir", parents=True)
+    elif xmp:
+        check_target(directory, (), overwrite=True, option="--xmp")
     if csv is not None:
         check_new_file(csv, ".csv", overwrite=overwrite, option="--csv")
     wanted = TagOptions(

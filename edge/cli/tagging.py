@@ -2,11 +2,13 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from edge.cli.output import percent, print_json, print_table, quoted
 from edge.dataset.folder import counted
+from edge.errors import NegativeVerdict
 from edge.progress import Progress
 from edge.runtime.files import readable
 from edge.tagging.copies import copy_tagged
@@ -89,16 +91,33 @@ def show(
 
     Raises:
         UsageError: The query has no word.
+        NegativeVerdict: No picture answers it.
     """
     found = None if query is None else find(run.pictures, query, groups)
     if json:
         print_json(_json(directory, run, query, found, written, index))
-        return
-    if found is not None:
+    elif found is not None:
         for item in found:
             print(f"{readable(directory / item.picture.path)}: {_tags(item.picture)}")
     else:
         _summary(directory, run, written)
+    if found is not None and not found:
+        raise _nothing(run, groups, str(query))
+
+
+def _nothing(run: TagRun, groups: Groups, query: str) -> NegativeVerdict:
+    """That no picture answers a query, and words that some do."""
+    counts = Counter(tag.label for picture in run.pictures for tag in picture.tags)
+    message = f"none of {counted(len(run.pictures), 'picture')} has a tag like {query!r}"
+    if not counts:
+        return NegativeVerdict(
+            f"{message}: none has any tag",
+            hint=f"The threshold is {percent(run.settings['threshold'], 0)}; lower --threshold.",
+        )
+    near = get_close_matches(query.casefold(), [*map(str.casefold, counts), *groups.names], 3)
+    meant = f"Did you mean {' or '.join(near)}? " if near else ""
+    common = ", ".join(label for label, _ in counts.most_common(5))
+    return NegativeVerdict(message, hint=f"{meant}The most frequent tags are: {common}.")
 
 
 def _summary(directory: Path, run: TagRun, written: Written) -> None:
@@ -152,7 +171,7 @@ def _json(
         _picture(item.picture) | {"tag": item.tag.label, "match": item.match.name.lower()}
         for item in found
     ]
-    return value | {"query": query, "found": answers}
+    return value | {"query": query, "matches": len(answers), "found": answers}
 
 
 def _picture(picture: Tagged) -> dict[str, Any]:

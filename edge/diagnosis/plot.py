@@ -17,23 +17,6 @@ FLOOR: Final = (
 MOST_NAMES: Final = 80  # layers of which each can still be named
 
 
-def check_place(path: Path) -> None:
-    """Refuse a picture that could not be written, before the work starts.
-
-    Raises:
-        UsageError: Another suffix.
-        OutputError: The folder does not exist, or the path is a folder.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--plot {path} ends in neither .png nor .svg")
-    if path.is_dir():
-        raise OutputError(f"--plot {path} is a folder", hint="Name a file.")
-    if not path.parent.is_dir():
-        raise OutputError(
-            f"--plot {path}: there is no folder {path.parent}", hint="Make the folder first."
-        )
-
-
 def draw(result: Diagnosis, path: Path) -> None:
     """Write the picture; its format is that of the suffix.
 

@@ -17,25 +17,6 @@ PAGE: Final = "index.html"
 RECORD: Final = "explanation.json"
 
 
-def check_folder(output: Path, *, overwrite: bool) -> None:
-    """Refuse a place that cannot take the files, before the work starts.
-
-    Raises:
-        OutputError: It is a file, its parent is missing, or something lies there.
-    """
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"--output {output} is no folder", hint="Name a folder.")
-    if not output.absolute().parent.is_dir():
-        raise OutputError(
-            f"there is no folder {output.absolute().parent}", hint="Make the folder first."
-        )
-    if output.is_dir() and any(output.iterdir()) and not overwrite:
-        raise OutputError(
-            f"{output} is not empty",
-            hint="Add --overwrite to replace files of the same names, or choose another --output.",
-        )
-
-
 def write(explained: Explanation, output: Path) -> dict[str, Any]:
     """Write every file; the record of them, as JSON values.
 

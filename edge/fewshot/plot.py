@@ -4,31 +4,12 @@ import io
 from pathlib import Path
 from typing import Any, Final
 
-from edge.errors import OutputError, UsageError
+from edge.errors import OutputError
 from edge.fewshot.result import FewShotResult
 from edge.runtime.files import write_bytes
 
 SUFFIXES: Final = (".png", ".svg")
 APART: Final = 0.012  # of the width between two methods, so that their intervals do not overlap
-
-
-def check_place(path: Path) -> None:
-    """Refuse a picture that could not be written, before the work starts.
-
-    Raises:
-        UsageError: Another suffix.
-        OutputError: The folder does not exist, or the path is a folder.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(
-            f"--plot {path} ends in neither .png nor .svg", hint="Such as --plot fewshot.png"
-        )
-    if path.is_dir():
-        raise OutputError(f"--plot {path} is a folder", hint="Name a file.")
-    if not path.parent.is_dir():
-        raise OutputError(
-            f"--plot {path}: there is no folder {path.parent}", hint="Make the folder first."
-        )
 
 
 def draw(result: FewShotResult, path: Path) -> None:

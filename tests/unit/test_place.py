@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from edge.cli.app import app
 from edge.errors import OutputError, UsageError
 from edge.runtime.place import check_folder, check_new_file
 
@@ -54,3 +56,54 @@ def test_a_folder_that_cannot_be_written_is_found_before(tmp_path: Path, path: s
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError):
         check_folder(tmp_path / path, ("a.png",), overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "suffix"),
+    [
+        (["explain", "no-bundle", "no.jpg"], "--output", ""),
+        (["map", "no.npz"], "--output", ".html"),
+        (["map", "no.npz", "--output", "{new}.html"], "--png", ".png"),
+        (["embed", "{photos}"], "--output", ".npz"),
+        (["tag", "{photos}"], "--csv", ".csv"),
+        (["diagnose", "no-bundle", "{photos}"], "--plot", ".svg"),
+        (["fewshot", "{photos}"], "--plot", ".png"),
+        (["predict", "no-bundle", "no.jpg"], "--csv", ".csv"),
+        *(
+            (["compare", "b", "{photos}", "--baseline", "x", "--candidate", "y"], report, ".xml")
+            for report in ("--junit", "--markdown", "--sarif")
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else value,
+)
+def test_commands_refuse_an_output_before_they_look_at_anything_else(
+    tmp_path: Path, words: list[str], option: str, suffix: str
+) -> None:
+    """The inputs are missing or empty: whoever looked at them first would say that."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    taken = tmp_path / f"taken{suffix}"
+    taken.write_text("old")
+    folder = tmp_path / f"folder{suffix}"
+    (folder / "inside").mkdir(parents=True)
+    fill = {"photos": photos, "new": tmp_path / "new"}
+    asked = [word.format(**fill) for word in words]
+    for place in (taken, folder, tmp_path / "missing" / f"a{suffix}", Path(f"/proc/a{suffix}")):
+        result = CliRunner().invoke(app, [*asked, option, str(place)])
+        assert isinstance(result.exception, OutputError), (place, result.exception)
+        assert option in result.exception.message
+        assert result.exception.hint
+    assert taken.read_text() == "old"
+    allowed = CliRunner().invoke(app, [*asked, option, str(taken), "--overwrite"])
+    if suffix:  # the next complaint is about the inputs
+        assert not isinstance(allowed.exception, OutputError)
+    assert {item.name for item in tmp_path.iterdir()} == {"photos", taken.name, folder.name}
+
+
+def test_two_reports_of_one_name_are_refused(tmp_path: Path) -> None:
+    words = ["compare", "b", "p", "--baseline", "x", "--candidate", "y"]
+    report = str(tmp_path / "report")
+    result = CliRunner().invoke(app, [*words, "--junit", report, "--sarif", report])
+    assert isinstance(result.exception, UsageError)
+    assert "--junit" in result.exception.message
+    assert "--sarif" in result.exception.message

@@ -14,7 +14,14 @@ from typer.testing import CliRunner
 from edge.cache import StageCache
 from edge.cli.app import app
 from edge.embedding.imagenet import distinct
-from edge.errors import DataError, EdgeError, InferenceError, OutputError, UsageError
+from edge.errors import (
+    DataError,
+    EdgeError,
+    InferenceError,
+    NegativeVerdict,
+    OutputError,
+    UsageError,
+)
 from edge.progress import Silent
 from edge.tagging.copies import copy_tagged, folder_names
 from edge.tagging.groups import Groups, parse
@@ -274,6 +281,22 @@ def test_the_command(photos: Path, bundle: Path, tmp_path: Path) -> None:
         run("--backbone", "mobilenet", "--bundle", bundle)
     with pytest.raises(UsageError, match="no index of tags"):
         run("--index", table)
+
+
+def test_a_search_that_finds_nothing_says_so(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    common = ["tag", str(photos), "--cache", str(tmp_path / "cache"), "--quiet"]
+    runner = CliRunner()
+    assert runner.invoke(app, [*common, "--bundle", str(bundle)]).exit_code == 0
+    missed = runner.invoke(app, [*common, "--find", "zebra", "--json"])
+    value = json.loads(missed.stdout)
+    assert (value["matches"], value["found"]) == (0, [])
+    assert isinstance(missed.exception, NegativeVerdict)
+    assert "zebra" in missed.exception.message
+    near = runner.invoke(app, [*common, "--find", "bleu"])
+    assert isinstance(near.exception, NegativeVerdict)
+    assert "blue" in near.exception.hint
+    hit = json.loads(runner.invoke(app, [*common, "--find", "blu", "--json"]).stdout)
+    assert hit["matches"] == len(hit["found"]) > 0
 
 
 def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
