@@ -65,6 +65,7 @@ _SHIPPED: Final = (
     "runtime/bundle.py",
     "runtime/files.py",
     "runtime/head_spec.py",
+    "runtime/output.py",
     "runtime/seal.py",
     "runtime/spec.py",
 )
