@@ -65,7 +65,7 @@ def _default_onnx(model: keras.Model, pixels: np.ndarray, folder: Path) -> None:
     proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=17)
     onnx.save(proto, source)
 
-    class Reader(quantization.CalibrationDataReader):
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.images = iter(pixels)
 
@@ -99,6 +99,8 @@ def _edge(model: keras.Model, pixels: np.ndarray) -> float:
             TARGETS.values(),
             model_id="benchmark",
             calibration_id="benchmark",
+            held_out_id="none",
+            recipes={},
             cache=cache,
             step=lambda count: None,
         )

@@ -123,7 +123,8 @@ def _simulator(real: Vectors) -> Draw:
         found = weight * real[first] + (1 - weight) * real[second]
         found += random.standard_normal((count, len(spread)), np.float32) @ spread
         found += left * random.standard_normal((count, real.shape[1]), np.float32)
-        return np.maximum(found, 0)
+        drawn: Vectors = np.maximum(found, 0)
+        return drawn
 
     return draw
 

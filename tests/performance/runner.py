@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from PIL import Image
-from support.data import photos
+from support.data import exported
 
 from edge.runtime.bench import made_jpeg
 from edge.runtime.bundle import Bundle
@@ -57,7 +57,7 @@ def main() -> int:
     options = _options()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        bundle = options.bundle or _exported(folder)
+        bundle = options.bundle or exported(folder, f"{VARIANT},tflite-fp32")
         jpeg = folder / "picture.jpg"
         jpeg.write_bytes(made_jpeg())
         large = folder / "large.jpg"
@@ -76,14 +76,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("bundle", type=Path, nargs="?", help="a bundle with tflite-int8")
     parser.add_argument("--rounds", type=int, default=9, help="of fresh processes")
     return parser.parse_args()
-
-
-def _exported(folder: Path) -> Path:
-    command = [sys.executable, "-m", "edge", "export", "mobilenet", "--quiet"]
-    command += ["--calibration-data", str(photos(folder)), "--calibration-images", "50"]
-    command += ["--variants", f"{VARIANT},tflite-fp32", "--output", str(folder / "bundle")]
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-    return folder / "bundle"
 
 
 class Sides:

@@ -1,0 +1,41 @@
+"""The scripts of ``make bench`` fit the code that they measure, and all of them run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+SCRIPTS: Final = sorted((ROOT / "tests" / "performance").glob("*.py"))
+
+
+def test_the_scripts_call_edge_as_it_is(tmp_path: Path) -> None:
+    """A script that lags behind ends with a TypeError after minutes; types tell it at once."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--explicit-package-bases", "--cache-dir", tmp_path]
+        + [str(path) for path in SCRIPTS],
+        cwd=ROOT,
+        env={**os.environ, "MYPYPATH": "tests/performance"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_a_script_that_fails_does_not_keep_the_others_from_running(tmp_path: Path) -> None:
+    log, python = tmp_path / "log", tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\necho "$1" >> {log}\ncase "$1" in *memory.py) exit 2;; esac\n')
+    python.chmod(0o755)
+    (tmp_path / ".installed").touch()
+    done = subprocess.run(
+        ["make", "bench", f"VENV={tmp_path}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert len(log.read_text().split()) == len(SCRIPTS)
+    assert done.returncode != 0
+    assert "memory.py (2)" in done.stdout
