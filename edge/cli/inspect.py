@@ -53,12 +53,14 @@ def _lines(name: str, report: "ModelReport") -> list[str]:
 
     operators = ", ".join(f"{printable(name)} {count}" for name, count in report.operators)
     total = sum(count for _, count in report.operators)
+    part = report.quantized_share
+    share = "" if part is None else f" ({100 * part:.1f} % of the mult-adds)"
     lines = [
         f"{name}: {report.format}, {size(report.size_bytes)}, sha256 {report.sha256[:16]}",
         *(f"  input   {_tensor(spec)}" for spec in report.inputs),
         *(f"  output  {_tensor(spec)}" for spec in report.outputs),
         f"  {report.parameters:,} parameters, {_mult_adds(report)}",
-        f"  {total} operators, {report.quantized_operators} of them quantized: {operators}",
+        f"  {total} operators, {report.quantized_operators} of them quantized{share}: {operators}",
     ]
     lines += [f"  obstacle: {printable(item)}" for item in report.obstacles]
     return lines + [f"  note: {printable(note)}" for note in report.notes]

@@ -1,6 +1,7 @@
 """Inspect a model file of any format that the pipeline writes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -45,15 +46,21 @@ def inspect_model(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = Non
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
         if head[4:8] == IDENTIFIER:
-            return inspect_tflite(path, shapes)
+            return _named(inspect_tflite(path, shapes))
         if head.startswith(_ONNX_FIRST_BYTE):
-            return inspect_onnx(path, shapes)
+            return _named(inspect_onnx(path, shapes))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     raise ModelLoadError(
         f"{path} is {_describe(head)}; allowed are TFLite (bytes 4 to 7 are 'TFL3') and ONNX",
         hint="Convert the model first, or name the .tflite or .onnx file itself.",
     )
+
+
+def _named(report: ModelReport) -> ModelReport:
+    """The report, with a note where the file's name promises more than it holds."""
+    note = report.float_note(Path(report.path).stem)
+    return replace(report, notes=(note, *report.notes)) if note else report
 
 
 def _describe(head: bytes) -> str:

@@ -23,11 +23,10 @@ from edge.inspection.graph import (
 )
 from edge.inspection.onnx_nodes import checked_text, dtype_name, read_graph, real_inputs
 from edge.inspection.onnx_operators import ONNX
-from edge.inspection.report import ModelReport
+from edge.inspection.report import CONVERSIONS, ModelReport
 from edge.runtime.refusal import lost_data, newer
 from edge.runtime.spec import TensorSpec
 
-_CONVERSIONS: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 _RUNTIME: Final = ("com.microsoft",)  # domains of operators that ONNX Runtime brings
 _BIAS: Final = 2  # input of Conv, ConvTranspose and Gemm that may stay real
 
@@ -56,6 +55,8 @@ def inspect_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None
         counted = counted_shapes(known, given, sequences)
         graph = read_graph(model, counted)
         mult_adds, notes = count_mult_adds(graph.nodes, ONNX)
+        quantized = _quantized(graph.nodes)
+        batch = batch_extent(graph.input_values)
         return ModelReport(
             format="onnx",
             path=str(path),
@@ -65,9 +66,10 @@ def inspect_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None
             outputs=outputs,
             operators=count_operators(graph.nodes),
             parameters=count_parameters(graph.nodes, ONNX),
-            mult_adds=mult_adds // batch_extent(graph.input_values) if counted else None,
+            mult_adds=mult_adds // batch if counted else None,
             counted_shapes=counted or (),
-            quantized_operators=_count_quantized(graph.nodes),
+            quantized_operators=len(quantized),
+            quantized_mult_adds=count_mult_adds(quantized, ONNX)[0] // batch if counted else None,
             metadata=metadata,
             notes=graph.notes + (notes if counted else UNCOUNTED) + _graph_notes(graph.nodes),
             obstacles=hindered + obstacles(path, graph.nodes, _RUNTIME),
@@ -120,19 +122,19 @@ def _axes(graph: Any) -> list[list[int | str]]:
     return [[item.dim_value or checked_text(item.dim_param) for item in dims] for dims in shapes]
 
 
-def _count_quantized(nodes: Sequence[Node]) -> int:
+def _quantized(nodes: Sequence[Node]) -> list[Node]:
     """Nodes that a runtime computes on integers.
 
     Integer operators, and operators of which every activation and every weight comes from
     DequantizeLinear (the QDQ form; a bias may stay real).
     """
     producers = producers_of(nodes)
-    count = 0
+    found = []
     for node in nodes:
         name = node.operator.rpartition(".")[2]
         if name.startswith("QLinear") or name.endswith("Integer"):
-            count += 1
-        elif node.operator not in _CONVERSIONS:
+            found.append(node)
+        elif node.operator not in CONVERSIONS:
             weighted = node.operator in ONNX.formulas
             reals = [
                 value
@@ -142,8 +144,9 @@ def _count_quantized(nodes: Sequence[Node]) -> int:
                 and (value.stored is None or (weighted and position < _BIAS))
             ]
             computed = any(stored_origin(value, producers, ONNX) is None for value in reals)
-            count += computed and all(value.quantized for value in reals)
-    return count
+            if computed and all(value.quantized for value in reals):
+                found.append(node)
+    return found
 
 
 def _versions(model: Any) -> tuple[str, ...]:

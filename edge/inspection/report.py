@@ -1,9 +1,19 @@
 """The answer of an inspection: what one model file holds."""
 
+import re
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from edge.runtime.spec import TensorSpec
+
+CONVERSIONS: Final = frozenset(
+    {"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
+)
+MOST_MULT_ADDS: Final = 0.9  # that an integer file computes on integers
+MOST_OPERATORS: Final = 0.5  # the same of operators, many of which only move numbers
+CALLED_INTEGER: Final = re.compile(
+    r"(?<![a-z0-9])(u?int8|i8|w8a16|full_?integer|quant(ized)?)(?![a-z0-9])"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +46,7 @@ class ModelReport:
             where there is no count.
         quantized_operators: Operators whose activations are all quantized integers; QUANTIZE
             and DEQUANTIZE, which only convert, are not among them.
+        quantized_mult_adds: The part of ``mult_adds`` that such operators compute.
         metadata: What the file says about itself: producer, versions, signatures, notes.
         notes: What the figures leave out, one sentence each.
         obstacles: What will keep interpreters from running the file, each with the way out.
@@ -51,10 +62,40 @@ class ModelReport:
     parameters: int
     mult_adds: int | None
     quantized_operators: int
+    quantized_mult_adds: int | None = None
     counted_shapes: tuple[tuple[int, ...], ...] = ()
     metadata: dict[str, str | list[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
+
+    @property
+    def quantized_share(self) -> float | None:
+        """Part of the mult-adds that is computed on integers, 0..1; None without a count."""
+        if not self.mult_adds or self.quantized_mult_adds is None:
+            return None
+        return self.quantized_mult_adds / self.mult_adds
+
+    @property
+    def computing_operators(self) -> int:
+        """All but those that only convert between integers and real numbers."""
+        return sum(count for name, count in self.operators if name not in CONVERSIONS)
+
+    def float_note(self, name: str) -> str:
+        """One sentence where a file is called an integer one and is not; else empty.
+
+        Args:
+            name: Of the variant or the file.
+        """
+        share, operators = self.quantized_share, self.computing_operators
+        of_operators = self.quantized_operators / operators if operators else 1.0
+        enough = of_operators >= MOST_OPERATORS and (share is None or share >= MOST_MULT_ADDS)
+        if enough or not CALLED_INTEGER.search(name.lower()):
+            return ""
+        part = "" if share is None else f"{100 * share:.1f} % of the mult-adds and "
+        return (
+            f"{name} is called an integer file, but only {part}{self.quantized_operators} of its "
+            f"{operators} operators are computed on integers; the others are not"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values; ``operators`` becomes an object in the same order."""
@@ -66,6 +107,7 @@ class ModelReport:
             "counted_shapes": [list(shape) for shape in self.counted_shapes],
             "notes": list(self.notes),
             "obstacles": list(self.obstacles),
+            "quantized_share": self.quantized_share,
         }
 
 

@@ -20,11 +20,10 @@ from edge.inspection.graph import (
     counted_shapes,
     obstacles,
 )
-from edge.inspection.report import ModelReport
+from edge.inspection.report import CONVERSIONS, ModelReport
 from edge.inspection.tflite_graph import TfliteGraphReader, resized, resized_tensors
 from edge.inspection.tflite_operators import TFLITE
 
-_CONVERSIONS: Final = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _HYBRID: Final = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL"})
 # Custom operators that the interpreters register themselves.
 _BROUGHT: Final = ("TFLite_Detection_PostProcess", "Mfcc", "AudioSpectrogram", "NumericVerify")
@@ -58,6 +57,8 @@ def inspect_tflite(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = No
         if counted and counted != tuple(value.shape for value in graph.input_values):
             graph = resized(graph, resized_tensors(path, counted))
         mult_adds, notes = count_mult_adds(graph.nodes, TFLITE)
+        quantized = [node for node in graph.nodes if _is_quantized(node)]
+        batch = batch_extent(graph.input_values)
         return ModelReport(
             format="tflite",
             path=str(path),
@@ -67,9 +68,10 @@ def inspect_tflite(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = No
             outputs=graph.outputs,
             operators=count_operators(graph.nodes),
             parameters=count_parameters(graph.nodes, TFLITE),
-            mult_adds=mult_adds // batch_extent(graph.input_values) if counted else None,
+            mult_adds=mult_adds // batch if counted else None,
             counted_shapes=counted or (),
-            quantized_operators=sum(_is_quantized(node) for node in graph.nodes),
+            quantized_operators=len(quantized),
+            quantized_mult_adds=count_mult_adds(quantized, TFLITE)[0] // batch if counted else None,
             metadata=metadata,
             notes=(notes if counted else UNCOUNTED)
             + _graph_notes(graph.nodes)
@@ -82,7 +84,7 @@ def _is_quantized(node: Node) -> bool:
     """Whether its activations go in as quantized integers and none comes out as a real number."""
     activations = [value for value in node.inputs if value is not None and value.stored is None]
     return (
-        node.operator not in _CONVERSIONS
+        node.operator not in CONVERSIONS
         and any(value.quantized for value in activations)
         and all(value.quantized or not value.real for value in (*activations, *node.outputs))
     )

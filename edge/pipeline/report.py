@@ -60,6 +60,9 @@ class VariantReport:
         multi_label: Of a model whose labels do not exclude one another, its scores; the drop is
             of mAP then, and the agreement of whole sets of labels. None of any other model, or
             without truth.
+        quantized_share: Part of the mult-adds that the file computes on integers, 0..1.
+        quantized_operators: Operators of the file that are computed on integers.
+        operators: All but those that only convert between integers and real numbers.
         latency_ms: Median of one inference on this host, measured.
         latency: The whole measurement.
         convert_seconds: That writing the file took, when it was written.
@@ -82,6 +85,9 @@ class VariantReport:
     latency_ms: float
     latency: Mapping[str, Any]
     convert_seconds: float
+    quantized_share: float | None = None
+    quantized_operators: int | None = None
+    operators: int | None = None
     notes: tuple[str, ...] = ()
     multi_label: MultiLabelScore | None = None
 

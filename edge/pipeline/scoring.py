@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import measure
 from benchmarks.timing import Protocol
-from converters.base import TARGETS, Target
+from converters.base import TARGETS, Precision, Target
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
 from edge.errors import ConversionError, EdgeError, InferenceError, ModelLoadError, NegativeVerdict
@@ -25,6 +25,7 @@ from edge.evaluation.multilabel import (
 from edge.evaluation.paired import drop_interval
 from edge.evaluation.predictions import predictions
 from edge.evaluation.score import Score, score
+from edge.inspection.model import inspect_model
 from edge.pipeline.conversion import Converted
 from edge.pipeline.report import Bounds, FailedVariant, VariantReport
 from edge.progress import Progress
@@ -35,6 +36,7 @@ from edge.runtime.preprocess import load
 from edge.runtime.session import encode_pixels
 from edge.runtime.spec import Preprocessing
 
+WHOLE: Final = frozenset({Precision.INT8, Precision.W8A16})  # quantized from end to end
 LATENCY: Final = Protocol(runs=30, min_seconds=0.5, max_seconds=10.0)
 MAX_DROP_POINTS: Final = 1.0  # of top-1 that the default variant may lose
 MAX_CHANGED_POINTS: Final = 3.0  # of answers that it may change where no image has a label
@@ -172,6 +174,8 @@ def score_variants(
                 lambda spec: encode_pixels(sample, spec, preprocessing.value_range),
                 LATENCY,
             )
+            inside = inspect_model(item.path)
+            note = inside.float_note(item.target.name) if item.target.precision in WHOLE else ""
             found = variant_report(
                 item.target.name,
                 table,
@@ -183,7 +187,10 @@ def score_variants(
                 latency=latency.to_json(),
                 size_bytes=item.path.stat().st_size,
                 convert_seconds=item.seconds,
-                notes=item.notes,
+                quantized_share=inside.quantized_share,
+                quantized_operators=inside.quantized_operators,
+                operators=inside.computing_operators,
+                notes=(*item.notes, note) if note else item.notes,
             )
             reports.append(found)
             step(1)

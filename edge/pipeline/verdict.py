@@ -29,6 +29,7 @@ def doubts(
     return [
         *_of_reference(reference, variants),
         *_of_variants(variants, default),
+        *dict.fromkeys(note for item in variants for note in item.notes),
         *_of_few(reference, pictures, labels),
     ]
 

@@ -317,6 +317,22 @@ def test_onnx_qdq_convolution_is_quantized_and_counted_once(tmp_path: Path) -> N
     assert report.quantized_operators == 1  # the second has real weights
     assert report.parameters == 108 + 4 + 8
     assert report.mult_adds == 972 + 9 * 4 * 2
+    assert (report.quantized_mult_adds, report.computing_operators) == (972, 2)
+    assert report.quantized_share == pytest.approx(972 / (972 + 72))
+    assert report.float_note("onnx-int8") == ""  # 93 %
+    assert report.to_json()["quantized_share"] == report.quantized_share
+
+
+def test_a_file_that_is_called_int8_and_is_float_says_so(tmp_path: Path) -> None:
+    path = convnet_tflite(tmp_path / "model_int8.tflite")
+    note = inspect_model(path).notes[0]
+    assert "model_int8 is called an integer file, but only 0.0 % of the mult-adds" in note
+    assert "0 of its 5 operators" in note
+    whole = inspect_model(convnet_tflite(tmp_path / "my-quant.tflite", int8=True))
+    assert whole.quantized_share == 1.0
+    assert not any("called an integer file" in text for text in whole.notes)
+    plain = inspect_model(path.rename(tmp_path / "printint8s.tflite"))
+    assert not any("called an integer file" in text for text in plain.notes)
 
 
 def test_onnx_custom_domain_and_open_extent_become_notes(tmp_path: Path) -> None:
