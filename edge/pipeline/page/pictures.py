@@ -37,12 +37,12 @@ class Thumbnails:
 
     def figure(self, path: str, *lines: Element) -> Element:
         """A picture over its lines of text."""
-        if path not in self._made:
-            self._made[path] = self._image(self._paths.get(path))
         name = "/".join(Path(path).parts[-2:])
+        if path not in self._made:
+            self._made[path] = self._image(self._paths.get(path), name)
         return element("figure", self._made[path], *lines, title=name)
 
-    def _image(self, path: Path | None) -> Element:
+    def _image(self, path: Path | None, name: str) -> Element:
         try:
             if path is None:
                 raise FileNotFoundError
@@ -58,7 +58,7 @@ class Thumbnails:
         return element(
             "img",
             src=f"data:image/{kind};base64,{content}",
-            alt="",
+            alt=name,
             loading="lazy",
             class_="small" if small else None,
         )
