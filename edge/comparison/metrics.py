@@ -30,6 +30,7 @@ class Metric:
         meaning: One line for people.
         relative: Whether each side has a value, so that its change in percent can be limited.
         timed: Whether it needs latencies, ``measured`` or ``recorded``.
+        labelled: Whether only images count whose class is known.
         estimate: Computes it; of a timed metric for the source that is named.
     """
 
@@ -39,6 +40,7 @@ class Metric:
     meaning: str
     relative: bool
     timed: bool
+    labelled: bool
     estimate: Callable[[Evidence, str], Estimate]
 
 
@@ -46,7 +48,7 @@ METRICS: Final[dict[str, Metric]] = {}
 
 
 def metric(
-    unit: str, direction: str, meaning: str, *, relative: bool = False
+    unit: str, direction: str, meaning: str, *, relative: bool = False, labelled: bool = True
 ) -> Callable[[Callable[[Evidence], Estimate]], Callable[[Evidence], Estimate]]:
     """Enter a function of the evidence into ``METRICS`` under its own name."""
 
@@ -58,6 +60,7 @@ def metric(
             meaning=meaning,
             relative=relative,
             timed=False,
+            labelled=labelled,
             estimate=lambda evidence, _: function(evidence),
         )
         return function
@@ -84,6 +87,7 @@ def timed_metric(
             meaning=meaning,
             relative=relative,
             timed=True,
+            labelled=False,
             estimate=estimate,
         )
         return function
@@ -115,21 +119,23 @@ def top5(evidence: Evidence) -> Estimate:
     return _accuracy(evidence, 5)
 
 
-@metric("share", AT_LEAST, "share of images with the same best class on both sides")
+@metric("share", AT_LEAST, "share of images with the same best class on both sides", labelled=False)
 def agreement(evidence: Evidence) -> Estimate:
     """Of all images, labelled or not."""
     same = evidence.baseline.argmax(axis=1) == evidence.candidate.argmax(axis=1)
     return share_estimate(same, evidence)
 
 
-@metric("share", AT_MOST, "share of images whose best class changed")
+@metric("share", AT_MOST, "share of images whose best class changed", labelled=False)
 def flips(evidence: Evidence) -> Estimate:
     """Of all images, labelled or not."""
     changed = evidence.baseline.argmax(axis=1) != evidence.candidate.argmax(axis=1)
     return share_estimate(changed, evidence)
 
 
-@metric("share", AT_MOST, "largest change of any class's score, mean over the images")
+@metric(
+    "share", AT_MOST, "largest change of any class's score, mean over the images", labelled=False
+)
 def score_shift(evidence: Evidence) -> Estimate:
     """Of all images, labelled or not."""
     changes = np.abs(evidence.candidate - evidence.baseline).max(axis=1)

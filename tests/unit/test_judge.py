@@ -194,6 +194,13 @@ def test_few_candidates_at_the_margin_pass(labelled: int, unlabelled: int) -> No
     assert 0 < passed <= 0.05
 
 
+def test_what_needs_no_labels_asks_for_none() -> None:
+    found = check(Rule(metric="agreement", limit=0.99), evidence(100))
+    assert found.verdict is Verdict.INCONCLUSIVE and "labelled" not in found.reason
+    found = check(Rule(metric="top1", limit=0.99), evidence(100))
+    assert found.verdict is Verdict.INCONCLUSIVE and "more labelled images" in found.reason
+
+
 def test_a_drop_that_is_the_margin_is_never_decided() -> None:
     found = drop(evidence(400, lost=8, gained=4))
     assert (found.verdict, found.value, found.images_needed) == (Verdict.INCONCLUSIVE, 1.0, None)
