@@ -53,8 +53,9 @@ class Places:
 
     @property
     def scored(self) -> Path:
-        """The folder of classes to score on: that of test, or else of val, or else the base."""
-        return self.splits.get("test") or self.splits.get("val") or self.base
+        """The folder of classes to score on: that of test, or else of val, or of train."""
+        found = [self.splits[split] for split in reversed(SPLITS) if split in self.splits]
+        return found[0] if found else self.base
 
     def class_of(self, path: Path) -> str:
         """Name of the class folder that an image lies in; "" where it lies in none."""
@@ -366,7 +367,8 @@ def _classes(directory: Path, split: str) -> Classes:
         raise DataError(
             f"{directory} {what}{beside}; "
             f"{'at least two classes are' if split == 'train' else 'class folders are'} needed",
-            hint="Put the images of each class in a folder of its own, named after the class.",
+            hint="Put the images of each class in a folder of its own, named after the class"
+            + ("." if split == "train" else ", or move this folder away: train/ can be divided."),
         )
     classes: Classes = {}
     for folder in folders:

@@ -29,8 +29,8 @@ _HEIC_SUFFIXES: Final = frozenset({".heic", ".heif", ".hif"})
 _NO_WAY: Final = "Convert it to JPEG or PNG, or take it out of the folder."
 _AVIF_WAY: Final = "AVIF images are read with Pillow 11.3 or later."
 _HEIC_WAY: Final = (
-    "HEIC photos are read with the package pi-heif: pip install 'edge-pipeline[heic]'; on a "
-    "device: pip install pi-heif."
+    "HEIC photos are read where pi-heif is installed (edge-pipeline's extra heic), on a device as "
+    "well: pip install pi-heif"
 )
 MAX_PIXELS: Final = 128_000_000  # a 108-megapixel phone photo passes; 384 MB as RGB
 
