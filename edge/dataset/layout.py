@@ -10,7 +10,6 @@ from typing import Final
 
 from edge.dataset.folder import (
     PICTURE_SUFFIXES,
-    Entries,
     Files,
     checked,
     counted,
@@ -22,6 +21,7 @@ from edge.dataset.folder import (
 )
 from edge.errors import DataError
 from edge.runtime.files import readable
+from edge.runtime.pictures import Entries
 
 SPLITS: Final[tuple[str, ...]] = ("train", "val", "test")
 _DEEPEST: Final = 8  # folders that hold nothing but one folder
