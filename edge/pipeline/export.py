@@ -15,7 +15,7 @@ from edge.pipeline.model_output import answer_rule
 from edge.pipeline.options import ExportOptions
 from edge.pipeline.output import check_output
 from edge.pipeline.report import Report
-from edge.pipeline.source import Source, open_source
+from edge.pipeline.source import Source, open_source, settled
 from edge.pipeline.stages import TimedStages
 from edge.pipeline.subject import Subject
 from edge.progress import Progress
@@ -29,7 +29,8 @@ def export(options: ExportOptions, progress: Progress) -> Report:
 
     Raises:
         DataError: The images cannot be used.
-        UsageError: No such network or file; no place for the bundle.
+        UsageError: No such network or file; no place for the bundle; a network that wants other
+            values than it is fed.
         ModelLoadError: The file is no image classifier of Keras.
         WeightsUnavailable: No pretrained weights.
         ConversionError, InferenceError: A stage failed.
@@ -46,6 +47,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         width=source.width,
         resize=options.resize,
         crop_fraction=options.crop_fraction,
+        color_order=source.color_order,
     )
     with stages.stage("data"):
         preprocessing, levels = with_levels(
@@ -57,6 +59,8 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         stages.note(note)
     for note in skipped_notes({item["path"]: item["reason"] for item in data["skipped"]}):
         stages.note(note)
+    with stages.stage("input"):
+        source = settled(source, options, calibrate_on, preprocessing, stages.note)
     output = answer_rule(source, options, calibrate_on, preprocessing)
     stages.note(f"output: {output.evidence}")
     truth = None
@@ -79,11 +83,14 @@ def export(options: ExportOptions, progress: Progress) -> Report:
             "command": "export",
             "model": source.description,
             "weights": source.weights,
-            "weights_sha256": source.model_id,
+            "weights_sha256": source.given_sha256,
+            "input": source.input.provenance(),
             "seed": options.output.seed,
             "options": {"calibration_images": options.output.calibration_images},
             "versions": versions(),
         },
+        input=source.input.to_json(),
+        notes=source.notes,
         inputs=export_inputs(options, calibrate_on, pictures, source.labels),
         output=output,
         truth=truth,
