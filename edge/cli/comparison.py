@@ -1,6 +1,6 @@
 """A comparison for people, on standard output."""
 
-from edge.cli.output import percent, print_table, size
+from edge.cli.output import percent, print_folded, print_table, size
 from edge.comparison.judge import bare, spanned, telling_digits, written
 from edge.comparison.result import Check, Comparison, Interval, Side, Verdict
 
@@ -122,8 +122,10 @@ def _print_flips(result: Comparison) -> None:
 
 def _print_verdict(result: Comparison) -> None:
     for note in result.notes:
-        print(f"note: {note}")
+        print_folded(f"note: {note}")
     policy = result.policy
     print(f"policy: {policy.name}, sha256 {policy.sha256[:16]}")
     reasons = "; ".join(f"{check.metric}: {check.reason}" for check in deciding(result))
-    print(f"verdict: {result.verdict}" + (f" ({reasons})" if result.verdict != "pass" else ""))
+    print_folded(
+        f"verdict: {result.verdict}" + (f" ({reasons})" if result.verdict != "pass" else "")
+    )

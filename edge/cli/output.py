@@ -49,6 +49,15 @@ def print_beside(label: str, text: str, left: int) -> None:
         print(line)
 
 
+def print_folded(line: str) -> None:
+    """A line, folded by words; what does not fit is set in by four more columns."""
+    from edge.cli.tables import folded
+
+    indent = " " * (len(line) - len(line.lstrip()))
+    available = shutil.get_terminal_size().columns
+    print("\n".join(folded(line.strip(), available, indent, indent + " " * 4)) or line)
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """0.985 -> ``98.5 %``; a dash for what is not known."""
     return "-" if share is None else f"{100 * share:.{digits}f} %"
@@ -95,19 +104,23 @@ def print_report(report: "Report", output: Path) -> None:
         least=("drop", "latency", "size", "95 %"),
     )
     for item in report.failed:
-        print(f"{item.name} is not in the bundle: {item.reason}")
+        print_folded(f"{item.name} is not in the bundle: {item.reason}")
     files = report.data["files"]
     if unused := unused_files(files["images"], files["not_used"]):
-        print(f"Data: {unused}")
+        print_folded(f"Data: {unused}")
     for name, search in report.search.items():
         _print_search(name, search)
     _print_training(report.training)
     _print_calibration(report.calibration)
     if report.output.evidence:
-        print(f"Output: {report.output.evidence}.")
+        print_folded(f"Output: {report.output.evidence}.")
     threads = report.variants[0].latency["threads"]
-    print("* runs by default. 95 %: interval of top-1. Drop, agrees: against the Keras model.")
-    print(f"Latency: measured, median of one inference on this host's CPU, {threads} thread.")
+    print_folded(
+        "* runs by default. 95 %: interval of top-1. Drop, agrees: against the Keras model."
+    )
+    print_folded(
+        f"Latency: measured, median of one inference on this host's CPU, {threads} thread."
+    )
     print(f"Next: edge predict {quoted(output)} IMAGE")
 
 
@@ -118,9 +131,9 @@ def _print_training(training: "Training | None") -> None:
     passes = ", ".join(f"{phase['name']} {phase['epochs']}" for phase in training.phases)
     done = "trained by an earlier run" if training.cached else f"{training.seconds:.0f} s"
     passes = f"; passes: {passes}" if passes else ", without gradient steps"
-    print(f"Strategy: {training.strategy} ({done}{passes}).")
+    print_folded(f"Strategy: {training.strategy} ({done}{passes}).")
     if training.reason:
-        print(f"Why: {training.reason}")
+        print_folded(f"Why: {training.reason}")
 
 
 def _print_calibration(calibration: Mapping[str, Any]) -> None:
@@ -132,7 +145,7 @@ def _print_calibration(calibration: Mapping[str, Any]) -> None:
     ]
     if stable:
         images = calibration["images"]
-        print(f"Calibration: {images} images; ranges were stable: {', '.join(stable)}.")
+        print_folded(f"Calibration: {images} images; ranges were stable: {', '.join(stable)}.")
 
 
 def _print_search(name: str, search: Mapping[str, Any]) -> None:
