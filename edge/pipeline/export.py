@@ -21,6 +21,7 @@ from edge.pipeline.subject import Subject
 from edge.progress import Progress
 from edge.runtime.spec import Preprocessing
 from edge.training.models import load_keras
+from edge.training.weights import random_note
 from edge.versions import versions
 
 
@@ -68,6 +69,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         scored_in = options.evaluation_data or options.calibration_data
         truth = truth_of(pictures, source.labels, options.truth, scored_in)
         data["labelled"] = int((truth.table != UNKNOWN).any(axis=1).sum())
+    untrained = random_note(source.weights, "answers")
     subject = Subject(
         command="export",
         name=options.output.name or Path(source.description).stem.lower(),
@@ -92,6 +94,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         input=source.input.to_json(),
         notes=source.notes,
         inputs=export_inputs(options, calibrate_on, pictures, source.labels),
+        notes=(untrained,) if untrained else (),
         output=output,
         truth=truth,
     )

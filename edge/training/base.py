@@ -10,7 +10,7 @@ from edge.runtime.spec import Preprocessing
 from edge.training.backbones import BACKBONES, Backbone, backbone
 from edge.training.model_shape import image_input
 from edge.training.models import load_keras, without_head
-from edge.training.options import IMAGENET, BaseOptions
+from edge.training.options import IMAGENET, NONE, BaseOptions
 from edge.training.weights import (
     WeightedModel,
     load_base,
@@ -58,6 +58,11 @@ class Base:
             resize=options.resize,
             crop_fraction=options.crop_fraction,
         )
+
+    @property
+    def is_random(self) -> bool:
+        """Whether nothing has trained its weights."""
+        return self._file is None and self._options.weights == NONE
 
     def load(self) -> WeightedModel:
         """The model, RGB 0..255 -> (batch, features), loaded once.

@@ -691,6 +691,28 @@ def test_predict_with_a_truncated_model(
 # ---- evaluate and inspect ----------------------------------------------------------------------
 
 
+def test_features_that_nothing_has_learned_are_said(small_bundle: SmallBundle) -> None:
+    report = json.loads((small_bundle.path / "report.json").read_text(encoding="utf-8"))
+    assert any("weights are random" in note for note in report["notes"])
+
+
+def test_pictures_of_the_build_are_scored_apart(edge: Edge, small_bundle: SmallBundle) -> None:
+    result = edge.run("evaluate", small_bundle.path, small_bundle.photos, "--json")
+    succeeded(result)
+    value = json.loads(result.stdout)
+    counts = value["origins"]
+    assert value["scope"] == "unseen"
+    assert value["images"] == 24 == sum(counts.values())
+    assert value["scored"]["images"] == counts["held_out"] > 0
+    assert counts["train"] > 0 < counts["validation"]
+    report = json.loads((small_bundle.path / "report.json").read_text(encoding="utf-8"))
+    assert value["scored"]["images"] == report["reference"]["images"]
+    tops = {item["name"]: item["top1"] for item in value["variants"]}
+    assert tops == {item["name"]: item["top1"] for item in report["variants"]}
+    for item in value["variants"][0]["classes"]:
+        assert item["recall_interval"][0] < item["recall_interval"][1]
+
+
 def test_evaluate_without_known_classes(edge: Edge, small_bundle: SmallBundle) -> None:
     photos = make_photos(edge.work / "photos", {"sea": (0, 0, 200), "sand": (200, 200, 0)}, 1)
     failed(edge.run("evaluate", small_bundle.path, photos), 2, str(photos), "cold, warm")
