@@ -179,6 +179,8 @@ class _Job:
         options = self.options
         tuned = trained.record["strategy"] == Strategy.FINE_TUNE
         warning = "" if tuned else random_note(str(trained.record["weights"]), "answers")
+        if warning:
+            self.stages.note(warning)
         return Subject(
             command="build",
             name=options.output.name or options.photos.resolve().name,

@@ -70,6 +70,8 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         truth = truth_of(pictures, source.labels, options.truth, scored_in)
         data["labelled"] = int((truth.table != UNKNOWN).any(axis=1).sum())
     untrained = random_note(source.weights, "answers")
+    if untrained:
+        stages.note(untrained)
     subject = Subject(
         command="export",
         name=options.output.name or Path(source.description).stem.lower(),
@@ -92,9 +94,8 @@ def export(options: ExportOptions, progress: Progress) -> Report:
             "versions": versions(),
         },
         input=source.input.to_json(),
-        notes=source.notes,
         inputs=export_inputs(options, calibrate_on, pictures, source.labels),
-        notes=(untrained,) if untrained else (),
+        notes=(*source.notes, untrained) if untrained else source.notes,
         output=output,
         truth=truth,
     )

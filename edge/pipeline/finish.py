@@ -117,7 +117,6 @@ def finish(
     )
     default = choose_default(variants, options.max_drop_points)
     notes = (
-        *subject.notes,
         *warnings(calibration),
         *doubts(truth, variants, default, subject.pictures, subject.labels),
     )

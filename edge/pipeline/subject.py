@@ -30,7 +30,6 @@ class Subject:
         data: For the report.
         provenance: For the manifest.
         inputs: For the lock.
-        notes: For the report, said on the way.
         head: Where the model answers with embeddings, what makes probabilities of them.
         output: What the model answers with, where there is no head.
         truth: Of a model whose labels do not exclude one another, which hold in ``pictures``;
@@ -51,7 +50,6 @@ class Subject:
     data: Mapping[str, Any]
     provenance: Mapping[str, Any]
     inputs: Inputs
-    notes: tuple[str, ...] = ()
     head: Head | None = None
     output: OutputSpec = PROBABILITIES
     truth: LabelTruth | None = None
