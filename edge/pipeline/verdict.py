@@ -88,7 +88,7 @@ def _of_few(
     reference: Mapping[str, Any], pictures: Sequence[Picture], labels: Sequence[str]
 ) -> list[str]:
     """Images too few to tell, and how many would."""
-    if not reference["labelled"]:
+    if reference["top1"] is None:  # no labels, or several at once
         return _few_without_labels(reference["images"])
     counts = Counter(item.label for item in pictures if item.label is not None)
     of_class = {label: counts[index] for index, label in enumerate(labels)}
