@@ -154,6 +154,10 @@ class Classifier:
         """The labels that probabilities (classes,) stand for: one, or each that holds."""
         return answered(probabilities, self.labels, self.answers)
 
+    def strongest(self, probabilities: NDArray[np.float32]) -> int:
+        """The class of probabilities (classes,) that they say most clearly: the first answer."""
+        return top_k(probabilities, self.labels, 1, self.answers)[0].index
+
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The first output (values,) as real numbers: the embedding, where there is a head."""
         return dequantize(self.output(pixels), self.session.outputs[0]).reshape(-1)
