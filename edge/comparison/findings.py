@@ -15,7 +15,6 @@ from edge.comparison.result import Check, Comparison, Interval, Paired, Side
 from edge.comparison.subject import Subject
 from edge.evaluation.calibration_error import are_probabilities, calibration_error
 from edge.evaluation.confidence import wilson
-from edge.evaluation.multilabel import multi_label_score
 from edge.evaluation.paired import mcnemar
 from edge.evaluation.score import score
 from edge.runtime.spec import Preprocessing
@@ -37,13 +36,12 @@ def findings(
         checks: Already judged.
         policy: Applied.
     """
-    known_images = sum(evidence.several.known) if evidence.several else 0
     return Comparison(
         verdict=overall(checks),
         baseline=_side(sides[0], evidence, 0),
         candidate=_side(sides[1], evidence, 1),
         images=len(images.pictures),
-        labelled=int(evidence.labelled.sum() if evidence.several is None else known_images),
+        labelled=int(evidence.labelled.sum()),
         left_out=images.left_out,
         skipped=images.skipped,
         identical=evidence.identical,
@@ -63,11 +61,7 @@ def _side(subject: Subject, evidence: Evidence, which: int) -> Side:
     table = (evidence.baseline, evidence.candidate)[which]
     known = evidence.labelled
     labels = evidence.truth[known]
-    classes = [None if label == UNKNOWN else int(label) for label in evidence.truth]
-    output = evidence.outputs[which]
-    found = score(table, classes, output=output)
-    truth = evidence.several
-    several = None if truth is None else multi_label_score(table, truth, output)
+    found = score(table, [None if label == UNKNOWN else int(label) for label in evidence.truth])
     times = [timing for timing in evidence.timings.values() if timing is not None]
 
     def interval(share: float | None) -> Interval | None:
@@ -86,15 +80,12 @@ def _side(subject: Subject, evidence: Evidence, which: int) -> Side:
         ece=calibration_error(table[known], labels)
         if len(labels) and are_probabilities(table)
         else None,
-        multi_label=several,
-        output=output,
         latency_ms=(times[0].baseline_ms, times[0].candidate_ms)[which] if times else None,
     )
 
 
 def _agreement(evidence: Evidence) -> float:
-    before, after = evidence.answers
-    return float((before == after).mean())
+    return float((evidence.baseline.argmax(axis=1) == evidence.candidate.argmax(axis=1)).mean())
 
 
 def _paired(evidence: Evidence, checks: Sequence[Check]) -> Paired | None:

@@ -53,7 +53,7 @@ class Found:
     """What a folder of images to score gives.
 
     Attributes:
-        root: The folder whose images are meant; see ``Places.scored``.
+        root: The folder whose images are meant: that of a test split, where there is one.
         pictures: Every image below it, in the order of their paths.
         files: All files below it.
         notes: Sentences on what was found, and on what is not used.
@@ -66,7 +66,7 @@ class Found:
 
 
 def pictures_root(directory: Path) -> Path:
-    """The folder whose images are meant; see ``Places.scored``.
+    """The folder whose images are meant: that of a test split, where there is one.
 
     Raises:
         DataError: The folder is missing, a file or unreadable.

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +15,7 @@ from edge.runtime.classifier import Classifier
 from edge.runtime.files import readable, write_bytes
 from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing, Resize
-from edge.training.backbones import BACKBONES, Backbone, backbone
+from edge.training.backbones import Backbone, backbone, is_backbone, near_backbones
 from edge.training.models import load_keras
 from edge.training.options import IMAGENET
 from edge.training.weights import load_classifier, weights_id
@@ -63,15 +62,14 @@ def names_network(model: Path) -> bool:
     """
     if is_bundle(model):
         return False
-    if str(model).lower().replace("-", "").replace("_", "") in BACKBONES:
+    if is_backbone(str(model)):
         return True
     if model.exists():
         return False  # Bundle.open says what is wrong with it
-    near = get_close_matches(str(model).lower(), BACKBONES, 3) or ["mobilenet", "resnet50"]
+    near = near_backbones(str(model)) or "Or name a network, such as mobilenet or resnet50. "
     raise UsageError(
         f"no bundle at {readable(model)}, and no network has that name",
-        hint="Make a bundle with edge build PHOTOS --output BUNDLE, or name a network of Keras "
-        f"Applications, such as {' or '.join(near)}.",
+        hint=f"{near}Make a bundle with edge build PHOTOS --output BUNDLE.",
     )
 
 

@@ -10,7 +10,8 @@ from edge.embedding.extractor import Extractor, base_extractor, bundle_extractor
 from edge.embedding.table import Header
 from edge.errors import DataError
 from edge.runtime.spec import Resize
-from edge.training.base import KERAS_SUFFIXES, Base
+from edge.training.base import Base
+from edge.training.keras_files import KERAS_SUFFIXES
 from edge.training.options import IMAGENET, NONE, BaseOptions
 
 Source = BaseOptions | Path

@@ -10,18 +10,18 @@ from edge.errors import DataError
 from edge.evaluation.multilabel import UNKNOWN, truth_of
 from edge.pipeline.calibration import choose
 from edge.pipeline.finish import finish
+from edge.pipeline.given_model import given_model
 from edge.pipeline.inputs import export_inputs
 from edge.pipeline.model_output import answer_rule
 from edge.pipeline.options import ExportOptions
 from edge.pipeline.output import check_output
 from edge.pipeline.report import Report
-from edge.pipeline.source import Source, open_source, settled
+from edge.pipeline.source import Source, open_source
 from edge.pipeline.stages import TimedStages
 from edge.pipeline.subject import Subject
 from edge.progress import Progress
 from edge.runtime.spec import Preprocessing
 from edge.training.models import load_keras
-from edge.training.weights import random_note
 from edge.versions import versions
 
 
@@ -30,8 +30,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
 
     Raises:
         DataError: The images cannot be used.
-        UsageError: No such network or file; no place for the bundle; a network that wants other
-            values than it is fed.
+        UsageError: No such network or file; no place for the bundle.
         ModelLoadError: The file is no image classifier of Keras.
         WeightsUnavailable: No pretrained weights.
         ConversionError, InferenceError: A stage failed.
@@ -42,13 +41,13 @@ def export(options: ExportOptions, progress: Progress) -> Report:
     check_output(options.output.output, overwrite=options.output.overwrite)
     stages = TimedStages(progress)
     with stages.stage("model"):
-        source = open_source(options)
+        given = given_model(options)
+        source = given.described(open_source(given.options))
     preprocessing = Preprocessing(
         height=source.height,
         width=source.width,
         resize=options.resize,
         crop_fraction=options.crop_fraction,
-        color_order=source.color_order,
     )
     with stages.stage("data"):
         preprocessing, levels = with_levels(
@@ -60,8 +59,6 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         stages.note(note)
     for note in skipped_notes({item["path"]: item["reason"] for item in data["skipped"]}):
         stages.note(note)
-    with stages.stage("input"):
-        source = settled(source, options, calibrate_on, preprocessing, stages.note)
     output = answer_rule(source, options, calibrate_on, preprocessing)
     stages.note(f"output: {output.evidence}")
     truth = None
@@ -69,9 +66,6 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         scored_in = options.evaluation_data or options.calibration_data
         truth = truth_of(pictures, source.labels, options.truth, scored_in)
         data["labelled"] = int((truth.table != UNKNOWN).any(axis=1).sum())
-    untrained = random_note(source.weights, "answers")
-    if untrained:
-        stages.note(untrained)
     subject = Subject(
         command="export",
         name=options.output.name or Path(source.description).stem.lower(),
@@ -87,15 +81,12 @@ def export(options: ExportOptions, progress: Progress) -> Report:
             "command": "export",
             "model": source.description,
             "weights": source.weights,
-            "weights_sha256": source.given_sha256,
-            "input": source.input.provenance(),
+            "weights_sha256": source.model_id,
             "seed": options.output.seed,
             "options": {"calibration_images": options.output.calibration_images},
             "versions": versions(),
         },
-        input=source.input.to_json(),
         inputs=export_inputs(options, calibrate_on, pictures, source.labels),
-        notes=(*source.notes, untrained) if untrained else source.notes,
         output=output,
         truth=truth,
     )

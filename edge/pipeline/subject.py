@@ -1,7 +1,7 @@
 """What a build or an export hands over to be converted, scored and written."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,6 @@ class Subject:
         output: What the model answers with, where there is no head.
         truth: Of a model whose labels do not exclude one another, which hold in ``pictures``;
             None of any other model.
-        input: How the network is fed, and how that is known, for the report.
-        notes: What a user was told already, for the report.
     """
 
     command: str
@@ -53,5 +51,3 @@ class Subject:
     head: Head | None = None
     output: OutputSpec = PROBABILITIES
     truth: LabelTruth | None = None
-    input: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()

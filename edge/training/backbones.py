@@ -3,8 +3,8 @@
 Input sizes and scaling are those of the Keras documentation and its ``preprocess_input``.
 """
 
-import difflib
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -19,13 +19,6 @@ class Scaling(StrEnum):
     TORCH = "torch"  # x / 255, then (x - mean) / std per channel
     CAFFE = "caffe"  # BGR, less the mean per channel
     INSIDE = "inside"  # the network scales by itself
-
-
-class ChannelOrder(StrEnum):
-    """Which colour a network takes first."""
-
-    RGB = "rgb"
-    BGR = "bgr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +100,28 @@ def backbone(name: str) -> Backbone:
     Raises:
         UsageError: No such backbone; a path is answered as a path.
     """
-    plain = name.lower().replace("-", "").replace("_", "")
-    found = BACKBONES.get(plain)
+    found = BACKBONES.get(_plain(name))
     if found is None:
-        raise _not_a_network(name, plain)
+        raise _not_a_network(name)
     return found
 
 
-def _not_a_network(name: str, plain: str) -> UsageError:
+def is_backbone(name: str) -> bool:
+    """Whether a network has that name."""
+    return _plain(name) in BACKBONES
+
+
+def near_backbones(name: str) -> str:
+    """A question after the networks of similar names, such as a hint may begin with; or ""."""
+    near = get_close_matches(_plain(name), BACKBONES, 3)
+    return f"Did you mean {' or '.join(near)}? " if near else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def _not_a_network(name: str) -> UsageError:
     known = f"Known networks: {', '.join(sorted(BACKBONES))}."
     path = Path(name)
     suffix = path.suffix.lower()
@@ -137,6 +144,4 @@ def _not_a_network(name: str, plain: str) -> UsageError:
         )
     if suffix or len(path.parts) > 1:
         return UsageError(f"no file at {name}", hint=f"Check the path. {known}")
-    near = difflib.get_close_matches(plain, BACKBONES, 1)
-    meant = f"Did you mean {near[0]}? " if near else ""
-    return UsageError(f"unknown backbone {name!r}", hint=f"{meant}{known}")
+    return UsageError(f"unknown backbone {name!r}", hint=f"{near_backbones(name)}{known}")

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import ModelLoadError
-from edge.training.backbones import Backbone, ChannelOrder, Scaling
-from edge.training.input_range import named_range, rescaled
+from edge.training.backbones import Backbone, Scaling
+from edge.training.input_range import ChannelOrder, named_range, rescaled
+from edge.training.keras_files import read_keras
 
 
 def scaled_input(size: int, scaling: Scaling) -> tuple[Any, Any]:
@@ -151,28 +152,10 @@ def _features_tensor(model: Any) -> Any:
 
 
 def load_keras(path: Any) -> Any:
-    """A user's own Keras model, functional or Sequential.
+    """A user's own Keras model, functional or Sequential, of any version, in float32.
 
     Raises:
         ModelLoadError: Not a .keras or .h5 model, or one that needs code to load, or one whose
             graph is not known before it runs.
     """
-    import keras
-
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # zip, h5py, json and Keras each raise types of their own
-        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
-        raise _unusable(path, reason.partition(" Full object config")[0]) from error
-    if not hasattr(model, "inputs"):
-        kind = type(model).__name__
-        raise _unusable(path, f"it is of class {kind} and does not state its inputs")
-    return model
-
-
-def _unusable(path: Any, reason: str) -> ModelLoadError:
-    return ModelLoadError(
-        f"{path} does not load as a Keras model: {reason}",
-        hint="Expected a .keras file written by model.save() of a functional model, or of a "
-        "Sequential one that starts with keras.Input; no Lambda layers, no classes of your own.",
-    )
+    return read_keras(Path(path)).model

@@ -1,0 +1,269 @@
+"""The weights of a file, by its own names, into the layers that were built from it."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import ModelLoadError
+from edge.training.keras2.network import NETWORKS, Part
+
+MOST_BYTES: Final = 2 << 30  # of one array
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A stored array.
+
+    Attributes:
+        name: In the file, such as ``Conv1/kernel:0``.
+        value: Of any dtype.
+    """
+
+    name: str
+    value: NDArray[Any]
+
+    @property
+    def variable(self) -> str:
+        """Name of the variable without that of its layer."""
+        return self.name.rpartition("/")[2].partition(":")[0]
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Names of the layers around the variable, the outermost first."""
+        return tuple(self.name.split("/")[:-1])
+
+
+def load_groups(root: Part, file: Any) -> None:
+    """Take the weights from an open HDF5 file, which has one group a layer.
+
+    Args:
+        root: The network's parts.
+        file: ``h5py.File`` that ``model.save`` of Keras 2 wrote.
+
+    Raises:
+        ModelLoadError: Arrays are missing or do not fit.
+    """
+    groups = file["model_weights"]
+    for part in root.parts:
+        if any(True for _ in part.layers()):
+            group = groups.get(part.name)
+            if group is None:
+                raise ModelLoadError(f"the file holds no weights of the layer {part.name!r}")
+            names = [_text(name) for name in _attribute(group, "weight_names")]
+            load_named(part, [Named(name, _array(group, name)) for name in names])
+
+
+def _array(group: Any, name: str) -> NDArray[Any]:
+    """One array of an HDF5 file, which may not lie in another file nor fill the memory."""
+    import h5py
+
+    link = group.get(name, getlink=True)
+    item = group.get(name) if isinstance(link, h5py.HardLink) else None
+    if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
+        raise ModelLoadError(f"{name} is no array of this file")
+    if item.nbytes > MOST_BYTES:
+        raise ModelLoadError(f"{name} has {item.nbytes / 1e9:.1f} GB, which no network here has")
+    return np.asarray(item)
+
+
+def _attribute(group: Any, name: str) -> list[Any]:
+    """A list that HDF5 may have cut into several, since an attribute has at most 64 KiB."""
+    if name in group.attrs:
+        return list(group.attrs[name])
+    found: list[Any] = []
+    while f"{name}{len(found)}" in group.attrs:
+        found.append(group.attrs[f"{name}{len(found)}"])
+    return [item for part in found for item in part]
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def load_named(part: Part, arrays: Sequence[Named]) -> None:
+    """Share a list of arrays out among the layers of a part, by names; else by their order.
+
+    Raises:
+        ModelLoadError: They do not fit.
+    """
+    leaves = list(_leaves(part, ()))
+    if len(leaves) == 1:
+        _fill(leaves[0].layer, leaves[0].name, arrays)
+        return
+    found = [_of_leaf(leaf, arrays) for leaf in leaves]
+    used = [id(item) for items in found for item in items]
+    complete = len(used) == len(set(used)) == len(arrays)
+    shares = found if complete else _in_order(part.name, leaves, arrays)
+    for leaf, items in zip(leaves, shares, strict=True):
+        _fill(leaf.layer, leaf.name, items)
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A layer with weights; ``owners`` are the networks around it, the outermost first."""
+
+    layer: Any
+    name: str
+    owners: tuple[str, ...]
+
+
+def _leaves(part: Part, owners: tuple[str, ...]) -> Iterator[_Leaf]:
+    if part.step is not None and part.step.layer is not None and part.step.layer.weights:
+        yield _Leaf(part.step.layer, part.name, owners)
+    for inner in part.parts:
+        yield from _leaves(inner, (*owners, part.name))
+
+
+def _of_leaf(leaf: _Leaf, arrays: Sequence[Named]) -> list[Named]:
+    """The arrays that name the layer; those that name its network as well, where there are more."""
+    wanted = len(leaf.layer.weights)
+    parts = tuple(leaf.name.split("/"))
+    found = [item for item in arrays if _contains(item.owners, parts)]
+    for owner in reversed(leaf.owners):
+        if len(found) <= wanted:
+            break
+        closer = [item for item in found if owner in item.owners]
+        found = closer or found
+    return found if len(found) == wanted else []
+
+
+def _contains(owners: tuple[str, ...], name: tuple[str, ...]) -> bool:
+    return any(
+        owners[start : start + len(name)] == name for start in range(len(owners) - len(name) + 1)
+    )
+
+
+def _in_order(name: str, leaves: Sequence[_Leaf], arrays: Sequence[Named]) -> list[list[Named]]:
+    """Keras 2 lists what learns, layer by layer, then what does not.
+
+    Raises:
+        ModelLoadError: Numbers or shapes do not fit.
+    """
+    slots = [
+        (index, variable)
+        for learning in (True, False)
+        for index, leaf in enumerate(leaves)
+        for variable in leaf.layer.weights
+        if bool(variable.trainable) == learning
+    ]
+    fits = len(slots) == len(arrays) and all(
+        tuple(variable.shape) == item.value.shape
+        for (_, variable), item in zip(slots, arrays, strict=True)
+    )
+    if not fits:
+        raise ModelLoadError(
+            f"the weights of {name!r} in the file do not fit its layers: {len(arrays)} arrays for "
+            f"{len(slots)} variables, or of other shapes"
+        )
+    shares: list[list[Named]] = [[] for _ in leaves]
+    for (index, _), item in zip(slots, arrays, strict=True):
+        shares[index].append(item)
+    return shares
+
+
+def _fill(layer: Any, name: str, arrays: Sequence[Named]) -> None:
+    """Set a layer's variables; by their own names where those are all different."""
+    variables = list(layer.weights)
+    own = [variable.name for variable in variables]
+    stored = {item.variable: item for item in arrays}
+    if len(set(own)) == len(own) and set(own) == set(stored) and len(stored) == len(arrays):
+        arrays = [stored[item] for item in own]
+    shapes = [item.value.shape for item in arrays]
+    wanted = [tuple(variable.shape) for variable in variables]
+    if shapes != wanted:
+        raise ModelLoadError(
+            f"the weights of the layer {name!r} are of the shapes {shapes}, expected {wanted}"
+        )
+    for variable, item in zip(variables, arrays, strict=True):
+        _check_finite(name, item.value)
+        variable.assign(item.value.astype(np.dtype(variable.dtype)))
+    _settle(layer)
+
+
+def _settle(layer: Any) -> None:
+    """Let ``Normalization`` compute with what it was given; it keeps a copy."""
+    if hasattr(layer, "finalize_state"):
+        layer.finalize_state()
+
+
+def _check_finite(name: str, value: NDArray[Any]) -> None:
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        raise ModelLoadError(f"the weights of the layer {name!r} are not all finite numbers")
+
+
+def load_tree(root: Part, file: Any) -> None:
+    """Take the weights from the ``model.weights.h5`` of a zipped Keras 2 file.
+
+    Args:
+        root: The network's parts.
+        file: ``h5py.File``; its groups are numbered by class, in the order of the layers.
+
+    Raises:
+        ModelLoadError: Arrays are missing or do not fit.
+    """
+    _load_container(root, file, file)
+
+
+def _load_container(part: Part, group: Any, file: Any) -> None:
+    container = next((group[name] for name in _CONTAINERS if name in group), None)
+    counts: dict[str, int] = {}
+    for inner in part.parts:
+        kind = _snake(inner.class_name)
+        number = counts.get(kind, 0)
+        counts[kind] = number + 1
+        if not any(True for _ in inner.layers()):
+            continue
+        key = f"{kind}_{number}" if number else kind
+        if container is None or key not in container:
+            raise ModelLoadError(f"the file holds no weights of the layer {inner.name!r}")
+        if inner.class_name in NETWORKS:
+            _load_container(inner, container[key], file)
+        else:
+            assert inner.step is not None  # it has weights
+            _load_layer(inner.step.layer, container[key], inner.name)
+
+
+_CONTAINERS: Final = ("layers", "_layer_checkpoint_dependencies")
+
+
+def _load_layer(layer: Any, group: Any, name: str) -> None:
+    """Fill a layer and those inside it, which stand under the names of its attributes."""
+    try:
+        for key in group:
+            if key == "vars":
+                if len(group[key]):
+                    layer.load_own_variables(group[key])
+                    _settle(layer)
+            elif hasattr(layer, key):
+                _load_layer(getattr(layer, key), group[key], name)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelLoadError(
+            f"the weights of the layer {name!r} do not fit: {str(error)[:200]}"
+        ) from error
+
+
+def _snake(name: str) -> str:
+    """As ``keras.src.utils.naming.to_snake_case`` of Keras 2."""
+    plain = re.sub(r"\W+", "", name)
+    plain = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", plain)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", plain).lower()
+
+
+def stored_config(text: Any) -> Mapping[str, Any]:
+    """A ``model_config`` of JSON.
+
+    Raises:
+        ModelLoadError: It is none.
+    """
+    try:
+        value = json.loads(_text(text))
+    except (ValueError, RecursionError) as error:
+        raise ModelLoadError(f"its model_config is no JSON: {error}") from error
+    if not isinstance(value, dict) or "class_name" not in value or "config" not in value:
+        raise ModelLoadError("its model_config describes no network")
+    return value

@@ -1,0 +1,293 @@
+"""Files that people have of Keras networks -> models that Keras 3 runs in float32.
+
+A file of Keras 2 is built again from what it states, a network of half or double precision is
+built again in float32. Nothing that a file holds is run.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from edge.cache import StageCache, content_key
+from edge.errors import ModelLoadError
+from edge.runtime.files import readable, sha256_file
+from edge.training.backbones import backbone
+from edge.training.keras2.network import network
+from edge.training.keras2.weights import load_groups, load_tree, stored_config
+from edge.versions import versions
+
+KERAS_SUFFIXES: Final = (".keras", ".h5", ".hdf5")
+EXPECTED: Final = (
+    "Expected a .keras or .h5 file written by model.save() of a functional model, or of a "
+    "Sequential one that starts with keras.Input."
+)
+MOST_BYTES: Final = 4 << 30  # of what an archive holds, unpacked
+MOST_JSON: Final = 256 << 20
+MOST_FILES: Final = 1000
+# Names of Keras's policies whose arrays or sums are not float32.
+_POLICIES: Final = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadModel:
+    """A network as Keras 3 runs it.
+
+    Attributes:
+        model: Functional or Sequential, float32.
+        changes: Sentences on what differs from the file; none where Keras 3 reads it as it is.
+    """
+
+    model: Any
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KerasFile:
+    """A file that every command and converter can load.
+
+    Attributes:
+        path: A .keras file; the given one where it needed no change.
+        changes: As of ``ReadModel``.
+    """
+
+    path: Path
+    changes: tuple[str, ...]
+
+
+def check_model_path(text: str) -> Path:
+    """The Keras file that the user's words name, which name no network of Keras Applications.
+
+    Raises:
+        UsageError: There is none, or it is of another kind.
+    """
+    path = Path(text)
+    if not (path.is_file() and path.suffix.lower() in KERAS_SUFFIXES):
+        backbone(text)  # says what is wrong with it, as for a name
+    return path
+
+
+def keras_file(path: Path, cache: StageCache) -> KerasFile:
+    """The file as every command can load it; written once where it has to be changed.
+
+    Raises:
+        ModelLoadError: It is no Keras model, or one that cannot be read without its code.
+    """
+    key = content_key("keras-file", {"file": sha256_file(path), "versions": versions()})
+    record = cache.entry(key) / "changes.json"
+    if not record.is_file():
+        read = read_keras(path)
+        if not read.changes and zipfile.is_zipfile(path):
+            return KerasFile(path, ())
+        with cache.store(key) as folder:
+            read.model.save(folder / "model.keras")
+            (folder / record.name).write_text(json.dumps(read.changes), encoding="utf-8")
+    changes = tuple(json.loads(record.read_text(encoding="utf-8")))
+    return KerasFile(cache.entry(key) / "model.keras", changes)
+
+
+def read_keras(path: Path) -> ReadModel:
+    """Read a Keras file of any version.
+
+    Raises:
+        ModelLoadError: It is no Keras model, or one that cannot be read without its code.
+    """
+    import h5py
+
+    try:
+        if zipfile.is_zipfile(path):
+            read = _from_zip(path)
+        elif h5py.is_hdf5(path):
+            read = _from_hdf5(path)
+        else:
+            raise ModelLoadError(_no_container(path))
+        return _in_float32(read)
+    except ModelLoadError as error:
+        raise ModelLoadError(
+            f"{readable(path)} does not load as a Keras model: {error.message}",
+            hint=error.hint or EXPECTED,
+        ) from error
+    except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, KeyError) as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
+        raise ModelLoadError(
+            f"{readable(path)} does not load as a Keras model: {reason}",
+            hint="The file may be cut off: copy or download it again, and compare its size.",
+        ) from error
+
+
+def _no_container(path: Path) -> str:
+    size = path.stat().st_size
+    if not size:
+        return "the file is empty"
+    with path.open("rb") as stream:
+        start = stream.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        return "it is only a pointer of Git LFS; fetch the file itself with git lfs pull"
+    if start.startswith((b"PK\3\4", b"\x89HDF")):
+        return f"it is cut off after {size} bytes"
+    return "it is neither a zip archive nor HDF5, which Keras files are"
+
+
+def _from_zip(path: Path) -> ReadModel:
+    import h5py
+
+    with zipfile.ZipFile(path) as archive:
+        check_archive(archive)
+        names = archive.namelist()
+        if "config.json" not in names:
+            raise ModelLoadError("the archive holds no config.json")
+        config = stored_config(_read(archive, "config.json", MOST_JSON))
+        metadata = json.loads(_read(archive, "metadata.json", MOST_JSON) or "{}")
+        version = str(metadata.get("keras_version", ""))
+        if not version.startswith(("1.", "2.")):
+            return ReadModel(_loaded(path, config))
+        built = network(config)
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
+            load_tree(built.root, file)
+    return ReadModel(built.model, (_built_again(version),))
+
+
+def _from_hdf5(path: Path) -> ReadModel:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        if "model_config" not in file.attrs:
+            raise ModelLoadError(
+                "it holds weights without the network that they belong to"
+                if {"layer_names", "layer_names0"} & set(file.attrs) or "layers" in file
+                else "it holds no model_config, so it is HDF5 of another kind",
+                hint="Save the whole network with model.save(FILE), or name the network and give "
+                "the file as --weights, as in: edge export mobilenet --weights FILE.",
+            )
+        config = stored_config(file.attrs["model_config"])
+        version = file.attrs.get("keras_version", b"2")
+        version = version.decode() if isinstance(version, bytes) else str(version)
+        if version.startswith("3"):
+            return ReadModel(_loaded(path, config))
+        built = network(config)
+        load_groups(built.root, file)
+    return ReadModel(built.model, (_built_again(version),))
+
+
+def _built_again(version: str) -> str:
+    return f"the network was stored by Keras {version} and is built again with Keras 3"
+
+
+def check_archive(archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that would fill memory or disk.
+
+    Raises:
+        ModelLoadError: It holds too much.
+    """
+    entries = archive.infolist()
+    total = sum(entry.file_size for entry in entries)
+    if len(entries) > MOST_FILES or total > MOST_BYTES:
+        raise ModelLoadError(
+            f"the archive holds {len(entries)} files of {total / 1e9:.1f} GB; edge unpacks at most "
+            f"{MOST_FILES} files of {MOST_BYTES / 1e9:.1f} GB"
+        )
+
+
+def _read(archive: zipfile.ZipFile, name: str, most: int) -> str:
+    if name not in archive.namelist():
+        return ""
+    if archive.getinfo(name).file_size > most:
+        raise ModelLoadError(f"its {name} has more than {most >> 20} MiB")
+    return archive.read(name).decode("utf-8", errors="replace")
+
+
+def _loaded(path: Path, config: Mapping[str, Any]) -> Any:
+    """What Keras 3 itself makes of the file."""
+    import keras
+
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # zip, h5py, json and Keras each raise types of their own
+        own = sorted(set(_own_classes(config)))
+        if own:
+            raise _needs_code(own) from error
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+        reason = reason.partition(" Full object config")[0]
+        raise ModelLoadError(
+            reason,
+            hint=f"{EXPECTED} No Lambda layers, no classes of your own.",
+        ) from error
+    if not hasattr(model, "inputs"):
+        kind = type(model).__name__
+        raise ModelLoadError(
+            f"it is of class {kind} and does not state its inputs",
+            hint="Save a functional model, or a Sequential one that starts with keras.Input.",
+        )
+    return model
+
+
+def _own_classes(value: Any) -> Iterator[str]:
+    """Names of classes and functions in a stored config that Keras does not have."""
+    if isinstance(value, Mapping):
+        module, name = value.get("module"), value.get("class_name")
+        if name == "Lambda":
+            yield "Lambda"
+        elif isinstance(name, str) and "module" in value:
+            is_keras = str(module).split(".")[0] in ("keras", "builtins")
+            if not is_keras:
+                yield name
+            elif name == "function" and isinstance(value.get("config"), str):
+                yield value["config"]
+        for item in value.values():
+            yield from _own_classes(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _own_classes(item)
+
+
+def _needs_code(names: list[str]) -> ModelLoadError:
+    if names == ["Lambda"]:
+        return ModelLoadError(
+            "it has a Lambda layer, whose code lies in the file, and edge runs no code of a file",
+            hint="Replace the Lambda by layers of Keras or keras.ops and save the model again.",
+        )
+    return ModelLoadError(
+        f"it needs code of its own, which no file brings along: {', '.join(names)}",
+        hint="Build the network of layers of Keras, or of keras.ops, copy the weights over, and "
+        "save that.",
+    )
+
+
+def _in_float32(read: ReadModel) -> ReadModel:
+    """The model with every layer computed in float32, where its policies say otherwise."""
+    import keras
+
+    found = sorted(
+        {
+            layer.dtype_policy.name
+            for layer in read.model._flatten_layers()
+            if layer.dtype_policy.name in _POLICIES
+        }
+    )
+    if not found:
+        return read
+    config = _without_policies(keras.saving.serialize_keras_object(read.model))
+    model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+    arrays = [weight.numpy() for weight in read.model.weights]
+    for variable, array in zip(model.weights, arrays, strict=True):
+        variable.assign(array.astype("float32") if array.dtype.kind in "fV" else array)
+    change = f"its precision {', '.join(found)} is computed in float32"
+    return ReadModel(model, (*read.changes, change))
+
+
+def _without_policies(value: Any) -> Any:
+    """A stored config with float32 in the place of the other precisions."""
+    if isinstance(value, Mapping):
+        if str(value.get("class_name", "")).endswith("DTypePolicy"):
+            return "float32"
+        return {
+            key: "float32" if key == "dtype" and item in _POLICIES else _without_policies(item)
+            for key, item in value.items()
+            if key != "shared_object_id"
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(_without_policies(item) for item in value)
+    return value
