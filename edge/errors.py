@@ -24,6 +24,14 @@ class EdgeError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def told(self) -> str:
+        """The message; where its cause had no words of its own, with the kind of the cause."""
+        text = self.message.strip()
+        if self.__cause__ is not None and text.endswith((":", ": None")):
+            text = f"{text.removesuffix('None').rstrip()} {type(self.__cause__).__name__}"
+        return text or type(self).__name__
+
 
 class NegativeVerdict(EdgeError):
     """A check ran to its end and the answer is no."""

@@ -78,7 +78,7 @@ def report_error(error: BaseException) -> int:
         print("hint: Run the same command again; finished stages are kept.", file=sys.stderr)
         return INTERRUPTED
     if isinstance(error, EdgeError):
-        print(f"error: {error.message}", file=sys.stderr)
+        print(f"error: {error.told}", file=sys.stderr)
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         return error.exit_code

@@ -74,7 +74,7 @@ def _run(words: list[str]) -> int:
 
 
 def _report(error: EdgeError) -> int:
-    print(f"error: {error.message}", file=sys.stderr)
+    print(f"error: {error.told}", file=sys.stderr)
     if error.hint:
         print(f"hint: {error.hint}", file=sys.stderr)
     return error.exit_code

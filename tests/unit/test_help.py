@@ -11,7 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from edge.cli.app import app
-from edge.cli.terminal import report_unexpected
+from edge.cli.terminal import report_error, report_unexpected
+from edge.errors import UsageError
 from edge.runtime.__main__ import COMMANDS as DEVICE_COMMANDS
 from edge.runtime.__main__ import main
 
@@ -108,6 +109,20 @@ def test_an_error_without_words_is_named(
         assert report_unexpected(error, log) == 4
     first = capsys.readouterr().err.splitlines()[0]
     assert type(error).__name__ in first
+
+
+@pytest.mark.parametrize("cause", [EOFError(), OSError("a bug without errno"), None])
+@pytest.mark.parametrize("message", ["", "the file cannot be read: ", "it is wrong: None"])
+def test_an_expected_error_is_never_without_words(
+    message: str, cause: Exception | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = UsageError(message)
+    error.__cause__ = cause
+    assert report_error(error) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert len(line) > len("error: ")
+    if message and cause is not None:
+        assert line.endswith(type(cause).__name__)
 
 
 def test_a_shell_completes_commands_and_options() -> None:

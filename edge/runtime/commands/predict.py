@@ -155,7 +155,7 @@ def _counted(asked: Sequence[Picture], *, shown: bool) -> Iterator[Picture]:
 
 
 def _complain(error: EdgeError, *, alone: bool) -> None:
-    print(f"error: {error.message}", file=sys.stderr)
+    print(f"error: {error.told}", file=sys.stderr)
     if alone and error.hint:
         print(f"hint: {error.hint}", file=sys.stderr)
 
