@@ -173,6 +173,9 @@ PACKAGES: Final = {
 }
 
 
+COMPANIONS: Final = {"tensorflow": " (edge build and edge export need onnx and tf2onnx as well)"}
+
+
 def missing_package(error: ImportError) -> PackageMissing | None:
     """What to install, where an import failed for want of a package; None for a bug of ours."""
     package = PACKAGES.get((error.name or "").partition(".")[0])
@@ -185,5 +188,5 @@ def missing_package(error: ImportError) -> PackageMissing | None:
         )
     return PackageMissing(
         f"the package {package} is needed for this and is not installed ({error})",
-        hint=f"Install it: pip install {package}",
+        hint=f"Install it: pip install {package}" + COMPANIONS.get(package, ""),
     )

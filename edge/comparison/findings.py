@@ -90,7 +90,7 @@ def _agreement(evidence: Evidence) -> float:
 
 def _paired(evidence: Evidence, checks: Sequence[Check]) -> Paired | None:
     drop = METRICS["top1_drop"].estimate(evidence, "")
-    if drop.value is None or drop.interval is None:
+    if drop.value is None or drop.interval is None or not evidence.labelled.any():
         return None
     before, after = evidence.right(1)
     lost, gained = int((before & ~after).sum()), int((after & ~before).sum())

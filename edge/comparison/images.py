@@ -56,8 +56,8 @@ def compared_images(
     labelled = sum(item.label is not None for item in pictures)
     if 0 < labelled < len(pictures):
         notes.append(
-            f"{len(pictures) - labelled} images have no known class: they count for agreement, "
-            "not for accuracy"
+            f"{len(pictures) - labelled} images have no known class: they count for agreement and "
+            "for what can be lost at most, not for accuracy"
         )
     for note in notes:
         progress.note(note)

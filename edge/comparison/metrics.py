@@ -93,7 +93,7 @@ def timed_metric(
 
 @metric("points", AT_MOST, "percentage points of top-1 that the candidate loses")
 def top1_drop(evidence: Evidence) -> Estimate:
-    """Of the labelled images."""
+    """Of the labelled images, bounded by the answers that changed on any image."""
     return _drop(evidence, 1)
 
 
@@ -210,14 +210,12 @@ def _drop(evidence: Evidence, k: int) -> Estimate:
     problem = _unscorable(evidence, k)
     if problem is not None:
         return problem
+    changed, everything = evidence.changed(k), len(evidence.truth)
+    if changed == 0:
+        return _unchanged(everything, evidence)
     before, after = evidence.right(k)
     images, lost, gained = len(before), int((before & ~after).sum()), int((after & ~before).sum())
     drop = round(100 * (lost - gained) / images, 6)
-    if evidence.identical:
-        return Estimate(value=drop, interval=Interval(0.0, 0.0), images=images)
-    changed, everything = evidence.changed(k), len(evidence.truth)
-    if changed == 0:
-        return _unchanged(everything, evidence.confidence)
 
     def projected(count: float, z: float) -> Interval:
         found = _times(100, tango(count, lost * count / images, gained * count / images, z))
@@ -232,11 +230,13 @@ def _drop(evidence: Evidence, k: int) -> Estimate:
     return Estimate(value=drop, interval=interval, images=images, projected=projected)
 
 
-def _unchanged(images: int, confidence: float) -> Estimate:
+def _unchanged(images: int, evidence: Evidence) -> Estimate:
     """The drop where no answer changed; more images narrow it, with a label or without."""
+    if evidence.identical:
+        return Estimate(value=0.0, interval=Interval(0.0, 0.0), images=images)
 
     def projected(count: float, _: float) -> Interval:
-        bound = 100 * most_changed(count, 0, confidence)
+        bound = 100 * most_changed(count, 0, evidence.confidence)
         return Interval(-bound, bound)
 
     return Estimate(
