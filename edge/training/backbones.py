@@ -113,7 +113,7 @@ def is_backbone(name: str) -> bool:
 
 def near_backbones(name: str) -> str:
     """A question after the networks of similar names, such as a hint may begin with; or ""."""
-    near = get_close_matches(_plain(name), BACKBONES, 3)
+    near = get_close_matches(_plain(name), BACKBONES, 1)
     return f"Did you mean {' or '.join(near)}? " if near else ""
 
 

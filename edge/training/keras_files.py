@@ -114,7 +114,7 @@ def read_keras(path: Path) -> ReadModel:
         reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
         raise ModelLoadError(
             f"{readable(path)} does not load as a Keras model: {reason}",
-            hint="The file may be cut off: copy or download it again, and compare its size.",
+            hint=f"The file may be cut off: copy or download it again. {EXPECTED}",
         ) from error
 
 

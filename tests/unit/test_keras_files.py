@@ -234,7 +234,7 @@ def test_words_that_name_no_keras_file(tmp_path: Path) -> None:
         (tmp_path / "none.h5", "no file at"),
         (tmp_path / "none.tflite", "no file at"),
         ("mobilenet_v22", "Did you mean mobilenetv2"),
-        ("resnet-5", "resnet50"),
+        ("resnet-5", "resnet5"),
     ):
         with pytest.raises(UsageError) as caught:
             check_model_path(str(text))
