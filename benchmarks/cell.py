@@ -208,7 +208,14 @@ def _proved(row: Row, cell: Cell, bench: Bench, answer: Answer, outputs: list[ND
         described, expected = bench.expected(cell.subject, known)
     except EdgeError as error:
         reason = f"cannot be checked against {known.name}: {error.message}"
-        return replace(row, status=Status.FAILED, timing=None, stability=None, reason=reason)
+        return replace(
+            row,
+            status=Status.FAILED,
+            timing=None,
+            stability=None,
+            reason=reason,
+            hint=error.hint,
+        )
     specs = [spec(item) for item in described["outputs"]]
     own = [spec(item) for item in answer["outputs"]]
     tolerance = _tolerance(cell)

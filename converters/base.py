@@ -87,7 +87,7 @@ class HeldOut:
     """Images that calibrate nothing, and what the Keras model says of them.
 
     Attributes:
-        pixels: .npy file, uint8 (images, height, width, 3), RGB.
+        pixels: .npy file, uint8 (images, height, width, channels).
         reference: .npy file, float32 (images, classes), scores of the Keras model.
         truth: Class of each image, or None.
     """
@@ -119,12 +119,12 @@ class ConversionRequest:
     """One process's work: one format, one or more precisions.
 
     Attributes:
-        keras_model: A .keras file with one input of (height, width, 3), RGB 0..255, and one
+        keras_model: A .keras file with one input of (height, width, channels), 0..255, and one
             output of (classes,).
         format: Key of ``CONVERTERS``.
         precisions: Of that format.
         output: Folder that the files are written to.
-        calibration: .npy file, uint8 (images, height, width, 3); needed by ``CALIBRATED``.
+        calibration: .npy file, uint8 (images, height, width, channels); needed by ``CALIBRATED``.
         held_out: What the written files are scored on; for the calibration audit and a search.
         max_drop_points: Percentage points that a mixed file may lose; searches for a recipe.
         recipe: Names of the blocks that a mixed file keeps in floats, instead of a search.

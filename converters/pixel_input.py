@@ -1,6 +1,6 @@
 """Makes the uint8 pixel the quantized input itself.
 
-A float model scales RGB 0..255 by itself (x * scale + offset), then often pads, then convolves.
+A float model scales the pixels by itself (x * scale + offset), then often pads, then convolves.
 Quantizing that as it stands costs a multiply and an add over the whole image, and rounds every
 pixel twice. Instead the scaling is folded into the first convolution:
 
@@ -71,8 +71,8 @@ def pixel_model(model: Any) -> PixelModel:
     """Fold the leading scaling of ``model`` into its first convolution, where that is possible.
 
     Args:
-        model: Functional or Sequential Keras model, one input (batch, height, width, 3), float32
-            RGB 0..255.
+        model: Functional or Sequential Keras model, one input (batch, height, width, channels),
+            float32, 0..255.
     """
     folder = _Folder(model)
     try:
@@ -93,7 +93,8 @@ class _Folder:
         shape = model.inputs[0].shape
         self.image = keras.Input(shape[1:], batch_size=shape[0], name="image")
         self.zero_point: int | None = None
-        identity = _Scaled(np.ones(3), np.zeros(3), (0, 1, 2))
+        channels = int(shape[3])
+        identity = _Scaled(np.ones(channels), np.zeros(channels), tuple(range(channels)))
         self._scaled: dict[int, _Scaled] = {id(self.image): identity}
         self._names = _names(model)
         self._alive: list[Any] = [self.image]  # an id is only unique while its object lives
@@ -165,7 +166,8 @@ def _unchanged(state: _Scaled, layer: Any) -> _Scaled:  # noqa: ARG001
 
 def _rescaling(state: _Scaled, layer: Any) -> _Scaled:
     _refuse_after_padding(state)
-    scale, offset = _per_channel(layer.scale), _per_channel(layer.offset)
+    channels = len(state.order)
+    scale, offset = _per_channel(layer.scale, channels), _per_channel(layer.offset, channels)
     return _Scaled(state.scale * scale, state.offset * scale + offset, state.order)
 
 
@@ -173,16 +175,18 @@ def _normalization(state: _Scaled, layer: Any) -> _Scaled:
     _refuse_after_padding(state)
     if getattr(layer, "invert", False):
         raise _NotFoldableError
-    mean, deviation = _per_channel(layer.mean), np.sqrt(_per_channel(layer.variance))
+    channels = len(state.order)
+    mean, variance = (_per_channel(value, channels) for value in (layer.mean, layer.variance))
+    deviation = np.sqrt(variance)
     return _Scaled(state.scale / deviation, (state.offset - mean) / deviation, state.order)
 
 
-def _per_channel(value: Any) -> Vector:
-    """A number, or one per channel, as (3,)."""
+def _per_channel(value: Any, channels: int) -> Vector:
+    """A number, or one per channel, as (channels,)."""
     numbers = np.asarray(value, float).reshape(-1)
-    if numbers.size not in (1, 3):  # one per pixel
+    if numbers.size not in (1, channels):  # one per pixel
         raise _NotFoldableError
-    return np.broadcast_to(numbers, 3)
+    return np.broadcast_to(numbers, channels)
 
 
 def _flip(state: _Scaled, operation: Any) -> _Scaled:
@@ -202,7 +206,7 @@ def _convolution(state: _Scaled, layer: Any) -> tuple[Any, int]:
 
     if layer.groups != 1 or layer.data_format != "channels_last":
         raise _NotFoldableError
-    kernel = np.asarray(layer.kernel, float)  # (rows, columns, 3, filters)
+    kernel = np.asarray(layer.kernel, float)  # (rows, columns, channels, filters)
     bias = np.asarray(layer.bias, float) if layer.use_bias else np.zeros(kernel.shape[-1])
     zero_point = int(np.clip(np.rint(np.mean(-state.offset / state.scale)), 0, 255))
     rest = state.offset + state.scale * zero_point  # what a pixel of value zero_point becomes
@@ -211,7 +215,7 @@ def _convolution(state: _Scaled, layer: Any) -> tuple[Any, int]:
     folded[:, :, list(state.order), :] = kernel * state.scale[None, None, :, None]
     config = layer.get_config() | {"use_bias": True, "name": f"{layer.name}_pixels"}
     replacement = keras.layers.Conv2D.from_config(config)
-    replacement.build((None, None, None, 3))
+    replacement.build((None, None, None, kernel.shape[2]))
     replacement.set_weights([folded.astype(np.float32), folded_bias.astype(np.float32)])
     return replacement, zero_point
 

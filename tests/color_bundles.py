@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from edge.runtime.files import sha256_file
+from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Manifest, Preprocessing, Variant
 
 SIDE: Final = 16
@@ -39,8 +40,14 @@ def model(
     bias: np.ndarray[Any, Any] | None = None,
     note: str = "",
     side: int = SIDE,
+    ending: str = "Softmax",
+    maps: bool = False,
 ) -> bytes:
-    """An ONNX file: softmax(((image * scale + offset) @ weights) + bias), image RGB 0..255."""
+    """An ONNX file: softmax(((image * scale + offset) @ weights) + bias), image RGB 0..255.
+
+    ``ending`` is the operator in place of the softmax, empty for logits; ``maps`` gives an output
+    (batch, 1, 1, classes), in front of which stands a Reshape.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     own_weights, own_bias = nearest_color(side)
@@ -59,15 +66,23 @@ def model(
         helper.make_node("Reshape", ["ordered", "flat"], ["row"]),
         helper.make_node("MatMul", ["row", "weights"], ["product"]),
         helper.make_node("Add", ["product", "bias"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probability"], axis=-1),
+        helper.make_node(
+            ending or "Identity",
+            ["logits"],
+            ["answers"],
+            **({"axis": -1} if ending == "Softmax" else {}),
+        ),
     ]
     classes = constants["bias"].shape[0]
     shape: list[Any] = ["batch", side, side, 3]
+    answer: list[Any] = ["batch", *([1, 1] if maps else []), classes]
+    constants["answer"] = np.array([-1, *answer[1:]], np.int64)
+    nodes.append(helper.make_node("Reshape", ["answers", "answer"], ["probability"]))
     graph = helper.make_graph(
         nodes,
         "colors",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["batch", classes])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, answer)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     opset = helper.make_opsetid("", 17)
@@ -84,6 +99,7 @@ def write_bundle(
     preprocessing: Preprocessing | None = None,
     report: dict[str, Any] | None = None,
     lock: dict[str, Any] | None = None,
+    output: OutputSpec = PROBABILITIES,
 ) -> Path:
     """A bundle of ONNX files by variant name; the first one is its default."""
     (folder / "models").mkdir(parents=True)
@@ -111,6 +127,7 @@ def write_bundle(
         preprocessing=preprocessing or Preprocessing(height=SIDE, width=SIDE),
         variants=tuple(variants),
         default_variant=variants[0].name,
+        output=output,
         files={
             path.relative_to(folder).as_posix(): sha256_file(path)
             for path in sorted(folder.rglob("*"))

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from edge.runtime.spec import Resize as ResizeRule
+from edge.training.backbones import ChannelOrder as Order
 
 PANEL: Final = "Network"
 
@@ -28,5 +29,21 @@ Size = Annotated[
 ]
 Alpha = Annotated[
     float, _option(help="Width of a MobileNet: the share of its channels, such as 0.25.")
+]
+InputRange = Annotated[
+    str | None,
+    _option(
+        help="What a Keras file wants to be fed: pixels (0..255), LOW,HIGH such as -1,1 or 0,1, "
+        "tf, torch or caffe (as Keras calls them), or MEAN/STD.  \\[default: pixels, which is "
+        "checked]",
+        show_default=False,
+    ),
+]
+ChannelOrder = Annotated[
+    Order | None,
+    _option(
+        help="Which colour a Keras file takes first.  \\[default: rgb; caffe takes bgr]",
+        show_default=False,
+    ),
 ]
 Resize = Annotated[ResizeRule, _option(help="How images become that size.")]

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 ALL_CPUS: Final = str(os.cpu_count() or 1)
+LONGEST: Final = 1e6  # seconds, eleven days: infinity is no time to wait
 
 Variants = Annotated[
     list[str] | None,
@@ -31,10 +32,12 @@ InputShapes = Annotated[
     ),
 ]
 Runs = Annotated[int, typer.Option(help="At least so many inferences.", min=1)]
-MinSeconds = Annotated[float, typer.Option(help="At least so long, seconds.", min=0)]
-MaxSeconds = Annotated[float, typer.Option(help="At most so long, seconds.", min=0)]
-WarmUpSeconds = Annotated[float, typer.Option(help="Seconds of warm-up.", min=0)]
-CoolDownSeconds = Annotated[float, typer.Option(help="Seconds of rest before each row.", min=0)]
+MinSeconds = Annotated[float, typer.Option(help="At least so long, seconds.", min=0, max=LONGEST)]
+MaxSeconds = Annotated[float, typer.Option(help="At most so long, seconds.", min=0, max=LONGEST)]
+WarmUpSeconds = Annotated[float, typer.Option(help="Seconds of warm-up.", min=0, max=LONGEST)]
+CoolDownSeconds = Annotated[
+    float, typer.Option(help="Seconds of rest before each row.", min=0, max=LONGEST)
+]
 Images = Annotated[
     Path | None,
     typer.Option(
@@ -42,9 +45,12 @@ Images = Annotated[
     ),
 ]
 Sustained = Annotated[
-    float, typer.Option(metavar="MINUTES", help="Then run so long, for a curve.", min=0)
+    float,
+    typer.Option(metavar="MINUTES", help="Then run so long, for a curve.", min=0, max=LONGEST),
 ]
-Timeout = Annotated[float, typer.Option(help="Kill a process that hangs so long, seconds.", min=1)]
+Timeout = Annotated[
+    float, typer.Option(help="Kill a process that hangs so long, seconds.", min=1, max=LONGEST)
+]
 Seed = Annotated[int, typer.Option(help="Seed of the random order.", min=0)]
 Outputs = Annotated[
     list[Path] | None,

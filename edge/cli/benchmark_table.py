@@ -6,7 +6,7 @@ from benchmarks.outputs import wording
 from benchmarks.result import Results, Row, Status
 from benchmarks.stats import summary
 from edge.cli.benchmark_details import print_details
-from edge.cli.output import print_table
+from edge.cli.output import print_folded, print_table
 
 COLUMNS: Final = ("median", "MAD", "p95", "load", "first", "MB", "operators", "result")
 
@@ -34,7 +34,7 @@ def print_rows(results: Results) -> None:
     print_details(results)
     _print_reasons(results)
     if busy := wording.busy(results.environment):
-        print(f"note: {busy}")
+        print_folded(f"note: {busy}")
 
 
 def _line(row: Row, results: Results) -> tuple[str, ...]:
@@ -74,4 +74,4 @@ def _print_reasons(results: Results) -> None:
         reason = wording.why(row)
         if reason or wording.unmeasured(row):
             name = f"{wording.model_name(row)}, {row.accelerator}{wording.setting(row, results)}"
-            print(f"{name}: {wording.outcome(row)}" + (f": {reason}" if reason else ""))
+            print_folded(f"{name}: {wording.outcome(row)}" + (f": {reason}" if reason else ""))

@@ -9,6 +9,7 @@ import typer
 
 from edge.cli import options as shared
 from edge.errors import NegativeVerdict, OutputError, UsageError
+from edge.runtime.output import OutputActivation
 
 if TYPE_CHECKING:
     from edge.comparison.policy import Policy
@@ -83,6 +84,8 @@ def compare(
         bool,
         typer.Option("--overwrite", help="Replace the files at --junit, --markdown and --sarif."),
     ] = False,
+    output_activation: shared.OutputActivationOption = OutputActivation.AUTO,
+    truth: shared.Truth = None,
     engine: shared.Engine = None,
     cache: shared.Cache = None,
     json: shared.Json = False,
@@ -110,6 +113,8 @@ def compare(
         confidence=confidence,
         engine=engine,
         cache=shared.cache_root(cache),
+        output_activation=output_activation,
+        truth=truth,
     )
     result = run(options, shown_progress(quiet=quiet))
     tolerant = inconclusive is Undecided.PASS
@@ -195,7 +200,8 @@ def _negative(result: "Comparison") -> NegativeVerdict:
     hint = "Compare on more images; the message says how many." if needed else ""
     if check.value is None and not result.labelled:
         hint = (
-            "Put each image into a folder named after its class, or use a policy of metrics that "
+            "Put each image into a folder named after its class (with several labels per image, "
+            "list them in a file for --truth), or use a policy of metrics that "
             "need no labels, such as agreement."
         )
     return NegativeVerdict(f"verdict {result.verdict}: {check.metric}: {check.reason}", hint=hint)

@@ -1,6 +1,6 @@
 """A comparison for people, on standard output."""
 
-from edge.cli.output import percent, print_table, size
+from edge.cli.output import percent, print_folded, print_table, size
 from edge.comparison.judge import bare, spanned, telling_digits, written
 from edge.comparison.result import Check, Comparison, Interval, Side, Verdict
 
@@ -52,6 +52,9 @@ def deciding(result: Comparison) -> list[Check]:
 
 
 def _print_sides(result: Comparison) -> None:
+    if result.baseline.output.multi_label:
+        _print_label_sides(result)
+        return
     columns = ["", "top-1", "top-5", "ECE", "size"]
     timed = result.candidate.latency_ms is not None
     rows = []
@@ -67,6 +70,26 @@ def _print_sides(result: Comparison) -> None:
         columns + ["latency"] * timed,
         rows,
         least=("ECE", "top-5", "size", "latency"),
+    )
+
+
+def _print_label_sides(result: Comparison) -> None:
+    """Scores of labels that do not exclude one another."""
+    rows = []
+    for part, side in (("baseline", result.baseline), ("candidate", result.candidate)):
+        found = side.multi_label
+        scores = (
+            (found.mean_average_precision, found.macro_f1, found.subset_accuracy)
+            if found
+            else (None, None, None)
+        )
+        cells = [percent(score) for score in scores]
+        rows.append([f"{part} {side.name}", *cells, size(side.size_bytes)])
+    left_out = f", {len(result.left_out)} left out" if result.left_out else ""
+    print_table(
+        f"{result.images} images, {result.labelled} with known labels{left_out}",
+        ["", "mAP", "macro F1", "whole sets", "size"],
+        rows,
     )
 
 
@@ -108,7 +131,7 @@ def _print_classes(result: Comparison) -> None:
 
 def _print_flips(result: Comparison) -> None:
     total = len(result.flips)
-    print(f"{total} of {result.images} images changed their best class", end="")
+    print(f"{total} of {result.images} images changed their answer", end="")
     print(":" if total else ".")
     for flip in result.flips[:FLIPS]:
         truth = "" if flip.truth is None else f" ({flip.truth})"
@@ -122,8 +145,10 @@ def _print_flips(result: Comparison) -> None:
 
 def _print_verdict(result: Comparison) -> None:
     for note in result.notes:
-        print(f"note: {note}")
+        print_folded(f"note: {note}")
     policy = result.policy
     print(f"policy: {policy.name}, sha256 {policy.sha256[:16]}")
     reasons = "; ".join(f"{check.metric}: {check.reason}" for check in deciding(result))
-    print(f"verdict: {result.verdict}" + (f" ({reasons})" if result.verdict != "pass" else ""))
+    print_folded(
+        f"verdict: {result.verdict}" + (f" ({reasons})" if result.verdict != "pass" else "")
+    )

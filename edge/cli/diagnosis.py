@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from edge.cli.output import print_table
+from edge.cli.output import print_folded, print_table
 from edge.dataset.folder import counted
 from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Diagnosis, FileLayers, LayerError, Pair
@@ -15,10 +15,10 @@ def print_diagnosis(result: Diagnosis, *, all_layers: bool) -> None:
     _print_matrix(result)
     _print_layers(result, all_layers=all_layers)
     for finding in result.findings:
-        print(f"{finding.culprit}: {finding.variant}: {finding.evidence}.")
+        print_folded(f"{finding.culprit}: {finding.variant}: {finding.evidence}.")
     for note in result.notes:
-        print(f"Note: {note}.")
-    print(result.conclusion)
+        print_folded(f"Note: {note}.")
+    print_folded(result.conclusion)
 
 
 def _print_matrix(result: Diagnosis) -> None:
@@ -46,11 +46,11 @@ def _print_matrix(result: Diagnosis) -> None:
             print(f"{pair.first}, {pair.second}: at most {pair.max_steps:.0f} steps of the output.")
     for row in result.rows:
         if row.problem:
-            print(f"{row.name}: not available: {row.problem}.")
+            print_folded(f"{row.name}: not available: {row.problem}.")
         elif row.failure:
-            print(f"{row.name}: answers {row.failure}.")
+            print_folded(f"{row.name}: answers {row.failure}.")
         elif row.note:
-            print(f"{row.name}: {row.note}.")
+            print_folded(f"{row.name}: {row.note}.")
 
 
 def _cell(pair: Pair, *, above: bool) -> str:

@@ -30,6 +30,7 @@ def evaluate(
             help="Variant to score; may be repeated.  \\[default: all]", show_default=False
         ),
     ] = None,
+    truth: shared.Truth = None,
     engine: shared.Engine = None,
     cache: shared.Cache = None,
     json: shared.Json = False,
@@ -48,6 +49,7 @@ def evaluate(
         bundle,
         directory,
         variants=tuple(variant or ()),
+        truth_file=truth,
         engine=engine,
         cache=shared.cache_root(cache),
         progress=shown_progress(quiet=quiet),
@@ -60,11 +62,16 @@ def evaluate(
 
 def _print(result: "Evaluation") -> None:
     """Scores of every variant, then the classes of the first."""
-    from edge.cli.output import bounds, percent, print_table
+    from edge.cli.output import bounds, percent, print_labels, print_table
     from edge.dataset.folder import unused_files
     from edge.evaluation.origin import said
 
     first = result.variants[0]
+    if result.output.multi_label:
+        print_labels(
+            result.name, {item.name: (item.multi_label, item.score) for item in result.variants}
+        )
+        return
     of_what = {
         "unseen": "images that it was not made from",
         "seen": "images that IT WAS MADE FROM",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from edge.cli import base_options
 from edge.cli import options as shared
 from edge.runtime.output import OutputActivation
 from edge.runtime.spec import Resize
@@ -65,6 +66,24 @@ def export(
         ),
     ] = None,
     truth: shared.Truth = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Height and width, pixels, of a Keras file that leaves them open: 96 or 96x128.",
+            rich_help_panel=base_options.PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    input_range: base_options.InputRange = None,
+    channel_order: base_options.ChannelOrder = None,
+    model_output: Annotated[
+        str | None,
+        typer.Option(
+            help="Output that classifies, of a Keras file with several.",
+            rich_help_panel=base_options.PANEL,
+            show_default=False,
+        ),
+    ] = None,
     variants: shared.Variants = None,
     quantize: shared.QuantizeOption = shared.Quantize.INT8,
     max_drop: shared.MaxDrop = None,
@@ -81,6 +100,7 @@ def export(
     from edge.cli.progress import shown_progress
     from edge.pipeline.export import export as run
     from edge.pipeline.options import ExportOptions, OutputOptions
+    from edge.training.model_shape import parse_size
 
     report = run(
         ExportOptions(
@@ -94,6 +114,10 @@ def export(
             threshold=threshold,
             positive_class=positive_class,
             truth=truth,
+            size=None if size is None else parse_size(size),
+            input_range=input_range,
+            channel_order=channel_order,
+            model_output=model_output,
             output=OutputOptions(
                 output=output,
                 overwrite=overwrite,

@@ -28,7 +28,7 @@ def inspect(
 ) -> None:
     """Show inputs, outputs, quantization, operators, parameters, mult-adds and size."""
     from benchmarks.input_shape import parse_shapes
-    from edge.cli.output import print_json
+    from edge.cli.output import print_folded, print_json
     from edge.inspection.model import inspect_model
     from edge.runtime.bundle import Bundle
 
@@ -44,7 +44,8 @@ def inspect(
         print_json({name: report.to_json() for name, report in reports.items()})
         return
     for name, report in reports.items():
-        typer.echo("\n".join(_lines(name, report)))
+        for line in _lines(name, report):
+            print_folded(line)
 
 
 def _lines(name: str, report: "ModelReport") -> list[str]:

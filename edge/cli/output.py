@@ -5,10 +5,15 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from edge.pipeline.report import Report, Training
+    from edge.evaluation.multilabel import MultiLabelScore
+    from edge.evaluation.score import Score
+    from edge.pipeline.report import Report, Training, VariantReport
+
+LAST: Final = ("drop", "agrees", "latency")  # columns of a job's table
+MOST_LABELS: Final = 20  # rows of the table for people
 
 
 def print_json(value: Any) -> None:
@@ -49,6 +54,15 @@ def print_beside(label: str, text: str, left: int) -> None:
         print(line)
 
 
+def print_folded(line: str) -> None:
+    """A line, folded by words; what does not fit is set in by four more columns."""
+    from edge.cli.tables import folded
+
+    indent = " " * (len(line) - len(line.lstrip()))
+    available = shutil.get_terminal_size().columns
+    print("\n".join(folded(line.strip(), available, indent, indent + " " * 4)) or line)
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """0.985 -> ``98.5 %``; a dash for what is not known."""
     return "-" if share is None else f"{100 * share:.{digits}f} %"
@@ -73,14 +87,17 @@ def print_report(report: "Report", output: Path) -> None:
 
     reference = report.reference
     title = f"{report.name}: {reference['images']} held-out images"
+    several = report.output.multi_label
+    found = reference.get("multi_label")
     if reference["top1"] is not None:
         title += f", Keras model top-1 {percent(reference['top1'])}"
+    elif found is not None:
+        title += f", Keras model mAP {percent(found['mean_average_precision'])}"
     rows = [
         (
             ("* " if variant.name == report.default_variant else "  ") + variant.name,
             size(variant.size_bytes),
-            percent(variant.top1),
-            bounds(variant.top1_interval),
+            *(_set_cells(variant) if several else _class_cells(variant)),
             "-" if variant.drop_points is None else f"{variant.drop_points:+.1f} pt",
             percent(variant.agreement),
             f"{variant.latency_ms:.2f} ms",
@@ -90,25 +107,92 @@ def print_report(report: "Report", output: Path) -> None:
     rows += [(f"  {item.name}", "failed", "-", "-", "-", "-", "-") for item in report.failed]
     print_table(
         title,
-        ("variant", "size", "top-1", "95 %", "drop", "agrees", "latency"),
+        ("variant", "size", *(("mAP", "F1") if several else ("top-1", "95 %")), *LAST),
         rows,
         least=("drop", "latency", "size", "95 %"),
     )
     for item in report.failed:
-        print(f"{item.name} is not in the bundle: {item.reason}")
+        print_folded(f"{item.name} is not in the bundle: {item.reason}")
     files = report.data["files"]
     if unused := unused_files(files["images"], files["not_used"]):
-        print(f"Data: {unused}")
+        print_folded(f"Data: {unused}")
     for name, search in report.search.items():
         _print_search(name, search)
     _print_training(report.training)
     _print_calibration(report.calibration)
     if report.output.evidence:
-        print(f"Output: {report.output.evidence}.")
+        print_folded(f"Output: {report.output.evidence}.")
     threads = report.variants[0].latency["threads"]
-    print("* runs by default. 95 %: interval of top-1. Drop, agrees: against the Keras model.")
-    print(f"Latency: measured, median of one inference on this host's CPU, {threads} thread.")
+    columns = "F1: mean of the labels'" if several else "95 %: interval of top-1"
+    print_folded(f"* runs by default. {columns}. Drop, agrees: against the Keras model.")
+    print_folded(
+        f"Latency: measured, median of one inference on this host's CPU, {threads} thread."
+    )
     print(f"Next: edge predict {quoted(output)} IMAGE")
+
+
+def _class_cells(variant: "VariantReport") -> tuple[str, str]:
+    return percent(variant.top1), bounds(variant.top1_interval)
+
+
+def _set_cells(variant: "VariantReport") -> tuple[str, str]:
+    found = variant.multi_label
+    if found is None:
+        return "-", "-"
+    return percent(found.mean_average_precision), percent(found.macro_f1)
+
+
+def print_labels(title: str, scores: "Mapping[str, tuple[MultiLabelScore | None, Score]]") -> None:
+    """Scores of labels that do not exclude one another: of each model, then of each label."""
+    first, (found, _) = next(iter(scores.items()))
+    known = 0 if found is None else found.images
+    print_table(
+        f"{title}: {next(iter(scores.values()))[1].images} images, {known} with known labels",
+        ("variant", "mAP", "macro F1", "micro F1", "whole sets", "wrong", "agrees"),
+        [
+            (name, *_label_cells(item), percent(score.agreement))
+            for name, (item, score) in scores.items()
+        ],
+        least=("micro F1", "wrong"),
+    )
+    if found is not None:
+        print_each_label(first, found)
+    print("mAP: mean of the labels' average precision. Whole sets: images whose every label is")
+    print(f"right. Wrong: single labels that are not. Agrees: same set of labels as {first}.")
+
+
+def _label_cells(found: "MultiLabelScore | None") -> tuple[str, ...]:
+    if found is None:
+        return ("-",) * 5
+    return (
+        percent(found.mean_average_precision),
+        percent(found.macro_f1),
+        percent(found.micro_f1),
+        percent(found.subset_accuracy),
+        percent(found.hamming_loss),
+    )
+
+
+def print_each_label(name: str, found: "MultiLabelScore") -> None:
+    """Average precision, precision, recall and F1 of each label, the lowest F1 first."""
+    rows = sorted(found.labels, key=lambda item: 2.0 if item.f1 is None else item.f1)
+    print_table(
+        f"{name} by label",
+        ("label", "holds in", "AP", "F1", "precision", "recall", "threshold"),
+        [
+            (
+                item.label,
+                str(item.positives),
+                percent(item.average_precision),
+                percent(item.f1),
+                percent(item.precision),
+                percent(item.recall),
+                f"{item.threshold:g}",
+            )
+            for item in rows[:MOST_LABELS]
+        ],
+        least=("threshold", "precision", "recall"),
+    )
 
 
 def _print_training(training: "Training | None") -> None:
@@ -118,9 +202,9 @@ def _print_training(training: "Training | None") -> None:
     passes = ", ".join(f"{phase['name']} {phase['epochs']}" for phase in training.phases)
     done = "trained by an earlier run" if training.cached else f"{training.seconds:.0f} s"
     passes = f"; passes: {passes}" if passes else ", without gradient steps"
-    print(f"Strategy: {training.strategy} ({done}{passes}).")
+    print_folded(f"Strategy: {training.strategy} ({done}{passes}).")
     if training.reason:
-        print(f"Why: {training.reason}")
+        print_folded(f"Why: {training.reason}")
 
 
 def _print_calibration(calibration: Mapping[str, Any]) -> None:
@@ -132,7 +216,7 @@ def _print_calibration(calibration: Mapping[str, Any]) -> None:
     ]
     if stable:
         images = calibration["images"]
-        print(f"Calibration: {images} images; ranges were stable: {', '.join(stable)}.")
+        print_folded(f"Calibration: {images} images; ranges were stable: {', '.join(stable)}.")
 
 
 def _print_search(name: str, search: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from edge.progress import Progress, Silent, Step
+from edge.runtime.streams import visible
 
 EVERY_SECONDS: Final = 10.0  # between two lines of one stage, where there is no terminal
 
@@ -29,6 +30,7 @@ class Bars:
     @contextmanager
     def stage(self, title: str, total: int | None = None) -> Iterator[Step]:
         """See ``Progress``."""
+        from rich.markup import escape
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -44,14 +46,14 @@ class Bars:
             columns += [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
         columns.append(TimeElapsedColumn())
         with RichProgress(*columns, console=self._console) as bars:
-            task = bars.add_task(title, total=total)
+            task = bars.add_task(escape(visible(title)), total=total)
             yield lambda count: bars.advance(task, count)
             known = bars.tasks[0].completed if total is not None else 1
             bars.update(task, total=known, completed=known)
 
     def note(self, text: str) -> None:
         """See ``Progress``."""
-        self._console.print(f"note: {text}", markup=False, highlight=False)
+        self._console.print(f"note: {visible(text)}", markup=False, highlight=False)
 
 
 class Lines:

@@ -134,16 +134,28 @@ def _stacked(table: Table, available: int) -> list[str]:
     return lines
 
 
-def _folded(text: str, available: int, indent: str = "") -> list[str]:
-    kept = text[: len(text) - len(text.lstrip())]  # indented rows stay so
+def folded(text: str, available: int, first: str = "", others: str | None = None) -> list[str]:
+    """Lines of whole words.
+
+    Args:
+        text: To fold.
+        available: Columns of the terminal.
+        first: Set before the first line, and
+        others: before all others; None: the same.
+    """
     return textwrap.wrap(
-        text.strip(),
+        visible(text),
         max(available, 20),
-        initial_indent=indent + kept,
-        subsequent_indent=indent + kept,
+        initial_indent=first,
+        subsequent_indent=first if others is None else others,
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def _folded(text: str, available: int, indent: str = "") -> list[str]:
+    kept = text[: len(text) - len(text.lstrip())]  # indented rows stay so
+    return folded(text.strip(), available, indent + kept)
 
 
 def beside_lines(label: str, text: str, *, left: int, available: int) -> list[str]:

@@ -1,24 +1,26 @@
 """Where the two sides differ: class by class, image by image."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.comparison.evidence import UNKNOWN, Evidence
 from edge.comparison.result import ClassRecall, Confusion, Flip
 from edge.evaluation.paired import holm, mcnemar_loss
+from edge.runtime.postprocess import holding
 
 
 def class_recalls(evidence: Evidence) -> tuple[ClassRecall, ...]:
-    """Recall of every class that has an image, worst drop first."""
-    truth = evidence.truth[evidence.labelled]
-    before, after = evidence.right(1)
-    indices = np.unique(truth)
+    """Recall of every class that has an image, worst drop first.
+
+    Where labels do not exclude one another: of the images where a label holds, those in which it
+    reaches its threshold.
+    """
     rows = []
-    for index in indices:
-        old, new = before[truth == index], after[truth == index]
+    for index, old, new in _found(evidence):
         lost, gained = int((old & ~new).sum()), int((new & ~old).sum())
         rows.append((int(index), len(old), old.mean(), new.mean(), mcnemar_loss(lost, gained)))
     corrected = holm([row[4] for row in rows])
@@ -36,9 +38,27 @@ def class_recalls(evidence: Evidence) -> tuple[ClassRecall, ...]:
     return tuple(sorted(recalls, key=lambda item: (-item.drop_points, item.p_value)))
 
 
+def _found(
+    evidence: Evidence,
+) -> Iterator[tuple[int, NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Class, and of each of its images whether baseline and candidate find it."""
+    if evidence.several is not None:
+        tables = (evidence.baseline, evidence.candidate)
+        said = [holding(*pair) for pair in zip(tables, evidence.outputs, strict=True)]
+        for index in range(len(evidence.labels)):
+            images = evidence.several.table[:, index] == 1
+            if images.any():
+                yield index, said[0][images, index], said[1][images, index]
+        return
+    truth = evidence.truth[evidence.labelled]
+    before, after = evidence.right(1)
+    for index in np.unique(truth):
+        yield int(index), before[truth == index], after[truth == index]
+
+
 def flips(evidence: Evidence, paths: Sequence[Path]) -> tuple[Flip, ...]:
-    """The images whose best class changed, in their order."""
-    old, new = evidence.baseline.argmax(axis=1), evidence.candidate.argmax(axis=1)
+    """The images whose answer changed, in their order."""
+    old, new = evidence.answers
     found = []
     for image in np.flatnonzero(old != new).tolist():
         label = int(evidence.truth[image])
@@ -46,10 +66,10 @@ def flips(evidence: Evidence, paths: Sequence[Path]) -> tuple[Flip, ...]:
             Flip(
                 path=str(paths[image]),
                 truth=None if label == UNKNOWN else evidence.labels[label],
-                baseline=evidence.labels[old[image]],
-                baseline_score=float(evidence.baseline[image, old[image]]),
-                candidate=evidence.labels[new[image]],
-                candidate_score=float(evidence.candidate[image, new[image]]),
+                baseline=evidence.said(0, image),
+                baseline_score=evidence.score_of(0, image),
+                candidate=evidence.said(1, image),
+                candidate_score=evidence.score_of(1, image),
             )
         )
     return tuple(found)
@@ -58,8 +78,8 @@ def flips(evidence: Evidence, paths: Sequence[Path]) -> tuple[Flip, ...]:
 def confusion(evidence: Evidence) -> tuple[Confusion, ...]:
     """Of the candidate on the labelled images, in the order of the classes; no empty cells."""
     known = evidence.labelled
-    answers = evidence.candidate[known].argmax(axis=1)
-    counts = Counter(zip(evidence.truth[known].tolist(), answers.tolist(), strict=True))
+    said = evidence.answers[1][known]
+    counts = Counter(zip(evidence.truth[known].tolist(), said.tolist(), strict=True))
     return tuple(
         Confusion(truth=evidence.labels[truth], answer=evidence.labels[answer], images=images)
         for (truth, answer), images in sorted(counts.items())

@@ -1,28 +1,32 @@
 """``edge compare``: both sides over the same images, then the rules of the policy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.cache import StageCache
+from edge.comparison.adopted import adopted_output
 from edge.comparison.degenerate import output_check
 from edge.comparison.evidence import UNKNOWN, Evidence, Timing
 from edge.comparison.findings import findings
 from edge.comparison.images import compared_images
 from edge.comparison.judge import judge
 from edge.comparison.latency import measured, recorded
-from edge.comparison.policy import Policy
+from edge.comparison.policy import Policy, policy_of_labels
 from edge.comparison.result import Comparison
 from edge.comparison.subject import Subject, check_classes, column_order, find_subject
 from edge.comparison.weights import same_network
 from edge.dataset.pictures import Picture
 from edge.errors import UsageError
-from edge.evaluation.predictions import predictions
+from edge.evaluation.multilabel import label_truth
+from edge.evaluation.predictions import raw_outputs
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
+from edge.runtime.head import class_probabilities
+from edge.runtime.output import OutputActivation, OutputSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,8 @@ class CompareOptions:
         confidence: Of every interval, 0..1.
         engine: Interpreter for the format that it runs.
         cache: Where scores are kept.
+        output_activation: What the values of a model file are; AUTO finds it out.
+        truth: CSV file with the labels of each image, where they do not exclude one another.
     """
 
     bundle: Path
@@ -48,6 +54,8 @@ class CompareOptions:
     confidence: float
     engine: str | None
     cache: Path
+    output_activation: OutputActivation = OutputActivation.AUTO
+    truth: Path | None = None
 
 
 def compare(options: CompareOptions, progress: Progress) -> Comparison:
@@ -60,12 +68,17 @@ def compare(options: CompareOptions, progress: Progress) -> Comparison:
         DataError: No image is left to compare on.
         InferenceError: A model fails, or answers with NaN.
     """
-    baseline, candidate = sides = _sides(options)
-    order = column_order(baseline, candidate)
-    images = compared_images(options.directory, sides, progress)
-    before, after = _tables(sides, images.pictures, options, progress)
+    named = _sides(options)
+    order = column_order(*named)
+    images = compared_images(options.directory, named, progress)
+    sides, (before, after) = _tables(named, images.pictures, options, progress)
+    baseline, candidate = sides
+    several = label_truth(
+        baseline.output, baseline.labels, images.pictures, options.truth, options.directory
+    )
+    policy = options.policy if several is None else policy_of_labels(options.policy)
     varies = output_check([("baseline", baseline, before), ("candidate", candidate, after)])
-    labels = [UNKNOWN if item.label is None else item.label for item in images.pictures]
+    labels = [UNKNOWN if item.label is None or several else item.label for item in images.pictures]
     evidence = Evidence(
         labels=baseline.labels,
         truth=np.array(labels, np.int64),
@@ -75,10 +88,12 @@ def compare(options: CompareOptions, progress: Progress) -> Comparison:
         identical=baseline.sha256 == candidate.sha256,
         same_network=same_network(baseline.family, candidate.family),
         confidence=options.confidence,
-        timings=_timings(options, sides, progress),
+        timings=_timings(policy, options.confidence, sides, progress),
+        outputs=(baseline.output, _reordered(candidate.output, order)),
+        several=several,
     )
-    checks = (varies, *judge(options.policy, evidence))
-    return findings(evidence, sides, images, checks, options.policy)
+    checks = (varies, *judge(policy, evidence))
+    return findings(evidence, sides, images, checks, policy)
 
 
 def _sides(options: CompareOptions) -> tuple[Subject, Subject]:
@@ -98,32 +113,56 @@ def _tables(
     pictures: Sequence[Picture],
     options: CompareOptions,
     progress: Progress,
-) -> list[NDArray[np.float32]]:
-    """Scores (images, classes) of each side, from its own contract."""
-    tables = []
+) -> tuple[tuple[Subject, Subject], list[NDArray[np.float32]]]:
+    """The sides with what they answer with, and scores (images, classes) of each."""
+    found, tables = [], []
     with progress.stage("score", len(sides) * len(pictures)) as step:
         for side in sides:
-            table = predictions(
+            values = raw_outputs(
                 side.path,
                 pictures,
                 side.preprocessing,
                 cache=StageCache(options.cache),
                 engine=side.interpreter,
-                head=side.head,
                 step=step,
             )
-            check_classes(side, table.shape[1])
+            if side.head is None:
+                check_classes(side, values.shape[1])
+            if side.head is None and side.variant is None:
+                output = adopted_output(side, values, options.output_activation)
+                progress.note(f"output of {side.name}: {output.evidence}")
+                side = replace(side, output=output)
+            table = class_probabilities(values, side.head, side.output)
+            if side.head is not None:
+                check_classes(side, table.shape[1])
+            found.append(side)
             tables.append(table)
-    return tables
+    kinds = {side.output.kind for side in found}
+    if len(kinds) > 1:
+        raise UsageError(
+            f"{found[0].name} is {found[0].output.kind}, {found[1].name} is "
+            f"{found[1].output.kind}: they have no score in common",
+            hint="Compare models that answer the same question.",
+        )
+    return (found[0], found[1]), tables
+
+
+def _reordered(output: OutputSpec, order: Sequence[int] | None) -> OutputSpec:
+    """The output of a side whose columns are put in the order of the other's."""
+    if order is None or not output.thresholds:
+        return output
+    if output.multi_label:
+        return replace(output, thresholds=tuple(output.thresholds[index] for index in order))
+    return replace(output, thresholds=(1 - output.threshold,))
 
 
 def _timings(
-    options: CompareOptions, sides: tuple[Subject, Subject], progress: Progress
+    policy: Policy, confidence: float, sides: tuple[Subject, Subject], progress: Progress
 ) -> dict[str, Timing | None]:
     timings: dict[str, Timing | None] = {}
-    for source in options.policy.sources():
+    for source in policy.sources():
         if source == "recorded":
             timings[source] = recorded(*sides)
         else:
-            timings[source] = measured(*sides, options.confidence, progress)
+            timings[source] = measured(*sides, confidence, progress)
     return timings

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from edge.comparison.metrics import AT_MOST
 from edge.comparison.result import Check, Verdict
 from edge.comparison.subject import Subject
+from edge.runtime.head import activated
 from edge.runtime.postprocess import dequantize
 from edge.runtime.session import encode_pixels, open_session
 from edge.runtime.spec import Preprocessing
@@ -45,7 +46,12 @@ def _is_constant(subject: Subject, scores: NDArray[np.float32]) -> bool:
     contract = subject.preprocessing
     for pixels in _test_pictures(contract):
         output = session.run(encode_pixels(pixels, session.inputs[0], contract.value_range))[0]
-        if not np.array_equal(dequantize(output, session.outputs[0]).reshape(-1), scores):
+        values = dequantize(output, session.outputs[0]).reshape(1, -1)
+        if subject.head is not None:
+            values = subject.head.scores(values)
+        else:
+            values = activated(values, subject.output)
+        if not np.array_equal(values[0], scores):
             return False
     return True
 

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from edge.comparison.result import Interval
 from edge.evaluation.confidence import normal_quantile
+from edge.evaluation.multilabel import LabelTruth
 from edge.evaluation.score import right_within
+from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.postprocess import answered, answers, best_class
 
 UNKNOWN: Final = -1  # class index of an image without a label
 
@@ -45,6 +48,8 @@ class Evidence:
         same_network: Whether both hold the same float32 weights; None where it is not known.
         confidence: Of every interval, 0..1.
         timings: By source, ``measured`` or ``recorded``; those that the policy asks for.
+        outputs: What the scores of the baseline and of the candidate mean.
+        several: Which labels hold, where they do not exclude one another: no class is known then.
     """
 
     labels: tuple[str, ...]
@@ -56,12 +61,31 @@ class Evidence:
     same_network: bool | None
     confidence: float
     timings: Mapping[str, Timing | None] = field(default_factory=dict)
+    outputs: tuple[OutputSpec, OutputSpec] = (PROBABILITIES, PROBABILITIES)
+    several: LabelTruth | None = None
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
         """(images,) whether the class is known."""
         known: NDArray[np.bool_] = self.truth != UNKNOWN
         return known
+
+    @property
+    def answers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(images,) what baseline and candidate say, see ``edge.runtime.postprocess.answers``."""
+        return answers(self.baseline, self.outputs[0]), answers(self.candidate, self.outputs[1])
+
+    def said(self, which: int, image: int) -> str:
+        """The answer of a side, 0 or 1, to an image: a label, or those that hold."""
+        table = (self.baseline, self.candidate)[which]
+        found = answered(table[image], self.labels, self.outputs[which])
+        return ", ".join(found) or "no label"
+
+    def score_of(self, which: int, image: int) -> float:
+        """The score of that answer, 0..1; of several labels, the highest one of any label."""
+        row = (self.baseline, self.candidate)[which][image]
+        output = self.outputs[which]
+        return float(row.max() if output.multi_label else row[int(best_class(row, output))])
 
     @property
     def z(self) -> float:
@@ -71,6 +95,9 @@ class Evidence:
     def right(self, k: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """(labelled,) whether baseline and candidate have the class among their best k."""
         known, labels = self.labelled, self.truth[self.labelled]
+        if k == 1:
+            before, after = self.answers
+            return before[known] == labels, after[known] == labels
         return (
             right_within(self.baseline[known], labels, k),
             right_within(self.candidate[known], labels, k),
@@ -78,6 +105,9 @@ class Evidence:
 
     def changed(self, k: int) -> int:
         """How many images, labelled or not, have other classes among the best k of the sides."""
+        if k == 1:
+            before, after = self.answers
+            return int((before != after).sum())
         best = [
             np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :k], axis=1)
             for scores in (self.baseline, self.candidate)

@@ -15,6 +15,7 @@ from edge.comparison.result import Check, Comparison, Interval, Paired, Side
 from edge.comparison.subject import Subject
 from edge.evaluation.calibration_error import are_probabilities, calibration_error
 from edge.evaluation.confidence import wilson
+from edge.evaluation.multilabel import multi_label_score
 from edge.evaluation.paired import mcnemar
 from edge.evaluation.score import score
 from edge.runtime.spec import Preprocessing
@@ -36,12 +37,13 @@ def findings(
         checks: Already judged.
         policy: Applied.
     """
+    known_images = sum(evidence.several.known) if evidence.several else 0
     return Comparison(
         verdict=overall(checks),
         baseline=_side(sides[0], evidence, 0),
         candidate=_side(sides[1], evidence, 1),
         images=len(images.pictures),
-        labelled=int(evidence.labelled.sum()),
+        labelled=int(evidence.labelled.sum() if evidence.several is None else known_images),
         left_out=images.left_out,
         skipped=images.skipped,
         identical=evidence.identical,
@@ -61,7 +63,11 @@ def _side(subject: Subject, evidence: Evidence, which: int) -> Side:
     table = (evidence.baseline, evidence.candidate)[which]
     known = evidence.labelled
     labels = evidence.truth[known]
-    found = score(table, [None if label == UNKNOWN else int(label) for label in evidence.truth])
+    classes = [None if label == UNKNOWN else int(label) for label in evidence.truth]
+    output = evidence.outputs[which]
+    found = score(table, classes, output=output)
+    truth = evidence.several
+    several = None if truth is None else multi_label_score(table, truth, output)
     times = [timing for timing in evidence.timings.values() if timing is not None]
 
     def interval(share: float | None) -> Interval | None:
@@ -80,12 +86,15 @@ def _side(subject: Subject, evidence: Evidence, which: int) -> Side:
         ece=calibration_error(table[known], labels)
         if len(labels) and are_probabilities(table)
         else None,
+        multi_label=several,
+        output=output,
         latency_ms=(times[0].baseline_ms, times[0].candidate_ms)[which] if times else None,
     )
 
 
 def _agreement(evidence: Evidence) -> float:
-    return float((evidence.baseline.argmax(axis=1) == evidence.candidate.argmax(axis=1)).mean())
+    before, after = evidence.answers
+    return float((before == after).mean())
 
 
 def _paired(evidence: Evidence, checks: Sequence[Check]) -> Paired | None:

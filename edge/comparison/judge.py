@@ -46,7 +46,7 @@ def _check(rule: Rule, metric: Metric, evidence: Evidence) -> Check:
         needed = images_to_decide(
             found.value, rule.limit, found.images, evidence.confidence, found.projected
         )
-        more = "more labelled images would tell"
+        more = f"more {'labelled ' if metric.labelled else ''}images would tell"
         if found.unchanged:
             more = "more images, labelled or not, would tell if no answer changes on them either"
         why += (

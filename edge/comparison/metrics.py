@@ -7,16 +7,27 @@ from typing import Final
 import numpy as np
 
 from edge.comparison.classes import class_recalls
-from edge.comparison.estimates import NO_LABELS, mean_estimate, resampled_errors, share_estimate
+from edge.comparison.estimates import (
+    NO_LABELS,
+    mean_estimate,
+    narrowing,
+    resampled_errors,
+    share_estimate,
+)
 from edge.comparison.evidence import Estimate, Evidence, Timing
 from edge.comparison.result import Interval
 from edge.evaluation.calibration_error import are_probabilities
 from edge.evaluation.confidence import confidence_of
+from edge.evaluation.multilabel import map_intervals
+from edge.evaluation.multilabel import mean_average_precision as average_precisions
 from edge.evaluation.paired import drop_interval, most_changed, tango
 
 AT_MOST: Final = "at_most"
 AT_LEAST: Final = "at_least"
-DROPS: Final = ("top1_drop", "top5_drop")  # bounded by the answers that changed
+NO_BEST: Final = Estimate(
+    value=None, missing="labels do not exclude one another, so no best class is right or wrong"
+)
+DROPS: Final = ("top1_drop", "top5_drop", "map_drop")  # bounded by the answers that changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +41,7 @@ class Metric:
         meaning: One line for people.
         relative: Whether each side has a value, so that its change in percent can be limited.
         timed: Whether it needs latencies, ``measured`` or ``recorded``.
+        labelled: Whether only images count whose class is known.
         estimate: Computes it; of a timed metric for the source that is named.
     """
 
@@ -39,6 +51,7 @@ class Metric:
     meaning: str
     relative: bool
     timed: bool
+    labelled: bool
     estimate: Callable[[Evidence, str], Estimate]
 
 
@@ -46,7 +59,7 @@ METRICS: Final[dict[str, Metric]] = {}
 
 
 def metric(
-    unit: str, direction: str, meaning: str, *, relative: bool = False
+    unit: str, direction: str, meaning: str, *, relative: bool = False, labelled: bool = True
 ) -> Callable[[Callable[[Evidence], Estimate]], Callable[[Evidence], Estimate]]:
     """Enter a function of the evidence into ``METRICS`` under its own name."""
 
@@ -58,6 +71,7 @@ def metric(
             meaning=meaning,
             relative=relative,
             timed=False,
+            labelled=labelled,
             estimate=lambda evidence, _: function(evidence),
         )
         return function
@@ -84,6 +98,7 @@ def timed_metric(
             meaning=meaning,
             relative=relative,
             timed=True,
+            labelled=False,
             estimate=estimate,
         )
         return function
@@ -115,21 +130,86 @@ def top5(evidence: Evidence) -> Estimate:
     return _accuracy(evidence, 5)
 
 
-@metric("share", AT_LEAST, "share of images with the same best class on both sides")
+@metric("points", AT_MOST, "percentage points of mAP that the candidate loses")
+def map_drop(evidence: Evidence) -> Estimate:
+    """Of labels that do not exclude one another, with a paired bootstrap over the images."""
+    found = _mean_average_precisions(evidence)
+    if isinstance(found, Estimate):
+        return found
+    before, after, images = found
+    drop = round(100 * (before - after), 6)
+    if evidence.identical:
+        return Estimate(value=drop, interval=Interval(0.0, 0.0), images=images)
+    interval = _map_intervals(evidence)[2]
+    if interval is None or interval.low == interval.high:
+        # The bootstrap knows no change that it has not seen: as for a drop of top-1, as many
+        # answers may change as the images do not rule out.
+        changed = evidence.changed(1)
+        if changed == 0 and drop == 0:
+            return _unchanged(len(evidence.truth), evidence)
+        bound = most_changed(len(evidence.truth), changed, evidence.confidence)
+        interval = Interval(-bound, bound)
+    ends = Interval(min(100 * interval.low, drop), max(100 * interval.high, drop))
+    return Estimate(
+        value=drop,
+        interval=ends,
+        images=images,
+        projected=narrowing(drop, ends, images, evidence.z),
+    )
+
+
+@metric("share", AT_LEAST, "mean average precision of the candidate (mAP)", relative=True)
+def mean_average_precision(evidence: Evidence) -> Estimate:
+    """Of labels that do not exclude one another, with a bootstrap over the images."""
+    found = _mean_average_precisions(evidence)
+    if isinstance(found, Estimate):
+        return found
+    before, after, images = found
+    _, interval, lost = _map_intervals(evidence)
+    return Estimate(
+        value=after,
+        interval=interval,
+        images=images,
+        projected=None if interval is None else narrowing(after, interval, images, evidence.z),
+        baseline=before,
+        difference=lost and Interval(-lost.high, -lost.low),
+    )
+
+
+def _mean_average_precisions(evidence: Evidence) -> Estimate | tuple[float, float, int]:
+    """Of baseline and candidate, and the images; or why there is none."""
+    if evidence.several is None:
+        return Estimate(value=None, missing="one class is the answer, so there is no mAP")
+    before = average_precisions(evidence.baseline, evidence.several)
+    after = average_precisions(evidence.candidate, evidence.several)
+    if before is None or after is None:
+        return NO_LABELS
+    return before, after, sum(evidence.several.known)
+
+
+def _map_intervals(evidence: Evidence) -> tuple[Interval | None, ...]:
+    assert evidence.several is not None  # asked before
+    tables = [evidence.baseline, evidence.candidate]
+    return map_intervals(tables, evidence.several, evidence.confidence)
+
+
+@metric("share", AT_LEAST, "share of images with the same answer on both sides", labelled=False)
 def agreement(evidence: Evidence) -> Estimate:
     """Of all images, labelled or not."""
-    same = evidence.baseline.argmax(axis=1) == evidence.candidate.argmax(axis=1)
-    return share_estimate(same, evidence)
+    before, after = evidence.answers
+    return share_estimate(before == after, evidence)
 
 
-@metric("share", AT_MOST, "share of images whose best class changed")
+@metric("share", AT_MOST, "share of images whose answer changed", labelled=False)
 def flips(evidence: Evidence) -> Estimate:
     """Of all images, labelled or not."""
-    changed = evidence.baseline.argmax(axis=1) != evidence.candidate.argmax(axis=1)
-    return share_estimate(changed, evidence)
+    before, after = evidence.answers
+    return share_estimate(before != after, evidence)
 
 
-@metric("share", AT_MOST, "largest change of any class's score, mean over the images")
+@metric(
+    "share", AT_MOST, "largest change of any class's score, mean over the images", labelled=False
+)
 def score_shift(evidence: Evidence) -> Estimate:
     """Of all images, labelled or not."""
     changes = np.abs(evidence.candidate - evidence.baseline).max(axis=1)
@@ -264,6 +344,8 @@ def _accuracy(evidence: Evidence, k: int) -> Estimate:
 
 
 def _unscorable(evidence: Evidence, k: int) -> Estimate | None:
+    if evidence.outputs[0].multi_label:
+        return NO_BEST
     if not evidence.labelled.any():
         return NO_LABELS
     if len(evidence.labels) <= k:
@@ -272,6 +354,8 @@ def _unscorable(evidence: Evidence, k: int) -> Estimate | None:
 
 
 def _calibration(evidence: Evidence, *, increase: bool) -> Estimate:
+    if evidence.outputs[0].multi_label:
+        return NO_BEST
     if not evidence.labelled.any():
         return NO_LABELS
     if not (are_probabilities(evidence.baseline) and are_probabilities(evidence.candidate)):

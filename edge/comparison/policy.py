@@ -5,7 +5,7 @@ import hashlib
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,9 +86,29 @@ def default_policy(margin_points: float | None = None) -> Policy:
         Rule(metric="worst_class_recall_drop", limit=CLASS_POINTS, missing="skip"),
         Rule(metric="same_weights_shift", limit=SAME_WEIGHTS_SHIFT, missing="skip"),
     )
+    return _built_in(rules)
+
+
+def _built_in(rules: tuple[Rule, ...]) -> Policy:
     text = canonical_json([asdict(rule) for rule in rules])
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Policy(record=PolicyRecord(name="built-in", sha256=digest, path=None), rules=rules)
+
+
+def policy_of_labels(policy: Policy) -> Policy:
+    """The built-in policy for labels that do not exclude one another; any other as it is.
+
+    Where the built-in one limits the drop of top-1, that of mAP is limited: there is no best
+    class. A policy file says itself what it limits.
+    """
+    if policy.record.path is not None:
+        return policy
+    return _built_in(
+        tuple(
+            replace(rule, metric="map_drop") if rule.metric == "top1_drop" else rule
+            for rule in policy.rules
+        )
+    )
 
 
 def load_policy(path: Path) -> Policy:
@@ -166,7 +186,7 @@ def _unchanged(place: str, value: Mapping[str, Any], name: str, limit: float) ->
         return None
     found = value[UNCHANGED]
     if name not in DROPS:
-        raise UsageError(f"{place}: {UNCHANGED} is for {' and '.join(DROPS)}; {name} is none")
+        raise UsageError(f"{place}: {UNCHANGED} is for {', '.join(DROPS)}; {name} is none")
     if type(found) not in (int, float) or not math.isfinite(found) or found < limit:
         raise UsageError(
             f"{place}: {UNCHANGED} is {found!r}; a number from {AT_MOST} ({limit:g}) on is needed",

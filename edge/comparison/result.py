@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from edge.evaluation.confidence import Interval as Interval
+from edge.evaluation.multilabel import MultiLabelScore
+from edge.runtime.output import PROBABILITIES, OutputSpec
 
 COMPARISON_SCHEMA_VERSION: Final = 1
 
@@ -63,6 +65,8 @@ class Side:
         top5: The same for the best five classes; None with fewer than six.
         top5_interval: Wilson's interval of it.
         ece: Expected calibration error, 0..1; None without labels.
+        multi_label: Where labels do not exclude one another, the scores; top-1 is None then.
+        output: What its values mean.
         latency_ms: Median of one inference, milliseconds, if the policy asks for it.
     """
 
@@ -77,6 +81,8 @@ class Side:
     top5_interval: Interval | None
     ece: float | None
     latency_ms: float | None = None
+    multi_label: MultiLabelScore | None = None
+    output: OutputSpec = PROBABILITIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +185,7 @@ class Comparison:
         skipped: Why each other image could not be read, by path.
         identical: Whether both are the same file.
         paired: None without labels.
-        agreement: Share of the images with the same best class, 0..1.
+        agreement: Share of the images with the same answer, 0..1.
         checks: In the order of the policy.
         classes: Worst drop first.
         flips: In the order of the images.

@@ -4,14 +4,17 @@ import difflib
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import UsageError
 from edge.evaluation.origin import Origins, origins_of
+from edge.evaluation.output import other_count
 from edge.runtime.bundle import Bundle, is_bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.head import Head, read_head
+from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.session import ENGINES, open_session
 from edge.runtime.spec import Preprocessing
 
@@ -37,6 +40,8 @@ class Subject:
         family: Files that are the same network in float32: the fp32 variants of its bundle if it
             is one of them; else the file alone.
         head: Of its bundle, where the files answer with embeddings.
+        output: What it answers with; of a model file that of the bundle, until its own is found
+            (``edge.comparison.adopted``).
         report: ``report.json`` of its bundle; None if the bundle has none.
         origins: What its bundle records of the images that made it.
     """
@@ -51,6 +56,7 @@ class Subject:
     variant: str | None
     family: tuple[Path, ...]
     head: Head | None = field(default=None, repr=False)
+    output: OutputSpec = PROBABILITIES
     report: dict[str, Any] | None = field(repr=False)
     origins: Origins = field(repr=False)
 
@@ -114,13 +120,14 @@ def _subject(
         variant=variant,
         family=_family(path, bundle, variant),
         head=read_head(bundle),
+        output=bundle.manifest.output,
         report=_report(bundle),
         origins=origins_of(bundle),
     )
     if len(session.inputs) != 1 or not session.outputs:
         raise UsageError(f"{path} has {len(session.inputs)} inputs; a classifier here has one")
     _check_input(subject, session.inputs[0].shape)
-    values = session.outputs[0].shape[-1] if session.outputs[0].shape else 1
+    values = _values(session.outputs[0].shape)
     if subject.head is None:
         check_classes(subject, values)
     elif values not in (-1, subject.head.features):
@@ -130,6 +137,12 @@ def _subject(
             hint="Name the bundle that the model was made for, as BUNDLE or as the side itself.",
         )
     return subject
+
+
+def _values(shape: tuple[int, ...]) -> int:
+    """How many values an output has for one image; -1 where its shape leaves that open."""
+    extents = shape[1:]
+    return -1 if any(extent < 0 for extent in extents) else prod(extents)
 
 
 def _family(path: Path, bundle: Bundle, variant: str | None) -> tuple[Path, ...]:
@@ -157,15 +170,24 @@ def _check_input(subject: Subject, shape: tuple[int, ...]) -> None:
 def check_classes(subject: Subject, classes: int) -> None:
     """Refuse a model whose outputs are not the labels; -1 is not known yet.
 
+    A single value tells two classes apart: it is the probability of the second one.
+
     Raises:
         UsageError: They are more or fewer.
     """
-    if classes not in (-1, len(subject.labels)):
-        raise UsageError(
-            f"{subject.path} answers with {classes} scores; the bundle has "
-            f"{len(subject.labels)} labels",
-            hint="Name the bundle that the model was made for, as BUNDLE or as the side itself.",
-        )
+    labels = len(subject.labels)
+    single = classes == 1 and labels == 2 and not subject.output.multi_label
+    if classes in (-1, labels) or single:
+        return
+    if classes == 1:
+        values = "a single value, which tells two classes apart"
+    else:
+        values = f"{classes} values"
+    raise UsageError(
+        f"{subject.path} answers with {values}; the bundle has {labels} labels",
+        hint=f"{other_count(labels, classes)} Or name the bundle that the model was made for, as "
+        "BUNDLE or as the side itself.",
+    )
 
 
 def _report(bundle: Bundle) -> dict[str, Any] | None:

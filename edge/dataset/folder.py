@@ -1,7 +1,5 @@
 """A folder of photos -> which files it holds: images, other files by suffix, edge's own output."""
 
-import json
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,16 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import DataError, UsageError
-from edge.runtime.bundle import MANIFEST_NAME
 from edge.runtime.files import readable
 from edge.runtime.image import READABLE, image_suffixes, way_to_read
+from edge.runtime.pictures import Entries, Walk, is_own_output
+from edge.runtime.pictures import entries as found_in
+from edge.runtime.pictures import walk as below
 
-# What macOS archives and Synology devices leave behind: thumbnails, not pictures of the class.
-_LITTER: Final = frozenset({"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"})
-_EXPLANATION: Final = "explanation.json"  # what edge explain leaves beside its pictures
-_STAGE: Final = re.compile(r"[\w-]+-[0-9a-f]{40}")  # name of a folder in a cache; see edge.cache
 _NAMED: Final = 5  # files of one kind that are named before they are only counted
-_MOST_READ: Final = 64 << 20  # bytes of a manifest; a larger one is nobody's
 
 # Files that hold pictures which are not read as such: without a word they would be missed.
 PICTURE_SUFFIXES: Final = frozenset(
@@ -161,14 +156,20 @@ def checked(directory: Path) -> Path:
 
 
 def walk(directory: Path) -> Files:
-    """Every file below a folder, none where there is none.
-
-    Symbolic links are followed; each folder is entered once, so that loops end.
+    """Every file below a folder, none where there is none; see ``edge.runtime.pictures.walk``.
 
     Raises:
         DataError: A folder cannot be read.
     """
-    return _walk(directory)[0]
+    found = _walked(directory)
+    return Files(images=found.images, others=dict(found.others), outputs=found.outputs)
+
+
+def _walked(directory: Path) -> Walk:
+    found = below(directory)
+    for problem in found.problems.values():
+        raise DataError(problem, hint="Check its permissions.")
+    return found
 
 
 def check_outside(output: Path, directory: Path, *, option: str = "--output") -> None:
@@ -193,7 +194,7 @@ def check_outside(output: Path, directory: Path, *, option: str = "--output") ->
         raise UsageError(f"{option} {output} holds the photos of {directory}", hint=hint)
     inside = place.is_relative_to(photos)
     if not inside:
-        entered = _walk(photos)[1]
+        entered = _walked(photos).entered
         holders = [status for folder in place.parents if (status := _identity(folder))]
         inside = not entered.isdisjoint(holders)
     if inside:
@@ -219,98 +220,16 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _walk(directory: Path) -> tuple[Files, set[tuple[int, int]]]:
-    """Every file below a folder, and the identities of the folders that were entered."""
-    images: list[Path] = []
-    others: Counter[str] = Counter()
-    outputs: list[Path] = []
-    entered: set[tuple[int, int]] = set()
-    waiting = [directory]
-    while waiting:
-        folder = waiting.pop(0)
-        inside = entries(folder)
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in entered:
-            continue
-        entered.add((status.st_dev, status.st_ino))
-        images += inside.images
-        others.update(inside.others)
-        outputs += inside.outputs
-        waiting += inside.folders
-    ordered = sorted(images, key=lambda path: path.relative_to(directory).as_posix())
-    found = Files(images=tuple(ordered), others=dict(others), outputs=tuple(outputs))
-    return found, entered
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entries:
-    """What lies in one folder, not below; sorted by name, hidden ones left out.
-
-    Attributes:
-        others: Suffixes of files that are no images.
-        folders: Sub-folders.
-        images: Files whose suffix says that they are images.
-        outputs: Sub-folders that edge itself wrote.
-    """
-
-    others: tuple[str, ...]
-    folders: tuple[Path, ...]
-    images: tuple[Path, ...]
-    outputs: tuple[Path, ...]
-
-
 def entries(directory: Path) -> Entries:
-    """What lies in one folder.
-
-    Broken links count as files, so that an image that is not there is reported. Nothing depends
-    on the order in which a file system lists the names.
+    """What lies in one folder; see ``edge.runtime.pictures.entries``.
 
     Raises:
         DataError: The folder cannot be read.
     """
-    others: list[str] = []
-    folders: list[Path] = []
-    images: list[Path] = []
-    outputs: list[Path] = []
-    suffixes = image_suffixes()
     try:
-        with os.scandir(directory) as scanned:
-            for entry in sorted(scanned, key=lambda entry: entry.name):
-                path = directory / entry.name
-                if entry.name.startswith(".") or entry.name in _LITTER:
-                    continue
-                # A link to itself makes DirEntry.is_dir() raise where Path.is_dir() says no.
-                if (path if entry.is_symlink() else entry).is_dir():
-                    (outputs if is_own_output(path) else folders).append(path)
-                elif path.suffix.lower() not in suffixes:
-                    others.append(readable(Path(path.suffix.lower())) if path.suffix else "")
-                elif entry.is_symlink() or entry.is_file():
-                    images.append(path)
+        return found_in(directory)
     except OSError as error:
         raise _unreadable(directory, error) from error
-    return Entries(
-        others=tuple(others),
-        folders=tuple(folders),
-        images=tuple(images),
-        outputs=tuple(outputs),
-    )
-
-
-def is_own_output(directory: Path) -> bool:
-    """Whether edge wrote a folder: a bundle, an explanation, or a cache."""
-    try:
-        if (directory / _EXPLANATION).is_file():
-            return True
-        stages = directory / "stages"
-        if stages.is_dir() and any(_STAGE.fullmatch(path.name) for path in stages.iterdir()):
-            return True
-        manifest = directory / MANIFEST_NAME
-        if not manifest.is_file() or manifest.stat().st_size > _MOST_READ:
-            return False
-        value = json.loads(manifest.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and {"schema_version", "preprocessing", "files"} <= set(value)
 
 
 def instead(found: Files) -> str:

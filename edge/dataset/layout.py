@@ -10,7 +10,6 @@ from typing import Final
 
 from edge.dataset.folder import (
     PICTURE_SUFFIXES,
-    Entries,
     Files,
     checked,
     counted,
@@ -22,6 +21,7 @@ from edge.dataset.folder import (
 )
 from edge.errors import DataError
 from edge.runtime.files import readable
+from edge.runtime.pictures import Entries
 
 SPLITS: Final[tuple[str, ...]] = ("train", "val", "test")
 _DEEPEST: Final = 8  # folders that hold nothing but one folder
@@ -53,8 +53,9 @@ class Places:
 
     @property
     def scored(self) -> Path:
-        """The folder of classes to score on: that of test, or else of val, or else the base."""
-        return self.splits.get("test") or self.splits.get("val") or self.base
+        """The folder of classes to score on: that of test, or else of val, or of train."""
+        found = [self.splits[split] for split in reversed(SPLITS) if split in self.splits]
+        return found[0] if found else self.base
 
     def class_of(self, path: Path) -> str:
         """Name of the class folder that an image lies in; "" where it lies in none."""
@@ -213,8 +214,11 @@ class _Tree:
         return bool(self.entries(folder).images) and not self.folders(folder)
 
     def is_shelf(self, folder: Path) -> bool:
-        """Whether a folder holds folders of pictures and no picture directly."""
-        return not self.entries(folder).images and bool(self.folders(folder))
+        """Whether the images of a folder lie in folders of it, all but a few."""
+        if not self.folders(folder):
+            return False
+        directly = len(self.entries(folder).images)
+        return directly == 0 or 2 * directly < len(walk(folder).images)
 
     def unwrapped(self, folder: Path, keep: Iterable[str] = ()) -> Path:
         """The folder, or the only folder in it, and so on, down to where there are several.
@@ -282,11 +286,16 @@ def _named(base: Path, folders: Sequence[Path]) -> dict[str, Path]:
         named = split_named(folder.name)
         if named is not None:
             by_rest[named[1]].append((named[0], folder))
-    chosen = by_rest.get("", [])
-    for rest, group in by_rest.items():
-        splits = {split for split, _ in group}
-        if rest and not chosen and "train" in splits and len(splits) > 1:
-            chosen = group
+    chosen = by_rest.pop("", [])
+    groups = [group for group in by_rest.values() if len({"train", *dict(group)}) == len(group) > 1]
+    if len(groups) > 1:
+        names = [folder.name for group in groups for _, folder in group]
+        raise DataError(
+            f"the names of {listed(names, 4)} in {base} say both a split and a class",
+            hint="Put the classes into folders called train and test: train/cat, test/cat ...",
+        )
+    if groups and not chosen:
+        chosen = groups[0]
     found: dict[str, Path] = {}
     for split, folder in chosen:
         if split in found:
@@ -302,12 +311,13 @@ def _check_classes(tree: _Tree, folders: Sequence[Path]) -> None:
     """Refuse folders that look like splits: they hold folders of the same names.
 
     Raises:
-        DataError: Two of them share most of their sub-folders' names.
+        DataError: Two of them share most of their sub-folders' names, and not just one folder
+            each, such as ``images``.
     """
     shelves = [
-        (folder, frozenset(tree.names(folder)))
+        (folder, frozenset(name.casefold() for name in tree.names(folder)))
         for folder in folders
-        if not tree.entries(folder).images
+        if tree.is_shelf(folder)
     ]
     by_name: defaultdict[str, list[int]] = defaultdict(list)
     for index, (_, names) in enumerate(shelves):
@@ -319,7 +329,7 @@ def _check_classes(tree: _Tree, folders: Sequence[Path]) -> None:
             shared[holders[0], second] += 1
     for (one, two), count in shared.items():
         (first, names), (second_folder, others) = shelves[one], shelves[two]
-        if count < 2 or 2 * count < min(len(names), len(others)):
+        if max(len(names), len(others)) < 2 or 2 * count < min(len(names), len(others)):
             continue
         both = sorted(names & others)
         if all(split_named(name) for name in both):
@@ -366,7 +376,8 @@ def _classes(directory: Path, split: str) -> Classes:
         raise DataError(
             f"{directory} {what}{beside}; "
             f"{'at least two classes are' if split == 'train' else 'class folders are'} needed",
-            hint="Put the images of each class in a folder of its own, named after the class.",
+            hint="Put the images of each class in a folder of its own, named after the class"
+            + ("." if split == "train" else ", or move this folder away: train/ can be divided."),
         )
     classes: Classes = {}
     for folder in folders:

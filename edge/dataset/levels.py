@@ -23,6 +23,8 @@ _OUTLIERS: Final = 1e-4  # share of the values at either end: dead pixels do not
 _NARROW: Final = 0.25  # part of the range of the bits
 _BATCH: Final = 32  # pictures whose histograms lie in memory at once
 _TIFF: Final = ".tif"  # and .tiff
+_CHUNK: Final = 1 << 20  # values counted at a time: bincount needs eight bytes for each
+_WORKERS: Final = 2  # pictures whose 16 bits lie in memory at once
 _VALUES: Final = 1 << 16
 
 
@@ -76,7 +78,7 @@ def find_depth(paths: Iterable[Path]) -> Depth | None:
     """
     total = _Values(np.zeros(_VALUES, np.int64), np.inf, -np.inf, 0)
     for batch in _batches(paths):
-        for found in in_threads(_values, batch):
+        for found in in_threads(_values, batch, _WORKERS):
             if found is not None:
                 total = _Values(
                     total.counts + found.counts,
@@ -149,8 +151,11 @@ def _counted(stored: NDArray[Any]) -> _Values:
         colours = np.nan_to_num(colours)
     low, high = float(colours.min()), float(colours.max())
     if colours.dtype.kind in "iu" and low >= 0 and high < _VALUES:
-        whole = colours.astype(np.int64, copy=False).ravel()
-        return _Values(np.bincount(whole, minlength=_VALUES), np.inf, -np.inf, 1)
+        counts = np.zeros(_VALUES, np.int64)
+        whole = colours.ravel()
+        for start in range(0, whole.size, _CHUNK):
+            counts += np.bincount(whole[start : start + _CHUNK], minlength=_VALUES)
+        return _Values(counts, np.inf, -np.inf, 1)
     return _Values(np.zeros(_VALUES, np.int64), low, high, 1)
 
 

@@ -53,7 +53,7 @@ class Found:
     """What a folder of images to score gives.
 
     Attributes:
-        root: The folder whose images are meant: that of a test split, where there is one.
+        root: The folder whose images are meant; see ``Places.scored``.
         pictures: Every image below it, in the order of their paths.
         files: All files below it.
         notes: Sentences on what was found, and on what is not used.
@@ -66,7 +66,7 @@ class Found:
 
 
 def pictures_root(directory: Path) -> Path:
-    """The folder whose images are meant: that of a test split, where there is one.
+    """The folder whose images are meant; see ``Places.scored``.
 
     Raises:
         DataError: The folder is missing, a file or unreadable.

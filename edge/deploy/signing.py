@@ -70,7 +70,7 @@ def sign(
     except OSError as error:
         raise OutputError(
             f"{bundle} cannot be written: {error.strerror}",
-            hint="A bundle that was signed before may not be now; sign it again.",
+            hint="Make room, or check who may write there; then run the same command again.",
         ) from error
     return release
 

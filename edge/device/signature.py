@@ -13,7 +13,10 @@ from edge.runtime import seal
 from edge.runtime.bundle import MANIFEST_NAME, Bundle
 from edge.runtime.seal import NAMESPACE, SIGNATURE_NAME, reason, ssh_keygen
 
-UNTRUSTED: Final = "Sign it with a key that this device knows: edge sign BUNDLE --key KEY"
+UNTRUSTED: Final = (
+    "Deploy what the device's own key signed; if the key was changed and you know why, add "
+    "--provision, and the device trusts yours from then on."
+)
 
 
 def check_signature(bundle: Path, signers: Path) -> str:

@@ -171,6 +171,7 @@ def _report(stdout: bytes) -> dict[str, Any]:
 
 def _last_line(stderr: bytes, code: int) -> str:
     lines = stderr.decode(errors="replace").strip().splitlines()
+    lines = [line for line in lines if line.startswith("error: ")] or lines  # a hint may follow
     return f"it ended with {code}" + (f": {lines[-1][:300]}" if lines else "")
 
 

@@ -109,7 +109,7 @@ def _judged(
     tables, steps = collector.tables(), collector.steps()
     reference = _reference(manifest, tables)
     rows = _with_failures(collector.rows, tables, reference)
-    found = pairs(tables, steps)
+    found = pairs(tables, steps, manifest.output)
     files = _files(manifest.variants, collector, found, reference)
     findings = blame.findings(manifest.variants, blame.Evidence(rows, found, files, reference))
     notes = list(collector.notes)

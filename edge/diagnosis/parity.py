@@ -8,31 +8,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.diagnosis.result import Pair
+from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.postprocess import answers
 
 Table = NDArray[np.float32]
 # A reference that varies by less than four steps of an 8-bit probability may round to one answer.
 ROUNDED_AWAY: Final = 4 / 255
 
 
-def pairs(tables: Mapping[str, Table], steps: Mapping[str, float | None]) -> tuple[Pair, ...]:
+def pairs(
+    tables: Mapping[str, Table],
+    steps: Mapping[str, float | None],
+    output: OutputSpec = PROBABILITIES,
+) -> tuple[Pair, ...]:
     """Every two rows, in the order of the rows.
 
     Args:
         tables: (images, classes) real values, by row.
         steps: Quantization step of the row's output; None for a real one.
+        output: What the values mean.
     """
     return tuple(
-        compared(first, second, tables, steps) for first, second in combinations(tables, 2)
+        compared(first, second, tables, steps, output) for first, second in combinations(tables, 2)
     )
 
 
 def compared(
-    first: str, second: str, tables: Mapping[str, Table], steps: Mapping[str, float | None]
+    first: str,
+    second: str,
+    tables: Mapping[str, Table],
+    steps: Mapping[str, float | None],
+    output: OutputSpec = PROBABILITIES,
 ) -> Pair:
     """One pair of rows; see ``pairs``."""
     one, other = tables[first], tables[second]
     differences = np.abs(one - other, dtype=np.float64)
-    flips = int((best(one) != best(other)).sum())
+    flips = int((best(one, output) != best(other, output)).sum())
     known = bool(np.isfinite(differences).all())
     largest = float(differences.max()) if known else None
     step = steps[first] if steps[first] == steps[second] else None
@@ -49,12 +60,11 @@ def compared(
     )
 
 
-def best(table: Table) -> NDArray[np.int64]:
-    """(images,) class index; of a row with a single output, whether it is above one half."""
+def best(table: Table, output: OutputSpec = PROBABILITIES) -> NDArray[np.int64]:
+    """(images,) class index, or set of labels; of a single output, whether it is above a half."""
     if table.shape[1] == 1:
         return (table[:, 0] > 0.5).astype(np.int64)
-    classes: NDArray[np.int64] = np.argmax(np.nan_to_num(table, nan=-np.inf), axis=1)
-    return classes
+    return answers(np.nan_to_num(table, nan=-np.inf), output)
 
 
 def failure(table: Table, reference: Table) -> str:

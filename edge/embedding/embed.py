@@ -19,6 +19,7 @@ from edge.evaluation.cluster import check_address
 from edge.progress import Progress
 from edge.runtime.files import sha256_file
 from edge.threads import in_threads
+from edge.training.weights import random_note
 
 _BATCH: Final = 256  # files hashed between two reports of progress
 
@@ -48,11 +49,13 @@ class Embedded:
         table: Of every readable picture, in the order of the relative paths.
         skipped: Why each of the others could not be read.
         reused: Pictures whose vectors an earlier run had computed.
+        warning: Of an extractor that has learned nothing; else empty.
     """
 
     table: Embeddings
     skipped: dict[Path, str]
     reused: int
+    warning: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON values, without the vectors."""
@@ -67,6 +70,7 @@ class Embedded:
             "features": features,
             "classes": len({*self.table.classes} - {""}),
             "reused": self.reused,
+            "notes": [self.warning] if self.warning else [],
             "skipped": [{"path": str(path), "why": why} for path, why in self.skipped.items()],
         }
 
@@ -89,6 +93,9 @@ def embed(options: EmbedOptions, progress: Progress) -> Embedded:
     paths = files.images
     with progress.stage("extractor"):
         extractor = open_extractor(options.source, cache)
+    warning = random_note(extractor.weights, "vectors")
+    if warning:
+        progress.note(warning)
     if not isinstance(options.source, Path):  # the contract of a bundle has its levels
         contract, notes = with_levels(extractor.preprocessing, paths)
         extractor = replace(extractor, preprocessing=contract)
@@ -135,7 +142,7 @@ def embed(options: EmbedOptions, progress: Progress) -> Embedded:
         sha256=tuple(picture.sha256 for picture in kept),
         classes=tuple(places.class_of(picture.path) for picture in kept),
     )
-    return Embedded(table=table, skipped=skipped, reused=features.reused)
+    return Embedded(table=table, skipped=skipped, reused=features.reused, warning=warning)
 
 
 def _digests(paths: Sequence[Path]) -> Iterator[tuple[Path, str, str]]:

@@ -5,8 +5,8 @@ half the time of Keras on a CPU.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,8 @@ from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing
 from edge.training.base import Base
 from edge.training.models import load_keras, without_head
-from edge.training.weights import quiet_keras
+from edge.training.options import Strategy
+from edge.training.weights import RANDOM, quiet_keras
 from edge.versions import versions
 
 FILE: Final = "base.tflite"
@@ -36,12 +37,15 @@ class Extractor:
         preprocessing: The contract of its input.
         name: For people.
         seconds: That writing the file took in this run; 0 where an earlier one wrote it.
+        weights: Where its numbers come from, as ``WeightedModel`` names it; empty where a bundle
+            trained all of them.
     """
 
     path: Path
     preprocessing: Preprocessing
     name: str
     seconds: float
+    weights: str = ""
 
     @property
     def features(self) -> int:
@@ -69,7 +73,8 @@ def base_extractor(base: Base, cache: StageCache) -> Extractor:
         "size": [base.preprocessing.height, base.preprocessing.width],
         "versions": versions(),
     }
-    return _written(base.name, base.preprocessing, parts, lambda: base.load().model, cache)
+    found = _written(base.name, base.preprocessing, parts, lambda: base.load().model, cache)
+    return replace(found, weights=RANDOM) if base.is_random else found
 
 
 def bundle_extractor(path: Path, cache: StageCache) -> Extractor:
@@ -90,7 +95,16 @@ def bundle_extractor(path: Path, cache: StageCache) -> Extractor:
         quiet_keras(0)
         return without_head(load_keras(source))
 
-    return _written(bundle.manifest.name, bundle.manifest.preprocessing, parts, load, cache)
+    found = _written(bundle.manifest.name, bundle.manifest.preprocessing, parts, load, cache)
+    return replace(found, weights=_weights(bundle.manifest.provenance))
+
+
+def _weights(provenance: Mapping[str, Any]) -> str:
+    """Where the numbers come from; empty where the bundle tuned them itself."""
+    options = provenance.get("options")
+    strategy = options.get("strategy") if isinstance(options, Mapping) else None
+    weights = provenance.get("weights")
+    return weights if isinstance(weights, str) and strategy != Strategy.FINE_TUNE else ""
 
 
 def _written(

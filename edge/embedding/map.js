@@ -179,7 +179,7 @@ function showTip(event) {
   tip.style.display = found ? "block" : "none";
   if (!found) return;
   tip.replaceChildren();
-  if (data.thumbnails[found.row]) element("img", "", tip, { src: data.thumbnails[found.row], alt: "" });
+  if (data.thumbnails[found.row]) element("img", "", tip, { src: data.thumbnails[found.row], alt: data.paths[found.row] });
   element("div", data.paths[found.row], tip);
   element("div", data.classes[data.label[found.row]] || "no class", tip, { class: "soft" });
   tip.style.left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8) + "px";
@@ -230,8 +230,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", schedule);
 
 function cell(row, line) {
   const made = element("td", "", line);
-  if (data.thumbnails[row]) element("img", "", made, { src: data.thumbnails[row], alt: "" });
-  made.append(" " + data.paths[row]);
+  if (data.thumbnails[row]) element("img", "", made, { src: data.thumbnails[row], alt: data.paths[row] });
+  element("span", data.paths[row], made);
 }
 
 function list(title, formula, items, total) {
@@ -248,6 +248,7 @@ function list(title, formula, items, total) {
   if (items.length < total) element("p", "and " + (total - items.length) + " more", lists, { class: "soft" });
 }
 
+canvas.setAttribute("aria-label", "Map of " + count + " pictures in " + data.classes.length + " classes");
 document.title = document.getElementById("title").textContent = data.title;
 document.getElementById("summary").textContent = data.summary;
 reset();

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final
 
 from edge.embedding.cleaning import Review
@@ -31,7 +32,8 @@ def _data(result: CollectionMap) -> dict[str, Any]:
     classes = sorted(counts)
     label = {name: index for index, name in enumerate(classes)}
     return {
-        "title": f"{printable(result.root)}: {len(result.paths)} pictures",
+        # The folder's name: whoever gets the page need not know where it lay.
+        "title": f"{printable(Path(result.root).name) or 'Map'}: {len(result.paths)} pictures",
         "summary": _summary(result),
         "paths": [printable(path) for path in result.paths],
         "classes": classes,

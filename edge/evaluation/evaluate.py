@@ -16,12 +16,21 @@ from edge.evaluation.chance import Agreement, Level, agreement
 from edge.evaluation.confidence import Interval, too_few
 from edge.evaluation.confusion import ClassScore, class_scores, confusion, share_interval
 from edge.evaluation.images import find_scored_images
+from edge.evaluation.multilabel import (
+    LabelTruth,
+    MultiLabelScore,
+    few_positives,
+    label_truth,
+    multi_label_score,
+)
 from edge.evaluation.origin import SEEN, Origin, Origins, counted, origins_of, said
 from edge.evaluation.predictions import predictions
 from edge.evaluation.score import Score, score
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
 from edge.runtime.head import read_head
+from edge.runtime.output import OutputSpec
+from edge.runtime.postprocess import best_class
 
 
 class Scope(StrEnum):
@@ -40,25 +49,30 @@ class VariantScore:
         name: Of the variant.
         score: On the images of the scope.
         top1_interval: 95 %, Wilson; None without labels.
-        against_truth: What the labelled images tell against chance.
+        against_truth: What the labelled images tell against chance; None without such, and
+            where labels do not exclude one another.
         by_origin: The same apart for each kind of image that there is.
         classes: Per class, on the labelled images of the scope.
+        multi_label: Where labels do not exclude one another, the scores on the images of the
+            scope; top-1 and classes are none then.
     """
 
     name: str
     score: Score
     top1_interval: Interval | None
-    against_truth: Agreement
+    against_truth: Agreement | None
     by_origin: Mapping[Origin, Score]
     classes: tuple[ClassScore, ...]
+    multi_label: MultiLabelScore | None = None
 
     def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
         """The scores as JSON values."""
         return {
             "name": self.name,
             **_score_json(self.score),
-            "chance": self.against_truth.chance,
-            "level": str(self.against_truth.level),
+            "chance": self.against_truth and self.against_truth.chance,
+            "level": self.against_truth and str(self.against_truth.level),
+            "multi_label": None if self.multi_label is None else asdict(self.multi_label),
             "by_origin": {str(key): _score_json(item) for key, item in self.by_origin.items()},
             "classes": [
                 {
@@ -86,6 +100,7 @@ class Evaluation:
         scope: Which of them the scores are of.
         origins: How many were what to the bundle, by name of ``Origin``.
         notes: What a reader should know, one sentence each.
+        output: What the files answer with.
         variants: In the order of the bundle.
     """
 
@@ -98,11 +113,14 @@ class Evaluation:
     scope: Scope
     origins: dict[str, int]
     notes: tuple[str, ...]
+    output: OutputSpec
     variants: tuple[VariantScore, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The scores as JSON values."""
-        first = self.variants[0].score
+        first = self.variants[0]
+        several = first.multi_label
+        labelled = first.score.labelled if several is None else several.images
         return {
             "schema_version": 2,
             "name": self.name,
@@ -111,9 +129,10 @@ class Evaluation:
             "skipped": self.skipped,
             "files": self.files.to_json(),
             "scope": str(self.scope),
-            "scored": {"images": first.images, "labelled": first.labelled},
+            "scored": {"images": first.score.images, "labelled": labelled},
             "origins": self.origins,
             "notes": list(self.notes),
+            "output": self.output.to_json(),
             "variants": [item.to_json(self.labels) for item in self.variants],
         }
 
@@ -138,6 +157,7 @@ def evaluate(
     directory: Path,
     *,
     variants: tuple[str, ...],
+    truth_file: Path | None = None,
     engine: str | None,
     cache: Path,
     progress: Progress,
@@ -147,7 +167,7 @@ def evaluate(
     Images that trained or calibrated the bundle are scored apart where there are others.
 
     Raises:
-        UsageError: No bundle there, or an engine for another format.
+        UsageError: No bundle there, an engine for another format, or a truth that does not fit.
         BundleError: A variant is missing or altered.
         DataError: No images, or none whose class the bundle knows.
     """
@@ -159,7 +179,11 @@ def evaluate(
     record = origins_of(bundle)
     found = find_scored_images(directory, labels, bundle.manifest.preprocessing, progress)
     pictures = found.pictures
-    if not any(picture.label is not None for picture in pictures):
+    output = bundle.manifest.output
+    several = label_truth(output, labels, pictures, truth_file, directory)
+    truth = [None if several else picture.label for picture in pictures]
+    known = [label is not None for label in truth] if several is None else several.known
+    if not any(known):
         raise DataError(
             f"no image of {directory} lies in a folder named after a class of the bundle",
             hint=f"Its classes are {', '.join(labels[:5])}{' ...' if len(labels) > 5 else '.'}"
@@ -176,14 +200,14 @@ def evaluate(
                     cache=StageCache(cache),
                     engine=engine,
                     head=head,
+                    output=output,
                     step=step,
                 )
             )
-    truth = [picture.label for picture in pictures]
     origins = record.of(pictures)
-    scope, rows = _scope(record, origins, truth)
+    scope, rows = _scope(record, origins, known)
     scores = tuple(
-        _variant_score(name, table, tables[0], truth, origins, rows)
+        _variant_score(name, table, tables[0], truth, origins, rows, output, several)
         for name, table in zip(names, tables, strict=True)
     )
     notes = (*_notes(record, scope, origins, len(rows)), *_doubts(scores, labels))
@@ -193,23 +217,24 @@ def evaluate(
         name=bundle.manifest.name,
         labels=labels,
         images=len(pictures),
-        labelled=sum(label is not None for label in truth),
+        labelled=sum(known),
         skipped=found.skipped,
         files=found.files,
         scope=scope,
         origins=counted(origins),
         notes=(*found.notes, *notes),
+        output=output,
         variants=scores,
     )
 
 
 def _scope(
-    record: Origins, origins: Sequence[Origin], truth: Sequence[int | None]
+    record: Origins, origins: Sequence[Origin], known: Sequence[bool]
 ) -> tuple[Scope, list[int]]:
     """What the scores are of, and the rows of those images."""
     everything = list(range(len(origins)))
     unseen = [row for row in everything if origins[row] not in SEEN]
-    if any(truth[row] is not None for row in unseen):
+    if any(known[row] for row in unseen):
         return (Scope.UNSEEN if record.is_recorded else Scope.UNKNOWN), unseen
     return Scope.SEEN, everything
 
@@ -241,9 +266,13 @@ def _doubts(variants: Sequence[VariantScore], labels: Sequence[str]) -> list[str
         f"{item.name} is right on {item.against_truth.agreeing} of {item.against_truth.images} "
         f"labelled images, no more than guessing ({100 * item.against_truth.chance:.1f} %)"
         for item in variants
-        if item.against_truth.level is Level.CHANCE
+        if item.against_truth is not None and item.against_truth.level is Level.CHANCE
     ]
     first = variants[0]
+    if first.multi_label is not None:
+        several = first.multi_label
+        held = {item.label: item.positives for item in several.labels}
+        return few_positives(held, several.images)
     counts = dict.fromkeys(labels, 0) | {labels[item.index]: item.images for item in first.classes}
     top1 = first.score.top1
     assert top1 is not None  # there is a labelled image
@@ -257,21 +286,23 @@ def _variant_score(
     truth: Sequence[int | None],
     origins: Sequence[Origin],
     rows: Sequence[int],
+    output: OutputSpec,
+    several: LabelTruth | None,
 ) -> VariantScore:
     """Scores of one (images, classes) table, on the images of the scope and apart by origin."""
 
     def of(chosen: Sequence[int]) -> Score:
-        return score(table[chosen], [truth[row] for row in chosen], reference[chosen])
+        return score(table[chosen], [truth[row] for row in chosen], reference[chosen], output)
 
     found = of(rows)
     known = [row for row in rows if truth[row] is not None]
-    answers = table[known].argmax(axis=1)
+    said = best_class(table[known], output)
     labels = np.array([truth[row] for row in known], np.int64)
     return VariantScore(
         name=name,
         score=found,
         top1_interval=top1_interval(found),
-        against_truth=agreement(answers, labels),
+        against_truth=agreement(said, labels) if known else None,
         by_origin={
             origin: of([row for row, kind in enumerate(origins) if kind is origin])
             for origin in Origin
@@ -279,7 +310,10 @@ def _variant_score(
         },
         classes=tuple(
             item
-            for item in class_scores(confusion(answers, labels), table.shape[1])
+            for item in class_scores(confusion(said, labels), table.shape[1])
             if item.images or item.answers
+        ),
+        multi_label=(
+            None if several is None else multi_label_score(table[rows], several.of(rows), output)
         ),
     )

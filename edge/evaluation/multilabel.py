@@ -30,6 +30,7 @@ from edge.runtime.postprocess import holding
 
 UNKNOWN: Final = -1  # whether a label holds in a picture
 RESAMPLES: Final = 1000
+FEW: Final = 10  # pictures in which a label holds; fewer hardly tell anything
 SEED: Final = 0  # of the bootstrap: the same pictures give the same interval
 _YES: Final = frozenset({"1", "1.0", "true", "yes"})
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
@@ -51,6 +52,16 @@ class LabelTruth:
 
     labels: tuple[str, ...]
     table: NDArray[np.int8]
+
+    @property
+    def known(self) -> list[bool]:
+        """Of each picture, whether anything is known."""
+        found: list[bool] = (self.table != UNKNOWN).any(axis=1).tolist()
+        return found
+
+    def of(self, rows: Sequence[int]) -> "LabelTruth":
+        """That of some of the pictures."""
+        return LabelTruth(labels=self.labels, table=self.table[rows])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +96,7 @@ class MultiLabelScore:
     Attributes:
         images: Pictures with a known label.
         mean_average_precision: Mean over the labels that hold somewhere, 0..1 (mAP).
+        chance: mAP that guessing would get: the mean of how often these labels hold, 0..1.
         macro_f1: Mean of the labels' F1, 0..1.
         micro_f1: F1 of all labels of all pictures together, 0..1.
         subset_accuracy: Share of pictures whose whole set of labels is right, 0..1.
@@ -94,6 +106,7 @@ class MultiLabelScore:
 
     images: int
     mean_average_precision: float | None
+    chance: float | None
     macro_f1: float | None
     micro_f1: float | None
     subset_accuracy: float | None
@@ -132,6 +145,7 @@ def multi_label_score(
     return MultiLabelScore(
         images=int(rows.sum()),
         mean_average_precision=_mean([item.average_precision for item in found]),
+        chance=_mean([_share(item.positives, item.images) for item in found if item.positives]),
         macro_f1=_mean([item.f1 for item in found]),
         micro_f1=_share(2 * right, 2 * right + wrong),
         subset_accuracy=(
@@ -236,6 +250,48 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _share(part: int, of: int) -> float | None:
     return part / of if of else None
+
+
+def few_positives(positives: Mapping[str, int], images: int) -> list[str]:
+    """A note on the labels that hold in too few pictures for their scores to tell much.
+
+    Args:
+        positives: Label -> pictures in which it holds.
+        images: Pictures that are known.
+    """
+    few = [label for label, count in positives.items() if count < FEW]
+    if not few:
+        return []
+    fewest = min(few, key=positives.__getitem__)
+    return [
+        f"{len(few)} of {len(positives)} labels hold in fewer than {FEW} of the {images} pictures "
+        f"({fewest}: {positives[fewest]}), so that their average precision, recall and F1 are "
+        "hardly known"
+    ]
+
+
+def label_truth(
+    output: OutputSpec,
+    labels: tuple[str, ...],
+    pictures: Sequence[Picture],
+    path: Path | None,
+    directory: Path,
+) -> LabelTruth | None:
+    """What is known of pictures, where labels do not exclude one another; None of other models.
+
+    Raises:
+        UsageError: A truth is given to a model of classes that exclude one another; see
+            ``truth_of``.
+        DataError: See ``truth_of``.
+    """
+    if output.multi_label:
+        return truth_of(pictures, labels, path, directory)
+    if path is not None:
+        raise UsageError(
+            f"{path} states several labels per picture; the answer of this model is one class",
+            hint="Leave out --truth, and put each picture into the folder of its class.",
+        )
+    return None
 
 
 def truth_of(

@@ -29,7 +29,7 @@ def predictions(
     output: OutputSpec = PROBABILITIES,
     step: Step = lambda count: None,  # noqa: ARG005
 ) -> NDArray[np.float32]:
-    """Scores (images, classes), float32; computed once per model, interpreter and images.
+    """Scores (images, classes), float32, of a file: see ``raw_outputs``.
 
     Args:
         model: The file.
@@ -44,6 +44,28 @@ def predictions(
     Raises:
         ModelLoadError: The model does not load.
         InferenceError: An image that could be read before no longer can, or scores that are not
+            finite or no probabilities.
+    """
+    outputs = raw_outputs(model, pictures, preprocessing, cache=cache, engine=engine, step=step)
+    return class_probabilities(outputs, head, output)
+
+
+def raw_outputs(
+    model: Path,
+    pictures: Sequence[Hashed],
+    preprocessing: Preprocessing,
+    *,
+    cache: StageCache,
+    engine: str | None = None,
+    step: Step = lambda count: None,  # noqa: ARG005
+) -> NDArray[np.float32]:
+    """Real values (images, values), float32, of a file's first output.
+
+    They are computed once per model, interpreter and images. Arguments as for ``predictions``.
+
+    Raises:
+        ModelLoadError: The model does not load.
+        InferenceError: An image that could be read before no longer can, or values that are not
             finite.
     """
 
@@ -53,8 +75,7 @@ def predictions(
     # Another interpreter, or another version of it, may answer otherwise.
     made_by = open_session(model, engine=engine).engine
     model_id = f"{sha256_file(model)} {made_by}"
-    outputs = kept_scores(model_id, pictures, preprocessing, rows, cache=cache, step=step)
-    return class_probabilities(outputs, head, output)
+    return kept_scores(model_id, pictures, preprocessing, rows, cache=cache, step=step)
 
 
 def kept_scores(

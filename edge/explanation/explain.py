@@ -50,13 +50,13 @@ def explain(options: ExplainOptions, progress: Progress) -> Explanation:
     done: list[ImageExplanation] = []
     for path, pixels in pictures:
         first = files[names[0]]
-        explained = int(first.probabilities(pixels).argmax()) if label is None else label
+        explained = first.strongest(first.probabilities(pixels)) if label is None else label
         maps = [
             _map_of_file(bundle, name, files[name], pixels, explained, options, progress, path)
             for name in names
         ]
         maps = [maps[0], *(replace(m, correlation=_r(m, maps[0])) for m in maps[1:])]
-        cam = keras.map(pixels, explained, labels)
+        cam = keras.map(pixels, explained, first)
         if cam is not None:
             maps = [replace(cam, correlation=_r(cam, maps[0])), *maps]
         done.append(
@@ -164,7 +164,7 @@ def _map_of_file(
         method=str(masks.method),
         values=values,
         score=float(whole[label]),
-        answer=classifier.labels[int(whole.argmax())],
+        answer=", ".join(classifier.answered(whole)) or "no label",
         invokes=masks.count + 1,
         seconds=time.monotonic() - started,
         repeatability=repeatability,
@@ -233,8 +233,8 @@ class _Keras:
                 found.without_gradcam = error.message
         return found
 
-    def map(self, pixels: NDArray[np.uint8], label: int, labels: Sequence[str]) -> HeatMap | None:
-        """Grad-CAM of a class, if there is one."""
+    def map(self, pixels: NDArray[np.uint8], label: int, file: Classifier) -> HeatMap | None:
+        """Grad-CAM of a class, if there is one; ``file`` says what probabilities mean."""
         if self._gradcam is None:
             return None
         started = time.monotonic()
@@ -244,7 +244,7 @@ class _Keras:
             method="grad-cam",
             values=values,
             score=float(probabilities[label]),
-            answer=labels[int(probabilities.argmax())],
+            answer=", ".join(file.answered(probabilities)) or "no label",
             invokes=1,
             seconds=time.monotonic() - started,
             flat=bool(np.ptp(values) == 0),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from edge.explanation.options import Method
+from edge.runtime.preprocess import picture_of
 
 WINDOW: Final = 0.25  # side of an occluding window, of the image's side
 STEPS: Final = 3  # positions of the window per its own side
@@ -90,14 +91,14 @@ def background(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What covers: the image blurred until nothing is to be recognised.
 
     Args:
-        pixels: (height, width, 3), uint8 RGB.
+        pixels: (height, width, channels), uint8.
 
     Returns:
         float32 of the same shape, 0..255.
     """
     radius = max(pixels.shape[:2]) / 8
-    blurred = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius))
-    return np.asarray(blurred, np.float32)
+    blurred = picture_of(pixels).filter(ImageFilter.GaussianBlur(radius))
+    return np.asarray(blurred, np.float32).reshape(pixels.shape)
 
 
 def apply(
@@ -106,7 +107,7 @@ def apply(
     """The image with a mask on it.
 
     Args:
-        pixels: (height, width, 3), uint8.
+        pixels: (height, width, channels), uint8.
         cover: What shows where the mask covers, same shape, float32.
         covered: (height, width), float32, 0..1.
     """

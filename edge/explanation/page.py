@@ -1,8 +1,10 @@
 """``index.html``: every picture and figure of an explanation in one file that needs no other."""
 
 import base64
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
+from pathlib import PurePosixPath
 from typing import Final
 
 from edge.explanation.result import Explanation, HeatMap, ImageExplanation
@@ -17,7 +19,17 @@ th, td { padding: .25rem .9rem .25rem 0; text-align: right; }
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
 tr { border-bottom: 1px solid #8884; }
 h2 { margin-top: 3rem; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
+p, td { overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  table, tbody, tr, td { display: block; }
+  tr:first-child { display: none; }
+  tr { padding: .3rem 0; }
+  td, td:nth-child(2) { padding: 0; text-align: left; }
+  td:first-child { font-weight: 600; }
+  td:not(:first-child) { padding-left: 1rem; }
+  td:not(:first-child)::before { content: attr(data-title) ": "; opacity: .7; }
+  td:empty { display: none; }
+}
 """
 _COLUMNS: Final = (
     "file",
@@ -47,12 +59,14 @@ def page(
     """
     title = f"What {_text(explained.name)} looks at"
     parts = [f"<h1>{title}</h1>", _how(explained)]
+    # Whoever gets the page need not know where the pictures lay.
+    names = short_names([*(item.image for item in explained.images), *explained.problems])
     for item, map_png, layer_png in zip(explained.images, maps, layers, strict=True):
-        parts.append(_image(item, map_png, layer_png))
+        parts.append(_image(item, names[item.image], map_png, layer_png))
     if filters is not None and explained.filters is not None:
         parts.append("<h2>First filters</h2>" + _picture(filters, "filters of the first layer"))
     for path, why in explained.problems.items():
-        parts.append(f"<p>Not explained: {_text(path)}: {_text(why)}</p>")
+        parts.append(f"<p>Not explained: {_text(why.replace(path, names[path]))}</p>")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -83,14 +97,28 @@ def _how(explained: Explanation) -> str:
     return f"<p>{covered}</p><p>{cam} {alike}</p>"
 
 
-def _image(item: ImageExplanation, maps: bytes, layers: bytes | None) -> str:
-    head = f"<h2>{_text(item.image)}: {_text(item.label)}</h2>"
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """The end of each path by which it differs from the others: mostly the file's name."""
+    names = {path: PurePosixPath(path).name or path for path in paths}
+    for length in range(2, 1 + max((len(PurePosixPath(path).parts) for path in paths), default=0)):
+        count = Counter(names.values())
+        for path, name in names.items():
+            if count[name] > 1:
+                names[path] = "/".join(PurePosixPath(path).parts[-length:])
+    return names
+
+
+def _image(item: ImageExplanation, name: str, maps: bytes, layers: bytes | None) -> str:
+    head = f"<h2>{_text(name)}: {_text(item.label)}</h2>"
     rows = "".join(_row(found) for found in item.maps)
     columns = "".join(f"<th>{name}</th>" for name in _COLUMNS)
-    table = f'<div class="scroll"><table><tr>{columns}</tr>{rows}</table></div>'
-    shown = _picture(maps, f"maps of {item.image}")
+    table = f"<table><tr>{columns}</tr>{rows}</table>"
+    files = ", ".join(dict.fromkeys(found.source for found in item.maps))
+    shown = _picture(maps, f"{name}, and what {files} look at in it for {item.label}")
     if layers is not None:
-        shown += "<h3>Layers of the Keras model</h3>" + _picture(layers, "channels of layers")
+        shown += "<h3>Layers of the Keras model</h3>" + _picture(
+            layers, f"what channels of the Keras model's layers answer to {name}"
+        )
     return head + shown + table
 
 
@@ -106,7 +134,11 @@ def _row(item: HeatMap) -> str:
         str(item.invokes),
         f"{item.seconds:.1f}",
     )
-    return "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>"
+    row = "".join(
+        f'<td data-title="{title}">{_text(cell)}</td>'
+        for title, cell in zip(_COLUMNS, cells, strict=True)
+    )
+    return f"<tr>{row}</tr>"
 
 
 def _picture(png: bytes, alt: str) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge.explanation.activations import MOST_CHANNELS, LayerMaps
 from edge.explanation.result import HeatMap, ImageExplanation
+from edge.runtime.preprocess import picture_of
 
 COLOR_MAP: Final = "viridis"  # perceptually even, and read by the colour-blind
 DOTS: Final = 110  # per inch
@@ -23,7 +24,7 @@ def maps_png(explained: ImageExplanation) -> bytes:
     panels = len(explained.maps) + 1
     figure = Figure(figsize=(PANEL * panels + 0.9, PANEL + 0.75), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0]
-    axes[0].imshow(explained.pixels, interpolation="nearest")
+    axes[0].imshow(np.asarray(picture_of(explained.pixels).convert("RGB")), interpolation="nearest")
     _title(axes[0], f"what the models see\nexplained: {explained.label}\n")
     files = [item for item in explained.maps if item.source != "keras"]
     top = max((float(item.values.max()) for item in files), default=0.0)
@@ -74,7 +75,7 @@ def filters_png(name: str, kernel: NDArray[np.float32]) -> bytes:
 
 def _overlay(axis: Any, pixels: NDArray[np.uint8], values: NDArray[np.float32], top: float) -> Any:
     """The image in light grey, the map over it: the more it says, the less it lets through."""
-    grey = pixels.astype(np.float32).mean(axis=2)
+    grey = pixels[:, :, :3].astype(np.float32).mean(axis=2)  # without opacity
     axis.imshow(grey, cmap="gray", interpolation="nearest", vmin=-60, vmax=255)
     share = np.clip(values / top, 0, 1) if top > 0 else np.zeros_like(values)
     return axis.imshow(

@@ -24,7 +24,7 @@ from edge.inspection.graph import (
 from edge.inspection.onnx_nodes import checked_text, dtype_name, read_graph, real_inputs
 from edge.inspection.onnx_operators import ONNX
 from edge.inspection.report import CONVERSIONS, ModelReport
-from edge.runtime.refusal import lost_data, newer
+from edge.runtime.refusal import CUT_OFF, lost_data, newer
 from edge.runtime.spec import TensorSpec
 
 _RUNTIME: Final = ("com.microsoft",)  # domains of operators that ONNX Runtime brings
@@ -167,15 +167,22 @@ def _versions(model: Any) -> tuple[str, ...]:
 
 
 def _lost(path: Path, graph: Any) -> tuple[str, ...]:
-    """A note for each file of weights that is not there."""
-    names = {
-        checked_text(entry.value)
-        for tensor in graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    missing = [lost_data(name) for name in sorted(names) if not (path.parent / name).is_file()]
-    return tuple(f"the file {cause.says}. {cause.hint}" for cause in missing)
+    """An obstacle for each file of weights that is not there, or not all of it."""
+    ends: dict[str, int] = {}
+    for tensor in graph.initializer:
+        entries = {entry.key: checked_text(entry.value) for entry in tensor.external_data}
+        if "location" in entries:
+            name = entries["location"]
+            end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
+            ends[name] = max(end, ends.get(name, 0))
+    causes = []
+    for name, end in sorted(ends.items()):
+        file = path.parent / name
+        if not file.is_file():
+            causes.append(lost_data(name))
+        elif file.stat().st_size < end:
+            causes.append(CUT_OFF)
+    return tuple(f"the file {cause.says}. {cause.hint}" for cause in causes)
 
 
 def _graph_notes(nodes: Sequence[Node]) -> tuple[str, ...]:

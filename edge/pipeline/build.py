@@ -33,8 +33,8 @@ from edge.training.base import Base
 from edge.training.distribution import is_chief, is_distributed, strategy
 from edge.training.models import load_keras
 from edge.training.objective import check_options
-from edge.training.options import HeadOptions
-from edge.training.weights import weights_sha256
+from edge.training.options import HeadOptions, Strategy
+from edge.training.weights import random_note, weights_sha256
 from edge.versions import versions
 
 MODEL: Final = "model.keras"
@@ -177,6 +177,10 @@ class _Job:
     def subject(self, dataset: Dataset, trained: _Trained) -> Subject:
         """What is to be converted, and the images that go with it."""
         options = self.options
+        tuned = trained.record["strategy"] == Strategy.FINE_TUNE
+        warning = "" if tuned else random_note(str(trained.record["weights"]), "answers")
+        if warning:
+            self.stages.note(warning)
         return Subject(
             command="build",
             name=options.output.name or options.photos.resolve().name,
@@ -213,6 +217,7 @@ class _Job:
                 "versions": versions(),
             },
             inputs=build_inputs(options, dataset),
+            notes=(warning,) if warning else (),
         )
 
     def _train(self, key: str, dataset: Dataset, features: Features) -> None:

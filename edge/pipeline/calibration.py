@@ -50,7 +50,7 @@ def calibration_id(images: Sequence[Hashed], preprocessing: Preprocessing) -> st
 def calibration_array(
     images: Sequence[Hashed], preprocessing: Preprocessing, *, cache: StageCache, step: Step
 ) -> Path:
-    """A .npy file, uint8 (images, height, width, 3), RGB; written image by image.
+    """A .npy file, uint8 (images, height, width, channels); written image by image.
 
     Raises:
         ImageError: An image that could be read before no longer can.
@@ -60,7 +60,7 @@ def calibration_array(
     if found is not None:
         step(len(images))
         return found / PIXELS
-    shape = (len(images), preprocessing.height, preprocessing.width, 3)
+    shape = (len(images), *preprocessing.shape)
     with cache.store(key) as folder:
         # Written, not mapped: on a full disk a write is an error, a mapped page kills the process.
         with (folder / PIXELS).open("wb") as stream:

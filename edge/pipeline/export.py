@@ -16,12 +16,13 @@ from edge.pipeline.model_output import answer_rule
 from edge.pipeline.options import ExportOptions
 from edge.pipeline.output import check_output
 from edge.pipeline.report import Report
-from edge.pipeline.source import Source, open_source
+from edge.pipeline.source import Source, open_source, settled
 from edge.pipeline.stages import TimedStages
 from edge.pipeline.subject import Subject
 from edge.progress import Progress
 from edge.runtime.spec import Preprocessing
 from edge.training.models import load_keras
+from edge.training.weights import random_note
 from edge.versions import versions
 
 
@@ -30,7 +31,8 @@ def export(options: ExportOptions, progress: Progress) -> Report:
 
     Raises:
         DataError: The images cannot be used.
-        UsageError: No such network or file; no place for the bundle.
+        UsageError: No such network or file; no place for the bundle; a network that wants other
+            values than it is fed.
         ModelLoadError: The file is no image classifier of Keras.
         WeightsUnavailable: No pretrained weights.
         ConversionError, InferenceError: A stage failed.
@@ -48,6 +50,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         width=source.width,
         resize=options.resize,
         crop_fraction=options.crop_fraction,
+        color_order=source.color_order,
     )
     with stages.stage("data"):
         preprocessing, levels = with_levels(
@@ -59,6 +62,8 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         stages.note(note)
     for note in skipped_notes({item["path"]: item["reason"] for item in data["skipped"]}):
         stages.note(note)
+    with stages.stage("input"):
+        source = settled(source, options, calibrate_on, preprocessing, stages.note)
     output = answer_rule(source, options, calibrate_on, preprocessing)
     stages.note(f"output: {output.evidence}")
     truth = None
@@ -66,6 +71,9 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         scored_in = options.evaluation_data or options.calibration_data
         truth = truth_of(pictures, source.labels, options.truth, scored_in)
         data["labelled"] = int((truth.table != UNKNOWN).any(axis=1).sum())
+    untrained = random_note(source.weights, "answers")
+    if untrained:
+        stages.note(untrained)
     subject = Subject(
         command="export",
         name=options.output.name or Path(source.description).stem.lower(),
@@ -81,12 +89,15 @@ def export(options: ExportOptions, progress: Progress) -> Report:
             "command": "export",
             "model": source.description,
             "weights": source.weights,
-            "weights_sha256": source.model_id,
+            "weights_sha256": source.given_sha256,
+            "input": source.input.provenance(),
             "seed": options.output.seed,
             "options": {"calibration_images": options.output.calibration_images},
             "versions": versions(),
         },
+        input=source.input.to_json(),
         inputs=export_inputs(options, calibrate_on, pictures, source.labels),
+        notes=(*source.notes, untrained) if untrained else source.notes,
         output=output,
         truth=truth,
     )

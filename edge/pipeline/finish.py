@@ -147,7 +147,8 @@ def finish(
         search={
             item.target.name: item.record["search"] for item in converted if "search" in item.record
         },
-        notes=notes,
+        notes=(*subject.notes, *notes),
+        input=subject.input,
         classes=classes_report(tables, subject.pictures, subject.labels, subject.output),
         output=subject.output,
         stages=dict(stages.seconds),

@@ -6,13 +6,12 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from edge.dataset.pictures import Picture
 from edge.pipeline.conversion import Converted
 from edge.runtime.files import write_json
 from edge.runtime.golden import ABSOLUTE, GOLDEN_NAME, STEPS, Expected, Golden, margin
-from edge.runtime.preprocess import load
+from edge.runtime.preprocess import load, picture_of
 from edge.runtime.session import encode_pixels, open_session
 from edge.runtime.spec import Preprocessing
 
@@ -54,10 +53,7 @@ def write_golden(
     (folder / "golden").mkdir()
     images = tuple(f"golden/{number}.png" for number in range(len(pixels)))
     for name, array in zip(images, pixels, strict=True):
-        # Pillow takes a grey image without an axis of channels.
-        Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).save(
-            folder / name, "PNG"
-        )
+        picture_of(array).save(folder / name, "PNG")
     variants = {
         item.target.name: _expected(folder, item, pixels, preprocessing) for item in converted
     }

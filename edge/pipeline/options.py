@@ -6,6 +6,7 @@ from pathlib import Path
 from converters.base import DEFAULT_TARGETS
 from edge.runtime.output import OutputActivation
 from edge.runtime.spec import Resize
+from edge.training.backbones import ChannelOrder
 from edge.training.options import BaseOptions, TrainingOptions
 
 
@@ -79,6 +80,11 @@ class ExportOptions:
         positive_class: Of a model with one value, the class whose probability it is; None for the
             second one.
         truth: CSV file with the labels of each picture, for a model of several labels.
+        size: (height, width), pixels, of a model file that leaves them open.
+        input_range: What a model file wants to be fed, as ``parse_range`` reads it; None for
+            0..255, unless pictures or the network itself tell otherwise: that stops the export.
+        channel_order: Of the same; None for that of ``input_range``, or RGB.
+        model_output: Name of the output that classifies, of a model file with several.
         output: Where the bundle goes.
     """
 
@@ -94,3 +100,7 @@ class ExportOptions:
     threshold: float | None = None
     positive_class: str | None = None
     truth: Path | None = None
+    size: tuple[int, int] | None = None
+    input_range: str | None = None
+    channel_order: ChannelOrder | None = None
+    model_output: str | None = None

@@ -136,6 +136,8 @@ class Report:
         versions: Of the packages.
         notes: What to do something about, one sentence each; they were said on stderr as well.
         output: What the values mean that the files answer with, and how that was found out.
+        input: How the network is fed, how that is known, and what was tried; see
+            ``edge.training.input_evidence``.
     """
 
     command: str
@@ -153,6 +155,7 @@ class Report:
     failed: tuple[FailedVariant, ...] = ()
     notes: tuple[str, ...] = ()
     output: OutputSpec = PROBABILITIES
+    input: Mapping[str, Any] = field(default_factory=dict)
     classes: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = field(default=REPORT_SCHEMA_VERSION)
 

@@ -64,7 +64,13 @@ def reference_score(
     labels = np.array([classes[row] for row in rows], np.int64)
     right = agreement(answers(scores[rows], output), labels) if rows else None
     if several is not None:
-        found |= {"labelled": several.images, "multi_label": asdict(several)}
+        assert truth is not None  # it was scored by it
+        interval = map_intervals([scores], truth, CONFIDENCE)[0]
+        found |= {
+            "labelled": several.images,
+            "multi_label": asdict(several),
+            "map_interval": None if interval is None else (interval.low, interval.high),
+        }
     return found | {
         "top1_interval": None if right is None else (right.interval.low, right.interval.high),
         "chance": None if right is None else right.chance,

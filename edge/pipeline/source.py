@@ -1,41 +1,72 @@
 """The network that ``edge export`` is given: a Keras file or a name -> a classifier of pixels."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from edge.cache import StageCache
+from edge.cache import StageCache, content_key
 from edge.dataset.labels import Labels, read_labels
-from edge.embedding.imagenet import distinct, keras_classifier
-from edge.errors import ModelLoadError, UsageError
+from edge.dataset.pictures import Picture
+from edge.embedding.imagenet import KERAS_FILE, distinct, keras_classifier
+from edge.errors import UsageError
 from edge.evaluation.output import OPTION
 from edge.pipeline.model_output import answering, two_labels
 from edge.pipeline.options import ExportOptions
 from edge.runtime.files import sha256_file
-from edge.runtime.output import OutputActivation, OutputSpec
-from edge.runtime.spec import Preprocessing
+from edge.runtime.output import PROBABILITIES, OutputActivation, OutputSpec
+from edge.runtime.spec import ColorOrder, Preprocessing
 from edge.training.backbones import backbone, is_backbone
+from edge.training.input_evidence import InputFinding, check_input, find_input
+from edge.training.input_range import InputRange, parse_range, takes_pixels
+from edge.training.model_shape import image_classifier
 from edge.training.models import load_keras
 from edge.training.output import columns_of
-from edge.training.weights import weights_id
+from edge.training.weights import quiet_keras, weights_id
+from edge.versions import versions
 from edge.weights import imagenet_classes
+
+COLOR_ORDERS: Final = {order.channels: order for order in ColorOrder}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """The network to export, as a .keras file with RGB 0..255 in and probabilities out."""
+    """The network to export.
+
+    Attributes:
+        path: A .keras file; once it is ``settled``, pixel values 0..255 in and probabilities out.
+        model_id: Content hash of what decides its numbers.
+        given_sha256: Of the file that was given; of a network of Keras Applications, its
+            ``model_id``.
+        description: For people.
+        weights: Where they come from, for people.
+        height: Of the input, pixels.
+        width: Of the input, pixels.
+        color_order: Of the input.
+        labels: One per class.
+        wnids: WordNet ids of the classes; empty where they are not ImageNet's.
+        model: The loaded file; None for a network of Keras Applications.
+        input: How the network is fed, and how that is known.
+        output: What it answers with, once it is ``settled``.
+        notes: What a user should know.
+        single_value: Whether it had one value before it got two columns.
+    """
 
     path: Path
     model_id: str
+    given_sha256: str
     description: str
     weights: str
     height: int
     width: int
+    color_order: ColorOrder
     labels: tuple[str, ...]
     wnids: tuple[str, ...]
-    output: OutputSpec
+    model: Any = None
+    input: InputFinding
+    output: OutputSpec = PROBABILITIES
     notes: tuple[str, ...] = ()
-    single_value: bool = False  # the network had one value before it got two columns
+    single_value: bool = False
 
 
 def open_source(options: ExportOptions) -> Source:
@@ -52,8 +83,8 @@ def open_source(options: ExportOptions) -> Source:
 
 
 def _from_backbone(options: ExportOptions) -> Source:
-    _refuse_output_options(options)
     row = backbone(options.model)
+    _refuse_file_options(options)
     key, path = keras_classifier(
         row, options.weights, options.output.seed, StageCache(options.output.cache)
     )
@@ -62,20 +93,34 @@ def _from_backbone(options: ExportOptions) -> Source:
     return Source(
         path=path,
         model_id=key,
+        given_sha256=key,
         description=row.keras_name,
         weights=weights_id(row, options.weights, options.output.seed),
         height=row.size,
         width=row.size,
+        color_order=ColorOrder.RGB,
         labels=given.names if given else distinct([label for _, label in classes]),
         wnids=tuple(wnid for wnid, _ in classes),
         notes=given.notes if given else (),
         output=OutputSpec(evidence=f"softmax probabilities: so {row.keras_name} is defined"),
+        input=InputFinding(
+            taken=InputRange(),
+            told=False,
+            evidence=(
+                f"{row.keras_name} of Keras Applications, whose scaling ({row.scaling}) edge "
+                "puts into the model",
+            ),
+        ),
     )
 
 
-def _refuse_output_options(options: ExportOptions) -> None:
-    """The networks of Keras Applications end in a softmax: nothing is to be said about it."""
+def _refuse_file_options(options: ExportOptions) -> None:
+    """What a network of Keras Applications takes and gives, nobody has to say."""
     given = {
+        "--size": options.size is not None,
+        "--input-range": options.input_range is not None,
+        "--channel-order": options.channel_order is not None,
+        "--model-output": options.model_output is not None,
         OPTION: options.output_activation is not OutputActivation.AUTO,
         "--threshold": options.threshold is not None,
         "--positive-class": options.positive_class is not None,
@@ -84,63 +129,118 @@ def _refuse_output_options(options: ExportOptions) -> None:
     for name, is_given in given.items():
         if is_given:
             raise UsageError(
-                f"{name} is for a Keras file; {options.model} answers with a softmax over the "
-                "1000 classes of ImageNet",
+                f"{name} is for a Keras file; {options.model} is a network of Keras Applications, "
+                "which takes RGB 0..255 here and answers with a softmax over the 1000 classes of "
+                "ImageNet",
                 hint=f"Leave out {name}.",
             )
 
 
 def _from_file(path: Path, options: ExportOptions) -> Source:
-    model = load_keras(path)
-    height, width, classes = _classifier_shape(path, model)
-    if classes == 1:
-        given = read_labels(options.labels) if options.labels else None
-        labels = Labels(
-            names=two_labels(options, given.names if given else None),
-            notes=given.notes if given else (),
-        )
-    elif options.labels:
-        labels = read_labels(options.labels, classes)
-    else:
-        labels = Labels(names=tuple(str(index) for index in range(classes)))
+    quiet_keras(options.output.seed)
+    model = image_classifier(
+        load_keras(path),
+        path.name,
+        size=options.size,
+        output=options.model_output,
+        labelled=options.labels is not None,
+    )
+    _, height, width, channels = model.inputs[0].shape
+    classes = columns_of(model) or 0
+    told = _told(options)
+    (told or InputRange()).check_channels(channels)
+    labels = _file_labels(options, classes)
     imagenet = imagenet_classes() if classes == 1000 else ()
-    contract = Preprocessing(height=height, width=width, resize=options.resize)
-    output, written, model_id = answering(model, sha256_file(path), options, contract)
+    digest = sha256_file(path)
     return Source(
-        path=written or path,
-        model_id=model_id,
+        path=path,
+        model_id=digest,
+        given_sha256=digest,
         description=path.name,
         weights=f"file {path.name}",
         height=height,
         width=width,
+        color_order=COLOR_ORDERS[channels],
         labels=labels.names,
         wnids=labels.wnids or tuple(wnid for wnid, _ in imagenet),
         notes=labels.notes,
-        output=output,
         single_value=classes == 1,
+        model=model,
+        input=InputFinding(taken=told or InputRange(), told=told is not None),
     )
 
 
-def _classifier_shape(path: Path, model: Any) -> tuple[int, int, int]:
-    """Height, width and classes of an image classifier.
+def _file_labels(options: ExportOptions, classes: int) -> Labels:
+    if classes == 1:
+        given = read_labels(options.labels) if options.labels else None
+        return Labels(
+            names=two_labels(options, given.names if given else None),
+            notes=given.notes if given else (),
+        )
+    if options.labels:
+        return read_labels(options.labels, classes)
+    return Labels(names=tuple(str(index) for index in range(classes)))
+
+
+def _told(options: ExportOptions) -> InputRange | None:
+    """What the user said of the input; None for nothing."""
+    if options.input_range is None and options.channel_order is None:
+        return None
+    return parse_range(options.input_range or "pixels", options.channel_order)
+
+
+def settled(
+    source: Source,
+    options: ExportOptions,
+    pictures: Sequence[Picture],
+    preprocessing: Preprocessing,
+    note: Callable[[str], None],
+) -> Source:
+    """The network as it is exported: pixel values 0..255 in, probabilities out.
+
+    Args:
+        source: As ``open_source`` gave it.
+        options: Of the export.
+        pictures: To try the network on; none of them is scored later.
+        preprocessing: The contract.
+        note: Told what a user should know.
 
     Raises:
-        ModelLoadError: The model is something else.
+        UsageError: The network clearly wants other values than those that it is fed, or its
+            answers are not what the options say.
     """
-    shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
-    fits = (
-        len(model.inputs) == len(model.outputs) == 1
-        and len(shapes[0]) == 4
-        and shapes[0][3] == 3
-        and None not in shapes[0][1:3]
-        and columns_of(model) is not None
+    if source.model is None:
+        return source
+    found = find_input(source.model, pictures, preprocessing, _told(options))
+    note(f"{source.description}: {'; '.join(found.evidence)}")
+    doubts = check_input(found, source.description)
+    for doubt in doubts:
+        note(doubt)
+    changes = {
+        "size": None if options.size is None else [source.height, source.width],
+        "output": options.model_output,
+        "input": None if found.taken.is_pixels else found.taken.to_json(),
+    }
+    model, model_id, path = source.model, source.model_id, source.path
+    if any(changes.values()):
+        made_of = {"model": model_id, "changes": changes, "versions": versions()}
+        model, model_id = takes_pixels(model, found.taken), content_key("source", made_of)
+    output, written, model_id = answering(model, model_id, options, preprocessing)
+    if written is None and model_id != source.model_id:
+        written = _kept(model, model_id, StageCache(options.output.cache))
+    return replace(
+        source,
+        input=found,
+        output=output,
+        notes=doubts,  # those so far stand in the record of the data
+        model=model,
+        model_id=model_id,
+        path=written or path,
     )
-    if not fits:
-        raise ModelLoadError(
-            f"{path} is no image classifier: its inputs and outputs are {shapes}",
-            hint="Expected one input (batch, height, width, 3), RGB 0..255, of a fixed size, "
-            "and one output (batch, classes).",
-        )
-    columns = columns_of(model)
-    assert columns is not None
-    return int(shapes[0][1]), int(shapes[0][2]), columns
+
+
+def _kept(model: Any, key: str, cache: StageCache) -> Path:
+    if cache.find(key) is None:
+        with cache.store(key) as folder:
+            model.save(folder / KERAS_FILE)
+    return cache.entry(key) / KERAS_FILE

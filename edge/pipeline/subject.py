@@ -1,7 +1,7 @@
 """What a build or an export hands over to be converted, scored and written."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Subject:
         output: What the model answers with, where there is no head.
         truth: Of a model whose labels do not exclude one another, which hold in ``pictures``;
             None of any other model.
+        input: How the network is fed, and how that is known, for the report.
+        notes: What a user was told already, for the report.
     """
 
     command: str
@@ -51,3 +53,5 @@ class Subject:
     head: Head | None = None
     output: OutputSpec = PROBABILITIES
     truth: LabelTruth | None = None
+    input: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

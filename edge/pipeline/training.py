@@ -19,9 +19,10 @@ from edge.training.head import Examples, TrainedHead, train_head
 from edge.training.metric_head import fit_head
 from edge.training.models import joined
 from edge.training.objective import scaled
-from edge.training.options import NONE, Strategy, TrainingOptions, TuningOptions
+from edge.training.options import Strategy, TrainingOptions, TuningOptions
 from edge.training.strategy import Choice, Situation, choose
 from edge.training.tuning import Phase, Tuned, TuningData, batches, tune
+from edge.training.weights import RANDOM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +129,7 @@ class Trainer:
         return self._with_head(self._head(keep_apart=False), reason, facts)
 
     def _situation(self, head: TrainedHead) -> Situation:
-        pretrained = self._base.load().source != f"{NONE} (random)"
+        pretrained = self._base.load().source != RANDOM
         distance = imagenet_distance(self._base.load().model, self._train.features)
         return Situation(
             images_per_class=len(self._dataset.train) / self._classes,

@@ -7,6 +7,7 @@ from typing import Any
 from edge.dataset.pictures import Picture
 from edge.evaluation.chance import Level
 from edge.evaluation.confidence import CONFIDENCE, WIDE, images_for_half_width, too_few
+from edge.evaluation.multilabel import few_positives
 from edge.pipeline.report import Bounds, VariantReport
 
 
@@ -35,6 +36,14 @@ def doubts(
 
 
 def _of_reference(reference: Mapping[str, Any], variants: Sequence[VariantReport]) -> list[str]:
+    several = reference.get("multi_label")
+    if several and reference["map_interval"] and reference["map_interval"][0] <= several["chance"]:
+        return [
+            f"the Keras model's mAP of {_percent(several['mean_average_precision'])} (95 % "
+            f"interval {_range(reference['map_interval'])}) may be no better than guessing "
+            f"({_percent(several['chance'])}, how often the labels hold): it is untrained, it is "
+            "fed wrongly, or the labels are not those of its outputs"
+        ]
     if reference["level"] is Level.CHANCE:
         right = round(reference["top1"] * reference["labelled"])
         return [
@@ -88,8 +97,12 @@ def _of_few(
     reference: Mapping[str, Any], pictures: Sequence[Picture], labels: Sequence[str]
 ) -> list[str]:
     """Images too few to tell, and how many would."""
-    if not reference["labelled"]:
+    if reference["top1"] is None:  # no labels, or several at once
         return _few_without_labels(reference["images"])
+    several = reference.get("multi_label")
+    if several:
+        held = {item["label"]: item["positives"] for item in several["labels"]}
+        return few_positives(held, several["images"])
     counts = Counter(item.label for item in pictures if item.label is not None)
     of_class = {label: counts[index] for index, label in enumerate(labels)}
     return too_few(reference["top1"], reference["labelled"], of_class)

@@ -154,6 +154,10 @@ class Classifier:
         """The labels that probabilities (classes,) stand for: one, or each that holds."""
         return answered(probabilities, self.labels, self.answers)
 
+    def strongest(self, probabilities: NDArray[np.float32]) -> int:
+        """The class of probabilities (classes,) that they say most clearly: the first answer."""
+        return top_k(probabilities, self.labels, 1, self.answers)[0].index
+
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The first output (values,) as real numbers: the embedding, where there is a head."""
         return dequantize(self.output(pixels), self.session.outputs[0]).reshape(-1)
@@ -173,7 +177,7 @@ def _head(bundle: Bundle, variant: Variant) -> "LearningHead | None":
 
 
 def _pixels(source: ImageSource, spec: Preprocessing) -> NDArray[np.uint8]:
-    """An image in the form that the model takes: uint8 (height, width, 3), RGB.
+    """An image in the form that the model takes: uint8 (height, width, channels).
 
     Raises:
         ImageError: The image cannot be decoded.
@@ -208,11 +212,13 @@ def _decoded(image: Image.Image) -> Image.Image:
 
 def _checked(array: NDArray[Any]) -> NDArray[np.uint8]:
     """The array, contiguous, where it is one that is allowed."""
-    colour = array.ndim == 3 and array.shape[2] == 3
-    if array.dtype != np.uint8 or not (colour or array.ndim == 2) or array.size == 0:
+    channels = array.shape[2] if array.ndim == 3 else 0
+    fits = array.ndim == 2 or channels in (1, 3, 4)
+    if array.dtype != np.uint8 or not fits or array.size == 0:
         raise UsageError(
             f"the array is {array.dtype} of shape {array.shape}; an image is uint8, "
-            "(height, width, 3) in RGB order or (height, width) of grey values",
+            "(height, width, 3) in RGB order, (height, width, 4) with opacity, or (height, width) "
+            "of grey values",
             hint="Convert it, one image at a time; values of 0 to 1 have to be multiplied by 255.",
         )
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array[:, :, 0] if channels == 1 else array)

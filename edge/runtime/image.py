@@ -1,12 +1,14 @@
 """Image file -> upright 8-bit image, within bounds; whatever is wrong becomes ImageError."""
 
+import ctypes
 import importlib
 import importlib.util
+import logging
 import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -29,8 +31,8 @@ _HEIC_SUFFIXES: Final = frozenset({".heic", ".heif", ".hif"})
 _NO_WAY: Final = "Convert it to JPEG or PNG, or take it out of the folder."
 _AVIF_WAY: Final = "AVIF images are read with Pillow 11.3 or later."
 _HEIC_WAY: Final = (
-    "HEIC photos are read with the package pi-heif: pip install 'edge-pipeline[heic]'; on a "
-    "device: pip install pi-heif."
+    "HEIC photos are read where pi-heif is installed (edge-pipeline's extra heic), on a device as "
+    "well: pip install pi-heif"
 )
 MAX_PIXELS: Final = 128_000_000  # a 108-megapixel phone photo passes; 384 MB as RGB
 
@@ -39,6 +41,9 @@ MAX_PIXELS: Final = 128_000_000  # a 108-megapixel phone photo passes; 384 MB as
 # feet of other decoding threads, so the filters are set once, for Pillow's own modules alone.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, module=r"PIL\.")
+
+# The plugin for TIFF logs what it raises anyway; without any handler Python prints that to stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # The plugins are called directly: Image.open() would refuse above 2 * Image.MAX_IMAGE_PIXELS
 # before draft() could reduce a JPEG, and that bound is a global that threads cannot change safely.
@@ -247,6 +252,8 @@ def _module(head: bytes, name: str) -> tuple[str, str]:
     """The module of a plugin, and the kind of image that it is named after."""
     for magic, kind in _PLUGINS:
         if head.startswith(magic) and (magic != b"RIFF" or head[8:12] == b"WEBP"):
+            if kind == "Tiff":
+                _quiet_libtiff()
             return f"PIL.{kind}ImagePlugin", kind
     # ISO/IEC 14496-12: the length of the box, "ftyp", the major brand, a version, other brands.
     brands = {head[at : at + 4] for at in (8, *range(16, min(64, len(head)), 4))}
@@ -267,6 +274,20 @@ def _module(head: bytes, name: str) -> tuple[str, str]:
         f"{name}: this is {found}; {READABLE} are read",
         hint=_NO_WAY,
     )
+
+
+@cache
+def _quiet_libtiff() -> None:
+    """Keep libtiff from writing to stderr by itself; Pillow raises what goes wrong."""
+    with suppress(OSError):
+        mapped = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+        fields = [line.split(maxsplit=5) for line in mapped.splitlines()]
+        for path in {line[5] for line in fields if len(line) > 5 and "libtiff" in line[5]}:
+            library = ctypes.CDLL(path)  # which Pillow has loaded
+            for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+                setter = getattr(library, name)
+                setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+                setter(None)
 
 
 @cache

@@ -1,5 +1,8 @@
 """Which pictures the words of a command line mean: files, folders of them, standard input."""
 
+import json
+import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -8,13 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from edge.errors import ImageError, UsageError
-from edge.runtime.bundle import is_bundle
+from edge.runtime.bundle import MANIFEST_NAME, is_bundle
 from edge.runtime.files import readable
 from edge.runtime.image import image_suffixes
 
 STANDARD_INPUT: Final = "-"
 # What macOS archives and Synology devices leave behind: thumbnails, not pictures of the user.
-LITTER: Final = frozenset({"__MACOSX", "@eaDir"})
+LITTER: Final = frozenset({"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"})
+_EXPLANATION: Final = "explanation.json"  # what edge explain leaves beside its pictures
+_STAGE: Final = re.compile(r"[\w-]+-[0-9a-f]{40}")  # name of a folder in a cache; see edge.cache
+_MOST_READ: Final = 64 << 20  # bytes of a manifest; a larger one is nobody's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +86,7 @@ def _inside(folder: Path) -> tuple[list[Picture], list[str]]:
     if is_bundle(folder):
         return [Picture(name=shown, problem=f"{shown} is a bundle, not a folder of pictures")], []
     found = walk(folder)
-    notes = [f"{readable(path)} is a bundle: its pictures are not used" for path in found.bundles]
+    notes = [f"{readable(path)} was written by edge: it is not entered" for path in found.outputs]
     if found.others:
         kinds = ", ".join(
             f"{suffix or 'no suffix'} {n}" for suffix, n in found.others.most_common()
@@ -96,30 +102,48 @@ def _inside(folder: Path) -> tuple[list[Picture], list[str]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Entries:
+    """What lies in one folder, not below; sorted by name, hidden ones left out.
+
+    Attributes:
+        others: Lower-case suffixes of files that are no pictures; "" for none.
+        folders: Sub-folders.
+        images: Files whose suffix says that they are pictures.
+        outputs: Sub-folders that edge itself wrote.
+    """
+
+    others: tuple[str, ...]
+    folders: tuple[Path, ...]
+    images: tuple[Path, ...]
+    outputs: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
     """What lies below a folder.
 
     Attributes:
         images: Picture files, sorted by their path from the folder.
         others: Lower-case suffixes of the other files, counted.
-        bundles: Folders that are bundles of edge; they are not looked into.
+        outputs: Folders that edge itself wrote; they are not looked into.
         problems: Why a folder could not be read, by its path.
+        entered: Device and inode of every folder that was looked into.
     """
 
     images: tuple[Path, ...]
     others: Counter[str]
-    bundles: tuple[Path, ...]
+    outputs: tuple[Path, ...]
     problems: dict[Path, str]
+    entered: frozenset[tuple[int, int]]
 
 
 def walk(folder: Path) -> Walk:
     """Look through a folder and those below it.
 
-    Hidden names are left out. Links are followed; each folder is entered once, so that loops end.
-    Nothing depends on the order in which a file system lists names.
+    Links are followed; each folder is entered once, so that loops end.
     """
     images: list[Path] = []
-    bundles: list[Path] = []
+    outputs: list[Path] = []
     others: Counter[str] = Counter()
     problems: dict[Path, str] = {}
     entered: set[tuple[int, int]] = set()
@@ -128,21 +152,73 @@ def walk(folder: Path) -> Walk:
         place = waiting.pop(0)
         try:
             status = place.stat()
-            entries = sorted(place.iterdir())
+            if (status.st_dev, status.st_ino) in entered:
+                continue
+            inside = entries(place)
         except OSError as error:
             problems[place] = f"the folder {readable(place)} cannot be read: {error.strerror}"
             continue
-        if (status.st_dev, status.st_ino) in entered:
-            continue
         entered.add((status.st_dev, status.st_ino))
-        for path in entries:
-            if path.name.startswith(".") or path.name in LITTER:
-                continue
-            if path.is_dir():
-                (bundles if is_bundle(path) else waiting).append(path)
-            elif path.suffix.lower() in image_suffixes():
-                images.append(path)
-            else:
-                others[path.suffix.lower()] += 1
+        images += inside.images
+        others.update(inside.others)
+        outputs += inside.outputs
+        waiting += inside.folders
     images.sort(key=lambda path: path.relative_to(folder).as_posix())
-    return Walk(images=tuple(images), others=others, bundles=tuple(bundles), problems=problems)
+    return Walk(
+        images=tuple(images),
+        others=others,
+        outputs=tuple(outputs),
+        problems=problems,
+        entered=frozenset(entered),
+    )
+
+
+def entries(folder: Path) -> Entries:
+    """What lies in one folder.
+
+    Broken links count as files, so that a picture that is not there is reported. Nothing depends
+    on the order in which a file system lists the names.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    others: list[str] = []
+    folders: list[Path] = []
+    images: list[Path] = []
+    outputs: list[Path] = []
+    suffixes = image_suffixes()
+    with os.scandir(folder) as scanned:
+        for entry in sorted(scanned, key=lambda entry: entry.name):
+            path = folder / entry.name
+            if entry.name.startswith(".") or entry.name in LITTER:
+                continue
+            # A link to itself makes DirEntry.is_dir() raise where Path.is_dir() says no.
+            if (path if entry.is_symlink() else entry).is_dir():
+                (outputs if is_own_output(path) else folders).append(path)
+            elif path.suffix.lower() not in suffixes:
+                others.append(readable(Path(path.suffix.lower())) if path.suffix else "")
+            elif entry.is_symlink() or entry.is_file():
+                images.append(path)
+    return Entries(
+        others=tuple(others),
+        folders=tuple(folders),
+        images=tuple(images),
+        outputs=tuple(outputs),
+    )
+
+
+def is_own_output(directory: Path) -> bool:
+    """Whether edge wrote a folder: a bundle, an explanation, or a cache."""
+    try:
+        if (directory / _EXPLANATION).is_file():
+            return True
+        stages = directory / "stages"
+        if stages.is_dir() and any(_STAGE.fullmatch(path.name) for path in stages.iterdir()):
+            return True
+        manifest = directory / MANIFEST_NAME
+        if not manifest.is_file() or manifest.stat().st_size > _MOST_READ:
+            return False
+        value = json.loads(manifest.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and {"schema_version", "preprocessing", "files"} <= set(value)

@@ -109,3 +109,9 @@ def _letterbox(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
     pixels = np.asarray(resized).reshape(height, width, -1)
     tensor[top : top + height, left : left + width] = pixels
     return tensor
+
+
+def picture_of(pixels: NDArray[np.uint8]) -> Image.Image:
+    """The Pillow image of a pixel tensor (height, width, 1, 3 or 4), uint8."""
+    # Pillow takes a grey image without an axis of channels.
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

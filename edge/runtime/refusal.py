@@ -175,11 +175,15 @@ def _unprepared(found: re.Match[str], path: Path) -> Cause | None:
     return missing_kernel(_name(found["op"]), dtype) if dtype else None
 
 
-def _lost(found: re.Match[str], _: Path) -> Cause:
-    return lost_data(_name(Path(found["file"]).name))
+def _external(found: re.Match[str], path: Path) -> Cause:
+    name = Path(found["file"]).name
+    if "\0" not in name and (path.parent / name).is_file():
+        return CUT_OFF
+    return lost_data(_name(name))
 
 
 DAMAGED: Final = "Copy or export it again, and compare its size and sha256 with the original's."
+CUT_OFF: Final = Cause(says="has weights in another file, which is cut off", hint=DAMAGED)
 OUTSIDE: Final = Cause(
     says="names a file outside of its own folder for its weights",
     hint="Write the model with its weights inside: onnx.save(onnx.load(FILE), NEW).",
@@ -228,15 +232,16 @@ CAUSES: Final[tuple[tuple[re.Pattern[str], Explain], ...]] = tuple(
                 f"IR version {found['ir']}", f", and {found['known']} is the last known", "onnx"
             ),
         ),
-        (r'External data path does not exist: "?(?P<file>[^"\n]+)', _lost),
-        (r"[Ee]xternal data.*?(?P<file>[^/\"\s]+)\"? (?:failed|fail).*?[Nn]o such file", _lost),
+        (r'External data path does not exist: "?(?P<file>[^"\n]+)', _external),
+        (r"[Ee]xternal data.*?(?P<file>[^/\"\s]+)\"? (?:failed|fail).*?[Nn]o such file", _external),
         (r"External data path escapes|Absolute path not allowed", lambda *_: OUTSIDE),
         (
             r"External initializer.*out of bounds or can not be read in full",
-            lambda *_: Cause(says="has weights in another file, which is cut off", hint=DAMAGED),
+            lambda *_: CUT_OFF,
         ),
         (r"Could not find an implementation for (?P<op>\w+)\(\d+\)", _kernel),
         # OpenVINO
+        (r"externally stored data in file \((?P<file>[^,)]+)", _external),
         (r"does not support the following ONNX operations: (?P<op>[\w.:-]+)", _custom),
         (r"No (?:conversion rule|translator) found for (?:operations: )?(?P<op>[\w.:-]+)", _custom),
         # Bytes that are none

@@ -20,6 +20,7 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.files import readable, sha256_file
 from edge.runtime.head import Head, class_probabilities
 from edge.runtime.learning_head import LearningHead
+from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing
 from edge.tagging.index import Stamp, TagIndex
 from edge.tagging.tags import Tagged, choose
@@ -73,6 +74,7 @@ class _Model:
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     head: Head | None = None  # of a bundle whose files answer with embeddings
+    output: OutputSpec = PROBABILITIES
 
 
 def tag(
@@ -162,6 +164,7 @@ def _model(
             labels=head.labels if head else bundle.manifest.labels,
             preprocessing=bundle.manifest.preprocessing,
             head=head,
+            output=bundle.manifest.output,
         )
         named = {"bundle": str(options.bundle.resolve()), "variant": variant.name, "network": None}
     else:
@@ -204,7 +207,7 @@ def _tagged(
     readable_ones = [image.path for image in images if image.path not in features.problems]
     values = features.vectors
     if readable_ones:
-        values = class_probabilities(values, model.head)
+        values = class_probabilities(values, model.head, model.output)
     scores = dict(zip(readable_ones, values, strict=True))
     found = []
     for relative, path in zip(relatives, pictures, strict=True):

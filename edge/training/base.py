@@ -2,15 +2,15 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
-from edge.errors import ModelLoadError, UsageError
+from edge.errors import UsageError
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import Preprocessing
 from edge.training.backbones import BACKBONES, Backbone, backbone, is_backbone
 from edge.training.keras_files import check_model_path
+from edge.training.model_shape import image_input
 from edge.training.models import load_keras, without_head
-from edge.training.options import IMAGENET, BaseOptions
+from edge.training.options import IMAGENET, NONE, BaseOptions
 from edge.training.weights import (
     WeightedModel,
     load_base,
@@ -57,6 +57,11 @@ class Base:
             crop_fraction=options.crop_fraction,
         )
 
+    @property
+    def is_random(self) -> bool:
+        """Whether nothing has trained its weights."""
+        return self._file is None and self._options.weights == NONE
+
     def load(self) -> WeightedModel:
         """The model, RGB 0..255 -> (batch, features), loaded once.
 
@@ -79,9 +84,9 @@ class Base:
                 hint="Leave out --weights and --alpha.",
             )
         quiet_keras(options.seed)
-        model = without_head(load_keras(path))
-        height, width = _input_size(model, path, options.size)
-        model = _of_size(model, height, width)
+        size = None if options.size is None else (options.size, options.size)
+        model = image_input(without_head(load_keras(path)), path.name, size)
+        _, height, width, _ = model.inputs[0].shape
         digest = weights_sha256(model)
         self._loaded = WeightedModel(model, f"file {path.name}", digest)
         return f"file:{sha256_file(path)}", height, width
@@ -107,30 +112,3 @@ def _check_alpha(options: BaseOptions, row: Backbone) -> None:
             hint="Take one of these widths, or --weights PATH (a weights file), or --weights none "
             "(random).",
         )
-
-
-def _input_size(model: Any, path: Path, size: int | None) -> tuple[int, int]:
-    shapes = [tuple(tensor.shape) for tensor in model.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] != 3:
-        raise ModelLoadError(
-            f"{path} takes {shapes}", hint="A base takes one input (batch, height, width, 3)."
-        )
-    _, height, width, _ = shapes[0]
-    if None in (height, width) and size is None:
-        raise UsageError(f"{path} leaves the size of its input open", hint="Name it with --size.")
-    for extent in (height, width):
-        if size is not None and extent not in (None, size):
-            raise UsageError(
-                f"{path} takes {height} x {width}, --size is {size}", hint="Leave out --size."
-            )
-    return int(height or size or 0), int(width or size or 0)
-
-
-def _of_size(model: Any, height: int, width: int) -> Any:
-    """The model with a fixed size of input, which every converter needs."""
-    import keras
-
-    if tuple(model.inputs[0].shape[1:3]) == (height, width):
-        return model
-    image = keras.Input((height, width, 3), name="image")
-    return keras.models.clone_model(model, input_tensors=image, clone_function=lambda layer: layer)

@@ -17,13 +17,13 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import UsageError
+from edge.training.backbones import ChannelOrder
 
 # Channel statistics of ImageNet as ``keras.applications.imagenet_utils`` has them.
 TORCH_MEAN: Final = (0.485, 0.456, 0.406)
@@ -48,13 +48,6 @@ _PASSING: Final = frozenset(
 _NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 _ENDS: Final = re.compile(rf"({_NUMBER})(?:,|\.\.)({_NUMBER})", re.IGNORECASE)
 _NUMBERS: Final = re.compile(rf"{_NUMBER}(?:,{_NUMBER})*", re.IGNORECASE)
-
-
-class ChannelOrder(StrEnum):
-    """Which colour a network takes first."""
-
-    RGB = "rgb"
-    BGR = "bgr"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +90,15 @@ class InputRange:
             return f"{low:g} to {high:g}, {order}"
         mean, std = (", ".join(f"{value:g}" for value in each) for each in (self.mean, self.std))
         return f"pixel less ({mean}), divided by ({std}), {order}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The range as JSON values."""
+        return {
+            "range": self.text,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "channel_order": self.order.value,
+        }
 
     def applied(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
         """What the network wants of RGB (or grey, or RGBA) pixels (..., channels), 0..255."""
@@ -238,7 +240,7 @@ def takes_pixels(model: Any, wanted: InputRange) -> Any:
     wanted.check_channels(shape[3])
     if wanted.is_pixels:
         return model
-    flat = _functional(model)
+    flat = functional(model)
     names = set(_operation_names(flat))
     image = keras.Input(shape[1:], batch_size=shape[0], name="image")
     front = wanted
@@ -254,7 +256,13 @@ def takes_pixels(model: Any, wanted: InputRange) -> Any:
     return keras.Model(rebuilt.inputs[0], rebuilt.outputs[0], name=model.name)
 
 
-def _functional(model: Any) -> Any:
+def is_model(operation: Any) -> bool:
+    """Whether an operation of a network is a network itself, whose operations can be walked."""
+    return hasattr(functional(operation), "_run_through_graph")
+
+
+def functional(model: Any) -> Any:
+    """A Sequential model as a functional one of the same layers; any other as it is."""
     import keras
 
     if isinstance(model, keras.Sequential):
@@ -305,9 +313,9 @@ class _Reversing:
         if not (args and self._is_pending(args[0])):
             args, kwargs = _mapped((args, kwargs), self._reversed)
             return operation(*args, **kwargs)
-        inner = _functional(operation)
         kind = type(operation).__name__
-        if hasattr(inner, "_run_through_graph"):
+        if is_model(operation):
+            inner = functional(operation)
             names = set(_operation_names(inner))
             if self._names.isdisjoint(names):  # Keras refuses a model with two of a name
                 self._names |= names

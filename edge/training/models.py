@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import ModelLoadError
-from edge.training.backbones import Backbone, Scaling
-from edge.training.input_range import ChannelOrder, named_range, rescaled
+from edge.training.backbones import Backbone, ChannelOrder, Scaling
+from edge.training.input_range import named_range, rescaled
 from edge.training.keras_files import read_keras
 
 

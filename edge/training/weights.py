@@ -2,10 +2,11 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge.errors import UsageError, WeightsUnavailable
 from edge.runtime.files import sha256_file
@@ -13,6 +14,25 @@ from edge.training.backbones import Backbone
 from edge.training.models import classifier_1000, pooled_base
 from edge.training.options import IMAGENET, NONE
 from edge.weights import mobilenet_imagenet
+
+RANDOM: Final = f"{NONE} (random)"  # source of weights that nothing has trained
+
+RANDOM_ID: Final = re.compile(r"[a-z0-9]+(:alpha=[0-9.e-]+)?:random:\d+")
+
+
+def random_note(source: str, command: str) -> str:
+    """One sentence where the features are those of weights that nothing has trained; else empty.
+
+    Args:
+        source: Of the weights, as ``WeightedModel`` or ``weights_id`` names it.
+        command: What is made of them, such as ``embeddings``.
+    """
+    if source != RANDOM and not RANDOM_ID.fullmatch(source):
+        return ""
+    return (
+        f"the network's weights are random and stay so: {command} rest on features that nothing "
+        "has learned, which is of use for tests and timings only; take --weights imagenet or a file"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +63,7 @@ def weights_id(row: Backbone, weights: str, seed: int, alpha: float = 1.0) -> st
     """
     name = row.name if alpha == 1 else f"{row.name}:alpha={alpha:g}"
     if weights == NONE:
-        return f"{name}:random:{seed}"
+        return f"{name}:random:{seed}"  # see RANDOM_ID
     if weights == IMAGENET and not is_shipped(row, alpha):
         return f"{name}:keras-applications"
     return f"{name}:{sha256_file(_file(weights)[0])}"
@@ -68,7 +88,7 @@ def load_base(
     quiet_keras(seed)
     if weights == NONE:
         random = _built(row, lambda: pooled_base(row, size, None, alpha))
-        return _described(random, "none (random)")
+        return _described(random, RANDOM)
     if weights == IMAGENET and not is_shipped(row, alpha):
         base = _downloaded(
             row,
@@ -89,7 +109,7 @@ def load_classifier(row: Backbone, weights: str, seed: int) -> WeightedModel:
     """The backbone with its 1000-class top; arguments and errors as ``load_base``."""
     quiet_keras(seed)
     if weights == NONE:
-        return _described(classifier_1000(row, None), "none (random)")
+        return _described(classifier_1000(row, None), RANDOM)
     if weights == IMAGENET and not is_shipped(row):
         full = _downloaded(row, 1.0, lambda source: classifier_1000(row, source))
         return _described(full, "imagenet (Keras Applications)")

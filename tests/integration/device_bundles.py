@@ -70,6 +70,7 @@ def signed_again(folder: Path, key: Path, *, version: int | None = None) -> Path
         if item.is_file() and not item.name.startswith("manifest.json")
     }
     write_json(path, value)
+    (folder / "manifest.json.sig").unlink(missing_ok=True)  # edge signs nothing that was altered
     sign(folder, key, version=version)
     return folder
 

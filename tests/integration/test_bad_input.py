@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from edge.runtime.bundle import Bundle
 from tests.integration.conftest import (
     NAME,
     SMALL,
@@ -74,6 +77,43 @@ def test_broken_images_are_named_and_skipped(warm: Edge) -> None:
     counts = report["data"]["counts"].values()
     assert sum(sum(classes.values()) for classes in counts) == 24
     assert names(warm.work) == {"photos", NAME}
+
+
+@pytest.mark.slow
+def test_what_a_folder_holds_is_taken_for_what_it_is(warm: Edge) -> None:
+    """Splits of other names, 12-bit data, files that are not read, and edge's own output."""
+    colours = {"cold": 900, "warm": 3900}
+    photos, numbers = warm.work / "photos", np.random.default_rng(0)
+    for split, count in (("Training", 9), ("TEST_set", 4)):
+        for label, brightest in colours.items():
+            folder = photos / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = numbers.integers(brightest // 2, brightest, (40, 40), np.uint16)
+                suffix = ("png", "tif")[number % 2]
+                Image.fromarray(pixels).save(folder / f"{number}.{suffix}")
+    (photos / "Training" / "cold" / "phone.heic").write_bytes(b"photo")
+    refused = warm.build(photos, photos / "Training" / NAME)
+    failed(refused, 2, "would be read as photos")
+    assert "Training" not in {path.name for path in warm.work.iterdir()}
+
+    succeeded(warm.build(photos, warm.work / NAME, *ONE))
+    report = json.loads((warm.work / NAME / "report.json").read_text(encoding="utf-8"))
+    assert report["data"]["counts"]["test"] == {"cold": 4, "warm": 4}
+    assert report["data"]["files"]["not_used"] == {".heic": 1}
+    notes = " ".join(report["data"]["notes"])
+    assert "Training/ as train" in notes
+    assert "1 of 27 files is not used: 1 .heic" in notes
+    page = (warm.work / NAME / "report.html").read_text(encoding="utf-8")
+    assert "1 of 27 files is not used" in page
+    assert Bundle.open(warm.work / NAME).manifest.preprocessing.levels == (0, 4095)
+
+    shutil.copytree(warm.work / NAME, photos / "TEST_set" / NAME)
+    scored = warm.run("evaluate", NAME, photos, "--json")
+    succeeded(scored)
+    found = json.loads(scored.stdout)
+    assert found["labelled"] == 8
+    assert [Path(path).name for path in found["files"]["outputs"]] == [NAME]
 
 
 def test_strict_refuses_broken_images(warm: Edge) -> None:
@@ -649,6 +689,28 @@ def test_predict_with_a_truncated_model(
 
 
 # ---- evaluate and inspect ----------------------------------------------------------------------
+
+
+def test_features_that_nothing_has_learned_are_said(small_bundle: SmallBundle) -> None:
+    report = json.loads((small_bundle.path / "report.json").read_text(encoding="utf-8"))
+    assert any("weights are random" in note for note in report["notes"])
+
+
+def test_pictures_of_the_build_are_scored_apart(edge: Edge, small_bundle: SmallBundle) -> None:
+    result = edge.run("evaluate", small_bundle.path, small_bundle.photos, "--json")
+    succeeded(result)
+    value = json.loads(result.stdout)
+    counts = value["origins"]
+    assert value["scope"] == "unseen"
+    assert value["images"] == 24 == sum(counts.values())
+    assert value["scored"]["images"] == counts["held_out"] > 0
+    assert counts["train"] > 0 < counts["validation"]
+    report = json.loads((small_bundle.path / "report.json").read_text(encoding="utf-8"))
+    assert value["scored"]["images"] == report["reference"]["images"]
+    tops = {item["name"]: item["top1"] for item in value["variants"]}
+    assert tops == {item["name"]: item["top1"] for item in report["variants"]}
+    for item in value["variants"][0]["classes"]:
+        assert item["recall_interval"][0] < item["recall_interval"][1]
 
 
 def test_evaluate_without_known_classes(edge: Edge, small_bundle: SmallBundle) -> None:

@@ -64,6 +64,8 @@ def embedded(place: Path) -> Any:
 
 def test_every_readable_picture_has_a_vector(embedded: Any) -> None:
     assert (embedded["images"], embedded["features"], embedded["reused"]) == (13, 256, 0)
+    (note,) = embedded["notes"]
+    assert "random" in note
     assert {Path(item["path"]).name for item in embedded["skipped"]} == {"damaged.png", "gone.png"}
     table = read_embeddings(Path("e.npz"))
     assert table.paths[0] == "cold/00.png"

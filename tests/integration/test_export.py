@@ -234,28 +234,60 @@ def test_a_lambda_layer_needs_code_to_load(refuse: Refuse, tmp_path: Path) -> No
     assert "Lambda" in error.message
 
 
-def models_of_another_kind() -> dict[str, Any]:
+def models_of_another_kind() -> dict[str, tuple[Any, int, str]]:
+    """Models that cannot be exported as they are: each with the exit code, and what is said."""
     import keras
 
     layers, image = keras.layers, keras.Input((32, 32, 3))
     pooling = layers.GlobalAveragePooling2D
-    vector, grey = keras.Input((10,)), keras.Input((32, 32, 1))
+    vector, sequence = keras.Input((10,)), keras.Input((None, 8))
+    two, five = keras.Input((32, 32, 2)), keras.Input((32, 32, 5))
+    first = keras.Input((3, 32, 32))
     open_size = keras.Input((None, None, 3))
+    heads = [layers.Dense(n, name=f"of_{n}")(pooling()(image)) for n in (2, 3)]
+    both = layers.Concatenate()([pooling()(image), vector])
     return {
-        "vector": keras.Model(vector, layers.Dense(3)(vector)),
-        "grey": keras.Model(grey, layers.Dense(3)(pooling()(grey))),
-        "open size": keras.Model(open_size, layers.Dense(3)(pooling()(open_size))),
-        "image out": keras.Model(image, layers.Conv2D(3, 1)(image)),
-        "two outputs": keras.Model(image, [layers.Dense(n)(pooling()(image)) for n in (2, 3)]),
+        "vector": (keras.Model(vector, layers.Dense(3)(vector)), 3, "(None, 10)"),
+        "sequence": (keras.Model(sequence, layers.Dense(3)(sequence)), 3, "sequence"),
+        "two channels": (keras.Model(two, layers.Dense(3)(pooling()(two))), 3, "2 channels"),
+        "five channels": (keras.Model(five, layers.Dense(3)(pooling()(five))), 3, "5 channels"),
+        "first": (keras.Model(first, layers.Dense(3)(layers.Flatten()(first))), 3, "come first"),
+        "open size": (keras.Model(open_size, layers.Dense(3)(pooling()(open_size))), 2, "open"),
+        "image out": (keras.Model(image, layers.Conv2D(3, 1)(image)), 3, "no vector"),
+        "two outputs": (keras.Model(image, heads), 2, "of_2 (None, 2), of_3 (None, 3)"),
+        "two inputs": (keras.Model([image, vector], layers.Dense(2)(both)), 3, "2 inputs"),
+        "features": (keras.Model(image, pooling()(image)), 3, "features and not classes"),
     }
 
 
 def test_a_model_that_is_no_image_classifier(refuse: Refuse, tmp_path: Path) -> None:
-    for name, model in models_of_another_kind().items():
+    for name, (model, code, said) in models_of_another_kind().items():
         error = refuse(saved(model, tmp_path))
-        assert isinstance(error, ModelLoadError), name
-        assert "is no image classifier" in error.message
-        assert "(batch, height, width, 3)" in error.hint
+        assert error.exit_code == code, name
+        assert said in error.message, name
+        assert error.hint, name
+
+
+def test_what_is_open_is_chosen_and_what_is_fixed_is_not(refuse: Refuse, tmp_path: Path) -> None:
+    import keras
+
+    from edge.training.model_shape import image_classifier, parse_size
+
+    layers, image = keras.layers, keras.Input((None, None, 3))
+    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
+    two = keras.Model(image, {"kind": layers.Dense(3)(pooled), "age": layers.Dense(1)(pooled)})
+    chosen = image_classifier(
+        two, "two.keras", size=parse_size("40x48"), output="kind", labelled=True
+    )
+    assert [chosen.input.shape, chosen.output.shape] == [(None, 40, 48, 3), (None, 3)]
+    pixels = np.random.default_rng(0).random((1, 40, 48, 3), np.float32)
+    np.testing.assert_allclose(chosen(pixels), two(pixels)["kind"], rtol=1e-5)
+
+    fixed = keras.Input((32, 32, 3))
+    model = saved(keras.Model(fixed, layers.Dense(3)(layers.Flatten()(fixed))), tmp_path)
+    assert refuse(model, size=(48, 48)).exit_code == 2
+    assert "'other'" in refuse(model, model_output="other").message
+    assert refuse("mobilenet", input_range="0,1").exit_code == 2
 
 
 @pytest.mark.parametrize("count", [2, 4])

@@ -1,6 +1,7 @@
 """``edge export`` of models that end in logits, in one sigmoid, or in several."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from edge.errors import UsageError
+from edge.evaluation.output import Ending
+from edge.inspection.ending import file_end
 from edge.pipeline.export import export as run_export
 from edge.pipeline.options import ExportOptions, OutputOptions
 from edge.pipeline.report import Report
@@ -18,6 +21,7 @@ from edge.runtime.classifier import Classifier
 from edge.runtime.output import OutputActivation
 from edge.runtime.preprocess import load
 from edge.training.models import load_keras
+from tests.integration.conftest import Edge
 
 pytestmark = pytest.mark.slow
 
@@ -185,3 +189,90 @@ def test_what_fits_no_model_of_that_kind_is_refused(photos: Path, tmp_path: Path
     )
     with pytest.raises(UsageError, match="always 1"):
         exported(always, photos, tmp_path)
+
+
+def test_several_labels_from_end_to_end(tmp_path: Path) -> None:
+    """``export``, ``evaluate``, ``compare`` and ``predict`` of one network, as a user runs them."""
+    import keras
+
+    random = np.random.default_rng(0)
+    lines = ["file,red,blue"]
+    (tmp_path / "photos").mkdir()
+    for number in range(60):
+        red, blue = random.integers(0, 2, 2)
+        tint = np.array([190 if red else 70, 70, 190 if blue else 70]) + random.normal(0, 8, 3)
+        pixels = random.normal(tint, 15, (24, 24, 3)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number:02}.png")
+        lines.append(f"{number:02}.png,{red},{blue}")
+    truth = tmp_path / "truth.csv"
+    truth.write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "labels.txt").write_text("red\nblue\n", encoding="utf-8")
+    model = network(
+        tmp_path / "several.keras",
+        [[12, 0], [0, 0], [0, 12]],
+        [-6, -6],
+        keras.layers.Activation("sigmoid"),
+    )
+    report = exported(
+        model,
+        tmp_path / "photos",
+        tmp_path,
+        variants=VARIANTS,
+        labels=tmp_path / "labels.txt",
+        truth=truth,
+    )
+    bundle, paths = tmp_path / "bundle", sorted((tmp_path / "photos").glob("*.png"))
+    assert report.reference["top1"] is None
+    assert report.reference["multi_label"]["mean_average_precision"] == 1.0
+    assert {item.multi_label.macro_f1 for item in report.variants if item.multi_label} == {1.0}
+    assert [item.top1 for item in report.variants] == [None] * 4
+    page = (bundle / "report.html").read_text(encoding="utf-8")
+    assert "No image has a label" not in page and "mAP 100.0" in page.replace("\u202f", " ")
+    wanted = by_keras(model, paths, bundle)
+    for variant in VARIANTS:
+        found = probabilities(bundle, variant, paths)
+        assert found == pytest.approx(wanted, abs=TOLERANCE[variant.partition("-")[2]])
+        path = Bundle.open(bundle).model(variant)[1]
+        assert file_end(path).ending is Ending.SIGMOID
+    answer = Classifier.open(bundle).answer(paths[0], name="00", k=1, variant="")
+    known = dict(zip(("red", "blue"), lines[1].split(",")[1:], strict=True))
+    assert sorted(answer["labels"]) == sorted(name for name, holds in known.items() if holds == "1")
+    edge = Edge(cache=tmp_path / "cache", work=tmp_path, temporary=tmp_path)
+    done = edge.run("evaluate", bundle, "photos", "--truth", truth, "--json")
+    assert done.returncode == 0, done.stderr
+    scored = json.loads(done.stdout)["variants"][0]
+    assert (scored["top1"], scored["multi_label"]["micro_f1"]) == (None, 1.0)
+    sides = ("--baseline", "tflite-fp32", "--candidate", "tflite-int8")
+    done = edge.run("compare", bundle, "photos", *sides, "--truth", truth, "--json")
+    assert "map_drop" in {check["metric"] for check in json.loads(done.stdout)["checks"]}
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize(
+    ("name", "labels"), [("logits", "circle\nsquare\ntriangle\n"), ("sigmoid", "circle\nsquare\n")]
+)
+def test_the_shared_faults(shared: Path, tmp_path: Path, name: str, labels: str) -> None:
+    (tmp_path / "labels.txt").write_text(labels, encoding="utf-8")
+    model, shapes = shared / f"{name}.keras", shared / "shapes"
+    report = exported(
+        model,
+        shapes / "cal",
+        tmp_path,
+        variants=("tflite-int8",),
+        labels=tmp_path / "labels.txt",
+        evaluation_data=shapes / "eval",
+    )
+    paths = sorted((shapes / "eval").rglob("*.jpg"))
+    found = probabilities(tmp_path / "bundle", "tflite-int8", paths)
+    assert found.min() >= 0 and found.max() <= 1
+    assert found.sum(axis=1) == pytest.approx(np.ones(len(paths)), abs=0.01)
+    assert report.reference["top1"] == report.variants[0].top1 == 1.0
+    assert report.reference["labelled"] == 20 * len(labels.split())
+
+
+@pytest.fixture
+def shared() -> Path:
+    root = os.environ.get("EDGE_TEST_DATA")
+    if root is None:
+        pytest.skip("EDGE_TEST_DATA does not name the folder of shared data")
+    return Path(root) / "faults"

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tf2onnx
 from onnxruntime import quantization
 
-from converters.base import TARGETS, ConversionRequest
+from converters.base import DEFAULT_TARGETS, ConversionRequest, targets
 from edge.cache import StageCache
 from edge.pipeline.conversion import convert_all
 from edge.runtime.spec import Preprocessing
@@ -29,8 +29,14 @@ IMAGES = 100
 def main() -> None:
     """Measure and print."""
     model = load_classifier(backbone("mobilenet"), "imagenet", 0).model
-    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 224, 224, 3), np.uint8)
-    for index in range(ROUNDS):
+    measure(model, IMAGES, ROUNDS)
+
+
+def measure(model: keras.Model, images: int, rounds: int) -> None:
+    """Measure a classifier of RGB pictures, calibrated on so many of noise, and print."""
+    size = model.input_shape[1:]
+    pixels = np.random.default_rng(0).integers(0, 256, (images, *size), np.uint8)
+    for index in range(rounds):
         default, own = _default_tools(model, pixels), _edge(model, pixels)
         print(
             f"round {index + 1}: default tools {default:.1f} s, edge {own:.1f} s, "
@@ -59,7 +65,7 @@ def _default_tools(model: keras.Model, pixels: np.ndarray) -> float:
 
 
 def _default_onnx(model: keras.Model, pixels: np.ndarray, folder: Path) -> None:
-    signature = [tf.TensorSpec((None, 224, 224, 3), tf.float32, name="image")]
+    signature = [tf.TensorSpec((None, *pixels.shape[1:]), tf.float32, name="image")]
     function = tf.function(lambda image: model(image, training=False))
     source, prepared = folder / "fp32.onnx", folder / "prepared.onnx"
     proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=17)
@@ -90,13 +96,13 @@ def _edge(model: keras.Model, pixels: np.ndarray) -> float:
             output=folder,
             calibration=folder / "pixels.npy",
             name="mobilenet",
-            labels=tuple(str(index) for index in range(1000)),
-            preprocessing=Preprocessing(height=224, width=224),
+            labels=tuple(str(index) for index in range(model.output_shape[-1])),
+            preprocessing=Preprocessing(height=pixels.shape[1], width=pixels.shape[2]),
         )
         cache = StageCache(folder / "cache")
         convert_all(
             request,
-            TARGETS.values(),
+            targets(DEFAULT_TARGETS),
             model_id="benchmark",
             calibration_id="benchmark",
             held_out_id="none",

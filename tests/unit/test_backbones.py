@@ -161,3 +161,14 @@ def test_a_path_is_answered_as_a_path(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         backbone("mobilnet-v2")
     assert caught.value.hint.startswith("Did you mean mobilenetv2?")
+
+
+def test_weights_that_nothing_has_trained_are_known_by_both_names() -> None:
+    from edge.training.backbones import backbone
+    from edge.training.weights import RANDOM, random_note, weights_id
+
+    row = backbone("mobilenet")
+    for source in (RANDOM, weights_id(row, "none", 3), weights_id(row, "none", 0, 0.25)):
+        assert "random" in random_note(source, "answers")
+    for source in ("", weights_id(row, "imagenet", 0), "file a:random:b.h5", "file none (random)"):
+        assert random_note(source, "answers") == ""

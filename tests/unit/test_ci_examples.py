@@ -13,6 +13,7 @@ from typer.main import get_command
 from edge.cli.app import app
 from edge.comparison.metrics import METRICS
 from edge.comparison.policy import UNCHANGED_POINTS, load_policy
+from edge.evaluation.paired import most_changed
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "ci.md"
@@ -104,6 +105,18 @@ def test_the_policy_loads() -> None:
     (drop,) = [rule for rule in policy.rules if rule.metric == "top1_drop"]
     assert (drop.limit, drop.unchanged) == (1.0, UNCHANGED_POINTS)
     assert policy.sources() == ("recorded",)  # nothing is timed on a shared runner
+
+
+def test_the_table_of_images_is_computed() -> None:
+    text = DOCS.read_text("utf-8")
+    images, points = (
+        [float(cell) for cell in re.findall(r"[\d.]+(?= \|)", row)]
+        for row in re.findall(r"^\| (?:images without|points that can).*\|$", text, re.MULTILINE)
+    )
+    points = points[-len(images) :]  # the first cell of the row has a number as well
+    assert len(images) == 5
+    for count, stated in zip(images, points, strict=True):
+        assert 100 * most_changed(count, 0, 0.95) == pytest.approx(stated, abs=0.005)
 
 
 # ---- workflow ----------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def test_no_such_variant_of_another_bundle(run: Compare, place: Path) -> None:
 
 def test_another_number_of_classes(run: Compare, file: Callable[..., Path]) -> None:
     weights, bias = nearest_color()
-    with pytest.raises(UsageError, match="answers with 3 scores; the bundle has 4 labels"):
+    with pytest.raises(UsageError, match="answers with 3 values; the bundle has 4 labels"):
         run(file(weights=weights[:, :3], bias=bias[:3]))
 
 

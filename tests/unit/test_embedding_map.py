@@ -131,6 +131,13 @@ def test_a_name_cannot_leave_the_data(found: CollectionMap) -> None:
     assert data["counts"] == [1, COUNT // 2, COUNT // 2 - 1]
 
 
+def test_the_page_does_not_tell_where_the_pictures_lay(found: CollectionMap) -> None:
+    page = map_page(found)
+    assert str(Path(found.root).parent) not in page
+    assert held(page)["title"].startswith(Path(found.root).name)
+    assert 'alt: ""' not in page
+
+
 def test_the_page_loads_nothing(found: CollectionMap) -> None:
     page = map_page(found)
     assert "default-src 'none'" in page

@@ -1,6 +1,7 @@
 """Maps of a file that looks at one corner only: they must light up there, whatever the engine."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from edge.errors import DataError, OutputError, UsageError
 from edge.explanation.explain import explain
 from edge.explanation.masks import Masks, Method, apply, background, positions_per_side
 from edge.explanation.options import ExplainOptions
+from edge.explanation.page import short_names
 from edge.explanation.result import correlation
 from edge.explanation.sensitivity import heat_map, log_odds
 from edge.progress import Silent
@@ -163,10 +165,28 @@ def test_the_command_writes_a_page_that_needs_nothing_else(
     assert "<corners>" not in page
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("data:image/png;base64,") == 1
+    assert str(picture.parent) not in page  # names, not places of this computer
+    assert re.findall(r"<img alt=\"(.+?)\"", page)
     with pytest.raises(OutputError, match="not empty"):
         CliRunner().invoke(app, words, standalone_mode=False, catch_exceptions=False)
     again = CliRunner().invoke(app, [*words, "--overwrite"])
     assert again.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["/a/b/c.jpg"], ["c.jpg"]),
+        (["/a/b/c.jpg", "/a/d/c.jpg", "e.jpg"], ["b/c.jpg", "d/c.jpg", "e.jpg"]),
+        (["/x/b/c.jpg", "/y/b/c.jpg"], ["x/b/c.jpg", "y/b/c.jpg"]),
+        (["c.jpg", "a/c.jpg"], ["c.jpg", "a/c.jpg"]),
+        ([], []),
+    ],
+)
+def test_pictures_are_called_by_the_end_of_their_paths(
+    paths: list[str], expected: list[str]
+) -> None:
+    assert [*short_names(paths).values()] == expected
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from edge.comparison.judge import judge, overall, telling_digits, written
 from edge.comparison.metrics import METRICS
 from edge.comparison.policy import Policy, Rule, default_policy
 from edge.comparison.result import Check, Interval, PolicyRecord, Verdict
+from edge.evaluation.multilabel import LabelTruth
 
 Table = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 CLASSES = 4
@@ -194,6 +195,13 @@ def test_few_candidates_at_the_margin_pass(labelled: int, unlabelled: int) -> No
     assert 0 < passed <= 0.05
 
 
+def test_what_needs_no_labels_asks_for_none() -> None:
+    found = check(Rule(metric="agreement", limit=0.99), evidence(100))
+    assert found.verdict is Verdict.INCONCLUSIVE and "labelled" not in found.reason
+    found = check(Rule(metric="top1", limit=0.99), evidence(100))
+    assert found.verdict is Verdict.INCONCLUSIVE and "more labelled images" in found.reason
+
+
 def test_a_drop_that_is_the_margin_is_never_decided() -> None:
     found = drop(evidence(400, lost=8, gained=4))
     assert (found.verdict, found.value, found.images_needed) == (Verdict.INCONCLUSIVE, 1.0, None)
@@ -333,6 +341,10 @@ def test_calibration_increase() -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_gives_a_check_in_its_unit(name: str) -> None:
     metric = METRICS[name]
+    several = name in ("map_drop", "mean_average_precision")
+    truth = LabelTruth(
+        labels=tuple("abcdef"), table=np.eye(6, dtype=np.int8)[evidence(lost=9).truth]
+    )
     timing = Timing(baseline_ms=10, candidate_ms=5, ratio=Interval(0.4, 0.6))
     found = evidence(
         labels=tuple("abcdef"),
@@ -340,6 +352,7 @@ def test_every_metric_gives_a_check_in_its_unit(name: str) -> None:
         candidate=np.pad(evidence(lost=9).candidate, ((0, 0), (0, 2))),
         timings={"measured": timing},
         same_network=True,
+        several=truth if several else None,
     )
     result = check(Rule(metric=name, limit=0.0), found)
     assert result.value is not None

@@ -26,6 +26,27 @@ def test_the_scripts_call_edge_as_it_is(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
+def test_the_conversion_is_measured_on_a_tiny_network(tmp_path: Path) -> None:
+    """What types do not tell: that the six files are written at all."""
+    program = (
+        "import conversion, keras\n"
+        "layers = keras.layers\n"
+        "model = keras.Sequential([keras.Input((16, 16, 3)), layers.Rescaling(1 / 255),\n"
+        "    layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(), layers.Dense(3, 'softmax')])\n"
+        "conversion.measure(model, images=4, rounds=1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests' / 'performance'}:{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "times faster" in done.stdout
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_a_script_that_fails_does_not_keep_the_others_from_running(tmp_path: Path) -> None:
     log, python = tmp_path / "log", tmp_path / "bin" / "python"

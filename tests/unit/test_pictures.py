@@ -62,6 +62,13 @@ def test_a_test_folder_of_another_name_is_what_is_scored(tmp_path: Path, names: 
     )
 
 
+def test_without_a_test_folder_the_images_of_another_split_are_labelled(tmp_path: Path) -> None:
+    make(tmp_path, "Train/cat/a.png", "Train/dog/b.png")
+    assert found(tmp_path) == {"Train/cat/a.png": 0, "Train/dog/b.png": 1}
+    make(tmp_path, "val/cat/a.png")
+    assert found(tmp_path) == {"val/cat/a.png": 0}
+
+
 def test_folders_like_no_class_are_named(tmp_path: Path) -> None:
     make(tmp_path, "Cats/a.png", "Cats/b.png", "dog/c.png", "emu/d.png", "e.png")
     (note,) = find_pictures(tmp_path, LABELS).notes

@@ -72,7 +72,7 @@ def test_every_metric_can_be_limited(tmp_path: Path, name: str) -> None:
         ("schema_version = 1\n" + RULE + "at_most_unchanged = true\n", "at_most_unchanged is True"),
         (
             'schema_version = 1\n[[rule]]\nmetric = "flips"\nat_most = 1\nat_most_unchanged = 2\n',
-            "top1_drop and top5_drop; flips is none",
+            "top1_drop, top5_drop, map_drop; flips is none",
         ),
     ],
 )

@@ -90,8 +90,16 @@ def lost_onnx(folder: Path) -> Path:
     weights.ClearField("raw_data")
     weights.data_location = TensorProto.EXTERNAL
     weights.external_data.add(key="location", value="m.weights")
+    weights.external_data.add(key="length", value="64")
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     return onnx_file(folder / "m.onnx", node, weights=(weights,))
+
+
+def cut_onnx(folder: Path) -> Path:
+    """The weights' file is there, and too short for them."""
+    path = lost_onnx(folder)
+    (folder / "m.weights").write_bytes(bytes(10))
+    return path
 
 
 def custom_tflite(folder: Path, name: bytes = b"Warp") -> Path:
@@ -131,6 +139,7 @@ def newer_tflite(folder: Path) -> Path:
         (opset_onnx, "opset 99", "older opset"),
         (ir_onnx, "IR version 99", "older opset"),
         (lost_onnx, "m.weights", "Copy m.weights"),
+        (cut_onnx, "cut off", "sha256"),
         (custom_tflite, "Warp", "without that operator"),
         (lambda folder: custom_tflite(folder, b"FlexWarp"), "FlexWarp", "TFLITE_BUILTINS"),
         (double_tflite, "float64", "float32"),

@@ -30,6 +30,7 @@ class Reader(HTMLParser):
         self.tags: list[str] = []
         self.words: list[str] = []
         self.addresses: list[str] = []
+        self.titled = 0
         self._open: list[str] = []
         self.feed(text)
         self.close()
@@ -37,6 +38,11 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        named = dict(attrs)
+        assert tag != "img" or named["alt"]
+        assert tag != "svg" or named["aria-label"]
+        # A cell that stands under its row's name on a narrow screen says what it is.
+        self.titled += tag == "td" and "data-title" in named
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
         if tag not in VOID:
             self._open.append(tag)
@@ -121,6 +127,7 @@ def test_a_page_of_three_classes(pictures: tuple[Picture, ...]) -> None:
     assert "http" not in text
     assert "Keras model: 11 of 12 right" in read.text
     assert "prefers-color-scheme: dark" in text
+    assert read.titled > 20
 
 
 def test_a_thousand_classes(pictures: tuple[Picture, ...]) -> None:

@@ -135,7 +135,7 @@ def test_predict_answers_folders_and_goes_on_after_a_broken_picture(
     assert best == [0, None, 0, 1, None, 2, None]
     assert "notes.txt" not in out
     assert ".txt 1" in err
-    assert f"{photos / 'model'} is a bundle" in err
+    assert f"{photos / 'model'} was written by edge" in err
     assert "3 of 7 pictures" in err
 
 

@@ -117,6 +117,27 @@ def per_class_section(models: Mapping[str, Model]) -> Element:
     return section("Classes", element("p", text, class_="soft"), shown)
 
 
+def per_label_section(name: str, found: Mapping[str, Any]) -> Element:
+    """Scores of labels that do not exclude one another, of the default variant."""
+    rows: list[tuple[Element | str, ...]] = [
+        (
+            element("span", short(item["label"]), title=item["label"]),
+            f"{item['positives']} of {item['images']}",
+            *[percent(item[key]) for key in ("average_precision", "f1", "precision", "recall")],
+            f"{item['threshold']:g}",
+        )
+        for item in found["labels"][:MOST_ROWS]
+    ]
+    titles = ("label", "holds in", "AP", "F1", "precision", "recall", "threshold")
+    text = (
+        f"Of {model_name(name)}: labels do not exclude one another, so that there is no best one. "
+        f"AP: average precision; guessing would get a mean of {percent(found['chance'])}. Whole "
+        f"sets of labels are right in {percent(found['subset_accuracy'])} of the images, and "
+        f"{percent(found['hamming_loss'])} of all single labels are wrong (Hamming loss)."
+    )
+    return section("Labels", element("p", text, class_="soft"), table(titles, rows))
+
+
 def _class_row(item: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Element | str, ...]:
     return (
         element("span", short(item["label"]), title=item["label"]),

@@ -56,7 +56,7 @@ def document(title: str, style: str, *body: Element) -> str:
 def table(
     columns: tuple[str, ...], rows: list[tuple[Element | str, ...]], *, text_columns: int = 1
 ) -> Element:
-    """A table that scrolls sideways on a narrow screen.
+    """A table; on a narrow screen each row is a few lines, and no cell is out of sight.
 
     Args:
         columns: Titles.
@@ -69,11 +69,17 @@ def table(
 
     titles = [element("th", name, class_=side(index)) for index, name in enumerate(columns)]
     lines = [
-        element("tr", *[element("td", cell, class_=side(i)) for i, cell in enumerate(row)])
+        element(
+            "tr",
+            *[
+                element("td", cell, class_=side(i), data_title=columns[i] or None)
+                for i, cell in enumerate(row)
+            ],
+        )
         for row in rows
     ]
     made = element("table", element("thead", element("tr", *titles)), element("tbody", *lines))
-    return element("div", made, class_="scroll")
+    return element("div", made, class_="scroll rows")
 
 
 def section(title: str, *children: Element | str | None) -> Element:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.dataset.pictures import Picture
-from edge.pipeline.page.classes import confusion_section, per_class_section
+from edge.pipeline.page.classes import confusion_section, per_class_section, per_label_section
 from edge.pipeline.page.curves import learning_curves, reliability_diagram
 from edge.pipeline.page.element import Element, document, element, section
 from edge.pipeline.page.pictures import Thumbnails, differences_section, mistakes_section
@@ -56,7 +56,7 @@ def page(
         summary(report, provenance),
         variants_section(report),
         learning_curves(report["training"] or {}),
-        *_classes(classes.get("models", {}), labels, thumbnails),
+        *_answers(report, labels, thumbnails),
         differences_section(classes["differences"], thumbnails) if classes else None,
         data_section(report["data"]),
         provenance_section(report, provenance),
@@ -65,6 +65,19 @@ def page(
     return document(
         f"{report['name']}: report", style, *[part for part in parts if part is not None]
     )
+
+
+def _answers(
+    report: Mapping[str, Any], labels: Sequence[str], thumbnails: Thumbnails
+) -> list[Element | None]:
+    """What can be said of the classes, or of labels that do not exclude one another."""
+    if report.get("output", {}).get("kind") != "multi-label":
+        return _classes(report["classes"].get("models", {}), labels, thumbnails)
+    named = next(it for it in report["variants"] if it["name"] == report["default_variant"])
+    if named.get("multi_label"):
+        return [per_label_section(named["name"], named["multi_label"])]
+    text = "It is not known which labels hold in the images: say it in a file for --truth."
+    return [section("Labels", element("p", text))]
 
 
 def _classes(

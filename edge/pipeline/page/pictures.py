@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import Image
-
 from edge.dataset.pictures import Picture
 from edge.errors import ImageError
 from edge.pipeline.page.element import Element, element, section
 from edge.pipeline.page.wording import model_name, percent, short
 from edge.runtime.files import readable
-from edge.runtime.preprocess import load
+from edge.runtime.preprocess import load, picture_of
 from edge.runtime.spec import Preprocessing
 
 SIDE: Final = 160  # pixels, at most, of a thumbnail
@@ -37,19 +35,21 @@ class Thumbnails:
 
     def figure(self, path: str, *lines: Element) -> Element:
         """A picture over its lines of text."""
-        if path not in self._made:
-            self._made[path] = self._image(self._paths.get(path))
         name = "/".join(Path(path).parts[-2:])
+        if path not in self._made:
+            self._made[path] = self._image(self._paths.get(path), name)
         return element("figure", self._made[path], *lines, title=name)
 
-    def _image(self, path: Path | None) -> Element:
+    def _image(self, path: Path | None, name: str) -> Element:
         try:
             if path is None:
                 raise FileNotFoundError
-            image = Image.fromarray(load(path, self._preprocessing))
+            image = picture_of(load(path, self._preprocessing))
         except (ImageError, OSError):
             return element("div", "the picture is gone", class_="lost")
         small = max(image.size) <= CRISP
+        if image.mode == "RGBA" and not small:
+            image = image.convert("RGB")  # a JPEG has no opacity
         image.thumbnail((SIDE, SIDE))
         stream = io.BytesIO()
         image.save(stream, "PNG" if small else "JPEG", quality=QUALITY)
@@ -58,7 +58,7 @@ class Thumbnails:
         return element(
             "img",
             src=f"data:image/{kind};base64,{content}",
-            alt="",
+            alt=name,
             loading="lazy",
             class_="small" if small else None,
         )

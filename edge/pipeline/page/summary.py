@@ -28,7 +28,7 @@ def summary(report: Mapping[str, Any], provenance: Mapping[str, Any]) -> Element
         "why": training.get("reason"),
         "training": _trained(training),
         "held-out images": _held_out(reference),
-        "Keras model": _top1(reference["top1"], reference["labelled"]),
+        "Keras model": _of_labels(reference) or _top1(reference["top1"], reference["labelled"]),
         "default variant": _default(report),
         "output": report.get("output", {}).get("evidence"),
     }
@@ -67,8 +67,18 @@ def _top1(share: float | None, images: int) -> str:
     return f"top-1 {percent(share)} (95 % interval {counted_interval(share, images)})"
 
 
+def _of_labels(scored: Mapping[str, Any]) -> str:
+    """Scores of labels that do not exclude one another; empty of any other model."""
+    found = scored.get("multi_label")
+    if not found:
+        return ""
+    return f"mAP {percent(found['mean_average_precision'])}, mean F1 {percent(found['macro_f1'])}"
+
+
 def _default(report: Mapping[str, Any]) -> str:
     found = next(item for item in report["variants"] if item["name"] == report["default_variant"])
+    if found.get("multi_label"):
+        return f"{found['name']}: {_of_labels(found)}"
     if found["top1"] is None:
         return f"{found['name']}: agrees on {percent(found['agreement'])}"
     return f"{found['name']}: {_top1(found['top1'], report['reference']['labelled'])}"
@@ -80,7 +90,7 @@ def variants_section(report: Mapping[str, Any]) -> Element:
         (
             ("★ " if item["name"] == report["default_variant"] else "") + item["name"],
             size(item["size_bytes"]),
-            with_interval(item["top1"], item["top1_interval"]),
+            _score(item),
             _drop(item),
             with_interval(item["agreement"], item["agreement_interval"]),
             f"{item['latency_ms']:.2f} ms",
@@ -99,13 +109,21 @@ def variants_section(report: Mapping[str, Any]) -> Element:
         f"({report['host']['machine']}, {report['host']['cpus']} CPUs), "
         f"{report['variants'][0]['latency']['threads']} thread."
     )
-    titles = ("variant", "size", "top-1", "drop", "agreement", "latency")
+    several = report.get("output", {}).get("kind") == "multi-label"
+    titles = ("variant", "size", "mAP" if several else "top-1", "drop", "agreement", "latency")
     return section("Variants", table(titles, rows), *failed, element("p", text, class_="soft"))
+
+
+def _score(item: Mapping[str, Any]) -> Element | str:
+    found = item.get("multi_label")
+    if found:
+        return percent(found["mean_average_precision"])
+    return with_interval(item["top1"], item["top1_interval"])
 
 
 def _drop(item: Mapping[str, Any]) -> Element | str:
     """Percentage points with their interval."""
-    if item["drop_points"] is None:
+    if item["drop_points"] is None or item["drop_interval"] is None:
         return UNKNOWN
     low, high = item["drop_interval"]
     spread = element("span", f"{low:+.1f} to {high:+.1f}", class_="range")
