@@ -81,6 +81,8 @@ def _write_help(command: Any, ctx: Any, formatter: Any) -> None:
         )
     _write_panels(panels, formatter)
     _write_panels(_commands(command, ctx), formatter)
+    if command.hidden and ctx.parent is not None:  # what a group does where no command is named
+        _write_panels(_commands(ctx.parent.command, ctx.parent), formatter)
     command.format_epilog(ctx, formatter)
 
 

@@ -58,6 +58,11 @@ def test_three_ways_to_the_same_help(path: tuple[str, ...]) -> None:
     assert shown("help", *path, columns=80) == text
 
 
+def test_the_help_of_benchmark_names_its_other_commands() -> None:
+    text = shown("benchmark", "--help", columns=80)
+    assert {"diff", "plot"} <= {line.split()[0] for line in text.splitlines() if line.strip()}
+
+
 def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *words],

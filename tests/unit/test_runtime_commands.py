@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from edge.cli.app import app
 from edge.runtime.__main__ import COMMANDS, main
+from edge.runtime.commands import predict
 from edge.runtime.timing import summary, timed
 from tests.unit.golden_bundle import LABELS, golden_bundle
 
@@ -181,6 +182,33 @@ def test_predict_answers_one_picture_of_standard_input(bundle: Path, photos: Pat
     ]
     assert piped(b"", "-").returncode == 2
     assert b"twice" in piped(b"", "-", "-").stderr
+
+
+def test_long_work_tells_how_far_it_is(
+    bundle: Path,
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = ["predict", str(bundle), str(photos), "--json"]
+    monkeypatch.setattr(predict, "SILENT_SECONDS", 60.0)
+    main(command)
+    assert "3 of 4 pictures\n" not in capsys.readouterr().err
+    monkeypatch.setattr(predict, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(predict, "EVERY_SECONDS", 0.0)
+    main(command)
+    assert "3 of 4 pictures\n" in capsys.readouterr().err
+    main([*command, "--quiet"])
+    assert "3 of 4 pictures\n" not in capsys.readouterr().err
+
+
+def test_a_line_is_one_picture(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "two\nlines.png"
+    Image.new("RGB", (20, 20)).save(path)
+    assert main(["predict", str(bundle), str(path)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_the_host_answers_folders_and_tables_as_the_device_does(

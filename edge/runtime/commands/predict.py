@@ -162,12 +162,13 @@ def _complain(error: EdgeError, *, alone: bool) -> None:
 
 def _line(answer: dict[str, Any]) -> str:
     scores = [f"{item['label']} {100 * item['score']:.1f} %" for item in answer["categories"]]
+    name = answer["image"].replace("\n", "\\n")  # a line is one picture
     if "labels" not in answer:
-        return f"{answer['image']}: {', '.join(scores)}"
+        return f"{name}: {', '.join(scores)}"
     held = len(answer["labels"])  # they come first
     parts = [", ".join(scores[:held]) or "no label reaches its threshold"]
     parts += [f"below the threshold: {', '.join(scores[held:])}"] * (held < len(scores))
-    return f"{answer['image']}: {'; '.join(parts)}"
+    return f"{name}: {'; '.join(parts)}"
 
 
 def _write_table(path: Path, answers: Sequence[dict[str, Any]]) -> None:
