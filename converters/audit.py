@@ -12,6 +12,7 @@ from converters.observation import Observation, Spread
 TOLERANCE: Final = 0.02  # of a range's width, by which it may still grow and be called stable
 SETTLED: Final = 0.95  # share of the tensors that have to be stable
 HELD_OUT_IMAGES: Final = 32  # looked at for clipping
+PERMUTATIONS: Final = 1999
 FALSE_ALARM: Final = 0.01  # chance at most that images of one kind are called unlike
 
 
@@ -56,48 +57,45 @@ def audit(model: Observable, held_out: Iterable[NDArray[np.float32]]) -> dict[st
 
 
 def unlike(observation: Observation, found: Mapping[str, Spread]) -> dict[str, Any] | None:
-    """Whether the calibration images look like the others: the tensor that says most that not.
+    """Whether the calibration images look like the others; None if they may well be of one kind.
 
-    Images of one kind could be exchanged, whatever the network makes of them. Then the largest
-    value of an image is one of so many draws: how many of m other images exceed all n that
-    calibrated follows from counting alone, and both series are spread alike (Kolmogorov-Smirnov).
-    A value that exceeds a range by less than ``TOLERANCE`` of its width exceeds nothing. The
-    p-values are corrected for their number (Bonferroni), so that images of one kind are called
-    unlike with a chance of ``FALSE_ALARM`` at most, and two small sets never are.
+    Images of one kind could be exchanged, whatever the network makes of them. Two tests rest on
+    that alone. One counts: how many of m other images exceed all n that calibrated follows from
+    the number of orders; what exceeds a range by less than ``TOLERANCE`` of its width does not
+    count, and p is corrected for the number of ranges (Bonferroni). The other takes each image's
+    extremes in all tensors together and permutes: the energy distance (Szekely & Rizzo, J. Stat.
+    Plan. Inference 143, 2013) of the two sets against that of random divisions. Each gets half of
+    ``FALSE_ALARM``, which is the chance at most that images of one kind are called unlike.
 
     Returns:
-        ``tensor``, ``images`` that leave its range, ``expected`` to, ``share`` of its values
-        outside, ``p_value`` (corrected); None if images of one kind may do so too.
+        ``tensor`` that says most, ``images`` that leave its range, ``expected`` to, ``share`` of
+        its values outside, ``p_value`` (corrected).
     """
     rows = {name: row for row, name in enumerate(observation.names)}
-    tests = []
-    for name, item in found.items():
-        if name not in rows:
-            continue
-        low, high = observation.low[:, rows[name]], observation.high[:, rows[name]]
-        slack = TOLERANCE * max(float(high.max() - low.min()), 1e-12)
-        below, above = np.array(item.low), np.array(item.high)
-        leaving = (below < low.min() - slack, above > high.max() + slack)
-        images = int((leaving[0] | leaving[1]).sum())
-        for calibrated, other, outside in ((low, below, leaving[0]), (high, above, leaving[1])):
-            p = min(
-                _chance_beyond(int(outside.sum()), len(other), len(calibrated)),
-                _chance_of_spread(calibrated, other),
-            )
-            tests.append((p, name, images))
-    if not tests:
+    names = [name for name in found if name in rows]
+    if not names:
         return None
-    p, name, images = min(tests)
-    corrected = min(1.0, 2 * len(tests) * p)  # two tests of either end
-    if corrected >= FALSE_ALARM:
+    columns = [rows[name] for name in names]
+    low, high = observation.low[:, columns], observation.high[:, columns]
+    other_low = np.array([found[name].low for name in names]).T
+    other_high = np.array([found[name].high for name in names]).T
+    slack = TOLERANCE * np.maximum(high.max(axis=0) - low.min(axis=0), 1e-12)
+    beyond = (other_low < low.min(axis=0) - slack, other_high > high.max(axis=0) + slack)
+    calibrated, others = len(low), len(other_low)
+    counted = max(int(side.sum(axis=0).max()) for side in beyond)
+    by_count = 2 * len(names) * _chance_beyond(counted, others, calibrated)
+    distance, differing = _energy(np.hstack([low, high]), np.hstack([other_low, other_high]))
+    p = min(1.0, 2 * min(by_count, distance))
+    if p >= FALSE_ALARM:
         return None
-    others = len(found[name].low)
+    leaving = (beyond[0] | beyond[1]).sum(axis=0)
+    column = int(leaving.argmax()) if by_count <= distance else differing % len(names)
     return {
-        "tensor": name,
-        "images": images,
-        "expected": 2 * others / (len(observation.low) + 1),
-        "share": found[name].share,
-        "p_value": corrected,
+        "tensor": names[column],
+        "images": int(leaving[column]),
+        "expected": 2 * others / (calibrated + 1),
+        "share": found[names[column]].share,
+        "p_value": p,
     }
 
 
@@ -109,12 +107,33 @@ def _chance_beyond(beyond: int, images: int, calibrated: int) -> float:
     return math.prod((images - i) / (images + calibrated - i) for i in range(beyond))
 
 
-def _chance_of_spread(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    from scipy.stats import ks_2samp
+def _energy(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, int]:
+    """p-value of a permutation test on the energy distance, and the column that differs most.
 
-    if np.ptp(first) == 0 and np.ptp(second) == 0 and first[0] == second[0]:
-        return 1.0  # the zeros of a ReLU
-    return float(ks_2samp(first, second).pvalue)
+    Args:
+        first: (images, columns).
+        second: (images, columns).
+    """
+    rows = np.vstack([first, second])
+    spread = rows.std(axis=0)
+    spread[spread == 0] = np.inf  # the zeros of a ReLU
+    rows = (rows - rows.mean(axis=0)) / spread
+    squares = (rows**2).sum(axis=1)
+    distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0))
+    counts = len(first), len(second)
+    random = np.random.default_rng(0)
+    chosen = np.zeros((len(rows), PERMUTATIONS + 1))  # a column per division: 1 in the second set
+    chosen[counts[0] :, 0] = 1
+    for number in range(1, PERMUTATIONS + 1):
+        chosen[random.permutation(len(rows))[: counts[1]], number] = 1
+    summed = distances @ chosen
+    within = (chosen * summed).sum(axis=0)
+    between = summed.sum(axis=0) - within
+    rest = distances.sum() - within - 2 * between
+    energy = 2 * between / math.prod(counts) - within / counts[1] ** 2 - rest / counts[0] ** 2
+    as_far = int((energy[1:] >= energy[0] - 1e-9).sum())
+    gaps = np.abs(rows[: counts[0]].mean(axis=0) - rows[counts[0] :].mean(axis=0))
+    return (1 + as_far) / (1 + PERMUTATIONS), int(gaps.argmax())
 
 
 def stable_after(observation: Observation) -> int | None:

@@ -87,7 +87,7 @@ def _unlike(observed: Mapping[str, Any]) -> list[str]:
         f"calibration ({', '.join(formats)}): the {item['images']} calibration images do not look "
         f"like the images to score on: of {item['held_out']} of these, {found['images']} leave "
         f"the range of {found['tensor']} ({100 * found['share']:.1f} % of its values; chance "
-        f"expects {found['expected']:.1f} images) or spread otherwise in it "
+        f"expects {found['expected']:.1f} images), or all activations together differ "
         f"(p {found['p_value']:.1g})"
     ]
 
