@@ -146,7 +146,7 @@ def _images(
         "skipped": [{"path": str(path), "reason": why} for path, why in skipped.items()],
         "notes": [
             *source.notes,
-            *(note for folder in folders for note in folder.notes),
+            *dict.fromkeys(note for folder in folders for note in folder.notes),
             *dict.fromkeys(levels),
         ],
         "files": merged(folder.files for folder in folders).to_json(),
