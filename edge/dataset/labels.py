@@ -22,7 +22,8 @@ _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_INDEXED: Final = re.compile(r"(\d{1,6})(?:\s*[,;:\t]\s*|[.)]\s+|\s+)(\S.*)")
+_INDEXED: Final = re.compile(r"(\d{1,6})(?:\s*[,;:=\t]\s*|[.)]\s+|\s+-\s+|\s+)(\S.*)")
+_INDEX_LAST: Final = re.compile(r"(\S.*?)\s*[,;:=\t]\s*(\d{1,6})")
 _WORDNET: Final = re.compile(r"(n\d{8})\s*[\s,;:]\s*(\S.*)")
 _HEADER: Final = re.compile(r"[^\W\d]\w*\s*[,;\t]\s*[^\W\d]\w*")
 _BACKGROUND: Final = ("background", "dummy", "???", "none", "__background__")
@@ -81,7 +82,7 @@ def parse_labels(content: bytes, name: str, classes: int | None = None) -> Label
     lines = _lines(text, name) if parsed is None else parsed
     found = Labels(names=tuple(lines), notes=notes)
     if parsed is None:
-        for form in (_wordnet, _indexed):
+        for form in (_wordnet, _index_last, _indexed):
             found = form(found, name)
     _check_names(found.names, name)
     _check_count(found.names, name, classes)
@@ -143,6 +144,20 @@ def _wordnet(labels: Labels, name: str) -> Labels:  # noqa: ARG001 - as the othe
         for wnid, label in zip(wnids, names, strict=True)
     )
     return Labels(names=named, wnids=wnids, notes=labels.notes)
+
+
+def _index_last(labels: Labels, name: str) -> Labels:  # noqa: ARG001 - as the other forms
+    """Lines such as ``cat,0``, written the other way round if the numbers are those of classes."""
+    lines = labels.names
+    start = 1 if len(lines) > 1 and _HEADER.fullmatch(lines[0]) else 0
+    matches = [_INDEX_LAST.fullmatch(line) for line in lines[start:]]
+    indices = sorted(int(match[2]) for match in matches if match)
+    if len(indices) < len(matches) or indices != [*range(indices[0], indices[0] + len(indices))]:
+        return labels
+    if indices[0] > 1:
+        return labels
+    turned = [f"{match[2]}\t{match[1]}" for match in matches if match]
+    return Labels(names=(*lines[:start], *turned), notes=labels.notes)
 
 
 def _indexed(labels: Labels, name: str) -> Labels:
