@@ -38,6 +38,18 @@ def visible(text: str) -> str:
     return text if text.isprintable() else text.translate(_STEERING)
 
 
+def _encodable(character: str, encoding: str) -> str:
+    """The character, or JSON's escape of it; the rule of a table is made of hyphens instead."""
+    if character == "─":
+        return "-"
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        units = character.encode("utf-16-be", "surrogatepass").hex()
+        return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    return character
+
+
 class VisibleStream:
     """A text stream that writes control characters as escapes.
 
@@ -51,8 +63,13 @@ class VisibleStream:
 
     def write(self, text: str) -> int:
         """Write; characters written."""
-        written: int = self.rich_proxied_file.write(visible(text))
-        return written
+        shown = visible(text)
+        try:
+            self.rich_proxied_file.write(shown)
+        except UnicodeEncodeError:  # a terminal or a log that is not of UTF-8
+            encoding = self.rich_proxied_file.encoding or "ascii"
+            self.rich_proxied_file.write("".join(_encodable(part, encoding) for part in shown))
+        return len(text)
 
     def writelines(self, lines: Any) -> None:
         """Write one after the other."""

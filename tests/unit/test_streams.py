@@ -75,6 +75,22 @@ def test_the_device_hears_no_chatter_of_the_interpreter(
         assert b"XNNPACK" in python("-m", "edge.runtime", *words, EDGE_DEBUG="1").stderr
 
 
+def test_a_terminal_that_is_not_of_utf_8(bundle: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "Zürich 🍎.png"
+    Image.new("RGB", (20, 20)).save(picture)
+    for encoding in ("ascii", "latin-1"):
+        for form in ((), ("--json",)):
+            words = ["-m", "edge.runtime", "predict", str(bundle), str(picture), *form]
+            result = python(*words, PYTHONIOENCODING=encoding)
+            assert result.returncode == 0, result.stderr
+            if form:
+                (answer,) = json.loads(result.stdout.decode(encoding))
+                assert answer["image"] == str(picture)
+    result = python("-m", "edge", "zoo", PYTHONIOENCODING="ascii")
+    assert result.returncode == 0
+    assert b"-----" in result.stdout
+
+
 def test_native_warnings_and_errors_are_kept() -> None:
     program = (
         "import os\n"
