@@ -28,6 +28,8 @@ def build(
     size: base.Size = None,
     alpha: base.Alpha = 1.0,
     resize: base.Resize = Resize.CENTER_CROP,
+    input_range: base.InputRange = None,
+    channel_order: base.ChannelOrder = None,
     strategy: training.Strategies = Strategy.FEATURES,
     head: training.Head = "none",
     optimizer: training.Optimizer = "adam",
@@ -77,6 +79,8 @@ def build(
                 size=size,
                 alpha=alpha,
                 resize=resize,
+                input_range=input_range,
+                channel_order=channel_order,
                 seed=seed,
             ),
             training=training.training_options(

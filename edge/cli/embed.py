@@ -32,6 +32,8 @@ def embed(
     size: base.Size = None,
     alpha: base.Alpha = 1.0,
     resize: base.Resize = Resize.CENTER_CROP,
+    input_range: base.InputRange = None,
+    channel_order: base.ChannelOrder = None,
     dask: Annotated[
         str | None,
         typer.Option(
@@ -60,12 +62,20 @@ def embed(
     from edge.training.options import BaseOptions
 
     base = BaseOptions(
-        backbone=backbone, weights=weights, size=size, alpha=alpha, resize=resize, seed=seed
+        backbone=backbone,
+        weights=weights,
+        size=size,
+        alpha=alpha,
+        resize=resize,
+        input_range=input_range,
+        channel_order=channel_order,
+        seed=seed,
     )
     if bundle is not None and base != BaseOptions(seed=seed):
         raise UsageError(
             "a bundle has its network and its input",
-            hint="Leave out --backbone, --weights, --size, --alpha and --resize, or --bundle.",
+            hint="Leave out --backbone, --weights, --size, --alpha, --resize, --input-range and "
+            "--channel-order, or --bundle.",
         )
     check_new_file(output, ".npz", overwrite=overwrite)
     progress = shown_progress(quiet=quiet)

@@ -19,6 +19,8 @@ from edge.evaluation.cluster import check_address
 from edge.progress import Progress
 from edge.runtime.files import sha256_file
 from edge.threads import in_threads
+from edge.training.base import Base
+from edge.training.input_evidence import PICTURES
 from edge.training.weights import random_note
 
 _BATCH: Final = 256  # files hashed between two reports of progress
@@ -92,6 +94,10 @@ def embed(options: EmbedOptions, progress: Progress) -> Embedded:
         progress.note(note)
     paths = files.images
     with progress.stage("extractor"):
+        if not isinstance(options.source, Path):
+            base = Base(options.source)
+            tried = paths[:: max(1, len(paths) // PICTURES)][:PICTURES]
+            base.find_input([Picture(path, "") for path in tried], progress.note)
         extractor = open_extractor(options.source, cache)
     warning = random_note(extractor.weights, "vectors")
     if warning:

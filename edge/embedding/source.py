@@ -10,6 +10,7 @@ from edge.embedding.extractor import Extractor, base_extractor, bundle_extractor
 from edge.embedding.table import Header
 from edge.errors import DataError
 from edge.runtime.spec import Resize
+from edge.training.backbones import ChannelOrder
 from edge.training.base import Base
 from edge.training.keras_files import KERAS_SUFFIXES
 from edge.training.options import IMAGENET, NONE, BaseOptions
@@ -45,6 +46,8 @@ def source_from_json(value: Mapping[str, Any]) -> Source:
         if kind == _BUNDLE:
             return Path(fields["path"])
         if kind == _BACKBONE:
+            order = fields.get("channel_order")
+            fields["channel_order"] = None if order is None else ChannelOrder(order)
             return BaseOptions(**fields | {"resize": Resize(fields["resize"])})
     except (KeyError, TypeError, ValueError) as error:
         raise _unknown(f"its source cannot be read: {error}") from error

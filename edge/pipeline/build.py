@@ -31,6 +31,7 @@ from edge.runtime.head import Head, head_bytes, load_head
 from edge.runtime.head_spec import HeadSpec
 from edge.training.base import Base
 from edge.training.distribution import is_chief, is_distributed, strategy
+from edge.training.input_evidence import PICTURES, InputFinding
 from edge.training.models import load_keras
 from edge.training.objective import check_options
 from edge.training.options import HeadOptions, Strategy
@@ -116,6 +117,7 @@ class _Job:
         self.base = Base(options.base)
         self.preprocessing = self.base.preprocessing
         self.conversion_seconds = 0.0  # of the base, which training alone needs
+        self.input: InputFinding  # once there are images
 
     def scanned(self) -> Dataset:
         """The data set, without the held-out images that cannot be decoded.
@@ -141,6 +143,7 @@ class _Job:
         """Features of the images to train on; the data set loses those that cannot be decoded."""
         images = [*dataset.train, *dataset.val]
         with self.stages.stage("network"):
+            self.input = self.base.find_input(_tried(dataset, self.seed), self.stages.note)
             extractor = base_extractor(self.base, self.cache)
         self.conversion_seconds = extractor.seconds
         with self.stages.stage("features", len(images)) as step:
@@ -190,6 +193,7 @@ class _Job:
             model_id=str(trained.record["model_sha256"]),
             load_model=lambda: load_keras(trained.keras_model),
             head=trained.head(dataset.labels),
+            input=self.input.to_json(),
             calibrate_on=_pictures(dataset.train),
             pictures=_pictures(dataset.test),
             data={
@@ -202,6 +206,7 @@ class _Job:
                 "files": dataset.files.to_json(),
             },
             provenance={
+                "input": self.input.provenance(),
                 "command": "build",
                 "backbone": self.base.name,
                 "weights": trained.record["weights"],
@@ -217,7 +222,7 @@ class _Job:
                 "versions": versions(),
             },
             inputs=build_inputs(options, dataset),
-            notes=(warning,) if warning else (),
+            notes=(*self.input.doubts, *((warning,) if warning else ())),
         )
 
     def _train(self, key: str, dataset: Dataset, features: Features) -> None:
@@ -274,6 +279,12 @@ def _chosen(images: Sequence[LabeledImage], count: int, seed: int) -> tuple[Labe
     """So many images in the order that they had."""
     kept = {image.path for image in choose(images, [i.label for i in images], count, seed)}
     return tuple(image for image in images if image.path in kept)
+
+
+def _tried(dataset: Dataset, seed: int) -> tuple[Picture, ...]:
+    """Training images that the base is tried on, the classes in turn."""
+    classes = [image.label for image in dataset.train]
+    return _pictures(choose(dataset.train, classes, PICTURES, seed))
 
 
 def _pictures(images: Sequence[LabeledImage]) -> tuple[Picture, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from edge.cache import StageCache, content_key
 from edge.dataset.labels import Labels, read_labels
@@ -17,16 +17,14 @@ from edge.runtime.files import sha256_file
 from edge.runtime.output import PROBABILITIES, OutputActivation, OutputSpec
 from edge.runtime.spec import ColorOrder, Preprocessing
 from edge.training.backbones import backbone, is_backbone
-from edge.training.input_evidence import InputFinding, check_input, find_input
-from edge.training.input_range import InputRange, parse_range, takes_pixels
-from edge.training.model_shape import image_classifier
+from edge.training.input_evidence import InputFinding, application_input, check_input, find_input
+from edge.training.input_range import InputRange, takes_pixels, told_range
+from edge.training.model_shape import COLOR_ORDERS, image_classifier
 from edge.training.models import load_keras
 from edge.training.output import columns_of
 from edge.training.weights import quiet_keras, weights_id
 from edge.versions import versions
 from edge.weights import imagenet_classes
-
-COLOR_ORDERS: Final = {order.channels: order for order in ColorOrder}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,14 +101,7 @@ def _from_backbone(options: ExportOptions) -> Source:
         wnids=tuple(wnid for wnid, _ in classes),
         notes=given.notes if given else (),
         output=OutputSpec(evidence=f"softmax probabilities: so {row.keras_name} is defined"),
-        input=InputFinding(
-            taken=InputRange(),
-            told=False,
-            evidence=(
-                f"{row.keras_name} of Keras Applications, whose scaling ({row.scaling}) edge "
-                "puts into the model",
-            ),
-        ),
+        input=application_input(row),
     )
 
 
@@ -147,7 +138,7 @@ def _from_file(path: Path, options: ExportOptions) -> Source:
     )
     _, height, width, channels = model.inputs[0].shape
     classes = columns_of(model) or 0
-    told = _told(options)
+    told = told_range(options.input_range, options.channel_order)
     (told or InputRange()).check_channels(channels)
     labels = _file_labels(options, classes)
     imagenet = imagenet_classes() if classes == 1000 else ()
@@ -182,13 +173,6 @@ def _file_labels(options: ExportOptions, classes: int) -> Labels:
     return Labels(names=tuple(str(index) for index in range(classes)))
 
 
-def _told(options: ExportOptions) -> InputRange | None:
-    """What the user said of the input; None for nothing."""
-    if options.input_range is None and options.channel_order is None:
-        return None
-    return parse_range(options.input_range or "pixels", options.channel_order)
-
-
 def settled(
     source: Source,
     options: ExportOptions,
@@ -211,7 +195,12 @@ def settled(
     """
     if source.model is None:
         return source
-    found = find_input(source.model, pictures, preprocessing, _told(options))
+    found = find_input(
+        source.model,
+        pictures,
+        preprocessing,
+        told_range(options.input_range, options.channel_order),
+    )
     note(f"{source.description}: {'; '.join(found.evidence)}")
     doubts = check_input(found, source.description)
     for doubt in doubts:

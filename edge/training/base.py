@@ -1,14 +1,25 @@
 """The base: the pretrained network in front of the head, and the contract of its input."""
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from edge.dataset.pictures import Hashed
 from edge.errors import UsageError
 from edge.runtime.files import sha256_file
-from edge.runtime.spec import Preprocessing
+from edge.runtime.spec import ColorOrder, Preprocessing
 from edge.training.backbones import BACKBONES, Backbone, backbone, is_backbone
+from edge.training.input_evidence import (
+    InputFinding,
+    application_input,
+    check_input,
+    find_input,
+)
+from edge.training.input_range import InputRange, takes_pixels, told_range
 from edge.training.keras_files import check_model_path
-from edge.training.model_shape import image_input
+from edge.training.model_shape import COLOR_ORDERS, image_input
 from edge.training.models import load_keras, without_head
 from edge.training.options import IMAGENET, NONE, BaseOptions
 from edge.training.weights import (
@@ -38,14 +49,24 @@ class Base:
         """
         self._options = options
         self._loaded: WeightedModel | None = None
+        self._given: Any = None  # of a model file: as it was given, without its head
+        self._told = told_range(options.input_range, options.channel_order)
+        color_order = ColorOrder.RGB
         if not is_backbone(options.backbone):
             path = check_model_path(options.backbone)
             self._file: Path | None = path
             self.name = path.stem
-            self.id, height, width = self._read_file(path)
+            self.id, (_, height, width, channels) = self._read_file(path)
+            color_order = COLOR_ORDERS[channels]
         else:
             self._file = None
             self._row = backbone(options.backbone)
+            if self._told is not None:
+                raise UsageError(
+                    f"{options.backbone} is a network of Keras Applications, whose input range "
+                    "edge knows",
+                    hint="Leave out --input-range and --channel-order: they are for a Keras file.",
+                )
             self.name = self._row.name
             _check_alpha(options, self._row)
             self.id = weights_id(self._row, options.weights, options.seed, options.alpha)
@@ -55,12 +76,32 @@ class Base:
             width=width,
             resize=options.resize,
             crop_fraction=options.crop_fraction,
+            color_order=color_order,
         )
 
     @property
     def is_random(self) -> bool:
         """Whether nothing has trained its weights."""
         return self._file is None and self._options.weights == NONE
+
+    def find_input(self, pictures: Sequence[Hashed], note: Callable[[str], None]) -> InputFinding:
+        """How the base is fed, held against pictures where it is a model file.
+
+        Args:
+            pictures: To try it on, with their classes where they are known; none is scored later.
+            note: Told what a user should know.
+
+        Raises:
+            UsageError: The base clearly wants other values than those that it is fed.
+        """
+        if self._file is None:
+            return application_input(self._row)
+        found = find_input(self._given, pictures, self.preprocessing, self._told, features=True)
+        note(f"{self._file.name}: {'; '.join(found.evidence)}")
+        doubts = check_input(found, self._file.name)
+        for doubt in doubts:
+            note(doubt)
+        return replace(found, doubts=doubts)
 
     def load(self) -> WeightedModel:
         """The model, RGB 0..255 -> (batch, features), loaded once.
@@ -75,8 +116,8 @@ class Base:
             )
         return self._loaded
 
-    def _read_file(self, path: Path) -> tuple[str, int, int]:
-        """Identity, height and width of a model file; its open sizes become ``--size``."""
+    def _read_file(self, path: Path) -> tuple[str, Any]:
+        """Identity and shape of input of a model file; its open sizes become ``--size``."""
         options = self._options
         if options.weights != IMAGENET or options.alpha != 1:
             raise UsageError(
@@ -85,11 +126,12 @@ class Base:
             )
         quiet_keras(options.seed)
         size = None if options.size is None else (options.size, options.size)
-        model = image_input(without_head(load_keras(path)), path.name, size)
-        _, height, width, _ = model.inputs[0].shape
-        digest = weights_sha256(model)
-        self._loaded = WeightedModel(model, f"file {path.name}", digest)
-        return f"file:{sha256_file(path)}", height, width
+        self._given = image_input(without_head(load_keras(path)), path.name, size)
+        wanted = self._told or InputRange()
+        model = takes_pixels(self._given, wanted)
+        self._loaded = WeightedModel(model, f"file {path.name}", weights_sha256(model))
+        fed = "" if wanted.is_pixels else f":{wanted.text}"
+        return f"file:{sha256_file(path)}{fed}", model.inputs[0].shape
 
 
 def _check_alpha(options: BaseOptions, row: Backbone) -> None:

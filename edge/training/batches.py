@@ -80,7 +80,7 @@ def stream(
         pixels = tf.numpy_function(
             lambda i: load(samples.paths[int(i)], preprocessing), [index], tf.uint8, stateful=False
         )
-        pixels.set_shape((preprocessing.height, preprocessing.width, 3))
+        pixels.set_shape(preprocessing.shape)
         return tf.cast(pixels, tf.float32), tf.gather(goals, index), weight
 
     with tf.device("CPU:0"):

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.dataset.pictures import Hashed
-from edge.errors import UsageError
+from edge.errors import ImageError, UsageError
 from edge.evaluation.paired import mcnemar
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Preprocessing
-from edge.training.backbones import BACKBONES, ChannelOrder
+from edge.training.backbones import BACKBONES, Backbone, ChannelOrder, Scaling
 from edge.training.input_range import (
     NAMED,
     InputRange,
@@ -160,9 +160,7 @@ def find_input(
     front = _scaling_in_front(model)
     evidence = [_taken_sentence(taken, front, told=told is not None)]
     count = min(PICTURES, max(FIRST, MOST_BYTES // int(np.prod(preprocessing.shape))))
-    chosen = pictures[:count]
-    pixels = np.stack([load(picture.path, preprocessing) for picture in chosen])
-    truth = [getattr(picture, "label", None) for picture in chosen]
+    pixels, truth = _read(pictures[:count], preprocessing)
     trials = _trials(model, pixels, truth, taken, features=features)
     known = [label for label in truth if label is not None]
     most = max(Counter(known).values(), default=0)
@@ -183,6 +181,18 @@ def find_input(
         better=better,
         evidence=tuple(evidence),
         doubts=tuple(_doubts(trials[0], _application(model))) if open_ else (),
+    )
+
+
+def application_input(row: Backbone) -> InputFinding:
+    """How a network of Keras Applications is fed: by definition."""
+    scaling = f"whose scaling ({row.scaling}) edge puts into the model"
+    if row.scaling is Scaling.INSIDE:
+        scaling = "which scales by itself"
+    return InputFinding(
+        taken=InputRange(),
+        told=False,
+        evidence=(f"it is {row.keras_name} of Keras Applications, {scaling}",),
     )
 
 
@@ -231,6 +241,21 @@ def candidates(channels: int) -> list[tuple[str, InputRange]]:
     return found
 
 
+def _read(
+    pictures: Sequence[Hashed], preprocessing: Preprocessing
+) -> tuple[NDArray[np.uint8], list[int | None]]:
+    """Pixels (pictures, height, width, channels) and classes of those that can be decoded."""
+    pixels = [np.zeros((0, *preprocessing.shape), np.uint8)]
+    truth = []
+    for picture in pictures:
+        try:
+            pixels.append(load(picture.path, preprocessing)[np.newaxis])
+        except ImageError:
+            continue  # said where the pictures are read for good
+        truth.append(getattr(picture, "label", None))
+    return np.concatenate(pixels), truth
+
+
 def _trials(
     model: Any,
     pixels: NDArray[np.uint8],
@@ -244,7 +269,10 @@ def _trials(
     option = next((text for text, item in usual if item == taken), f"as told ({taken.text})")
     ranges = [(option, taken), *((text, item) for text, item in usual if item != taken)]
     memory = _Memory.of(model)
-    distances = [memory.distance(item.applied(pixels)) if memory else None for _, item in ranges]
+    compared = memory is not None and len(pixels) > 0
+    distances = [
+        memory.distance(item.applied(pixels)) if memory and compared else None for _, item in ranges
+    ]
     known = np.array([label is not None for label in truth])
     labels = np.array([label for label in truth if label is not None])
     right = _Answers(model, pixels[known], labels, features=features)

@@ -168,6 +168,17 @@ def parse_range(text: str, order: ChannelOrder | None = None) -> InputRange:
     return replace(found, order=order)
 
 
+def told_range(text: str | None, order: ChannelOrder | None) -> InputRange | None:
+    """What the user said of the input with the two options; None for nothing.
+
+    Raises:
+        UsageError: As ``parse_range``.
+    """
+    if text is None and order is None:
+        return None
+    return parse_range(text or "pixels", order)
+
+
 def _from_ends(text: str) -> InputRange | None:
     match = _ENDS.fullmatch(text)
     if match is None:

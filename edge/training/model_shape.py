@@ -10,7 +10,7 @@ from edge.runtime.spec import MAX_SIDE, ColorOrder
 from edge.training.input_range import functional
 from edge.training.output import columns_of
 
-CHANNELS: Final = tuple(sorted(order.channels for order in ColorOrder))
+COLOR_ORDERS: Final = {order.channels: order for order in ColorOrder}
 _SIZE: Final = re.compile(r"(\d+)(?:[x,](\d+))?", re.IGNORECASE)
 _RANKS: Final = {  # with the batch
     2: "a vector or a sequence of numbers",
@@ -78,9 +78,9 @@ def image_input(model: Any, name: str, size: tuple[int, int] | None) -> Any:
 
 
 def _check_channels(name: str, shape: Sequence[int | None]) -> None:
-    if shape[3] in CHANNELS:
+    if shape[3] in COLOR_ORDERS:
         return
-    if shape[1] in CHANNELS:
+    if shape[1] in COLOR_ORDERS:
         raise ModelLoadError(
             f"{name} takes {_text(shape)}: its channels come first",
             hint="Build the model with data_format='channels_last' and set its weights, or put "

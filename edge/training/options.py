@@ -7,6 +7,7 @@ from typing import Any, Final
 from edge.errors import UsageError
 from edge.runtime.head_spec import HeadKind
 from edge.runtime.spec import Resize
+from edge.training.backbones import ChannelOrder
 
 SPARSE: Final = "sparse_categorical_crossentropy"
 TUNING_RATE: Final = 0.1  # of the head's learning rate
@@ -21,13 +22,15 @@ class BaseOptions:
     """Which base, and how images come to it.
 
     Attributes:
-        backbone: Name of a Keras Applications network, or path of a Keras model file that takes
-            RGB 0..255.
+        backbone: Name of a Keras Applications network, or path of a Keras model file.
         weights: ``imagenet``, ``none``, or a path; of no use with a model file.
         size: Height and width of the input, pixels; None for the network's own.
         alpha: Width, where the network has several.
         resize: How images become that size.
         crop_fraction: With center-crop, the part of the shorter side that is kept.
+        input_range: What a model file wants to be fed, as ``parse_range`` reads it; None for
+            0..255, unless pictures or the network itself tell otherwise: that stops the job.
+        channel_order: Of the same; None for that of ``input_range``, or RGB.
         seed: Of random weights.
     """
 
@@ -37,6 +40,8 @@ class BaseOptions:
     alpha: float = 1.0
     resize: Resize = Resize.CENTER_CROP
     crop_fraction: float = 1.0
+    input_range: str | None = None
+    channel_order: ChannelOrder | None = None
     seed: int = 0
 
 

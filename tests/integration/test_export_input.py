@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ from PIL import Image
 
 from edge.dataset.pictures import find_pictures
 from edge.errors import UsageError
+from edge.pipeline.build import build as run_build
 from edge.pipeline.export import export as run_export
-from edge.pipeline.options import ExportOptions, OutputOptions
+from edge.pipeline.options import BuildOptions, ExportOptions, OutputOptions
 from edge.progress import Silent
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.preprocess import load
 from edge.runtime.spec import ColorOrder, Preprocessing
+from edge.training.base import Base
 from edge.training.input_evidence import find_input
 from edge.training.input_range import parse_range, takes_pixels
+from edge.training.options import BaseOptions
 
 pytestmark = pytest.mark.slow
 
@@ -191,3 +195,27 @@ def test_one_and_four_channels(
         from_array = found.classify(np.array(Image.open(picture).convert(str(order))))
         assert from_array == found.classify(picture)
         np.testing.assert_allclose(scores, expected, atol=1e-4 if "fp32" in variant else 0.1)
+
+
+def test_a_base_is_fed_what_it_was_trained_on_or_stops(
+    tf_model: Path, photos: Path, tmp_path: Path
+) -> None:
+    options = BuildOptions(
+        photos=photos,
+        base=BaseOptions(backbone=str(tf_model)),
+        output=OutputOptions(
+            output=tmp_path / "bundle",
+            overwrite=False,
+            cache=tmp_path / "cache",
+            variants=("tflite-fp32",),
+        ),
+    )
+    with pytest.raises(UsageError, match="--input-range=-1,1"):
+        run_build(options, Silent())
+    told = replace(options, base=replace(options.base, input_range="-1..1"))
+    report = run_build(told, Silent())
+    assert report is not None
+    assert report.reference["top1"] > 0.8
+    assert report.input["mean"] == [127.5]
+    with pytest.raises(UsageError, match="Keras Applications"):
+        Base(BaseOptions(backbone="mobilenet", input_range="0,1"))
