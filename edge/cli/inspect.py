@@ -31,6 +31,7 @@ def inspect(
     from edge.cli.output import print_folded, print_json
     from edge.inspection.model import inspect_model
     from edge.runtime.bundle import Bundle
+    from edge.runtime.commands.info import input_lines
 
     shapes = parse_shapes(input_shape or ())
     if path.is_dir():
@@ -38,11 +39,14 @@ def inspect(
         bundle.verify()
         names = [variant] if variant else [item.name for item in bundle.manifest.variants]
         reports = {name: inspect_model(bundle.model(name)[1], shapes) for name in names}
+        fed = input_lines(bundle.manifest.provenance)
     else:
-        reports = {path.name: inspect_model(path, shapes)}
+        reports, fed = {path.name: inspect_model(path, shapes)}, []
     if json:
         print_json({name: report.to_json() for name, report in reports.items()})
         return
+    for line in fed:
+        typer.echo(line)
     for name, report in reports.items():
         for line in _lines(name, report):
             print_folded(line)

@@ -155,14 +155,14 @@ def _family(path: Path, bundle: Bundle, variant: str | None) -> tuple[Path, ...]
 def _check_input(subject: Subject, shape: tuple[int, ...]) -> None:
     """Refuse a model for images of another shape than its contract gives; -1 takes any."""
     contract = subject.preprocessing
-    wanted = (contract.height, contract.width, 3)
+    wanted = contract.shape
     fits = len(shape) == 4 and all(
         found in (-1, expected) for found, expected in zip(shape[1:], wanted, strict=True)
     )
     if not fits:
         raise UsageError(
             f"{subject.path} takes {list(shape)}; the bundle's contract gives [1, "
-            f"{', '.join(map(str, wanted))}] (height, width, RGB)",
+            f"{', '.join(map(str, wanted))}] (height, width, {contract.color_order})",
             hint="Compare it within a bundle that states its own contract.",
         )
 

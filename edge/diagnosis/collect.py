@@ -60,8 +60,7 @@ class Collector:
 
     def _probes(self, bundle: Bundle) -> list[FileProbe]:
         assert self._keras is not None
-        size = bundle.manifest.preprocessing
-        black = np.zeros((size.height, size.width, 3), np.uint8)
+        black = np.zeros(bundle.manifest.preprocessing.shape, np.uint8)
         probes = []
         for variant in bundle.manifest.variants:
             path = bundle.model(variant.name)[1]

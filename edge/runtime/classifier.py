@@ -188,7 +188,7 @@ def _pixels(source: ImageSource, spec: Preprocessing) -> NDArray[np.uint8]:
     if isinstance(source, bytes | bytearray | memoryview):
         return load(BytesIO(source), spec)
     if isinstance(source, np.ndarray):
-        return preprocess(Image.fromarray(_checked(source)), spec)
+        return preprocess(Image.fromarray(_checked(source, spec)), spec)
     if isinstance(source, Image.Image):
         return preprocess(_decoded(source), spec)
     if hasattr(source, "read"):
@@ -210,15 +210,14 @@ def _decoded(image: Image.Image) -> Image.Image:
     return image
 
 
-def _checked(array: NDArray[Any]) -> NDArray[np.uint8]:
+def _checked(array: NDArray[Any], spec: Preprocessing) -> NDArray[np.uint8]:
     """The array, contiguous, where it is one that is allowed."""
     channels = array.shape[2] if array.ndim == 3 else 0
-    fits = array.ndim == 2 or channels in (1, 3, 4)
+    fits = array.ndim == 2 or channels in (3, spec.color_order.channels)
     if array.dtype != np.uint8 or not fits or array.size == 0:
         raise UsageError(
             f"the array is {array.dtype} of shape {array.shape}; an image is uint8, "
-            "(height, width, 3) in RGB order, (height, width, 4) with opacity, or (height, width) "
-            "of grey values",
+            "(height, width, 3) in RGB order or (height, width) of grey values",
             hint="Convert it, one image at a time; values of 0 to 1 have to be multiplied by 255.",
         )
     return np.ascontiguousarray(array[:, :, 0] if channels == 1 else array)

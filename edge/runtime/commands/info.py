@@ -1,11 +1,13 @@
 """``python3 -m edge.runtime info BUNDLE``."""
 
 import argparse
+from collections.abc import Mapping
 from typing import Any, Final
 
 from edge.runtime.bundle import Bundle
 from edge.runtime.commands.arguments import add_bundle, print_json
 from edge.runtime.head_spec import HeadSpec
+from edge.runtime.spec import ColorOrder
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime info BUNDLE --json"
 
@@ -31,13 +33,27 @@ def run(options: argparse.Namespace) -> int:
     manifest = bundle.manifest
     spec = manifest.preprocessing
     print(f"{manifest.name}: {len(manifest.labels)} classes, every sha256 as listed")
-    print(f"input: RGB {spec.height} x {spec.width} (height x width), {spec.resize}")
+    colors = "grey" if spec.color_order is ColorOrder.GREY else str(spec.color_order)
+    print(f"input: {colors} {spec.height} x {spec.width} (height x width), {spec.resize}")
+    for line in input_lines(manifest.provenance):
+        print(line)
     for variant in manifest.variants:
         mark = "*" if variant.name == manifest.default_variant else " "
         print(f"{mark} {variant.name}: {variant.size_bytes} bytes, {variant.input_dtype} in")
     if manifest.head is not None:
         _print_head(bundle, manifest.head)
     return 0
+
+
+def input_lines(provenance: Mapping[str, Any]) -> list[str]:
+    """What the network itself is fed inside the model files, and how that is known."""
+    found = provenance.get("input")
+    if not isinstance(found, Mapping) or not isinstance(found.get("evidence"), list):
+        return []  # of an edge that did not find it out
+    return [
+        f"the network is fed: {found.get('range')}",
+        *(f"  {text}" for text in found["evidence"]),
+    ]
 
 
 def _taught(bundle: Bundle) -> dict[str, Any] | None:
