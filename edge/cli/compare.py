@@ -86,6 +86,14 @@ def compare(
     ] = False,
     output_activation: shared.OutputActivationOption = OutputActivation.AUTO,
     truth: shared.Truth = None,
+    input_range: Annotated[
+        str | None,
+        typer.Option(
+            help="What a .tflite or .onnx file with a float input takes, LOW,HIGH such as -1,1.  "
+            "\\[default: what its metadata state, or else what the bundle's files take, 0..255]",
+            show_default=False,
+        ),
+    ] = None,
     engine: shared.Engine = None,
     cache: shared.Cache = None,
     json: shared.Json = False,
@@ -112,6 +120,7 @@ def compare(
         policy=_policy(policy, margin),
         confidence=confidence,
         engine=engine,
+        input_range=input_range,
         cache=shared.cache_root(cache),
         output_activation=output_activation,
         truth=truth,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.cache import StageCache
-from edge.comparison.adopted import adopted_output
+from edge.comparison.adopted import adopted_output, adopted_range
 from edge.comparison.degenerate import output_check
 from edge.comparison.evidence import UNKNOWN, Evidence, Timing
 from edge.comparison.findings import findings
@@ -44,6 +44,8 @@ class CompareOptions:
         cache: Where scores are kept.
         output_activation: What the values of a model file are; AUTO finds it out.
         truth: CSV file with the labels of each image, where they do not exclude one another.
+        input_range: What a model file with an input of real values takes, as ``parse_range``
+            reads it; None for what the file states, or else the range of the bundle.
     """
 
     bundle: Path
@@ -56,6 +58,7 @@ class CompareOptions:
     cache: Path
     output_activation: OutputActivation = OutputActivation.AUTO
     truth: Path | None = None
+    input_range: str | None = None
 
 
 def compare(options: CompareOptions, progress: Progress) -> Comparison:
@@ -98,8 +101,15 @@ def compare(options: CompareOptions, progress: Progress) -> Comparison:
 
 def _sides(options: CompareOptions) -> tuple[Subject, Subject]:
     bundle = Bundle.open(options.bundle)
-    baseline = find_subject(options.baseline, bundle, engine=options.engine)
-    candidate = find_subject(options.candidate, bundle, engine=options.engine)
+    baseline, candidate = (
+        adopted_range(find_subject(text, bundle, engine=options.engine), options.input_range)
+        for text in (options.baseline, options.candidate)
+    )
+    if options.input_range is not None and not (baseline.fed or candidate.fed):
+        raise UsageError(
+            "--input-range is for a model file with an input of floats; both sides state theirs",
+            hint="Leave it out.",
+        )
     if options.engine and not (baseline.interpreter or candidate.interpreter):
         raise UsageError(
             f"engine {options.engine} runs neither {baseline.path.name} nor {candidate.path.name}",

@@ -122,6 +122,7 @@ def _notes(baseline: Subject, candidate: Subject, evidence: Evidence) -> list[st
         notes.append("both sides are the same file, so that nothing can be lost")
     elif np.array_equal(evidence.baseline, evidence.candidate):
         notes.append("every score is the same on both sides, to the last bit")
+    notes += [side.fed for side in (baseline, candidate) if side.fed]
     if baseline.labels != candidate.labels:
         notes.append("the sides list their labels in different orders; they are matched by name")
     if baseline.preprocessing != candidate.preprocessing:

@@ -42,6 +42,8 @@ class Subject:
         head: Of its bundle, where the files answer with embeddings.
         output: What it answers with; of a model file that of the bundle, until its own is found
             (``edge.comparison.adopted``).
+        takes_reals: Whether its input is of floats, and not the pixel itself.
+        fed: Of a model file, what its input is fed and what says so; empty otherwise.
         report: ``report.json`` of its bundle; None if the bundle has none.
         origins: What its bundle records of the images that made it.
     """
@@ -57,6 +59,8 @@ class Subject:
     family: tuple[Path, ...]
     head: Head | None = field(default=None, repr=False)
     output: OutputSpec = PROBABILITIES
+    takes_reals: bool = False
+    fed: str = ""
     report: dict[str, Any] | None = field(repr=False)
     origins: Origins = field(repr=False)
 
@@ -121,6 +125,7 @@ def _subject(
         family=_family(path, bundle, variant),
         head=read_head(bundle),
         output=bundle.manifest.output,
+        takes_reals=bool(session.inputs) and session.inputs[0].dtype.startswith("float"),
         report=_report(bundle),
         origins=origins_of(bundle),
     )

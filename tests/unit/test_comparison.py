@@ -1,5 +1,6 @@
 """``compare`` on real tiny models: who is compared, on which images, with which result."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,29 @@ def test_scaling_by_128_for_127_5(run: Compare, file: Callable[..., Path]) -> No
 
 def test_bgr(run: Compare, file: Callable[..., Path]) -> None:
     assert {"top1_drop", "worst_class_recall_drop"} <= failing(run(file(bgr=True)))
+
+
+def test_a_file_of_another_range_is_fed_what_it_states_or_what_is_said(
+    run: Compare, file: Callable[..., Path]
+) -> None:
+    import onnx
+
+    path = file(scale=1.0, offset=0.0)  # takes -1..1, and does not say so
+    assumed = run(path)
+    assert assumed.verdict is Verdict.FAIL
+    assert any("0 to 255" in note and "--input-range" in note for note in assumed.notes)
+    told = run(path, input_range="-1,1")
+    assert (told.verdict, told.agreement) == (Verdict.PASS, 1.0)
+    with pytest.raises(UsageError, match="channels differently"):
+        run(path, input_range="torch")
+    with pytest.raises(UsageError, match="both sides"):
+        run("onnx-copy", input_range="-1,1")
+
+    stating = onnx.load(str(path))
+    properties = {"labels": json.dumps(LABELS), "mean": "127.5", "std": "127.5"}
+    onnx.helper.set_model_props(stating, properties)
+    onnx.save(stating, str(path))
+    assert run(path).agreement == 1.0
 
 
 def test_swapped_labels(run: Compare, file: Callable[..., Path]) -> None:
