@@ -93,19 +93,20 @@ def _found(
     if end.ending is Ending.SOFTMAX:
         return OutputActivation.SOFTMAX, end.named
     if end.ending is Ending.SIGMOID:
-        return OutputActivation.SIGMOID, end.named
+        other = f" ({OPTION} softmax takes them for classes that exclude one another)"
+        return OutputActivation.SIGMOID, end.named + (other if columns > 1 else "")
     if values is None:
         return OutputActivation.LOGITS, end.named
     seen = f"{end.named}; on {len(values)} pictures the values are {_range(values)}"
     if columns > 1 and are_within(values) and sum_to_one(values):
         return OutputActivation.SOFTMAX, f"{seen} and sum to 1"
     if end.ending is Ending.LINEAR:
-        doubt = " (values within 0 to 1 may be probabilities as well)"
+        doubt = f" (they may be probabilities as well: {OPTION} softmax or sigmoid)"
         return OutputActivation.LOGITS, seen + (doubt if are_within(values) else "")
     if are_within(values):
-        sums = " and do not sum to 1" if columns > 1 else ""
+        sums = f" and do not sum to 1 ({OPTION} says otherwise)" if columns > 1 else ""
         return OutputActivation.SIGMOID, seen + sums
-    return OutputActivation.LOGITS, f"{seen}, which no probabilities are"
+    return OutputActivation.LOGITS, f"{seen}, which no probabilities are ({OPTION} says otherwise)"
 
 
 def are_within(values: NDArray[np.float32]) -> bool:

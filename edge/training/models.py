@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import ModelLoadError
+from edge.evaluation.output import Ending
 from edge.training.backbones import Backbone, ChannelOrder, Scaling
 from edge.training.input_range import named_range, rescaled
 from edge.training.keras_files import read_keras
+from edge.training.output import keras_end
 
 
 def scaled_input(size: int, scaling: Scaling) -> tuple[Any, Any]:
@@ -112,20 +114,12 @@ def without_head(model: Any) -> Any:
             hint="A base gives a feature map (batch, height, width, channels) or "
             "features (batch, features).",
         )
-    if not _is_softmax(model):
+    if keras_end(model).ending not in (Ending.SOFTMAX, Ending.SIGMOID):
         return keras.Model(model.inputs[0], output, name=model.name)
     features = _features_tensor(model)
     if len(features.shape) == 4:
         features = keras.layers.Flatten(name="features")(features)
     return keras.Model(model.inputs[0], features, name=model.name)
-
-
-def _is_softmax(model: Any) -> bool:
-    import keras
-
-    last = model.layers[-1]
-    activation = getattr(getattr(last, "activation", None), "__name__", "")
-    return activation == "softmax" or isinstance(last, keras.layers.Softmax)
 
 
 def _features_tensor(model: Any) -> Any:

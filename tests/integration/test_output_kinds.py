@@ -20,7 +20,7 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.output import OutputActivation
 from edge.runtime.preprocess import load
-from edge.training.models import load_keras
+from edge.training.models import load_keras, without_head
 from tests.integration.conftest import Edge
 
 pytestmark = pytest.mark.slow
@@ -167,6 +167,21 @@ def test_swapped_classes_stop_the_export_until_told(photos: Path, tmp_path: Path
     with pytest.raises(UsageError, match="swapped") as raised:
         exported(model, photos, tmp_path)
     assert "--positive-class 'blue'" in raised.value.hint
+
+
+def test_the_base_of_a_classifier_is_what_lies_in_front_of_its_head(tmp_path: Path) -> None:
+    """A head of sigmoids is no feature of a base to train on, as one of a softmax is none."""
+    import keras
+
+    for ending, columns in (("sigmoid", 1), ("sigmoid", 4), ("softmax", 4)):
+        path = network(
+            tmp_path / "base.keras",
+            np.ones((3, columns)),
+            np.zeros(columns),
+            keras.layers.Activation(ending),
+        )
+        base = without_head(load_keras(path))
+        assert base.outputs[0].shape == (None, 3)
 
 
 def test_what_fits_no_model_of_that_kind_is_refused(photos: Path, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Logits, one value and several labels in files: ``compare``, ``evaluate``, ``predict``."""
 
+import csv
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from edge.evaluation.multilabel import (
 )
 from edge.evaluation.multilabel import _fast_map as fast_map
 from edge.progress import Silent
+from edge.runtime.__main__ import main
 from edge.runtime.classifier import Classifier
 from edge.runtime.output import OutputActivation, OutputKind, OutputSpec
 from tests.color_bundles import LABELS, model, nearest_color, write_bundle, write_pictures
@@ -191,6 +195,37 @@ def test_predict_gives_every_label_that_holds(place: Path) -> None:
     scores = {item["label"]: item["score"] for item in answer["categories"]}
     assert answer["labels"] == [label for label, score in scores.items() if score >= 0.5]
     assert len(scores) >= 2
+
+
+def test_predict_says_the_threshold_that_chose_the_answer(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unsure = {"onnx-fp32": model(weights=WEIGHTS[:, :2] / 30, bias=BIAS[:2] / 30)}
+    low = OutputSpec(thresholds=(0.05,), evidence="why")
+    write_bundle(tmp_path / "half", unsure, labels=LABELS[:2])
+    write_bundle(tmp_path / "low", unsure, labels=LABELS[:2], output=low)
+    picture = str(place / "pictures/red/000.png")
+    for bundle, answer in (("half", "red"), ("low", "green")):
+        assert main(["predict", str(tmp_path / bundle), picture, "--json"]) == 0
+        (found,) = json.loads(capsys.readouterr().out)
+        assert found["categories"][0]["label"] == answer
+        assert sum(item["score"] for item in found["categories"]) == pytest.approx(1)
+        assert found.get("threshold") == (0.05 if answer == "green" else None)
+    assert main(["predict", str(tmp_path / "low"), picture]) == 0
+    assert "threshold 5.0 %" in capsys.readouterr().out
+    assert main(["info", str(tmp_path / "low")]) == 0
+    assert "single-label; why" in capsys.readouterr().out
+
+
+def test_predict_writes_several_labels_to_a_table(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = [str(place / f"pictures/{name}/000.png") for name in ("red", "blue")]
+    assert main(["predict", str(place / "several"), *pictures, "--csv", "-", "--top-k", "1"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    for row, name in zip(rows, ("red", "blue"), strict=True):
+        assert name in row["labels"].split("|")
+        assert row["label_1"] == row["labels"].split("|")[0]
 
 
 def test_a_bundle_of_logits_from_before_is_no_answer(place: Path, tmp_path: Path) -> None:

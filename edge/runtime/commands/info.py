@@ -37,6 +37,8 @@ def run(options: argparse.Namespace) -> int:
     print(f"input: {colors} {spec.height} x {spec.width} (height x width), {spec.resize}")
     for line in input_lines(manifest.provenance):
         print(line)
+    if manifest.output.evidence:
+        print(f"output: {manifest.output.kind}; {manifest.output.evidence}")
     for variant in manifest.variants:
         mark = "*" if variant.name == manifest.default_variant else " "
         print(f"{mark} {variant.name}: {variant.size_bytes} bytes, {variant.input_dtype} in")

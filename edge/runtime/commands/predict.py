@@ -164,6 +164,8 @@ def _line(answer: dict[str, Any]) -> str:
     scores = [f"{item['label']} {100 * item['score']:.1f} %" for item in answer["categories"]]
     name = answer["image"].replace("\n", "\\n")  # a line is one picture
     if "labels" not in answer:
+        if "threshold" in answer:  # the answer may have the lower score
+            scores[0] += f" (threshold {100 * answer['threshold']:.1f} %)"
         return f"{name}: {', '.join(scores)}"
     held = len(answer["labels"])  # they come first
     parts = [", ".join(scores[:held]) or "no label reaches its threshold"]
