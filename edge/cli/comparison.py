@@ -1,6 +1,6 @@
 """A comparison for people, on standard output."""
 
-from edge.cli.output import percent, print_folded, print_table, size
+from edge.cli.output import bounds, percent, print_folded, print_table, size
 from edge.comparison.judge import bare, spanned, telling_digits, written
 from edge.comparison.result import Check, Comparison, Interval, Side, Verdict
 
@@ -115,6 +115,7 @@ def _print_classes(result: Comparison) -> None:
             str(item.images),
             percent(item.baseline),
             percent(item.candidate),
+            bounds((item.candidate_interval.low, item.candidate_interval.high)),
             f"{item.drop_points:+.1f} pt",
             f"{item.p_value:.2g}",
         )
@@ -123,7 +124,7 @@ def _print_classes(result: Comparison) -> None:
     more = f"; {len(changed) - CLASSES} more: --json" if len(changed) > CLASSES else ""
     print_table(
         f"recall of classes that changed, worst first{more}",
-        ("class", "images", "baseline", "candidate", "drop", "p (Holm)"),
+        ("class", "images", "baseline", "candidate", "95 %", "drop", "p (Holm)"),
         rows,
         least=("p (Holm)", "images"),
     )

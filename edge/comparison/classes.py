@@ -3,14 +3,18 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.comparison.evidence import UNKNOWN, Evidence
 from edge.comparison.result import ClassRecall, Confusion, Flip
+from edge.evaluation.confidence import CONFIDENCE, normal_quantile, wilson
 from edge.evaluation.paired import holm, mcnemar_loss
 from edge.runtime.postprocess import holding
+
+Z: Final = normal_quantile(CONFIDENCE)  # of the intervals of recalls
 
 
 def class_recalls(evidence: Evidence) -> tuple[ClassRecall, ...]:
@@ -30,6 +34,8 @@ def class_recalls(evidence: Evidence) -> tuple[ClassRecall, ...]:
             images=images,
             baseline=float(old),
             candidate=float(new),
+            baseline_interval=wilson(round(old * images), images, Z),
+            candidate_interval=wilson(round(new * images), images, Z),
             drop_points=round(100 * float(old - new), 6),
             p_value=p,
         )

@@ -118,6 +118,8 @@ class ClassRecall:
         images: Labelled with it.
         baseline: Recall, 0..1.
         candidate: Recall, 0..1.
+        baseline_interval: Of its recall, 95 %, Wilson.
+        candidate_interval: The same.
         drop_points: Percentage points that the candidate loses.
         p_value: One-sided exact McNemar test that it loses any, corrected for the number of
             classes (Holm 1979).
@@ -127,6 +129,8 @@ class ClassRecall:
     images: int
     baseline: float
     candidate: float
+    baseline_interval: Interval
+    candidate_interval: Interval
     drop_points: float
     p_value: float
 

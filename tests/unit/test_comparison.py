@@ -147,6 +147,8 @@ def test_a_broken_class(run: Compare, file: Callable[..., Path]) -> None:
     assert "worst_class_recall_drop" in failing(result)
     assert result.classes[0].label == "grey"
     assert result.classes[0].candidate == 0
+    interval = result.classes[0].candidate_interval
+    assert interval.low == 0 < interval.high < 0.05  # none of a hundred
     assert sum(flip.truth == "grey" for flip in result.flips) > 80
 
 

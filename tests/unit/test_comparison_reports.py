@@ -103,7 +103,14 @@ def comparison(
         candidate_score=0.55,
     )
     recall = ClassRecall(
-        label=name, images=40, baseline=0.95, candidate=0.9, drop_points=5.0, p_value=0.2
+        label=name,
+        images=40,
+        baseline=0.95,
+        candidate=0.9,
+        baseline_interval=Interval(0.835, 0.986),
+        candidate_interval=Interval(0.769, 0.96),
+        drop_points=5.0,
+        p_value=0.2,
     )
     made = Comparison(
         verdict=Verdict.FAIL,
