@@ -10,7 +10,8 @@ from benchmarks.accelerators.cpu import cpu_device
 from benchmarks.accelerators.keras_runner import KerasRunner, set_threads
 from benchmarks.accelerators.packages import imported
 from benchmarks.accelerators.table import ACCELERATORS
-from edge.errors import EdgeError, EngineUnavailable, ModelLoadError, UsageError
+from edge.errors import EdgeError, EngineUnavailable, UsageError
+from edge.runtime.refusal import refusal
 from edge.runtime.session import first_line
 
 ERRORS_ONLY: Final = "2"  # of TensorFlow's log levels
@@ -67,10 +68,8 @@ def _open(place: Any, unit: str, model: Path, settings: Settings) -> KerasRunner
     except EdgeError:
         raise
     except Exception as error:  # Keras raises whatever its file readers raise
-        raise ModelLoadError(
-            f"{model} does not load in Keras: {first_line(error)}",
-            hint="Give a .keras file of built-in layers that model.save() wrote.",
-        ) from error
+        hint = "Give a .keras file of built-in layers that model.save() wrote."
+        raise refusal(model, "Keras", error, otherwise=hint) from error
 
 
 def _tensorflow(path: str) -> Any:

@@ -244,6 +244,14 @@ CAUSES: Final[tuple[tuple[re.Pattern[str], Explain], ...]] = tuple(
         (r"externally stored data in file \((?P<file>[^,)]+)", _external),
         (r"does not support the following ONNX operations: (?P<op>[\w.:-]+)", _custom),
         (r"No (?:conversion rule|translator) found for (?:operations: )?(?P<op>[\w.:-]+)", _custom),
+        # Keras
+        (
+            r"Could not locate (?:class|function) '(?P<op>\w+)'",
+            lambda found, _: Cause(
+                says=f"holds {found['op']}, a layer or function that is none of Keras's own",
+                hint="Convert the model where that is defined, and take the .tflite or .onnx file.",
+            ),
+        ),
         # Bytes that are none
         (
             r"Protobuf parsing failed|INVALID_PROTOBUF",
