@@ -14,6 +14,7 @@ from flatbuffers import number_types
 from flatbuffers.table import Table
 
 from edge.errors import ModelLoadError
+from edge.runtime.spec import ColorOrder
 
 FILE_IDENTIFIER: Final = b"M001"
 
@@ -58,7 +59,11 @@ _SLOTS: Final[dict[str, tuple[str, ...]]] = {
 }
 _BYTE_FIELDS: Final = frozenset({"content_properties_type", "color_space", "options_type", "type"})
 
-_COLOR_SPACE_RGB: Final = 1
+_COLOR_SPACES: Final = {  # the standard has none with opacity
+    ColorOrder.RGB: 1,
+    ColorOrder.GREY: 2,
+    ColorOrder.RGBA: 0,
+}
 _CONTENT_FEATURE: Final = 1
 _CONTENT_IMAGE: Final = 2
 _OPTIONS_NORMALIZATION: Final = 1
@@ -75,6 +80,7 @@ class ClassifierMetadata:
         description: Of the model, for people.
         mean: Subtracted from a pixel, one value or one per channel; empty if not stated.
         std: Divides the difference, as many values as ``mean``.
+        color_order: Channels of the input; only written.
         minimum: Least value of the input tensor; only written.
         maximum: Greatest value of the input tensor; only written.
         label_file: Associated file with one class name a line; None if not stated.
@@ -85,6 +91,7 @@ class ClassifierMetadata:
     description: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    color_order: ColorOrder = ColorOrder.RGB
     minimum: float = 0.0
     maximum: float = 255.0
     label_file: str | None
@@ -155,11 +162,11 @@ def _input_tensor(build: "_Writer", metadata: ClassifierMetadata) -> int:
         "NormalizationOptions", mean=build.floats(metadata.mean), std=build.floats(metadata.std)
     )
     unit = build.table("ProcessUnit", options_type=_OPTIONS_NORMALIZATION, options=scaling)
-    image = build.table("ImageProperties", color_space=_COLOR_SPACE_RGB)
+    image = build.table("ImageProperties", color_space=_COLOR_SPACES[metadata.color_order])
     return build.table(
         "TensorMetadata",
         name=build.string("image"),
-        description=build.string("RGB picture to be classified."),
+        description=build.string(f"{metadata.color_order} picture to be classified."),
         content=build.table(
             "Content", content_properties_type=_CONTENT_IMAGE, content_properties=image
         ),

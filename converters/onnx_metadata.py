@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edge.errors import ConversionError, ModelLoadError
 from edge.runtime.output import PROBABILITIES, OutputSpec
-from edge.runtime.spec import Preprocessing, canonical_json
+from edge.runtime.spec import ColorOrder, Preprocessing, canonical_json
 
 if TYPE_CHECKING:
     import onnx
 
-# What each tensor of type denotation IMAGE holds: R, G, B of 8 bits, sRGB, 0..255.
+# What each tensor of type denotation IMAGE holds: channels of 8 bits, sRGB, 0..255.
+_PIXEL_FORMATS: Final = {
+    ColorOrder.GREY: "Gray8",
+    ColorOrder.RGB: "Rgb8",
+    ColorOrder.RGBA: "Rgba8",
+}
 _IMAGE_PROPERTIES: Final = {
-    "Image.BitmapPixelFormat": "Rgb8",
     "Image.ColorSpaceGamma": "SRGB",
     "Image.NominalPixelRange": "NominalRange_0_255",
 }
@@ -93,6 +97,7 @@ def embed(
         "edge.preprocessing": canonical_json(preprocessing.to_json()),
         "edge.preprocessing_sha256": preprocessing.sha256,
         **({} if output.plain else {"edge.output": canonical_json(output.to_json())}),
+        "Image.BitmapPixelFormat": _PIXEL_FORMATS[preprocessing.color_order],
         **_IMAGE_PROPERTIES,
     }
     _set_properties(model, properties)

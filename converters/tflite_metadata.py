@@ -105,6 +105,7 @@ def embed(
         description=description,
         mean=(mean,),
         std=(std,),
+        color_order=preprocessing.color_order,
         minimum=low,
         maximum=high,
         label_file=LABELS_FILE if labels else None,

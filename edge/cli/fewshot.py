@@ -48,6 +48,8 @@ def fewshot(
     weights: base.Weights = "imagenet",
     size: base.Size = None,
     alpha: base.Alpha = 1.0,
+    input_range: base.InputRange = None,
+    channel_order: base.ChannelOrder = None,
     bundle: Annotated[
         Path | None,
         typer.Option(help="Take the embeddings from this bundle.", show_default=False),
@@ -98,7 +100,15 @@ def fewshot(
     options = FewShotOptions(
         photos=photos,
         cache=shared.cache_root(cache),
-        base=BaseOptions(backbone=backbone, weights=weights, size=size, alpha=alpha, seed=seed),
+        base=BaseOptions(
+            backbone=backbone,
+            weights=weights,
+            size=size,
+            alpha=alpha,
+            input_range=input_range,
+            channel_order=channel_order,
+            seed=seed,
+        ),
         bundle=bundle,
         methods=parse_methods(methods),
         ways=ways,

@@ -17,6 +17,7 @@ from edge.runtime.head import normalised
 from edge.runtime.preprocess import load
 from edge.threads import in_threads
 from edge.training.base import Base
+from edge.training.input_evidence import PICTURES
 
 TURNS: Final = 4  # of 90 degrees
 
@@ -70,7 +71,7 @@ def embeddings(
         BundleError, UsageError: The bundle cannot be used.
     """
     with progress.stage("network"):
-        extractor = _extractor(options, classes, cache)
+        extractor = _extractor(options, classes, cache, progress)
     with progress.stage("features", len(classes.pictures)) as step:
         found = extract(
             extractor.path, classes.pictures, extractor.preprocessing, cache=cache, step=step
@@ -84,9 +85,14 @@ def embeddings(
     )
 
 
-def _extractor(options: FewShotOptions, classes: Classes, cache: StageCache) -> Extractor:
+def _extractor(
+    options: FewShotOptions, classes: Classes, cache: StageCache, progress: Progress
+) -> Extractor:
     if options.bundle is not None:
         return bundle_extractor(options.bundle, cache)
-    extractor = base_extractor(Base(options.base), cache)
+    base = Base(options.base)
+    step = max(1, len(classes.pictures) // PICTURES)
+    base.find_input(classes.pictures[::step], progress.note)
+    extractor = base_extractor(base, cache)
     contract = replace(extractor.preprocessing, levels=classes.contract.levels)
     return replace(extractor, preprocessing=contract)
