@@ -130,6 +130,19 @@ def test_a_page_of_three_classes(pictures: tuple[Picture, ...]) -> None:
     assert read.titled > 20
 
 
+def test_notes_name_folders_without_their_places(pictures: tuple[Picture, ...]) -> None:
+    labels = ["one", "two", "three"]
+    classes = classes_report({KERAS: scores(12, 3, 0)}, pictures, labels)
+    values = report(classes, labels)
+    inside = pictures[0].path.absolute().parent
+    outside = inside.parent.parent
+    values["data"]["notes"] = [f"1 image directly in {inside}", f"the folder {outside} is large"]
+    text = rendered(values, labels, pictures)
+    assert str(outside) not in text
+    assert f"1 image directly in {inside.name}" in text
+    assert f"the folder {outside.name} is large" in text
+
+
 def test_a_thousand_classes(pictures: tuple[Picture, ...]) -> None:
     labels = [f"class {number}" for number in range(1000)]
     many = tuple(Picture(pictures[row % 12].path, str(row), row % 1000) for row in range(3000))

@@ -52,6 +52,9 @@ def page(
 ) -> str:
     """The page as text; arguments as for ``write_page``, the report as JSON values."""
     classes = report["classes"]
+    # Whoever gets the page need not know where the pictures lay.
+    told = {key: _named(report[key], thumbnails) for key in ("notes", "data") if key in report}
+    report = {**report, **told}
     parts = [
         summary(report, provenance),
         variants_section(report),
@@ -65,6 +68,17 @@ def page(
     return document(
         f"{report['name']}: report", style, *[part for part in parts if part is not None]
     )
+
+
+def _named(value: Any, thumbnails: Thumbnails) -> Any:
+    """JSON values whose texts name folders without their places."""
+    if isinstance(value, str):
+        return thumbnails.named(value)
+    if isinstance(value, Mapping):
+        return {key: _named(inner, thumbnails) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_named(inner, thumbnails) for inner in value]
+    return value
 
 
 def _answers(

@@ -32,6 +32,18 @@ class Thumbnails:
         self._paths = {readable(picture.path): picture.path for picture in pictures}
         self._preprocessing = preprocessing
         self._made: dict[str, Element] = {}
+        inner = {path.absolute().parent for path in self._paths.values()}
+        places = inner.union(*(place.parents for place in inner))
+        # The longest first, and neither / nor /home.
+        self._places = sorted(
+            (place for place in places if len(place.parts) > 2), key=lambda place: -len(place.parts)
+        )
+
+    def named(self, text: str) -> str:
+        """A sentence that names folders, without the place of the pictures on this computer."""
+        for place in self._places:
+            text = text.replace(readable(place), readable(Path(place.name)))
+        return text
 
     def figure(self, path: str, *lines: Element) -> Element:
         """A picture over its lines of text."""
