@@ -418,7 +418,9 @@ def test_the_device_itself_refuses_altered_files(site: Loopback) -> None:
 def test_remote_benchmark(site: Loopback) -> None:
     """The harness here, its workers there; nothing stays there but the wheels."""
     output = site.folder / "pi.json"
-    where = ("--ssh-config", site.device.ssh_config, "--quiet", "-o", output)
+    # Relative, as people write it: ssh is run in other folders than this one, too.
+    config = os.path.relpath(site.device.ssh_config, site.edge.work)
+    where = ("--ssh-config", config, "--quiet", "-o", output)
     short = ("--runs", "5", "--min-secs", "0.1", "--warm-up-secs", "0.1")
     done = site.edge.run("remote-benchmark", site.device.name, site.bundle(), *short, *where)
     assert done.returncode == 0, done.stderr
