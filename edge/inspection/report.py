@@ -91,10 +91,14 @@ class ModelReport:
         enough = of_operators >= MOST_OPERATORS and (share is None or share >= MOST_MULT_ADDS)
         if enough or not CALLED_INTEGER.search(name.lower()):
             return ""
-        part = "" if share is None else f"{100 * share:.1f} % of the mult-adds and "
+        counted = f"{self.quantized_operators} of its {operators} operators"
+        if share is not None and share < MOST_MULT_ADDS:
+            counted = f"{100 * share:.1f} % of the mult-adds and {counted}"
+        elif share is not None:
+            counted += f" (with {100 * share:.1f} % of the mult-adds)"
         return (
-            f"{name} is called an integer file, but only {part}{self.quantized_operators} of its "
-            f"{operators} operators are computed on integers; the others are not"
+            f"{name} is called an integer file, but only {counted} are computed on integers; the "
+            "others are not"
         )
 
     def to_json(self) -> dict[str, Any]:
