@@ -247,6 +247,7 @@ def _estimated(row: Row, found: Mapping[str, Any]) -> Row:
         device=found["device"],
         label=Label.ESTIMATE,
         coverage=_coverage(found["coverage"]),
+        inputs=tuple(map(spec, found["inputs"])),
         estimate=found["seconds"],
         facts=found["facts"],
         reason=" ".join(found["notes"]),

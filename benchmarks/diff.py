@@ -119,9 +119,17 @@ def diff(
         only_new=tuple(
             name for name in after if _time(after[name]) and not _time(before.get(name))
         ),
-        notes=notes(old.environment, new.environment),
+        notes=(*_unfinished(old, new), *notes(old.environment, new.environment)),
         max_regression=max_regression,
     )
+
+
+def _unfinished(old: Results, new: Results) -> list[str]:
+    return [
+        f"{side}: the run was interrupted, {results.missing} rows are missing"
+        for side, results in (("old", old), ("new", new))
+        if results.missing
+    ]
 
 
 def ratio_interval(

@@ -164,6 +164,7 @@ class Estimate:
         coverage: What the processor would run.
         facts: Other figures with their unit in the name, such as ``sram_kib``.
         notes: What the figure leaves out, one sentence each.
+        inputs: What an inference gets, with every extent.
     """
 
     engine: str
@@ -172,3 +173,4 @@ class Estimate:
     coverage: Coverage
     facts: Mapping[str, float | str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    inputs: tuple[TensorSpec, ...] = ()

@@ -8,7 +8,7 @@ faster: then there is no time here.
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -105,7 +105,8 @@ def open_ethos_u(model: Path, settings: Settings) -> Estimate:
         )
     if settings.full_delegation and not coverage.full:
         raise partly_refused(model, wanted.accelerator, coverage)
-    return estimate(engine, summary, coverage)
+    known = tuple(replace(spec, shape=tuple(max(n, 1) for n in spec.shape)) for spec in specs)
+    return replace(estimate(engine, summary, coverage), inputs=known)
 
 
 def probe_ethos_u(settings: Settings) -> Device:

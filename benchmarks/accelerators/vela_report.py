@@ -101,7 +101,9 @@ def estimate(engine: str, summary: Mapping[str, str], coverage: Coverage) -> Est
 def inputs(path: Path) -> tuple[TensorSpec, ...]:
     """Inputs of the main graph, -1 for an extent that the file leaves open."""
     from ethosu.vela.tflite.Model import Model
+    from ethosu.vela.tflite.TensorType import TensorType
 
+    types = {code: name for name, code in vars(TensorType).items() if name.isupper()}
     graph = Model.GetRootAsModel(path.read_bytes(), 0).Subgraphs(0)
     tensors = [graph.Tensors(graph.Inputs(index)) for index in range(graph.InputsLength())]
     found = []
@@ -109,7 +111,8 @@ def inputs(path: Path) -> tuple[TensorSpec, ...]:
         shape = tuple(tensor.Shape(axis) for axis in range(tensor.ShapeLength()))
         signed = tuple(tensor.ShapeSignature(axis) for axis in range(tensor.ShapeSignatureLength()))
         name = tensor.Name().decode("utf-8", "replace")
-        found.append(TensorSpec(name=name, shape=signed or shape, dtype=""))
+        dtype = types[tensor.Type()].lower()
+        found.append(TensorSpec(name=name, shape=signed or shape, dtype=dtype))
     return tuple(found)
 
 

@@ -100,6 +100,11 @@ def benchmark(
     from edge.cli.benchmark_job import Job, compare, counts, measure, names, pictures
     from edge.cli.progress import shown_progress
 
+    if run_zoo and (against is not None or input_shape):
+        raise UsageError(
+            "--zoo measures networks of its own, without --against and --input-shape",
+            hint="Leave these out.",
+        )
     if run_zoo:
         zoo.benchmark_zoo(
             models,

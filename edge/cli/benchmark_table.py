@@ -55,7 +55,8 @@ def _line(row: Row, results: Results) -> tuple[str, ...]:
 def _print_estimates(results: Results) -> None:
     rows = [
         (
-            f"{wording.model_name(row)}, {row.accelerator}{wording.setting(row, results)}",
+            f"{wording.model_name(row)} {wording.input_shape(row)}".strip()
+            + f", {row.accelerator}{wording.setting(row, results)}",
             wording.milliseconds(row.estimate),
             wording.coverage(row),
             row.device,

@@ -234,6 +234,10 @@ def test_results_of_one_host_can_be_compared(edge: Edge, tmp_path: Path) -> None
         (("--zoo", "--budget", "soon"), "expected a time such as"),
         (("--zoo", "--models", "vgg99"), "unknown backbone"),
         ((MODEL, "--zoo"), "builds its own models"),
+        (("--zoo", "--input-shape", "1x3"), "networks of its own"),
+        ((MODEL, "--max-secs", "inf"), "1000000"),
+        ((MODEL, "--input-shape", "1x16x16x4"), "contradicts the input"),
+        ((MODEL, "--input-shape", "axb"), "whole numbers"),
     ],
 )
 def test_wrong_input_is_an_error_with_the_way_out(

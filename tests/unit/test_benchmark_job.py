@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.accelerators.base import Settings
 from benchmarks.cell import Bench
+from benchmarks.diff import diff
 from benchmarks.outputs.files import write_results
 from benchmarks.outputs.reading import read_results
 from benchmarks.plan import Cell, Plan
@@ -137,6 +138,11 @@ def test_an_interrupted_run_of_another_command_is_not_mixed_in(
     assert file.read_bytes() == before
     measure(replace(job(file, **other), overwrite=True))
     assert read_results(file).missing == 0
+
+
+def test_a_comparison_says_that_a_run_is_not_whole() -> None:
+    found = diff(results(), replace(results(), missing=3))
+    assert found.notes[0] == "new: the run was interrupted, 3 rows are missing"
 
 
 @pytest.mark.parametrize("name", ["r.json", "r.csv", "r.md"])
