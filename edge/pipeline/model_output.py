@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 KERAS_FILE: Final = "model.keras"
 LOOKED_AT: Final = 16  # pictures whose answers are looked at where the graph leaves doubt
 SURE: Final = 0.05  # p-value below which another threshold than 0.5 is taken
-CLEARLY: Final = 0.01  # p-value below which the two classes count as swapped
+CLEARLY: Final = 0.01  # p-value below which the two classes count as swapped, if
+SWAPPED: Final = 0.8  # so many pairs are the wrong way round: an untrained network leans as well
 
 
 def answering(
@@ -263,9 +264,9 @@ def _check_order(
 
     higher, lower = values[second], values[~second]
     found = mannwhitneyu(higher, lower, alternative="less")
-    if found.pvalue >= CLEARLY:
-        return
     share = 1 - float(found.statistic) / (len(higher) * len(lower))
+    if found.pvalue >= CLEARLY or share < SWAPPED:
+        return
     raise UsageError(
         f"the model's value is taken for the probability of {labels[1]!r}, but the pictures of "
         f"{labels[0]!r} get the higher one in {100 * share:.0f} % of all pairs ({len(lower)} and "
