@@ -103,12 +103,12 @@ class DeployFailed(NegativeVerdict):
     """A release did not prove itself; the one before serves."""
 
 
-class NotDeployed(NegativeVerdict):
+class NotDeployed(DeviceError):
     """A device answers that what was asked for is not deployed there."""
 
 
-class ReleaseRefused(NegativeVerdict):
-    """A device takes no such release: for another board, or older than what ran there."""
+class ReleaseRefused(BundleError):
+    """A device takes no such bundle: for another board, or older than what ran there."""
 
 
 class MeasurementError(EdgeError):
