@@ -8,6 +8,7 @@ from edge.dataset.levels import levels_notes, with_levels
 from edge.dataset.pictures import Found, Picture, find_pictures, pictures_root, unreadable
 from edge.errors import DataError
 from edge.evaluation.multilabel import UNKNOWN, truth_of
+from edge.pipeline.adoption import adopted_file, adopted_source
 from edge.pipeline.calibration import choose
 from edge.pipeline.finish import finish
 from edge.pipeline.given_model import given_model
@@ -19,8 +20,9 @@ from edge.pipeline.report import Report
 from edge.pipeline.source import Source, open_source, settled
 from edge.pipeline.stages import TimedStages
 from edge.pipeline.subject import Subject
+from edge.pipeline.teachable_machine import RANGE
 from edge.progress import Progress
-from edge.runtime.spec import Preprocessing
+from edge.runtime.spec import PIXEL_RANGE, Preprocessing
 from edge.training.models import load_keras
 from edge.training.weights import random_note
 from edge.versions import versions
@@ -43,14 +45,17 @@ def export(options: ExportOptions, progress: Progress) -> Report:
     check_output(options.output.output, overwrite=options.output.overwrite)
     stages = TimedStages(progress)
     with stages.stage("model"):
-        given = given_model(options)
-        source = given.described(open_source(given.options))
+        given, asked = given_model(options), options
+        options = given.options
+        source = given.described(adopted_source(options) if given.adopted else open_source(options))
     preprocessing = Preprocessing(
         height=source.height,
         width=source.width,
         resize=options.resize,
         crop_fraction=options.crop_fraction,
         color_order=source.color_order,
+        # A file of somebody else's scales nothing by itself: the runtime has to.
+        value_range=RANGE if given.adopted else PIXEL_RANGE,
     )
     with stages.stage("data"):
         preprocessing, levels = with_levels(
@@ -80,9 +85,10 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         labels=source.labels,
         preprocessing=preprocessing,
         keras_model=source.path,
+        adopted=adopted_file(source.path) if given.adopted else None,
         model_id=source.model_id,
         load_model=lambda: load_keras(source.path),
-        calibrate_on=calibrate_on,
+        calibrate_on=() if given.adopted else calibrate_on,
         pictures=pictures,
         data=data,
         provenance={
@@ -96,7 +102,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
             "versions": versions(),
         },
         input=source.input.to_json(),
-        inputs=export_inputs(options, calibrate_on, pictures, source.labels),
+        inputs=export_inputs(asked, calibrate_on, pictures, source.labels),
         notes=(*source.notes, untrained) if untrained else source.notes,
         output=output,
         truth=truth,

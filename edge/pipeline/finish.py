@@ -83,18 +83,13 @@ def finish(
         options.seed,
     )
     check_apart(chosen, subject.pictures)
-    with stages.stage("reference", len(subject.pictures)) as step:
-        outputs = keras_scores(
-            subject.model_id,
-            subject.load_model,
-            subject.pictures,
-            subject.preprocessing,
-            cache=cache,
-            step=step,
-        )
+    outputs = _reference(subject, cache, stages)
     reference = class_probabilities(outputs, subject.head, subject.output)
     failures = Failures(options.required, stages.note)
-    converted = _convert(subject, chosen, outputs, options, recipes, cache, stages, failures)
+    if subject.adopted is None:
+        converted = _convert(subject, chosen, outputs, options, recipes, cache, stages, failures)
+    else:
+        converted = (subject.adopted,)
     variants = score_variants(
         converted,
         subject.pictures,
@@ -164,6 +159,23 @@ def finish(
     with stages.stage("bundle"):
         _write(subject, report, converted, reference, recipe, options)
     return report
+
+
+def _reference(subject: Subject, cache: StageCache, stages: TimedStages) -> NDArray[np.float32]:
+    """What every file is held against: the Keras model's answers, or an adopted file's own."""
+    with stages.stage("reference", len(subject.pictures)) as step:
+        if subject.adopted is not None:
+            return predictions(
+                subject.adopted.path, subject.pictures, subject.preprocessing, cache=cache
+            )
+        return keras_scores(
+            subject.model_id,
+            subject.load_model,
+            subject.pictures,
+            subject.preprocessing,
+            cache=cache,
+            step=step,
+        )
 
 
 def check_search(head: Head | None, options: OutputOptions) -> None:
@@ -257,8 +269,9 @@ def _write(
         models.mkdir()
         for item in converted:
             shutil.copyfile(item.path, models / item.target.filename)
-        (folder / "source").mkdir()
-        shutil.copyfile(subject.keras_model, folder / "source" / "model.keras")
+        if subject.adopted is None:
+            (folder / "source").mkdir()
+            shutil.copyfile(subject.keras_model, folder / "source" / "model.keras")
         text = "".join(f"{label}\n" for label in subject.labels)
         (folder / "labels.txt").write_text(text, encoding="utf-8")
         write_json(folder / "report.json", report.to_json())

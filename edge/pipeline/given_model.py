@@ -1,4 +1,4 @@
-"""What ``edge export`` is given -> a .keras file that every later stage can load."""
+"""What ``edge export`` is given -> a file that every later stage can load."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 from edge.cache import StageCache
 from edge.pipeline.options import ExportOptions
 from edge.pipeline.source import Source
+from edge.pipeline.teachable_machine import Download, is_download, open_download
+from edge.runtime.spec import Resize
 from edge.training.backbones import is_backbone
 from edge.training.keras_files import check_model_path, keras_file
 
@@ -15,14 +17,17 @@ class GivenModel:
     """The network to export.
 
     Attributes:
-        options: Those of the user, but ``model`` names what later stages load.
+        options: Those of the user, but ``model`` names what later stages load, and what the
+            file's own rule says stands where the user said nothing.
         name: Of the given file or folder; None of a network of Keras Applications.
         notes: What was changed and taken for granted.
+        adopted: Whether ``model`` is a TFLite file that is used as it is.
     """
 
     options: ExportOptions
     name: str | None = None
     notes: tuple[str, ...] = ()
+    adopted: bool = False
 
     def described(self, source: Source) -> Source:
         """The source, named after what was given."""
@@ -43,13 +48,28 @@ def given_model(options: ExportOptions) -> GivenModel:
         UsageError: Nothing of that name, or something of another kind.
         ModelLoadError: The file cannot be read.
     """
+    path, cache = Path(options.model), StageCache(options.output.cache)
     if is_backbone(options.model):
         return GivenModel(options)
-    path = check_model_path(options.model)
-    return _keras(path, options)
-
-
-def _keras(path: Path, options: ExportOptions) -> GivenModel:
-    file = keras_file(path, StageCache(options.output.cache))
+    if is_download(path):
+        return _downloaded(path, open_download(path, cache), options)
+    file = keras_file(check_model_path(options.model), cache)
     notes = tuple(f"{path.name}: {change}" for change in file.changes)
     return GivenModel(replace(options, model=str(file.path)), path.name, notes)
+
+
+def _downloaded(path: Path, download: Download, options: ExportOptions) -> GivenModel:
+    """By Teachable Machine's rule the whole of the shorter side is seen, not 87.5 % of it."""
+    crop = 1.0 if options.resize is Resize.CENTER_CROP else options.crop_fraction
+    note = (
+        f"{path.name} is {download.kind} of Teachable Machine: values of -1 to 1 and the square in "
+        "the middle of a picture, from Teachable Machine's own rule"
+    )
+    taken = replace(
+        options,
+        model=str(download.path),
+        labels=options.labels or download.labels,
+        crop_fraction=crop,
+    )
+    name = path.parent.resolve().name if path.name == "model.json" else path.name
+    return GivenModel(taken, name, (note,), download.is_tflite)

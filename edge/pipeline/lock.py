@@ -115,7 +115,7 @@ def lock_of(
     """
     written = outputs(folder)
     if command == "export":
-        weights_sha256 = written.get(WEIGHTS) or written[SOURCE]
+        weights_sha256 = written.get(WEIGHTS) or written.get(SOURCE) or weights_sha256
     return Lock(
         command=command,
         name=name,
@@ -150,7 +150,8 @@ def outputs(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.relative_to(folder).as_posix().startswith(_NO_PROOF)
     }
-    return found | _keras_parts(folder / SOURCE)
+    source = folder / SOURCE
+    return found | _keras_parts(source) if source.is_file() else found
 
 
 def _keras_parts(path: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from edge.dataset.pictures import Picture
 from edge.evaluation.multilabel import LabelTruth
+from edge.pipeline.conversion import Converted
 from edge.pipeline.inputs import Inputs
 from edge.runtime.head import Head
 from edge.runtime.output import PROBABILITIES, OutputSpec
@@ -30,6 +31,8 @@ class Subject:
         data: For the report.
         provenance: For the manifest.
         inputs: For the lock.
+        adopted: A finished file that is the only variant and its own reference, in the place of
+            the Keras model; None for a network that is converted.
         head: Where the model answers with embeddings, what makes probabilities of them.
         output: What the model answers with, where there is no head.
         truth: Of a model whose labels do not exclude one another, which hold in ``pictures``;
@@ -50,6 +53,7 @@ class Subject:
     data: Mapping[str, Any]
     provenance: Mapping[str, Any]
     inputs: Inputs
+    adopted: Converted | None = None
     head: Head | None = None
     output: OutputSpec = PROBABILITIES
     truth: LabelTruth | None = None

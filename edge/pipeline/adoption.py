@@ -1,0 +1,73 @@
+"""A finished TFLite file that goes into a bundle as it is: one variant, its own reference.
+
+It cannot be converted again, so there are no other variants; scoring, golden answers, benchmark
+and the runtime are those of every bundle.
+"""
+
+from pathlib import Path
+
+from converters.base import Precision, Target
+from edge.dataset.labels import Labels, read_labels
+from edge.errors import ModelLoadError
+from edge.pipeline.conversion import Converted
+from edge.pipeline.options import ExportOptions
+from edge.pipeline.source import Source
+from edge.runtime.files import sha256_file
+from edge.runtime.output import OutputSpec
+from edge.runtime.session import open_session
+from edge.runtime.spec import ColorOrder
+from edge.training.input_evidence import InputFinding
+from edge.training.input_range import named_range
+
+NOTE = (
+    "the TFLite file is used as it is: it is the only variant, and what it is held against are "
+    "its own answers; give the Keras or TensorFlow.js download for the other variants"
+)
+
+
+def adopted_source(options: ExportOptions) -> Source:
+    """The file as a network that is exported.
+
+    Raises:
+        ModelLoadError: It is no classifier of one picture.
+        UsageError: The labels do not fit.
+    """
+    path = Path(options.model)
+    session = open_session(path)
+    shapes = [item.shape for item in (*session.inputs, *session.outputs)]
+    orders = {order.channels: order for order in ColorOrder}
+    fits = len(shapes) == 2 and len(shapes[0]) == 4 and len(shapes[1]) == 2
+    if not fits or shapes[0][3] not in orders or min(shapes[0][1:3]) < 1:
+        raise ModelLoadError(
+            f"the TFLite file is no image classifier: its inputs and outputs are {shapes}",
+            hint="Expected one input (1, height, width, channels) and one output (1, classes).",
+        )
+    classes = shapes[1][1]
+    labels = Labels(names=tuple(str(index) for index in range(classes)))
+    if options.labels is not None:
+        labels = read_labels(options.labels, classes)
+    digest = sha256_file(path)
+    return Source(
+        path=path,
+        model_id=digest,
+        given_sha256=digest,
+        description=path.name,
+        weights=path.name,
+        height=shapes[0][1],
+        width=shapes[0][2],
+        color_order=orders[shapes[0][3]],
+        labels=labels.names,
+        wnids=(),
+        input=InputFinding(
+            taken=named_range("tf"), told=False, evidence=("Teachable Machine's own rule",)
+        ),
+        output=OutputSpec(evidence="softmax probabilities: so Teachable Machine's files are made"),
+        notes=(*labels.notes, NOTE),
+    )
+
+
+def adopted_file(path: Path) -> Converted:
+    """The file as a variant; what its input takes tells integers from floats."""
+    integer = open_session(path).inputs[0].dtype in ("uint8", "int8")
+    target = Target(format="tflite", precision=Precision.INT8 if integer else Precision.FP32)
+    return Converted(target, path, 0.0, ("adopted as it was given",), {})
