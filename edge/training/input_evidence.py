@@ -31,7 +31,7 @@ from edge.training.input_range import (
 
 PICTURES: Final = 128  # at most so many are tried
 FIRST: Final = 32  # what is worse than the assumed range on these is tried on no more
-MOST_BYTES: Final = 200_000_000  # of pixels at a time
+MOST_BYTES: Final = 50_000_000  # of pixels; in float32 they are four times as many
 MAX_P: Final = 0.01  # of the exact McNemar test, divided by the number of ranges tried
 LEAST_POINTS: Final = 5.0  # percentage points that a clearly better range answers more
 # Divergences of the first features, in nats. Measured on eight networks, each fed as it was

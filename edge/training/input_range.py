@@ -83,13 +83,13 @@ class InputRange:
 
     @property
     def text(self) -> str:
-        """For people, such as ``-1 to 1, RGB``."""
-        order = self.order.value.upper()
+        """For people, such as ``-1 to 1`` or ``0 to 255, BGR``."""
+        order = ", BGR" if self.order is ChannelOrder.BGR else ""
         if self.ends is not None:
             low, high = self.ends
-            return f"{low:g} to {high:g}, {order}"
+            return f"{low:g} to {high:g}{order}"
         mean, std = (", ".join(f"{value:g}" for value in each) for each in (self.mean, self.std))
-        return f"pixel less ({mean}), divided by ({std}), {order}"
+        return f"pixel less ({mean}), divided by ({std}){order}"
 
     def to_json(self) -> dict[str, Any]:
         """The range as JSON values."""

@@ -122,7 +122,7 @@ def test_a_misfed_network_stops_the_export_and_a_told_one_is_right(
     assert [report["input"]["mean"], report["input"]["std"]] == [[127.5], [127.5]]
     assert report["input"]["told"]
     bundle = Bundle.open(tmp_path / "bundle")
-    assert bundle.manifest.provenance["input"]["range"] == "-1 to 1, RGB"
+    assert bundle.manifest.provenance["input"]["range"] == "-1 to 1"
     int8 = Classifier.open(tmp_path / "bundle", variant="tflite-int8").session.inputs[0]
     assert int8.quantization is not None
     assert int8.quantization.scales == (1.0,)  # the pixel itself
