@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from converters import onnx_metadata, tflite_metadata
 from edge.errors import UsageError
 from edge.evaluation.output import Ending
 from edge.inspection.ending import file_end
@@ -209,6 +210,7 @@ def test_what_fits_no_model_of_that_kind_is_refused(photos: Path, tmp_path: Path
 def test_several_labels_from_end_to_end(tmp_path: Path) -> None:
     """``export``, ``evaluate``, ``compare`` and ``predict`` of one network, as a user runs them."""
     import keras
+    import onnx
 
     random = np.random.default_rng(0)
     lines = ["file,red,blue"]
@@ -249,6 +251,12 @@ def test_several_labels_from_end_to_end(tmp_path: Path) -> None:
         assert found == pytest.approx(wanted, abs=TOLERANCE[variant.partition("-")[2]])
         path = Bundle.open(bundle).model(variant)[1]
         assert file_end(path).ending is Ending.SIGMOID
+        stated = (
+            tflite_metadata.read(path.read_bytes())
+            if path.suffix == ".tflite"
+            else onnx_metadata.read(onnx.load(str(path)))
+        )
+        assert stated is not None and stated.edge_output == report.output.to_json()
     answer = Classifier.open(bundle).answer(paths[0], name="00", k=1, variant="")
     known = dict(zip(("red", "blue"), lines[1].split(",")[1:], strict=True))
     assert sorted(answer["labels"]) == sorted(name for name, holds in known.items() if holds == "1")
