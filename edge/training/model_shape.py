@@ -191,14 +191,18 @@ def _of_output(model: Any, name: str, output: str | None) -> Any:
     if len(answers) == 1:
         return model
     if output is None:
-        vectors = [key for key, tensor in answers.items() if len(tensor.shape) == 2]
-        likely = (vectors or list(answers))[-1]
+        # The widest vector is most likely the classes.
+        likely = max(answers, key=lambda key: _width(answers[key].shape))
         raise UsageError(
             f"{name} gives {len(answers)} outputs: {listed}",
             hint=f"Name the one that classifies, such as --model-output {likely}; the others are "
             "left out.",
         )
     return keras.Model(model.inputs[0], answers[output], name=model.name)
+
+
+def _width(shape: Sequence[int | None]) -> int:
+    return shape[1] or 0 if len(shape) == 2 else -1
 
 
 def _outputs(model: Any) -> dict[str, Any]:
