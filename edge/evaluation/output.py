@@ -91,6 +91,12 @@ def _found(
     end: GraphEnd, columns: int, values: NDArray[np.float32] | None
 ) -> tuple[OutputActivation, str]:
     if end.ending is Ending.SOFTMAX:
+        if columns > 1 and values is not None and not sum_to_one(values):
+            raise UsageError(
+                f"{end.named}, and yet the {columns} values of a picture do not sum to 1: it runs "
+                "along another axis than that of the classes",
+                hint=f"Mend the axis, or take the values as they are with {OPTION} softmax.",
+            )
         return OutputActivation.SOFTMAX, end.named
     if end.ending is Ending.SIGMOID:
         other = f" ({OPTION} softmax takes them for classes that exclude one another)"

@@ -61,7 +61,12 @@ def answering(
         )
     end = keras_end(model)
     values = None
-    if needs_values(end, options.output_activation) or options.output_activation != "auto":
+    row = len(model.outputs[0].shape) == 2  # a softmax has but one axis to run along
+    if (
+        needs_values(end, options.output_activation)
+        or options.output_activation != "auto"
+        or not row
+    ):
         values = _values(model, options.calibration_data, contract)
     found = output_of(end, columns, values, options.output_activation)
     spec = _decided(found, columns, options)

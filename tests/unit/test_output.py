@@ -83,6 +83,7 @@ def test_what_the_user_says_settles_it(
     ("ending", "columns", "values", "asked"),
     [
         (Ending.SOFTMAX, 1, None, OutputActivation.AUTO),  # always 1
+        (Ending.SOFTMAX, 3, LOGITS * 0 + 1, OutputActivation.AUTO),  # along another axis
         (Ending.OTHER, 1, LABELS[:, :1], OutputActivation.SOFTMAX),
         (Ending.LINEAR, 3, LOGITS, OutputActivation.SOFTMAX),
         (Ending.LINEAR, 3, LOGITS, OutputActivation.SIGMOID),
