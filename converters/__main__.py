@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks.answering import answering
 from converters.base import CONVERTERS, ConversionRequest
 from edge.errors import ConversionError, EdgeError, described, missing_package
+from edge.frozen_graph import register
 
 
 def main() -> int:
@@ -51,6 +52,7 @@ def main() -> int:
 def _convert(request: ConversionRequest, say: Callable[[Mapping[str, Any]], None]) -> None:
     import keras
 
+    register()
     keras.config.disable_interactive_logging()
     model = keras.models.load_model(request.keras_model, compile=False)
     module, _, function = CONVERTERS[request.format].partition(":")

@@ -17,7 +17,8 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="A network of Keras Applications with its 1000 classes, or a .keras file.",
+            help="A network of Keras Applications with its 1000 classes, a .keras or .h5 file of "
+            "Keras 2 or 3, a SavedModel folder, or a download of Teachable Machine.",
             show_default=False,
         ),
     ],

@@ -89,8 +89,9 @@ def print_report(report: "Report", output: Path) -> None:
     title = f"{report.name}: {reference['images']} held-out images"
     several = report.output.multi_label
     found = reference.get("multi_label")
+    model = "the file's" if reference.get("of") == "the file itself" else "Keras model"
     if reference["top1"] is not None:
-        title += f", Keras model top-1 {percent(reference['top1'])}"
+        title += f", {model} top-1 {percent(reference['top1'])}"
     elif found is not None:
         title += f", Keras model mAP {percent(found['mean_average_precision'])}"
     rows = [
@@ -124,7 +125,8 @@ def print_report(report: "Report", output: Path) -> None:
         print_folded(f"Output: {report.output.evidence}.")
     threads = report.variants[0].latency["threads"]
     columns = "F1: mean of the labels'" if several else "95 %: interval of top-1"
-    print_folded(f"* runs by default. {columns}. Drop, agrees: against the Keras model.")
+    against = reference.get("of", "the Keras model")
+    print_folded(f"* runs by default. {columns}. Drop, agrees: against {against}.")
     print_folded(
         f"Latency: measured, median of one inference on this host's CPU, {threads} thread."
     )

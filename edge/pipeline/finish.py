@@ -107,6 +107,7 @@ def finish(
     converted = tuple(item for item in converted if item.target.name in written)
     check_budget(variants, options.max_drop_points)
     truth = reference_score(reference, subject.pictures, subject.output, subject.truth)
+    truth["of"] = "the Keras model" if subject.adopted is None else "the file itself"
     calibration = calibration_report(
         chosen, subject.pictures, subject.preprocessing, subject.labels, converted
     )

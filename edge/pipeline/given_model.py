@@ -53,7 +53,7 @@ def given_model(options: ExportOptions) -> GivenModel:
         return GivenModel(options)
     if is_download(path):
         return _downloaded(path, open_download(path, cache), options)
-    file = keras_file(check_model_path(options.model), cache)
+    file = keras_file(check_model_path(options.model, folders=True), cache)
     notes = tuple(f"{path.name}: {change}" for change in file.changes)
     return GivenModel(replace(options, model=str(file.path)), path.name, notes)
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from edge.cache import StageCache, content_key
 from edge.errors import ModelLoadError
+from edge.frozen_graph import SAVED_MODEL, read_saved_model, register
 from edge.runtime.files import readable, sha256_file
 from edge.training.backbones import backbone
 from edge.training.keras2.network import network
@@ -58,13 +59,19 @@ class KerasFile:
     changes: tuple[str, ...]
 
 
-def check_model_path(text: str) -> Path:
+def check_model_path(text: str, *, folders: bool = False) -> Path:
     """The Keras file that the user's words name, which name no network of Keras Applications.
+
+    Args:
+        text: Of the user.
+        folders: Whether the folder of a SavedModel will do; it has no layers to cut or to train.
 
     Raises:
         UsageError: There is none, or it is of another kind.
     """
     path = Path(text)
+    if folders and (path / SAVED_MODEL).is_file():
+        return path
     if not (path.is_file() and path.suffix.lower() in KERAS_SUFFIXES):
         backbone(text)  # says what is wrong with it, as for a name
     return path
@@ -76,11 +83,12 @@ def keras_file(path: Path, cache: StageCache) -> KerasFile:
     Raises:
         ModelLoadError: It is no Keras model, or one that cannot be read without its code.
     """
-    key = content_key("keras-file", {"file": sha256_file(path), "versions": versions()})
+    content = sha256_folder(path) if path.is_dir() else sha256_file(path)
+    key = content_key("keras-file", {"file": content, "versions": versions()})
     record = cache.entry(key) / "changes.json"
     if not record.is_file():
         read = read_keras(path)
-        if not read.changes and zipfile.is_zipfile(path):
+        if not read.changes and path.is_file() and zipfile.is_zipfile(path):
             return KerasFile(path, ())
         with cache.store(key) as folder:
             read.model.save(folder / "model.keras")
@@ -89,14 +97,28 @@ def keras_file(path: Path, cache: StageCache) -> KerasFile:
     return KerasFile(cache.entry(key) / "model.keras", changes)
 
 
+def sha256_folder(folder: Path) -> str:
+    """Hash of the names and contents of every file below a folder."""
+    digests = {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    return content_key("folder", digests)
+
+
 def read_keras(path: Path) -> ReadModel:
-    """Read a Keras file of any version.
+    """Read a Keras file of any version, or the folder of a SavedModel.
 
     Raises:
         ModelLoadError: It is no Keras model, or one that cannot be read without its code.
     """
     import h5py
 
+    register()  # files that edge wrote of a SavedModel have that layer
+    if path.is_dir():
+        change = "the SavedModel's graph is taken as one layer, which has no parts to train"
+        return ReadModel(read_saved_model(path), (change,))
     try:
         if zipfile.is_zipfile(path):
             read = _from_zip(path)
@@ -247,12 +269,13 @@ def _needs_code(names: list[str]) -> ModelLoadError:
     if names == ["Lambda"]:
         return ModelLoadError(
             "it has a Lambda layer, whose code lies in the file, and edge runs no code of a file",
-            hint="Replace the Lambda by layers of Keras or keras.ops and save the model again.",
+            hint="Where the Lambda was written, write model.export(FOLDER) and give edge that "
+            "folder: it holds the computation without the code.",
         )
     return ModelLoadError(
         f"it needs code of its own, which no file brings along: {', '.join(names)}",
-        hint="Build the network of layers of Keras, or of keras.ops, copy the weights over, and "
-        "save that.",
+        hint="Where the code is, write model.export(FOLDER) and give edge that folder: it holds "
+        "the computation without the code.",
     )
 
 

@@ -241,6 +241,59 @@ def test_words_that_name_no_keras_file(tmp_path: Path) -> None:
         assert said in f"{caught.value.message} {caught.value.hint}"
 
 
+def test_a_saved_model_is_one_layer_that_gives_its_answers(tmp_path: Path) -> None:
+    import keras
+    import tensorflow as tf
+
+    class Plain(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = tf.Variable(LAST[:3])
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 6, 6, 3), tf.float32)])
+        def serve(self, image: Any) -> Any:
+            return {"scores": tf.nn.softmax(tf.reduce_mean(image, (1, 2)) @ self.kernel)}
+
+    plain = Plain()
+    signatures = {"serving_default": plain.serve}
+    tf.saved_model.save(plain, str(tmp_path / "plain"), signatures=signatures)
+    path = check_model_path(str(tmp_path / "plain"), folders=True)
+    stored = keras_file(path, StageCache(tmp_path / "cache"))
+    images = np.random.default_rng(1).uniform(0, 1, (4, 6, 6, 3)).astype("f4")
+    expected = plain.serve(tf.constant(images))["scores"].numpy()
+    model = keras.models.load_model(stored.path)
+    # The same operators in the same order.
+    np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-6)
+
+    image = keras.Input((6, 6, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    own = keras.Model(image, keras.layers.Dense(2, activation="softmax")(pooled))
+    own.export(tmp_path / "exported", verbose=False)
+    np.testing.assert_allclose(
+        read_keras(tmp_path / "exported").model.predict(images, verbose=0),
+        own.predict(images, verbose=0),
+        atol=1e-6,
+    )
+    with pytest.raises(UsageError, match="is a folder"):  # a base has to have layers
+        check_model_path(str(tmp_path / "plain"))
+
+
+def test_a_saved_model_that_runs_code_is_refused(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Code(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 6, 6, 3), tf.float32)])
+        def serve(self, image: Any) -> Any:
+            return tf.numpy_function(lambda x: x[:, 0, 0], [image], tf.float32)
+
+    code = Code()
+    tf.saved_model.save(code, str(tmp_path / "code"), signatures={"serving_default": code.serve})
+    refused(tmp_path / "code", "PyFunc", "model.export()")
+    pb = tmp_path / "code/saved_model.pb"
+    pb.write_bytes(pb.read_bytes()[:200])
+    refused(tmp_path / "code", "cut off")
+
+
 @pytest.mark.shared_data
 @pytest.mark.skipif(not LEGACY.is_dir(), reason="needs EDGE_TEST_DATA")
 @pytest.mark.parametrize(

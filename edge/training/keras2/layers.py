@@ -286,6 +286,6 @@ def _unknown(class_name: str, name: str) -> ModelLoadError:
     return ModelLoadError(
         f"the layer {name!r} is of the class {class_name}, which Keras 3 does not have: it is one "
         "of your own or of another package",
-        hint="Name the Python file that defines it with --custom-objects FILE, or write the "
-        "network with tf.saved_model.save(model, FOLDER) and give edge that folder.",
+        hint="Where the class is, write the network with tf.saved_model.save(model, FOLDER) and "
+        "give edge that folder.",
     )

@@ -1,0 +1,150 @@
+"""A frozen TensorFlow graph as one layer of Keras, so that every converter can take it.
+
+A SavedModel states no layers that Keras 3 could build again; its signature's graph, constants
+included, stands in this layer's config.
+"""
+
+import base64
+import functools
+import zlib
+from pathlib import Path
+from typing import Any, Final
+
+from edge.errors import ModelLoadError
+from edge.runtime.files import readable
+
+SAVED_MODEL: Final = "saved_model.pb"
+SIGNATURES: Final = ("serving_default", "serve")
+# Operators that run Python, or read or write files while the network computes.
+FORBIDDEN: Final = frozenset(
+    {
+        "PyFunc",
+        "PyFuncStateless",
+        "EagerPyFunc",
+        "ReadFile",
+        "WriteFile",
+        "MatchingFiles",
+        "ImmutableConst",
+        "TextLineReader",
+        "TFRecordReader",
+        "LoadAndRemapMatrix",
+    }
+)
+HINT: Final = (
+    "Expected a folder written by model.export() of Keras 3, or by tf.saved_model.save(), with one "
+    "signature that takes (batch, height, width, channels) as float32 and gives (batch, classes)."
+)
+
+
+@functools.cache
+def register() -> Any:
+    """The class of the layer, known to Keras from now on."""
+    import keras
+    import tensorflow as tf
+
+    @keras.saving.register_keras_serializable("edge")
+    class FrozenGraph(keras.layers.Layer):  # type: ignore[misc]
+        """Computes ``answer`` of ``image`` by a graph."""
+
+        def __init__(
+            self, graph: str, image: str, answer: str, classes: list[int], **options: Any
+        ) -> None:
+            super().__init__(**options)
+            self._parts = {"graph": graph, "image": image, "answer": answer, "classes": classes}
+            definition = tf.compat.v1.GraphDef()
+            definition.ParseFromString(zlib.decompress(base64.b64decode(graph)))
+
+            def run(pixels: Any) -> Any:
+                (found,) = tf.graph_util.import_graph_def(
+                    definition, input_map={image: pixels}, return_elements=[answer], name=""
+                )
+                return found
+
+            self._run = tf.function(run, autograph=False)
+
+        def call(self, inputs: Any) -> Any:
+            """(batch, height, width, channels) -> (batch, classes)."""
+            return self._run(tf.convert_to_tensor(inputs))
+
+        def compute_output_shape(self, input_shape: Any) -> Any:
+            """One row a picture."""
+            return (input_shape[0], *self._parts["classes"])
+
+        def get_config(self) -> dict[str, Any]:
+            """The graph and its ends."""
+            return {**super().get_config(), **self._parts}
+
+    return FrozenGraph
+
+
+def read_saved_model(folder: Path) -> Any:
+    """The Keras model of a SavedModel's signature.
+
+    Raises:
+        ModelLoadError: It has no such signature, cannot be read, or would run more than a graph.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    _check_operators(folder)
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        names = list(loaded.signatures)
+        chosen = [name for name in SIGNATURES if name in names] or names
+        if not chosen:
+            raise _unfit(folder, "it has no signature")
+        frozen = convert_variables_to_constants_v2(
+            loaded.signatures[chosen[0]], lower_control_flow=False, aggressive_inlining=True
+        )
+    except ModelLoadError:
+        raise
+    except Exception as error:  # TensorFlow raises types of its own, and ValueError, OSError
+        reason = (str(error).strip() or repr(error)).splitlines()[0][:300]
+        raise _unfit(folder, reason) from error
+    inputs = [item for item in frozen.inputs if item.dtype != tf.resource]
+    outputs = list(frozen.outputs)
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise _unfit(folder, f"it has {len(inputs)} inputs and {len(outputs)} outputs")
+    return _as_keras(folder, frozen.graph.as_graph_def(), inputs[0], outputs[0])
+
+
+def _as_keras(folder: Path, definition: Any, image: Any, answer: Any) -> Any:
+    import keras
+
+    taken, given = image.shape, answer.shape
+    if taken.rank != 4 or given.rank != 2 or image.dtype.name != "float32":
+        raise _unfit(
+            folder, f"it takes {image.dtype.name} of shape {taken} and gives shape {given}"
+        )
+    if taken[0] is not None:
+        raise _unfit(folder, f"its signature takes {taken[0]} picture at a time, not any number")
+    content = zlib.compress(definition.SerializeToString())
+    layer = register()(
+        base64.b64encode(content).decode("ascii"),
+        image.name,
+        answer.name,
+        [int(given[1])],
+        name="frozen_graph",
+    )
+    pixels = keras.Input(tuple(taken[1:]), name="image")
+    return keras.Model(pixels, layer(pixels), name="saved_model")
+
+
+def _check_operators(folder: Path) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    stored = saved_model_pb2.SavedModel()
+    try:
+        stored.ParseFromString((folder / SAVED_MODEL).read_bytes())
+    except Exception as error:  # protobuf's DecodeError, and OSError
+        raise _unfit(folder, f"{SAVED_MODEL} is cut off or no SavedModel ({error})") from error
+    graphs = [meta.graph_def for meta in stored.meta_graphs]
+    nodes = [node for graph in graphs for node in graph.node]
+    nodes += [node for graph in graphs for each in graph.library.function for node in each.node_def]
+    found = sorted({node.op for node in nodes} & FORBIDDEN)
+    if found:
+        raise _unfit(folder, f"it holds {', '.join(found)}, which run code or touch files")
+
+
+def _unfit(folder: Path, reason: str) -> ModelLoadError:
+    return ModelLoadError(f"the SavedModel {readable(folder)} cannot be used: {reason}", hint=HINT)
