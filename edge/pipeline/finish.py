@@ -87,49 +87,22 @@ def finish(
     reference = class_probabilities(outputs, subject.head, subject.output)
     failures = Failures(options.required, stages.note)
     if subject.adopted is None:
-        converted = _convert(subject, chosen, outputs, options, recipes, cache, stages, failures)
+        made = _convert(subject, chosen, outputs, options, recipes, cache, stages, failures)
     else:
-        converted = (subject.adopted,)
-    variants = score_variants(
-        converted,
-        subject.pictures,
-        reference,
-        subject.preprocessing,
-        head=subject.head,
-        output=subject.output,
-        several=subject.truth,
-        cache=cache,
-        progress=stages,
-        failed=failures,
-    )
-    failures.check(variants)
-    written = {item.name for item in variants}
-    converted = tuple(item for item in converted if item.target.name in written)
+        made = (subject.adopted,)
+    converted, variants = _scored(subject, made, reference, cache, stages, failures)
     check_budget(variants, options.max_drop_points)
+    default = choose_default(variants, options.max_drop_points)
     truth = reference_score(reference, subject.pictures, subject.output, subject.truth)
-    truth["of"] = "the Keras model" if subject.adopted is None else "the file itself"
     calibration = calibration_report(
         chosen, subject.pictures, subject.preprocessing, subject.labels, converted
     )
-    default = choose_default(variants, options.max_drop_points)
     notes = (
         *warnings(calibration),
         *doubts(truth, variants, default, subject.pictures, subject.labels),
     )
     for text in notes:
         stages.note(text)
-    of_default = next(item.path for item in converted if item.target.name == default)
-    tables = {
-        KERAS: reference,
-        default: predictions(
-            of_default,
-            subject.pictures,
-            subject.preprocessing,
-            cache=cache,
-            head=subject.head,
-            output=subject.output,
-        ),
-    }
     report = Report(
         command=subject.command,
         name=subject.name,
@@ -145,7 +118,7 @@ def finish(
         },
         notes=(*subject.notes, *notes),
         input=subject.input,
-        classes=classes_report(tables, subject.pictures, subject.labels, subject.output),
+        classes=_classes(subject, converted, reference, default, cache),
         output=subject.output,
         stages=dict(stages.seconds),
         host=host(),
@@ -160,6 +133,53 @@ def finish(
     with stages.stage("bundle"):
         _write(subject, report, converted, reference, recipe, options)
     return report
+
+
+def _scored(
+    subject: Subject,
+    made: tuple[Converted, ...],
+    reference: NDArray[np.float32],
+    cache: StageCache,
+    stages: TimedStages,
+    failures: Failures,
+) -> tuple[tuple[Converted, ...], tuple[VariantReport, ...]]:
+    """The files that run, and the report of each, in the same order."""
+    variants = score_variants(
+        made,
+        subject.pictures,
+        reference,
+        subject.preprocessing,
+        head=subject.head,
+        output=subject.output,
+        several=subject.truth,
+        cache=cache,
+        progress=stages,
+        failed=failures,
+    )
+    failures.check(variants)
+    written = {item.name for item in variants}
+    return tuple(item for item in made if item.target.name in written), variants
+
+
+def _classes(
+    subject: Subject,
+    converted: Sequence[Converted],
+    reference: NDArray[np.float32],
+    default: str,
+    cache: StageCache,
+) -> Any:
+    """The report's part on classes: of the Keras model and of the default file."""
+    of_default = next(item.path for item in converted if item.target.name == default)
+    answers = predictions(
+        of_default,
+        subject.pictures,
+        subject.preprocessing,
+        cache=cache,
+        head=subject.head,
+        output=subject.output,
+    )
+    tables = {KERAS: reference, default: answers}
+    return classes_report(tables, subject.pictures, subject.labels, subject.output)
 
 
 def _reference(subject: Subject, cache: StageCache, stages: TimedStages) -> NDArray[np.float32]:
