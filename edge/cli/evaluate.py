@@ -124,7 +124,8 @@ def _print(result: "Evaluation") -> None:
     )
     if unused := unused_files(len(result.files.images), result.files.others):
         print(f"Data: {unused}")
-    print(f"Agrees: with {first.name}. 95 %: intervals (Wilson).")
+    agrees = f"Agrees: with {first.name}. " if len(result.variants) > 1 else ""
+    print(f"{agrees}95 %: intervals (Wilson).")
 
 
 def _ends(interval: "Interval | None") -> tuple[float, float] | None:

@@ -89,11 +89,12 @@ def print_report(report: "Report", output: Path) -> None:
     title = f"{report.name}: {reference['images']} held-out images"
     several = report.output.multi_label
     found = reference.get("multi_label")
-    model = "the file's" if reference.get("of") == "the file itself" else "Keras model"
+    adopted = all(variant.agreement is None for variant in report.variants)
+    model = "its" if adopted else "Keras model"
     if reference["top1"] is not None:
         title += f", {model} top-1 {percent(reference['top1'])}"
     elif found is not None:
-        title += f", Keras model mAP {percent(found['mean_average_precision'])}"
+        title += f", {model} mAP {percent(found['mean_average_precision'])}"
     rows = [
         (
             ("* " if variant.name == report.default_variant else "  ") + variant.name,
@@ -125,8 +126,12 @@ def print_report(report: "Report", output: Path) -> None:
         print_folded(f"Output: {report.output.evidence}.")
     threads = report.variants[0].latency["threads"]
     columns = "F1: mean of the labels'" if several else "95 %: interval of top-1"
-    against = reference.get("of", "the Keras model")
-    print_folded(f"* runs by default. {columns}. Drop, agrees: against {against}.")
+    against = (
+        "The file was adopted as it is: no model is known that it could differ from."
+        if adopted
+        else "Drop, agrees: against the Keras model."
+    )
+    print_folded(f"* runs by default. {columns}. {against}")
     print_folded(
         f"Latency: measured, median of one inference on this host's CPU, {threads} thread."
     )

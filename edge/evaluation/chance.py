@@ -89,15 +89,20 @@ def _level(agreeing: int, images: int, chance: float) -> Level:
 
 def is_constant(
     scores: NDArray[np.float32],
-    reference: NDArray[np.float32],
+    reference: NDArray[np.float32] | None,
     output: OutputSpec = PROBABILITIES,
 ) -> bool:
-    """Whether every image gets the same scores although the reference answers differently.
+    """Whether every image gets the same scores, and no reference shows that this is right.
 
     Args:
         scores: (images, classes).
-        reference: (images, classes) of the model that the scores should be like.
+        reference: (images, classes) of the model that the scores should be like, which may be
+            constant as well; None where there is none.
         output: What the scores mean.
     """
+    if len(scores) < 2 or (scores != scores[0]).any():
+        return False
+    if reference is None:
+        return True
     best = answers(reference, output)
-    return bool((scores == scores[0]).all() and (best != best[0]).any())
+    return bool((best != best[0]).any())

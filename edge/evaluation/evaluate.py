@@ -206,8 +206,9 @@ def evaluate(
             )
     origins = record.of(pictures)
     scope, rows = _scope(record, origins, known)
+    first = tables[0] if len(tables) > 1 else None  # a file alone agrees with nothing
     scores = tuple(
-        _variant_score(name, table, tables[0], truth, origins, rows, output, several)
+        _variant_score(name, table, first, truth, origins, rows, output, several)
         for name, table in zip(names, tables, strict=True)
     )
     notes = (*_notes(record, scope, origins, len(rows)), *_doubts(scores, labels))
@@ -282,7 +283,7 @@ def _doubts(variants: Sequence[VariantScore], labels: Sequence[str]) -> list[str
 def _variant_score(
     name: str,
     table: NDArray[np.float32],
-    reference: NDArray[np.float32],
+    reference: NDArray[np.float32] | None,
     truth: Sequence[int | None],
     origins: Sequence[Origin],
     rows: Sequence[int],
@@ -292,7 +293,8 @@ def _variant_score(
     """Scores of one (images, classes) table, on the images of the scope and apart by origin."""
 
     def of(chosen: Sequence[int]) -> Score:
-        return score(table[chosen], [truth[row] for row in chosen], reference[chosen], output)
+        other = None if reference is None else reference[chosen]
+        return score(table[chosen], [truth[row] for row in chosen], other, output)
 
     found = of(rows)
     known = [row for row in rows if truth[row] is not None]

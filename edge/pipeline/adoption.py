@@ -1,6 +1,6 @@
-"""A finished TFLite file that goes into a bundle as it is: one variant, its own reference.
+"""A finished TFLite file that goes into a bundle as it is: one variant, without a reference.
 
-It cannot be converted again, so there are no other variants; scoring, golden answers, benchmark
+It cannot be converted again, so there are no other variants; top-1, golden answers, benchmark
 and the runtime are those of every bundle.
 """
 
@@ -8,20 +8,21 @@ from pathlib import Path
 
 from converters.base import Precision, Target
 from edge.dataset.labels import Labels, read_labels
-from edge.errors import ModelLoadError
+from edge.errors import ModelLoadError, UsageError
+from edge.evaluation.output import OPTION
 from edge.pipeline.conversion import Converted
 from edge.pipeline.options import ExportOptions
 from edge.pipeline.source import Source
 from edge.runtime.files import sha256_file
-from edge.runtime.output import OutputSpec
+from edge.runtime.output import OutputActivation, OutputSpec
 from edge.runtime.session import open_session
 from edge.runtime.spec import ColorOrder
 from edge.training.input_evidence import InputFinding
 from edge.training.input_range import named_range
 
 NOTE = (
-    "the TFLite file is used as it is: it is the only variant, and what it is held against are "
-    "its own answers; give the Keras or TensorFlow.js download for the other variants"
+    "the TFLite file is used as it is: it is the only variant, and no model is known that its "
+    "answers could be held against; give the Keras or TensorFlow.js download for the other variants"
 )
 
 
@@ -30,9 +31,10 @@ def adopted_source(options: ExportOptions) -> Source:
 
     Raises:
         ModelLoadError: It is no classifier of one picture.
-        UsageError: The labels do not fit.
+        UsageError: The labels do not fit, or an option would change the file.
     """
     path = Path(options.model)
+    _refuse_changes(options, adopted_file(path).target.name)
     session = open_session(path)
     shapes = [item.shape for item in (*session.inputs, *session.outputs)]
     orders = {order.channels: order for order in ColorOrder}
@@ -66,8 +68,36 @@ def adopted_source(options: ExportOptions) -> Source:
     )
 
 
+def _refuse_changes(options: ExportOptions, name: str) -> None:
+    """A finished file takes and gives what it does, whatever an option says."""
+    given = {
+        "--size": options.size is not None,
+        "--input-range": options.input_range is not None,
+        "--channel-order": options.channel_order is not None,
+        "--model-output": options.model_output is not None,
+        OPTION: options.output_activation is not OutputActivation.AUTO,
+        "--threshold": options.threshold is not None,
+        "--positive-class": options.positive_class is not None,
+        "--truth": options.truth is not None,
+        "--recipe": options.output.recipe is not None,
+    }
+    found = [option for option, is_given in given.items() if is_given]
+    if found:
+        raise UsageError(
+            f"{', '.join(found)} cannot change a finished TFLite file, which is used as it is",
+            hint="Leave it out, or give the Keras or TensorFlow.js download instead.",
+        )
+    others = [variant for variant in options.output.required if variant != name]
+    if others:
+        raise UsageError(
+            f"the TFLite file is {name}, and {', '.join(others)} cannot be made of it",
+            hint="Leave out --variants and --quantize, or give the Keras or TensorFlow.js "
+            "download instead.",
+        )
+
+
 def adopted_file(path: Path) -> Converted:
     """The file as a variant; what its input takes tells integers from floats."""
     integer = open_session(path).inputs[0].dtype in ("uint8", "int8")
     target = Target(format="tflite", precision=Precision.INT8 if integer else Precision.FP32)
-    return Converted(target, path, 0.0, ("adopted as it was given",), {})
+    return Converted(target, path, 0.0, (), {})

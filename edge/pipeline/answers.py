@@ -28,7 +28,7 @@ def classes_report(
 
     Args:
         tables: Name of a model -> (images, classes) scores, the Keras model first; the last is
-            that of the default variant.
+            that of the default variant, and the only one where that was adopted.
         pictures: The images, in the order of the rows.
         labels: Class names.
         output: What the scores mean.
@@ -36,7 +36,8 @@ def classes_report(
     Returns:
         ``models``: what each says of the labelled images; empty if there are none, and where
         labels do not exclude one another, so that no class is confused with another.
-        ``differences``: images whose answer differs between the first and the last table.
+        ``differences``: images whose answer differs between the first and the last table; None
+        where there is one table.
     """
     known = np.array([item.label is not None and not output.multi_label for item in pictures], bool)
     named = [picture for picture, is_known in zip(pictures, known, strict=True) if is_known]
@@ -106,9 +107,11 @@ def _differences(
     pictures: Sequence[Picture],
     labels: Sequence[str],
     output: OutputSpec,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Images with another answer in the last table than in the first, surest ones first."""
     items = list(tables.items())
+    if len(items) == 1:
+        return None
     (first, before), (last, after) = items[0], items[-1]
     rows = np.flatnonzero(answers(before, output) != answers(after, output))
     surest = np.maximum(before.max(axis=1), after.max(axis=1))

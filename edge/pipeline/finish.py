@@ -28,7 +28,13 @@ from edge.pipeline.options import OutputOptions
 from edge.pipeline.output import staged
 from edge.pipeline.page.page import PAGE_NAME, write_page
 from edge.pipeline.recipe import RECIPE_NAME, Recipes, read_recipe, recipe_of
-from edge.pipeline.report import Report, Training, VariantReport
+from edge.pipeline.report import (
+    ADOPTED_FILE,
+    KERAS_MODEL,
+    Report,
+    Training,
+    VariantReport,
+)
 from edge.pipeline.scoring import (
     Failures,
     check_budget,
@@ -94,6 +100,7 @@ def finish(
     check_budget(variants, options.max_drop_points)
     default = choose_default(variants, options.max_drop_points)
     truth = reference_score(reference, subject.pictures, subject.output, subject.truth)
+    truth["of"] = KERAS_MODEL if subject.adopted is None else ADOPTED_FILE
     calibration = calibration_report(
         chosen, subject.pictures, subject.preprocessing, subject.labels, converted
     )
@@ -147,7 +154,7 @@ def _scored(
     variants = score_variants(
         made,
         subject.pictures,
-        reference,
+        reference if subject.adopted is None else None,  # that are its own answers
         subject.preprocessing,
         head=subject.head,
         output=subject.output,
@@ -178,7 +185,9 @@ def _classes(
         head=subject.head,
         output=subject.output,
     )
-    tables = {KERAS: reference, default: answers}
+    tables = {default: answers}
+    if subject.adopted is None:
+        tables = {KERAS: reference, **tables}
     return classes_report(tables, subject.pictures, subject.labels, subject.output)
 
 

@@ -9,6 +9,9 @@ from edge.evaluation.multilabel import MultiLabelScore
 from edge.runtime.output import PROBABILITIES, OutputSpec
 
 REPORT_SCHEMA_VERSION: Final = 2
+# Whose answers ``reference`` holds.
+KERAS_MODEL: Final = "the Keras model"
+ADOPTED_FILE: Final = "the adopted file"
 
 Bounds = tuple[float, float]
 """Low and high end of an interval."""
@@ -50,13 +53,16 @@ class VariantReport:
         top1: On the held-out images, 0..1; None without labels.
         top1_interval: Of it: low and high end, 95 %, Wilson.
         top5: The same for the best five classes; None with fewer than six.
-        drop_points: Percentage points of top-1 lost against the Keras model; None without labels.
+        drop_points: Percentage points of top-1 lost against the Keras model; None without labels,
+            and for an adopted file: there is nothing that it could have lost against.
         drop_interval: Of them: low and high end, 95 %, of paired answers.
-        agreement: Share of held-out images with the same best class as the Keras model.
+        agreement: Share of held-out images with the same best class as the Keras model; None, as
+            what follows from it, for an adopted file.
         agreement_interval: Of it: low and high end, 95 %, Wilson.
         chance_agreement: Share that would agree by chance, see ``edge.evaluation.chance``.
         agreement_level: What the two tell, see ``edge.evaluation.chance.Level``.
-        constant: Whether every image gets the same scores, unlike from the Keras model.
+        constant: Whether every image gets the same scores, unlike from the Keras model if there
+            is one.
         multi_label: Of a model whose labels do not exclude one another, its scores; the drop is
             of mAP then, and the agreement of whole sets of labels. None of any other model, or
             without truth.
@@ -78,9 +84,9 @@ class VariantReport:
     drop_points: float | None
     drop_interval: Bounds | None
     agreement: float | None
-    agreement_interval: Bounds
-    chance_agreement: float
-    agreement_level: Level
+    agreement_interval: Bounds | None
+    chance_agreement: float | None
+    agreement_level: Level | None
     constant: bool
     latency_ms: float
     latency: Mapping[str, Any]
@@ -121,9 +127,10 @@ class Report:
         name: Of the model.
         data: Counts per split and class, skipped files, notes, hash.
         training: None for an export.
-        reference: The Keras model on the held-out images: images, labelled, top1 with its
-            interval, top5, and of the labelled ones what guessing would give (``chance``, 0..1)
-            and whether the model does better (``level``, see ``edge.evaluation.chance.Level``).
+        reference: The Keras model, or else the adopted file, as ``of`` says in words, on the
+            held-out images: images, labelled, top1 with its interval, top5, and of the labelled
+            ones what guessing would give (``chance``, 0..1) and whether the model does better
+            (``level``, see ``edge.evaluation.chance.Level``).
         variants: In the order of the table.
         failed: Files that could not be written or do not run, and why.
         default_variant: The one that runs unless another is named.

@@ -51,7 +51,7 @@ def reference_score(
     """The Keras model's own score, for the report, and whether it is better than guessing.
 
     Args:
-        scores: (images, classes) of the Keras model.
+        scores: (images, classes) of the Keras model, or of an adopted file.
         pictures: The images.
         output: What the scores mean.
         truth: Of labels that do not exclude one another.
@@ -128,7 +128,7 @@ def known_classes(pictures: Sequence[Picture], output: OutputSpec) -> list[int |
 def score_variants(
     converted: Sequence[Converted],
     pictures: Sequence[Picture],
-    reference: NDArray[np.float32],
+    reference: NDArray[np.float32] | None,
     preprocessing: Preprocessing,
     *,
     head: Head | None,
@@ -143,7 +143,8 @@ def score_variants(
     Args:
         converted: The files.
         pictures: Held-out images; readable.
-        reference: (images, classes) scores of the Keras model.
+        reference: (images, classes) scores of the Keras model; None for an adopted file, which
+            was made from none that is known.
         preprocessing: The contract.
         head: Of files that answer with embeddings.
         output: What the answers of other files mean.
@@ -207,7 +208,7 @@ def variant_report(
     name: str,
     table: NDArray[np.float32],
     truth: Sequence[int | None],
-    reference: NDArray[np.float32],
+    reference: NDArray[np.float32] | None,
     output: OutputSpec = PROBABILITIES,
     several: LabelTruth | None = None,
     **facts: Any,
@@ -218,14 +219,18 @@ def variant_report(
         name: Of the variant.
         table: (images, classes) scores of the file.
         truth: Class index of each image, or None.
-        reference: (images, classes) scores of the Keras model.
+        reference: (images, classes) scores of the Keras model; None where there is none.
         output: What the scores mean.
         several: Which labels hold, where they do not exclude one another.
         facts: Fields that need no answers: size, latency, seconds, notes.
     """
     found = score(table, truth, reference, output)
-    alike = agreement(answers(table, output), answers(reference, output))
-    if several is None:
+    alike = None
+    if reference is not None:
+        alike = agreement(answers(table, output), answers(reference, output))
+    if reference is None:
+        drop, interval = None, None
+    elif several is None:
         drop, interval = _drop(table, reference, truth, output)
     else:
         drop, interval = _map_drop(table, reference, several)
@@ -238,9 +243,9 @@ def variant_report(
         drop_points=drop,
         drop_interval=interval,
         agreement=found.agreement,
-        agreement_interval=(alike.interval.low, alike.interval.high),
-        chance_agreement=alike.chance,
-        agreement_level=alike.level,
+        agreement_interval=None if alike is None else (alike.interval.low, alike.interval.high),
+        chance_agreement=None if alike is None else alike.chance,
+        agreement_level=None if alike is None else alike.level,
         constant=is_constant(table, reference, output),
         multi_label=multi_label_score(table, several, output) if several else None,
         **facts,
@@ -316,6 +321,8 @@ def choose_default(variants: Sequence[VariantReport], max_drop_points: float | N
     A file whose answers are not those of the Keras model is never it while another's are: it may
     be right as often, by chance. Where all lost more, it is the most precise one that was written.
     """
+    if len(variants) == 1:  # an adopted file among others, which has nothing to lose against
+        return variants[0].name
     faithful = [variant for variant in variants if variant.is_faithful]
     alike = [variant for variant in faithful if variant.agreement_level is not Level.LOW]
     by_name = {variant.name: variant for variant in alike}

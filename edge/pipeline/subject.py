@@ -31,8 +31,8 @@ class Subject:
         data: For the report.
         provenance: For the manifest.
         inputs: For the lock.
-        adopted: A finished file that is the only variant and its own reference, in the place of
-            the Keras model; None for a network that is converted.
+        adopted: A finished file that is the only variant, in the place of the Keras model; None
+            for a network that is converted.
         head: Where the model answers with embeddings, what makes probabilities of them.
         output: What the model answers with, where there is no head.
         truth: Of a model whose labels do not exclude one another, which hold in ``pictures``;

@@ -8,7 +8,7 @@ from edge.dataset.pictures import Picture
 from edge.evaluation.chance import Level
 from edge.evaluation.confidence import CONFIDENCE, WIDE, images_for_half_width, too_few
 from edge.evaluation.multilabel import few_positives
-from edge.pipeline.report import Bounds, VariantReport
+from edge.pipeline.report import KERAS_MODEL, Bounds, VariantReport
 
 
 def doubts(
@@ -27,27 +27,29 @@ def doubts(
         pictures: That they were scored on.
         labels: Class names.
     """
+    adopted = all(item.agreement is None for item in variants)
     return [
         *_of_reference(reference, variants),
-        *_of_variants(variants, default),
+        *(_of_adopted(variants) if adopted else _of_variants(variants, default)),
         *dict.fromkeys(note for item in variants for note in item.notes),
         *_of_few(reference, pictures, labels),
     ]
 
 
 def _of_reference(reference: Mapping[str, Any], variants: Sequence[VariantReport]) -> list[str]:
+    model = reference.get("of", KERAS_MODEL)
     several = reference.get("multi_label")
     if several and reference["map_interval"] and reference["map_interval"][0] <= several["chance"]:
         return [
-            f"the Keras model's mAP of {_percent(several['mean_average_precision'])} (95 % "
-            f"interval {_range(reference['map_interval'])}) may be no better than guessing "
+            f"the mAP of {model}, {_percent(several['mean_average_precision'])} (95 % "
+            f"interval {_range(reference['map_interval'])}), may be no better than guessing "
             f"({_percent(several['chance'])}, how often the labels hold): it is untrained, it is "
             "fed wrongly, or the labels are not those of its outputs"
         ]
     if reference["level"] is Level.CHANCE:
         right = round(reference["top1"] * reference["labelled"])
         return [
-            f"the Keras model itself is right on {right} of the {reference['labelled']} labelled "
+            f"{model} is right on {right} of the {reference['labelled']} labelled "
             f"images ({_percent(reference['top1'])}, 95 % interval "
             f"{_range(reference['top1_interval'])}), no better than guessing "
             f"({_percent(reference['chance'])}): it is untrained, it is fed wrongly, or the labels "
@@ -59,6 +61,15 @@ def _of_reference(reference: Mapping[str, Any], variants: Sequence[VariantReport
             "model and from every file: such images cannot tell whether the files agree"
         ]
     return []
+
+
+def _of_adopted(variants: Sequence[VariantReport]) -> list[str]:
+    """Of files that were made from no model that is known."""
+    return [
+        f"{item.name} {_fault(item)}: it answers without looking at the image"
+        for item in variants
+        if item.constant
+    ]
 
 
 def _of_variants(variants: Sequence[VariantReport], default: str) -> list[str]:
@@ -122,5 +133,5 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
-def _range(bounds: Bounds) -> str:
-    return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"
+def _range(bounds: Bounds | None) -> str:
+    return "-" if bounds is None else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"

@@ -3,14 +3,17 @@
 import json
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge.cache import StageCache
-from edge.errors import EdgeError
+from edge.errors import EdgeError, UsageError
+from edge.evaluation.evaluate import evaluate
 from edge.pipeline.export import export
 from edge.pipeline.given_model import given_model
 from edge.pipeline.options import ExportOptions, OutputOptions
@@ -153,18 +156,65 @@ def test_a_tflite_download_is_adopted(pictures: Path, tmp_path: Path) -> None:
     content = tflite_file()
     files = {"model_unquant.tflite": content, "labels.txt": b"0 1 red\n1 2 blue\n"}
     path = zipped(tmp_path / "converted_tflite.zip", files)
+    asked = options(path, tmp_path, pictures, "onnx-fp32")
+    asked = replace(asked, output=replace(asked.output, required=("onnx-fp32",)))
+    with pytest.raises(UsageError, match="onnx-fp32 cannot be made"):
+        export(asked, Silent())
     report = export(options(path, tmp_path, pictures, "tflite-fp32"), Silent())
     assert report.reference["top1"] == 1.0
-    assert [item.name for item in report.variants] == ["tflite-fp32"]
+    (only,) = report.variants
+    assert only.name == report.default_variant == "tflite-fp32"
+    # Agreeing with itself would prove nothing.
+    assert (only.drop_points, only.agreement, only.agreement_interval) == (None, None, None)
+    assert report.classes["differences"] is None
+    page = (tmp_path / "bundle/report.html").read_text(encoding="utf-8")
+    assert "Keras model" not in page
+    assert "adopted" in page
+    (again,) = evaluate(
+        tmp_path / "bundle",
+        pictures,
+        variants=(),
+        engine=None,
+        cache=tmp_path / "cache",
+        progress=Silent(),
+    ).variants
+    assert (again.score.top1, again.score.agreement) == (1.0, None)
     assert "as it is" in " ".join(report.data["notes"])
     bundle = Bundle.open(tmp_path / "bundle")
     bundle.verify()
+    assert bundle.manifest.variants[0].agreement is None
     assert bundle.manifest.labels == tuple(COLORS)
     assert bundle.manifest.preprocessing.value_range == (-1.0, 1.0)
     assert (tmp_path / "bundle/models/tflite-fp32.tflite").read_bytes() == content
     picture = next((pictures / "2 blue").iterdir())
     (answer, *_) = Classifier.open(tmp_path / "bundle").classify(picture)
     assert (answer.label, answer.score > 0.9) == ("2 blue", True)
+
+
+def test_an_adopted_file_answers_as_its_interpreter(pictures: Path, tmp_path: Path) -> None:
+    """20 pictures that are square, so that the contract's crop and size change nothing."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = zipped(tmp_path / "tm.zip", {"model_unquant.tflite": tflite_file()})
+    export(options(path, tmp_path, pictures, "tflite-fp32"), Silent())
+    interpreter = Interpreter(str(tmp_path / "bundle/models/tflite-fp32.tflite"))
+    interpreter.allocate_tensors()
+    (image,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
+    classifier = Classifier.open(tmp_path / "bundle")
+    random, spread = np.random.default_rng(5), []
+    for number in range(20):
+        array = random.integers(0, 256, (16, 16, 3), np.uint8)
+        array[..., 0] //= 1 + number % 4
+        array[..., 2] //= 1 + number % 3
+        picture = tmp_path / f"{number}.png"
+        Image.fromarray(array).save(picture)
+        interpreter.set_tensor(image["index"], (array[None].astype(np.float32) - 127.5) / 127.5)
+        interpreter.invoke()
+        expected = interpreter.get_tensor(answer["index"])[0]
+        found = {item.index: item.score for item in classifier.classify(picture)}
+        assert [found[0], found[1]] == pytest.approx(expected, abs=1e-6)
+        spread.append(float(expected[0]))
+    assert np.std(spread) > 0.1  # else they would be alike whatever is fed
 
 
 def test_broken_and_hostile_archives_are_refused(tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ def page(
         variants_section(report),
         learning_curves(report["training"] or {}),
         *_answers(report, labels, thumbnails),
-        differences_section(classes["differences"], thumbnails) if classes else None,
+        differences_section(classes["differences"], thumbnails)
+        if classes.get("differences")
+        else None,
         data_section(report["data"]),
         provenance_section(report, provenance),
     ]

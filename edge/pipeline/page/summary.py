@@ -13,6 +13,7 @@ from edge.pipeline.page.wording import (
     size,
     with_interval,
 )
+from edge.pipeline.report import ADOPTED_FILE
 
 MOST_SKIPPED: Final = 100  # files that are named
 
@@ -20,6 +21,7 @@ MOST_SKIPPED: Final = 100  # files that are named
 def summary(report: Mapping[str, Any], provenance: Mapping[str, Any]) -> Element:
     """Name, strategy and the score in a few lines."""
     reference = report["reference"]
+    model = "adopted file" if _is_adopted(report) else "Keras model"
     training = report["training"] or {}
     facts = {
         "network": provenance.get("backbone") or provenance.get("model"),
@@ -28,7 +30,7 @@ def summary(report: Mapping[str, Any], provenance: Mapping[str, Any]) -> Element
         "why": training.get("reason"),
         "training": _trained(training),
         "held-out images": _held_out(reference),
-        "Keras model": _of_labels(reference) or _top1(reference["top1"], reference["labelled"]),
+        model: _of_labels(reference) or _top1(reference["top1"], reference["labelled"]),
         "default variant": _default(report),
         "output": report.get("output", {}).get("evidence"),
     }
@@ -63,7 +65,7 @@ def _held_out(reference: Mapping[str, Any]) -> str:
 
 def _top1(share: float | None, images: int) -> str:
     if share is None:
-        return "no labels: only agreement is known"
+        return "no labels: it is not known how often it is right"
     return f"top-1 {percent(share)} (95 % interval {counted_interval(share, images)})"
 
 
@@ -79,6 +81,8 @@ def _default(report: Mapping[str, Any]) -> str:
     found = next(item for item in report["variants"] if item["name"] == report["default_variant"])
     if found.get("multi_label"):
         return f"{found['name']}: {_of_labels(found)}"
+    if _is_adopted(report):
+        return str(found["name"])  # whose score stands above
     if found["top1"] is None:
         return f"{found['name']}: agrees on {percent(found['agreement'])}"
     return f"{found['name']}: {_top1(found['top1'], report['reference']['labelled'])}"
@@ -103,8 +107,8 @@ def variants_section(report: Mapping[str, Any]) -> Element:
         for item in report.get("failed", ())
     ]
     text = (
-        "★ runs by default. Intervals: 95 %, Wilson, of the drop paired (Tango, bootstrap). Drop "
-        "and agreement: against the Keras model. "
+        f"★ runs by default. Intervals: 95 %, Wilson, of the drop paired (Tango, bootstrap). "
+        f"{_against(report)} "
         f"Latency: measured, median of one inference on the building host's CPU "
         f"({report['host']['machine']}, {report['host']['cpus']} CPUs), "
         f"{report['variants'][0]['latency']['threads']} thread."
@@ -112,6 +116,16 @@ def variants_section(report: Mapping[str, Any]) -> Element:
     several = report.get("output", {}).get("kind") == "multi-label"
     titles = ("variant", "size", "mAP" if several else "top-1", "drop", "agreement", "latency")
     return section("Variants", table(titles, rows), *failed, element("p", text, class_="soft"))
+
+
+def _is_adopted(report: Mapping[str, Any]) -> bool:
+    return bool(report["reference"].get("of") == ADOPTED_FILE)
+
+
+def _against(report: Mapping[str, Any]) -> str:
+    if _is_adopted(report):
+        return "The file was adopted as it is: no model is known that it could differ from."
+    return "Drop and agreement: against the Keras model."
 
 
 def _score(item: Mapping[str, Any]) -> Element | str:
