@@ -77,8 +77,12 @@ def register() -> Any:
     return FrozenGraph
 
 
-def read_saved_model(folder: Path) -> Any:
+def read_saved_model(folder: Path, called: str = "") -> Any:
     """The Keras model of a SavedModel's signature.
+
+    Args:
+        folder: Of the SavedModel.
+        called: What errors call it; empty for its path.
 
     Raises:
         ModelLoadError: It has no such signature, cannot be read, or would run more than a graph.
@@ -86,13 +90,14 @@ def read_saved_model(folder: Path) -> Any:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    _check_operators(folder)
+    called = called or f"the SavedModel {readable(folder)}"
+    _check_operators(folder, called)
     try:
         loaded = tf.saved_model.load(str(folder))
         names = list(loaded.signatures)
         chosen = [name for name in SIGNATURES if name in names] or names
         if not chosen:
-            raise _unfit(folder, "it has no signature")
+            raise _unfit(called, "it has no signature")
         frozen = convert_variables_to_constants_v2(
             loaded.signatures[chosen[0]], lower_control_flow=False, aggressive_inlining=True
         )
@@ -100,25 +105,25 @@ def read_saved_model(folder: Path) -> Any:
         raise
     except Exception as error:  # TensorFlow raises types of its own, and ValueError, OSError
         reason = (str(error).strip() or repr(error)).splitlines()[0][:300]
-        raise _unfit(folder, reason) from error
+        raise _unfit(called, reason) from error
     inputs = [item for item in frozen.inputs if item.dtype != tf.resource]
     outputs = list(frozen.outputs)
     if len(inputs) != 1 or len(outputs) != 1:
-        raise _unfit(folder, f"it has {len(inputs)} inputs and {len(outputs)} outputs")
-    return _as_keras(folder, frozen.graph.as_graph_def(), inputs[0], outputs[0])
+        raise _unfit(called, f"it has {len(inputs)} inputs and {len(outputs)} outputs")
+    return _as_keras(called, frozen.graph.as_graph_def(), inputs[0], outputs[0])
 
 
-def _as_keras(folder: Path, definition: Any, image: Any, answer: Any) -> Any:
+def _as_keras(called: str, definition: Any, image: Any, answer: Any) -> Any:
     import keras
 
     taken, given = image.shape, answer.shape
     if taken.rank != 4 or given.rank != 2 or image.dtype.name != "float32":
         raise _unfit(
-            folder, f"it takes {image.dtype.name} of shape {taken} and gives shape {given}"
+            called, f"it takes {image.dtype.name} of shape {taken} and gives shape {given}"
         )
     if taken[0] is not None:
-        raise _unfit(folder, f"its signature takes {taken[0]} picture at a time, not any number")
-    content = zlib.compress(definition.SerializeToString())
+        raise _unfit(called, f"its signature takes {taken[0]} picture at a time, not any number")
+    content = zlib.compress(definition.SerializeToString(deterministic=True))
     layer = register()(
         base64.b64encode(content).decode("ascii"),
         image.name,
@@ -130,21 +135,21 @@ def _as_keras(folder: Path, definition: Any, image: Any, answer: Any) -> Any:
     return keras.Model(pixels, layer(pixels), name="saved_model")
 
 
-def _check_operators(folder: Path) -> None:
+def _check_operators(folder: Path, called: str) -> None:
     from tensorflow.core.protobuf import saved_model_pb2
 
     stored = saved_model_pb2.SavedModel()
     try:
         stored.ParseFromString((folder / SAVED_MODEL).read_bytes())
     except Exception as error:  # protobuf's DecodeError, and OSError
-        raise _unfit(folder, f"{SAVED_MODEL} is cut off or no SavedModel ({error})") from error
+        raise _unfit(called, f"{SAVED_MODEL} is cut off or no SavedModel ({error})") from error
     graphs = [meta.graph_def for meta in stored.meta_graphs]
     nodes = [node for graph in graphs for node in graph.node]
     nodes += [node for graph in graphs for each in graph.library.function for node in each.node_def]
     found = sorted({node.op for node in nodes} & FORBIDDEN)
     if found:
-        raise _unfit(folder, f"it holds {', '.join(found)}, which run code or touch files")
+        raise _unfit(called, f"it holds {', '.join(found)}, which run code or touch files")
 
 
-def _unfit(folder: Path, reason: str) -> ModelLoadError:
-    return ModelLoadError(f"the SavedModel {readable(folder)} cannot be used: {reason}", hint=HINT)
+def _unfit(called: str, reason: str) -> ModelLoadError:
+    return ModelLoadError(f"{called} cannot be used: {reason}", hint=HINT)

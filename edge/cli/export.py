@@ -85,6 +85,14 @@ def export(
             show_default=False,
         ),
     ] = None,
+    custom_objects: Annotated[
+        Path | None,
+        typer.Option(
+            help="Python file that defines the own layers of a Keras file. Its code is run.",
+            rich_help_panel=base_options.PANEL,
+            show_default=False,
+        ),
+    ] = None,
     variants: shared.Variants = None,
     quantize: shared.QuantizeOption = shared.Quantize.INT8,
     max_drop: shared.MaxDrop = None,
@@ -119,6 +127,7 @@ def export(
             input_range=input_range,
             channel_order=channel_order,
             model_output=model_output,
+            custom_objects=custom_objects,
             output=OutputOptions(
                 output=output,
                 overwrite=overwrite,

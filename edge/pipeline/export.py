@@ -22,6 +22,7 @@ from edge.pipeline.stages import TimedStages
 from edge.pipeline.subject import Subject
 from edge.pipeline.teachable_machine import RANGE
 from edge.progress import Progress
+from edge.runtime.files import sha256_file
 from edge.runtime.spec import PIXEL_RANGE, Preprocessing
 from edge.training.models import load_keras
 from edge.training.weights import random_note
@@ -97,6 +98,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
             "weights": source.weights,
             "weights_sha256": source.given_sha256,
             "input": source.input.provenance(),
+            **_code(options),
             "seed": options.output.seed,
             "options": {"calibration_images": options.output.calibration_images},
             "versions": versions(),
@@ -108,6 +110,14 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         truth=truth,
     )
     return finish(subject, options.output, stages, lambda top1: None)  # noqa: ARG005
+
+
+def _code(options: ExportOptions) -> dict[str, Any]:
+    """The code that defined the network's own layers."""
+    code = options.custom_objects
+    if code is None:
+        return {}
+    return {"custom_objects": {"file": code.name, "sha256": sha256_file(code)}}
 
 
 def _images(

@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.cache import StageCache
+from edge.errors import UsageError
 from edge.pipeline.options import ExportOptions
 from edge.pipeline.source import Source
 from edge.pipeline.teachable_machine import Download, is_download, open_download
 from edge.runtime.spec import Resize
 from edge.training.backbones import is_backbone
 from edge.training.keras_files import check_model_path, keras_file
+from edge.training.own_code import OPTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,18 @@ def given_model(options: ExportOptions) -> GivenModel:
         ModelLoadError: The file cannot be read.
     """
     path, cache = Path(options.model), StageCache(options.output.cache)
+    code = options.custom_objects
+    if code is not None and (is_backbone(options.model) or is_download(path) or path.is_dir()):
+        raise UsageError(
+            f"{OPTION} is for a .keras or .h5 file with layers of its own; {options.model} has "
+            "none that need code",
+            hint=f"Leave out {OPTION}.",
+        )
     if is_backbone(options.model):
         return GivenModel(options)
     if is_download(path):
         return _downloaded(path, open_download(path, cache), options)
-    file = keras_file(check_model_path(options.model, folders=True), cache)
+    file = keras_file(check_model_path(options.model, folders=True), cache, code)
     notes = tuple(f"{path.name}: {change}" for change in file.changes)
     return GivenModel(replace(options, model=str(file.path)), path.name, notes)
 

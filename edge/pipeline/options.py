@@ -85,6 +85,7 @@ class ExportOptions:
             0..255, unless pictures or the network itself tell otherwise: that stops the export.
         channel_order: Of the same; None for that of ``input_range``, or RGB.
         model_output: Name of the output that classifies, of a model file with several.
+        custom_objects: Python file that defines the own layers of a model file, and is run.
         output: Where the bundle goes.
     """
 
@@ -104,3 +105,4 @@ class ExportOptions:
     input_range: str | None = None
     channel_order: ChannelOrder | None = None
     model_output: str | None = None
+    custom_objects: Path | None = None

@@ -19,6 +19,7 @@ from edge.runtime.files import readable, sha256_file
 from edge.training.backbones import backbone
 from edge.training.keras2.network import network
 from edge.training.keras2.weights import load_groups, load_tree, stored_config
+from edge.training.own_code import OPTION, check_code, export_with
 from edge.versions import versions
 
 KERAS_SUFFIXES: Final = (".keras", ".h5", ".hdf5")
@@ -77,17 +78,27 @@ def check_model_path(text: str, *, folders: bool = False) -> Path:
     return path
 
 
-def keras_file(path: Path, cache: StageCache) -> KerasFile:
+def keras_file(path: Path, cache: StageCache, code: Path | None = None) -> KerasFile:
     """The file as every command can load it; written once where it has to be changed.
 
+    Args:
+        path: Of the user.
+        cache: Where what is written lies.
+        code: Python file that defines its own layers, and is run; None for none.
+
     Raises:
+        UsageError: ``code`` is no Python file, or the model has its computation already.
         ModelLoadError: It is no Keras model, or one that cannot be read without its code.
     """
     content = sha256_folder(path) if path.is_dir() else sha256_file(path)
-    key = content_key("keras-file", {"file": content, "versions": versions()})
+    made_of = {"file": content, "versions": versions()}
+    if code is not None:
+        check_code(code)
+        made_of["code"] = sha256_file(code)
+    key = content_key("keras-file", made_of)
     record = cache.entry(key) / "changes.json"
     if not record.is_file():
-        read = read_keras(path)
+        read = read_keras(path) if code is None else _with_code(path, code, cache)
         if not read.changes and path.is_file() and zipfile.is_zipfile(path):
             return KerasFile(path, ())
         with cache.store(key) as folder:
@@ -95,6 +106,41 @@ def keras_file(path: Path, cache: StageCache) -> KerasFile:
             (folder / record.name).write_text(json.dumps(read.changes), encoding="utf-8")
     changes = tuple(json.loads(record.read_text(encoding="utf-8")))
     return KerasFile(cache.entry(key) / "model.keras", changes)
+
+
+def _with_code(path: Path, code: Path, cache: StageCache) -> ReadModel:
+    """A network whose own layers the code defines; nothing else in the file is run."""
+    config = file_config(path)
+    if not zipfile.is_zipfile(path) and "Lambda" in set(_own_classes(config)):
+        raise _needs_code(["Lambda"])  # Keras's safe mode is of the .keras format
+    with cache.scratch("own-code") as scratch:
+        export_with(code, path, scratch / "model")
+        model = read_saved_model(scratch / "model", f"{readable(path)} with {readable(code)}")
+    change = f"the code of {code.name} was run, and the graph that it makes is taken as one layer"
+    return ReadModel(model, (change,))
+
+
+def file_config(path: Path) -> Mapping[str, Any]:
+    """The stored config of a Keras file.
+
+    Raises:
+        ModelLoadError: It holds none.
+    """
+    import h5py
+
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                check_archive(archive)
+                return stored_config(_read(archive, "config.json", MOST_JSON))
+        if not h5py.is_hdf5(path):
+            raise ModelLoadError(_no_container(path), hint=EXPECTED)
+        with h5py.File(path, "r") as file:
+            return stored_config(file.attrs["model_config"])
+    except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, KeyError) as error:
+        raise ModelLoadError(
+            f"{readable(path)} does not load as a Keras model: it states no network", hint=EXPECTED
+        ) from error
 
 
 def sha256_folder(folder: Path) -> str:
@@ -274,8 +320,9 @@ def _needs_code(names: list[str]) -> ModelLoadError:
         )
     return ModelLoadError(
         f"it needs code of its own, which no file brings along: {', '.join(names)}",
-        hint="Where the code is, write model.export(FOLDER) and give edge that folder: it holds "
-        "the computation without the code.",
+        hint="Name the Python file that defines it, which edge then runs: edge export FILE "
+        f"{OPTION} CODE.py. Or where the code is, write model.export(FOLDER) and give edge export "
+        "that folder: it holds the computation without the code.",
     )
 
 

@@ -287,5 +287,6 @@ def _unknown(class_name: str, name: str) -> ModelLoadError:
         f"the layer {name!r} is of the class {class_name}, which Keras 3 does not have: it is one "
         "of your own or of another package",
         hint="Where the class is, write the network with tf.saved_model.save(model, FOLDER) and "
-        "give edge that folder.",
+        "give edge export that folder. Or name the Python file that defines it for Keras 3, which "
+        "edge then runs: edge export FILE --custom-objects CODE.py.",
     )
