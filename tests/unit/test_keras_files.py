@@ -199,6 +199,8 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     code = {"class_name": "__lambda__", "config": {"code": "4wEAAAA="}}
     refused(write_h5(tmp_path / "a.h5", config("Lambda", function=code)), "'relu'", "Lambda")
     refused(write_h5(tmp_path / "b.h5", config("MySwish", beta=2)), "MySwish", "'relu'")
+    removed = write_h5(tmp_path / "r.h5", config("LocallyConnected2D", filters=2, kernel_size=[3]))
+    refused(removed, "LocallyConnected2D", "'relu'", "no longer", "tf_keras")
     unknown = config("TFOpLambda", function="linalg.qr")
     refused(write_h5(tmp_path / "c.h5", unknown), "linalg.qr", "'relu'", "saved_model")
     refused(write_h5(tmp_path / "d.h5", network_config(dilation=3)), "dilation")

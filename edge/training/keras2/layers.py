@@ -25,6 +25,12 @@ INACTIVE: Final = frozenset(
         "RandomZoom",
     }
 )
+REMOVED: Final = ("LocallyConnected1D", "LocallyConnected2D")
+LEGACY_HINT: Final = (
+    "Write the network as a SavedModel, with Keras 2 (pip install tf_keras): "
+    "tf_keras.models.load_model(FILE).export(FOLDER), and give edge export that folder. Keras 2 "
+    "runs code that a file holds, so do it with a file that you trust."
+)
 OPERATORS: Final = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 WRAPPERS: Final = ("Bidirectional", "TimeDistributed")
 _CLASSES: Final = {
@@ -269,9 +275,7 @@ def _plain(value: Any) -> Any:
 
 def _refused(config: Mapping[str, Any], why: str) -> ModelLoadError:
     return ModelLoadError(
-        f"the layer {config.get('name')!r} cannot be built again: {why}",
-        hint="Write the network as a SavedModel where it was made, with "
-        "tf.saved_model.save(model, FOLDER), and give edge that folder.",
+        f"the layer {config.get('name')!r} cannot be built again: {why}", hint=LEGACY_HINT
     )
 
 
@@ -282,6 +286,11 @@ def _unknown(class_name: str, name: str) -> ModelLoadError:
             "code of a file",
             hint="Where the network was made, write it with tf.saved_model.save(model, FOLDER) "
             "and give edge that folder: it holds the computation without the code.",
+        )
+    if class_name in REMOVED:
+        return ModelLoadError(
+            f"the layer {name!r} is of the class {class_name}, which Keras 3 no longer has",
+            hint=LEGACY_HINT,
         )
     return ModelLoadError(
         f"the layer {name!r} is of the class {class_name}, which Keras 3 does not have: it is one "
