@@ -12,6 +12,7 @@ from edge.pipeline.options import BuildOptions, ExportOptions
 from edge.pipeline.stored_options import options_json
 from edge.runtime.files import readable, sha256_file
 from edge.threads import in_threads
+from edge.training.keras_files import sha256_folder
 
 UNUSED: Final = "unused"  # split of the images that were found and left out
 UNREADABLE: Final = "unreadable"  # instead of the sha256 of a file that the system does not show
@@ -121,10 +122,12 @@ def _relative(path: Path, root: Path) -> str:
 def _named_files(
     options: Mapping[str, Any], name: str = ""
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """The options that are paths of files, such as those of weights."""
+    """The options that are paths of files, such as those of weights, or the folder of a model."""
     for key, value in options.items():
         full = f"{name}.{key}" if name else key
         if isinstance(value, Mapping):
             yield from _named_files(value, full)
         elif isinstance(value, str) and Path(value).suffix and Path(value).is_file():
             yield full, {"path": value, "sha256": sha256_file(Path(value))}
+        elif key == "model" and isinstance(value, str) and Path(value).is_dir():
+            yield full, {"path": value, "sha256": sha256_folder(Path(value))}

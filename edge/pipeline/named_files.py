@@ -10,6 +10,7 @@ from edge.pipeline.lock import SOURCE
 from edge.pipeline.recipe import RECIPE_NAME
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
+from edge.training.keras_files import sha256_folder
 
 
 def named_files(bundle: Bundle, inputs: Inputs, folder: Path | None) -> dict[str, Any]:
@@ -38,7 +39,8 @@ def _found(bundle: Bundle, name: str, file: Mapping[str, str], folder: Path | No
     if name == "labels":
         return bundle.checked("labels.txt")
     for path in _candidates(bundle, file, folder):
-        if path.is_file() and sha256_file(path) == file["sha256"]:
+        read = sha256_folder if path.is_dir() else sha256_file
+        if path.exists() and read(path) == file["sha256"]:
             return path
     raise UsageError(
         f"the file of the option {name}, {file['path']}, is not there with the bytes that it had "

@@ -264,6 +264,26 @@ def test_files_of_options_are_found_by_content(bundle: Bundle, tmp_path: Path) -
         named_files(bundle, inputs, weights.parent)
 
 
+def test_a_folder_of_a_model_is_found_by_content(bundle: Bundle, tmp_path: Path) -> None:
+    model = tmp_path / "here/model"
+    (model / "variables").mkdir(parents=True)
+    (model / "variables/data").write_bytes(b"weights")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/0.png").write_bytes(b"not looked into")
+    options = ExportOptions(
+        model=str(model),
+        calibration_data=tmp_path / "pictures",
+        output=OutputOptions(output=tmp_path, overwrite=False, cache=tmp_path),
+    )
+    inputs = export_inputs(options, [], [], [])
+    assert inputs.files["model"]["path"] == str(model)
+    moved = model.rename(tmp_path / "model")
+    assert named_files(bundle, inputs, tmp_path)["model"] == str(moved)
+    (moved / "variables/data").write_bytes(b"other")
+    with pytest.raises(UsageError, match="not there with the bytes"):
+        named_files(bundle, inputs, tmp_path)
+
+
 def test_how_far_weights_differ() -> None:
     before = {"a": np.zeros((2, 2), np.float32), "b": np.array([1, -1], np.int8)}
     assert constants_between(before, before).changed == 0
