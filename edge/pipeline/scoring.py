@@ -1,5 +1,6 @@
 """Scores and times every written file on the held-out images."""
 
+import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from typing import Any, Final
@@ -7,10 +8,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+import edge
 from benchmarks.harness import measure
 from benchmarks.timing import Protocol
 from converters.base import TARGETS, Precision, Target
-from edge.cache import StageCache
+from edge.cache import StageCache, content_key
 from edge.dataset.pictures import Picture
 from edge.errors import ConversionError, EdgeError, InferenceError, ModelLoadError, NegativeVerdict
 from edge.evaluation.chance import Level, agreement, is_constant
@@ -29,6 +31,7 @@ from edge.inspection.model import inspect_model
 from edge.pipeline.conversion import Converted
 from edge.pipeline.report import Bounds, FailedVariant, VariantReport
 from edge.progress import Progress
+from edge.runtime.files import sha256_file, write_json
 from edge.runtime.head import Head
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.postprocess import answers
@@ -181,8 +184,7 @@ def score_variants(
                 lambda spec: encode_pixels(sample, spec, preprocessing.value_range),
                 LATENCY,
             )
-            inside = inspect_model(item.path)
-            note = inside.float_note(item.target.name) if item.target.precision in WHOLE else ""
+            facts, note = _computed_on_integers(item, cache)
             found = variant_report(
                 item.target.name,
                 table,
@@ -194,14 +196,35 @@ def score_variants(
                 latency=latency.to_json(),
                 size_bytes=item.path.stat().st_size,
                 convert_seconds=item.seconds,
-                quantized_share=inside.quantized_share,
-                quantized_operators=inside.quantized_operators,
-                operators=inside.computing_operators,
                 notes=(*item.notes, note) if note else item.notes,
+                **facts,
             )
             reports.append(found)
             step(1)
     return tuple(reports)
+
+
+def _computed_on_integers(item: Converted, cache: StageCache) -> tuple[dict[str, Any], str]:
+    """What of a file is computed on integers, and a sentence where that is too little.
+
+    It is kept: a build that comes from the cache need not import what reads ONNX files.
+    """
+    parts = {"file": sha256_file(item.path), "edge": edge.__version__}
+    key = content_key("integers", parts)
+    found = cache.find(key)
+    if found is None:
+        inside = inspect_model(item.path)
+        counted = {
+            "quantized_share": inside.quantized_share,
+            "quantized_operators": inside.quantized_operators,
+            "operators": inside.computing_operators,
+        }
+        with cache.store(key) as folder:
+            note = inside.float_note(item.target.name)
+            write_json(folder / "integers.json", {"counted": counted, "note": note})
+        found = cache.entry(key)
+    kept = json.loads((found / "integers.json").read_bytes())
+    return kept["counted"], kept["note"] if item.target.precision in WHOLE else ""
 
 
 def variant_report(

@@ -453,14 +453,19 @@ def _opened(source: Path | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
     try:
         if isinstance(source, Path):
             with source.open("rb") as stream:
-                yield stream, name
+                yield _seekable(stream), name
         else:
-            yield source if source.seekable() else BytesIO(source.read()), name
+            yield _seekable(source), name
     except ImageError:
         raise
     except Exception as error:
         # Pillow's decoders raise nearly anything on hostile bytes; the cause stays chained.
         raise _refusal(name, error) from error
+
+
+def _seekable(stream: BinaryIO) -> BinaryIO:
+    """The stream, or what it holds where that can be read once only, as from a named pipe."""
+    return stream if stream.seekable() else BytesIO(stream.read())
 
 
 def _name(source: Path | BinaryIO) -> str:

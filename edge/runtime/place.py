@@ -37,7 +37,7 @@ def check_new_file(
         raise OutputError(f"{option} {shown} is no regular file", hint="Name another file.")
     if not path.absolute().parent.is_dir():
         raise OutputError(
-            f"{option} {shown}: there is no folder {readable(path.absolute().parent)}",
+            f"{option} {shown}: there is no folder {readable(path.parent)}",
             hint="Make the folder first, or choose another place.",
         )
     if path.exists() and not overwrite:

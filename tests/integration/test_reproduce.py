@@ -108,7 +108,7 @@ def test_an_export_whose_model_file_is_gone(made: Path, photos: Path, tmp_path: 
     """The bundle holds the model itself, and its labels."""
     model, labels = tmp_path / "net.keras", tmp_path / "names.txt"
     shutil.copy(made / SOURCE, model)
-    labels.write_text("cold\n\n warm \n", encoding="utf-8")
+    labels.write_text("cold\n warm \n\n", encoding="utf-8")
     output = OutputOptions(
         output=tmp_path / "exported",
         overwrite=False,

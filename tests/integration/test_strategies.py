@@ -219,7 +219,7 @@ def test_a_tuned_model_is_a_base_again(
 
 def test_a_file_with_another_size(tuned: tuple[Any, Path]) -> None:
     source = str(tuned[1] / "source/model.keras")
-    with pytest.raises(UsageError, match="takes 32 x 32, --size is 64"):
+    with pytest.raises(UsageError, match="takes images of 32 x 32 pixels, --size says 64 x 64"):
         Base(BaseOptions(backbone=source, size=64))
 
 
