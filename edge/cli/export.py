@@ -17,8 +17,9 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="A network of Keras Applications with its 1000 classes, a .keras or .h5 file of "
-            "Keras 2 or 3, a SavedModel folder, or a download of Teachable Machine.",
+            help="A network of Keras Applications with its 1000 classes (edge zoo lists the "
+            "networks), a .keras or .h5 file of Keras 2 or 3, a SavedModel folder, or a download "
+            "of Teachable Machine.",
             show_default=False,
         ),
     ],

@@ -126,9 +126,11 @@ def print_zoo(results: "ZooResults") -> None:
 
 
 def _published(*, json: bool) -> None:
+    """The published table, and the networks that edge knows beside it."""
     from dataclasses import asdict
 
     from edge.cli.output import print_beside, print_json, print_table
+    from edge.training.backbones import BACKBONES
     from edge.zoo.published import BATCH, CPU, GPU, published
 
     rows = list(published().values())
@@ -157,4 +159,7 @@ def _published(*, json: bool) -> None:
         ],
         least=("depth", "params M", "GPU ms", "top-5"),
     )
+    known = {row.model for row in rows}
+    others = [row.keras_name for row in BACKBONES.values() if row.keras_name not in known]
+    print_beside("", f"Known to edge too, but not in that table: {', '.join(others)}.", 0)
     print_beside("", "Next: edge benchmark --zoo --models MobileNet,MobileNetV2", 0)

@@ -64,9 +64,15 @@ def names_network(model: Path) -> bool:
         return False
     if is_backbone(str(model)):
         return True
+    if model.is_file() and model.suffix.lower() in (".tflite", ".onnx"):
+        raise UsageError(
+            f"no bundle at {readable(model)}: it is a model file",
+            hint="edge predict takes a bundle or the name of a network. edge inspect and edge "
+            "benchmark take model files; edge build and edge export make bundles.",
+        )
     if model.exists():
         return False  # Bundle.open says what is wrong with it
-    near = near_backbones(str(model)) or "Or name a network, such as mobilenet or resnet50. "
+    near = near_backbones(str(model)) or "Or name a network; edge zoo lists them. "
     raise UsageError(
         f"no bundle at {readable(model)}, and no network has that name",
         hint=f"{near}Make a bundle with edge build PHOTOS --output BUNDLE.",

@@ -159,7 +159,7 @@ def _content(path: Path) -> bytes:
     if not is_bundle(path):
         raise UsageError(
             f"no bundle at {path}: it has no {MANIFEST_NAME}",
-            hint="Make one with: edge build PHOTOS --output BUNDLE",
+            hint=_way_to_a_bundle(path),
         )
     try:
         return (path / MANIFEST_NAME).read_bytes()
@@ -168,6 +168,16 @@ def _content(path: Path) -> bytes:
             f"{path / MANIFEST_NAME} cannot be read: {error.strerror}",
             hint="Copy or build the bundle again.",
         ) from error
+
+
+def _way_to_a_bundle(path: Path) -> str:
+    """What to do where a bundle was expected and something else, or nothing, lies."""
+    if path.is_file() and path.suffix.lower() in (".tflite", ".onnx"):
+        return (
+            "A model file is only a part of a bundle. edge inspect and edge benchmark take it as "
+            "it is; edge build and edge export make bundles."
+        )
+    return "Make one with: edge build PHOTOS --output BUNDLE"
 
 
 def _names(folder: Path) -> list[str]:

@@ -99,6 +99,7 @@ _ROWS: Final = (
 )
 
 BACKBONES: Final[dict[str, Backbone]] = {row.name: row for row in _ROWS}
+NEAREST: Final = 3  # networks that an error names at most, of those with similar names
 
 
 def backbone(name: str) -> Backbone:
@@ -120,8 +121,10 @@ def is_backbone(name: str) -> bool:
 
 def near_backbones(name: str) -> str:
     """A question after the networks of similar names, such as a hint may begin with; or ""."""
-    near = get_close_matches(_plain(name), BACKBONES, 1)
-    return f"Did you mean {' or '.join(near)}? " if near else ""
+    near = get_close_matches(_plain(name), BACKBONES, NEAREST)
+    *others, last = near or [""]
+    named = f"{', '.join(others)} or {last}" if others else last
+    return f"Did you mean {named}? " if near else ""
 
 
 def _plain(name: str) -> str:
@@ -129,7 +132,7 @@ def _plain(name: str) -> str:
 
 
 def _not_a_network(name: str) -> UsageError:
-    known = f"Known networks: {', '.join(sorted(BACKBONES))}."
+    known = f"edge zoo lists the {len(BACKBONES)} networks."
     path = Path(name)
     suffix = path.suffix.lower()
     if path.is_dir():

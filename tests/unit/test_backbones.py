@@ -1,5 +1,6 @@
 """The table of backbones against Keras Applications itself."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.cli.zoo import zoo
 from edge.errors import UsageError, WeightsUnavailable
 from edge.training.backbones import BACKBONES, Backbone, Scaling, backbone
 from edge.training.base import Base
@@ -22,10 +24,18 @@ def test_names_as_people_write_them(name: str) -> None:
     assert backbone(name) is BACKBONES["mobilenetv2"]
 
 
-def test_an_unknown_name_gets_the_list() -> None:
-    with pytest.raises(UsageError, match="unknown backbone 'lenet'") as caught:
-        backbone("lenet")
-    assert "mobilenetv3small" in caught.value.hint
+@pytest.mark.parametrize("name", ["lenet", "resnet5", "nosuch.keras", "efficientnetb9"])
+def test_an_unknown_name_gets_the_nearest_and_not_all(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        backbone(name)
+    named = [word for word in re.findall(r"[a-z0-9]+", caught.value.hint) if word in BACKBONES]
+    assert len(named) == (0 if name == "nosuch.keras" else 3)
+    assert "edge zoo" in caught.value.hint
+
+
+def test_edge_zoo_lists_every_network(capsys: pytest.CaptureFixture[str]) -> None:
+    zoo()
+    assert set(NAMES) <= set(re.findall(r"\w+", capsys.readouterr().out))
 
 
 def test_no_name_twice() -> None:
@@ -160,7 +170,7 @@ def test_a_path_is_answered_as_a_path(tmp_path: Path) -> None:
             backbone(str(name))
     with pytest.raises(UsageError) as caught:
         backbone("mobilnet-v2")
-    assert caught.value.hint.startswith("Did you mean mobilenetv2?")
+    assert caught.value.hint.startswith("Did you mean mobilenetv2, ")
 
 
 def test_weights_that_nothing_has_trained_are_known_by_both_names() -> None:

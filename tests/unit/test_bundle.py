@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from edge.embedding.imagenet import names_network
 from edge.errors import BundleError, UsageError
 from edge.runtime.bundle import Bundle, is_bundle
 from edge.runtime.spec import Manifest, Preprocessing, Variant
@@ -55,6 +56,15 @@ def test_no_bundle(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no bundle at") as caught:
             Bundle.open(path)
         assert "edge build" in caught.value.hint
+    model = tmp_path / "m.tflite"
+    model.touch()
+    with pytest.raises(UsageError, match="no bundle at") as caught:
+        Bundle.open(model)
+    assert "edge inspect" in caught.value.hint
+    with pytest.raises(UsageError, match="no bundle at") as caught:
+        names_network(model)
+    for words in ("bundle or the name of a network", "edge inspect", "edge benchmark"):
+        assert words in caught.value.hint
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\ufffd", '{"schema_version": 1}'])
