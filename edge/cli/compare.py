@@ -134,7 +134,7 @@ def compare(
         print_comparison(result)
     if result.verdict is Verdict.PASS or (tolerant and result.verdict is Verdict.INCONCLUSIVE):
         return
-    raise _negative(result)
+    raise _negative(result, shown=not json)
 
 
 def _policy(path: Path | None, margin: float | None) -> "Policy":
@@ -201,16 +201,31 @@ def _write(path: Path | None, render: Callable[[], str]) -> None:
         ) from error
 
 
-def _negative(result: "Comparison") -> NegativeVerdict:
-    from edge.cli.comparison import deciding
+def _negative(result: "Comparison", *, shown: bool) -> NegativeVerdict:
+    """The error of a verdict that is no pass.
 
-    check = deciding(result)[0]
-    needed = check.images_needed
-    hint = "Compare on more images; the message says how many." if needed else ""
-    if check.value is None and not result.labelled:
+    Args:
+        result: The comparison.
+        shown: Whether people have its verdict with all reasons on standard output already.
+    """
+    from edge.cli.comparison import deciding
+    from edge.comparison.result import Verdict
+    from edge.dataset.folder import counted
+
+    checks = deciding(result)
+    needed = max(check.images_needed or 0 for check in checks)
+    hint = f"Compare on more images: about {needed:,} more would tell." if needed else ""
+    if not result.labelled and any(check.value is None for check in checks):
         hint = (
             "Put each image into a folder named after its class (with several labels per image, "
             "list them in a file for --truth), or use a policy of metrics that "
             "need no labels, such as agreement."
         )
-    return NegativeVerdict(f"verdict {result.verdict}: {check.metric}: {check.reason}", hint=hint)
+    names = (
+        ", ".join(check.metric for check in checks)
+        if shown
+        else "; ".join(f"{check.metric}: {check.reason}" for check in checks)
+    )
+    state = "failed" if result.verdict is Verdict.FAIL else "cannot be decided"
+    total = counted(len(result.checks), "check")
+    return NegativeVerdict(f"{len(checks)} of {total} {state}: {names}", hint=hint)

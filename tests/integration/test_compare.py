@@ -62,7 +62,7 @@ def test_fail(edge: Edge, place: Path, tmp_path: Path) -> None:
     reports = {name: tmp_path / f"report.{name}" for name in ("junit", "markdown", "sarif")}
     options = [word for name, path in reports.items() for word in (f"--{name}", path)]
     result = compare(edge, place, bad, "--json", *options)
-    failed(result, 1, "verdict fail: top1_drop", hint=False)
+    failed(result, 1, "checks failed: ", "top1_drop", hint=False)
     value = json.loads(result.stdout)
     assert (value["verdict"], value["schema_version"]) == ("fail", 1)
     assert value["candidate"]["sha256"] == sha256_file(bad)
@@ -70,6 +70,10 @@ def test_fail(edge: Edge, place: Path, tmp_path: Path) -> None:
     for path in reports.values():
         assert "top1_drop" in path.read_text(encoding="utf-8")
     shown = compare(edge, place, bad)
+    for check in value["checks"]:
+        if check["verdict"] == "fail":
+            assert check["metric"] in shown.stderr
+            assert check["reason"] not in shown.stderr
     assert "more: --json" in shown.stdout
     assert "verdict: fail (top1_drop:" in shown.stdout
 
@@ -79,7 +83,9 @@ def test_too_few_images(edge: Edge, place: Path, tmp_path: Path) -> None:
     arguments = ("compare", place / "bundle", few, *SIDES, "onnx-copy")
     junit = tmp_path / "junit.xml"
     result = edge.run(*arguments, "--junit", junit)
-    failed(result, 1, "verdict inconclusive: top1_drop", "179 more images, labelled or not")
+    failed(result, 1, "1 of 4 checks cannot be decided: top1_drop", "about 179 more")
+    assert "179 more images, labelled or not" in " ".join(result.stdout.split())
+    assert "verdict" not in result.stderr
     assert "<failure" in junit.read_text()
     value = json.loads(edge.run(*arguments, "--json").stdout)
     (check,) = (item for item in value["checks"] if item["metric"] == "top1_drop")
@@ -110,7 +116,11 @@ def test_models_that_do_not_work(edge: Edge, place: Path, tmp_path: Path) -> Non
     policy = tmp_path / "lenient.toml"
     policy.write_text('schema_version = 1\n[[rule]]\nmetric = "agreement"\nat_least = 0.0\n')
     result = compare(edge, place, constant, "--policy", policy)
-    failed(result, 1, "the candidate gives every image the same scores", hint=False)
+    failed(result, 1, "checks failed: constant_outputs", hint=False)
+    said = "the candidate gives every image the same scores"
+    assert said in " ".join(result.stdout.split())
+    as_json = compare(edge, place, constant, "--policy", policy, "--json")
+    failed(as_json, 1, said, hint=False)
 
 
 def test_an_edited_bundle(edge: Edge, place: Path, tmp_path: Path) -> None:
@@ -137,7 +147,7 @@ def test_wrong_arguments(edge: Edge, place: Path, tmp_path: Path) -> None:
 def test_unlabelled_pictures(edge: Edge, place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "pictures/red", tmp_path / "loose/any")
     arguments = ("compare", place / "bundle", tmp_path / "loose", *SIDES, "onnx-copy")
-    failed(edge.run(*arguments), 1, "no image has a known class", "agreement")
+    failed(edge.run(*arguments, "--json"), 1, "no image has a known class", "agreement")
     policy = tmp_path / "agree.toml"
     policy.write_text('schema_version = 1\n[[rule]]\nmetric = "agreement"\nat_least = 0.9\n')
     succeeded(edge.run(*arguments, "--policy", policy))
