@@ -113,12 +113,13 @@ def against(
         sides = {"A": (cell, Bench(shared, folder)), "B": (other, Bench(own, folder))}
         pairs: list[tuple[float, float]] = []
         inputs: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]] = ((), ())
-        with progress.stage(f"{baseline.name} against {candidate.name}", count) as step:
+        title = f"pairs of {candidate.name} against {baseline.name}"
+        with progress.stage(title, count * len(ORDER) // 2) as step:
             for _ in range(count):
                 found = [_asked(*sides[letter]) for letter in ORDER]
                 pairs += paired(ORDER, [seconds for seconds, _ in found])
                 inputs = (found[ORDER.index("A")][1], found[ORDER.index("B")][1])
-                step(1)
+                step(len(ORDER) // 2)
     return Against(
         baseline=baseline,
         candidate=candidate,

@@ -89,6 +89,8 @@ def benchmark(
 ) -> None:
     """Time models on the CPU, GPUs and NPUs of this machine, each row in a process of its own.
 
+    With --against an inconclusive comparison ends with exit code 0: it shows no regression.
+
     edge accelerators lists the paths to them. edge benchmark diff OLD NEW compares two results
     files; edge benchmark plot RESULTS draws one. After Ctrl-C the same command with the same
     --output goes on where it ended.

@@ -1,5 +1,6 @@
 """What ``edge benchmark`` does with its options: measure, or compare two models, and show it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from benchmarks.outputs.reading import read_results
 from benchmarks.plan import Plan
 from benchmarks.result import Results, Row, Status, Subject
 from benchmarks.run import run
+from benchmarks.stats import median
 from benchmarks.subjects import subjects
+from benchmarks.verdict import Verdict
 from edge.cli.benchmark_table import print_rows
-from edge.cli.output import percent, print_json
+from edge.cli.output import percent, print_folded, print_json
 from edge.dataset.pictures import find_pictures
 from edge.errors import EdgeError, MeasurementError, ModelLoadError, NegativeVerdict, UsageError
 from edge.markup import printable
@@ -26,6 +29,7 @@ from edge.runtime.bundle import is_bundle
 from edge.runtime.files import readable, write_json
 from edge.runtime.place import check_new_file
 
+APART: Final = 0.02  # of a ratio, relative: more than that between two of them is explained
 PICTURES: Final = 8  # of a folder: an inference takes as long on any picture
 
 
@@ -232,17 +236,28 @@ def _print(found: Against) -> None:
     baseline, candidate = ([pair[side] for pair in found.medians] for side in (0, 1))
     names = [_shown(subject) for subject in (found.candidate, found.baseline)]
     shapes = [" ".join(shown(spec.shape) for spec in inputs) for inputs in found.inputs[::-1]]
+    middles: list[float] = []
     for name, shape, values in zip(names, shapes, (candidate, baseline), strict=True):
-        middle = sorted(values)[len(values) // 2]
+        middles.append(middle := median(values))
         role = (f" {shape}" if shape else "") + ("  (reference)" if values is baseline else "")
         typer.echo(f"  {1e3 * middle:8.3f} ms  {name}{role}")
+    inconclusive = judgement.verdict is Verdict.INCONCLUSIVE
+    subject = "The comparison" if inconclusive else names[0]
+    taker = names[0] if inconclusive else "it"
     typer.echo(
-        f"{names[0]} is {judgement.verdict.value}: it takes {judgement.ratio:.3f} times as long as "
-        f"the reference {names[1]}, {percent(judgement.confidence, 0)} interval "
+        f"{subject} is {judgement.verdict.value}: {taker} takes {judgement.ratio:.3f} times as "
+        f"long as the reference {names[1]}, {percent(judgement.confidence, 0)} interval "
         f"{judgement.interval.low:.3f} to {judgement.interval.high:.3f}, of "
         f"{len(found.medians)} pairs of processes in turn ({found.path}, {found.threads} thread"
         f"{'' if found.threads == 1 else 's'})."
     )
+    quotient = middles[0] / middles[1]
+    if abs(math.log(quotient / judgement.ratio)) > APART:
+        print_folded(
+            "The ratio is the median over the pairs, each measured next to one another; the times "
+            f"above are medians over all processes, and their quotient is {quotient:.3f}: the "
+            "machine's speed changed meanwhile."
+        )
 
 
 def _shown(subject: Subject) -> str:

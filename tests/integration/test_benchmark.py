@@ -190,6 +190,22 @@ def test_a_faster_argument_passes(
     shown = capsys.readouterr().out
     assert "channels_fp32.tflite is slower" in shown
     assert "channels_int8.tflite  (reference)" in shown
+    assert "quotient" not in shown
+
+
+def test_an_inconclusive_comparison_passes_and_explains_its_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half of the pairs are measured while the machine is ten times slower."""
+    monkeypatch.setattr("benchmarks.against.ROUNDS", 6)
+    seconds = iter([0.001, 0.002, 0.0005, 0.001, 0.010, 0.030, 0.011, 0.010] * 3)
+    monkeypatch.setattr("benchmarks.against._asked", lambda cell, _: (next(seconds), ()))
+    compare(replace(against_job(MODEL), json=False), str(INT8), max_regression=0)
+    shown = " ".join(capsys.readouterr().out.split())
+    # A: 1, 1, 10, 10 ms. B: 2, 0.5, 30, 11 ms. Ratios: 2, 0.5, 3, 1.1.
+    assert "The comparison is inconclusive: channels_fp32.tflite takes 1.550 times" in shown
+    assert "12 pairs" in shown
+    assert "their quotient is 1.182" in shown
 
 
 def test_a_sustained_run_is_a_curve(edge: Edge, tmp_path: Path) -> None:
