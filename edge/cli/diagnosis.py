@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from edge.cli.output import print_folded, print_table
+from edge.cli.output import fits_terminal, print_folded, print_table
 from edge.dataset.folder import counted
 from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Diagnosis, FileLayers, LayerError, Pair
@@ -22,7 +22,7 @@ def print_diagnosis(result: Diagnosis, *, all_layers: bool) -> None:
 
 
 def _print_matrix(result: Diagnosis) -> None:
-    """Agreement above the diagonal, greatest difference below it."""
+    """Agreement above the diagonal, greatest difference below it; a list of pairs if too wide."""
     rows = [row for row in result.rows if not row.problem]
     numbers = {row.name: str(position) for position, row in enumerate(rows, 1)}
     pairs = {frozenset((pair.first, pair.second)): pair for pair in result.pairs}
@@ -33,13 +33,14 @@ def _print_matrix(result: Diagnosis) -> None:
             pair = pairs.get(frozenset((row.name, other.name)))
             cells.append("" if pair is None else _cell(pair, above=column > position))
         lines.append((f"{numbers[row.name]} {row.name}", *cells))
-    print_table(
-        f"{result.name}: parity over {counted(result.images, 'image')}",
-        ("row", *numbers.values()),
-        lines,
-    )
-    print("Above the diagonal: % of the images with the same best class.")
-    print("Below it: greatest difference of a probability.")
+    title = f"{result.name}: parity over {counted(result.images, 'image')}"
+    columns = ("row", *numbers.values())
+    if fits_terminal(columns, lines):
+        print_table(title, columns, lines)
+        print("Above the diagonal: % of the images with the same best class.")
+        print("Below it: greatest difference of a probability.")
+    else:
+        _print_pairs(title, result.pairs)
     variants = {row.name: row.variant for row in rows}
     for pair in result.pairs:
         if pair.max_steps is not None and variants[pair.first] == variants[pair.second]:
@@ -51,6 +52,26 @@ def _print_matrix(result: Diagnosis) -> None:
             print_folded(f"{row.name}: answers {row.failure}.")
         elif row.note:
             print_folded(f"{row.name}: {row.note}.")
+
+
+def _print_pairs(title: str, pairs: Sequence[Pair]) -> None:
+    """The matrix where there is no room for it: each pair of rows with both quantities."""
+    print_table(
+        title,
+        ("pair", "agree", "differ"),
+        [
+            (
+                f"{pair.first}, {pair.second}",
+                f"{_cell(pair, above=True)} %",
+                _cell(pair, above=False),
+            )
+            for pair in pairs
+        ],
+    )
+    print_folded(
+        "Agree: images with the same best class. Differ: greatest difference of a probability, "
+        "0 to 1."
+    )
 
 
 def _cell(pair: Pair, *, above: bool) -> str:

@@ -1,12 +1,17 @@
 """``edge explain``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge.cli import options as shared
 from edge.explanation.options import Method
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge.explanation.result import ImageExplanation
 
 EPILOG = "Example: edge explain bundle photo.jpg -o explanation"
 
@@ -114,13 +119,37 @@ def explain(
             columns = ("map", "probability", "r", "repeatability", "inferences", "time")
             title = f"{item.image}: {item.label}"
             print_table(title, columns, rows, least=("inferences", "time"))
-        print("r: correlation with the map of the first file. Time: measured on this host's CPU.")
-        print("Repeatability: correlation to be expected with as many other random masks.")
+        if maps:
+            _print_legend(found.images)
         print(f"Next: open {quoted(output / PAGE)} in a browser")
     for why in found.problems.values():
         typer.echo(f"error: {why}", err=True)
     if found.problems:
         raise typer.Exit(2)
+
+
+def _print_legend(images: "Sequence[ImageExplanation]") -> None:
+    """What the columns mean, and what a negative correlation with Grad-CAM says."""
+    from edge.cli.output import print_folded
+    from edge.explanation.explain import KERAS
+
+    maps = [one for item in images for one in item.maps]
+    first = next(one.source for one in maps if one.source != KERAS)
+    cams = [one for one in maps if one.source == KERAS]
+    aside = " (keras stands above it and is no file)" if cams else ""
+    print_folded(f"r: correlation with the map of {first}, the first file{aside}; -1 to 1.")
+    if any(one.correlation is not None and one.correlation < 0 for one in cams):
+        print_folded(
+            "A negative r of Grad-CAM says that it marks other places than those that the file's "
+            "answer depends on. Grad-CAM is as coarse as the network's last feature map; the map "
+            "of the file was measured on the file that runs on the device."
+        )
+    if any(one.repeatability is not None for one in maps):
+        print_folded(
+            "Repeatability: the correlation to be expected if the map is made again with as many "
+            "other random masks; 1 is the same map, and below 0.5 it is mostly noise."
+        )
+    print("Time: measured on this host's CPU.")
 
 
 def _number(value: float | None) -> str:

@@ -45,6 +45,13 @@ def print_table(
         print(line)
 
 
+def fits_terminal(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether ``print_table`` would set the cells side by side without leaving a column out."""
+    from edge.cli.tables import fits
+
+    return fits(columns, rows, shutil.get_terminal_size().columns)
+
+
 def print_beside(label: str, text: str, left: int) -> None:
     """A text that begins at column ``left``, beside its label, and is folded by words."""
     from edge.cli.tables import beside_lines

@@ -48,6 +48,15 @@ class Table:
         )
 
 
+def fits(columns: Sequence[str], rows: Sequence[Sequence[str]], available: int) -> bool:
+    """Whether a table stands side by side there with all of its columns; else it is stacked."""
+    table = Table(
+        tuple(visible(column) for column in columns),
+        tuple(tuple(visible(cell) for cell in row) for row in rows),
+    )
+    return table.total(GAPS[-1]) <= available
+
+
 def table_lines(
     title: str,
     columns: Sequence[str],

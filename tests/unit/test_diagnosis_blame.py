@@ -1,12 +1,15 @@
 """Who is to blame, from the measurements alone; the only place where a kernel can be at fault."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
+from edge.cli.diagnosis import print_diagnosis
 from edge.diagnosis.blame import Evidence, conclusion, findings
 from edge.diagnosis.divergence import judged, mismatches
 from edge.diagnosis.parity import compared, failure, pairs
-from edge.diagnosis.result import Culprit, LayerError, Row
+from edge.diagnosis.result import Culprit, Diagnosis, LayerError, Pair, Row
 from edge.runtime.spec import Variant
 
 FLOAT = Variant(
@@ -159,6 +162,50 @@ def test_a_pair_is_measured_in_steps_where_both_have_the_same() -> None:
     assert (pair.max_difference, pair.mean_difference, pair.variation) == (0.25, 0.125, 0.125)
     assert pair.max_steps == 64
     assert compared("a", "b", tables, {"a": None, "b": 1 / 256}).max_steps is None
+
+
+@pytest.mark.parametrize(("terminal", "side_by_side"), [("80", False), ("140", True)])
+def test_a_matrix_without_room_becomes_pairs_that_name_both_quantities(
+    terminal: str,
+    side_by_side: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", terminal)
+    names = [f"tflite-int8 kernels of kind {number}" for number in range(9)]
+    pairs = tuple(
+        Pair(
+            first=first,
+            second=second,
+            images=16,
+            flips=1,
+            agreement=0.9375,
+            max_difference=0.039,
+            mean_difference=0.01,
+            variation=0.01,
+        )
+        for first, second in combinations(names, 2)
+    )
+    rows = tuple(Row(name=name, variant=name, kernels="default") for name in names)
+    print_diagnosis(
+        Diagnosis(
+            name="shapes",
+            images=16,
+            skipped={},
+            reference=names[0],
+            rows=rows,
+            pairs=pairs,
+            files=(),
+            findings=(),
+            conclusion="Healthy.",
+        ),
+        all_layers=False,
+    )
+    shown = capsys.readouterr().out
+    assert ("the diagonal" in shown) is side_by_side
+    assert max(map(len, shown.splitlines())) <= int(terminal)
+    if not side_by_side:
+        assert shown.count("93.8 %") == shown.count("0.039") == len(pairs)
 
 
 def test_an_error_that_all_layers_share_accuses_none_of_them() -> None:
