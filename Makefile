@@ -43,6 +43,7 @@ demo: $(DEMO)/digits  ## Build, score and run a digit classifier, from scikit-le
 	$(BIN)/edge predict $(DEMO)/bundle "$$(find $(DEMO)/digits -name '*.png' | sort | head -n 1)"
 	@echo "== how fast is it here?"
 	$(BIN)/edge benchmark $(DEMO)/bundle
+	@echo "== next: . $(BIN)/activate, then: edge predict $(DEMO)/bundle IMAGE"
 
 # `edge dataset` puts the folder in its place when it is complete, so an existing one is whole.
 $(DEMO)/digits: | $(INSTALLED)

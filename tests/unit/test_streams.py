@@ -13,6 +13,7 @@ from edge.runtime.streams import visible
 from tests.unit.golden_bundle import golden_bundle
 
 ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "tests" / "data" / "channels_int8.tflite"
 STEERING = "\x1b[2J\x07\x9b31m\u202egnp\udce9"
 
 
@@ -105,6 +106,21 @@ def test_native_warnings_and_errors_are_kept() -> None:
     closed = "import os; os.close(2)\nfrom edge.runtime.streams import without_chatter\n"
     closed += "with without_chatter(): print('goes on')"
     assert python("-c", closed).stdout == b"goes on\n"
+
+
+def test_a_users_program_can_open_a_model_in_silence() -> None:
+    """LiteRT's own line comes through, as the README says, unless it is asked for silence."""
+    program = (
+        "import contextlib, pathlib, sys\n"
+        "from edge.runtime.session import open_session\n"
+        "from edge.runtime.streams import without_chatter\n"
+        "quiet = without_chatter if sys.argv[1] == 'quiet' else contextlib.nullcontext\n"
+        f"with quiet(): open_session(pathlib.Path({str(MODEL)!r}))\n"
+        "print('after', file=sys.stderr)\n"
+    )
+    assert python("-c", program, "quiet").stderr == b"after\n"
+    said = python("-c", program, "loud").stderr
+    assert b"XNNPACK" in said and said.endswith(b"after\n")
 
 
 def test_warnings_of_libraries_are_not_for_users() -> None:
