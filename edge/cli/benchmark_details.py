@@ -4,8 +4,10 @@ from typing import Final
 
 from benchmarks.outputs import wording
 from benchmarks.result import Results, Row, Status
-from edge.cli.output import print_table
+from benchmarks.stats import summary
+from edge.cli.output import print_folded, print_table
 
+APART: Final = 2.0  # times: beyond that two measurements of one inference contradict each other
 OPERATORS: Final = 10  # of a profile, the slowest
 
 
@@ -38,6 +40,23 @@ def _print_steps(rows: list[Row], results: Results) -> None:
             lines,
             least=("post", "encode"),
         )
+        _print_other_speeds(rows, results)
+
+
+def _print_other_speeds(rows: list[Row], results: Results) -> None:
+    """Name the rows whose inference took another time here than in the first table."""
+    for row in rows:
+        if row.end_to_end is None or row.timing is None:
+            continue
+        invoke, alone = row.end_to_end.invoke, summary(row.timing.samples).median
+        if max(invoke, alone) > APART * min(invoke, alone):
+            print_folded(
+                f"note: {_name(row, results)}: invoke took {wording.milliseconds(invoke)} ms here "
+                f"and {wording.milliseconds(alone)} ms (median) in the first table. Each is "
+                "measured in a process of its own, at another moment, and here each inference "
+                "follows the decoding of a picture. So large a difference mostly means that other "
+                "work ran: measure again on a quiet machine."
+            )
 
 
 def _print_profile(row: Row, results: Results) -> None:

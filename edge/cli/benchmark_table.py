@@ -1,5 +1,6 @@
 """Rows of a benchmark for people, on standard output."""
 
+import re
 from typing import Final
 
 from benchmarks.outputs import wording
@@ -10,6 +11,15 @@ from edge.cli.output import print_folded, print_table
 
 COLUMNS: Final = ("median", "MAD", "p95", "load", "first", "MB", "operators", "result")
 
+LEGEND: Final = {  # what a word of the table means, where it occurs
+    "MB": "MB: the most memory that loading and running took, beyond the engine's own.",
+    "partial": "Partial: some operators do not run on the path's own kernels.",
+    "drifting": "Drifting: the speed changed during the measurement, so the median is no steady "
+    "one.",
+    "noisy": "Noisy: the samples scatter widely around one level.",
+    "too few": "Too few: the samples are too few to tell whether the speed was steady.",
+}
+
 
 def print_rows(results: Results) -> None:
     """A table of every row, under the name of its model; what has no time says why below.
@@ -17,24 +27,36 @@ def print_rows(results: Results) -> None:
     Estimates stand in a table of their own, never in a column with measurements.
     """
     lines: list[tuple[str, ...]] = []
-    shown = [row for row in results.rows if row.status is not Status.ESTIMATED]
-    for name, rows in wording.by_model(shown).items():
+    others = [row for row in results.rows if row.status is not Status.ESTIMATED]
+    for name, rows in wording.by_model(others).items():
         shapes = {found for row in rows if (found := wording.input_shape(row))}
         lines.append((" ".join((name, *sorted(shapes))), *[""] * len(COLUMNS)))
         lines.extend(_line(row, results) for row in rows)
     if lines:
-        print_table(
+        shown = print_table(
             f"{wording.machine(results.environment)}: {wording.shared_setting(results.rows)}; "
             "milliseconds",
             ("model, path", *COLUMNS),
             lines,
             least=("load", "first", "MAD", "MB", "operators", "p95"),
         )
+        _print_legend(shown)
     _print_estimates(results)
     print_details(results)
     _print_reasons(results)
     if busy := wording.busy(results.environment):
-        print_folded(f"note: {busy}")
+        print_folded(
+            f"note: {busy}. Each row was measured at another moment: do not compare rows with one "
+            "another; measure on a quiet machine, or two models in turn with --against."
+        )
+
+
+def _print_legend(table: str) -> None:
+    """Explain the words that occur in a table, and no others."""
+    found = [said for word, said in LEGEND.items() if re.search(rf"\b{word}\b", table)]
+    if found:
+        print_folded(" ".join(found))
+        print()
 
 
 def _line(row: Row, results: Results) -> tuple[str, ...]:

@@ -28,8 +28,8 @@ def print_table(
     rows: Sequence[Sequence[str]],
     *,
     least: Sequence[str] = (),
-) -> None:
-    """A table; the first column is text, the others are numbers. It fits the terminal.
+) -> str:
+    """Print a table; the first column is text, the others are numbers. It fits the terminal.
 
     Args:
         title: Stands above.
@@ -37,12 +37,16 @@ def print_table(
         rows: A cell per column.
         least: Columns that may be left out where there is no room, the least important first;
             ``--json`` has them.
+
+    Returns:
+        What was printed.
     """
     from edge.cli.tables import table_lines
 
     available = shutil.get_terminal_size().columns
-    for line in table_lines(title, columns, rows, least=least, available=available):
-        print(line)
+    text = "\n".join(table_lines(title, columns, rows, least=least, available=available))
+    print(text)
+    return text
 
 
 def fits_terminal(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

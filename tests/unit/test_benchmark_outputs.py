@@ -16,7 +16,7 @@ from benchmarks.outputs.json_file import json_text, results_json
 from benchmarks.outputs.markdown import markdown
 from benchmarks.outputs.reading import read_results
 from benchmarks.outputs.wording import significant
-from benchmarks.result import Status
+from benchmarks.result import EndToEnd, Stability, Status
 from edge.cli.benchmark_table import print_rows
 from edge.errors import OutputError, UsageError
 from tests.unit.benchmark_results import (
@@ -237,6 +237,44 @@ def test_a_busy_machine_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         print_rows(found)
         assert ("load 3.5 on 4 CPUs" in capsys.readouterr().out) is told
         assert ("load 3.5 on 4 CPUs" in markdown(found)) is told
+
+
+def test_rows_of_a_busy_machine_are_not_to_be_compared(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = "do not compare rows"
+    print_rows(results(environment=ENVIRONMENT | {"load_average": [3.5, 0, 0]}))
+    assert said in " ".join(capsys.readouterr().out.split())
+    print_rows(results(environment=ENVIRONMENT | {"load_average": [0.5, 0, 0]}))
+    assert said not in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("stability", "word"),
+    [
+        (Stability.STABLE, ""),
+        (Stability.NOISY, "Noisy: "),
+        (Stability.DRIFTING, "Drifting: "),
+        (Stability.TOO_FEW, "Too few: "),
+    ],
+)
+def test_the_words_that_occur_are_explained_and_no_others(
+    stability: Stability, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_rows(results(row(stability=stability)))
+    text = capsys.readouterr().out
+    known = ("Partial: ", "Noisy: ", "Drifting: ", "Too few: ")
+    assert [item for item in known if item in text] == [word] * bool(word)
+    assert "MB: " in text
+
+
+@pytest.mark.parametrize(("invoke", "told"), [(2.67, False), (5.2, False), (5.6, True), (1, True)])
+def test_two_times_of_one_inference_that_contradict_each_other_are_told(
+    invoke: float, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = EndToEnd(decode=0.004, encode=0.0001, invoke=invoke / 1e3, post=0.0002)
+    print_rows(results(row(2.67, end_to_end=steps)))
+    assert ("invoke took" in capsys.readouterr().out) is told
 
 
 def test_details(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,12 +11,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edge.cli.app import app
+from edge.cli.explain import _print_legend
 from edge.errors import DataError, OutputError, UsageError
 from edge.explanation.explain import explain
 from edge.explanation.masks import Masks, Method, apply, background, positions_per_side
 from edge.explanation.options import ExplainOptions
 from edge.explanation.page import short_names
-from edge.explanation.result import correlation
+from edge.explanation.result import HeatMap, ImageExplanation, correlation
 from edge.explanation.sensitivity import heat_map, log_odds
 from edge.progress import Silent
 from edge.runtime.spec import Preprocessing
@@ -214,3 +215,28 @@ def test_a_class_can_be_chosen(bundle: Path, picture: Path) -> None:
     # The corner that the file looks at is red: it speaks against blue.
     assert found.maps[0].values[: SIDE // 2, : SIDE // 2].mean() < 0
     assert found.maps[0].answer == "red"
+
+
+@pytest.mark.parametrize(("r", "told"), [(-0.39, True), (0.39, False)])
+def test_the_legend_names_what_r_is_taken_against(
+    r: float, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def found(source: str, **values: Any) -> HeatMap:
+        return HeatMap(
+            source=source,
+            method="rise",
+            values=np.zeros((2, 2), np.float32),
+            score=0.9,
+            answer="red",
+            invokes=1,
+            seconds=0.1,
+            **values,
+        )
+
+    maps = (found("keras", correlation=r), found("tflite-fp16", repeatability=0.8))
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    _print_legend([ImageExplanation(image="a.png", label="red", pixels=pixels, maps=maps)])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "with the map of tflite-fp16, the first file" in shown
+    assert ("A negative r" in shown) is told
+    assert shown.count("Repeatability: ") == 1
