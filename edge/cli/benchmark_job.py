@@ -254,8 +254,8 @@ def _print(found: Against) -> None:
     quotient = middles[0] / middles[1]
     if abs(math.log(quotient / judgement.ratio)) > APART:
         print_folded(
-            "The ratio is the median over the pairs, each measured next to one another; the times "
-            f"above are medians over all processes, and their quotient is {quotient:.3f}: the "
+            "The ratio is the median over the pairs, whose two sides ran next to one another; the "
+            f"times above are medians over all processes, with the quotient {quotient:.3f}: the "
             "machine's speed changed meanwhile."
         )
 

@@ -205,7 +205,7 @@ def test_an_inconclusive_comparison_passes_and_explains_its_figures(
     # A: 1, 1, 10, 10 ms. B: 2, 0.5, 30, 11 ms. Ratios: 2, 0.5, 3, 1.1.
     assert "The comparison is inconclusive: channels_fp32.tflite takes 1.550 times" in shown
     assert "12 pairs" in shown
-    assert "their quotient is 1.182" in shown
+    assert "with the quotient 1.182" in shown
 
 
 def test_a_sustained_run_is_a_curve(edge: Edge, tmp_path: Path) -> None:
