@@ -45,7 +45,7 @@ from edge.pipeline.scoring import (
 from edge.pipeline.stages import TimedStages
 from edge.pipeline.subject import Subject
 from edge.pipeline.verdict import doubts
-from edge.runtime.bundle import MANIFEST_NAME
+from edge.runtime.bundle import LABELS_NAME, MANIFEST_NAME, labels_text
 from edge.runtime.files import sha256_file, write_bytes, write_json
 from edge.runtime.head import Head, class_probabilities, head_bytes
 from edge.runtime.output import OutputSpec
@@ -302,8 +302,7 @@ def _write(
         if subject.adopted is None:
             (folder / "source").mkdir()
             shutil.copyfile(subject.keras_model, folder / "source" / "model.keras")
-        text = "".join(f"{label}\n" for label in subject.labels)
-        (folder / "labels.txt").write_text(text, encoding="utf-8")
+        write_bytes(folder / LABELS_NAME, labels_text(subject.labels).encode())
         write_json(folder / "report.json", report.to_json())
         if recipe is not None:
             write_json(folder / RECIPE_NAME, dict(recipe))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from edge.runtime.seal import GONE, SIGNATURE_NAME, altered, sealed_by
 from edge.runtime.spec import Manifest, Variant
 
 MANIFEST_NAME: Final = "manifest.json"
+LABELS_NAME: Final = "labels.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Bundle:
 
         Raises:
             UsageError: There is no bundle at ``path``.
-            BundleAltered: The bundle was signed and altered since.
+            BundleAltered: A signed bundle was altered, or two lists of labels differ.
             BundleError: The manifest cannot be used.
         """
         content = _content(path)
@@ -39,6 +41,7 @@ class Bundle:
         bundle = cls.read(path)
         if bundle.signed:
             bundle._check_seal()
+        bundle._check_labels()
         return bundle
 
     @classmethod
@@ -144,6 +147,23 @@ class Bundle:
             if name.startswith("runtime/") and "__pycache__" not in PurePosixPath(name).parts:
                 raise altered(f"the manifest does not list {name}", signed=True)
 
+    def _check_labels(self) -> None:
+        """Refuse a manifest whose labels are not those of the bundle's own list of them.
+
+        Nothing else of a bundle that is not signed shows that classes have changed places.
+
+        Raises:
+            BundleAltered: The list is not as the manifest has it.
+        """
+        if LABELS_NAME not in self.manifest.files or not self._inside(LABELS_NAME).is_file():
+            return
+        text = self.checked(LABELS_NAME).read_bytes().decode("utf-8", errors="replace")
+        if text != labels_text(self.manifest.labels):
+            raise altered(
+                f"{LABELS_NAME} and {MANIFEST_NAME} do not name the same classes",
+                signed=self.signed,
+            )
+
     def _inside(self, relative: str) -> Path:
         pure = PurePosixPath(relative)
         if pure.is_absolute() or ".." in pure.parts or "\\" in relative:
@@ -187,6 +207,11 @@ def _names(folder: Path) -> list[str]:
         links = [name for name in folders if Path(directory, name).is_symlink()]
         found += [Path(directory, name).relative_to(folder).as_posix() for name in files + links]
     return found
+
+
+def labels_text(labels: Sequence[str]) -> str:
+    """What ``labels.txt`` of a bundle holds: a label a line."""
+    return "".join(f"{label}\n" for label in labels)
 
 
 def is_bundle(path: Path) -> bool:

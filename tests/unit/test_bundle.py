@@ -50,6 +50,19 @@ def test_a_whole_bundle(tmp_path: Path) -> None:
         assert (variant.name, file) == ("tflite-fp32", path / MODEL)
 
 
+def test_labels_that_changed_places_are_found(tmp_path: Path) -> None:
+    """The manifest's own file of labels, whose hash is listed, still has them in order."""
+    path = make(tmp_path / "bundle", labels=["b", "a"])
+    with pytest.raises(BundleError, match="do not name the same classes"):
+        Bundle.open(path)
+    whole = make(tmp_path / "whole")
+    (whole / "labels.txt").write_text("b\na\n")
+    with pytest.raises(BundleError, match=r"labels\.txt is not the file"):
+        Bundle.open(whole)
+    (whole / "labels.txt").unlink()  # a device has only what it needs of a bundle
+    assert Bundle.open(whole).manifest.labels == ("a", "b")
+
+
 def test_no_bundle(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing", Path(__file__)):
         assert not is_bundle(path)
