@@ -12,8 +12,11 @@ from converters.observation import Observation, Spread
 TOLERANCE: Final = 0.02  # of a range's width, by which it may still grow and be called stable
 SETTLED: Final = 0.95  # share of the tensors that have to be stable
 HELD_OUT_IMAGES: Final = 32  # looked at for clipping
-PERMUTATIONS: Final = 1999
-FALSE_ALARM: Final = 0.01  # chance at most that images of one kind are called unlike
+PERMUTATIONS: Final = 19_999
+BATCH: Final = 1000  # of them at once
+FALSE_ALARM: Final = 2e-4  # chance at most that images of one kind are called unlike
+LEAST_DISTANCE: Final = 0.05  # below, a difference has no consequence; 0 to 1, see ``_distance``
+LEAST_BEYOND: Final = 0.125  # share of the images that have to leave a range, likewise
 
 
 class Observable(Protocol):
@@ -67,7 +70,11 @@ def unlike(observation: Observation, found: Mapping[str, Spread]) -> dict[str, A
     Plan. Inference 143, 2013) of the two sets against that of random divisions. Each gets half of
     ``FALSE_ALARM``, which is the chance at most that images of one kind are called unlike.
 
+    Images that a head was trained on cannot quite be exchanged with others: it is surer of them.
+    So a difference has to be of some size besides, ``LEAST_BEYOND`` or ``LEAST_DISTANCE``.
+
     Returns:
+        ``test`` that says so (``ranges`` or ``activations``), ``distance`` of the sets,
         ``tensor`` that says most, ``images`` that leave its range, ``expected`` to, ``share`` of
         its values outside, ``p_value`` (corrected).
     """
@@ -83,14 +90,19 @@ def unlike(observation: Observation, found: Mapping[str, Spread]) -> dict[str, A
     beyond = (other_low < low.min(axis=0) - slack, other_high > high.max(axis=0) + slack)
     calibrated, others = len(low), len(other_low)
     counted = max(int(side.sum(axis=0).max()) for side in beyond)
-    by_count = 2 * len(names) * _chance_beyond(counted, others, calibrated)
-    distance, differing = _energy(np.hstack([low, high]), np.hstack([other_low, other_high]))
-    p = min(1.0, 2 * min(by_count, distance))
+    by_count = 1.0
+    if counted >= LEAST_BEYOND * others:
+        by_count = 2 * len(names) * _chance_beyond(counted, others, calibrated)
+    found_energy = _energy(np.hstack([low, high]), np.hstack([other_low, other_high]))
+    by_energy, distance, differing = found_energy
+    p = min(1.0, 2 * min(by_count, by_energy))
     if p >= FALSE_ALARM:
         return None
     leaving = (beyond[0] | beyond[1]).sum(axis=0)
-    column = int(leaving.argmax()) if by_count <= distance else differing % len(names)
+    column = int(leaving.argmax()) if by_count <= by_energy else differing % len(names)
     return {
+        "test": "ranges" if by_count <= by_energy else "activations",
+        "distance": distance,
         "tensor": names[column],
         "images": int(leaving[column]),
         "expected": 2 * others / (calibrated + 1),
@@ -107,8 +119,10 @@ def _chance_beyond(beyond: int, images: int, calibrated: int) -> float:
     return math.prod((images - i) / (images + calibrated - i) for i in range(beyond))
 
 
-def _energy(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, int]:
-    """p-value of a permutation test on the energy distance, and the column that differs most.
+def _energy(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float, int]:
+    """p-value of a permutation test on the energy distance, that, and the column that differs most.
+
+    The p-value is 1 where the distance is below ``LEAST_DISTANCE``.
 
     Args:
         first: (images, columns).
@@ -121,19 +135,53 @@ def _energy(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[fl
     squares = (rows**2).sum(axis=1)
     distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0))
     counts = len(first), len(second)
+    gaps = np.abs(rows[: counts[0]].mean(axis=0) - rows[counts[0] :].mean(axis=0))
+    size = _distance(distances, counts[0])
+    if size < LEAST_DISTANCE:
+        return 1.0, size, int(gaps.argmax())
+    own = np.zeros((len(rows), 1))
+    own[counts[0] :] = 1
+    (least,) = _between(distances, own) - 1e-9
     random = np.random.default_rng(0)
-    chosen = np.zeros((len(rows), PERMUTATIONS + 1))  # a column per division: 1 in the second set
-    chosen[counts[0] :, 0] = 1
-    for number in range(1, PERMUTATIONS + 1):
-        chosen[random.permutation(len(rows))[: counts[1]], number] = 1
+    as_far = 0
+    for done in range(0, PERMUTATIONS, BATCH):
+        some = np.repeat(own, min(BATCH, PERMUTATIONS - done), axis=1)
+        chosen = random.permuted(some, axis=0)
+        as_far += int((_between(distances, chosen) >= least).sum())
+    return (1 + as_far) / (1 + PERMUTATIONS), size, int(gaps.argmax())
+
+
+def _between(distances: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Energy distance of each division of the images.
+
+    Args:
+        distances: (images, images).
+        chosen: (images, divisions), 1 for an image of the second set.
+    """
+    second = chosen[:, 0].sum()
+    first = len(chosen) - second
     summed = distances @ chosen
     within = (chosen * summed).sum(axis=0)
     between = summed.sum(axis=0) - within
     rest = distances.sum() - within - 2 * between
-    energy = 2 * between / math.prod(counts) - within / counts[1] ** 2 - rest / counts[0] ** 2
-    as_far = int((energy[1:] >= energy[0] - 1e-9).sum())
-    gaps = np.abs(rows[: counts[0]].mean(axis=0) - rows[counts[0] :].mean(axis=0))
-    return (1 + as_far) / (1 + PERMUTATIONS), int(gaps.argmax())
+    energy: NDArray[np.float64] = (
+        2 * between / (first * second) - within / second**2 - rest / first**2
+    )
+    return energy
+
+
+def _distance(distances: NDArray[np.float64], first: int) -> float:
+    """Part of the mean distance between two sets that those within them do not explain.
+
+    About 0 for images of one kind, whatever their number, and 1 for sets that share nothing.
+    """
+    count = len(distances) - first
+    if first < 2 or count < 2:
+        return 0.0
+    across = float(distances[:first, first:].mean())
+    inner = float(distances[:first, :first].sum()) / (first * (first - 1))
+    outer = float(distances[first:, first:].sum()) / (count * (count - 1))
+    return 1 - (inner + outer) / (2 * across) if across else 0.0
 
 
 def stable_after(observation: Observation) -> int | None:

@@ -42,7 +42,12 @@ def export(
     ] = "imagenet",
     labels: Annotated[
         Path | None,
-        typer.Option(help="Text file with a class name per line.", show_default=False),
+        typer.Option(
+            help="Text file with a class name per line. Without it the classes of a file are "
+            "numbered from 0, the answers are numbers, and pictures are labelled only by folders "
+            "that are called by them.",
+            show_default=False,
+        ),
     ] = None,
     resize: Annotated[
         Resize, typer.Option(help="How images become the model's size.")

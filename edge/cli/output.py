@@ -97,7 +97,7 @@ def print_report(report: "Report", output: Path) -> None:
     from edge.dataset.folder import unused_files
 
     reference = report.reference
-    title = f"{report.name}: {reference['images']} held-out images"
+    title = f"{report.name}: {held_out_images(reference['images'], reference['labelled'])}"
     several = report.output.multi_label
     found = reference.get("multi_label")
     adopted = all(variant.agreement is None for variant in report.variants)
@@ -125,7 +125,11 @@ def print_report(report: "Report", output: Path) -> None:
         least=("drop", "latency", "size", "95 %"),
     )
     for item in report.failed:
-        print_folded(f"{item.name} is not in the bundle: {item.reason}")
+        print_folded(item.told())
+    if report.default_reason:
+        print_folded(f"Default: {report.default_reason}")
+    if report.held_out:
+        print_folded(f"Held out: {report.held_out}")
     files = report.data["files"]
     if unused := unused_files(files["images"], files["not_used"]):
         print_folded(f"Data: {unused}")
@@ -147,6 +151,12 @@ def print_report(report: "Report", output: Path) -> None:
         f"Latency: measured, median of one inference on this host's CPU, {threads} thread."
     )
     print(f"Next: edge predict {quoted(output)} IMAGE")
+
+
+def held_out_images(images: int, labelled: int) -> str:
+    """How many were scored; how many of them have a label, where some have none."""
+    some = f", {labelled} of them labelled" if 0 < labelled < images else ""
+    return f"{images} held-out images{some}"
 
 
 def _class_cells(variant: "VariantReport") -> tuple[str, str]:

@@ -74,7 +74,13 @@ def pictures_root(directory: Path) -> Path:
     return find_any_places(directory).scored
 
 
-def find_pictures(directory: Path, labels: Sequence[str], wnids: Sequence[str] = ()) -> Found:
+def find_pictures(
+    directory: Path,
+    labels: Sequence[str],
+    wnids: Sequence[str] = (),
+    *,
+    explained: bool = False,
+) -> Found:
     """Every image below a folder, with the class that its place or its name states.
 
     The class is the folder right below ``directory`` (or below that of its test split, where
@@ -84,6 +90,7 @@ def find_pictures(directory: Path, labels: Sequence[str], wnids: Sequence[str] =
         directory: What to search.
         labels: Of the model; the position is the class index.
         wnids: WordNet ids of the same classes; empty for a model that is not of ImageNet.
+        explained: Whether the user was told already why no folder may be called like a class.
 
     Raises:
         DataError: The folder cannot be read or has no images.
@@ -101,7 +108,7 @@ def find_pictures(directory: Path, labels: Sequence[str], wnids: Sequence[str] =
     notes = [*places.notes, *files.notes()]
     if root != directory:
         notes.append(f"the images are those of {readable(root.relative_to(directory))}/")
-    if labels:
+    if labels and not (explained and all(item.label is None for item in pictures)):
         notes += _unmatched(root, pictures, by_name)
     return Found(root=root, pictures=pictures, files=files, notes=tuple(notes))
 

@@ -7,12 +7,12 @@ and the runtime are those of every bundle.
 from pathlib import Path
 
 from converters.base import Precision, Target
-from edge.dataset.labels import Labels, read_labels
+from edge.dataset.labels import read_labels
 from edge.errors import ModelLoadError, UsageError
 from edge.evaluation.output import OPTION
 from edge.pipeline.conversion import Converted
 from edge.pipeline.options import ExportOptions
-from edge.pipeline.source import Source
+from edge.pipeline.source import Source, numbered
 from edge.runtime.files import sha256_file
 from edge.runtime.output import OutputActivation, OutputSpec
 from edge.runtime.session import open_session
@@ -45,9 +45,7 @@ def adopted_source(options: ExportOptions) -> Source:
             hint="Expected one input (1, height, width, channels) and one output (1, classes).",
         )
     classes = shapes[1][1]
-    labels = Labels(names=tuple(str(index) for index in range(classes)))
-    if options.labels is not None:
-        labels = read_labels(options.labels, classes)
+    labels = read_labels(options.labels, classes) if options.labels else numbered(classes)
     digest = sha256_file(path)
     return Source(
         path=path,

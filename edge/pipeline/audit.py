@@ -6,8 +6,9 @@ from typing import Any
 
 from edge.dataset.pictures import Hashed, Picture
 from edge.errors import DataError
-from edge.pipeline.calibration import calibration_id
+from edge.pipeline.calibration import Pool, calibration_id
 from edge.pipeline.conversion import Converted
+from edge.pipeline.options import CALIBRATION_IMAGES
 from edge.runtime.spec import Preprocessing
 
 
@@ -38,8 +39,21 @@ def calibration_report(
     preprocessing: Preprocessing,
     labels: Sequence[str],
     converted: Sequence[Converted],
+    *,
+    asked: int,
+    pool: Pool,
 ) -> dict[str, Any]:
-    """The audit as JSON values; ``docs/bundle.md`` explains it."""
+    """The audit as JSON values; ``docs/bundle.md`` explains it.
+
+    Args:
+        chosen: Images that calibrate.
+        scored: Images that are scored.
+        preprocessing: The contract.
+        labels: Class names.
+        converted: The files.
+        asked: Images that were asked for at most.
+        pool: What the images were chosen from.
+    """
     counts = Counter(picture.label for picture in chosen if picture.label is not None)
     observed = {
         item.target.format: item.record["calibration"]
@@ -48,6 +62,9 @@ def calibration_report(
     }
     return {
         "images": len(chosen),
+        "asked": asked,
+        "available": pool.images,
+        "kept_to_score": pool.kept,
         "sha256": calibration_id(chosen, preprocessing),
         "image_sha256": [picture.sha256 for picture in chosen],
         "labelled": sum(counts.values()),
@@ -63,17 +80,46 @@ def calibration_report(
 def warnings(report: dict[str, Any]) -> list[str]:
     """What a user should do something about, one sentence each."""
     found = []
-    for format_, observed in report["observed"].items():
-        if observed["stable_after"] is None:
-            found.append(
-                f"calibration ({format_}): the last of the {observed['images']} images still "
-                "widened ranges; more would help (--calibration-images)"
-            )
+    widened = [
+        format_ for format_, item in report["observed"].items() if item["stable_after"] is None
+    ]
+    if widened:
+        found.append(
+            f"calibration ({', '.join(widened)}): the last of the {report['images']} images still "
+            f"widened ranges, and more would help; {_taken(report)}: {_way_to_more(report)}"
+        )
+    elif report["observed"] and report["images"] < report["asked"] != CALIBRATION_IMAGES:
+        found.append(f"calibration: {_taken(report)}")
     found += _unlike(report["observed"])
     least, most = report["least_of_a_class"], report["most_of_a_class"]
     if most > BALANCE * max(least, 1):
         found.append(f"calibration: {most} images of one class and {least} of another")
     return found
+
+
+def _taken(report: Mapping[str, Any]) -> str:
+    """What was asked for, what was taken, and why."""
+    images, asked, kept = report["images"], report["asked"], report["kept_to_score"]
+    folder = report["available"]
+    if images >= asked:
+        return f"{images} of {folder} images were taken, as many as --calibration-images asks for"
+    if not kept:
+        return f"at most {asked} were asked for, and there are {images} images to calibrate on"
+    return (
+        f"at most {asked} were asked for, and {images} of {folder} images were taken, since half "
+        "of the folder is kept to score on unless --evaluation-data names another"
+    )
+
+
+def _way_to_more(report: Mapping[str, Any]) -> str:
+    """What gives more images to calibrate on than there were."""
+    images, available, kept = report["images"], report["available"], report["kept_to_score"]
+    if images < available - kept:
+        return f"give a larger --calibration-images, up to {available - kept}"
+    if kept:
+        return "give --evaluation-data FOLDER with other images to score on, or more pictures"
+    more = " and a larger --calibration-images" if images >= report["asked"] else ""
+    return f"give more pictures{more}"
 
 
 def _unlike(observed: Mapping[str, Any]) -> list[str]:
@@ -83,12 +129,19 @@ def _unlike(observed: Mapping[str, Any]) -> list[str]:
         return []
     item = observed[formats[0]]
     found = item["unlike"]
+    said = (
+        f"in {found['images']} of {item['held_out']} images to score on, values of the tensor "
+        f"{found['tensor']} leave the range of calibration (chance expects "
+        f"{found['expected']:.1f} images), and the integer file cuts them off"
+        if found["test"] == "ranges"
+        else f"all activations together lie apart by {found['distance']:.2f} (0: alike, 1: nothing "
+        f"in common), most in the tensor {found['tensor']}, and the integer file has steps of a "
+        "wrong size"
+    )
     return [
         f"calibration ({', '.join(formats)}): the {item['images']} calibration images do not look "
-        f"like the images to score on: of {item['held_out']} of these, {found['images']} leave "
-        f"the range of {found['tensor']} ({100 * found['share']:.1f} % of its values; chance "
-        f"expects {found['expected']:.1f} images), or all activations together differ "
-        f"(p {found['p_value']:.1g})"
+        f"like the images to score on: {said} (p {found['p_value']:.1g}). Calibrate on pictures "
+        "as the device will see them"
     ]
 
 

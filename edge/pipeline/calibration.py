@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,6 +18,24 @@ from edge.runtime.spec import Preprocessing
 PIXELS: Final = "pixels.npy"
 
 ImageT = TypeVar("ImageT", bound=Hashed)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What calibration images are chosen from.
+
+    Attributes:
+        images: In the folder.
+        kept: Those of them that are kept to score on at least.
+    """
+
+    images: int
+    kept: int = 0
+
+    @property
+    def most(self) -> int:
+        """Images that could calibrate."""
+        return self.images - self.kept
 
 
 def choose(

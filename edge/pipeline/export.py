@@ -9,7 +9,7 @@ from edge.dataset.pictures import Found, Picture, find_pictures, pictures_root, 
 from edge.errors import DataError
 from edge.evaluation.multilabel import UNKNOWN, truth_of
 from edge.pipeline.adoption import adopted_file, adopted_source
-from edge.pipeline.calibration import choose
+from edge.pipeline.calibration import Pool, choose
 from edge.pipeline.finish import finish
 from edge.pipeline.given_model import given_model
 from edge.pipeline.inputs import export_inputs
@@ -17,7 +17,7 @@ from edge.pipeline.model_output import answer_rule
 from edge.pipeline.options import ExportOptions
 from edge.pipeline.output import check_output
 from edge.pipeline.report import Report
-from edge.pipeline.source import Source, open_source, settled
+from edge.pipeline.source import Source, numbered, open_source, settled
 from edge.pipeline.stages import TimedStages
 from edge.pipeline.subject import Subject
 from edge.pipeline.teachable_machine import RANGE
@@ -62,7 +62,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         preprocessing, levels = with_levels(
             preprocessing, list_images(pictures_root(options.calibration_data))
         )
-        calibrate_on, pictures, data = _images(options, source, preprocessing)
+        calibrate_on, pool, pictures, data = _images(options, source, preprocessing)
         data["notes"] = [*dict.fromkeys([*data["notes"], *levels])]
     for note in data["notes"]:
         stages.note(note)
@@ -90,6 +90,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         model_id=source.model_id,
         load_model=lambda: load_keras(source.path),
         calibrate_on=() if given.adopted else calibrate_on,
+        calibration_pool=pool,
         pictures=pictures,
         data=data,
         provenance={
@@ -122,14 +123,15 @@ def _code(options: ExportOptions) -> dict[str, Any]:
 
 def _images(
     options: ExportOptions, source: Source, preprocessing: Preprocessing
-) -> tuple[tuple[Picture, ...], tuple[Picture, ...], dict[str, Any]]:
-    """Images to calibrate on, images to score on, and their record."""
+) -> tuple[tuple[Picture, ...], Pool, tuple[Picture, ...], dict[str, Any]]:
+    """Images to calibrate on and what they were taken from, images to score on, their record."""
     skipped: dict[Path, str] = {}
     folders: list[Found] = []
     levels: list[str] = []
 
     def found(directory: Path) -> tuple[Picture, ...]:
-        folder = find_pictures(directory, source.labels, source.wnids)
+        unnamed = source.labels == numbered(len(source.labels)).names  # which a note says already
+        folder = find_pictures(directory, source.labels, source.wnids, explained=unnamed)
         folders.append(folder)
         pictures = folder.pictures
         levels.extend(levels_notes(preprocessing, [picture.path for picture in pictures]))
@@ -139,11 +141,12 @@ def _images(
         return tuple(usable.values())  # one of each content
 
     everything = found(options.calibration_data)
-    most = len(everything) if options.evaluation_data else max(1, len(everything) // 2)
+    kept = 0 if options.evaluation_data else len(everything) - max(1, len(everything) // 2)
+    pool = Pool(len(everything), max(0, kept))
     calibrate_on = choose(
         everything,
         [picture.label for picture in everything],
-        min(options.output.calibration_images, most),
+        min(options.output.calibration_images, pool.most),
         options.output.seed,
     )
     if options.evaluation_data:
@@ -167,4 +170,4 @@ def _images(
         ],
         "files": merged(folder.files for folder in folders).to_json(),
     }
-    return calibrate_on, pictures, data
+    return calibrate_on, pool, pictures, data

@@ -19,7 +19,7 @@ from edge.evaluation.origin import LOCK_NAME
 from edge.evaluation.predictions import predictions
 from edge.pipeline.answers import KERAS, classes_report
 from edge.pipeline.audit import calibration_report, check_apart, warnings
-from edge.pipeline.calibration import calibration_array, calibration_id, choose
+from edge.pipeline.calibration import Pool, calibration_array, calibration_id, choose
 from edge.pipeline.conversion import Converted, Failed, convert_all
 from edge.pipeline.golden import write_golden
 from edge.pipeline.held_out import chosen_pictures, held_out
@@ -39,6 +39,7 @@ from edge.pipeline.scoring import (
     Failures,
     check_budget,
     choose_default,
+    default_reason,
     reference_score,
     score_variants,
 )
@@ -88,6 +89,7 @@ def finish(
         options.calibration_images,
         options.seed,
     )
+    pool = subject.calibration_pool or Pool(len(subject.calibrate_on))
     check_apart(chosen, subject.pictures)
     outputs = _reference(subject, cache, stages)
     reference = class_probabilities(outputs, subject.head, subject.output)
@@ -102,7 +104,13 @@ def finish(
     truth = reference_score(reference, subject.pictures, subject.output, subject.truth)
     truth["of"] = KERAS_MODEL if subject.adopted is None else ADOPTED_FILE
     calibration = calibration_report(
-        chosen, subject.pictures, subject.preprocessing, subject.labels, converted
+        chosen,
+        subject.pictures,
+        subject.preprocessing,
+        subject.labels,
+        converted,
+        asked=options.calibration_images,
+        pool=pool,
     )
     notes = (
         *warnings(calibration),
@@ -119,6 +127,7 @@ def finish(
         variants=variants,
         failed=tuple(failures.found),
         default_variant=default,
+        default_reason=default_reason(variants, failures.found, default, options.max_drop_points),
         calibration=calibration,
         search={
             item.target.name: item.record["search"] for item in converted if "search" in item.record

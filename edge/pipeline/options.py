@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from converters.base import DEFAULT_TARGETS
 from edge.runtime.output import OutputActivation
 from edge.runtime.spec import Resize
 from edge.training.backbones import ChannelOrder
 from edge.training.options import BaseOptions, TrainingOptions
+
+# Unless another number is asked for.
+CALIBRATION_IMAGES: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,7 @@ class OutputOptions:
     cache: Path
     variants: tuple[str, ...] = DEFAULT_TARGETS
     required: tuple[str, ...] = ()
-    calibration_images: int = 100
+    calibration_images: int = CALIBRATION_IMAGES
     max_drop_points: float | None = None
     recipe: Path | None = None
     seed: int = 0

@@ -117,6 +117,11 @@ class FailedVariant:
     reason: str
     hint: str
 
+    def told(self) -> str:
+        """Why it is missing and what can be done, for people."""
+        way = self.hint or "Use a file of the other format, or leave this one out of --variants."
+        return f"{self.name} is not in the bundle: {self.reason.rstrip('.')}. {way}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -134,6 +139,8 @@ class Report:
         variants: In the order of the table.
         failed: Files that could not be written or do not run, and why.
         default_variant: The one that runs unless another is named.
+        default_reason: Why it is not the int8 file, one sentence; empty if it is, or if no int8
+            file was wanted.
         calibration: The audit: the images, and what they did to the ranges.
         search: By mixed variant, what a search tried; see ``converters.search.Search``.
         classes: Per-class scores, confusion, mistakes and calibration of the Keras model and of
@@ -160,12 +167,28 @@ class Report:
     host: Mapping[str, Any]
     versions: Mapping[str, str]
     failed: tuple[FailedVariant, ...] = ()
+    default_reason: str = ""
     notes: tuple[str, ...] = ()
     output: OutputSpec = PROBABILITIES
     input: Mapping[str, Any] = field(default_factory=dict)
     classes: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = field(default=REPORT_SCHEMA_VERSION)
 
+    @property
+    def held_out(self) -> str:
+        """From what the scored images were held out, where that is not all; else empty."""
+        return held_out_of(self.command)
+
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
         return asdict(self)
+
+
+def held_out_of(command: str) -> str:
+    """From what the scored images were held out, where that is not all; else empty."""
+    if command != "export":
+        return ""
+    return (
+        "the scored images calibrated nothing; whether the network was trained on them edge cannot "
+        "know."
+    )

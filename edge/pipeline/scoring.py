@@ -1,6 +1,7 @@
 """Scores and times every written file on the held-out images."""
 
 import json
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from typing import Any, Final
@@ -41,7 +42,9 @@ from edge.runtime.spec import Preprocessing
 
 WHOLE: Final = frozenset({Precision.INT8, Precision.W8A16})  # quantized from end to end
 LATENCY: Final = Protocol(runs=30, min_seconds=0.5, max_seconds=10.0)
+SMALLEST: Final = "tflite-int8"  # the default unless it lost something
 MAX_DROP_POINTS: Final = 1.0  # of top-1 that the default variant may lose
+LONGEST_REASON: Final = 240  # characters
 MAX_CHANGED_POINTS: Final = 3.0  # of answers that it may change where no image has a label
 
 
@@ -81,6 +84,18 @@ def reference_score(
     }
 
 
+def first_sentence(text: str) -> str:
+    """The first sentence of a message in one line, at most ``LONGEST_REASON`` characters of it.
+
+    Converters append traces and lists of operators to theirs; only whole words are kept.
+    """
+    whole = " ".join(text.split())
+    sentence = re.split(r"(?<=[\w)\]'\"])[.!](?=\s+[A-Z])", whole, maxsplit=1)[0].rstrip(".")
+    if len(sentence) <= LONGEST_REASON:
+        return sentence
+    return sentence[: LONGEST_REASON + 1].rsplit(" ", 1)[0].rstrip(",;:") + " ..."
+
+
 class Failures:
     """Keeps the files that cannot be written or run, and ends the job for one that must be.
 
@@ -101,14 +116,15 @@ class Failures:
         Raises:
             ConversionError: It is required.
         """
+        reason = first_sentence(error.message)
         if target.name in self._required:
             raise ConversionError(
-                f"{target.name} cannot be made: {error.message}",
+                f"{target.name} cannot be made: {reason}",
                 hint=error.hint or "Leave it out of --variants, and the others are written.",
             ) from error
         self._errors.append(error)
-        self.found.append(FailedVariant(name=target.name, reason=error.message, hint=error.hint))
-        self._note(f"the bundle is made without {target.name}: {error.message}")
+        self.found.append(FailedVariant(name=target.name, reason=reason, hint=error.hint))
+        self._note(f"{target.name} cannot be made, and the bundle is made without it")
 
     def check(self, variants: Sequence[VariantReport]) -> None:
         """Refuse a bundle without any file.
@@ -349,12 +365,62 @@ def choose_default(variants: Sequence[VariantReport], max_drop_points: float | N
     faithful = [variant for variant in variants if variant.is_faithful]
     alike = [variant for variant in faithful if variant.agreement_level is not Level.LOW]
     by_name = {variant.name: variant for variant in alike}
-    for name in ("tflite-int8", "tflite-mixed", "tflite-fp16", "tflite-fp32"):
+    for name in (SMALLEST, "tflite-mixed", "tflite-fp16", "tflite-fp32"):
         if name in by_name and _holds(by_name[name], max_drop_points):
             return name
     if alike or faithful:
         return (alike or faithful)[0].name
     return max(variants, key=lambda variant: variant.agreement or 0.0).name
+
+
+def default_reason(
+    variants: Sequence[VariantReport],
+    failed: Sequence[FailedVariant],
+    default: str,
+    max_drop_points: float | None = None,
+) -> str:
+    """Why the default is not the TFLite file in int8, one sentence; empty if there is no why.
+
+    Args:
+        variants: The files that were written.
+        failed: Those that were not.
+        default: Of ``choose_default``.
+        max_drop_points: As for it.
+    """
+    if default == SMALLEST:
+        return ""
+    if any(item.name == SMALLEST for item in failed):
+        return f"{default}, since {SMALLEST} could not be made."
+    found = next((item for item in variants if item.name == SMALLEST), None)
+    if found is None:
+        return ""
+    return f"{default} and not {SMALLEST}, which {_shortcoming(found, max_drop_points)}."
+
+
+def _shortcoming(variant: VariantReport, max_drop_points: float | None) -> str:
+    """What keeps a file from being the default."""
+    if variant.constant:
+        return "gives every image the same scores"
+    if variant.agreement is not None and not variant.is_faithful:
+        return (
+            f"agrees with the Keras model on {100 * variant.agreement:.1f} % of the images, no "
+            "more than chance"
+        )
+    if _holds(variant, max_drop_points):
+        assert variant.agreement is not None  # its level is low
+        return (
+            f"agrees with the Keras model on only {100 * variant.agreement:.1f} % of the images "
+            "(Cohen's kappa is below 0.8)"
+        )
+    if variant.drop_points is not None:
+        most = MAX_DROP_POINTS if max_drop_points is None else max_drop_points
+        measure = "top-1" if variant.multi_label is None else "mAP"
+        return f"loses {variant.drop_points:.1f} points of {measure}; at most {most:g} may be lost"
+    most = MAX_CHANGED_POINTS if max_drop_points is None else max_drop_points
+    return (
+        f"agrees with the Keras model on {100 - _lost(variant):.1f} % of the images; without "
+        f"labels at least {100 - most:g} % have to agree"
+    )
 
 
 def _holds(variant: VariantReport, max_drop_points: float | None) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from edge.dataset.pictures import Picture
 from edge.evaluation.multilabel import LabelTruth
+from edge.pipeline.calibration import Pool
 from edge.pipeline.conversion import Converted
 from edge.pipeline.inputs import Inputs
 from edge.runtime.head import Head
@@ -27,6 +28,7 @@ class Subject:
         model_id: Content hash of the model.
         load_model: Gives the Keras model, for the reference answers.
         calibrate_on: Images to choose calibration images from.
+        calibration_pool: What those were taken from; None where they are all there are.
         pictures: Held-out images to score on; none of them among ``calibrate_on``.
         data: For the report.
         provenance: For the manifest.
@@ -53,6 +55,7 @@ class Subject:
     data: Mapping[str, Any]
     provenance: Mapping[str, Any]
     inputs: Inputs
+    calibration_pool: Pool | None = None
     adopted: Converted | None = None
     head: Head | None = None
     output: OutputSpec = PROBABILITIES

@@ -28,7 +28,8 @@ _SUFFIXES: Final = frozenset(
 )
 _AVIF_SUFFIXES: Final = frozenset({".avif"})
 _HEIC_SUFFIXES: Final = frozenset({".heic", ".heif", ".hif"})
-_NO_WAY: Final = "Convert it to JPEG or PNG, or take it out of the folder."
+_NO_WAY: Final = "Convert it to JPEG or PNG, or leave it out."
+_STREAM: Final = "the image stream"  # what messages call a stream without a name
 _AVIF_WAY: Final = "AVIF images are read with Pillow 11.3 or later."
 _HEIC_WAY: Final = (
     "HEIC photos are read where pi-heif is installed (edge-pipeline's extra heic), on a device as "
@@ -242,7 +243,12 @@ def _open(stream: BinaryIO, name: str, minimum: tuple[int, int] | None) -> Image
 def _plugin(head: bytes, name: str) -> type[ImageFile.ImageFile]:
     """The Pillow class for a file that starts with ``head`` (64 bytes, or fewer if it ends)."""
     if not head:
-        raise ImageError(f"{name}: the file is empty (0 bytes)", hint="Replace or delete it.")
+        if name == _STREAM:
+            raise ImageError(f"{name}: no byte came", hint="Send the bytes of one image file.")
+        raise ImageError(
+            f"{name}: the file is empty (0 bytes)",
+            hint="Copy it again from where it came, or leave it out.",
+        )
     module, kind = _module(head, name)
     plugin: type[ImageFile.ImageFile] = getattr(importlib.import_module(module), f"{kind}ImageFile")
     return plugin
@@ -472,7 +478,7 @@ def _name(source: Path | BinaryIO) -> str:
     """How messages call the source."""
     if isinstance(source, Path):
         return readable(source)
-    return str(getattr(source, "name", "the image stream"))
+    return str(getattr(source, "name", _STREAM))
 
 
 def _too_large(name: str, found: str) -> ImageError:
@@ -497,5 +503,7 @@ def _refusal(name: str, error: Exception) -> ImageError:
     detail = str(error) or type(error).__name__
     return ImageError(
         f"{name}: the image is damaged or incomplete: {detail}",
-        hint="Copy it again from where it came, or take it out of the folder.",
+        hint="Send it again."
+        if name == _STREAM
+        else "Copy it again from where it came, or leave it out.",
     )

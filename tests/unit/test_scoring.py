@@ -12,8 +12,16 @@ from converters.base import TARGETS
 from edge.dataset.pictures import Picture
 from edge.errors import ConversionError, InferenceError
 from edge.evaluation.chance import Level
-from edge.pipeline.report import VariantReport
-from edge.pipeline.scoring import Failures, choose_default, reference_score, variant_report
+from edge.pipeline.report import FailedVariant, VariantReport
+from edge.pipeline.scoring import (
+    LONGEST_REASON,
+    Failures,
+    choose_default,
+    default_reason,
+    first_sentence,
+    reference_score,
+    variant_report,
+)
 from edge.pipeline.verdict import doubts
 
 LABELS = ("a", "b", "c")
@@ -177,3 +185,27 @@ def test_a_file_that_fails_is_a_row_unless_it_was_asked_for() -> None:
         failures(TARGETS["onnx-fp32"], ConversionError("no room"))
     assert caught.value.exit_code == 4
     assert caught.value.hint
+
+
+def test_a_reason_is_one_sentence_of_whole_words() -> None:
+    assert first_sentence("it has 1.5 faults. See the list\nof them") == "it has 1.5 faults"
+    long = "it refused " + "operator_name " * 60
+    found = first_sentence(long)
+    assert len(found) <= LONGEST_REASON + 4
+    assert found.removesuffix(" ...").endswith("operator_name")
+
+
+def test_why_the_default_is_not_the_int8_file() -> None:
+    fp32 = scored("tflite-fp32", RIGHT)
+    worse = scored("tflite-int8", answers(*TRUTH[:-6], *[(c + 1) % 3 for c in TRUTH[-6:]]))
+    assert default_reason([fp32, worse], [], choose_default([fp32, worse])) != ""
+    assert "10.0 points" in default_reason([fp32, worse], [], "tflite-fp32")
+    nothing = [None] * IMAGES
+    unlabelled = scored("tflite-int8", answers(*TRUTH[:-6], *TRUTH[:6][::-1]), RIGHT, nothing)
+    text = default_reason([fp32, unlabelled], [], "tflite-fp32")
+    assert f"{100 * (unlabelled.agreement or 0):.1f} %" in text
+    assert "97 %" in text
+    assert default_reason([fp32, scored("tflite-int8", RIGHT)], [], "tflite-int8") == ""
+    assert default_reason([fp32], [], "tflite-fp32") == ""  # nobody wanted one
+    lost = FailedVariant(name="tflite-int8", reason="no room", hint="")
+    assert "could not be made" in default_reason([fp32], [lost], "tflite-fp32")

@@ -13,7 +13,7 @@ from edge.pipeline.page.wording import (
     size,
     with_interval,
 )
-from edge.pipeline.report import ADOPTED_FILE
+from edge.pipeline.report import ADOPTED_FILE, FailedVariant, held_out_of
 
 MOST_SKIPPED: Final = 100  # files that are named
 
@@ -29,7 +29,7 @@ def summary(report: Mapping[str, Any], provenance: Mapping[str, Any]) -> Element
         "strategy": training.get("strategy"),
         "why": training.get("reason"),
         "training": _trained(training),
-        "held-out images": _held_out(reference),
+        "held-out images": _held_out(reference, str(report.get("command", ""))),
         model: _of_labels(reference) or _top1(reference["top1"], reference["labelled"]),
         "default variant": _default(report),
         "output": report.get("output", {}).get("evidence"),
@@ -58,9 +58,11 @@ def _trained(training: Mapping[str, Any]) -> str:
     return f"{passes}{training['seconds']:.1f}{SPACE}s"
 
 
-def _held_out(reference: Mapping[str, Any]) -> str:
+def _held_out(reference: Mapping[str, Any], command: str) -> str:
     images, labelled = reference["images"], reference["labelled"]
-    return str(images) if images == labelled else f"{images}, {labelled} of them labelled"
+    text = str(images) if images == labelled else f"{images}, {labelled} of them labelled"
+    of = held_out_of(command)
+    return f"{text}: {of}" if of else text
 
 
 def _top1(share: float | None, images: int) -> str:
@@ -102,10 +104,7 @@ def variants_section(report: Mapping[str, Any]) -> Element:
         for item in report["variants"]
     ]
     rows += [(item["name"], "failed", *[UNKNOWN] * 4) for item in report.get("failed", ())]
-    failed = [
-        element("p", f"{item['name']} is not in the bundle: {item['reason']}")
-        for item in report.get("failed", ())
-    ]
+    failed = [element("p", FailedVariant(**item).told()) for item in report.get("failed", ())]
     text = (
         f"★ runs by default. Intervals: 95 %, Wilson, of the drop paired (Tango, bootstrap). "
         f"{_against(report)} "
@@ -115,7 +114,14 @@ def variants_section(report: Mapping[str, Any]) -> Element:
     )
     several = report.get("output", {}).get("kind") == "multi-label"
     titles = ("variant", "size", "mAP" if several else "top-1", "drop", "agreement", "latency")
-    return section("Variants", table(titles, rows), *failed, element("p", text, class_="soft"))
+    why = report.get("default_reason")
+    return section(
+        "Variants",
+        table(titles, rows),
+        *failed,
+        element("p", why) if why else None,
+        element("p", text, class_="soft"),
+    )
 
 
 def _is_adopted(report: Mapping[str, Any]) -> bool:
