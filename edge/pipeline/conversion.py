@@ -20,7 +20,7 @@ from edge.threads import deferred_interrupt
 from edge.versions import versions
 
 RECORD: Final = "conversion.json"
-RECORD_SCHEMA_VERSION: Final = 3  # of its record; files that older ones describe are made again
+RECORD_SCHEMA_VERSION: Final = 4  # of its record; files that older ones describe are made again
 
 Failed = Callable[[Target, ConversionError], None]
 """Told of a target that cannot be written, and why; may raise to end all work."""
