@@ -56,7 +56,7 @@ class InputRange:
 
     Attributes:
         mean: Grey levels; one for all channels, or one per channel in the network's order.
-        std: Grey levels, above 0; as many as ``mean``.
+        std: Grey levels, not 0; below 0 where black becomes more than white. As many as ``mean``.
         order: Of the channels; of no meaning to a network of one channel.
     """
 
@@ -145,9 +145,9 @@ def parse_range(text: str, order: ChannelOrder | None = None) -> InputRange:
 
     Args:
         text: A name of ``NAMED``; ``LOW,HIGH`` or ``LOW..HIGH``, what the pixel values 0 and 255
-            become; or ``MEAN/STD``, each one number or one per channel. A deviation below 1 is
-            never one of grey levels 0..255: mean and deviation are then those of values 0..1, as
-            PyTorch states them.
+            become, also falling, such as ``1,0``; or ``MEAN/STD``, each one number or one per
+            channel. A deviation below 1 is never one of grey levels 0..255: mean and deviation
+            are then those of values 0..1, as PyTorch states them.
         order: None for that of the name, or RGB.
 
     Raises:
@@ -184,9 +184,9 @@ def _from_ends(text: str) -> InputRange | None:
     if match is None:
         return None
     low, high = float(match[1]), float(match[2])
-    if not -math.inf < low < high < math.inf:
+    if low == high or not all(map(math.isfinite, (low, high))):
         raise UsageError(
-            f"--input-range {text} does not rise",
+            f"--input-range {text} makes black and white the same",
             hint="The first number is what black becomes, the second one what white becomes.",
         )
     std = 255 / (high - low)

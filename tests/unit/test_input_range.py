@@ -22,6 +22,8 @@ PIXELS = np.array([[[0, 128, 255], [10, 20, 30]]], np.uint8)  # (1, 2, 3), RGB
         ("-1,1", None, PIXELS / 127.5 - 1),
         ("-1..1", None, PIXELS / 127.5 - 1),
         (" -1 , 1", None, PIXELS / 127.5 - 1),
+        ("1,0", None, 1 - PIXELS / 255),
+        ("255,0", None, 255 - PIXELS),
         ("tf", None, PIXELS / 127.5 - 1),
         ("TF", None, PIXELS / 127.5 - 1),
         ("127.5/127.5", None, PIXELS / 127.5 - 1),
@@ -51,7 +53,7 @@ def test_a_range_is_what_it_says(text: str, order: ChannelOrder | None, expected
 
 @pytest.mark.parametrize(
     "text",
-    ["", "imagenet", "1,-1", "1,1", "0,inf", "1,2,3", "1/0", "1/-2", "1,2/3,4,5", "0.5/1", "a/b"],
+    ["", "imagenet", "1,1", "0,inf", "1,2,3", "1/0", "1/-2", "1,2/3,4,5", "0.5/1", "a/b"],
 )
 def test_other_words_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
