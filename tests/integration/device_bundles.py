@@ -116,7 +116,7 @@ def changed(text: str) -> Callable[[Path], None]:
     """Nothing is wrong with it; it is another release."""
 
     def change(bundle: Path) -> None:
-        (bundle / "labels.txt").write_text("".join(f"{label} {text}\n" for label in LABELS))
+        (bundle / "note.txt").write_text(f"{text}\n")
 
     return change
 
