@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from benchmarks.input_shape import given_shapes, shown, still_open
 from benchmarks.inputs import shape
 from edge.errors import ModelLoadError, UsageError
@@ -29,10 +31,13 @@ def closed(
         sequences: Inputs whose first extent is no batch.
 
     Raises:
-        ModelLoadError: The model is fixed at another batch.
+        ModelLoadError: The model is fixed at another batch, or an input holds no values, or none
+            that are numbers.
         UsageError: An extent other than the batch is open and nobody has said it, or what was
             said does not fit.
     """
+    for spec in specs:
+        _check_values(spec)
     given = given_shapes(specs, shapes or {}, sequences, resizable=resizable)
     if error := still_open(specs, given, sequences):
         raise error
@@ -51,6 +56,25 @@ def closed(
             )
         raise refused(first.shape[0], batch)
     return result
+
+
+def _check_values(spec: TensorSpec) -> None:
+    if 0 in spec.shape:
+        raise ModelLoadError(
+            f"the file fixes an extent of its input {spec.name} at 0 ({shown(spec.shape)}): it "
+            "takes no values, so that there is nothing to compute",
+            hint="Export the model again with that extent open, or at what it is in use.",
+        )
+    try:
+        is_number = np.dtype(spec.dtype).kind in "biufc"
+    except TypeError:
+        is_number = False
+    if not is_number:
+        raise ModelLoadError(
+            f"the input {spec.name} takes values of {spec.dtype}, which cannot be generated",
+            hint="Only inputs of numbers that numpy knows can: cut the graph behind what turns "
+            "others into them, such as a tokenizer.",
+        )
 
 
 def refused(fixed: int, batch: int) -> ModelLoadError:

@@ -78,6 +78,12 @@ class OnnxRunner:
         self._parts = assignments(self._loaded.session)
         # Layout changes hide operators from the assignments, so ask what ran before refusing.
         if provider.name not in dict(self._parts or ()) and not self._ran_here():
+            if provider.name == CPU:
+                raise ModelLoadError(
+                    f"{model.name} computes nothing: its graph has no operators, or they work on "
+                    "constants alone and were done away with when it was loaded",
+                    hint="Export the model again; edge inspect shows what the file holds.",
+                )
             raise ModelLoadError(
                 f"{provider.name} takes no operator of {model.name}: all would run on the CPU",
                 hint="Measure it on the CPU, or convert it to operators of that accelerator.",
@@ -113,7 +119,7 @@ class OnnxRunner:
         return any(kernel.provider == self._provider.name for kernel in kernels)
 
     def _inputs(self) -> tuple[NDArray[Any], ...]:
-        return tensors(self.inputs, self.inputs[0].shape[0] if self.inputs[0].shape else 1, None)
+        return tensors(self.inputs, 1, None)  # whose extents are all known
 
     def _kernels(
         self, inputs: tuple[NDArray[Any], ...], runs: int

@@ -241,6 +241,11 @@ def _print(found: Against) -> None:
         middles.append(middle := median(values))
         role = (f" {shape}" if shape else "") + ("  (reference)" if values is baseline else "")
         typer.echo(f"  {1e3 * middle:8.3f} ms  {name}{role}")
+    if found.baseline.sha256 == found.candidate.sha256:
+        print_folded(
+            "Both are the same bytes: what is found between them says how far two measurements "
+            "of one model differ here."
+        )
     inconclusive = judgement.verdict is Verdict.INCONCLUSIVE
     subject = "The comparison" if inconclusive else names[0]
     taker = names[0] if inconclusive else "it"

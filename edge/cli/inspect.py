@@ -75,6 +75,8 @@ def _mult_adds(report: "ModelReport") -> str:
     """The count, with the input's shape where the file alone does not tell it."""
     from benchmarks.input_shape import shown
 
+    if report.mult_adds is None and any(0 in spec.shape for spec in report.inputs):
+        return "mult-adds are not counted"
     if report.mult_adds is None:
         return "mult-adds depend on the open shape of the input: name it with --input-shape"
     text = f"{report.mult_adds / 1e6:,.1f} M mult-adds"

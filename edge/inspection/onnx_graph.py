@@ -52,7 +52,8 @@ def inspect_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None
         inputs = tuple(_spec(value) for value in real_inputs(model.graph))
         outputs = tuple(_spec(value) for value in model.graph.output)
         known, given, sequences = bound(inputs, _axes(model.graph), shapes or {})
-        counted = counted_shapes(known, given, sequences)
+        empty = _empty(inputs)
+        counted = None if empty else counted_shapes(known, given, sequences)
         graph = read_graph(model, counted)
         mult_adds, notes = count_mult_adds(graph.nodes, ONNX)
         quantized = _quantized(graph.nodes)
@@ -66,13 +67,18 @@ def inspect_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None
             outputs=outputs,
             operators=count_operators(graph.nodes),
             parameters=count_parameters(graph.nodes, ONNX),
-            mult_adds=mult_adds // batch if counted else None,
+            mult_adds=mult_adds // batch if counted is not None else None,
             counted_shapes=counted or (),
             quantized_operators=len(quantized),
-            quantized_mult_adds=count_mult_adds(quantized, ONNX)[0] // batch if counted else None,
+            quantized_mult_adds=None
+            if counted is None
+            else count_mult_adds(quantized, ONNX)[0] // batch,
             metadata=metadata,
-            notes=graph.notes + (notes if counted else UNCOUNTED) + _graph_notes(graph.nodes),
-            obstacles=hindered + obstacles(path, graph.nodes, _RUNTIME),
+            notes=graph.notes
+            + (notes if counted is not None else () if empty else UNCOUNTED)
+            + _unranked(model.graph)
+            + _graph_notes(graph.nodes),
+            obstacles=hindered + empty + obstacles(path, graph.nodes, _RUNTIME),
         )
 
 
@@ -111,8 +117,34 @@ def _spec(value: Any) -> TensorSpec:
     dimensions = value.type.tensor_type.shape.dim
     return TensorSpec(
         name=checked_text(value.name),
-        shape=tuple(item.dim_value if item.dim_value > 0 else -1 for item in dimensions),
+        shape=tuple(
+            item.dim_value
+            if item.WhichOneof("value") == "dim_value" and item.dim_value >= 0
+            # Some exporters write -1 for an open extent.
+            else -1
+            for item in dimensions
+        ),
         dtype=dtype_name(value.type.tensor_type.elem_type),
+    )
+
+
+def _empty(inputs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """An obstacle for each input of which the file fixes an extent at 0."""
+    return tuple(
+        f"the file fixes an extent of its input {spec.name} at 0: it takes no values. Export it "
+        "again with that extent open, or at what it is in use"
+        for spec in inputs
+        if 0 in spec.shape
+    )
+
+
+def _unranked(graph: Any) -> tuple[str, ...]:
+    """A note for each input of which the file states no shape, which is not that of a scalar."""
+    return tuple(
+        f"the file does not state how many extents its input {checked_text(value.name)} has: it "
+        "is shown as [], as a scalar is"
+        for value in real_inputs(graph)
+        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape")
     )
 
 

@@ -329,3 +329,31 @@ def test_what_a_helper_takes_is_on_the_processor() -> None:
     found = coverage([(NPU, 9), (GPU, 1)], ran, [NPU, GPU])
     assert found is not None
     assert (found.operators, found.accelerated, found.left) == (10, 10, {})
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((0, 4), "float32"), ((1, 0, 4), "float32"), ((1, 4), "tensor(string)"), ((1, 4), "object")],
+)
+def test_an_input_without_numbers_is_refused(shape: tuple[int, ...], dtype: str) -> None:
+    for batch in (1, 4):
+        with pytest.raises(ModelLoadError, match=r"the (file|input)") as caught:
+            closed((TensorSpec(name="x", shape=shape, dtype=dtype),), batch)
+        assert "--batch" not in caught.value.hint
+
+
+@pytest.mark.parametrize("has_nodes", [True, False])
+def test_a_graph_that_computes_nothing_is_refused_in_words(has_nodes: bool, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    make, kind = onnx.helper, onnx.TensorProto.FLOAT
+    value = make.make_tensor_value_info("x", kind, [1, 4])
+    stored = make.make_tensor("w", kind, [1, 4], [1.0] * 4)
+    graph = make.make_graph([], "g", [value], [value])
+    if has_nodes:  # of constants alone, and without an input
+        output = make.make_tensor_value_info("y", kind, [1, 4])
+        graph = make.make_graph([make.make_node("Relu", ["w"], ["y"])], "g", [], [output], [stored])
+    opset = [make.make_opsetid("", 17)]
+    path = tmp_path / "model.onnx"
+    onnx.save(make.make_model(graph, opset_imports=opset, ir_version=8), path)
+    with pytest.raises(ModelLoadError, match="computes nothing"):
+        onnxruntime.open_cpu(path, Settings())

@@ -7,16 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
 
 from benchmarks.accelerators.base import Settings
+from benchmarks.against import Against
 from benchmarks.cell import Bench
 from benchmarks.diff import diff
 from benchmarks.outputs.files import write_results
 from benchmarks.outputs.reading import read_results
 from benchmarks.plan import Cell, Plan
-from benchmarks.result import Row, Status
-from edge.cli.benchmark_job import Job, measure
+from benchmarks.result import Row, Status, Subject
+from benchmarks.verdict import judge
+from edge.cli.benchmark_job import Job, compare, measure
 from edge.cli.benchmark_plot import plot
 from edge.cli.zoo import zoo
 from edge.errors import OutputError, UsageError
@@ -177,3 +180,26 @@ def test_pictures_and_tables_are_kept_unless_asked(tmp_path: Path) -> None:
     assert table.read_text() == "mine"
     zoo(ZOO, [table], overwrite=True)
     assert table.read_text() != "mine"
+
+
+def test_two_files_of_the_same_bytes_are_called_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = ((1e-3, 1e-3),) * 8
+
+    def planted(baseline: Subject, candidate: Subject, *_: object) -> Against:
+        return Against(
+            baseline=baseline,
+            candidate=candidate,
+            path="litert-cpu",
+            threads=1,
+            medians=pairs,
+            judgement=judge(np.array(pairs)),
+            environment={},
+        )
+
+    monkeypatch.setattr("edge.cli.benchmark_job.against", planted)
+    one = replace(job(), models=MODELS[:1])
+    for reference, is_same in ((MODELS[0], True), (MODELS[1], False)):
+        compare(one, str(reference), 5.0)
+        assert ("same bytes" in " ".join(capsys.readouterr().out.split())) == is_same

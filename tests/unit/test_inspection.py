@@ -514,3 +514,29 @@ def test_every_shared_model_is_inspected() -> None:
     for path in paths:
         report = inspect_model(path)
         assert report.operators and report.inputs and report.outputs
+
+
+def test_an_onnx_input_of_extent_0_of_unknown_rank_or_none_at_all(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    make, kind = onnx.helper, onnx.TensorProto.FLOAT
+
+    def inspected(shape: list[int | str] | None, source: str = "x") -> Any:
+        ends = [make.make_tensor_value_info(name, kind, shape) for name in ("x", "y")]
+        stored = [make.make_tensor("w", kind, [1, 4], [1.0] * 4)]
+        node = make.make_node("Relu", [source], ["y"])
+        graph = make.make_graph([node], "g", ends[:1] if source == "x" else [], ends[1:], stored)
+        path = tmp_path / "model.onnx"
+        opset = [make.make_opsetid("", 17)]
+        onnx.save(make.make_model(graph, opset_imports=opset, ir_version=8), path)
+        return inspect_onnx(path)
+
+    empty = inspected([0, 4])
+    assert empty.inputs[0].shape == (0, 4)
+    assert empty.mult_adds is None
+    assert any("at 0" in item for item in empty.obstacles)
+    assert inspected(["n", 4]).inputs[0].shape == (-1, 4)
+    assert any("does not state" in note for note in inspected(None).notes)
+    assert not any("does not state" in note for note in inspected([]).notes)
+    without = inspected([1, 4], source="w")
+    assert without.mult_adds == 0
+    assert not any("not counted" in note for note in without.notes)
