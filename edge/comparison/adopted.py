@@ -11,7 +11,7 @@ from edge.comparison.subject import Subject
 from edge.errors import BundleError, UsageError
 from edge.evaluation.output import OPTION, output_of
 from edge.inspection.ending import file_end
-from edge.runtime.output import OutputActivation, OutputSpec
+from edge.runtime.output import Activation, OutputActivation, OutputSpec
 from edge.runtime.spec import Preprocessing
 from edge.training.backbones import ChannelOrder
 from edge.training.input_range import InputRange, parse_range
@@ -44,7 +44,11 @@ def adopted_output(
     end, ours = file_end(side.path), side.output
     found = output_of(end, values.shape[1], values, asked)
     if found.multi_label is not ours.multi_label:
-        if ours.multi_label and found.activation != "none" and asked is OutputActivation.AUTO:
+        if (
+            ours.multi_label
+            and found.activation is Activation.SOFTMAX
+            and asked is OutputActivation.AUTO
+        ):
             # Logits look alike, whatever they are to become: the bundle's labels decide.
             return adopted_output(side, values, OutputActivation.MULTI_LABEL_LOGITS)
         raise UsageError(

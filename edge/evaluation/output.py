@@ -13,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import UsageError
+from edge.runtime.head import sum_rounding
 from edge.runtime.output import HALF, Activation, OutputActivation, OutputKind, OutputSpec
 
 OPTION: Final = "--output-activation"
 ROUNDING: Final = 0.02  # of a probability that is an integer of 8 bits
-SUM_ROUNDING: Final = 0.03  # of the sum of such; each further class may add half a step of 256
-HALF_STEP: Final = 0.5 / 255
+SUM_ROUNDING: Final = 0.03  # of the sum of such, besides what rounding of each class explains
+SAME_SUM: Final = 0.01  # relative: so little apart are sums that are always the same
+NEAR: Final = 0.25  # so far outside 0..1 a straight line goes that was fitted to 0 and 1
+APART: Final = 0.3  # so far apart are the values of a model that was fitted to 0 and 1, at least
+ALWAYS_ONE: Final = 0.999
 
 
 class Ending(StrEnum):
@@ -27,6 +31,7 @@ class Ending(StrEnum):
     SOFTMAX = "softmax"
     SIGMOID = "sigmoid"
     LINEAR = "linear"  # a dense layer or convolution, or a sum behind it
+    TANH = "tanh"
     OTHER = "other"
 
 
@@ -51,8 +56,8 @@ def output_of(
     Args:
         end: Of its graph.
         columns: How many values it answers with.
-        values: (pictures, columns) float32, what it answers to some pictures; None where the
-            graph is enough: see ``needs_values``.
+        values: (pictures, columns) float32, what it answers to some pictures; None where there
+            are none. They hold even against the graph.
         asked: What the user says they are.
 
     Raises:
@@ -62,41 +67,55 @@ def output_of(
         kind, why = _found(end, columns, values)
     else:
         kind, why = asked, f"{OPTION} {asked}"
-    _check(kind, columns, values, why)
+    _check(end, kind, columns, values, why, asked)
     several = columns > 1 and kind in (
         OutputActivation.SIGMOID,
         OutputActivation.MULTI_LABEL_LOGITS,
     )
-    pending = Activation.NONE
-    if kind is OutputActivation.MULTI_LABEL_LOGITS or (
-        kind is OutputActivation.LOGITS and columns == 1
-    ):
-        pending = Activation.SIGMOID
-    elif kind is OutputActivation.LOGITS:
-        pending = Activation.SOFTMAX
+    pending, done = _pending(end, kind, columns, values)
     return OutputSpec(
         kind=OutputKind.MULTI_LABEL if several else OutputKind.SINGLE_LABEL,
         activation=pending,
         thresholds=(HALF,) * columns if several else (),
-        evidence=f"{_words(kind, columns)}: {why}",
+        evidence=f"{_words(kind, columns)}: {why}{done}",
     )
 
 
-def needs_values(end: GraphEnd, asked: OutputActivation) -> bool:
-    """Whether the graph leaves open what the values are."""
-    return asked is OutputActivation.AUTO and end.ending in (Ending.OTHER, Ending.LINEAR)
+def _pending(
+    end: GraphEnd, kind: OutputActivation, columns: int, values: NDArray[np.float32] | None
+) -> tuple[Activation, str]:
+    """What makes probabilities of the values, and what is to be said of it."""
+    if kind is OutputActivation.MULTI_LABEL_LOGITS or (
+        kind is OutputActivation.LOGITS and columns == 1
+    ):
+        doubt = values is not None and are_within(values)
+        return Activation.SIGMOID, _doubt(values) if doubt else ""
+    if kind is OutputActivation.LOGITS:
+        doubt = values is not None and are_within(values)
+        return Activation.SOFTMAX, _doubt(values) if doubt else ""
+    if kind is OutputActivation.SIGMOID and end.ending is Ending.TANH and columns == 1:
+        return Activation.HALF_TANH, "; (value + 1) / 2 is the probability"
+    if values is None:
+        return Activation.NONE, ""
+    if kind is OutputActivation.SOFTMAX and not sum_to_one(values):
+        return Activation.SHARES, (
+            f"; on {len(values)} pictures they sum to {_sums(values)}, and each is divided by the "
+            "sum of its picture"
+        )
+    if kind is OutputActivation.SIGMOID and (end.ending is Ending.LINEAR or not are_within(values)):
+        return Activation.CLIP, f"; the values are {_range(values)}, and limited to 0..1"
+    return Activation.NONE, ""
+
+
+def _doubt(values: NDArray[np.float32] | None) -> str:
+    seen = "" if values is None else f" {_range(values)} on {len(values)} pictures"
+    return f"; their values{seen} may be probabilities already"
 
 
 def _found(
     end: GraphEnd, columns: int, values: NDArray[np.float32] | None
 ) -> tuple[OutputActivation, str]:
     if end.ending is Ending.SOFTMAX:
-        if columns > 1 and values is not None and not sum_to_one(values):
-            raise UsageError(
-                f"{end.named}, and yet the {columns} values of a picture do not sum to 1: it runs "
-                "along another axis than that of the classes",
-                hint=f"Mend the axis, or take the values as they are with {OPTION} softmax.",
-            )
         return OutputActivation.SOFTMAX, end.named
     if end.ending is Ending.SIGMOID:
         other = f" ({OPTION} softmax takes them for classes that exclude one another)"
@@ -104,11 +123,20 @@ def _found(
     if values is None:
         return OutputActivation.LOGITS, end.named
     seen = f"{end.named}; on {len(values)} pictures the values are {_range(values)}"
+    if end.ending is Ending.TANH:
+        if columns == 1:
+            return OutputActivation.SIGMOID, seen
+        return OutputActivation.LOGITS, (
+            f"{seen}; a tanh may also be of labels that do not exclude one another ({OPTION} "
+            "multi-label-logits), and its scores say little of how sure the model is"
+        )
+    if columns > 1 and sum_alike(values) and not sum_to_one(values):
+        return OutputActivation.SOFTMAX, seen
     if columns > 1 and are_within(values) and sum_to_one(values):
         return OutputActivation.SOFTMAX, f"{seen} and sum to 1"
     if end.ending is Ending.LINEAR:
-        doubt = f" (they may be probabilities as well: {OPTION} softmax or sigmoid)"
-        return OutputActivation.LOGITS, seen + (doubt if are_within(values) else "")
+        other = f" ({OPTION} softmax or sigmoid says otherwise)" if are_within(values) else ""
+        return OutputActivation.LOGITS, seen + other
     if are_within(values):
         sums = f" and do not sum to 1 ({OPTION} says otherwise)" if columns > 1 else ""
         return OutputActivation.SIGMOID, seen + sums
@@ -122,12 +150,41 @@ def are_within(values: NDArray[np.float32]) -> bool:
 
 def sum_to_one(values: NDArray[np.float32]) -> bool:
     """Whether each row of (pictures, columns) sums to 1, but for rounding to 8 bits."""
-    most = SUM_ROUNDING + HALF_STEP * values.shape[1]
+    most = SUM_ROUNDING + sum_rounding(values)
     return bool((np.abs(values.sum(axis=1, dtype=np.float64) - 1) <= most).all())
 
 
+def sum_alike(values: NDArray[np.float32]) -> bool:
+    """Whether the rows of (pictures, columns) are shares of one sum, such as per cents."""
+    sums = values.sum(axis=1, dtype=np.float64)
+    spread = float(sums.max() - sums.min())
+    varies = float(values.std(axis=0).max()) > SAME_SUM * float(sums.max())
+    return bool(values.min() >= 0 and spread <= SAME_SUM * sums.max() and varies)
+
+
+def like_fitted_to_0_and_1(end: GraphEnd, values: NDArray[np.float32] | None) -> bool:
+    """Whether one linear value (pictures, 1) looks like a score of 0..1 rather than a logit.
+
+    Logits of two classes lie on both sides of 0; a model that was trained to answer 0 and 1
+    keeps close to them.
+    """
+    if end.ending is not Ending.LINEAR or values is None or values.shape[1] != 1:
+        return False
+    low, high = float(values.min()), float(values.max())
+    return _is_near(values) and high >= HALF and high - low >= APART and -low <= high / 3
+
+
+def _is_near(values: NDArray[np.float32]) -> bool:
+    return bool(values.min() >= -NEAR and values.max() <= 1 + NEAR)
+
+
 def _check(
-    kind: OutputActivation, columns: int, values: NDArray[np.float32] | None, why: str
+    end: GraphEnd,
+    kind: OutputActivation,
+    columns: int,
+    values: NDArray[np.float32] | None,
+    why: str,
+    asked: OutputActivation,
 ) -> None:
     if kind is OutputActivation.SOFTMAX and columns == 1:
         raise UsageError(
@@ -140,13 +197,44 @@ def _check(
             "the model answers with a single value, which is not several labels",
             hint=f"Use {OPTION} logits: its sigmoid is the probability of the second class.",
         )
-    probable = kind in (OutputActivation.SOFTMAX, OutputActivation.SIGMOID)
-    if probable and values is not None and not are_within(values):
+    if values is None:
+        return
+    halved = end.ending is Ending.TANH and columns == 1
+    if kind is OutputActivation.SIGMOID and not (_is_near(values) or halved):
+        _refuse_range(values, why)
+    if kind is OutputActivation.SOFTMAX and not sum_alike(values):
+        if not are_within(values):
+            _refuse_range(values, why)
+        if not sum_to_one(values) and not (asked is kind and values.min() < ALWAYS_ONE):
+            raise UsageError(
+                f"they cannot be probabilities of classes that exclude one another ({why}): on "
+                f"{len(values)} pictures the {columns} values of a picture sum to {_sums(values)}, "
+                "not to 1; a softmax along another axis than that of the classes does so",
+                hint=f"Mend the model's last layers, or name what its values are with {OPTION}: "
+                "sigmoid, if each is the probability of a label of its own.",
+            )
+    if kind is OutputActivation.SIGMOID and columns > 1 and values.min() >= ALWAYS_ONE:
         raise UsageError(
-            f"the values cannot be probabilities ({why}): on {len(values)} pictures they are "
-            f"{_range(values)}",
-            hint=f"Name what they are with {OPTION}: logits, or multi-label-logits.",
+            f"all values are 1 on {len(values)} pictures ({why}): they tell nothing apart, as a "
+            "softmax along another axis than that of the classes does",
+            hint="Mend the axis, and export the model again.",
         )
+    shares = columns > 1 and are_within(values) and sum_to_one(values)
+    if kind is OutputActivation.LOGITS and shares:
+        raise UsageError(
+            f"the values are probabilities already ({why}): on {len(values)} pictures they are "
+            f"{_range(values)} and sum to {_sums(values)}; a softmax over them would make them "
+            "alike",
+            hint=f"Use {OPTION} softmax, or leave it out.",
+        )
+
+
+def _refuse_range(values: NDArray[np.float32], why: str) -> None:
+    raise UsageError(
+        f"the values cannot be probabilities ({why}): on {len(values)} pictures they are "
+        f"{_range(values)}",
+        hint=f"Name what they are with {OPTION}: logits, or multi-label-logits.",
+    )
 
 
 def _words(kind: OutputActivation, columns: int) -> str:
@@ -160,8 +248,12 @@ def _words(kind: OutputActivation, columns: int) -> str:
     }.get(kind, "logits of labels that do not exclude one another")
 
 
-def _range(values: NDArray[np.float32]) -> str:
+def _range(values: NDArray[np.floating]) -> str:
     return f"{values.min():.3g} to {values.max():.3g}"
+
+
+def _sums(values: NDArray[np.float32]) -> str:
+    return _range(values.sum(axis=1, dtype=np.float64))
 
 
 def other_count(labels: int, values: int) -> str:

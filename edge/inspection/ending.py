@@ -22,6 +22,7 @@ _LINEAR: Final = (
 _ENDINGS: Final = {
     **dict.fromkeys(("SOFTMAX", "Softmax", "QLinearSoftmax"), Ending.SOFTMAX),
     **dict.fromkeys(("LOGISTIC", "Sigmoid", "QLinearSigmoid"), Ending.SIGMOID),
+    **dict.fromkeys(("TANH", "Tanh"), Ending.TANH),
     **dict.fromkeys(_LINEAR, Ending.LINEAR),
 }
 

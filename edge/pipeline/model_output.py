@@ -12,10 +12,11 @@ from edge.cache import StageCache, content_key
 from edge.dataset.folder import list_images
 from edge.dataset.pictures import Picture, pictures_root
 from edge.errors import ImageError, ModelLoadError, UsageError
-from edge.evaluation.output import needs_values, output_of
+from edge.evaluation.output import OPTION, like_fitted_to_0_and_1, output_of
 from edge.evaluation.paired import mcnemar_loss
 from edge.pipeline.options import ExportOptions
-from edge.runtime.output import HALF, OutputKind, OutputSpec
+from edge.runtime.head import sigmoid
+from edge.runtime.output import HALF, OutputActivation, OutputKind, OutputSpec
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Preprocessing
 from edge.training.models import load_keras
@@ -27,14 +28,21 @@ if TYPE_CHECKING:
     from edge.pipeline.source import Source
 
 KERAS_FILE: Final = "model.keras"
-LOOKED_AT: Final = 16  # pictures whose answers are looked at where the graph leaves doubt
+LOOKED_AT: Final = 16  # pictures whose answers are looked at
+ALONE: Final = 4  # of them, that are asked about alone as well
+DEPENDS: Final = 0.01  # of the largest value: so far apart are answers that are not the same
+SHOWN: Final = 4  # values of an answer in an error
 SURE: Final = 0.05  # p-value below which another threshold than 0.5 is taken
 CLEARLY: Final = 0.01  # p-value below which the two classes count as swapped, if
 SWAPPED: Final = 0.8  # so many pairs are the wrong way round: an untrained network leans as well
 
 
 def answering(
-    model: Any, model_id: str, options: ExportOptions, contract: Preprocessing
+    model: Any,
+    model_id: str,
+    options: ExportOptions,
+    pictures: Sequence[Picture],
+    contract: Preprocessing,
 ) -> tuple[OutputSpec, Path | None, str]:
     """What the values of a Keras model are, and the model that ends in probabilities.
 
@@ -42,6 +50,7 @@ def answering(
         model: One input and one output; takes RGB 0..255.
         model_id: Content hash of it.
         options: Of the export.
+        pictures: None of them is scored later; where they are labelled, they settle a doubt.
         contract: How it sees pictures.
 
     Returns:
@@ -60,15 +69,12 @@ def answering(
             hint="A classifier answers with (batch, classes).",
         )
     end = keras_end(model)
-    values = None
-    row = len(model.outputs[0].shape) == 2  # a softmax has but one axis to run along
-    if (
-        needs_values(end, options.output_activation)
-        or options.output_activation != "auto"
-        or not row
-    ):
-        values = _values(model, options.calibration_data, contract)
-    found = output_of(end, columns, values, options.output_activation)
+    values = _values(model, options.calibration_data, contract)
+    asked = options.output_activation
+    doubtful = asked is OutputActivation.AUTO and like_fitted_to_0_and_1(end, values)
+    chosen, why = _by_labels(model, pictures, contract) if doubtful else (asked, "")
+    found = output_of(end, columns, values, chosen)
+    found = replace(found, evidence=found.evidence + why)
     spec = _decided(found, columns, options)
     whole = with_probabilities(model, found)
     if whole is model:
@@ -92,8 +98,93 @@ def _values(model: Any, directory: Path, contract: Preprocessing) -> NDArray[np.
             continue  # said where the pictures are read for good
     if not pixels:
         return None
-    answers = np.asarray(model(np.stack(pixels).astype(np.float32), training=False), np.float32)
-    return answers.reshape(len(pixels), -1)
+    batch = np.stack(pixels).astype(np.float32)
+    if model.inputs[0].shape[0] == 1:
+        return np.concatenate([_answers(model, batch[n : n + 1]) for n in range(len(batch))])
+    together = _answers(model, batch)
+    for number in range(min(ALONE, len(batch))):
+        check_alone(_answers(model, batch[number : number + 1])[0], together, number)
+    return together
+
+
+def _by_labels(
+    model: Any, pictures: Sequence[Picture], contract: Preprocessing
+) -> tuple[OutputActivation, str]:
+    labelled = [item for item in pictures if item.label is not None]
+    values = np.empty(0, np.float32)
+    if labelled:
+        shape = (-1, *model.inputs[0].shape[1:])
+        pixels = np.stack([load(item.path, contract) for item in labelled]).reshape(shape)
+        values = np.asarray(model.predict(pixels.astype(np.float32), verbose=0)).reshape(-1)
+    return probability_by_labels(values, np.array([item.label == 1 for item in labelled], bool))
+
+
+def probability_by_labels(
+    values: NDArray[np.floating[Any]], second: NDArray[np.bool_]
+) -> tuple[OutputActivation, str]:
+    """What a value is that looks like one fitted to 0 and 1: a probability, if pictures say so.
+
+    They say so where the value itself lies nearer to 0 and 1, the truth, than its sigmoid does.
+
+    Args:
+        values: Of labelled pictures, (pictures,).
+        second: Whether each is of the second class.
+
+    Raises:
+        UsageError: They do not tell.
+    """
+    seen = "no labelled pictures of both classes tell which"
+    if second.any() and not second.all():
+        from scipy.stats import mannwhitneyu, wilcoxon
+
+        higher = values[second].mean() >= values[~second].mean()  # it may be of the first class
+        truth = second if higher else ~second
+        wrong = np.abs(truth - values.clip(0, 1)), np.abs(truth - sigmoid(values))
+        seen = (
+            f"on {len(values)} labelled pictures that are not scored it is off by "
+            f"{wrong[0].mean():.2g} as a probability, and by {wrong[1].mean():.2g} as a logit"
+        )
+        apart = mannwhitneyu(values[truth], values[~truth], alternative="greater").pvalue < SURE
+        if apart and wilcoxon(wrong[0] - wrong[1], alternative="less").pvalue < SURE:
+            return OutputActivation.SIGMOID, f"; {seen}"
+    raise UsageError(
+        "the model answers with one value, which nothing follows, and its values lie within 0..1 "
+        "or near it: it may be a probability, as of a model that was "
+        f"trained to answer 0 and 1, or a logit; {seen}",
+        hint=f"Say which: {OPTION} sigmoid for a probability, {OPTION} logits for a logit.",
+    )
+
+
+def _answers(model: Any, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(model(batch, training=False), np.float32).reshape(len(batch), -1)
+
+
+def check_alone(alone: NDArray[np.float32], together: NDArray[np.float32], number: int) -> None:
+    """Check that the answer to a picture does not depend on the pictures beside it.
+
+    Args:
+        alone: (values,) of the picture in a batch of its own.
+        together: (pictures, values) of a batch.
+        number: Which row of the batch the picture is.
+
+    Raises:
+        UsageError: It does, as that of a softmax along the batch does.
+    """
+    apart = float(np.abs(alone - together[number]).max())
+    if not apart > DEPENDS * max(1.0, float(np.abs(together).max())):
+        return
+    raise UsageError(
+        f"what the model answers to a picture depends on the pictures beside it: alone it answers "
+        f"{_row(alone)}, in a batch of {len(together)} {_row(together[number])}; a device asks it "
+        "of one picture at a time",
+        hint="A layer works along the batch, such as a softmax with axis=0: mend it, and train "
+        "the model again.",
+    )
+
+
+def _row(values: NDArray[np.float32]) -> str:
+    more = ", ..." if len(values) > SHOWN else ""
+    return f"{', '.join(f'{value:.3g}' for value in values[:SHOWN])}{more}"
 
 
 def _decided(found: OutputSpec, columns: int, options: ExportOptions) -> OutputSpec:

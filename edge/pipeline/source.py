@@ -227,7 +227,7 @@ def settled(
     if any(changes.values()):
         made_of = {"model": model_id, "changes": changes, "versions": versions()}
         model, model_id = takes_pixels(model, found.taken), content_key("source", made_of)
-    output, written, model_id = answering(model, model_id, options, preprocessing)
+    output, written, model_id = answering(model, model_id, options, pictures, preprocessing)
     if written is None and model_id != source.model_id:
         written = _kept(model, model_id, StageCache(options.output.cache))
     return replace(

@@ -52,8 +52,8 @@ def _of_reference(reference: Mapping[str, Any], variants: Sequence[VariantReport
             f"{model} is right on {right} of the {reference['labelled']} labelled "
             f"images ({_percent(reference['top1'])}, 95 % interval "
             f"{_range(reference['top1_interval'])}), no better than guessing "
-            f"({_percent(reference['chance'])}): it is untrained, it is fed wrongly, or the labels "
-            "are not those of its outputs; no score or drop of this table means anything"
+            f"({_percent(reference['chance'])}): {_cause(reference)}; no score or drop of this "
+            "table means anything"
         ]
     if all(item.chance_agreement == 1 for item in variants) and reference["images"] > 1:
         return [
@@ -61,6 +61,17 @@ def _of_reference(reference: Mapping[str, Any], variants: Sequence[VariantReport
             "model and from every file: such images cannot tell whether the files agree"
         ]
     return []
+
+
+def _cause(reference: Mapping[str, Any]) -> str:
+    """The likely cause of answers at chance level, or clearly below it."""
+    if reference["top1_interval"][1] < reference["chance"]:
+        return (
+            "that is clearly worse than guessing, so that it does tell the images apart: most "
+            "likely the labels are in another order than its outputs, or its values have the "
+            "opposite sign"
+        )
+    return "it is untrained, it is fed wrongly, or the labels are not those of its outputs"
 
 
 def _of_adopted(variants: Sequence[VariantReport]) -> list[str]:
@@ -108,12 +119,12 @@ def _of_few(
     reference: Mapping[str, Any], pictures: Sequence[Picture], labels: Sequence[str]
 ) -> list[str]:
     """Images too few to tell, and how many would."""
-    if reference["top1"] is None:  # no labels, or several at once
-        return _few_without_labels(reference["images"])
     several = reference.get("multi_label")
     if several:
         held = {item["label"]: item["positives"] for item in several["labels"]}
         return few_positives(held, several["images"])
+    if reference["top1"] is None:
+        return _few_without_labels(reference["images"])
     counts = Counter(item.label for item in pictures if item.label is not None)
     of_class = {label: counts[index] for index, label in enumerate(labels)}
     return too_few(reference["top1"], reference["labelled"], of_class)

@@ -25,6 +25,10 @@ from edge.runtime.output import PROBABILITIES, Activation, OutputSpec
 SMALLEST_NORM: Final = 1e-12  # of an embedding; below it there is no direction
 ROWS_AT_ONCE: Final = 256  # queries whose similarities to all examples are in memory
 OUTSIDE: Final = 0.02  # rounding to integers may move a probability so far out of 0..1
+FAR: Final = 0.1  # from 1, that probabilities which exclude one another may sum to, and more by
+HALF_STEP: Final = 0.5 / 255  # of each class, whose probability may be an integer of 8 bits
+INTEGERS: Final = 256  # so many different values such an output has at most
+TINY: Final = 1e-6  # added to values that are divided by their sum, which may be 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +124,25 @@ def class_probabilities(
             hint="They look like logits: export the Keras model again, or name what they are with "
             "--output-activation.",
         )
+    if not output.multi_label:
+        _check_sums(scores)
     return scores
+
+
+def _check_sums(scores: NDArray[np.float32]) -> None:
+    sums = scores.sum(axis=-1, dtype=np.float64)
+    if (np.abs(sums - 1) > FAR + sum_rounding(scores)).any():
+        raise InferenceError(
+            f"the probabilities of the {scores.shape[-1]} classes of an image sum to "
+            f"{sums.min():.4g} to {sums.max():.4g}; of classes that exclude one another they sum "
+            "to 1",
+            hint="Export the Keras model again; --output-activation says what its values are.",
+        )
+
+
+def sum_rounding(scores: NDArray[np.float32]) -> float:
+    """How far rounding to 8 bits may move the sum of the scores (images, classes) of an image."""
+    return HALF_STEP * scores.shape[-1] if len(np.unique(scores)) <= INTEGERS else 0.0
 
 
 def activated(outputs: NDArray[np.float32], output: OutputSpec) -> NDArray[np.float32]:
@@ -133,6 +155,13 @@ def activated(outputs: NDArray[np.float32], output: OutputSpec) -> NDArray[np.fl
         scores = softmax(outputs)
     elif output.activation is Activation.SIGMOID:
         scores = sigmoid(outputs)
+    elif output.activation is Activation.SHARES:
+        scores = outputs + TINY
+        scores = scores / scores.sum(axis=-1, keepdims=True)
+    elif output.activation is Activation.CLIP:
+        scores = outputs.clip(0, 1)
+    elif output.activation is Activation.HALF_TANH:
+        scores = (outputs + 1) * np.float32(0.5)
     if output.multi_label or scores.shape[-1] != 1:
         return scores
     return np.concatenate([1 - scores, scores], axis=-1)

@@ -23,6 +23,9 @@ class Activation(StrEnum):
     NONE = "none"  # the file's values are probabilities already
     SOFTMAX = "softmax"
     SIGMOID = "sigmoid"
+    SHARES = "shares"  # each value divided by the sum of those of its image
+    CLIP = "clip"  # what lies outside 0..1 is 0 or 1
+    HALF_TANH = "half-tanh"  # of values -1..1: (value + 1) / 2
 
 
 class OutputActivation(StrEnum):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.evaluation.output import Ending, GraphEnd
+from edge.runtime.head import TINY
 from edge.runtime.output import Activation, OutputSpec
 
 # Layers and operations behind which a value is still the same one.
@@ -30,7 +31,12 @@ _PASSING: Final = frozenset(
         "Transpose",
     }
 )
-_ENDINGS: Final = {"softmax": Ending.SOFTMAX, "sigmoid": Ending.SIGMOID, "linear": Ending.LINEAR}
+_ENDINGS: Final = {
+    "softmax": Ending.SOFTMAX,
+    "sigmoid": Ending.SIGMOID,
+    "linear": Ending.LINEAR,
+    "tanh": Ending.TANH,
+}
 # Without an activation of their own; a sum or a scaling of logits gives logits.
 _LINEAR: Final = frozenset({"Add", "BatchNormalization", "BiasAdd", "MatMul", "Matmul"})
 _NAME: Final = "edge_probabilities"
@@ -109,6 +115,12 @@ def with_probabilities(model: Any, output: OutputSpec) -> Any:
         probabilities = _two_columns(values, output)
     elif output.activation is Activation.NONE:
         probabilities = values
+    elif output.activation is Activation.SHARES:
+        values = keras.layers.Rescaling(1.0, offset=TINY, dtype="float32")(values)
+        sums = keras.ops.sum(values, axis=-1, keepdims=True)
+        probabilities = keras.ops.divide(values, sums)
+    elif output.activation is Activation.CLIP:
+        probabilities = _limited(values)
     else:
         function = str(output.activation)
         layer = keras.layers.Activation(function, dtype="float32", name=_NAME)
@@ -127,6 +139,10 @@ def _two_columns(value: Any, output: OutputSpec) -> Any:
     halves = np.array([[-0.5, 0.5]], np.float32)
     layer = value._keras_history.operation
     kind, function = type(layer).__name__, _function(layer)
+    if output.activation is Activation.HALF_TANH:
+        return _dense(value, halves, np.array([0.5, 0.5]), "linear")
+    if output.activation is Activation.CLIP:
+        return _dense(_limited(value), 2 * halves, np.array([1, 0]), "linear")
     is_logit = output.activation is Activation.SIGMOID
     if kind == "Dense" and function == ("linear" if is_logit else "sigmoid"):
         kernel, *bias = (weights.astype(np.float32) @ halves for weights in layer.get_weights())
@@ -137,6 +153,12 @@ def _two_columns(value: Any, output: OutputSpec) -> Any:
         return _dense(_inputs(value)[0], halves, np.zeros(2), "softmax")
     # The sigmoid stands inside another model, or it is of another kind: 1 - p and p.
     return _dense(value, 2 * halves, np.array([1, 0]), "linear")
+
+
+def _limited(values: Any) -> Any:
+    import keras
+
+    return keras.layers.ReLU(max_value=1.0, dtype="float32", name=f"{_NAME}_limited")(values)
 
 
 def _dense(tensor: Any, kernel: NDArray[Any], bias: NDArray[Any], activation: str) -> Any:

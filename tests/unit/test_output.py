@@ -8,8 +8,13 @@ import pytest
 
 from edge.dataset.pictures import Picture
 from edge.errors import BundleError, InferenceError, UsageError
-from edge.evaluation.output import Ending, GraphEnd, output_of
-from edge.pipeline.model_output import two_labels, with_threshold
+from edge.evaluation.output import Ending, GraphEnd, like_fitted_to_0_and_1, output_of
+from edge.pipeline.model_output import (
+    check_alone,
+    probability_by_labels,
+    two_labels,
+    with_threshold,
+)
 from edge.pipeline.options import ExportOptions, OutputOptions
 from edge.runtime.head import activated, class_probabilities
 from edge.runtime.output import (
@@ -48,6 +53,9 @@ LABELS = table((0.9, 0.8, 0.1), (0.0, 0.1, 0.2))
         (Ending.OTHER, 3, LOGITS, SINGLE, SOFTMAX),
         (Ending.OTHER, 3, LABELS, MULTI, NONE),  # hard sigmoids
         (Ending.OTHER, 1, LABELS[:, :1], SINGLE, NONE),
+        (Ending.OTHER, 3, 100 * SHARES, SINGLE, Activation.SHARES),  # per cents
+        (Ending.TANH, 1, np.tanh(LOGITS[:, :1]), SINGLE, Activation.HALF_TANH),
+        (Ending.TANH, 3, np.tanh(LOGITS), SINGLE, SOFTMAX),
     ],
 )
 def test_what_the_values_are_is_found_out(
@@ -67,7 +75,7 @@ def test_what_the_values_are_is_found_out(
         (OutputActivation.MULTI_LABEL_LOGITS, 3, MULTI, SIGMOID),
         (OutputActivation.SIGMOID, 3, MULTI, NONE),
         (OutputActivation.SIGMOID, 1, SINGLE, NONE),
-        (OutputActivation.SOFTMAX, 3, SINGLE, NONE),
+        (OutputActivation.SOFTMAX, 3, SINGLE, Activation.SHARES),  # divided by their sum
     ],
 )
 def test_what_the_user_says_settles_it(
@@ -84,6 +92,10 @@ def test_what_the_user_says_settles_it(
     [
         (Ending.SOFTMAX, 1, None, OutputActivation.AUTO),  # always 1
         (Ending.SOFTMAX, 3, LOGITS * 0 + 1, OutputActivation.AUTO),  # along another axis
+        (Ending.OTHER, 3, LOGITS * 0 + 1, OutputActivation.AUTO),
+        (Ending.SOFTMAX, 3, LABELS, OutputActivation.AUTO),
+        (Ending.OTHER, 3, LOGITS * 0 + 1, OutputActivation.SOFTMAX),
+        (Ending.OTHER, 3, SHARES, OutputActivation.LOGITS),  # a softmax over a softmax
         (Ending.OTHER, 1, LABELS[:, :1], OutputActivation.SOFTMAX),
         (Ending.LINEAR, 3, LOGITS, OutputActivation.SOFTMAX),
         (Ending.LINEAR, 3, LOGITS, OutputActivation.SIGMOID),
@@ -130,6 +142,89 @@ def test_values_that_are_no_probabilities_are_never_an_answer(values: Any) -> No
     """A bundle of before whose model ended in logits said ``circle 189.3 %``."""
     with pytest.raises(InferenceError, match="0 to 1"):
         class_probabilities(values, None)
+
+
+@pytest.mark.parametrize("values", [SHARES * 0 + 1, LABELS[:1], SHARES / 2])
+def test_classes_that_sum_to_something_else_are_never_an_answer(values: Any) -> None:
+    """A softmax along another axis said 100 % of each of three classes."""
+    with pytest.raises(InferenceError, match="sum to"):
+        class_probabilities(values, None)
+    several = OutputSpec(kind=MULTI, thresholds=(0.5,) * 3)
+    assert class_probabilities(values, None, several) is values
+
+
+@pytest.mark.parametrize("classes", [2, 3, 1000])
+def test_rounding_of_many_probabilities_passes(classes: int) -> None:
+    logits = np.random.default_rng(classes).normal(0, 3, (50, classes)).astype(np.float32)
+    shares = class_probabilities(logits, None, OutputSpec(activation=SOFTMAX))
+    for rounded in (np.round(shares * 256) / 256, shares.astype(np.float16).astype(np.float32)):
+        assert class_probabilities(rounded, None) is rounded
+        end = GraphEnd(Ending.SOFTMAX, "the last operator")
+        assert output_of(end, classes, rounded, OutputActivation.AUTO).plain
+
+
+@pytest.mark.parametrize(
+    ("values", "activation", "wanted"),
+    [
+        (100 * SHARES, Activation.SHARES, SHARES),
+        (table((0.9, 0.6, 0.0)), Activation.SHARES, table((0.6, 0.4, 0.0))),
+        (table((0.0, 0.0)), Activation.SHARES, table((0.5, 0.5))),
+        (table((-0.5,), (0.5,)), Activation.HALF_TANH, table((0.75, 0.25), (0.25, 0.75))),
+        (table((-0.2,), (1.2,)), Activation.CLIP, table((1, 0), (0, 1))),
+    ],
+)
+def test_other_values_become_probabilities(
+    values: Any, activation: Activation, wanted: Any
+) -> None:
+    found = class_probabilities(values, None, OutputSpec(activation=activation))
+    assert found == pytest.approx(wanted, abs=1e-5)
+    assert found.dtype == np.float32
+
+
+def test_an_answer_that_depends_on_the_other_pictures_is_refused() -> None:
+    along_batch = SHARES / SHARES.sum(axis=0)
+    with pytest.raises(UsageError, match="depends on the pictures beside it"):
+        check_alone(np.ones(3, np.float32), along_batch, 0)
+    check_alone(SHARES[1] + 1e-4, SHARES, 1)
+    check_alone(LOGITS[1] * 1000, LOGITS * 1000, 1)
+
+
+LOW, HIGH = np.linspace(-0.04, 0.35, 12), np.linspace(0.6, 0.9, 12)
+FITTED = np.concatenate([LOW, HIGH])[:, None].astype(np.float32)
+OF_SECOND = np.arange(24) >= 12
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_labelled_pictures_tell_a_probability_from_a_logit(swapped: bool) -> None:
+    """A linear value fitted to 0 and 1 reaches -0.04 to 0.9: a sigmoid of it tells nothing."""
+    linear = GraphEnd(Ending.LINEAR, "the last operator")
+    assert like_fitted_to_0_and_1(linear, FITTED)
+    asked, why = probability_by_labels(FITTED[:, 0], OF_SECOND ^ swapped)
+    assert asked is OutputActivation.SIGMOID
+    assert "24 labelled pictures" in why
+    found = output_of(linear, 1, FITTED, asked)
+    assert found.activation is Activation.CLIP
+    shares = class_probabilities(FITTED, None, found)
+    assert shares[:, 1] == pytest.approx(FITTED[:, 0].clip(0, 1))
+
+
+@pytest.mark.parametrize("second", [OF_SECOND[:0], np.zeros(24, bool), np.arange(24) % 2 == 1])
+def test_a_doubt_that_pictures_do_not_settle_stops(second: Any) -> None:
+    with pytest.raises(UsageError) as raised:
+        probability_by_labels(FITTED[: len(second), 0], second)
+    assert "sigmoid" in raised.value.hint and "logits" in raised.value.hint
+
+
+@pytest.mark.parametrize("spread", [0.05, 1, 10])
+def test_logits_lie_on_both_sides_of_0(spread: float) -> None:
+    values = np.random.default_rng(0).normal(0, spread, (16, 1)).astype(np.float32)
+    assert not like_fitted_to_0_and_1(GraphEnd(Ending.LINEAR, "the last operator"), values)
+
+
+@pytest.mark.parametrize("asked", [OutputActivation.LOGITS, OutputActivation.MULTI_LABEL_LOGITS])
+def test_probabilities_that_are_called_logits_are_said(asked: OutputActivation) -> None:
+    found = output_of(GraphEnd(Ending.SIGMOID, "the last operator"), 3, LABELS, asked)
+    assert "0 to 0.9 on 2 pictures may be probabilities already" in found.evidence
 
 
 def test_rounding_of_integers_passes() -> None:

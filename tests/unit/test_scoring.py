@@ -12,6 +12,7 @@ from converters.base import TARGETS
 from edge.dataset.pictures import Picture
 from edge.errors import ConversionError, InferenceError
 from edge.evaluation.chance import Level
+from edge.evaluation.multilabel import LabelTruth
 from edge.pipeline.report import FailedVariant, VariantReport
 from edge.pipeline.scoring import (
     LONGEST_REASON,
@@ -23,6 +24,7 @@ from edge.pipeline.scoring import (
     variant_report,
 )
 from edge.pipeline.verdict import doubts
+from edge.runtime.output import OutputKind, OutputSpec
 
 LABELS = ("a", "b", "c")
 IMAGES = 60
@@ -133,9 +135,24 @@ def test_a_keras_model_that_guesses_is_said() -> None:
     text = " ".join(said(scored("tflite-int8", TURNED, TURNED), reference=TURNED))
     assert "right on 0 of the 60" in text
     assert "no better than guessing (33.3 %)" in text
+    assert "another order" in text and "opposite sign" in text and "untrained" not in text
+    guessed = answers(*[(c + n // 3) % 3 for n, c in enumerate(TRUTH)])
+    text = " ".join(said(scored("tflite-int8", guessed, guessed), reference=guessed))
+    assert "untrained" in text and "opposite sign" not in text
     one = answers(*[0] * IMAGES)
     assert reference_score(one, pictures(TRUTH))["level"] is Level.CHANCE
     assert reference_score(RIGHT, pictures(TRUTH))["level"] is Level.GOOD
+
+
+def test_pictures_with_several_labels_are_not_called_unlabelled() -> None:
+    table = np.eye(3, dtype=np.int8)[TRUTH[:36]]
+    truth = LabelTruth(labels=LABELS, table=table)
+    output = OutputSpec(kind=OutputKind.MULTI_LABEL, thresholds=(0.5,) * 3)
+    found = reference_score(RIGHT[:36], pictures(TRUTH[:36]), output, truth)
+    file = scored("tflite-int8", RIGHT[:36], RIGHT[:36], TRUTH[:36])
+    text = " ".join(doubts(found, [file], "tflite-int8", pictures(TRUTH[:36]), LABELS))
+    assert found["labelled"] == 36
+    assert "without labels" not in text
 
 
 def test_few_images_are_said_with_the_number_that_would_tell() -> None:
