@@ -116,9 +116,7 @@ def with_probabilities(model: Any, output: OutputSpec) -> Any:
     elif output.activation is Activation.NONE:
         probabilities = values
     elif output.activation is Activation.SHARES:
-        values = keras.layers.Rescaling(1.0, offset=TINY, dtype="float32")(values)
-        sums = keras.ops.sum(values, axis=-1, keepdims=True)
-        probabilities = keras.ops.divide(values, sums)
+        probabilities = _shares(columns)(values)
     elif output.activation is Activation.CLIP:
         probabilities = _limited(values)
     else:
@@ -153,6 +151,16 @@ def _two_columns(value: Any, output: OutputSpec) -> Any:
         return _dense(_inputs(value)[0], halves, np.zeros(2), "softmax")
     # The sigmoid stands inside another model, or it is of another kind: 1 - p and p.
     return _dense(value, 2 * halves, np.array([1, 0]), "linear")
+
+
+def _shares(columns: int) -> Any:
+    """Each value divided by their sum; a model of its own, whose names meet no others."""
+    import keras
+
+    values = keras.Input((columns,))
+    positive = keras.layers.Rescaling(1.0, offset=TINY, dtype="float32")(values)
+    sums = keras.ops.sum(positive, axis=-1, keepdims=True)
+    return keras.Model(values, keras.ops.divide(positive, sums), name=f"{_NAME}_shares")
 
 
 def _limited(values: Any) -> Any:
