@@ -116,7 +116,7 @@ def with_probabilities(model: Any, output: OutputSpec) -> Any:
     elif output.activation is Activation.NONE:
         probabilities = values
     elif output.activation is Activation.SHARES:
-        probabilities = _shares(columns)(values)
+        probabilities = _shares(int(values.shape[-1]))(values)
     elif output.activation is Activation.CLIP:
         probabilities = _limited(values)
     else:
