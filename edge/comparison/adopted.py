@@ -117,7 +117,14 @@ def _ends(found: InputRange, name: str) -> tuple[float, float]:
             "it is can take one range for all",
             hint="Give LOW,HIGH, or put the scaling into the model.",
         )
-    return found.ends
+    low, high = found.ends
+    if low > high:
+        raise UsageError(
+            f"{name} makes black more than white; a file that is compared as it is can only take "
+            "a range that rises",
+            hint="Put the scaling into the model: edge export takes such a range for a Keras file.",
+        )
+    return low, high
 
 
 def _metadata(path: Path) -> "TFLiteMetadata | OnnxMetadata | None":

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.comparison.adopted import _ends
 from edge.errors import UsageError
 from edge.training.backbones import ChannelOrder
 from edge.training.input_range import NAMED, named_range, parse_range, takes_pixels
@@ -113,3 +114,9 @@ def test_a_wrapped_model_answers_pixels_as_the_model_answers_what_it_wants(
     np.testing.assert_allclose(np.asarray(wrapped(pixels)), expected, atol=1e-5 * scale)
     if made is _sequential:  # no operator turns the channels: the convolution's weights do
         assert "Flip" not in {type(item).__name__ for item in wrapped.layers}
+
+
+def test_a_file_that_is_compared_as_it_is_takes_no_falling_range() -> None:
+    assert _ends(parse_range("-1,1"), "--input-range -1,1") == (-1, 1)
+    with pytest.raises(UsageError, match="a range that rises"):
+        _ends(parse_range("1,0"), "--input-range 1,0")
