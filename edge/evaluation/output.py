@@ -49,7 +49,11 @@ class GraphEnd:
 
 
 def output_of(
-    end: GraphEnd, columns: int, values: NDArray[np.float32] | None, asked: OutputActivation
+    end: GraphEnd,
+    columns: int,
+    values: NDArray[np.float32] | None,
+    asked: OutputActivation,
+    why: str = "",
 ) -> OutputSpec:
     """What the values of a model are; thresholds of several labels are 0.5.
 
@@ -59,6 +63,7 @@ def output_of(
         values: (pictures, columns) float32, what it answers to some pictures; None where there
             are none. They hold even against the graph.
         asked: What the user says they are.
+        why: What says so instead of the user.
 
     Raises:
         UsageError: They cannot be what the graph or the user says.
@@ -66,7 +71,7 @@ def output_of(
     if asked is OutputActivation.AUTO:
         kind, why = _found(end, columns, values)
     else:
-        kind, why = asked, f"{OPTION} {asked}"
+        kind, why = asked, why or f"{OPTION} {asked}"
     _check(end, kind, columns, values, why, asked)
     several = columns > 1 and kind in (
         OutputActivation.SIGMOID,

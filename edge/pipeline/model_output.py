@@ -73,8 +73,7 @@ def answering(
     asked = options.output_activation
     doubtful = asked is OutputActivation.AUTO and like_fitted_to_0_and_1(end, values)
     chosen, why = _by_labels(model, pictures, contract) if doubtful else (asked, "")
-    found = output_of(end, columns, values, chosen)
-    found = replace(found, evidence=found.evidence + why)
+    found = output_of(end, columns, values, chosen, f"{end.named}{why}" if doubtful else "")
     spec = _decided(found, columns, options)
     whole = with_probabilities(model, found)
     if whole is model:

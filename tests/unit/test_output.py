@@ -202,7 +202,8 @@ def test_labelled_pictures_tell_a_probability_from_a_logit(swapped: bool) -> Non
     asked, why = probability_by_labels(FITTED[:, 0], OF_SECOND ^ swapped)
     assert asked is OutputActivation.SIGMOID
     assert "24 labelled pictures" in why
-    found = output_of(linear, 1, FITTED, asked)
+    found = output_of(linear, 1, FITTED, asked, why)
+    assert "--output-activation" not in found.evidence and why in found.evidence
     assert found.activation is Activation.CLIP
     shares = class_probabilities(FITTED, None, found)
     assert shares[:, 1] == pytest.approx(FITTED[:, 0].clip(0, 1))
