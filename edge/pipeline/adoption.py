@@ -9,12 +9,11 @@ from pathlib import Path
 from converters.base import Precision, Target
 from edge.dataset.labels import read_labels
 from edge.errors import ModelLoadError, UsageError
-from edge.evaluation.output import OPTION
 from edge.pipeline.conversion import Converted
 from edge.pipeline.options import ExportOptions
-from edge.pipeline.source import Source, numbered
+from edge.pipeline.source import Source, given_file_options, numbered
 from edge.runtime.files import sha256_file
-from edge.runtime.output import OutputActivation, OutputSpec
+from edge.runtime.output import OutputSpec
 from edge.runtime.session import open_session
 from edge.runtime.spec import ColorOrder
 from edge.training.input_evidence import InputFinding
@@ -68,18 +67,9 @@ def adopted_source(options: ExportOptions) -> Source:
 
 def _refuse_changes(options: ExportOptions, name: str) -> None:
     """A finished file takes and gives what it does, whatever an option says."""
-    given = {
-        "--size": options.size is not None,
-        "--input-range": options.input_range is not None,
-        "--channel-order": options.channel_order is not None,
-        "--model-output": options.model_output is not None,
-        OPTION: options.output_activation is not OutputActivation.AUTO,
-        "--threshold": options.threshold is not None,
-        "--positive-class": options.positive_class is not None,
-        "--truth": options.truth is not None,
-        "--recipe": options.output.recipe is not None,
-    }
-    found = [option for option, is_given in given.items() if is_given]
+    found = given_file_options(options)
+    if options.output.recipe is not None:
+        found.append("--recipe")
     if found:
         raise UsageError(
             f"{', '.join(found)} cannot change a finished TFLite file, which is used as it is",

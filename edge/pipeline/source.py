@@ -105,8 +105,8 @@ def _from_backbone(options: ExportOptions) -> Source:
     )
 
 
-def _refuse_file_options(options: ExportOptions) -> None:
-    """What a network of Keras Applications takes and gives, nobody has to say."""
+def given_file_options(options: ExportOptions) -> list[str]:
+    """Names of the options that were given and that only a Keras file leaves open."""
     given = {
         "--size": options.size is not None,
         "--input-range": options.input_range is not None,
@@ -117,14 +117,18 @@ def _refuse_file_options(options: ExportOptions) -> None:
         "--positive-class": options.positive_class is not None,
         "--truth": options.truth is not None,
     }
-    for name, is_given in given.items():
-        if is_given:
-            raise UsageError(
-                f"{name} is for a Keras file; {options.model} is a network of Keras Applications, "
-                "which takes RGB 0..255 here and answers with a softmax over the 1000 classes of "
-                "ImageNet",
-                hint=f"Leave out {name}.",
-            )
+    return [name for name, is_given in given.items() if is_given]
+
+
+def _refuse_file_options(options: ExportOptions) -> None:
+    """What a network of Keras Applications takes and gives, nobody has to say."""
+    for name in given_file_options(options):
+        raise UsageError(
+            f"{name} is for a Keras file; {options.model} is a network of Keras Applications, "
+            "which takes RGB 0..255 here and answers with a softmax over the 1000 classes of "
+            "ImageNet",
+            hint=f"Leave out {name}.",
+        )
 
 
 def _from_file(path: Path, options: ExportOptions) -> Source:
