@@ -47,6 +47,7 @@ from edge.cli import (
 from edge.cli.help import Application
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
 from edge.errors import EdgeError, missing_package
+from edge.runtime.signals import repeat_lost_interrupts
 
 app = Application(
     name="edge",
@@ -115,6 +116,7 @@ def root(
 
 def main() -> None:
     """Run the command line; every expected error ends as a message and an exit code."""
+    repeat_lost_interrupts()
     interrupted = threading.Event()
     atexit.register(_leave_as_interrupted, interrupted)  # first registered, called last
     with captured_native_output() as log:

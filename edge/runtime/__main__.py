@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final, NoReturn
 
 from edge.errors import EdgeError, missing_package
+from edge.runtime.signals import repeat_lost_interrupts
 from edge.runtime.streams import visible_streams
 
 COMMANDS: Final = {
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
+    repeat_lost_interrupts()
     with visible_streams():
         return _run(words)
 

@@ -1,12 +1,43 @@
-"""SIGTERM and Ctrl-C end a loop between two pieces of work, not in the middle of one."""
+"""SIGTERM and Ctrl-C: a loop ends between two pieces of work, and no Ctrl-C gets lost."""
 
 import selectors
 import signal
-import socket
+import sys
+import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_AGAIN_SECONDS: Final = 0.01
+
+
+def repeat_lost_interrupts() -> None:
+    """Send Ctrl-C again where CPython could only print it and go on.
+
+    A KeyboardInterrupt that is raised in the callback of a weak reference, or in a finalizer,
+    goes to ``sys.unraisablehook`` and no further: the command would run to its end and say 0.
+    """
+    before = sys.unraisablehook
+
+    def hook(lost: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            before(lost)
+            return
+        # Not from here: what is raised within this function would be lost as well.
+        timer = threading.Timer(_AGAIN_SECONDS, _interrupt_main_thread)
+        timer.daemon = True
+        with suppress(RuntimeError):  # the interpreter is ending, and takes no new threads
+            timer.start()
+
+    sys.unraisablehook = hook
+
+
+def _interrupt_main_thread() -> None:
+    """Send it to that thread, so that a call of the system that it waits in ends too."""
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
 
 
 class StopSignals:
@@ -23,6 +54,8 @@ class StopSignals:
         self._before: list[Any] = []
 
     def __enter__(self) -> Self:
+        import socket  # not at the top: a single prediction needs no network
+
         self._reader, self._writer = socket.socketpair()
         for end in (self._reader, self._writer):
             end.setblocking(False)
