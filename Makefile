@@ -16,7 +16,7 @@ for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 done
 endef
 
-.PHONY: help venv demo test test-accelerators test-device lint bench clean
+.PHONY: help venv demo test test-all test-accelerators test-device lint bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -51,9 +51,14 @@ $(DEMO)/digits: | $(INSTALLED)
 	@mkdir -p $(DEMO)
 	$(BIN)/edge dataset digits $@
 
-test: $(INSTALLED)  ## Run all tests
+test: $(INSTALLED)  ## Run the tests that take seconds
 	@echo "== tests"
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+
+test-all: $(INSTALLED)  ## Run those, and the long ones: kills, full disks, thousands of bad inputs
+	@echo "== tests, the long ones too"
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile \
+	  -m "not accelerator and not device"
 
 test-accelerators: $(INSTALLED)  ## Run the tests of GPU and NPU engines, each in an environment of its own
 	@echo "== accelerators: installs engines, some minutes the first time"
