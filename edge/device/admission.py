@@ -69,13 +69,30 @@ def admit(app: App, folder: Path, release: Release, *, allow_downgrade: bool) ->
             hint="Name its type with --device, or set it up anew with --provision.",
         )
     check_board(signed, release.device)
-    running = State.read(app).version
-    if signed.version < running and not allow_downgrade:
+    if not allow_downgrade:
+        check_version(app, signed.version)
+    _check_files(folder, bundle, release.variant)
+
+
+def check_version(app: App, version: int) -> None:
+    """Refuse what is older than anything that was ever committed here.
+
+    Raises:
+        ReleaseRefused: It is, or a damaged state leaves that open.
+    """
+    highest = State.read(app).version
+    if highest is None:
         raise ReleaseRefused(
-            f"the bundle is older (version {signed.version}) than what ran here ({running})",
+            f"the state of {app.name} is damaged or lost, so that the highest version that ran "
+            "here is not known; what serves goes on",
+            hint="If you know that this bundle is no older than what was deployed here, add "
+            "--allow-downgrade, once: the state is written anew with it.",
+        )
+    if version < highest:
+        raise ReleaseRefused(
+            f"the bundle is older (version {version}) than what ran here ({highest})",
             hint="Add --allow-downgrade if that is meant.",
         )
-    _check_files(folder, bundle, release.variant)
 
 
 def check_board(signed: SignedRelease, board: str) -> None:

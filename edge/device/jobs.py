@@ -148,6 +148,7 @@ class Jobs:
             slots.refuse(app, release.id, error.message)
             shutil.rmtree(incoming.folder)
             raise
+        slots.begin(app)
         staged = app.incoming / f".{release.id}"
         make_room(staged)
         staged.mkdir()

@@ -12,6 +12,7 @@
         releases/<id>/       bundle/ and release.json
         current -> releases/<id>
         state.json           last good release, trial, last failure
+        highest-version      the highest ever committed; it is only ever raised
         log.jsonl            what happened, and why
         inbox/               pictures to answer
 """
@@ -113,6 +114,11 @@ class App:
     def state(self) -> Path:
         """See ``edge.device.state``."""
         return self.path / "state.json"
+
+    @property
+    def highest(self) -> Path:
+        """The highest version ever committed; see ``edge.device.state``."""
+        return self.path / "highest-version"
 
     @property
     def log(self) -> Path:

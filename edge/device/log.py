@@ -3,6 +3,8 @@
 import json
 import os
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from edge.device.layout import App
@@ -13,16 +15,29 @@ _CUT_AT_BYTES: Final = 256_000
 
 
 def record(app: App, event: str, release: str | None, reason: str = "") -> None:
-    """Append one event; it is on the disk when this returns."""
-    app.path.mkdir(parents=True, exist_ok=True)
+    """Append one event; it is on the disk when this returns, unless the disk is full.
+
+    What happened has happened: a log that cannot be written undoes it no more.
+    """
     entry = {"at": round(time.time(), 3), "event": event, "release": release, "reason": reason}
     line = json.dumps(entry, ensure_ascii=False) + "\n"
-    with app.log.open("ab") as stream:
-        stream.write(line.encode())
-        stream.flush()
-        os.fsync(stream.fileno())
-    if app.log.stat().st_size > _CUT_AT_BYTES:
-        write_bytes(app.log, b"".join(app.log.read_bytes().splitlines(keepends=True)[-KEPT:]))
+    with suppress(OSError):
+        app.path.mkdir(parents=True, exist_ok=True)
+        _append(app.log, line.encode(errors="replace"))
+        if app.log.stat().st_size > _CUT_AT_BYTES:
+            write_bytes(app.log, b"".join(app.log.read_bytes().splitlines(keepends=True)[-KEPT:]))
+
+
+def _append(path: Path, line: bytes) -> None:
+    """All of the line or nothing of it, but for a power cut."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        before = os.fstat(descriptor).st_size
+        if os.write(descriptor, line) != len(line):
+            os.ftruncate(descriptor, before)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def events(app: App, count: int) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from edge.device.layout import RELEASE_FILE, App
 from edge.device.log import record
-from edge.device.state import Failure, State, Trial, boot_id, changing
+from edge.device.state import Failure, State, Trial, boot_id, changing, raise_highest
 from edge.runtime.files import fsync_directory
 
 MAX_STARTS = 3  # of a release on trial; more of them mean that it crashes
@@ -28,6 +28,13 @@ def is_installed(app: App, release: str | None) -> bool:
     return release is not None and (app.releases / release / RELEASE_FILE).is_file()
 
 
+def begin(app: App) -> None:
+    """Write the first state, before the first release: releases without one tell of a loss."""
+    with changing(app) as file:
+        if not app.state.exists():
+            file.write(file.state)
+
+
 def begin_trial(app: App, release: str) -> State:
     """Write down that ``release`` is on trial, then let it be the one that serves."""
     with changing(app) as file:
@@ -41,7 +48,9 @@ def begin_trial(app: App, release: str) -> State:
 def commit(app: App, release: str, version: int) -> None:
     """``release`` has proved itself: it is what a later failure falls back to."""
     with changing(app) as file:
-        file.write(file.state.committed(release, version))
+        state = file.state.committed(release, version)
+        raise_highest(app, state.version or version)
+        file.write(state)
     record(app, "committed", release)
 
 

@@ -3,14 +3,18 @@
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from edge.device.layout import App
-from edge.runtime.files import write_json
+from edge.device.log import KEPT, events
+from edge.runtime.files import write_bytes, write_json
+
+_VERSION: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,44 +56,49 @@ class State:
     Attributes:
         last_good: The release that was committed last; what a failure falls back to.
         before: The one that was committed before it; what ``rollback`` goes back to.
-        version: The highest committed; an older bundle is refused.
+        version: The highest that was ever committed, which no rollback lowers; an older bundle is
+            refused. None where a damaged state forgot it.
         trial: None when nothing is on trial.
         failure: The last one, until a release is committed.
     """
 
     last_good: str | None = None
     before: str | None = None
-    version: int = 0
+    version: int | None = 0
     trial: Trial | None = None
     failure: Failure | None = None
 
     @classmethod
     def read(cls, app: App) -> Self:
-        """What is written, or the empty state where nothing readable is.
+        """What is written; the empty state where no release ever came.
 
-        A state that cannot be read must not keep a device from serving: what ``current`` names is
-        taken for good then.
+        A state that cannot be read, or is gone, must not keep a device from serving: what
+        ``current`` names is taken for good then. But nobody knows the highest version any more.
         """
         try:
             value = json.loads(app.state.read_text(encoding="utf-8"))
             trial, failure = value["trial"], value["failure"]
+            written = value["version"]
             return cls(
                 last_good=value["last_good"],
                 before=value["before"],
-                version=int(value["version"]),
+                version=None if written is None else _highest(app, int(written)),
                 trial=Trial(**trial) if trial else None,
                 failure=Failure(**failure) if failure else None,
             )
         except FileNotFoundError:
-            return cls()
+            if not app.highest.exists() and not _has_releases(app):
+                return cls()
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return cls(last_good=app.serving())
+            pass
+        return cls(last_good=app.serving(), version=None)
 
     def committed(self, release: str, version: int) -> Self:
         """The state after ``release`` has proved itself."""
         before = self.before if release == self.last_good else self.last_good
+        highest = max(self.version or 0, version)
         return replace(
-            self, last_good=release, before=before, version=version, trial=None, failure=None
+            self, last_good=release, before=before, version=highest, trial=None, failure=None
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -108,6 +117,58 @@ class StateFile:
         """Make it the state, on the disk."""
         write_json(self._app.state, state.to_json())
         self.state = state
+
+
+def raise_highest(app: App, version: int) -> None:
+    """Keep the highest version apart from what serves; a lower one changes nothing.
+
+    It is on the disk before anybody is told that the release is committed: a cut between the two
+    leaves a version that is refused without need, never one that is accepted in error.
+    """
+    try:
+        known = _read_highest(app)
+    except ValueError:
+        known = None  # whoever commits has been told, and asked for it
+    if known is None or version > known:
+        write_bytes(app.highest, f"{version}\n".encode())
+
+
+def _highest(app: App, written: int) -> int | None:
+    """Of the state's own version and the file's; None where the file is damaged.
+
+    Before there was such a file, a rollback lowered the state's version: the log knows better.
+    """
+    try:
+        known = _read_highest(app)
+    except ValueError:
+        return None
+    if known is not None:
+        return max(known, written)
+    ids = [event.get("release") for event in events(app, KEPT) if event.get("event") == "committed"]
+    numbers = [str(release).partition("-")[0] for release in ids]
+    return max([written, *(int(text) for text in numbers if _VERSION.fullmatch(text))])
+
+
+def _read_highest(app: App) -> int | None:
+    """The file's version; None where there is no file.
+
+    Raises:
+        ValueError: It holds something else, or cannot be read.
+    """
+    try:
+        text = app.highest.read_text(encoding="ascii").removesuffix("\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(str(error)) from error
+    if not _VERSION.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is no version")
+    return int(text)
+
+
+def _has_releases(app: App) -> bool:
+    """Whether anything was installed, be it whole or not."""
+    return app.releases.is_dir() and any(app.releases.iterdir())
 
 
 @contextmanager

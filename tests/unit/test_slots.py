@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from edge.device import slots
+from edge.device.admission import check_version
 from edge.device.layout import App
 from edge.device.log import events, record
 from edge.device.state import State, changing
+from edge.errors import ReleaseRefused
 
 OLD, NEW = "1-old", "2-new"
 
@@ -106,6 +108,67 @@ def test_a_broken_state_keeps_nobody_from_serving(
     app.state.write_text(text)
     assert State.read(app).last_good == OLD
     assert slots.guard(app) == OLD
+
+
+def version_refused(app: App, version: int) -> bool:
+    try:
+        check_version(app, version)
+    except ReleaseRefused:
+        return True
+    return False
+
+
+def test_a_rollback_does_not_lower_the_highest_version(app: App) -> None:
+    slots.commit(app, "2000-new", 2000)
+    slots.commit(app, "1000-old", 1000)
+    assert State.read(app).last_good == "1000-old"
+    assert version_refused(app, 1500)
+    assert not version_refused(app, 2000)
+    value = json.loads(app.state.read_text())
+    app.state.write_text(json.dumps(value | {"version": 1000}))  # the file of its own knows
+    assert version_refused(app, 1500)
+
+
+def test_a_device_of_an_older_edge_remembers_by_its_log(app: App) -> None:
+    slots.commit(app, "2000-new", 2000)
+    slots.commit(app, "1000-old", 1000)
+    app.highest.unlink()  # an older edge wrote none, and lowered the state's version
+    app.state.write_text(json.dumps(json.loads(app.state.read_text()) | {"version": 1000}))
+    assert version_refused(app, 1500)
+
+
+def lost(path: Path) -> None:
+    path.unlink()
+
+
+def torn(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1] + b"\0")
+
+
+@pytest.mark.parametrize(("name", "damage"), [("state", lost), ("state", torn), ("highest", torn)])
+def test_a_damaged_state_refuses_until_the_operator_says_so(
+    app: App, restart: Callable[[], None], name: str, damage: Callable[[Path], None]
+) -> None:
+    slots.commit(app, OLD, 2000)
+    damage(getattr(app, name))
+    assert version_refused(app, 3000)
+    slots.refuse(app, NEW, "the state is damaged")  # writes a state, and must not heal it
+    restart()
+    assert slots.guard(app) == OLD  # and what serves goes on
+    assert version_refused(app, 3000)
+    slots.commit(app, NEW, 3000)  # --allow-downgrade was given
+    assert version_refused(app, 2999)
+    assert not version_refused(app, 3000)
+
+
+def test_a_first_deploy_that_was_cut_is_no_damaged_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    app = App.named("camera")
+    slots.begin(app)
+    (app.releases / NEW).mkdir(parents=True)
+    assert not version_refused(app, 1)
 
 
 def test_a_commit_again_keeps_the_release_before(app: App) -> None:
