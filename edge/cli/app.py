@@ -48,6 +48,7 @@ from edge.cli.help import Application
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
 from edge.errors import EdgeError, missing_package
 from edge.runtime.signals import repeat_lost_interrupts
+from edge.runtime.supervisor import supervise
 
 app = Application(
     name="edge",
@@ -90,6 +91,8 @@ COMMANDS: Final[dict[str, dict[str, Any]]] = {
     },
     "More": {"cache": cache, "help": help},
 }
+# The panels whose commands open models that others wrote: a child of the process does the work.
+SUPERVISED: Final = ("Make", "Check", "Use", "Measure")
 for panel, commands in COMMANDS.items():
     for name, module in commands.items():
         if hasattr(module, "app"):  # a command with commands of its own
@@ -107,11 +110,16 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001  # its callback heeds it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """From a folder of photos to a verified model on an embedded device."""
+    if context.obj is not None and any(
+        context.invoked_subcommand in COMMANDS[panel] for panel in SUPERVISED
+    ):
+        supervise(context.obj)
 
 
 def main() -> None:
@@ -121,7 +129,7 @@ def main() -> None:
     atexit.register(_leave_as_interrupted, interrupted)  # first registered, called last
     with captured_native_output() as log:
         try:
-            code = app(prog_name="edge", standalone_mode=False)
+            code = app(prog_name="edge", standalone_mode=False, obj=log)
             if code == INTERRUPTED:  # typer turns Ctrl-C into this and says nothing
                 code = report_error(KeyboardInterrupt())
         except EdgeError as error:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edge.errors import InferenceError
 from edge.runtime.session import first_line
 from edge.runtime.spec import QuantizationParams, TensorSpec
+from edge.runtime.supervisor import NativeCall
 
 
 class LiteRTSession:
@@ -28,13 +29,15 @@ class LiteRTSession:
             options: More of the interpreter's own, such as ``experimental_delegates``.
         """
         self.engine = engine
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # TensorFlow's interpreter announces its retirement
-            self._interpreter = module.Interpreter(
-                model_path=str(path), num_threads=threads, **options
-            )
-        self._before_allocation()
-        self._interpreter.allocate_tensors()
+        self._running = NativeCall(path, opens=False)
+        with NativeCall(path, opens=True):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # TensorFlow's interpreter announces its retirement
+                self._interpreter = module.Interpreter(
+                    model_path=str(path), num_threads=threads, **options
+                )
+            self._before_allocation()
+            self._interpreter.allocate_tensors()
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         self._input_ids = [detail["index"] for detail in inputs]
@@ -48,10 +51,11 @@ class LiteRTSession:
     def run(self, *tensors: NDArray[Any]) -> list[NDArray[Any]]:
         """Run once; see ``Session``."""
         try:
-            for index, tensor in zip(self._input_ids, tensors, strict=True):
-                self._interpreter.set_tensor(index, tensor)
-            self._interpreter.invoke()
-            return [self._interpreter.get_tensor(index) for index in self._output_ids]
+            with self._running:
+                for index, tensor in zip(self._input_ids, tensors, strict=True):
+                    self._interpreter.set_tensor(index, tensor)
+                self._interpreter.invoke()
+                return [self._interpreter.get_tensor(index) for index in self._output_ids]
         except (RuntimeError, ValueError) as error:
             raise InferenceError(f"{self.engine} failed: {first_line(error)}") from error
 

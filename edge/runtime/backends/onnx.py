@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from edge.errors import InferenceError
 from edge.runtime.session import first_line
 from edge.runtime.spec import TensorSpec
+from edge.runtime.supervisor import NativeCall
 
 DTYPES: Final[dict[str, str]] = {
     "tensor(float)": "float32",
@@ -57,13 +58,15 @@ class OnnxSession:
         options.log_severity_level = 3  # errors; they reach the caller as exceptions as well
         if configure is not None:
             configure(options)
-        # By default a provider that fails is replaced by the CPU, with a line on stdout.
-        self.session = module.InferenceSession(
-            str(path),
-            options,
-            providers=None if providers is None else list(providers),
-            enable_fallback=0,
-        )
+        self._running = NativeCall(path, opens=False)
+        with NativeCall(path, opens=True):
+            # By default a provider that fails is replaced by the CPU, with a line on stdout.
+            self.session = module.InferenceSession(
+                str(path),
+                options,
+                providers=None if providers is None else list(providers),
+                enable_fallback=0,
+            )
         self.inputs = tuple(_spec(item) for item in self.session.get_inputs())
         self.outputs = tuple(_spec(item) for item in self.session.get_outputs())
         self._names = [spec.name for spec in self.inputs]
@@ -72,7 +75,8 @@ class OnnxSession:
         """Run once; see ``Session``."""
         try:
             feeds = dict(zip(self._names, tensors, strict=True))
-            results: list[NDArray[Any]] = self.session.run(None, feeds)
+            with self._running:
+                results: list[NDArray[Any]] = self.session.run(None, feeds)
             return results
         except Exception as error:  # its exception classes share no public base
             raise InferenceError(f"{self.engine} failed: {first_line(error)}") from error
