@@ -26,7 +26,7 @@ from edge.errors import EdgeError, MeasurementError, ModelLoadError, NegativeVer
 from edge.markup import printable
 from edge.progress import Progress
 from edge.runtime.bundle import is_bundle
-from edge.runtime.files import readable, write_json
+from edge.runtime.files import readable, remove_own, write_json
 from edge.runtime.place import check_new_file
 
 APART: Final = 0.02  # of a ratio, relative: more than that between two of them is explained
@@ -106,6 +106,8 @@ def measure(job: Job) -> None:
     begun = None if journal is None or job.overwrite else _begun(journal)
     for path in job.outputs:
         check_new_file(path, tuple(FORMS), overwrite=job.overwrite or begun is not None)
+    if journal is not None and journal not in job.outputs:
+        check_new_file(journal, overwrite=job.overwrite or _kept(journal) is not None)
     done: list[Results] = []
 
     def keep(results: Results) -> None:
@@ -124,7 +126,7 @@ def measure(job: Job) -> None:
         raise
     _show(job, results)
     if journal is not None and journal not in job.outputs:
-        journal.unlink(missing_ok=True)
+        remove_own(journal)
     _judge(results, job.plan)
 
 
@@ -141,13 +143,18 @@ def _journal(outputs: Sequence[Path]) -> Path | None:
 
 def _begun(journal: Path) -> Results | None:
     """The interrupted run that lies there; None if what lies there is anything else."""
+    found = _kept(journal)
+    return found if found is not None and found.missing else None
+
+
+def _kept(journal: Path) -> Results | None:
+    """The results of a run that lie there, whole or not; None if what lies there is other."""
     if not journal.is_file():
         return None
     try:
-        found = read_results(journal)
+        return read_results(journal)
     except UsageError:
         return None
-    return found if found.missing else None
 
 
 def _show(job: Job, results: Results) -> None:

@@ -1,5 +1,6 @@
 """scikit-learn's handwritten digits as a folder of images: a data set without a download."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge.errors import OutputError
-from edge.runtime.files import fsync_directory
+from edge.runtime.files import changed_meanwhile, fsync_directory, keep_beside
 
 _ZOOM: Final = 4  # 8 x 8 pixels to 32 x 32, the smallest input of the usual backbones
 _BRIGHTEST: Final = 16  # the data set counts set pixels of 4 x 4 blocks: 0..16
@@ -44,7 +45,12 @@ def export_digits(directory: Path, *, on_progress: Callable[[int, int], None] | 
         directory.parent.mkdir(parents=True, exist_ok=True)
         bunch = load_digits()
         _write(temporary, bunch.images, bunch.target, on_progress)
-        temporary.replace(directory)
+        try:
+            temporary.replace(directory)  # in place of an empty folder at most
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise changed_meanwhile(directory, keep_beside(temporary, directory)) from error
         fsync_directory(directory.parent)
     except OSError as error:
         raise OutputError(

@@ -1,20 +1,81 @@
-"""A bundle on disk is either whole or not there: staged beside its place, then swapped in."""
+"""A bundle on disk is either whole or not there: staged beside its place, then swapped in.
 
-import ctypes
+The swap takes what ``check_output`` saw before the work began, and nothing else: what appeared or
+changed at the place meanwhile stays, and the new bundle is kept under another name.
+"""
+
 import errno
 import os
-import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 
 from edge.errors import OutputError
 from edge.runtime.bundle import is_bundle
-from edge.runtime.files import abandoned, beside, fsync_directory
+from edge.runtime.files import (
+    Stamp,
+    changed_meanwhile,
+    exchange,
+    fsync_directory,
+    keep_beside,
+    readable,
+    rename_new,
+)
+from edge.staging import NEW, Workplace, left_behind, made_of, remove, workplace
 
-AT_FDCWD: Final = -100  # of <fcntl.h>: paths are relative to the working directory
-RENAME_EXCHANGE: Final = 2  # of <linux/fs.h>: swap two names in one step
+OLD: Final = "old"  # in a workplace, where there is no exchange: what had the place before
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A folder as it was looked at.
+
+    Attributes:
+        inode: Of the folder.
+        inside: By path relative to the folder (bytes, hex): inode, kind, size and time of
+            change (ns) of each file and link; of folders below it the kind alone.
+    """
+
+    inode: int
+    inside: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, folder: Path) -> Self | None:
+        """What lies there; None for nothing. A file or a link has nothing inside."""
+        found = Stamp.of(folder)
+        if found is None:
+            return None
+        inside: dict[str, tuple[int, ...]] = {}
+        for path in sorted(folder.rglob("*")) if stat.S_ISDIR(found.kind) else ():
+            below = Stamp.of(path)
+            if below is not None:
+                is_folder = stat.S_ISDIR(below.kind)
+                facts = () if is_folder else (below.inode, below.size, below.mtime_ns)
+                inside[os.fsencode(path.relative_to(folder)).hex()] = (below.kind, *facts)
+        return cls(found.inode, inside)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Read what ``to_json`` gave."""
+        inside = {str(name): tuple(map(int, facts)) for name, facts in value["inside"].items()}
+        return cls(int(value["inode"]), inside)
+
+    def to_json(self) -> dict[str, Any]:
+        """The listing as JSON values."""
+        return {"inode": self.inode, "inside": {k: list(v) for k, v in self.inside.items()}}
+
+    def holds(self, other: Self | None) -> bool:
+        """Whether the other is this folder with nothing in it that is not listed here."""
+        if other is None or other.inode != self.inode:
+            return False
+        return other.inside.items() <= self.inside.items()
+
+
+# What the command that runs found at its output, by absolute path.
+_seen: dict[Path, _Seen | None] = {}
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -27,6 +88,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     if not parent.is_dir():
         raise OutputError(f"the folder {parent} does not exist", hint=f"mkdir -p '{parent}'")
     _restore(output)
+    _seen[output.absolute()] = _Seen.of(output.absolute())
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise OutputError(
             f"{output} is no folder; a bundle is one", hint="Choose another --output."
@@ -50,18 +112,24 @@ def staged(output: Path) -> Iterator[Path]:
     """An empty folder that takes the place of ``output`` when the block ends well.
 
     Raises:
-        OutputError: The disk is full or read-only; ``output`` is as it was.
+        OutputError: The disk is full or read-only; ``output`` is as it was. Or ``output`` is not
+            what ``check_output`` saw; then the new folder is kept beside it.
     """
-    staging = beside(output.absolute())
+    target = output.absolute()
+    seen = _seen.pop(target, None)
     try:
-        staging.mkdir()
-        yield staging
-        _sync_tree(staging)
-        _swap_in(staging, output)
+        with workplace(target) as place:
+            yield place.new
+            _sync_tree(place.new)
+            place.record({"seen": None if seen is None else seen.to_json()})
+            try:
+                _swap_in(place, target, seen)
+            except FileExistsError as error:
+                raise changed_meanwhile(output, keep_beside(place.new, target)) from error
+            finally:
+                fsync_directory(target.parent)
     except OSError as error:
         raise _unwritable(output, error) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _unwritable(output: Path, error: OSError) -> OutputError:
@@ -86,41 +154,121 @@ def _sync_tree(folder: Path) -> None:
         fsync_directory(Path(directory))
 
 
-def _swap_in(staging: Path, output: Path) -> None:
-    """One rename where nothing is there, one exchange where an older bundle is."""
-    target = output.absolute()
-    if not target.exists():
-        staging.rename(target)
-    elif not _exchange(staging, target):
-        # No exchange on this file system. Between the two renames the bundle has no name;
-        # ``_restore`` gives it back after a kill in between.
-        old = beside(target, "old")
-        target.rename(old)
-        try:
-            staging.rename(target)
-        except OSError:
-            old.rename(target)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    fsync_directory(target.parent)
+def _swap_in(place: Workplace, target: Path, seen: _Seen | None) -> None:
+    """One rename where nothing is there, one exchange where an older bundle is.
+
+    Raises:
+        FileExistsError: Something lies there that was not seen; it is as it was.
+        OSError: It cannot be renamed.
+    """
+    now = _Seen.of(target)
+    if now is None:  # also where what was seen is gone: nothing is lost
+        rename_new(place.new, target)
+    elif seen is None or now != seen or not target.is_dir():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+    elif not seen.inside:
+        _replace_empty(place.new, target)
+    elif exchange(place.new, target):
+        if not seen.holds(_Seen.of(place.new)):
+            _exchange_back(place, target)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+        _remove_seen(place.new, seen, target)
+    else:
+        _replace_in_two_steps(place, target, seen)
 
 
-def _exchange(first: Path, second: Path) -> bool:
-    """Swap two names in one step, by Linux's renameat2; False where that does not exist."""
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None:
-        return False
-    paths = os.fsencode(first), os.fsencode(second)
-    return bool(renameat2(AT_FDCWD, paths[0], AT_FDCWD, paths[1], RENAME_EXCHANGE) == 0)
+def _replace_empty(new: Path, target: Path) -> None:
+    """A rename, which takes the place of a folder only while that is empty."""
+    try:
+        new.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from error
+        raise
+
+
+def _exchange_back(place: Workplace, target: Path) -> None:
+    """Undo an exchange for something that came in after the last look.
+
+    What comes back is kept, should it not be ours: a third one may have come in meanwhile.
+    """
+    exchange(place.new, target)
+    back = Stamp.of(place.new)
+    if back is None or back.inode != place.made:
+        raise changed_meanwhile(target, keep_beside(place.new, target))
+
+
+def _replace_in_two_steps(place: Workplace, target: Path, seen: _Seen) -> None:
+    """Where the file system knows no exchange.
+
+    Between the renames the bundle has no name; ``_restore`` gives it back after a kill in between.
+    """
+    old = place.path / OLD
+    target.rename(old)
+    try:
+        if not seen.holds(_Seen.of(old)):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+        rename_new(place.new, target)
+    except OSError:
+        _put_back(old, target)
+        raise
+    _remove_seen(old, seen, target)
+
+
+def _put_back(old: Path, target: Path) -> None:
+    try:
+        rename_new(old, target)
+    except FileExistsError:
+        keep_beside(old, target)
+
+
+def _remove_seen(folder: Path, seen: _Seen, target: Path) -> None:
+    """Remove a replaced folder: what was seen in it, each by its name.
+
+    Raises:
+        OutputError: Something was put into it at the last moment; it is kept.
+    """
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is inside comes first
+        name = os.fsencode(path.relative_to(folder)).hex()
+        with suppress(OSError):  # it is kept then
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            elif name in seen.inside:
+                path.unlink(missing_ok=True)
+    try:
+        folder.rmdir()
+    except OSError as error:
+        kept = keep_beside(folder, target)
+        raise OutputError(
+            f"{readable(target)} holds the new bundle; the one before cannot be removed, or "
+            f"something was put into it at the last moment: it is kept as {readable(kept)}",
+            hint="Look at it before you remove it.",
+        ) from error
 
 
 def _restore(output: Path) -> None:
-    """Undo what a killed run left beside ``output``: an old bundle without a name, stages."""
+    """Undo what a killed run left beside ``output``: an old bundle without a name, workplaces."""
     target = output.absolute()
-    for left in abandoned(target.parent, target.name):
-        if not left.is_dir():
+    with left_behind(target.parent, target.name) as folders:
+        for folder in folders:
+            record = made_of(folder)
+            try:
+                if record is not None:
+                    _settle(folder, record, target)
+            except (KeyError, TypeError, ValueError, AttributeError, OSError):
+                continue  # what cannot be told to be ours stays
+            remove(folder)
+
+
+def _settle(folder: Path, record: dict[str, Any], target: Path) -> None:
+    """Take out of a workplace that was killed in its swap whatever is not its own."""
+    seen = None if record["seen"] is None else _Seen.from_json(record["seen"])
+    for name in (OLD, NEW):
+        path = folder / name
+        found = _Seen.of(path)
+        if found is None or (name == NEW and found.inode == record["made"]):
             continue
-        if left.suffix == ".old" and not target.exists():
-            left.rename(target)
-        else:
-            shutil.rmtree(left, ignore_errors=True)
+        if name == OLD and not os.path.lexists(target):
+            rename_new(path, target)
+        elif seen is None or not seen.holds(found):
+            keep_beside(path, target)

@@ -1,13 +1,80 @@
-"""Files that are either whole or not there: temporary name, fsync, rename."""
+"""Files that are either whole or not there: temporary name, fsync, rename.
 
+A command that was told where to write looks at the place before its work begins (``expect``), and
+the rename at the end takes nothing but what was seen then: what appeared or changed meanwhile is
+somebody else's.
+"""
+
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
+
+from edge.errors import OutputError
+
+AT_FDCWD: Final = -100  # of <fcntl.h>: paths are relative to the working directory
+RENAME_NOREPLACE: Final = 1  # of <linux/fs.h>: fail where the new name exists
+RENAME_EXCHANGE: Final = 2  # of <linux/fs.h>: swap two names in one step
+# What file systems answer that do not know the flags, or know no hard links.
+_UNKNOWN: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells one file from another, and a file from what it was: no clock is compared."""
+
+    device: int
+    inode: int
+    kind: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "Stamp | None":
+        """The stamp of what lies there, a link itself and not where it leads; None for nothing."""
+        try:
+            found = path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        kind = stat.S_IFMT(found.st_mode)
+        return cls(found.st_dev, found.st_ino, kind, found.st_size, found.st_mtime_ns)
+
+
+# What the command that runs found at the files that it will write, by absolute path; and folders
+# in which every file that is not among them was not there.
+_expected: dict[str, Stamp | None] = {}
+_listed: set[str] = set()
+
+
+def expect(path: Path) -> None:
+    """Remember what lies at a file now: ``atomic_writer`` will take the place of that alone."""
+    _expected[_absolute(path)] = Stamp.of(path)
+
+
+def expect_inside(folder: Path) -> None:
+    """Remember every file of a folder, as ``expect`` does, and that there is no other one."""
+    _listed.add(_absolute(folder))
+    if folder.is_dir():
+        for path in folder.iterdir():
+            expect(path)
+
+
+def remove_own(path: Path) -> None:
+    """Remove a file that this process wrote, unless something else took its place since."""
+    seen = _expected.get(_absolute(path))
+    if seen is not None and Stamp.of(path) == seen:
+        path.unlink(missing_ok=True)
+
+
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow links
 
 
 @contextmanager
@@ -16,17 +83,24 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 
     Raises:
         OSError: The folder cannot be written, or the disk is full; ``path`` is as it was.
+        OutputError: What lies at ``path`` is not what ``expect`` saw there; it is as it was, and
+            the new content lies beside it.
     """
     temporary = beside(path)
+    mine = None
     try:
         with temporary.open("xb") as stream:
+            mine = os.fstat(stream.fileno()).st_ino
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        _take_place(temporary, path)
         fsync_directory(path.parent)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        # After an exchange that was cut short, somebody else's file may have this name.
+        left = Stamp.of(temporary)
+        if left is not None and left.inode == mine:
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -93,3 +167,134 @@ def _runs(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Rename to a name that nothing has, in one step.
+
+    Where the file system knows no such rename, a hard link does the same for a file, and a rename
+    of a folder replaces at most an empty one. Where it knows no links either, the name is looked
+    at just before: the moment in between is all that is left open.
+
+    Raises:
+        FileExistsError: Something has the name; both are as they were.
+        OSError: It cannot be renamed.
+    """
+    try:
+        _renameat2(source, target, RENAME_NOREPLACE)
+    except OSError as error:
+        if error.errno not in _UNKNOWN:
+            raise
+    else:
+        return
+    if source.is_dir():
+        try:
+            source.rename(target)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR, errno.EEXIST):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from error
+            raise
+        return
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _UNKNOWN:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from error
+        source.rename(target)
+    else:
+        source.unlink()
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Swap two names in one step; False where the file system does not know that.
+
+    Raises:
+        OSError: One of them is not there, or cannot be renamed.
+    """
+    try:
+        _renameat2(first, second, RENAME_EXCHANGE)
+    except OSError as error:
+        if error.errno not in _UNKNOWN:
+            raise
+        return False
+    return True
+
+
+def keep_beside(result: Path, target: Path) -> Path:
+    """Give a finished result a name of its own beside the one that it was to have.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    stem = os.fsencode(target.stem)[:200].decode(errors="ignore")
+    number = 1
+    while True:
+        kept = target.with_name(f"{stem}.kept-{number}{target.suffix[:20]}")
+        try:
+            rename_new(result, kept)
+        except FileExistsError:
+            number += 1
+        else:
+            return kept
+
+
+def changed_meanwhile(target: Path, kept: Path) -> OutputError:
+    """The error of a command whose place was taken by something else while it worked."""
+    return OutputError(
+        f"{readable(target)} was made or changed by something else meanwhile, and is left as it "
+        f"is; the result is kept as {readable(kept)}",
+        hint="Look at both, and keep the one that you want; run one command at a time for a place.",
+    )
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    """Give a whole file its name, in place of what ``expect`` saw there, or of anything."""
+    key = _absolute(path)
+    if key not in _expected and os.path.dirname(key) not in _listed:  # noqa: PTH120
+        temporary.replace(path)
+        return
+    mine = Stamp.of(temporary)
+    if not _replaced(temporary, path, _expected.get(key)):
+        raise changed_meanwhile(path, keep_beside(temporary, path))
+    _expected[key] = mine
+
+
+def _replaced(temporary: Path, path: Path, seen: Stamp | None) -> bool:
+    """Whether the file has its name now; nothing but what was seen is lost for it."""
+    now = Stamp.of(path)
+    if now is None:  # also where what was seen is gone: nothing is lost
+        try:
+            rename_new(temporary, path)
+        except FileExistsError:
+            return False
+        return True
+    if now != seen:
+        return False
+    if not exchange(temporary, path):
+        temporary.replace(path)  # the moment since the look is all that is left open
+        return True
+    if Stamp.of(temporary) == seen:
+        temporary.unlink()
+        return True
+    exchange(temporary, path)  # it came in between the look and the exchange
+    return False
+
+
+def _renameat2(source: Path, target: Path, flags: int) -> None:
+    """Linux's renameat2.
+
+    Raises:
+        OSError: As it says; ENOSYS where there is none.
+    """
+    import ctypes  # only commands that replace something need it
+
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    number = errno.ENOSYS
+    if function is not None:
+        paths = os.fsencode(source), os.fsencode(target)
+        if function(AT_FDCWD, paths[0], AT_FDCWD, paths[1], flags) == 0:
+            return
+        number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number), str(target))

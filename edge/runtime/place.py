@@ -4,13 +4,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edge.errors import OutputError, UsageError
-from edge.runtime.files import beside, readable
+from edge.runtime.files import beside, expect, expect_inside, readable
 
 
 def check_new_file(
     path: Path, suffixes: str | Sequence[str] = (), *, overwrite: bool, option: str = "--output"
 ) -> None:
     """Refuse a file that could not be written, or that lies there and may not be replaced.
+
+    What lies there now is remembered: writing the file later replaces that alone.
 
     Args:
         path: The file.
@@ -31,6 +33,7 @@ def check_new_file(
             f"{option} {shown}: expected a name ending in {', '.join(allowed)}",
             hint="The suffix decides the form.",
         )
+    expect(path)  # before it is looked at: what comes in between is not taken for what was seen
     if path.is_dir():
         raise OutputError(f"{option} {shown} is a folder", hint="Name a file.")
     if path.exists() and not path.is_file():
@@ -80,6 +83,12 @@ def check_folder(
             f"{option} {shown}: there is no folder {readable(parent)}",
             hint="Make the folder first, or choose another place.",
         )
+    if names is None:
+        expect_inside(folder)
+    else:
+        names = tuple(names)
+        for name in names:
+            expect(folder / name)
     inside = [item.name for item in folder.iterdir()] if folder.is_dir() else []
     taken = sorted(inside if names is None else set(inside).intersection(names))
     if taken and not overwrite:

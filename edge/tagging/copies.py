@@ -12,7 +12,7 @@ from typing import Final
 from edge.dataset.folder import check_outside
 from edge.errors import OutputError
 from edge.progress import Step
-from edge.runtime.files import beside
+from edge.runtime.files import beside, rename_new
 from edge.tagging.tags import Tagged
 
 # What Windows, macOS or FAT refuse in names, and control characters.
@@ -94,27 +94,36 @@ def _place(source: Path, folder: Path, *, link: bool) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         number, target = 1, folder / source.name
-        while os.path.lexists(target):
+        while True:
+            try:
+                if not os.path.lexists(target):
+                    _put(source, target, link=link)
+                    return True
+            except FileExistsError:
+                pass  # it came in meanwhile
             if target.is_file() and filecmp.cmp(source, target, shallow=False):
                 return False
             number += 1
             target = folder / f"{source.stem} ({number}){source.suffix}"
-        if link:
-            os.link(source.resolve(), target)
-        else:
-            _copy(source, target)
     except OSError as error:
         why = error.strerror or str(error)
         hint = "Leave out --link." if link else "Free some space, or choose another --copy-to."
         raise OutputError(f"{source} cannot be put into {folder}: {why}", hint=hint) from error
-    return True
 
 
-def _copy(source: Path, target: Path) -> None:
+def _put(source: Path, target: Path, *, link: bool) -> None:
+    """Copy or link to a name that nothing has.
+
+    Raises:
+        FileExistsError: Something has it meanwhile.
+    """
+    if link:
+        os.link(source.resolve(), target)
+        return
     temporary = beside(target)
     try:
         shutil.copy2(source, temporary)  # with its times, which photo programs sort by
-        temporary.rename(target)
+        rename_new(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
