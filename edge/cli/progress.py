@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from edge.progress import Progress, Silent, Step
-from edge.runtime.streams import visible
+from edge.runtime.printable import visible
 
 EVERY_SECONDS: Final = 10.0  # between two lines of one stage, where there is no terminal
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edge.runtime.streams import visible
+from edge.runtime.printable import visible
 
 GAPS: Final = (3, 2)  # columns between two cells, the wider one where it fits
 EDGE: Final = 2  # columns to the left of the table

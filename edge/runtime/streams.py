@@ -6,36 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from edge.runtime.printable import visible
+
 # What interpreters say with every start and what no user can act on; warnings and errors stay.
+LONGEST: Final = 1 << 20  # bytes that are kept of it
 CHATTER: Final = (b"INFO: ", b"I0000 ", b"WARNING: All log messages before absl::")
-
-
-class _Steering(dict[int, str]):
-    """For ``str.translate``: control characters, bidi controls and undecodable bytes.
-
-    The escape is JSON's, so that a document stays the same one.
-    """
-
-    def __missing__(self, code: int) -> str:
-        steers = (
-            (code < 0x20 and code not in (0x09, 0x0A))
-            or 0x7F <= code < 0xA0
-            or code in (0x2028, 0x2029, 0xFFFE, 0xFFFF)
-            or 0x200E <= code <= 0x200F
-            or 0x202A <= code <= 0x202E
-            or 0x2066 <= code <= 0x2069
-            or 0xD800 <= code <= 0xDFFF
-        )
-        self[code] = f"\\u{code:04x}" if steers else chr(code)
-        return self[code]
-
-
-_STEERING: Final = _Steering()
-
-
-def visible(text: str) -> str:
-    """Text whose control characters, line breaks and tabs aside, are written as escapes."""
-    return text if text.isprintable() else text.translate(_STEERING)
 
 
 def _encodable(character: str, encoding: str) -> str:
@@ -122,11 +97,9 @@ def without_chatter() -> Iterator[None]:
 def _replay(log: int, shown: int) -> None:
     """Write what is no chatter."""
     os.lseek(log, 0, os.SEEK_SET)
-    content = b""
-    while part := os.read(log, 1 << 20):
-        content += part
+    content = os.read(log, LONGEST)
     kept = b"".join(
         line for line in content.splitlines(keepends=True) if not line.startswith(CHATTER)
     )
-    if kept:
-        os.write(shown, kept)
+    if kept:  # it quotes names that a model file holds
+        os.write(shown, visible(kept.decode(errors="surrogateescape")).encode())

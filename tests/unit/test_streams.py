@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge.runtime.streams import visible
+from edge.runtime.printable import visible
 from tests.unit.golden_bundle import golden_bundle
 
 ROOT = Path(__file__).parents[2]
