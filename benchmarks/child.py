@@ -8,12 +8,12 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import InferenceError, MeasurementError, UsageError, rebuilt
+from edge.runtime.child import ended, tree_memory
 from edge.threads import deferred_interrupt
 
 Answer = Mapping[str, Any]
@@ -99,7 +99,7 @@ def _read(
             heed()
             if time.monotonic() > until:
                 raise MeasurementError(f"no end after {timeout:.0f} s; it was killed")
-            if memory_bytes is not None and _resident(process.pid) > memory_bytes:
+            if memory_bytes is not None and tree_memory(process.pid) > memory_bytes:
                 raise MeasurementError(
                     f"needs more than {memory_bytes / 2**30:.1f} GiB of memory; it was killed"
                 )
@@ -118,26 +118,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _resident(root: int) -> int:
-    """Bytes of memory that a process and its descendants hold; 0 without Linux's /proc."""
-    children: dict[int, list[int]] = defaultdict(list)
-    pages: dict[int, int] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            # The name, which is in parentheses, may hold anything.
-            fields = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-            pages[int(folder.name)] = int((folder / "statm").read_text(encoding="ascii").split()[1])
-        except (OSError, IndexError, ValueError):
-            continue  # it ended meanwhile
-        children[int(fields[1])].append(int(folder.name))
-    total, waiting = 0, [root]
-    while waiting:
-        process = waiting.pop()
-        total += pages.get(process, 0)
-        waiting += children[process]
-    return total * os.sysconf("SC_PAGE_SIZE")
-
-
 def _checked(found: list[Answer], code: int, log: str) -> list[Answer]:
     """The answers, unless the last one is an error or there is none."""
     if found and "error" in found[-1]:
@@ -145,11 +125,5 @@ def _checked(found: list[Answer], code: int, log: str) -> list[Answer]:
     if code or not found:
         lines = [line.strip() for line in log.splitlines() if line.strip()]
         tail = " / ".join([line for line in lines if not CHATTER.match(line)][-3:])
-        raise MeasurementError(f"the process {_ended(code)}: {tail or 'no word'}")
+        raise MeasurementError(f"the process {ended(code)}: {tail or 'no word'}")
     return found
-
-
-def _ended(code: int) -> str:
-    if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"ended with code {code}"

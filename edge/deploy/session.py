@@ -63,6 +63,8 @@ _SHIPPED: Final = (
     "device/*.py",
     "runtime/__init__.py",
     "runtime/bundle.py",
+    "runtime/checked.py",
+    "runtime/child.py",
     "runtime/files.py",
     "runtime/head_spec.py",
     "runtime/output.py",

@@ -1,12 +1,15 @@
 """``release.json``: a bundle, and how it is to run on this device."""
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 from edge.device.layout import BUNDLE, RELEASE_FILE, App, checked_id, environments
 from edge.errors import BundleError, DeviceError
+from edge.runtime.files import write_bytes
+from edge.runtime.seal import PROVED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +97,25 @@ class Release:
         return app.releases / self.id / BUNDLE
 
     def environ(self, app: App) -> dict[str, str]:
-        """What Python needs to find the bundle's own runtime and its wheels, and nothing else."""
+        """What Python needs to find the bundle's own runtime and its wheels, and nothing else.
+
+        Once the self-test has passed, the service need not do it again in a process of its own.
+        """
         paths = (self.folder(app) / "runtime", environments() / self.environment)
-        return {"PYTHONPATH": ":".join(map(str, paths)), "PYTHONNOUSERSITE": "1"}
+        found = {"PYTHONPATH": ":".join(map(str, paths)), "PYTHONNOUSERSITE": "1"}
+        try:
+            proved = self._proof(app).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return found
+        return found | {PROVED: proved} if proved == self.manifest_sha256 else found
+
+    def prove(self, app: App) -> None:
+        """Remember that its self-test passed here; on a full disk it is only done again."""
+        with suppress(OSError):
+            write_bytes(self._proof(app), f"{self.manifest_sha256}\n".encode())
+
+    def _proof(self, app: App) -> Path:
+        return app.releases / self.id / "proved"
 
     def model_options(self) -> list[str]:
         """Which model runs how, as the runtime's commands take it."""

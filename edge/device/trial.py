@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from edge.device import service
@@ -16,9 +18,13 @@ from edge.device.release import Release
 from edge.device.slots import begin_trial, commit, give_up, refuse
 from edge.device.state import State
 from edge.errors import DeployFailed, DeviceError
+from edge.runtime.child import ended, goes_first, tree_memory
 
 HEALTH_SECONDS: Final = 30
 _LOOK_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 0.1
+_OVER_BYTES: Final = 256_000_000  # beyond the bound, so that a moderate excess is still measured
+_MEMORY_MB: Final = 1024.0  # of a release without a bound
 _TRIES: Final = 3  # unanswered questions in a row; a busy device may miss one
 
 Note = Callable[[str], None]
@@ -46,19 +52,68 @@ def selftest(app: App, release: Release, timeout: float) -> dict[str, Any]:
     ):
         if bound is not None:
             command += [option, f"{bound:g}"]
-    environ = {**os.environ, **release.environ(app)}
+    most = int(1e6 * (release.max_memory_mb or _MEMORY_MB)) + _OVER_BYTES
     try:
-        done = subprocess.run(
-            command, capture_output=True, timeout=timeout, check=False, env=environ, cwd=app.path
-        )
-    except subprocess.TimeoutExpired:
-        raise _failed(app, release, f"the self-test did not end within {timeout:.0f} s") from None
-    report = _report(done.stdout)
-    if done.returncode == 0 and report.get("passed"):
+        code, stdout, stderr = _run(command, app, release, timeout, most)
+    except DeviceError as error:
+        raise _failed(app, release, error.message) from None
+    report = _report(stdout)
+    if code == 0 and report.get("passed"):
+        release.prove(app)
         record(app, "self-test passed", release.id)
         return report
-    reasons = report.get("reasons") or [_last_line(done.stderr, done.returncode)]
+    if code < 0:
+        raise _failed(app, release, f"self-test: the interpreter {ended(code)}")
+    reasons = report.get("reasons") or [_last_line(stderr, code)]
     raise _failed(app, release, "self-test: " + "; ".join(map(str, reasons)))
+
+
+def _run(
+    command: Sequence[str], app: App, release: Release, timeout: float, most: int
+) -> tuple[int, bytes, bytes]:
+    """Run a command of the release to its end: exit code, stdout, stderr.
+
+    Args:
+        command: Program and arguments.
+        app: Whose release.
+        release: Its environment is used.
+        timeout: Seconds, after which it is killed.
+        most: Resident bytes of it and its children, at which it is killed.
+
+    Raises:
+        DeviceError: It was killed; the message says why.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **release.environ(app)},
+        cwd=app.path,
+        start_new_session=True,
+    )
+    goes_first(process.pid)
+    end = time.monotonic() + timeout
+    try:
+        while True:
+            try:
+                stdout, stderr = process.communicate(timeout=_POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+            else:
+                return process.returncode, stdout, stderr
+            if time.monotonic() > end:
+                raise DeviceError(f"the self-test did not end within {timeout:.0f} s")
+            held = tree_memory(process.pid)
+            if held > most:
+                raise DeviceError(
+                    f"self-test: the interpreter took more than {held / 1e6:.0f} MB of memory and "
+                    f"was killed; {most / 1e6:.0f} MB are allowed"
+                )
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def activate(app: App, release: Release, watch_seconds: float, note: Note) -> dict[str, Any]:

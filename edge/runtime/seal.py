@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SIGNATURE_NAME: Final = "manifest.json.sig"
 NAMESPACE: Final = "edge-manifest"
+# Environment variable: sha256 of the manifest of a bundle whose self-test passed on this device.
+PROVED: Final = "EDGE_PROVED"
 TIME_LIMIT: Final = 60.0  # seconds, of one call of ssh-keygen; a second on an emulated board
 GONE: Final = f"the manifest states a release and has no {SIGNATURE_NAME}"
 SINCE_SIGNED: Final = "the bundle was altered since it was signed: do not deploy it"

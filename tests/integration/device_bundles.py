@@ -108,8 +108,17 @@ def hangs_at_start(bundle: Path) -> None:
 
 def hangs_in_selftest(bundle: Path) -> None:
     """The self-test does not end."""
-    path = bundle / "runtime" / "edge" / "runtime" / "golden.py"
-    path.write_text(path.read_text() + "\nimport time\ntime.sleep(3600)\n")
+    _in_selftest(bundle, "import time\ntime.sleep(3600)")
+
+
+def kills_its_interpreter(bundle: Path) -> None:
+    """Opening the model ends the process, as a damaged file can."""
+    _in_selftest(bundle, "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")
+
+
+def fills_memory(bundle: Path) -> None:
+    """The self-test takes 4 GB."""
+    _in_selftest(bundle, "held = [bytearray(bytes([1]) * 1_000_000) for _ in range(4_000)]")
 
 
 def changed(text: str) -> Callable[[Path], None]:
@@ -130,6 +139,11 @@ def learns(bundle: Path) -> None:
     path = bundle / "manifest.json"
     value = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, value | {"head": spec.to_json()})
+
+
+def _in_selftest(bundle: Path, code: str) -> None:
+    path = bundle / "runtime" / "edge" / "runtime" / "golden.py"
+    path.write_text(path.read_text() + f"\n{code}\n")
 
 
 def _in_watch(bundle: Path, code: str) -> None:

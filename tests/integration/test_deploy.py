@@ -118,13 +118,25 @@ def test_a_running_service_learns_a_class(site: Loopback) -> None:
     [
         (bundles.wrong_answers, (), "self-test"),
         (bundles.hangs_in_selftest, ("--selftest-timeout", "4"), "did not end within 4 s"),
+        (bundles.kills_its_interpreter, (), "the interpreter was ended by SIGSEGV"),
+        (bundles.fills_memory, (), "of memory and was killed"),
         (bundles.crashes_at_start, (), "does not start"),
         (bundles.hangs_at_start, ("--start-timeout", "3"), "its service"),
         (bundles.crashes_later, ("--watch", "8"), "stopped while it was watched"),
         (bundles.changed("slow"), ("--max-latency", "0.001"), "an inference takes"),
         (bundles.changed("large"), ("--max-memory", "1"), "MB of memory"),
     ],
-    ids=["wrong", "hangs-in-selftest", "crashes", "hangs", "crashes-later", "slow", "memory"],
+    ids=[
+        "wrong",
+        "hangs-in-selftest",
+        "segv",
+        "fills-memory",
+        "crashes",
+        "hangs",
+        "crashes-later",
+        "slow",
+        "memory",
+    ],
 )
 def test_a_bad_release_leaves_the_one_before(
     site: Loopback, damage: Callable[[Path], None], options: tuple[object, ...], reason: str

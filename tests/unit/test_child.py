@@ -4,13 +4,22 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.child import answers
-from edge.errors import EngineUnavailable, InferenceError, MeasurementError, UsageError
+from edge.errors import (
+    EngineUnavailable,
+    ImageError,
+    InferenceError,
+    MeasurementError,
+    NegativeVerdict,
+    UsageError,
+)
+from edge.runtime.child import in_child
 from tests.interrupts import pressed_at_every_start
 
 SLEEPER = "import subprocess, sys; subprocess.run([sys.executable, '-c', {!r}])"
@@ -94,3 +103,51 @@ def test_ctrl_c_while_it_starts_ends_it() -> None:
 def test_a_program_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="cannot be run: No such file"):
         answers(["/nowhere/python"], folder=Path.cwd(), environment={}, timeout=1.0)
+
+
+MEGABYTE = 1_000_000
+
+
+def fills_memory() -> None:
+    held = []
+    while True:
+        held.append(bytearray(b"x" * MEGABYTE))
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), "was ended by SIGSEGV"),
+        (os.abort, "was ended by SIGABRT"),
+        (lambda: os._exit(7), "ended with code 7"),
+        (lambda: time.sleep(60), "did not end within 1 s"),
+        (fills_memory, "of memory and was killed"),
+    ],
+    ids=["segv", "abort", "exit", "hang", "memory"],
+)
+def test_work_that_ends_its_process_is_an_error_here(work: Callable[[], None], said: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(NegativeVerdict, match=said):
+        in_child(work, seconds=1, memory_bytes=100 * MEGABYTE)
+    assert time.monotonic() - began < 5
+
+
+def test_an_error_of_the_work_is_raised_here_with_its_class() -> None:
+    def work() -> None:
+        raise ImageError("no picture", hint="Take another.")
+
+    with pytest.raises(ImageError, match="no picture") as found:
+        in_child(work, seconds=5, memory_bytes=100 * MEGABYTE)
+    assert found.value.hint == "Take another."
+    in_child(lambda: None, seconds=5, memory_bytes=100 * MEGABYTE)  # and nothing where it ends well
+
+
+def test_work_is_stopped_when_it_is_asked_for() -> None:
+    end = time.monotonic() + 0.2
+    in_child(
+        lambda: time.sleep(60),
+        seconds=30,
+        memory_bytes=100 * MEGABYTE,
+        stopped=lambda: time.monotonic() > end,
+    )
+    assert time.monotonic() < end + 5

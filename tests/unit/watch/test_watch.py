@@ -5,11 +5,13 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from edge.runtime.files import sha256_file
 from tests.unit.watch.service import COLORS, PATIENCE, Service, answer_of, picture
 
 
@@ -171,3 +173,48 @@ def test_waiting_costs_next_to_nothing(start: Callable[..., Service], inbox: Pat
     before = ticks()
     time.sleep(1.0)
     assert (ticks() - before) / os.sysconf("SC_CLK_TCK") < 0.1
+
+
+ENDING: Final = """\
+import os, signal
+__version__ = "1"
+class Interpreter:
+    def __init__(self, **_):
+        {how}
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"), ("os.abort()", "SIGABRT")],
+)
+def test_a_model_that_ends_the_interpreter_does_not_end_the_service_by_a_signal(
+    start: Callable[..., Service], tmp_path: Path, how: str, said: str
+) -> None:
+    """It is opened in a process of its own first; this one says what became of that."""
+    package = tmp_path / "engines" / "tflite_runtime"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("__version__ = '1'\n")
+    (package / "interpreter.py").write_text(ENDING.format(how=how))
+    path = os.pathsep.join(filter(None, [str(package.parent), os.environ.get("PYTHONPATH", "")]))
+    service = start("--engine", "tflite-runtime", "--once", PYTHONPATH=path)
+    _, stderr = service.process.communicate(timeout=60)
+    assert service.process.returncode == 1, stderr
+    assert said in stderr and "Traceback" not in stderr
+
+
+def test_a_model_that_passed_here_needs_no_second_process(
+    start: Callable[..., Service], bundle: Path, tmp_path: Path
+) -> None:
+    counted = tmp_path / "forks"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nos.register_at_fork(before=lambda: open(os.environ['FORKS'], 'a').write('x'))\n"
+    )
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    digest = sha256_file(bundle / "manifest.json")
+    for proved, forks in ((digest, 0), ("0" * 64, 1)):
+        counted.write_text("")
+        service = start("--once", PYTHONPATH=path, FORKS=str(counted), EDGE_PROVED=proved)
+        service.process.communicate(timeout=60)
+        assert service.process.returncode == 0
+        assert len(counted.read_text()) == forks
