@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge.dataset.folder import counted
 from edge.errors import ImageError
-from edge.runtime.image import count_pages, deep_values
+from edge.runtime.image import deep_bands, has_pages
 from edge.runtime.spec import Preprocessing
 from edge.threads import in_threads
 
@@ -125,7 +125,7 @@ def page_notes(paths: Iterable[Path]) -> list[str]:
 
 def _has_pages(path: Path) -> bool:
     try:
-        return count_pages(path) > 1
+        return has_pages(path)
     except ImageError:
         return False
 
@@ -137,26 +137,31 @@ def _batches(paths: Iterable[Path]) -> Iterator[list[Path]]:
 
 
 def _values(path: Path) -> _Values | None:
+    """The values of one picture, None where it is not deep or cannot be read."""
+    counts, low, high, counted_all = np.zeros(_VALUES, np.int64), np.inf, -np.inf, True
     try:
-        stored = deep_values(path)
+        for rows in deep_bands(path):
+            colours = rows[..., :3] if rows.ndim == 3 else rows  # opacity does not count
+            if colours.dtype.kind == "f":
+                colours = np.nan_to_num(colours)
+            low, high = min(low, float(colours.min())), max(high, float(colours.max()))
+            counted_all = counted_all and colours.dtype.kind in "iu" and low >= 0 and high < _VALUES
+            if counted_all:
+                _count(colours, counts)
     except ImageError:
         return None
-    return None if stored is None else _counted(stored)
-
-
-def _counted(stored: NDArray[Any]) -> _Values:
-    """The values of one picture; opacity does not count."""
-    colours = stored[..., :3] if stored.ndim == 3 else stored
-    if colours.dtype.kind == "f":
-        colours = np.nan_to_num(colours)
-    low, high = float(colours.min()), float(colours.max())
-    if colours.dtype.kind in "iu" and low >= 0 and high < _VALUES:
-        counts = np.zeros(_VALUES, np.int64)
-        whole = colours.ravel()
-        for start in range(0, whole.size, _CHUNK):
-            counts += np.bincount(whole[start : start + _CHUNK], minlength=_VALUES)
+    if high < low:
+        return None
+    if counted_all:
         return _Values(counts, np.inf, -np.inf, 1)
     return _Values(np.zeros(_VALUES, np.int64), low, high, 1)
+
+
+def _count(values: NDArray[Any], counts: NDArray[np.int64]) -> None:
+    """Add how often each value stands, some of them at a time."""
+    whole = values.ravel()
+    for start in range(0, whole.size, _CHUNK):
+        counts += np.bincount(whole[start : start + _CHUNK], minlength=_VALUES)
 
 
 def _judged(found: _Values) -> Depth:

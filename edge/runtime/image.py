@@ -20,6 +20,15 @@ from PIL import Image, ImageFile
 
 from edge.errors import ImageError
 from edge.runtime.files import readable
+from edge.runtime.image_bounds import (
+    MAX_BYTES,
+    Metered,
+    check_bytes,
+    check_directories,
+    check_file,
+    check_image_bounds,
+    too_large,
+)
 from edge.runtime.spec import ColorOrder
 
 READABLE: Final = "JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF and HEIC images"
@@ -35,8 +44,6 @@ _HEIC_WAY: Final = (
     "HEIC photos are read where pi-heif is installed (edge-pipeline's extra heic), on a device as "
     "well: pip install pi-heif"
 )
-MAX_PIXELS: Final = 128_000_000  # a 108-megapixel phone photo passes; 384 MB as RGB
-
 # Pillow warns about odd metadata ("Corrupt EXIF data", "Invalid APNG") and about sizes that the
 # bound here already judges. warnings.catch_warnings() would swap process-wide state under the
 # feet of other decoding threads, so the filters are set once, for Pillow's own modules alone.
@@ -61,7 +68,7 @@ _PLUGINS: Final = (
     (b"II+\x00", "Tiff"),
     (b"MM\x00+", "Tiff"),
 )
-_TILE_WIDTH, _TILE_LENGTH, _PHOTOMETRIC = 322, 323, 262  # tags of TIFF 6.0
+_PHOTOMETRIC: Final = 262  # tag of TIFF 6.0
 _WHITE_IS_ZERO: Final = 0
 _DEEP_COLOUR: Final = re.compile(r"(RGB[AX]?;16)([BLN])")  # Pillow's raw modes
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
@@ -81,6 +88,8 @@ _FOREIGN: Final = (
     (0, b"PK\x03\x04", "a ZIP archive"),
     (0, b"<", "an HTML, SVG or XML text"),
 )
+
+_BAND_PIXELS: Final = 1 << 20  # rows of an image that are worked on at a time
 
 _ORIENTATION_TAG: Final = 0x0112  # Exif 2.32, table 4
 _UPRIGHT: Final = {
@@ -124,10 +133,13 @@ def decode_image(
     with _opened(source) as (stream, name):
         image = _open(stream, name, minimum)
         if levels is not None and _deep_colour(image):
-            stretched = _leveled(_deep_pixels(image, stream, name), levels, _orientation(image))
-            return upright(stretched, color_order)
-        image.load()
-        return upright(image, color_order, levels)
+            loaded = _leveled(image, _low_bytes(image, stream, name), levels)
+        else:
+            image.load()
+            loaded = image
+        turn = _orientation(loaded)
+        check_bytes(image, name, stream.held, turn in _UPRIGHT)
+        return _turned(loaded, _converted(loaded, color_order, levels), turn)
 
 
 def check_image(source: Path | BinaryIO, *, minimum: tuple[int, int] | None = None) -> None:
@@ -144,12 +156,12 @@ def check_image(source: Path | BinaryIO, *, minimum: tuple[int, int] | None = No
         _open(stream, name, minimum)
 
 
-def deep_values(source: Path | BinaryIO) -> NDArray[Any] | None:
-    """The stored values of an image of more than 8 bits a channel; None for any other image.
+def deep_bands(source: Path | BinaryIO) -> Iterator[NDArray[Any]]:
+    """The stored values of an image of more than 8 bits a channel; nothing for any other image.
 
-    Returns:
-        (height, width), or (height, width, 3 or 4) uint16 of a coloured one, as stored: not
-        turned.
+    Yields:
+        (rows, width), or (rows, width, 3 or 4) uint16 of a coloured one, as stored: not turned.
+        Memory holds some rows of them at a time.
 
     Raises:
         ImageError: As ``decode_image``.
@@ -157,22 +169,26 @@ def deep_values(source: Path | BinaryIO) -> NDArray[Any] | None:
     with _opened(source) as (stream, name):
         image = _open(stream, name, None)
         if _deep_colour(image):
-            return _deep_pixels(image, stream, name)
-        if not (image.mode.startswith("I") or image.mode == "F"):
-            return None
-        image.load()
-        return np.asarray(image)
+            low = _low_bytes(image, stream, name)
+            for box in _bands(image):
+                yield _deep_pixels(image, low, box)
+        elif _deep(image):
+            image.load()
+            for box in _bands(image):
+                yield np.asarray(image.crop(box))
 
 
-def count_pages(source: Path | BinaryIO) -> int:
-    """How many pages a TIFF file has, of which the first is read; 1 for any other image.
+def has_pages(source: Path | BinaryIO) -> bool:
+    """Whether a TIFF file has more pages than the first, which is read.
 
     Raises:
         ImageError: As ``check_image``.
     """
     with _opened(source) as (stream, name):
-        image = _open(stream, name, None)
-        return int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
+        if _open(stream, name, None).format != "TIFF":
+            return False
+        first, following = check_directories(stream, name, stream.file_bytes)
+        return following not in (0, first)
 
 
 def image_suffixes() -> frozenset[str]:
@@ -209,39 +225,55 @@ def upright(
         The image itself if it is upright and of that mode already; otherwise a new one, without
         metadata, so that nobody turns it a second time.
     """
-    turn = _UPRIGHT.get(_orientation(image))
     converted = _converted(image, color_order, levels)
-    if turn is not None:
-        converted = converted.transpose(turn)
+    return _turned(image, converted, _orientation(image))
+
+
+def _turned(image: Image.Image, converted: Image.Image, orientation: int) -> Image.Image:
+    """What has been made of an image, turned; without metadata if it is a new one."""
+    if orientation in _UPRIGHT:
+        converted = converted.transpose(_UPRIGHT[orientation])
     if converted is not image:
         converted.info = {}
     return converted
 
 
-def _open(stream: BinaryIO, name: str, minimum: tuple[int, int] | None) -> ImageFile.ImageFile:
-    """Parse the header, arrange the reduction, and judge the size; no pixel is decoded."""
+def _open(stream: Metered, name: str, minimum: tuple[int, int] | None) -> ImageFile.ImageFile:
+    """Parse the header, arrange the reduction, and judge the cost; no pixel is decoded."""
     stream.seek(0)
+    stream.restart()
     head = stream.read(64)
-    stream.seek(0)
-    image = _plugin(head, name)(stream, name)
+    module, kind = _module(head, name)
+    check_file(stream, kind, name)
+    plugin: type[ImageFile.ImageFile] = getattr(importlib.import_module(module), f"{kind}ImageFile")
+    # Without the file's name, by which Pillow would open it a second time and map it: a mapped
+    # file that is cut short meanwhile ends the process.
+    image = plugin(stream)
+    stream.begin_pixels()
     if image.format == "TIFF":
         _check_tiff(image, name)
     stored = image.size
-    streams = True
-    if minimum is not None and image.format == "JPEG":
-        streams = _decodes_in_strips(image, stream)
-        height, width = minimum
-        if _orientation(image) in _SIDES_SWAPPED:
-            height, width = width, height
-        image.draft(image.mode, (max(1, width), max(1, height)))
-    width, height = image.size if streams else stored
-    if width * height > MAX_PIXELS:
-        raise _too_large(name, f"{width} x {height}")
+    in_strips, turn = True, 1
+    if image.format == "JPEG":
+        in_strips, turn = _decodes_in_strips(image, stream), _orientation(image)
+        if minimum is not None:
+            height, width = minimum if turn not in _SIDES_SWAPPED else minimum[::-1]
+            image.draft(image.mode, (max(1, width), max(1, height)))
+    elif image.format == "TIFF":
+        turn = getattr(image, "tag_v2", {}).get(_ORIENTATION_TAG, 1)  # Pillow turns it itself
+    check_image_bounds(
+        image, stream, name, stored=stored, in_strips=in_strips, turned=turn in _UPRIGHT
+    )
     return image
 
 
-def _plugin(head: bytes, name: str) -> type[ImageFile.ImageFile]:
-    """The Pillow class for a file that starts with ``head`` (64 bytes, or fewer if it ends)."""
+def _module(head: bytes, name: str) -> tuple[str, str]:
+    """The module of Pillow's plugin for a file, and the kind of image that it is named after.
+
+    Args:
+        head: The first 64 bytes, or fewer if it ends.
+        name: How messages call the file.
+    """
     if not head:
         if name == _STREAM:
             raise ImageError(f"{name}: no byte came", hint="Send the bytes of one image file.")
@@ -249,13 +281,6 @@ def _plugin(head: bytes, name: str) -> type[ImageFile.ImageFile]:
             f"{name}: the file is empty (0 bytes)",
             hint="Copy it again from where it came, or leave it out.",
         )
-    module, kind = _module(head, name)
-    plugin: type[ImageFile.ImageFile] = getattr(importlib.import_module(module), f"{kind}ImageFile")
-    return plugin
-
-
-def _module(head: bytes, name: str) -> tuple[str, str]:
-    """The module of a plugin, and the kind of image that it is named after."""
     for magic, kind in _PLUGINS:
         if head.startswith(magic) and (magic != b"RIFF" or head[8:12] == b"WEBP"):
             if kind == "Tiff":
@@ -311,11 +336,8 @@ def _heif_package() -> str | None:
 
 
 def _check_tiff(image: ImageFile.ImageFile, name: str) -> None:
-    """Refuse tiles beyond the bound, which are decoded whole, and what Pillow reads wrongly."""
+    """Refuse what Pillow reads wrongly."""
     tags = getattr(image, "tag_v2", {})
-    width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)
-    if not (isinstance(width, int) and isinstance(height, int)) or width * height > MAX_PIXELS:
-        raise _too_large(name, f"tiles of {width} x {height}")
     inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     if image.mode == "LAB" or (inverted and image.mode.startswith(("I", "F"))):
         what = "the colour space Lab" if image.mode == "LAB" else "white as its lowest value"
@@ -336,20 +358,36 @@ def _raw_mode(tile: Any) -> str:
     return str(arguments if isinstance(arguments, str) else (arguments or ("",))[0])
 
 
-def _deep_pixels(image: ImageFile.ImageFile, stream: BinaryIO, name: str) -> NDArray[np.uint16]:
-    """All 16 bits of a coloured image, (height, width, 3 or 4).
+def _low_bytes(image: ImageFile.ImageFile, stream: Metered, name: str) -> Image.Image:
+    """The image that has the low bytes of a coloured one; it is loaded, and ``image`` as well.
 
     Pillow reads the high byte of each value. The low one is the high one of the other byte order.
     """
+    if 8 * image.width * image.height > MAX_BYTES:
+        raise too_large(name, f"{image.width} x {image.height} 16-bit", MAX_BYTES // 8)
     low = _open(stream, name, None)
     low.tile = [_other_byte(tile) for tile in low.tile]
     low.load()
     stream.seek(0)
     image.load()
-    pixels = np.asarray(image).astype(np.uint16)
+    return low
+
+
+def _deep_pixels(
+    image: Image.Image, low: Image.Image, box: tuple[int, int, int, int]
+) -> NDArray[np.uint16]:
+    """All 16 bits of rows of a coloured image, (rows, width, 3 or 4)."""
+    pixels = np.asarray(image.crop(box)).astype(np.uint16)
     pixels <<= 8
-    pixels |= np.asarray(low)
+    pixels |= np.asarray(low.crop(box))
     return pixels
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of rows that cover an image: work on one at a time takes little memory."""
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)
 
 
 def _other_byte(tile: Any) -> Any:
@@ -366,17 +404,18 @@ def _other_byte(tile: Any) -> Any:
     )
 
 
-def _leveled(values: NDArray[np.uint16], levels: tuple[int, int], orientation: int) -> Image.Image:
-    """An 8-bit image of 16-bit colours, (height, width, 3 or 4); opacity is not stretched."""
-    pixels = _eight_bits(values, levels)
-    if values.shape[2] == 4:
-        pixels[..., 3] = values[..., 3] >> 8
-    image = Image.fromarray(pixels)
-    image.getexif()[_ORIENTATION_TAG] = orientation
+def _leveled(image: Image.Image, low: Image.Image, levels: tuple[int, int]) -> Image.Image:
+    """A coloured image whose 16 bits are stretched to 8, in its place; opacity is not stretched."""
+    for box in _bands(image):
+        values = _deep_pixels(image, low, box)
+        pixels = _eight_bits(values, levels)
+        if values.shape[2] == 4:
+            pixels[..., 3] = values[..., 3] >> 8
+        image.paste(Image.fromarray(pixels), box)
     return image
 
 
-def _decodes_in_strips(image: ImageFile.ImageFile, stream: BinaryIO) -> bool:
+def _decodes_in_strips(image: ImageFile.ImageFile, stream: Metered) -> bool:
     """Whether libjpeg needs a strip of memory at a time rather than the whole stored image.
 
     It keeps every coefficient of a progressive or multi-scan file, whatever the reduction; for
@@ -395,6 +434,8 @@ def _decodes_in_strips(image: ImageFile.ImageFile, stream: BinaryIO) -> bool:
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1..8; 1 where there is none or the metadata cannot be read."""
     try:
+        if exif := _exif(image):
+            check_directories(BytesIO(exif), _STREAM, len(exif))
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:
         # Damaged metadata of any kind (Pillow raises many types) says nothing about the pixels.
@@ -402,15 +443,48 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
+def _exif(image: Image.Image) -> bytes:
+    """The EXIF data that Pillow would read, from its TIFF header on."""
+    found = image.info.get("exif")
+    if found is None and (profile := image.info.get("Raw profile type exif")):
+        found = bytes.fromhex("".join(profile.split("\n")[3:]))
+    return found.removeprefix(b"Exif\0\0") if isinstance(found, bytes) else b""
+
+
+def _deep(image: Image.Image) -> bool:
+    """Whether Pillow holds more than 8 bits a channel."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
 def _converted(
     image: Image.Image, color_order: ColorOrder, levels: tuple[int, int] | None
 ) -> Image.Image:
-    """Convert any mode: transparency over white or kept, deep pixels scaled, not clipped."""
+    """Convert any mode: transparency over white or kept, deep pixels scaled, not clipped.
+
+    Some rows at a time: a large image is held in two forms, and not in four.
+    """
     mode = str(color_order)
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_eight_bits(np.asarray(image), levels)).convert(mode)
-    if not image.has_transparency_data:
+    deep = _deep(image)
+    if not deep and not image.has_transparency_data:
         return image if image.mode == mode else image.convert(mode)
+    span = _span(image) if deep and levels is None else (0.0, 0.0)
+
+    def made(rows: Image.Image) -> Image.Image:
+        if not deep:
+            return _flattened(rows, color_order)
+        return Image.fromarray(_eight_bits(np.asarray(rows), levels, span)).convert(mode)
+
+    boxes = list(_bands(image))
+    if len(boxes) == 1:
+        return made(image)
+    result = Image.new(mode, image.size)
+    for box in boxes:
+        result.paste(made(image.crop(box)), box)
+    return result
+
+
+def _flattened(image: Image.Image, color_order: ColorOrder) -> Image.Image:
+    """An image with transparency, over white or with opacity as its fourth channel."""
     colour_key = image.info.get("transparency")
     if isinstance(colour_key, tuple) and max(colour_key) > 255:
         # A 16-bit colour key, but Pillow keeps the high bytes of 16-bit RGB only.
@@ -421,10 +495,25 @@ def _converted(
         return layered
     flat = Image.new("RGB", layered.size, (255, 255, 255))
     flat.paste(layered, mask=layered.getchannel("A"))
+    mode = str(color_order)
     return flat.convert(mode) if mode != "RGB" else flat
 
 
-def _eight_bits(values: NDArray[Any], levels: tuple[int, int] | None) -> NDArray[np.uint8]:
+def _span(image: Image.Image) -> tuple[float, float]:
+    """The lowest and the highest value of a deep image; what is no number counts as 0."""
+    lows, highs = [], []
+    for box in _bands(image):
+        values = np.asarray(image.crop(box))
+        if values.dtype.kind == "f":
+            values = np.nan_to_num(values)
+        lows.append(float(values.min()))
+        highs.append(float(values.max()))
+    return min(lows), max(highs)
+
+
+def _eight_bits(
+    values: NDArray[Any], levels: tuple[int, int] | None, span: tuple[float, float] = (0.0, 0.0)
+) -> NDArray[np.uint8]:
     """Scale deep values to 0..255.
 
     Args:
@@ -432,6 +521,8 @@ def _eight_bits(values: NDArray[Any], levels: tuple[int, int] | None) -> NDArray
             of a range up to 255 are taken as they are, and any other range is stretched from
             minimum to maximum.
         levels: The values that become 0 and 255 instead; what lies beyond them is clipped.
+        span: Minimum and maximum of the whole image, of which these values may be some rows;
+            needed without ``levels``.
 
     Returns:
         uint8, of the same shape.
@@ -442,7 +533,7 @@ def _eight_bits(values: NDArray[Any], levels: tuple[int, int] | None) -> NDArray
         black, white = levels
         stretched = (values.astype(np.float64) - black) * (255 / (white - black))
         return np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
-    low, high = float(values.min()), float(values.max())
+    low, high = span
     whole = values.dtype.kind in "iu"
     if whole and low >= 0 and high <= 65535:
         return (values >> 8).astype(np.uint8)  # the high byte, as Pillow does with 16-bit RGB
@@ -453,25 +544,20 @@ def _eight_bits(values: NDArray[Any], levels: tuple[int, int] | None) -> NDArray
 
 
 @contextmanager
-def _opened(source: Path | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
+def _opened(source: Path | BinaryIO) -> Iterator[tuple[Metered, str]]:
     """The stream and its name for messages; whatever is raised meanwhile becomes ImageError."""
     name = _name(source)
     try:
         if isinstance(source, Path):
             with source.open("rb") as stream:
-                yield _seekable(stream), name
+                yield Metered(stream, name), name
         else:
-            yield _seekable(source), name
+            yield Metered(source, name), name
     except ImageError:
         raise
     except Exception as error:
         # Pillow's decoders raise nearly anything on hostile bytes; the cause stays chained.
         raise _refusal(name, error) from error
-
-
-def _seekable(stream: BinaryIO) -> BinaryIO:
-    """The stream, or what it holds where that can be read once only, as from a named pipe."""
-    return stream if stream.seekable() else BytesIO(stream.read())
 
 
 def _name(source: Path | BinaryIO) -> str:
@@ -481,18 +567,10 @@ def _name(source: Path | BinaryIO) -> str:
     return str(getattr(source, "name", _STREAM))
 
 
-def _too_large(name: str, found: str) -> ImageError:
-    """The error for an image over the bound; ``found`` is its size, width x height."""
-    return ImageError(
-        f"{name}: the image has {found} pixels; at most {MAX_PIXELS:,} pixels are decoded",
-        hint="Scale it down.",
-    )
-
-
 def _refusal(name: str, error: Exception) -> ImageError:
     """What Pillow or the operating system raised, as the error that users see."""
     if isinstance(error, Image.DecompressionBombError):
-        return _too_large(name, "far more than the allowed")
+        return too_large(name, "far more than the allowed")
     if isinstance(error, MemoryError):
         return ImageError(f"{name}: there is not enough memory to decode it")
     if isinstance(error, OSError) and error.errno is not None:

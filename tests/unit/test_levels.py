@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge.dataset.levels import find_depth, levels_notes, with_levels
-from edge.runtime.image import decode_image, deep_values
+from edge.runtime.image import decode_image, deep_bands
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Preprocessing
 from tests.unit.conftest import corners, encoded, png_chunk
@@ -122,12 +122,11 @@ def test_all_bits_of_colours_are_read(tmp_path: Path) -> None:
     with_opacity = np.concatenate([values, opacity], axis=2)
     files = [colour_png(values), colour_tiff(values, "<"), colour_tiff(values, ">")]
     for content in files:
-        found = deep_values(BytesIO(content))
-        assert found is not None
-        assert (found == values).all()
+        assert (np.concatenate(list(deep_bands(BytesIO(content)))) == values).all()
         image = decode_image(BytesIO(content), levels=(0, 4095))
         assert np.asarray(image).astype(int) == pytest.approx(values * (255 / 4095), abs=0.51)
-    assert (deep_values(BytesIO(colour_png(with_opacity))) == with_opacity).all()
+    bands = list(deep_bands(BytesIO(colour_png(with_opacity))))
+    assert (np.concatenate(bands) == with_opacity).all()
     (tmp_path / "rgb.png").write_bytes(files[0])
     assert with_levels(CONTRACT, [tmp_path / "rgb.png"])[0].levels == (0, 4095)
 
