@@ -28,6 +28,7 @@ from typing import Any
 SCHEMA_VERSION = 1
 COMMAND_SECONDS = 8  # systemctl --user takes 3 on a loaded emulated board
 PROBE_SECONDS = 25
+MOST_CHARACTERS = 1 << 20  # of a file; what lies here is short, or was put here by somebody
 ERRORS: dict[str, str] = {}  # probe or program -> why it told nothing
 PYTHONS = ("python3.11", "python3.12", "python3.13")
 TOOLS = ("ssh-keygen", "systemctl", "loginctl", "tar", "vcgencmd")
@@ -49,7 +50,8 @@ NODES = {
 def text(path: str | Path) -> str | None:
     """A file's text without zeros and white space at its ends; None where it is not."""
     try:
-        return Path(path).read_text("utf-8", "replace").strip("\0 \t\r\n") or None
+        with Path(path).open(encoding="utf-8", errors="replace") as stream:
+            return stream.read(MOST_CHARACTERS).strip("\0 \t\r\n") or None
     except OSError:
         return None
 
@@ -250,7 +252,7 @@ def app(path: Path) -> dict[str, Any]:
     try:
         if state.exists() and not isinstance(json.loads(text(state) or ""), dict):
             problems.append("state.json is no object")
-    except ValueError:
+    except (ValueError, RecursionError):  # this script alone lacks edge's own reader
         problems.append("state.json cannot be read")
     releases = [name for name in names(path / "releases") if not name.startswith(".")]
     for name in releases:

@@ -1,11 +1,11 @@
 """Ask the running service: which release are you, and do you still answer?"""
 
-import json
 import socket
 from typing import Any, Final
 
 from edge.device.layout import App
 from edge.errors import DeviceError
+from edge.runtime import checked
 
 _MAX_BYTES: Final = 65_536
 
@@ -27,7 +27,7 @@ def ask(app: App, timeout: float) -> dict[str, Any]:
             client.sendall(b'{"ask": "health"}\n')
             with client.makefile("rb") as stream:
                 line = stream.readline(_MAX_BYTES)
-        answer = json.loads(line)
+        answer = checked.parse_json(line, "the answer", max_bytes=_MAX_BYTES)
     except TimeoutError:
         raise DeviceError(f"the service gave no answer within {timeout:.0f} s") from None
     except (OSError, ValueError) as error:

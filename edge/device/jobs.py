@@ -1,6 +1,5 @@
 """What a host can ask of a device: one function per request, of JSON values."""
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from edge.device.layout import (
 from edge.device.lock import Lock
 from edge.device.log import events, record
 from edge.device.prune import prune
-from edge.device.receive import Incoming, Listing, check_folder
+from edge.device.receive import MAX_LISTING, Incoming, Listing, check_folder
 from edge.device.release import Release
 from edge.device.state import State
 from edge.errors import (
@@ -32,6 +31,7 @@ from edge.errors import (
     NotDeployed,
     UsageError,
 )
+from edge.runtime import checked
 from edge.runtime.files import fsync_directory, write_json
 
 Request = Mapping[str, Any]
@@ -253,7 +253,7 @@ def _environment_is_whole(name: str) -> bool:
     """Whether every file of it is as it came; a power cut can leave a name without its bytes."""
     place = environments() / name
     try:
-        listing = Listing.from_json(json.loads(_listing_of(name).read_text(encoding="utf-8")))
+        listing = Listing.from_json(checked.read_json(_listing_of(name), max_bytes=MAX_LISTING))
         check_folder(place, listing)
     except (OSError, ValueError, BundleError):
         return False

@@ -11,6 +11,7 @@ from typing import Any
 
 from edge.device.layout import root
 from edge.errors import DeviceError
+from edge.runtime import checked
 
 
 class Lock:
@@ -50,8 +51,8 @@ class Lock:
 def _owner(content: bytes) -> str:
     """The owner that is written in the lock, for people."""
     try:
-        entry: dict[str, Any] = json.loads(content)
+        entry: dict[str, Any] = checked.parse_json(content)
         ago = max(0, round(time.time() - float(entry["since"])))
         return f"{entry['owner']}, {entry['what']}, for {ago} s"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return "its owner is not known yet"

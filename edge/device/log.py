@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.device.layout import App
+from edge.runtime import checked
 from edge.runtime.files import write_bytes
 
 KEPT: Final = 500  # lines, when the file is cut
@@ -47,7 +48,7 @@ def events(app: App, count: int) -> list[dict[str, Any]]:
     found = []
     for line in app.log.read_bytes().splitlines()[-count:]:
         try:
-            entry = json.loads(line)
+            entry = checked.parse_json(line)
         except ValueError:
             continue
         if isinstance(entry, dict):

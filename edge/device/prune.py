@@ -1,12 +1,12 @@
 """Old releases and environments that nothing needs any more."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from edge.device.admission import make_room
 from edge.device.layout import ENVIRONMENT_FILE, RELEASE_FILE, App, apps, environments
 from edge.device.state import State
+from edge.runtime import checked
 
 
 def prune(app: App | None, *, keep: int) -> dict[str, Any]:
@@ -65,6 +65,6 @@ def _environments() -> list[str]:
 
 def _environment(description: Path) -> str | None:
     try:
-        return str(json.loads(description.read_text(encoding="utf-8"))["environment"])
+        return str(checked.read_json(description)["environment"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

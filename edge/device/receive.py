@@ -11,6 +11,7 @@ from edge.errors import BundleError, DeviceError
 from edge.runtime.files import fsync_directory, sha256_file
 
 SPARE_BYTES: Final = 64_000_000  # what an upload leaves free, for the system and its logs
+MAX_LISTING: Final = 8 << 20  # bytes; a file takes about 150
 _PART: Final = ".part"
 _BLOCK: Final = 1 << 18
 

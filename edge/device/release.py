@@ -1,6 +1,5 @@
 """``release.json``: a bundle, and how it is to run on this device."""
 
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, Self
 
 from edge.device.layout import BUNDLE, RELEASE_FILE, App, checked_id, environments
 from edge.errors import BundleError, DeviceError
+from edge.runtime import checked
 from edge.runtime.files import write_bytes
 from edge.runtime.seal import PROVED
 
@@ -85,7 +85,7 @@ class Release:
         """
         path = app.releases / checked_id(release) / RELEASE_FILE
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = checked.read_json(path, "its description")
         except FileNotFoundError:
             raise DeviceError(f"release {release} is not on this device") from None
         except (OSError, ValueError) as error:

@@ -13,8 +13,11 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, Final, cast
 
 from edge.device.jobs import Jobs
+from edge.device.receive import MAX_LISTING
 from edge.errors import DeviceError, EdgeError, UsageError, described
+from edge.runtime import checked
 
+MAX_REQUEST: Final = MAX_LISTING + 65_536  # bytes of a line
 IDLE_SECONDS: Final = 120  # without a request: the host has gone without saying so
 
 
@@ -69,8 +72,9 @@ class _Channel:
 def _next(stream: BinaryIO) -> dict[str, Any] | None:
     """The next request; None at the end, and where the host is silent for too long."""
     try:
-        line = stream.readline()
-        value = json.loads(line) if line.endswith(b"\n") else None
+        line = stream.readline(MAX_REQUEST)
+        whole = line.endswith(b"\n")
+        value = checked.parse_json(line, max_bytes=MAX_REQUEST) if whole else None
         return value if isinstance(value, dict) else None
     except (ValueError, TimeoutError):
         return None

@@ -1,7 +1,6 @@
 """``state.json``: which release is known to be good, which is on trial, what failed last."""
 
 import fcntl
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any, Final, Self
 
 from edge.device.layout import App
 from edge.device.log import KEPT, events
+from edge.runtime import checked
 from edge.runtime.files import write_bytes, write_json
 
 _VERSION: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -76,7 +76,7 @@ class State:
         ``current`` names is taken for good then. But nobody knows the highest version any more.
         """
         try:
-            value = json.loads(app.state.read_text(encoding="utf-8"))
+            value = checked.read_json(app.state, "the state")
             trial, failure = value["trial"], value["failure"]
             written = value["version"]
             return cls(

@@ -1,6 +1,5 @@
 """A release proves itself: self-test in the slot that does not serve, then service, then watch."""
 
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from edge.device.release import Release
 from edge.device.slots import begin_trial, commit, give_up, refuse
 from edge.device.state import State
 from edge.errors import DeployFailed, DeviceError
+from edge.runtime import checked
 from edge.runtime.child import ended, goes_first, tree_memory
 
 HEALTH_SECONDS: Final = 30
@@ -25,6 +25,7 @@ _LOOK_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.1
 _OVER_BYTES: Final = 256_000_000  # beyond the bound, so that a moderate excess is still measured
 _MEMORY_MB: Final = 1024.0  # of a release without a bound
+_MAX_REPORT: Final = 8 << 20  # bytes
 _TRIES: Final = 3  # unanswered questions in a row; a busy device may miss one
 
 Note = Callable[[str], None]
@@ -218,7 +219,7 @@ def _failed(app: App, release: Release, reason: str) -> DeployFailed:
 
 def _report(stdout: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(stdout)
+        value = checked.parse_json(stdout, max_bytes=_MAX_REPORT)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

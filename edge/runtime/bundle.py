@@ -1,6 +1,5 @@
 """Reading a bundle: manifest, seal, hashes, paths that stay inside."""
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Self
 
 from edge.errors import BundleError, PackageMissing, UsageError
+from edge.runtime import checked
 from edge.runtime.files import sha256_file
 from edge.runtime.head_spec import TAUGHT_NAME
 from edge.runtime.seal import GONE, SIGNATURE_NAME, altered, sealed_by
@@ -16,6 +16,7 @@ from edge.runtime.spec import Manifest, Variant
 
 MANIFEST_NAME: Final = "manifest.json"
 LABELS_NAME: Final = "labels.txt"
+MAX_MANIFEST: Final = 4 << 20  # bytes; the labels of ImageNet-21k take 0.6 MB of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Bundle:
     def read(cls, path: Path) -> Self:
         """Read the manifest of a bundle that may be altered; arguments and errors as ``open``."""
         try:
-            value = json.loads(_content(path))
+            value = checked.parse_json(_content(path), "the manifest", max_bytes=MAX_MANIFEST)
         except ValueError as error:
             raise BundleError(
                 f"{path / MANIFEST_NAME} cannot be read: {error}",
@@ -157,8 +158,8 @@ class Bundle:
         """
         if LABELS_NAME not in self.manifest.files or not self._inside(LABELS_NAME).is_file():
             return
-        text = self.checked(LABELS_NAME).read_bytes().decode("utf-8", errors="replace")
-        if text != labels_text(self.manifest.labels):
+        path, expected = self.checked(LABELS_NAME), labels_text(self.manifest.labels).encode()
+        if path.stat().st_size != len(expected) or path.read_bytes() != expected:
             raise altered(
                 f"{LABELS_NAME} and {MANIFEST_NAME} do not name the same classes",
                 signed=self.signed,
@@ -175,17 +176,18 @@ class Bundle:
 
 
 def _content(path: Path) -> bytes:
-    """Of the manifest."""
+    """The bytes of the manifest."""
     if not is_bundle(path):
         raise UsageError(
             f"no bundle at {path}: it has no {MANIFEST_NAME}",
             hint=_way_to_a_bundle(path),
         )
     try:
-        return (path / MANIFEST_NAME).read_bytes()
-    except OSError as error:
+        return checked.read_bytes(path / MANIFEST_NAME, "the manifest", max_bytes=MAX_MANIFEST)
+    except (OSError, checked.Malformed) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise BundleError(
-            f"{path / MANIFEST_NAME} cannot be read: {error.strerror}",
+            f"{path / MANIFEST_NAME} cannot be read: {reason}",
             hint="Copy or build the bundle again.",
         ) from error
 

@@ -6,7 +6,6 @@ aarch64, ``docs/runner.md``); floats differ by the order of sums. ``edge.pipelin
 the files.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import BundleError
+from edge.runtime import checked
 from edge.runtime.bundle import Bundle
 from edge.runtime.head import class_probabilities, read_head
 from edge.runtime.image import decode_image
@@ -25,6 +25,7 @@ from edge.runtime.spec import Variant
 
 GOLDEN_NAME: Final = "golden/golden.json"
 GOLDEN_SCHEMA_VERSION: Final = 1
+MAX_ANSWERS: Final = 256 << 20  # bytes of one variant's answers to all pictures
 STEPS: Final = "quantization steps"
 ABSOLUTE: Final = "absolute"
 CLEAR: Final = 0.1  # margin of probabilities that rounding of an embedding does not turn over
@@ -50,6 +51,24 @@ class Expected:
     tolerance: float
     other_engine_tolerance: float
     flat: bool
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``asdict`` gave.
+
+        Raises:
+            BundleError: A field is of another type, or a tolerance is negative.
+            TypeError: A field is missing or unknown.
+        """
+        found = cls(**value)
+        for name, item in asdict(found).items():
+            if name in ("tolerance", "other_engine_tolerance"):
+                right = type(item) in (int, float) and item >= 0
+            else:
+                right = isinstance(item, bool if name == "flat" else str)
+            if not right:
+                raise BundleError(f"{GOLDEN_NAME} says that {name} is {item!r}")
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +104,9 @@ class Golden:
                 )
             return cls(
                 images=tuple(str(image) for image in value["images"]),
-                variants={str(k): Expected(**item) for k, item in value["variants"].items()},
+                variants={
+                    name: Expected.from_json(item) for name, item in value["variants"].items()
+                },
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"{GOLDEN_NAME} lacks or misspells a field: {error}") from error
@@ -237,7 +258,7 @@ def _read(bundle: Bundle) -> Golden:
         )
     path = bundle.checked(GOLDEN_NAME)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = checked.read_json(path, "the self-test")
     except (OSError, ValueError) as error:
         raise BundleError(f"{GOLDEN_NAME} cannot be read: {error}") from error
     return Golden.from_json(value)
@@ -246,11 +267,15 @@ def _read(bundle: Bundle) -> Golden:
 def _answers(bundle: Bundle, expected: Expected, images: int) -> NDArray[Any]:
     path = bundle.checked(expected.path)
     try:
-        answers: NDArray[Any] = np.load(path, allow_pickle=False)
+        answers = checked.read_npy(path, "the list of answers", max_bytes=MAX_ANSWERS)
     except (OSError, ValueError) as error:
         raise BundleError(f"{expected.path} cannot be read: {error}") from error
-    if answers.ndim < 2 or len(answers) != images or answers[0].size == 0:
-        raise BundleError(f"{expected.path} holds {answers.shape} values for {images} images")
+    fits = answers.ndim >= 2 and len(answers) == images and answers[0].size > 0
+    if not fits or answers.dtype.kind not in "iuf":
+        raise BundleError(
+            f"{expected.path} holds {answers.shape} values for {images} images, of the type "
+            f"{answers.dtype}"
+        )
     return answers
 
 

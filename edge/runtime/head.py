@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import BundleError, InferenceError
+from edge.runtime import checked
 from edge.runtime.bundle import Bundle
 from edge.runtime.head_spec import HeadKind, HeadSpec
 from edge.runtime.output import PROBABILITIES, Activation, OutputSpec
 
+MAX_HEAD: Final = 256 << 20  # bytes of examples: 52,000 pictures of 1280 features
 SMALLEST_NORM: Final = 1e-12  # of an embedding; below it there is no direction
 ROWS_AT_ONCE: Final = 256  # queries whose similarities to all examples are in memory
 OUTSIDE: Final = 0.02  # rounding to integers may move a probability so far out of 0..1
@@ -234,22 +236,6 @@ def npz(**arrays: NDArray[Any]) -> bytes:
     return stream.getvalue()
 
 
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of an .npz file.
-
-    Raises:
-        OSError: The file cannot be read.
-        ValueError: It is no such file, or a damaged one, or holds objects.
-    """
-    from zipfile import BadZipFile  # no other bundle needs it
-
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (BadZipFile, EOFError, TypeError, AttributeError) as error:
-        raise ValueError(f"no whole .npz file: {error}") from error
-
-
 def read_head(bundle: Bundle) -> Head | None:
     """The head that the manifest names, its file's hash checked; None where it names none.
 
@@ -269,10 +255,12 @@ def load_head(path: Path, spec: HeadSpec, labels: tuple[str, ...]) -> Head:
         BundleError: It is something else.
     """
     try:
-        arrays = read_npz(path)
-        vectors, classes = arrays["vectors"], arrays["classes"]
-    except (OSError, ValueError, KeyError) as error:
+        arrays = checked.read_npz(
+            path, "the head", names=("vectors", "classes"), max_bytes=MAX_HEAD, finite=True
+        )
+    except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from error
+    vectors, classes = arrays["vectors"], arrays["classes"]
     fits = (
         vectors.dtype == np.float32
         and vectors.ndim == 2

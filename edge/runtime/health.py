@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import UsageError
+from edge.runtime import checked
 
 MAX_CLIENTS: Final = 8
 BACKLOG: Final = 64  # connections that the kernel keeps while a picture is being answered
@@ -104,7 +105,7 @@ class HealthServer:
 
 def _asks_for_health(question: bytes) -> bool:
     try:
-        value = json.loads(question)
+        value = checked.parse_json(question, max_bytes=MAX_QUESTION)
     except ValueError:
         return False
     return isinstance(value, dict) and value.get("ask") == "health"

@@ -1,6 +1,5 @@
 """Which pictures the words of a command line mean: files, folders of them, standard input."""
 
-import json
 import os
 import re
 import sys
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from edge.errors import ImageError, UsageError
-from edge.runtime.bundle import MANIFEST_NAME, is_bundle
+from edge.runtime import checked
+from edge.runtime.bundle import MANIFEST_NAME, MAX_MANIFEST, is_bundle
 from edge.runtime.files import readable
 from edge.runtime.image import image_suffixes
 
@@ -20,7 +20,6 @@ STANDARD_INPUT: Final = "-"
 LITTER: Final = frozenset({"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"})
 _EXPLANATION: Final = "explanation.json"  # what edge explain leaves beside its pictures
 _STAGE: Final = re.compile(r"[\w-]+-[0-9a-f]{40}")  # name of a folder in a cache; see edge.cache
-_MOST_READ: Final = 64 << 20  # bytes of a manifest; a larger one is nobody's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,9 +215,7 @@ def is_own_output(directory: Path) -> bool:
         if stages.is_dir() and any(_STAGE.fullmatch(path.name) for path in stages.iterdir()):
             return True
         manifest = directory / MANIFEST_NAME
-        if not manifest.is_file() or manifest.stat().st_size > _MOST_READ:
-            return False
-        value = json.loads(manifest.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        value = checked.read_json(manifest, max_bytes=MAX_MANIFEST)
+    except (OSError, ValueError):
         return False
     return isinstance(value, dict) and {"schema_version", "preprocessing", "files"} <= set(value)

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import BundleError, OutputError, UsageError
+from edge.runtime import checked
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import abandoned, fsync_directory, write_bytes
-from edge.runtime.head import Head, npz, read_npz
+from edge.runtime.head import MAX_HEAD, Head, npz
 from edge.runtime.head_spec import TAUGHT_NAME
 from edge.runtime.spec import Variant
 
@@ -139,8 +140,11 @@ def read_taught(bundle: Bundle) -> Taught | None:
     """
     path = bundle.path / TAUGHT_NAME
     try:
-        arrays = read_npz(path)
-        record = json.loads(arrays["record"].tobytes().decode())
+        arrays = checked.read_npz(
+            path, "what was taught", names=("record", "vectors"), max_bytes=MAX_HEAD, finite=True
+        )
+        text = arrays["record"].tobytes()
+        record = checked.parse_json(text, "its record", max_bytes=MAX_HEAD)
         return _from_record(record, arrays["vectors"])
     except FileNotFoundError:
         return None
@@ -154,15 +158,16 @@ def read_taught(bundle: Bundle) -> Taught | None:
 def _from_record(record: Mapping[str, Any], vectors: NDArray[np.float32]) -> Taught:
     if record["schema_version"] != SCHEMA_VERSION:
         raise ValueError(f"schema_version is {record['schema_version']!r}")
-    examples = tuple(
-        Example(label=str(label), image=str(image)) for label, image in record["examples"]
-    )
-    shape = (len(examples), vectors.shape[-1])
-    if vectors.dtype != np.float32 or vectors.shape != shape or not np.isfinite(vectors).all():
+    examples = tuple(Example(label=label, image=image) for label, image in record["examples"])
+    texts = [record["variant"], record["model"]]
+    texts += [text for item in examples for text in (item.label, item.image)]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("its record has something else where a text is expected")
+    if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != len(examples):
         raise ValueError(f"{vectors.shape} vectors of {len(examples)} pictures")
     return Taught(
-        variant=str(record["variant"]),
-        model=str(record["model"]),
+        variant=record["variant"],
+        model=record["model"],
         examples=examples,
         vectors=vectors,
     )
