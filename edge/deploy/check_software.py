@@ -152,6 +152,12 @@ def _linger(user: User) -> str:
     return f"Run there, as somebody who may: sudo {command}"
 
 
+_ALONE = (
+    "Let it be a folder of this user alone, with chown and chmod go-w; edge deploy refuses it "
+    "until then."
+)
+
+
 def installation(facts: Facts, _: Profile) -> Iterator[Finding]:
     """What edge has left on the device, and what of it is broken."""
     found = facts.installed
@@ -159,6 +165,10 @@ def installation(facts: Facts, _: Profile) -> Iterator[Finding]:
         return
     for problem in found.problems:
         yield Finding.warning("edge", problem, "The next edge deploy mends it.")
+    for what in found.unsafe:
+        yield Finding.error("permissions", what, _ALONE)
+    for what in found.exposed:
+        yield Finding.warning("permissions", what, "The next edge deploy takes them away.")
     for name, app in found.apps.items():
         for problem in app.problems:
             yield Finding.warning(f"app {name}", problem, "The next edge deploy mends it.")

@@ -141,7 +141,12 @@ class InstalledApp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """edge's folder there: control code, trusted keys, type, environments, applications."""
+    """edge's folder there: control code, trusted keys, type, environments, applications.
+
+    Attributes:
+        unsafe: Why the folder is not the user's alone: a deploy refuses it.
+        exposed: What other users have rights to: the next deploy takes them away.
+    """
 
     root: str
     control: str | None
@@ -150,6 +155,8 @@ class Installed:
     device: str | None
     environments: tuple[str, ...]
     apps: Mapping[str, InstalledApp]
+    unsafe: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +192,8 @@ class Facts:
             DeviceError: It is something else.
         """
         known = {"clock_skew_seconds": None} | value if isinstance(value, dict) else value
+        if isinstance(known, dict) and isinstance(known.get("installed"), dict):
+            known |= {"installed": {"unsafe": [], "exposed": []} | known["installed"]}
         found = typed(cls, known, "facts")
         if found.schema_version != SCHEMA_VERSION:
             raise DeviceError(f"the device's facts have schema_version {found.schema_version}")

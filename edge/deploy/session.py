@@ -22,7 +22,14 @@ from edge.progress import Silent
 # package that follows on standard input under its hash, and hands over to it. No quote of the
 # shell's occurs in it.
 _BOOTSTRAP: Final = """
-import io, json, os, sys, zipfile
+import io, json, os, stat, sys, zipfile
+os.umask(0o77)
+def ours(path):
+    seen = os.lstat(path)
+    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid():
+        stop("DeviceError", "%s is a link, or belongs to another user" % path,
+             "Let it be a folder of this user alone; then try again.")
+    return not seen.st_mode & 0o22
 def stop(kind, text, hint):
     print(json.dumps({"error": {"error": kind, "message": text, "hint": hint}}))
     sys.exit(0)
@@ -37,6 +44,13 @@ if len(content) < int(size):
 base = os.path.expanduser("~/.local/share/edge/control")
 place = os.path.join(base, name)
 try:
+    if os.path.lexists(base) and not ours(base):
+        os.chmod(base, 0o700)
+        alone = False
+    else:
+        alone = True
+    if os.path.lexists(place) and not (ours(place) and alone):
+        os.rename(place, "%s.%d.open" % (place, os.getpid()))
     if not os.path.isdir(place):
         os.makedirs(base, exist_ok=True)
         new = "%s.%d" % (place, os.getpid())

@@ -18,6 +18,7 @@ import platform
 import re
 import shutil
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -225,6 +226,58 @@ def user() -> dict[str, Any]:
     }
 
 
+def unsafe(home: Path) -> list[str]:
+    """Why edge's folder of this user is not this user's alone, a clause each; empty if it is.
+
+    Whoever may write to a folder above it can put another one in its place.
+    """
+    root = home / ".local/share/edge"
+    inside = [root, root / "control", root / "envs", root / "apps"]
+    inside += [root / "apps" / name for name in names(root / "apps")]
+    found = []
+    for place in [home, home / ".local", home / ".local/share", *inside]:
+        try:
+            seen = os.lstat(str(place))
+        except OSError:
+            continue
+        above = place not in inside
+        if above and stat.S_ISLNK(seen.st_mode):
+            with contextlib.suppress(OSError):
+                seen = place.stat()  # a home on another disk, say
+        owners = (os.getuid(), 0) if above else (os.getuid(),)
+        shared = seen.st_mode & 0o022 and not seen.st_mode & stat.S_ISVTX
+        if not stat.S_ISDIR(seen.st_mode):
+            kind = "a link" if stat.S_ISLNK(seen.st_mode) else "a file"
+            found.append(f"{place} is {kind} where a folder should be")
+        elif seen.st_uid not in owners:
+            found.append(f"{place} belongs to another user (uid {seen.st_uid})")
+        elif above and shared:
+            found.append(f"{place} can be written by others (mode {seen.st_mode & 0o7777:04o})")
+    return found
+
+
+def exposed(root: Path) -> list[Path]:
+    """What lies in a folder, itself included, and can be read or written by other users."""
+    found = []
+    for folder, _, files in os.walk(str(root)):
+        for path in [Path(folder), *(Path(folder) / name for name in files)]:
+            with contextlib.suppress(OSError):
+                mode = os.lstat(str(path)).st_mode
+                if not stat.S_ISLNK(mode) and mode & 0o077:
+                    found.append(path)
+    return found
+
+
+def open_to_others(root: Path) -> list[str]:
+    """What ``exposed`` finds, in one clause; empty where it finds nothing."""
+    bare = exposed(root)
+    if not bare:
+        return []
+    mode = stat.S_IMODE(os.lstat(str(bare[0])).st_mode)
+    shown = f"{bare[0]} (mode {mode:04o})"
+    return [f"other users have rights to {len(bare)} files and folders, such as {shown}"]
+
+
 def installed() -> dict[str, Any]:
     """What lies in edge's folder of this user, and what of it is broken."""
     root = Path.home() / ".local/share/edge"
@@ -234,6 +287,8 @@ def installed() -> dict[str, Any]:
         "root": str(root),
         "control": control.resolve().name if control.exists() else None,
         "problems": ["control/current leads nowhere"] if broken else [],
+        "unsafe": unsafe(Path.home()),
+        "exposed": open_to_others(root),
         "signers": (root / "signers").is_file(),
         "device": text(root / "device"),
         "environments": [name for name in names(root / "envs") if not name.startswith(".")],

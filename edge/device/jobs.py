@@ -13,7 +13,9 @@ from edge.device.layout import (
     RELEASE_FILE,
     App,
     apps,
+    check_place,
     checked_id,
+    close_to_others,
     environments,
     scratch,
 )
@@ -67,12 +69,16 @@ class Jobs:
 
     def lock(self, request: Request) -> dict[str, Any]:
         """Take the device's lock, for the rest of the conversation."""
+        check_place()
         self._lock = Lock(str(request["owner"]), str(request["what"]))
         return {}
 
     def provision(self, request: Request) -> dict[str, Any]:
         """Set the device up: the key that it trusts, and its type."""
+        closed = close_to_others()
         done = provision(str(request["key"]), str(request["device"]), again=bool(request["again"]))
+        if closed:
+            self._note(f"took the rights of other users to {closed} files and folders away")
         done += filter(None, [service.outlive_login()])
         return {"done": done, "device": device_type()}
 

@@ -4,7 +4,7 @@ import os
 import sys
 from typing import NoReturn
 
-from edge.device.layout import App
+from edge.device.layout import PRIVATE, App
 from edge.device.release import Release
 from edge.device.slots import guard
 from edge.errors import DeviceError, EdgeError
@@ -12,6 +12,7 @@ from edge.errors import DeviceError, EdgeError
 
 def main(name: str) -> NoReturn:
     """Replace this process by the release's own; it ends where there is none."""
+    os.umask(PRIVATE)
     try:
         app = App.named(name)
         release = guard(app)

@@ -19,12 +19,14 @@
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from edge.errors import UsageError
+from edge.errors import DeviceError, UsageError
 
+PRIVATE: Final = 0o077  # umask of every process of ours: nothing of it is for other users
 BUNDLE: Final = "bundle"
 RELEASE_FILE: Final = "release.json"
 ENVIRONMENT_FILE: Final = "environment.json"
@@ -36,6 +38,40 @@ _ID: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}", re.ASCII)
 def root() -> Path:
     """The folder of everything."""
     return Path.home() / ".local" / "share" / "edge"
+
+
+def check_place() -> None:
+    """Refuse a folder of ours that others own, or may put another one in the place of.
+
+    Raises:
+        DeviceError: What is wrong with it.
+    """
+    from edge.device.facts import unsafe  # not at the top: a service starts without it
+
+    for what in unsafe(Path.home()):
+        raise DeviceError(
+            f"edge cannot keep its files safe here: {what}",
+            hint="Let it be a folder of this user alone, with chown and chmod go-w; then deploy "
+            "again.",
+        )
+
+
+def close_to_others() -> int:
+    """Take the rights of other users to everything of ours away; how many files had some.
+
+    The pictures are private, and who may write here decides what runs here.
+    """
+    from edge.device.facts import exposed
+
+    found = exposed(root())
+    for path in found:
+        with suppress(OSError):  # it is gone, or a file of another user in a folder of ours
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.fchmod(descriptor, os.fstat(descriptor).st_mode & 0o700)
+            finally:
+                os.close(descriptor)
+    return len(found)
 
 
 def environments() -> Path:

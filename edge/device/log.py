@@ -12,6 +12,7 @@ from edge.runtime import checked
 from edge.runtime.files import write_bytes
 
 KEPT: Final = 500  # lines, when the file is cut
+_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _CUT_AT_BYTES: Final = 256_000
 
 
@@ -31,7 +32,7 @@ def record(app: App, event: str, release: str | None, reason: str = "") -> None:
 
 def _append(path: Path, line: bytes) -> None:
     """All of the line or nothing of it, but for a power cut."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, _APPEND, 0o600)
     try:
         before = os.fstat(descriptor).st_size
         if os.write(descriptor, line) != len(line):

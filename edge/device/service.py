@@ -72,6 +72,8 @@ def install(app: App, *, python: str, start_seconds: int, watchdog_seconds: int)
     if not place.is_file() or place.read_bytes() != text:
         write_bytes(place, text)
         _systemctl("daemon-reload")
+    place.chmod(0o600)  # it says what runs, and an older edge left its mode to the umask
+    place.parent.chmod(place.parent.stat().st_mode & 0o755)
     _systemctl("enable", app.unit)
     _point_control()
     os.sync()  # the link that systemctl made

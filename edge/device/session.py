@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, Final, cast
 
 from edge.device.jobs import Jobs
+from edge.device.layout import PRIVATE
 from edge.device.receive import MAX_LISTING
 from edge.errors import DeviceError, EdgeError, UsageError, described
 from edge.runtime import checked
@@ -111,6 +112,7 @@ class _Patient(io.RawIOBase):
 
 def main() -> None:
     """The conversation on standard input and output; nothing else may write there."""
+    os.umask(PRIVATE)
     output = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr

@@ -175,7 +175,9 @@ def _has_releases(app: App) -> bool:
 def changing(app: App) -> Iterator[StateFile]:
     """Read, change, write; a service that starts and a deploy that ends wait for each other."""
     app.path.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(app.path / ".state.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(
+        app.path / ".state.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield StateFile(app)

@@ -192,6 +192,8 @@ def write_taught(bundle: Bundle, taught: Taught) -> None:
     path = bundle.path / TAUGHT_NAME
     try:
         write_bytes(path, npz(record=np.frombuffer(text, np.uint8), vectors=taught.vectors))
+        # No more open than its folder, which on a device is for its user alone.
+        path.chmod(path.stat().st_mode & bundle.path.stat().st_mode & 0o666)
     except OSError as error:
         raise _unwritable(path, error) from error
 

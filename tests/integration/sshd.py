@@ -58,6 +58,7 @@ Host {name}
 """
 _SESSION: Final = """\
 #!/bin/sh
+umask 0
 cd '{home}' || exit 1
 exec env -i {tag}='{folder}' HOME='{home}' USER='{user}' LOGNAME='{user}' SHELL=/bin/sh \\
   LANG=C.UTF-8 XDG_RUNTIME_DIR='{run}' PATH='{path}' SSH_CONNECTION="$SSH_CONNECTION" \\

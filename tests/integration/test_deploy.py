@@ -81,6 +81,31 @@ def test_first_release_then_second_then_the_same(site: Loopback) -> None:
     assert json.loads(again.stdout)["sent_bytes"] == 0
 
 
+def modes(folder: Path) -> set[int]:
+    """Of everything in a folder that is no link."""
+    found = [folder, *folder.rglob("*")]
+    return {path.stat().st_mode & 0o777 for path in found if not path.is_symlink()}
+
+
+def test_nothing_is_for_other_users_whatever_the_umask(site: Loopback) -> None:
+    """The umask of the sessions is 0; an older edge left what it gives, and it is mended."""
+    site.deployed(site.bundle())
+    assert site.answer("picture.png", (250, 10, 10)) == "red"
+    (site.root / "apps" / APP / "inbox" / "picture.png").chmod(0o600)  # the test brought it
+    assert modes(site.root) == {0o700, 0o600}
+    for path in (site.root, *site.root.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | 0o066)
+    told = site.ask("doctor", "--json")
+    assert "other users have rights to" in told.stdout
+    site.deployed(site.bundle(bundles.changed("2"), "second"))
+    assert modes(site.root) == {0o700, 0o600}
+    site.root.parent.chmod(0o777)
+    refused = site.deploy(site.bundle(bundles.changed("3"), "third"))
+    assert refused.returncode in (1, 4), refused.stderr
+    assert "can be written by others (mode 0777)" in refused.stderr
+
+
 def test_what_the_service_answers(site: Loopback) -> None:
     """A picture in the inbox gets its answer from the deployed release."""
     site.deployed(site.bundle())
@@ -118,7 +143,7 @@ def test_a_running_service_learns_a_class(site: Loopback) -> None:
     [
         (bundles.wrong_answers, (), "self-test"),
         (bundles.hangs_in_selftest, ("--selftest-timeout", "4"), "did not end within 4 s"),
-        (bundles.kills_its_interpreter, (), "the interpreter was ended by SIGSEGV"),
+        (bundles.kills_its_interpreter, (), "was ended by SIGSEGV"),
         (bundles.fills_memory, (), "of memory and was killed"),
         (bundles.crashes_at_start, (), "does not start"),
         (bundles.hangs_at_start, ("--start-timeout", "3"), "its service"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from devices.profile import profile
+from edge.deploy.check_software import installation
 from edge.deploy.facts import Facts, Processor, answered, gather_here, without_python
 from edge.device import facts as device
+from edge.device.layout import check_place, close_to_others
 from edge.errors import DeviceError
 
 SCRIPT = Path(device.__file__)
@@ -279,3 +283,66 @@ def test_the_data_files_can_be_read() -> None:
         text = (DATA / f"{name}.json").read_text(encoding="utf-8")
         assert json.loads(text)["note"].startswith(("Constructed: ", "Recorded: "))
         Facts.from_json(json.loads(text)["facts"])
+
+
+def test_an_edge_folder_that_is_open_to_others_is_told_of_and_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / ".local/share/edge"
+    picture = root / "apps/cats/inbox/a.png"
+    picture.parent.mkdir(parents=True)
+    for path in (root / "signers", picture):
+        path.write_bytes(b"x")
+        path.chmod(0o664)
+    for path in (root, *root.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o777)
+    (told,) = ask(home=tmp_path)["installed"]["exposed"]
+    assert "other users have rights to 6 files and folders" in told
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert close_to_others() == 6
+    assert ask(home=tmp_path)["installed"]["exposed"] == []
+    assert {path.stat().st_mode & 0o777 for path in root.rglob("*")} == {0o700, 0o600}
+    check_place()
+
+
+def link_in_its_place(root: Path) -> None:
+    app = root / "apps/cats"
+    app.rename(root / "elsewhere")
+    app.symlink_to(root / "elsewhere")
+
+
+def foreign(root: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root may give a folder away")
+    os.chown(root / "apps", 12345, -1)
+
+
+def writable_parent(root: Path) -> None:
+    root.parent.chmod(0o775)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (link_in_its_place, "is a link"),
+        (foreign, "belongs to another user (uid 12345)"),
+        (writable_parent, "can be written by others (mode 0775)"),
+    ],
+)
+def test_a_place_that_others_control_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None], said: str
+) -> None:
+    root = tmp_path / ".local/share/edge"
+    (root / "apps/cats").mkdir(parents=True)
+    for path in (tmp_path, root.parent.parent, root.parent):
+        path.chmod(0o755)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    check_place()
+    spoil(root)
+    with pytest.raises(DeviceError, match=re.escape(said)):
+        check_place()
+    facts = Facts.from_json(ask(home=tmp_path))
+    found = installation(facts, profile("generic-x86-64"))
+    (finding,) = [item for item in found if item.level == "error"]
+    assert said in finding.found and "go-w" in finding.hint
