@@ -1,20 +1,52 @@
 """Results kept between runs, by the content hash of everything that they depend on.
 
 An entry is a folder that appears under its final name only when it is whole, so a killed run
-leaves either a finished stage or none. Deleting the cache loses time, never correctness.
+leaves either a finished stage or none. It carries the hash of each of its files: what a disk, a
+program or a person changed since is found before it is used, dropped, and computed again.
+Deleting the cache loses time, never correctness.
 """
 
+import errno
+import fcntl
 import hashlib
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge.errors import OutputError
-from edge.runtime.files import abandoned, beside, fsync_directory
+from edge.runtime.checked import parse_json, read_bytes
+from edge.runtime.files import Stamp, fsync_directory, readable
 from edge.runtime.spec import canonical_json
+from edge.staging import left_behind, remove, workplace
+
+SEAL: Final = ".edge-seal"  # in an entry: the names, sizes and hashes of all other files
+_SEAL_BYTES: Final = 16 << 20
+_KEY: Final = re.compile(r"[\w-]+-[0-9a-f]{40}", re.ASCII)
+_DATABASES: Final = re.compile(r"(?:features|tags-[0-9a-f]{40})\.sqlite(?:-wal|-shm|-journal)?")
+# Of <sqlite3.h>: what is no fault of a database's content.
+_PLACE: Final = (
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_Signature = tuple[tuple[str, int, int, int, int], ...]
+
+_held: dict[Path, int] = {}  # root -> descriptor with the shared lock of this process
+_verified: dict[Path, _Signature] = {}  # entry -> its files as they were when they were checked
 
 
 def default_cache() -> Path:
@@ -28,6 +60,44 @@ def default_cache() -> Path:
 def content_key(kind: str, parts: Mapping[str, Any]) -> str:
     """Name of the entry for ``parts``: sha256 (hex) of their canonical JSON."""
     return f"{kind}-{hashlib.sha256(canonical_json(dict(parts)).encode()).hexdigest()[:40]}"
+
+
+def say(text: str) -> None:
+    """Tell the user, on standard error, of a part of the cache that is not believed."""
+    print(f"note: {text}", file=sys.stderr)
+
+
+def sealed_sha256(path: Path) -> str | None:
+    """What the entry that a file lies in says of its sha256 (hex); None outside of a cache."""
+    for entry in path.parents:
+        if (entry / SEAL).is_file():
+            found = _listing(entry).get(path.relative_to(entry).as_posix())
+            return None if found is None else found[1]
+    return None
+
+
+def lies_in_cache(path: object) -> Path | None:
+    """The cache in use that a path lies in."""
+    text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
+    return next((root for root in _held if text.startswith(f"{root.absolute()}{os.sep}")), None)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the content of a database is at fault, and not its place, a lock or the disk."""
+    number: int | None = getattr(error, "sqlite_errorcode", None)  # None where Python found it
+    if number is None:
+        return False
+    return number == sqlite3.SQLITE_IOERR_SHORT_READ or number & 0xFF not in _PLACE
+
+
+def remove_database(path: Path) -> None:
+    """Remove a database of SQLite and what lies beside it; nothing but files and links.
+
+    Raises:
+        OSError: They cannot be removed.
+    """
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 class StageCache:
@@ -46,9 +116,34 @@ class StageCache:
         return self._stages / key
 
     def find(self, key: str) -> Path | None:
-        """The folder of a finished stage, or None."""
+        """The folder of a finished stage whose files are what was stored, or None."""
         entry = self.entry(key)
-        return entry if entry.is_dir() else None
+        if not os.path.lexists(entry):
+            return None
+        self.hold()
+        problem = _problem(entry)
+        if problem is None:
+            return entry
+        self._remove(key, problem, lambda: _problem(entry) is not None)
+        return entry if _problem(entry) is None else None  # another run has just made it again
+
+    def drop(self, key: str, problem: str) -> None:
+        """Remove an entry that is what was stored, but of no use, and say so.
+
+        Args:
+            key: Of the entry.
+            problem: What is wrong with it, as a clause.
+        """
+        self._remove(key, problem, lambda: True)
+
+    def _remove(self, key: str, problem: str, still: Callable[[], bool]) -> None:
+        entry = self.entry(key)
+        with suppress(OSError), _locked(self._stages), workplace(entry) as place:
+            # Looked at again: another run may have removed it and made it anew.
+            if os.path.lexists(entry) and still():
+                entry.rename(place.path / "dropped")
+        _verified.pop(entry, None)
+        say(f"{key} in the cache is not used, since {problem}; it is computed again")
 
     @contextmanager
     def store(self, key: str) -> Iterator[Path]:
@@ -57,9 +152,15 @@ class StageCache:
         Raises:
             OutputError: The cache cannot be written.
         """
-        with self.scratch(key) as temporary:
-            yield temporary
-            self._publish(temporary, self.entry(key))
+        try:
+            with self.scratch(key) as temporary:
+                yield temporary
+                _seal(temporary, key)
+                self._publish(temporary, key)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise self._unwritable(error) from error
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
@@ -68,40 +169,202 @@ class StageCache:
         Raises:
             OutputError: The cache cannot be written.
         """
-        temporary = beside(self.entry(name))
-        try:
-            temporary.mkdir(parents=True)
-            for left in abandoned(self._stages):
-                shutil.rmtree(left, ignore_errors=True)
-        except OSError as error:
-            raise OutputError(
-                f"the cache {self.root} cannot be written: {error.strerror}",
-                hint="Name another place with EDGE_CACHE or --cache.",
-            ) from error
-        try:
-            yield temporary
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with ExitStack() as stack:
+            try:
+                self._stages.mkdir(parents=True, exist_ok=True)
+                self.hold()
+                self._sweep()
+                place = stack.enter_context(workplace(self.entry(name)))
+            except OSError as error:
+                raise self._unwritable(error) from error
+            yield place.new
 
-    def _publish(self, temporary: Path, entry: Path) -> None:
+    def _publish(self, temporary: Path, key: str) -> None:
         try:
-            temporary.rename(entry)
+            temporary.rename(self.entry(key))
             fsync_directory(self._stages)
-        except OSError:
-            if not entry.is_dir():  # if it is, another run finished the same stage first
-                raise
+        except OSError as error:
+            if self.find(key) is None:  # if it is there, another run finished the stage first
+                raise self._unwritable(error) from error
+
+    def hold(self) -> None:
+        """Keep others from clearing the cache as long as this process lives."""
+        if self.root in _held:
+            return
+        with suppress(OSError):  # not there yet, or a file system without locks
+            descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+            _held[self.root] = descriptor
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what killed runs left."""
+        if self._stages.is_dir():
+            with suppress(OSError), left_behind(self._stages) as folders:
+                for folder in folders:
+                    remove(folder)
+
+    def _unwritable(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"the cache {readable(self.root)} cannot be written: {error.strerror or error}",
+            hint="Name another place with EDGE_CACHE or --cache.",
+        )
 
     def size_bytes(self) -> int:
         """Bytes on disk below the root."""
-        return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
+        found = (Stamp.of(self.root / name) for name in _names(self.root))
+        return sum(stamp.size for stamp in found if stamp and stat.S_ISREG(stamp.kind))
 
     def clear(self) -> None:
         """Remove the entries, the features and the indexes of tags.
 
-        Only names that edge writes there are touched: a user may have
-        pointed the cache at a folder with other things in it.
+        Only what edge wrote there is touched: a user may have pointed the cache at a folder with
+        other things in it, of whatever names. Links are removed, not followed.
+
+        Raises:
+            OutputError: Another run uses the cache.
         """
-        shutil.rmtree(self._stages, ignore_errors=True)
-        for pattern in ("features.sqlite*", "tags/tags-*.sqlite*"):
-            for leftover in self.root.glob(pattern):
-                leftover.unlink(missing_ok=True)
+        if not self.root.is_dir():
+            return
+        self.hold()
+        descriptor = _held.get(self.root, -1)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                f"another run uses the cache {readable(self.root)}",
+                hint="Clear it when that has ended.",
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+        try:
+            self._clear()
+        finally:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+    def _clear(self) -> None:
+        for entry in _inside(self._stages):
+            if not entry.is_symlink() and not entry.is_dir():
+                continue
+            if _KEY.fullmatch(entry.name) or (entry / SEAL).is_file():
+                _discard(entry)
+        self._sweep()
+        for folder in (self.root, self.root / "tags"):
+            for path in _inside(folder):
+                if _DATABASES.fullmatch(path.name) and not path.is_dir():
+                    path.unlink(missing_ok=True)
+        for folder in (self._stages, self.root / "tags"):
+            with suppress(OSError):  # something of the user's lies there
+                folder.rmdir()
+
+
+def _seal(folder: Path, key: str) -> None:
+    """Write what the entry of that key has to be from now on."""
+    files = {}
+    for name in _names(folder):
+        digest, size = _hashed(folder / name)
+        files[name] = [size, digest]
+    content = canonical_json({"schema": 1, "key": key, "files": files}).encode()
+    (folder / SEAL).write_bytes(content + b"\n" + _digest(content))
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
+
+
+def _listing(entry: Path) -> dict[str, tuple[int, str]]:
+    """Size and sha256 (hex) by name.
+
+    Raises:
+        ValueError: The listing is not what was written.
+        OSError: There is none.
+    """
+    content, _, digest = read_bytes(
+        entry / SEAL, "its list of hashes", max_bytes=_SEAL_BYTES
+    ).rpartition(b"\n")
+    if _digest(content) != digest:
+        raise ValueError("its list of hashes is damaged")
+    value = parse_json(content, "its list of hashes", max_bytes=_SEAL_BYTES)
+    if value["key"] != entry.name:
+        raise ValueError(f"it was stored as {value['key']}")
+    files = value["files"]
+    return {str(name): (int(size), str(digest)) for name, (size, digest) in files.items()}
+
+
+def _problem(entry: Path) -> str | None:
+    """What is wrong with an entry, as a clause; None where every file is what was stored."""
+    try:
+        if entry.is_symlink() or not entry.is_dir():
+            return "it is no folder"
+        before = _signature(entry)
+        if _verified.get(entry) == before:
+            return None
+        if not any(name == SEAL for name, *_ in before):
+            return "it carries no hashes"
+        listing = _listing(entry)
+        found = {name for name, *_ in before} - {SEAL}
+        for name in sorted(found ^ listing.keys()):
+            return f"its file {name} is {'missing' if name in listing else 'not of it'}"
+        for name, (size, digest) in listing.items():
+            if _hashed(entry / name) != (digest, size):
+                return f"its file {name} is not what was stored"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"it cannot be read: {getattr(error, 'strerror', None) or error}"
+    _verified[entry] = before
+    return None
+
+
+def _signature(entry: Path) -> _Signature:
+    """What changes when any file of an entry does.
+
+    Raises:
+        ValueError: Something is neither a file nor a folder.
+    """
+    found = []
+    for name in _names(entry):
+        status = (entry / name).lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{name} is no regular file")
+        found.append((name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    return tuple(found)
+
+
+def _names(folder: Path) -> list[str]:
+    """Everything below that is no folder, by relative path."""
+    found = []
+    for directory, folders, names in os.walk(folder):
+        linked = [name for name in folders if Path(directory, name).is_symlink()]
+        for name in (*names, *linked):
+            found.append(Path(directory, name).relative_to(folder).as_posix())
+    return sorted(found)
+
+
+def _hashed(path: Path) -> tuple[str, int]:
+    """sha256 (hex) and size of a regular file; a pipe or a link in its place is not waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest(), os.fstat(descriptor).st_size
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _discard(entry: Path) -> None:
+    if entry.is_symlink():
+        entry.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(entry, ignore_errors=True)

@@ -155,7 +155,7 @@ def tag(
     chosen_groups = Groups.load(groups)
     root = shared.cache_root(cache)
     progress = shown_progress(quiet=quiet)
-    with TagIndex(index or default_index(root, directory)) as held:
+    with TagIndex(index or default_index(root, directory), own=index is None) as held:
         done = (
             kept(directory, held)
             if no_update

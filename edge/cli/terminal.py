@@ -94,6 +94,11 @@ def report_unexpected(error: Exception, log: BinaryIO) -> int:
         return 2
     if hasattr(error, "format_message"):
         return _report_usage(error)
+    cache = _cache_of(error) if isinstance(error, OSError) else None
+    if cache is not None:
+        print(f"error: the cache {cache} changed while it was used: {error}", file=sys.stderr)
+        print("hint: Run the same command again; what is missing is computed.", file=sys.stderr)
+        return 2
     handle, name = tempfile.mkstemp(prefix="edge-crash-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
         traceback.print_exception(error, file=stream)
@@ -103,6 +108,13 @@ def report_unexpected(error: Exception, log: BinaryIO) -> int:
     print(f"error: unexpected {what}", file=sys.stderr)
     print(f"hint: This is a bug of edge; the details are in {Path(name)}.", file=sys.stderr)
     return UNEXPECTED
+
+
+def _cache_of(error: OSError) -> Path | None:
+    """The cache in use that a missing or strange file lies in."""
+    from edge.cache import lies_in_cache  # most commands use none
+
+    return lies_in_cache(error.filename)
 
 
 def _report_usage(error: Any) -> int:

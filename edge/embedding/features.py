@@ -4,9 +4,10 @@ The base runs as a float TFLite file on edge's own runtime: the same kernels and
 preprocessing as on the device, and half the time of Keras on a CPU.
 """
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -14,7 +15,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.cache import StageCache, content_key
+from edge.cache import StageCache, content_key, is_damage, remove_database, say
 from edge.dataset.pictures import Hashed
 from edge.errors import OutputError
 from edge.evaluation.cluster import run_on_cluster
@@ -23,11 +24,15 @@ from edge.progress import Step
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import Preprocessing
 
+_CHECK: Final = 8  # bytes of a checksum, in front of its vector
 COMMIT_EVERY: Final = 64  # images; at most this many are computed again after a kill
 
 
 class FeatureStore:
     """Vectors by (extractor, image content), in one SQLite file: safe against kill -9.
+
+    Each vector carries a checksum of itself and of its name; one that does not fit is computed
+    again, as all are where SQLite finds the file damaged.
 
     Args:
         path: Of the file; created when missing.
@@ -37,32 +42,74 @@ class FeatureStore:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        self._doubted = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._open()
+        except (sqlite3.Error, OSError) as error:
+            raise _unwritable(path, error) from error
+
+    def _open(self) -> None:
+        """Open the file; make it anew where it is damaged."""
+        try:
+            self._connect()
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            self._remake(error)
+
+    def _connect(self) -> None:
+        self._database = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        try:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS features (extractor TEXT, image TEXT, vector BLOB,"
                 " PRIMARY KEY (extractor, image)) WITHOUT ROWID"
             )
-        except (sqlite3.Error, OSError) as error:
-            raise _unwritable(path, error) from error
-        self._path = path
+            self._database.execute("SELECT extractor, image, vector FROM features LIMIT 1")
+        except sqlite3.Error:
+            self._database.close()
+            raise
+
+    def _remake(self, error: sqlite3.Error) -> None:
+        self._database.close()
+        say(f"{self._path.name} in the cache is damaged ({error}); all in it is computed again")
+        remove_database(self._path)
+        self._connect()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._database.close()
+        if self._doubted:
+            say(
+                f"{self._doubted} features in {self._path.name} of the cache did not fit their "
+                "checksums; they are computed again"
+            )
 
     def find(self, extractor: str, image: str) -> NDArray[np.float32] | None:
         """The vector of an image, float32, or None."""
-        with closing(self._database.cursor()) as cursor:
-            row = cursor.execute(
-                "SELECT vector FROM features WHERE extractor = ? AND image = ?", (extractor, image)
-            ).fetchone()
-        return None if row is None else np.frombuffer(row[0], np.float32)
+        try:
+            with closing(self._database.cursor()) as cursor:
+                row = cursor.execute(
+                    "SELECT vector FROM features WHERE extractor = ? AND image = ?",
+                    (extractor, image),
+                ).fetchone()
+        except sqlite3.Error as error:
+            self._mend(error)
+            return None
+        if row is None:
+            return None
+        kept, vector = (
+            (row[0][:_CHECK], row[0][_CHECK:]) if isinstance(row[0], bytes) else (b"",) * 2
+        )
+        if kept != _checksum(extractor, image, vector):
+            self._doubted += 1
+            return None
+        return np.frombuffer(vector, np.float32)
 
     def add(self, extractor: str, vectors: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
         """Keep vectors by the content hash of their image, all or none.
@@ -70,13 +117,49 @@ class FeatureStore:
         Raises:
             OutputError: The disk is full, say.
         """
-        rows = [(extractor, image, vector.tobytes()) for image, vector in vectors]
+        rows = []
+        for image, vector in vectors:
+            content = vector.tobytes()
+            rows.append((extractor, image, _checksum(extractor, image, content) + content))
         try:
-            self._database.execute("BEGIN IMMEDIATE")
+            self._insert(rows)
+        except sqlite3.Error as error:
+            self._mend(error)
+            try:
+                self._insert(rows)
+            except sqlite3.Error as again:
+                raise _unwritable(self._path, again) from again
+
+    def _insert(self, rows: Sequence[tuple[str, str, bytes]]) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
             self._database.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
             self._database.execute("COMMIT")
-        except sqlite3.Error as error:
+        except sqlite3.Error:
+            if self._database.in_transaction:
+                with suppress(sqlite3.Error):
+                    self._database.execute("ROLLBACK")
+            raise
+
+    def _mend(self, error: sqlite3.Error) -> None:
+        """Make a damaged file anew.
+
+        Raises:
+            OutputError: It is not damaged, but full or read-only, say.
+        """
+        if not is_damage(error):
             raise _unwritable(self._path, error) from error
+        try:
+            self._remake(error)
+        except (sqlite3.Error, OSError) as again:
+            raise _unwritable(self._path, again) from again
+
+
+def _checksum(extractor: str, image: str, vector: bytes) -> bytes:
+    """8 bytes of BLAKE2b (RFC 7693) of a vector and of what it is kept by."""
+    return hashlib.blake2b(
+        vector, digest_size=_CHECK, key=hashlib.sha256(f"{extractor} {image}".encode()).digest()
+    ).digest()
 
 
 def _unwritable(path: Path, error: Exception) -> OutputError:
@@ -128,6 +211,7 @@ def extract(
     name = content_key(
         "features", {"model": sha256_file(extractor), "preprocessing": preprocessing.sha256}
     )
+    cache.hold()
     with FeatureStore(cache.root / "features.sqlite") as store:
         known = {image.sha256: store.find(name, image.sha256) for image in images}
         missing = [image for image in images if known[image.sha256] is None]

@@ -1,5 +1,7 @@
 """The index of a folder: each picture's tags, in one SQLite file; safe against kill -9."""
 
+import fcntl
+import hashlib
 import json
 import os
 import sqlite3
@@ -8,19 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from edge.cache import content_key
+from edge.cache import content_key, is_damage, remove_database, say
 from edge.errors import OutputError, UsageError
 from edge.tagging.tags import Tag, Tagged
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS settings (value TEXT);
 CREATE TABLE IF NOT EXISTS pictures (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER,
-    problem TEXT) WITHOUT ROWID;
+    problem TEXT, checksum BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tags (path BLOB, label TEXT, score REAL, PRIMARY KEY (path, label))
     WITHOUT ROWID;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 """
-VERSION = 1
+VERSION = 2
+_UNCHECKED = 1  # the version before there were checksums: its pictures are tagged again
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +40,44 @@ def default_index(cache: Path, directory: Path) -> Path:
     return cache / "tags" / f"{name}.sqlite"
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A picture as it is kept: its tags best first, and what proves that they are its own."""
+
+    path: bytes
+    stamp: Stamp
+    problem: str
+    tags: tuple[Tag, ...]
+
+    @property
+    def checksum(self) -> bytes:
+        """8 bytes of BLAKE2b (RFC 7693) of all of it."""
+        tags = sorted((tag.label, tag.score.hex()) for tag in self.tags)
+        facts = (self.path, self.stamp.size, self.stamp.mtime_ns, self.problem, tags)
+        return _checksum(repr(facts))
+
+
 class TagIndex:
     """The tags of a folder, all by one model with one threshold.
 
+    Every picture carries a checksum of itself and its tags: one that does not fit is tagged again.
+
     Args:
         path: Of the file; created when missing.
+        own: Whether it lies in the cache, so that it is made anew where SQLite finds it damaged.
 
     Raises:
         UsageError: The file is something else.
         OutputError: The file cannot be opened or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, own: bool = False) -> None:
         self.path = path
+        self._lock = -1
+        self._doubted = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._check()
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.executescript(_TABLES)
+            self._open(own=own)
         except sqlite3.OperationalError as error:
             raise self._unwritable(error) from error
         except sqlite3.DatabaseError as error:
@@ -63,17 +85,75 @@ class TagIndex:
         except OSError as error:
             raise self._unwritable(error) from error
 
+    def _open(self, *, own: bool) -> None:
+        try:
+            self._connect()
+        except (sqlite3.Error, UsageError) as error:
+            damaged = isinstance(error, UsageError) or is_damage(error)
+            if not (own and damaged):
+                raise
+            say(
+                f"the index {self.path.name} in the cache is damaged; all pictures are tagged again"
+            )
+            remove_database(self.path)
+            self._connect()
+
+    def _connect(self) -> None:
+        self._database = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+        try:
+            self._check()
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.executescript(_TABLES)
+            found = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise self._damaged(found)
+        except BaseException:
+            self._database.close()
+            raise
+
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._database.close()
+        if self._lock >= 0:  # not before: closing it drops SQLite's own locks on the file
+            os.close(self._lock)
+        if isinstance(error, sqlite3.Error):
+            raise self._unwritable(error) from error
+
+    def hold(self) -> None:
+        """Keep other runs from changing the index as long as it is open.
+
+        Raises:
+            OutputError: Another run does.
+        """
+        self._lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                f"another run writes the index of tags {self.path}",
+                hint="Run the command again when that has ended, or name another --index.",
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+
+    @property
+    def doubted(self) -> int:
+        """How many pictures were found whose checksums do not fit."""
+        return self._doubted
 
     @property
     def settings(self) -> dict[str, Any] | None:
         """How the pictures in it were tagged; None for a new index."""
-        row = self._database.execute("SELECT value FROM settings").fetchone()
-        return None if row is None else dict(json.loads(row[0]))
+        row = self._database.execute("SELECT CAST(value AS BLOB) FROM settings").fetchone()
+        if row is None:
+            return None
+        checksum, _, text = bytes(row[0] or b"").partition(b" ")
+        if checksum.decode(errors="replace") != _checksum(text.decode(errors="replace")).hex():
+            say(f"the options of the last run in {self.path} are damaged and are not used")
+            return None
+        return dict(json.loads(text))
 
     def start(self, settings: Mapping[str, Any]) -> None:
         """Forget the pictures unless they were tagged in the same way.
@@ -86,12 +166,13 @@ class TagIndex:
         with _Transaction(self):
             for table in ("settings", "pictures", "tags"):
                 self._database.execute(f"DELETE FROM {table}")
-            self._database.execute("INSERT INTO settings VALUES (?)", (json.dumps(settings),))
+            text = json.dumps(settings)
+            kept = f"{_checksum(text).hex()} {text}"
+            self._database.execute("INSERT INTO settings VALUES (?)", (kept,))
 
     def stamps(self) -> dict[Path, Stamp]:
         """Every picture in the index, by relative path."""
-        rows = self._database.execute("SELECT path, size, mtime_ns FROM pictures")
-        return {_path(path): Stamp(size, mtime) for path, size, mtime in rows}
+        return {_path(row.path): row.stamp for row in self._rows()}
 
     def add(self, pictures: Sequence[tuple[Tagged, Stamp]]) -> None:
         """Keep pictures and their tags, all or none; earlier tags of them go.
@@ -102,10 +183,11 @@ class TagIndex:
         with _Transaction(self):
             for picture, stamp in pictures:
                 key = os.fsencode(picture.path)
+                row = _Row(key, stamp, picture.problem, picture.tags)
                 self._forget(key)
                 self._database.execute(
-                    "INSERT INTO pictures VALUES (?, ?, ?, ?)",
-                    (key, stamp.size, stamp.mtime_ns, picture.problem),
+                    "INSERT INTO pictures VALUES (?, ?, ?, ?, ?)",
+                    (key, stamp.size, stamp.mtime_ns, picture.problem, row.checksum),
                 )
                 self._database.executemany(
                     "INSERT INTO tags VALUES (?, ?, ?)",
@@ -120,15 +202,36 @@ class TagIndex:
 
     def pictures(self) -> list[Tagged]:
         """Every picture, sorted by path, its tags best first."""
-        tags: dict[bytes, list[Tag]] = {}
-        rows = self._database.execute("SELECT path, label, score FROM tags ORDER BY score DESC")
-        for path, label, score in rows:
-            tags.setdefault(path, []).append(Tag(label, score))
-        found = self._database.execute("SELECT path, problem FROM pictures ORDER BY path")
         return [
-            Tagged(path=_path(path), tags=tuple(tags.get(path, ())), problem=problem)
-            for path, problem in found
+            Tagged(path=_path(row.path), tags=row.tags, problem=row.problem) for row in self._rows()
         ]
+
+    def _rows(self) -> list[_Row]:
+        """Every picture whose checksum fits, sorted by path."""
+        tags: dict[bytes, list[Tag]] = {}
+        # As bytes: text that is no UTF-8 any more is for the checksum to find.
+        rows = self._database.execute(
+            "SELECT path, CAST(label AS BLOB), score FROM tags ORDER BY score DESC"
+        )
+        for path, label, score in rows:
+            tags.setdefault(path, []).append(Tag(_text(label), score))
+        found = self._database.execute(
+            "SELECT path, size, mtime_ns, CAST(problem AS BLOB), checksum FROM pictures"
+            " ORDER BY path"
+        )
+        fitting = []
+        self._doubted = 0
+        for path, size, mtime, problem, checksum in found:
+            row = _Row(path, Stamp(size, mtime), _text(problem), tuple(tags.get(path, ())))
+            try:
+                fits = row.checksum == checksum
+            except (AttributeError, TypeError):  # another type than was stored
+                fits = False
+            if fits:
+                fitting.append(row)
+            else:
+                self._doubted += 1
+        return fitting
 
     def _forget(self, key: bytes) -> None:
         self._database.execute("DELETE FROM tags WHERE path = ?", (key,))
@@ -138,8 +241,24 @@ class TagIndex:
         """Refuse a database of something else, which must not be written to."""
         version = self._database.execute("PRAGMA user_version").fetchone()[0]
         tables = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if version != VERSION and tables:
+        if version == _UNCHECKED and tables:
+            self._drop_unchecked()
+        elif version != VERSION and tables:
             raise self._foreign()
+
+    def _drop_unchecked(self) -> None:
+        """Leave of an index without checksums what its user had chosen."""
+        rows = self._database.execute("SELECT value FROM settings").fetchall()
+        self._database.executescript("DROP TABLE pictures; DROP TABLE tags; DELETE FROM settings;")
+        for (text,) in rows[:1]:
+            kept = f"{_checksum(text).hex()} {text}"
+            self._database.execute("INSERT INTO settings VALUES (?)", (kept,))
+
+    def _damaged(self, found: str) -> UsageError:
+        return UsageError(
+            f"the index of tags {self.path} is damaged: {' '.join(found.split())}",
+            hint="Remove it, and run the command again: the pictures are tagged anew.",
+        )
 
     def _foreign(self) -> UsageError:
         return UsageError(
@@ -177,3 +296,11 @@ class _Transaction:
 
 def _path(key: bytes) -> Path:
     return Path(os.fsdecode(key))
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode(errors="surrogateescape")
+
+
+def _checksum(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()

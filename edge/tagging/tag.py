@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge.cache import StageCache, content_key
+from edge.cache import StageCache, content_key, say
 from edge.dataset.folder import list_files
 from edge.dataset.levels import levels_notes
 from edge.dataset.pictures import Picture
@@ -89,6 +89,8 @@ def tag(
         WeightsUnavailable, ModelLoadError, InferenceError, ConversionError: The model fails.
         OutputError: The cache or the index cannot be written.
     """
+    index.hold()
+    cache.hold()
     chosen = _resolved(options, index.settings)
     if options.dask is not None:
         check_address(options.dask)
@@ -98,6 +100,11 @@ def tag(
         progress.note(note)
     index.start(settings)
     known = index.stamps()
+    if index.doubted:
+        progress.note(
+            f"{index.doubted} pictures in {index.path.name} did not fit their checksums; they are "
+            "tagged again"
+        )
     found = {path.relative_to(directory): path for path in files.images}
     index.remove(known.keys() - found.keys())
     stamps = {relative: _stamp(path) for relative, path in found.items()}
@@ -125,7 +132,13 @@ def kept(directory: Path, index: TagIndex) -> TagRun:
         raise UsageError(
             f"{readable(directory)} has not been tagged yet", hint="Leave out --no-update."
         )
-    return TagRun(settings=settings, pictures=tuple(index.pictures()), fresh=0)
+    pictures = tuple(index.pictures())
+    if index.doubted:
+        say(
+            f"{index.doubted} pictures in {readable(index.path)} did not fit their checksums and "
+            "are left out: without --no-update they are tagged again"
+        )
+    return TagRun(settings=settings, pictures=pictures, fresh=0)
 
 
 def _resolved(options: TagOptions, before: Mapping[str, Any] | None) -> TagOptions:

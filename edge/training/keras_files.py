@@ -97,7 +97,7 @@ def keras_file(path: Path, cache: StageCache, code: Path | None = None) -> Keras
         made_of["code"] = sha256_file(code)
     key = content_key("keras-file", made_of)
     record = cache.entry(key) / "changes.json"
-    if not record.is_file():
+    if cache.find(key) is None:
         read = read_keras(path) if code is None else _with_code(path, code, cache)
         if not read.changes and path.is_file() and zipfile.is_zipfile(path):
             return KerasFile(path, ())

@@ -1,5 +1,7 @@
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +112,76 @@ def test_two_stores_at_once(tmp_path: Path) -> None:
         assert one.find("net", "b") is not None
 
 
-@pytest.mark.parametrize("content", [b"this is no database, it is a text of some length" * 50])
-def test_a_file_that_is_no_store(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "features.sqlite").write_bytes(content)
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_damaged_store_is_made_anew(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    suffix: str,
+    kept: float,
+    flipped: bool,
+) -> None:
+    path = tmp_path / "features.sqlite"
+    rows = [(str(n), np.full(500, n, np.float32)) for n in range(20)]
+    store = FeatureStore(path)
+    store.add("net", rows)
+    if suffix:  # as a kill leaves it
+        copies = [(item, item.read_bytes()) for item in tmp_path.iterdir()]
+        store.__exit__()
+        for item, content in copies:
+            item.write_bytes(content)
+        (tmp_path / "features.sqlite-shm").unlink()
+    else:
+        store.__exit__()
+    damaged = path.with_name(path.name + suffix)
+    content = bytearray(damaged.read_bytes())
+    if flipped:
+        content[int(kept * (len(content) - 1))] ^= 0x10
+    else:
+        del content[int(kept * len(content)) :]
+    damaged.write_bytes(content)
+    with FeatureStore(path) as again:
+        found = [again.find("net", name) for name, _ in rows]
+        again.add("net", rows)
+        after = [again.find("net", name) for name, _ in rows]
+    for vector, (_, right) in zip(found, rows, strict=True):
+        assert vector is None or np.array_equal(vector, right)
+    assert all(np.array_equal(a, b) for a, (_, b) in zip(after, rows, strict=True))  # type: ignore[arg-type]
+
+
+def test_a_vector_that_does_not_fit_is_computed_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "features.sqlite"
+    with FeatureStore(path) as store:
+        store.add("net", [(name, VECTOR) for name in "abcde"])
+    wrong = [b"", VECTOR.tobytes(), "text", 3, None]  # the second is as an earlier edge kept it
+    with closing(sqlite3.connect(path)) as database, database:
+        for name, value in zip("abcde", wrong, strict=True):
+            database.execute("UPDATE features SET vector = ? WHERE image = ?", (value, name))
+    with FeatureStore(path) as store:
+        assert [store.find("net", name) for name in "abcde"] == [None] * 5
+    assert "5 features" in capsys.readouterr().err
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM features WHERE image = 'b'")
+    with FeatureStore(path) as store:
+        store.add("net", [("a", VECTOR)])
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE features SET image = 'b' WHERE image = 'a'")
+    with FeatureStore(path) as store:  # a whole vector, of another picture
+        assert store.find("net", "b") is None
+
+
+def test_a_store_that_is_a_text_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "features.sqlite").write_bytes(b"this is no database, it is a text" * 50)
+    with FeatureStore(tmp_path / "features.sqlite") as store:
+        store.add("net", [("a", VECTOR)])
+        assert store.find("net", "a") is not None
+
+
+def test_a_store_that_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "features.sqlite").mkdir()
     with pytest.raises(OutputError, match="feature cache") as caught:
         FeatureStore(tmp_path / "features.sqlite")
     assert "EDGE_CACHE" in caught.value.hint

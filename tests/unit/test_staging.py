@@ -1,5 +1,6 @@
 """The swap of a finished bundle takes only what was seen before the work began."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from edge.runtime import files
 from edge.runtime.files import rename_new, write_bytes
 from edge.runtime.place import check_folder, check_new_file
 from edge.staging import left_behind, workplace
+from tests.kills import at_every_step
 
 BUNDLE = {"manifest.json": b"{}", "models/a": b"old"}
 
@@ -198,6 +200,37 @@ def test_a_kill_is_put_right_by_the_next_run(tmp_path: Path, moment: str) -> Non
     assert names(tmp_path) == kept
     if moment == "struck":
         assert held(tmp_path / "b.kept-1") == BUNDLE | {"mine.txt": b"mine"}
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_a_kill_at_every_step_of_a_swap(
+    tmp_path: Path, renames: str, before: Callable[[Path], None]
+) -> None:
+    target = tmp_path / "b"
+    new = {"manifest.json": b"[]", "models/c": b"new"}
+
+    def work() -> None:
+        check_output(target, overwrite=True)
+        with staged(target) as folder:
+            fill(folder, new)
+
+    def start_again() -> dict[str, bytes]:
+        if target.exists():
+            shutil.rmtree(target)
+        before(target)
+        return held(target)
+
+    old = start_again()
+    for _ in at_every_step(work):
+        if renames == "renameat2":
+            assert held(target) in (old, new)
+        check_output(target, overwrite=True)  # what the next run begins with
+        assert held(target) in (old, new)
+        assert names(tmp_path) <= {"b"}
+        work()
+        assert held(target) == new
+        assert names(tmp_path) == {"b"}
+        old = start_again()
 
 
 def test_a_strangers_folder_of_such_a_name_stays(tmp_path: Path) -> None:

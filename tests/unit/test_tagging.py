@@ -2,7 +2,9 @@
 
 import csv
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from edge.tagging.index import TagIndex, default_index
 from edge.tagging.options import SidecarName
 from edge.tagging.search import find
 from edge.tagging.sidecars import write_sidecars
-from edge.tagging.tag import TagOptions, tag
+from edge.tagging.tag import TagOptions, kept, tag
 from edge.tagging.tags import Tag, Tagged, choose
 from edge.tagging.xmp import EMPTY, tag_values, with_tags
 from edge.weights import imagenet_classes
@@ -243,6 +245,93 @@ def test_only_new_and_changed_pictures_are_tagged_again(
     with pytest.raises(UsageError, match="--dask nowhere is no address"):
         run(dask="nowhere")  # though there is nothing to compute
     assert run().settings["threshold"] == 0.01
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_index_that_was_changed_tells_nothing_wrong(
+    photos: Path, bundle: Path, tmp_path: Path, seed: int
+) -> None:
+    """A byte flipped, or the end cut off: what does not fit is tagged again."""
+    cache = StageCache(tmp_path / "cache")
+    path = default_index(cache.root, photos)
+
+    def run() -> Any:
+        with TagIndex(path, own=True) as index:
+            return tag(photos, index, TagOptions(bundle=bundle, threshold=0.2), cache, Silent())
+
+    right = run().pictures
+    content = bytearray(path.read_bytes())
+    place = int(np.random.default_rng(seed).integers(0, len(content)))
+    if seed % 3:
+        content[place] ^= 1 << seed % 8
+    else:
+        del content[place:]
+    path.write_bytes(content)
+    assert run().pictures == right
+    assert run().fresh == 0
+
+
+def test_values_in_an_index_that_were_changed_are_not_believed(
+    photos: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = StageCache(tmp_path / "cache")
+    path = tmp_path / "mine.sqlite"
+    options = TagOptions(bundle=bundle, threshold=0.2)
+
+    def run(options: TagOptions = options) -> Any:
+        with TagIndex(path) as index:
+            return tag(photos, index, options, cache, Silent())
+
+    right = run().pictures
+    for change in (
+        "UPDATE tags SET score = score * 0.9 WHERE label = 'red'",
+        "UPDATE pictures SET problem = 'it cannot be read' WHERE size > 0",
+        "DELETE FROM tags WHERE label = 'blue'",
+        "UPDATE tags SET label = CAST(X'ff41' AS TEXT) WHERE label = 'red'",
+    ):
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(change)
+        with TagIndex(path) as index:
+            left = kept(photos, index).pictures
+            assert index.doubted == len(right) - len(left) > 0
+        assert set(left) < set(right)
+        assert run().pictures == right
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE settings SET value = replace(value, '0.2', '0.9')")
+    with TagIndex(path) as index:
+        assert index.settings is None
+    assert "options of the last run" in capsys.readouterr().err
+    assert run().pictures == right
+
+
+def test_an_index_without_checksums_keeps_its_options(
+    photos: Path, bundle: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.sqlite"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executescript(
+            "CREATE TABLE settings (value TEXT);"
+            "CREATE TABLE pictures (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER,"
+            " problem TEXT) WITHOUT ROWID;"
+            "CREATE TABLE tags (path BLOB, label TEXT, score REAL, PRIMARY KEY (path, label))"
+            " WITHOUT ROWID; PRAGMA user_version = 1;"
+        )
+        settings = {"bundle": str(bundle), "variant": None, "threshold": 0.25, "max_tags": 3}
+        database.execute("INSERT INTO settings VALUES (?)", (json.dumps(settings),))
+    with TagIndex(path) as index:
+        done = tag(photos, index, TagOptions(), StageCache(tmp_path / "cache"), Silent())
+    assert (done.fresh, done.settings["threshold"]) == (8, 0.25)
+
+
+def test_two_runs_do_not_write_one_index(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    path, cache = tmp_path / "index.sqlite", StageCache(tmp_path / "cache")
+    options = TagOptions(bundle=bundle)
+    with TagIndex(path) as index:
+        tag(photos, index, options, cache, Silent())
+        with TagIndex(path) as other:
+            assert len(kept(photos, other).pictures) == 8  # reading waits for nobody
+            with pytest.raises(OutputError, match="another run"):
+                tag(photos, other, options, cache, Silent())
 
 
 def test_the_command(photos: Path, bundle: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +86,8 @@ def environment(
     found = _open(stages.find(key), name, wheels)
     if found is None:
         archives = _archives(wheels, target, stages, offline=offline)
-        shutil.rmtree(stages.entry(key), ignore_errors=True)  # what is there did not pass
+        if stages.find(key) is not None:
+            stages.drop(key, "its list of files cannot be used")
         with stages.store(key) as folder:
             files: dict[str, tuple[str, int]] = {}
             for wheel, path in archives.items():
@@ -139,7 +139,8 @@ def _archives(
         with stages.scratch("wheels") as folder:
             download(absent, target, folder)
             for wheel in absent:
-                shutil.rmtree(stages.entry(_key(wheel)), ignore_errors=True)
+                if stages.find(_key(wheel)) is not None:
+                    stages.drop(_key(wheel), "it is not the wheel that is locked")
                 with stages.store(_key(wheel)) as entry:
                     (folder / wheel.file).rename(entry / wheel.file)
     return {wheel: path or stages.entry(_key(wheel)) / wheel.file for wheel, path in cached.items()}
@@ -151,7 +152,10 @@ def _key(wheel: Wheel) -> str:
 
 def _archive(wheel: Wheel, stages: StageCache) -> Path | None:
     """Where a cached wheel lies; None where it does not, or is damaged."""
-    path = stages.entry(_key(wheel)) / wheel.file
+    entry = stages.find(_key(wheel))
+    if entry is None:
+        return None
+    path = entry / wheel.file
     return path if path.is_file() and sha256_file(path) == wheel.sha256 else None
 
 
