@@ -78,8 +78,10 @@ def sealed_sha256(path: Path) -> str | None:
 
 def lies_in_cache(path: object) -> Path | None:
     """The cache in use that a path lies in."""
-    text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
-    return next((root for root in _held if text.startswith(f"{root.absolute()}{os.sep}")), None)
+    if not isinstance(path, str | bytes | os.PathLike):
+        return None
+    real = os.path.realpath(os.fsdecode(path))
+    return next((root for root in _held if real.startswith(f"{root}{os.sep}")), None)
 
 
 def is_damage(error: sqlite3.Error) -> bool:
@@ -189,11 +191,12 @@ class StageCache:
 
     def hold(self) -> None:
         """Keep others from clearing the cache as long as this process lives."""
-        if self.root in _held:
+        root = Path(os.path.realpath(self.root))  # one lock, however the place is named
+        if root in _held:
             return
         with suppress(OSError):  # not there yet, or a file system without locks
             descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-            _held[self.root] = descriptor
+            _held[root] = descriptor
             fcntl.flock(descriptor, fcntl.LOCK_SH)
         self._sweep()
 
@@ -227,7 +230,10 @@ class StageCache:
         if not self.root.is_dir():
             return
         self.hold()
-        descriptor = _held.get(self.root, -1)
+        descriptor = _held.get(Path(os.path.realpath(self.root)))
+        if descriptor is None:  # nothing can be locked there
+            self._clear()
+            return
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -58,6 +58,16 @@ def expect(path: Path) -> None:
     _expected[_absolute(path)] = Stamp.of(path)
 
 
+@contextmanager
+def expected(path: Path) -> Iterator[None]:
+    """``expect``, for as long as the context lasts: of a file that is read, changed and written."""
+    expect(path)
+    try:
+        yield
+    finally:
+        _expected.pop(_absolute(path), None)
+
+
 def expect_inside(folder: Path) -> None:
     """Remember every file of a folder, as ``expect`` does, and that there is no other one."""
     _listed.add(_absolute(folder))

@@ -75,6 +75,7 @@ class TagIndex:
         self.path = path
         self._lock = -1
         self._doubted = 0
+        self._read: list[_Row] | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open(own=own)
@@ -196,6 +197,9 @@ class TagIndex:
 
     def remove(self, paths: Iterable[Path]) -> None:
         """Forget pictures that are gone."""
+        paths = tuple(paths)
+        if not paths:
+            return
         with _Transaction(self):
             for path in paths:
                 self._forget(os.fsencode(path))
@@ -207,7 +211,9 @@ class TagIndex:
         ]
 
     def _rows(self) -> list[_Row]:
-        """Every picture whose checksum fits, sorted by path."""
+        """Every picture whose checksum fits, sorted by path; read once until something changes."""
+        if self._read is not None:
+            return self._read
         tags: dict[bytes, list[Tag]] = {}
         # As bytes: text that is no UTF-8 any more is for the checksum to find.
         rows = self._database.execute(
@@ -231,6 +237,7 @@ class TagIndex:
                 fitting.append(row)
             else:
                 self._doubted += 1
+        self._read = fitting
         return fitting
 
     def _forget(self, key: bytes) -> None:
@@ -279,6 +286,7 @@ class _Transaction:
         self._index = index
 
     def __enter__(self) -> None:
+        self._index._read = None
         try:
             self._index._database.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:

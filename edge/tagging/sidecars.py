@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edge.errors import DataError, OutputError
 from edge.progress import Step
-from edge.runtime.files import readable, write_bytes
+from edge.runtime.files import expected, readable, write_bytes
 from edge.tagging.groups import Groups
 from edge.tagging.options import SidecarName
 from edge.tagging.tags import Tagged
@@ -88,12 +88,13 @@ def _add(target: Path, labels: Sequence[str], groups: Groups) -> bool:
     """Whether the sidecar had to be written."""
     try:
         place = target.resolve()  # a link stays one
-        before = place.read_bytes() if place.exists() else None
-        content = with_tags(EMPTY if before is None else before, tag_values(labels, groups))
-        if content == before:
-            return False
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(place, content)
+        with expected(place):  # a photo program may write it at the same time
+            before = place.read_bytes() if place.exists() else None
+            content = with_tags(EMPTY if before is None else before, tag_values(labels, groups))
+            if content == before:
+                return False
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(place, content)
     except OSError as error:
         raise OutputError(
             f"the sidecar {readable(target)} cannot be written: {error.strerror or error}",

@@ -1,15 +1,18 @@
-"""kill -9 at random moments of builds and exports: old or new, never half; the next run is right.
+"""Builds and exports that are killed, run two at once, or find a cache that was changed.
 
-The moments are seeded and spread over the measured time of a build of which some stages are in the
+kill -9 at random moments leaves the old output or the new, never half; the next run is right. The
+moments are seeded and spread over the measured time of a build of which some stages are in the
 cache. ``make test-all`` makes forty kills, ``make test`` three.
 """
 
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +22,15 @@ import pytest
 
 from tests.integration.conftest import (
     NAME,
+    TIMEOUT,
     Edge,
     contents,
     copied_cache,
     end,
+    failed,
     make_photos,
     names,
+    read_until,
     succeeded,
     whole,
 )
@@ -40,7 +46,16 @@ OPTIONS: Final = (
     "--variants",
     "tflite-int8",
 )
-KINDS: Final = ("base", "features", "trained", "calibration", "model", "predictions", "integers")
+# What a build keeps, and about what share of its work each is.
+KINDS: Final = {
+    "base": 0.25,
+    "features": 0.05,
+    "trained": 0.3,
+    "calibration": 0.0,
+    "model": 0.3,
+    "predictions": 0.1,
+    "integers": 0.0,
+}
 KILLS: Final = 40
 SAMPLE: Final = 3
 # What a build says of a run that was killed before it is nothing.
@@ -158,22 +173,30 @@ def killed(edge: Edge, command: Command, output: Path, seconds: float) -> bool:
     return code == -9
 
 
+def old_bundle(output: Path) -> dict[str, bytes]:
+    """Something that may be replaced; its files."""
+    (output / "models").mkdir(parents=True)
+    (output / "manifest.json").write_text("{}")
+    (output / "models" / "old.tflite").write_bytes(b"old")
+    return contents(output)
+
+
 def strike(edge: Edge, command: Command, random: np.random.Generator, *, fresh: bool) -> str:
     """One kill and the run after it; how the output was in between."""
-    missing = set(random.choice(KINDS, int(random.integers(1, 4)), replace=False))
+    missing = set(random.choice(list(KINDS), int(random.integers(1, 4)), replace=False))
     if "features" in missing:
         missing.add("trained")
-    edge.cache.parent.mkdir(exist_ok=True)
-    copied_cache(command.cache, edge.cache, without=missing)
-    share = len(missing) / len(KINDS)
+    share = sum(KINDS[kind] for kind in missing)
     moment = random.uniform(0.2, command.cached + share * (command.seconds - command.cached))
     output = edge.work / NAME
-    if not fresh:
-        (output / "models").mkdir(parents=True)
-        (output / "manifest.json").write_text("{}")
-        (output / "models" / "old.tflite").write_bytes(b"old")
-    before = contents(output) if output.exists() else None
-    late = not killed(edge, command, output, moment)
+    while True:
+        copied_cache(command.cache, edge.cache, without=missing)
+        before = None if fresh else old_bundle(output)
+        if killed(edge, command, output, moment):
+            break
+        moment *= 0.8  # it was done before
+        shutil.rmtree(output)
+        shutil.rmtree(edge.cache)
     now = contents(output) if output.exists() else None
     if now == before:
         state = "nothing" if fresh else "old"
@@ -188,7 +211,7 @@ def strike(edge: Edge, command: Command, random: np.random.Generator, *, fresh: 
     assert not list((edge.cache / "stages").glob(".*"))
     shutil.rmtree(output)
     shutil.rmtree(edge.cache)
-    return f"{state}{' (it was done)' if late else ''}"
+    return state
 
 
 def struck(root: Path, commands: dict[str, Command], seeds: range) -> dict[str, int]:
@@ -203,7 +226,7 @@ def struck(root: Path, commands: dict[str, Command], seeds: range) -> dict[str, 
         state = strike(edge, commands[name], random, fresh=bool(random.integers(2)))
         key = f"{name}: {state}"
         counts[key] = counts.get(key, 0) + 1
-        print(f"kill {seed}: {key}", flush=True)
+        print(f"kill {seed}: {key}", flush=True)  # with --capture=no: progress, and the figures
     return counts
 
 
@@ -212,9 +235,98 @@ def test_some_kills(commands: dict[str, Command], alone: None, tmp_path: Path) -
     assert sum(struck(tmp_path, commands, range(SAMPLE)).values()) == SAMPLE
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_many_kills(commands: dict[str, Command], alone: None, tmp_path: Path) -> None:
     counts = struck(tmp_path, commands, range(SAMPLE, SAMPLE + KILLS))
     print(dict(sorted(counts.items())))
     assert sum(counts.values()) == KILLS
+
+
+# ---- a cache that was changed
+
+
+def flipped(path: Path, random: np.random.Generator) -> None:
+    """One bit of a file of a cache, which other caches may share by a hard link."""
+    content = bytearray(path.read_bytes())
+    content[int(random.integers(len(content)))] ^= 1 << int(random.integers(8))
+    path.unlink()
+    path.write_bytes(content)
+
+
+@pytest.mark.slow
+def test_a_byte_in_every_entry_is_noticed(
+    commands: dict[str, Command], alone: None, make_edge: Any, tmp_path: Path
+) -> None:
+    """The build after it says so of each, and publishes the same as with an empty cache."""
+    command = commands["build"]
+    random = np.random.default_rng(0)
+    edge = make_edge(copied_cache(command.cache, tmp_path / "cache"))
+    entries = sorted((edge.cache / "stages").iterdir())
+    assert {entry.name.rpartition("-")[0] for entry in entries} == KINDS.keys() - {"features"}
+    for entry in entries:
+        files = sorted(path for path in entry.rglob("*") if path.is_file())
+        flipped(files[int(random.integers(len(files)))], random)
+    with closing(sqlite3.connect(edge.cache / "features.sqlite")) as database, database:
+        rows = database.execute("SELECT image, vector FROM features").fetchall()
+        for image, vector in rows[::2]:
+            changed = bytearray(vector)
+            changed[int(random.integers(len(changed)))] ^= 4
+            database.execute("UPDATE features SET vector = ? WHERE image = ?", (changed, image))
+    done = edge.run(*command.arguments, "--output", NAME)
+    succeeded(done)
+    for entry in entries:
+        assert f"note: {entry.name} in the cache is not used" in done.stderr
+    assert f"note: {len(rows[::2])} features" in done.stderr
+    assert answers(edge.work / NAME) == (command.right, command.scores)
+    again = edge.run(*command.arguments, "--output", NAME, "--overwrite")
+    succeeded(again)
+    assert said(again.stderr) <= command.notes
+
+
+# ---- two of everything at once
+
+
+@pytest.mark.slow
+def test_two_builds_to_one_place_and_a_cleared_cache(
+    commands: dict[str, Command], alone: None, make_edge: Any, tmp_path: Path
+) -> None:
+    command = commands["build"]
+    edge = make_edge(copied_cache(command.cache, tmp_path / "cache", without=["predictions"]))
+    both = [edge.start(*command.arguments, "--output", NAME) for _ in range(2)]
+    try:
+        read_until(both[0], "data ...")
+        cleared = edge.run("cache", "--clear")
+        ends = [process.communicate(timeout=TIMEOUT)[1] for process in both]
+    finally:
+        for process in both:
+            end(process)
+    codes = [process.returncode for process in both]
+    if cleared.returncode:  # else neither had looked into it yet
+        failed(cleared, 2, "another run uses the cache")
+    assert sorted(codes) == [0, 2], ends
+    refused = ends[codes.index(2)]
+    if "kept as" in refused:  # else the other was done before it began
+        assert names(edge.work) == {NAME, f"{NAME}.kept-1"}
+        assert answers(edge.work / f"{NAME}.kept-1") == (command.right, command.scores)
+    assert "Traceback" not in refused
+    assert answers(edge.work / NAME) == (command.right, command.scores)
+
+
+@pytest.mark.slow
+def test_a_file_that_appears_during_a_build_stays(
+    commands: dict[str, Command], alone: None, make_edge: Any, tmp_path: Path
+) -> None:
+    command = commands["build"]
+    edge = make_edge(copied_cache(command.cache, tmp_path / "cache"))
+    (edge.work / NAME).mkdir()
+    process = edge.start(*command.arguments, "--output", NAME)
+    try:
+        read_until(process, "data ...")
+        (edge.work / NAME / "thesis.txt").write_text("mine")
+        _, text = process.communicate(timeout=TIMEOUT)
+    finally:
+        end(process)
+    assert process.returncode == 2, text
+    assert f"{NAME}.kept-1" in text
+    assert contents(edge.work / NAME) == {"thesis.txt": b"mine"}
+    assert answers(edge.work / f"{NAME}.kept-1") == (command.right, command.scores)
