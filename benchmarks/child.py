@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +12,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import InferenceError, MeasurementError, UsageError, rebuilt
+from edge.processes import Flood, Lines, Tail
 from edge.runtime.child import ended, tree_memory
+from edge.runtime.printable import one_line
 from edge.threads import deferred_interrupt
 
 Answer = Mapping[str, Any]
 
 # What TensorFlow says of itself whenever it is imported.
 CHATTER: Final = re.compile(r"[IW]\d{4} |WARNING: All log messages before|To enable the following")
+LONGEST: Final = 256 << 20  # bytes of an answer of this machine: the times of a million inferences
+WORDS: Final = 500  # characters of a line that it wrote last
 POLL_SECONDS: Final = 0.2
 GRACE_SECONDS: Final = 1.0  # to end by itself once its stdin is closed
 
@@ -32,6 +35,8 @@ def answers(
     timeout: float,
     memory_bytes: int | None = None,
     heard: Callable[[Answer], None] = lambda answer: None,  # noqa: ARG005
+    longest: int = LONGEST,
+    most: int | None = None,
 ) -> list[Answer]:
     """Run a process to its end.
 
@@ -43,39 +48,47 @@ def answers(
         timeout: Seconds until it is killed.
         memory_bytes: Resident memory, its children's included, at which it is killed.
         heard: Told of each answer as it comes.
+        longest: Bytes of an answer.
+        most: Bytes of all answers together; None for any number.
 
     Returns:
         At least one answer.
 
     Raises:
         EdgeError: As the process says.
-        MeasurementError: It crashed, hung, or went beyond its memory.
+        MeasurementError: It crashed, hung, went beyond its memory, or says what is no answer.
         UsageError: There is no such program.
     """
     # Ctrl-C is heeded in ``_read`` alone: nobody would end a process whose start it cut short.
-    with (
-        deferred_interrupt() as heed,
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
-    ):
+    with deferred_interrupt() as heed:
         try:
             process = subprocess.Popen(
                 command,
+                bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=subprocess.PIPE,
                 cwd=folder,
                 env=environment,
                 start_new_session=True,  # Ctrl-C reaches the parent alone, which ends it
             )
         except OSError as error:
             raise UsageError(f"{command[0]} cannot be run: {error.strerror}") from error
-        found = _read(process, timeout, memory_bytes, heard, heed)
-        log.seek(0)
-        return _checked(found, process.returncode, log.read())
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with process.stdout, process.stderr:
+            said = Tail(process.stderr.fileno(), process)
+            lines = Lines(process.stdout.fileno(), longest=longest, most=most)
+            found = _read(process, lines, timeout, memory_bytes, heard, heed)
+            text = said.text(GRACE_SECONDS)
+        if said.flooded:
+            raise MeasurementError("the process writes to standard error without an end")
+        return _checked(found, process.returncode, text)
 
 
 def _read(
     process: subprocess.Popen[bytes],
+    lines: Lines,
     timeout: float,
     memory_bytes: int | None,
     heard: Callable[[Answer], None],
@@ -83,12 +96,21 @@ def _read(
 ) -> list[Answer]:
     """Read until the worker ends; kill it when it takes too long or too much."""
     found: list[Answer] = []
+    wrong: list[str] = []
 
     def read() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            found.append(json.loads(line))
-            heard(found[-1])
+        line: bytes | None = None
+        try:
+            while (line := lines.next()) is not None:
+                answer = json.loads(line)
+                if not isinstance(answer, dict):
+                    raise ValueError("no object")
+                found.append(answer)
+                heard(answer)
+        except Flood as error:
+            wrong.append(str(error))
+        except (ValueError, RecursionError):
+            wrong.append(f"says what is no answer: {_words(line, 200)}")
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
@@ -103,9 +125,15 @@ def _read(
                 raise MeasurementError(
                     f"needs more than {memory_bytes / 2**30:.1f} GiB of memory; it was killed"
                 )
+        if wrong:
+            raise MeasurementError(f"the process {wrong[0]}")
     finally:
         _end(process)
     return found
+
+
+def _words(said: bytes | None, longest: int) -> str:
+    return one_line((said or b"").decode(errors="replace"), longest)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -124,6 +152,8 @@ def _checked(found: list[Answer], code: int, log: str) -> list[Answer]:
         raise rebuilt(found[-1], unknown=InferenceError)
     if code or not found:
         lines = [line.strip() for line in log.splitlines() if line.strip()]
-        tail = " / ".join([line for line in lines if not CHATTER.match(line)][-3:])
+        tail = " / ".join(
+            one_line(line, WORDS) for line in [x for x in lines if not CHATTER.match(x)][-3:]
+        )
         raise MeasurementError(f"the process {ended(code)}: {tail or 'no word'}")
     return found

@@ -1,16 +1,11 @@
-"""GitHub-flavoured Markdown out of text that may say anything."""
+"""GitHub-flavoured Markdown, and names in plots, out of text that may say anything."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-# Line breaks would break a table or an attribute.
-_BREAKS: Final = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
-# What XML 1.0 forbids (Char, section 2.2), what has no UTF-8 (the surrogates that stand for
-# undecodable bytes of file names), and what turns the text around it (Unicode bidi controls).
-_UNPRINTABLE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-)
+from edge.runtime.printable import one_line
+
 # ASCII punctuation that means something to Markdown, HTML or GitHub. As a character reference it
 # means nothing, wherever it stands (CommonMark 0.31, section 2.5).
 _SPECIAL: Final = re.compile(r"[#$&*<>@\[\\\]`|~]|:(?=\S)|^[-+=]|(?<![^\W_])_|_(?![^\W_])")
@@ -18,13 +13,18 @@ _SPECIAL: Final = re.compile(r"[#$&*<>@\[\\\]`|~]|:(?=\S)|^[-+=]|(?<![^\W_])_|_(
 _LINKED: Final = re.compile(r"(?<=[@#])(?=\w)")
 
 
-def printable(text: str) -> str:
-    """Text on one line, fit for UTF-8, XML and a screen; U+FFFD stands for what is not."""
-    return _UNPRINTABLE.sub("\ufffd", _BREAKS.sub(" ", text)).strip()
+def plot_text(text: str, longest: int = 80) -> str:
+    """A name for Matplotlib, which sees no formula in it and, in a legend, no name to leave out.
+
+    Args:
+        text: Anything.
+        longest: Characters that are shown.
+    """
+    shown = one_line(text, longest).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
-def _escaped(text: str, longest: int) -> str:
-    shown = printable(text)
+def _escaped(shown: str, longest: int) -> str:
     if len(shown) > longest:
         shown = "…" + shown[-longest + 1 :]
     return _SPECIAL.sub(lambda found: f"&#{ord(found.group())};", shown)
@@ -37,7 +37,7 @@ def code(text: str, longest: int = 60) -> str:
         text: Anything.
         longest: Characters that are shown; the end is kept, since it tells paths apart.
     """
-    return f"<code>{_escaped(text, longest) or '&#32;'}</code>"
+    return f"<code>{_escaped(one_line(text).strip(), longest) or '&#32;'}</code>"
 
 
 def prose(text: str, longest: int = 400) -> str:
@@ -47,7 +47,7 @@ def prose(text: str, longest: int = 400) -> str:
         text: Anything.
         longest: Characters that are shown.
     """
-    shown = printable(text)
+    shown = one_line(text).strip()
     shown = shown if len(shown) <= longest else shown[: longest - 1] + "…"
     return _escaped(_LINKED.sub("\u2060", shown), 2 * longest)
 

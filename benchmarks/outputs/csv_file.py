@@ -7,6 +7,7 @@ from typing import Any, Final
 from benchmarks.outputs import wording
 from benchmarks.outputs.json_file import row_json
 from benchmarks.result import Results
+from edge.runtime.printable import csv_cell
 
 # Column -> where it stands in the JSON form of a row.
 COLUMNS: Final[dict[str, tuple[str, ...]]] = {
@@ -52,7 +53,6 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "hint": ("hint",),
 }
 TIMED: Final = "measured"
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # OWASP, "CSV Injection"
 
 
 def csv_text(results: Results) -> str:
@@ -73,6 +73,4 @@ def _cell(value: Any, place: tuple[str, ...]) -> Any:
         value = value[name] if value is not None else None
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"  # a spreadsheet would compute it
-    return value
+    return csv_cell(value) if isinstance(value, str) else value

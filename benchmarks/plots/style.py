@@ -9,6 +9,7 @@ from benchmarks.accelerators.base import Label, Unit
 from benchmarks.outputs import wording
 from benchmarks.result import Results, Row, Status
 from edge.errors import OutputError
+from edge.markup import plot_text
 from edge.runtime.files import write_bytes
 
 FORMATS: Final = ("png", "svg")
@@ -51,19 +52,14 @@ def title(figure: Any, what: str, results: Results, rows: Sequence[Row]) -> None
         shown = f"{machine[: _TITLE - len(setting) - 3]}…; {setting}"
     bundles = {row.subject.bundle for row in rows}
     if len(bundles) == 1 and "" not in bundles:
-        what = f"{what}: {plain(bundles.pop())}"
-    figure.suptitle(f"{what}\n{plain(shown)}", fontsize=10)
-
-
-def plain(text: str) -> str:
-    """Text that matplotlib does not take for a formula."""
-    return text.replace("$", r"\$")
+        what = f"{what}: {plot_text(bundles.pop())}"
+    figure.suptitle(f"{what}\n{plot_text(shown, 2 * _TITLE)}", fontsize=10)
 
 
 def name(row: Row, rows: Sequence[Row]) -> str:
     """Of the model; without its bundle where all rows are of one."""
     one = len({item.subject.bundle for item in rows}) == 1
-    return plain(row.subject.name if one else wording.model_name(row))
+    return plot_text(row.subject.name if one else wording.model_name(row))
 
 
 def time_axis(axis: Any, times: Sequence[float], label: str) -> bool:

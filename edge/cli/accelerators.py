@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
 from edge.cli import accelerator_options as options
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from benchmarks.survey import Finding
@@ -53,7 +52,7 @@ def _print(found: Sequence["Finding"]) -> None:
         if finding.device is not None:
             text = f"here: {finding.device.name} ({finding.device.label})"
             print_beside(kind, text, len(kind) + 2)
-    typer.echo("")
+    say("")
     for finding in found:
         path = finding.accelerator
         if finding.device is None:

@@ -48,6 +48,7 @@ from edge.cli.help import Application
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
 from edge.errors import EdgeError, missing_package
 from edge.runtime.signals import repeat_lost_interrupts
+from edge.runtime.streams import say
 from edge.runtime.supervisor import supervise
 
 app = Application(
@@ -104,7 +105,7 @@ for panel, commands in COMMANDS.items():
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"edge {edge.__version__}")
+        say(f"edge {edge.__version__}")
         raise typer.Exit
 
 

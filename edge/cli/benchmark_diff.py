@@ -7,6 +7,7 @@ import typer
 
 from edge.cli import options as shared
 from edge.errors import NegativeVerdict
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from benchmarks.diff import Change, Diff
@@ -77,10 +78,10 @@ def _print(found: "Diff", old: Path, new: Path) -> None:
         ("differs", found.notes),
     ):
         for line in lines:
-            print(f"{title}: {line}")
+            say(f"{title}: {line}")
     open_ = sum(change.verdict is Verdict.INCONCLUSIVE for change in found.changes)
     if open_:
-        print(
+        say(
             f"inconclusive: {open_} of {len(found.changes)} rows; measure on a quiet machine, or "
             "both models in turn with --against"
         )

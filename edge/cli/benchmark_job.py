@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import typer
-
 from benchmarks.against import Against, against
 from benchmarks.input_shape import shown
 from benchmarks.outputs.files import FORMS, write_results
@@ -23,11 +21,12 @@ from edge.cli.benchmark_table import print_rows
 from edge.cli.output import percent, print_folded, print_json
 from edge.dataset.pictures import find_pictures
 from edge.errors import EdgeError, MeasurementError, ModelLoadError, NegativeVerdict, UsageError
-from edge.markup import printable
 from edge.progress import Progress
 from edge.runtime.bundle import is_bundle
 from edge.runtime.files import readable, remove_own, write_json
 from edge.runtime.place import check_new_file
+from edge.runtime.printable import one_line
+from edge.runtime.streams import say
 
 APART: Final = 0.02  # of a ratio, relative: more than that between two of them is explained
 PICTURES: Final = 8  # of a folder: an inference takes as long on any picture
@@ -165,7 +164,7 @@ def _show(job: Job, results: Results) -> None:
         return
     print_rows(results)
     if job.outputs:
-        typer.echo(f"Written: {', '.join(readable(path) for path in job.outputs)}")
+        say(f"Written: {', '.join(readable(path) for path in job.outputs)}")
 
 
 def _say_what_is_kept(results: Results, journal: Path | None) -> None:
@@ -175,7 +174,7 @@ def _say_what_is_kept(results: Results, journal: Path | None) -> None:
         if journal is None
         else "the same command goes on from them"
     )
-    typer.echo(f"{done} of {total} rows are done; {way}", err=True)
+    say(f"{done} of {total} rows are done; {way}", err=True)
 
 
 def _judge(results: Results, plan: Plan) -> None:
@@ -247,7 +246,7 @@ def _print(found: Against) -> None:
     for name, shape, values in zip(names, shapes, (candidate, baseline), strict=True):
         middles.append(middle := median(values))
         role = (f" {shape}" if shape else "") + ("  (reference)" if values is baseline else "")
-        typer.echo(f"  {1e3 * middle:8.3f} ms  {name}{role}")
+        say(f"  {1e3 * middle:8.3f} ms  {name}{role}")
     if found.baseline.sha256 == found.candidate.sha256:
         print_folded(
             "Both are the same bytes: what is found between them says how far two measurements "
@@ -256,7 +255,7 @@ def _print(found: Against) -> None:
     inconclusive = judgement.verdict is Verdict.INCONCLUSIVE
     subject = "The comparison" if inconclusive else names[0]
     taker = names[0] if inconclusive else "it"
-    typer.echo(
+    say(
         f"{subject} is {judgement.verdict.value}: {taker} takes {judgement.ratio:.3f} times as "
         f"long as the reference {names[1]}, {percent(judgement.confidence, 0)} interval "
         f"{judgement.interval.low:.3f} to {judgement.interval.high:.3f}, of "
@@ -273,7 +272,7 @@ def _print(found: Against) -> None:
 
 
 def _shown(subject: Subject) -> str:
-    return printable(f"{subject.bundle}:{subject.name}" if subject.bundle else subject.name)
+    return one_line(f"{subject.bundle}:{subject.name}" if subject.bundle else subject.name)
 
 
 def _single(found: Sequence[Subject]) -> Subject:

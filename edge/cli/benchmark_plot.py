@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from edge.runtime.streams import say
+
 EPILOG = "Example: edge benchmark plot results.json -o pictures --format svg"
 
 
@@ -39,4 +41,4 @@ def plot(
     names = [f"{name}.{form}" for name in PICTURES for form in forms]
     check_folder(output, names, overwrite=overwrite, parents=True)
     for path in draw(read_results(results), output, forms):
-        typer.echo(path)
+        say(path)

@@ -8,6 +8,7 @@ from benchmarks.result import Results, Row, Status
 from benchmarks.stats import summary
 from edge.cli.benchmark_details import print_details
 from edge.cli.output import print_folded, print_table
+from edge.runtime.streams import say
 
 COLUMNS: Final = ("median", "MAD", "p95", "load", "first", "MB", "operators", "result")
 
@@ -56,7 +57,7 @@ def _print_legend(table: str) -> None:
     found = [said for word, said in LEGEND.items() if re.search(rf"\b{word}\b", table)]
     if found:
         print_folded(" ".join(found))
-        print()
+        say()
 
 
 def _line(row: Row, results: Results) -> tuple[str, ...]:

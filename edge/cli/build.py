@@ -9,6 +9,7 @@ from edge.cli import base_options as base
 from edge.cli import options as shared
 from edge.cli import training_options as training
 from edge.runtime.spec import Resize
+from edge.runtime.streams import say
 from edge.training.options import SPARSE, HeadOptions, Strategy, parse_hidden, parse_metric
 
 EPILOG = "Example: edge build photos --output bundle"
@@ -124,7 +125,7 @@ def build(
         shown_progress(quiet=quiet),
     )
     if report is None:
-        print("This worker has trained with the others; the first one writes the bundle.")
+        say("This worker has trained with the others; the first one writes the bundle.")
     elif json:
         print_json(report.to_json())
     else:

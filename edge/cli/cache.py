@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 EPILOG = "Example: edge cache --clear"
 
@@ -27,4 +28,4 @@ def cache(
     if json:
         print_json({"path": str(stages.root), "size_bytes": held})
     else:
-        typer.echo(f"{stages.root}: {size(held)}")
+        say(f"{stages.root}: {size(held)}")

@@ -3,6 +3,7 @@
 from edge.cli.output import bounds, percent, print_folded, print_table, size
 from edge.comparison.judge import bare, spanned, telling_digits, written
 from edge.comparison.result import Check, Comparison, Interval, Side, Verdict
+from edge.runtime.streams import say
 
 CLASSES = 5
 FLIPS = 10
@@ -15,8 +16,8 @@ def print_comparison(result: Comparison) -> None:
         paired = result.paired
         margin = "" if paired.margin_points is None else f"; margin {paired.margin_points:g}"
         low, high = paired.drop_interval.low, paired.drop_interval.high
-        print(f"{paired.lost} lost, {paired.gained} gained, McNemar p = {paired.mcnemar_p:.2g}")
-        print(f"top-1 drop {paired.drop_points:.2f} points ({low:.2f} to {high:.2f}){margin}")
+        say(f"{paired.lost} lost, {paired.gained} gained, McNemar p = {paired.mcnemar_p:.2g}")
+        say(f"top-1 drop {paired.drop_points:.2f} points ({low:.2f} to {high:.2f}){margin}")
     print_table(
         "",
         ("check", "found", "interval", "allowed", "verdict"),
@@ -132,23 +133,22 @@ def _print_classes(result: Comparison) -> None:
 
 def _print_flips(result: Comparison) -> None:
     total = len(result.flips)
-    print(f"{total} of {result.images} images changed their answer", end="")
-    print(":" if total else ".")
+    say(f"{total} of {result.images} images changed their answer{':' if total else '.'}")
     for flip in result.flips[:FLIPS]:
         truth = "" if flip.truth is None else f" ({flip.truth})"
-        print(
+        say(
             f"  {flip.path}{truth}: {flip.baseline} {percent(flip.baseline_score)} -> "
             f"{flip.candidate} {percent(flip.candidate_score)}"
         )
     if total > FLIPS:
-        print(f"  {total - FLIPS} more: --json")
+        say(f"  {total - FLIPS} more: --json")
 
 
 def _print_verdict(result: Comparison) -> None:
     for note in result.notes:
         print_folded(f"note: {note}")
     policy = result.policy
-    print(f"policy: {policy.name}, sha256 {policy.sha256[:16]}")
+    say(f"policy: {policy.name}, sha256 {policy.sha256[:16]}")
     reasons = "; ".join(f"{check.metric}: {check.reason}" for check in deciding(result))
     print_folded(
         f"verdict: {result.verdict}" + (f" ({reasons})" if result.verdict != "pass" else "")

@@ -7,6 +7,7 @@ import typer
 
 from edge.cli import options as shared
 from edge.cli.help import Application
+from edge.runtime.streams import say
 
 app = Application(help="Make image folders that need no download.", no_args_is_help=True)
 
@@ -29,5 +30,5 @@ def digits(
     if json:
         print_json({"path": str(directory), "images": count})
     else:
-        typer.echo(f"{count} images in {directory}")
-        typer.echo(f"Next: edge build {directory} --output bundle --size 96")
+        say(f"{count} images in {directory}")
+        say(f"Next: edge build {directory} --output bundle --size 96")

@@ -9,6 +9,7 @@ from edge.cli import fleet, keys
 from edge.cli import host_options as hosts
 from edge.cli import options as shared
 from edge.errors import UsageError
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -216,36 +217,36 @@ def _to_one(
         print_json({"schema_version": 1, **outcome.to_json()})
         return
     if not outcome.changed:
-        print(f"{where.host}: release {outcome.release} serves already, and is healthy")
+        say(f"{where.host}: release {outcome.release} serves already, and is healthy")
     else:
         _print_outcome(outcome, plan)
-    print(f"Next: edge status {where.host}")
+    say(f"Next: edge status {where.host}")
 
 
 def _print_plan(plan: "Plan", host: str) -> None:
     release = plan.release
     packages = ", ".join(f"{name} {version}" for name, version in plan.environment.packages.items())
-    print(f"{host}: {plan.profile.name}; nothing was changed there. A deploy would")
-    print(f"  send at most {plan.bundle_bytes / 1e6:.1f} MB of the bundle, {len(plan.files)} files")
-    print(f"  send at most {plan.environment_bytes / 1e6:.1f} MB of wheels: {packages}")
-    print(f"  install {plan.app} {release.id}: {release.variant} with {release.engine},")
-    print(f"    CPU threads: {release.threads}")
-    print("  test it: the golden pictures, and at most")
-    print(f"    {release.max_latency_ms:g} ms a picture, {release.max_memory_mb:g} MB")
-    print(f"  switch, start, watch for {plan.options.watch_seconds:g} s, commit")
+    say(f"{host}: {plan.profile.name}; nothing was changed there. A deploy would")
+    say(f"  send at most {plan.bundle_bytes / 1e6:.1f} MB of the bundle, {len(plan.files)} files")
+    say(f"  send at most {plan.environment_bytes / 1e6:.1f} MB of wheels: {packages}")
+    say(f"  install {plan.app} {release.id}: {release.variant} with {release.engine},")
+    say(f"    CPU threads: {release.threads}")
+    say("  test it: the golden pictures, and at most")
+    say(f"    {release.max_latency_ms:g} ms a picture, {release.max_memory_mb:g} MB")
+    say(f"  switch, start, watch for {plan.options.watch_seconds:g} s, commit")
 
 
 def _print_outcome(outcome: "Outcome", plan: "Plan") -> None:
     release = plan.release
-    print(f"{outcome.host}: {outcome.app} {outcome.release} serves")
-    print(f"  {release.variant}, {release.engine}, CPU threads: {release.threads}")
-    print(f"  as {plan.profile.id}: {plan.profile.name}")
-    print(f"  sent {outcome.sent_bytes / 1e6:.1f} MB")
+    say(f"{outcome.host}: {outcome.app} {outcome.release} serves")
+    say(f"  {release.variant}, {release.engine}, CPU threads: {release.threads}")
+    say(f"  as {plan.profile.id}: {plan.profile.name}")
+    say(f"  sent {outcome.sent_bytes / 1e6:.1f} MB")
     if outcome.selftest is not None:
-        print(f"  self-test there: {_tested(outcome.selftest)}")
+        say(f"  self-test there: {_tested(outcome.selftest)}")
     seconds = outcome.health.get("seconds")
     if isinstance(seconds, int | float):
-        print(f"  healthy: one inference {seconds * 1e3:.1f} ms, measured there")
+        say(f"  healthy: one inference {seconds * 1e3:.1f} ms, measured there")
 
 
 def _tested(report: "Mapping[str, Any]") -> str:

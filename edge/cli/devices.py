@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from devices.profile import Profile
@@ -55,7 +56,7 @@ def _list(known: "tuple[Profile, ...]") -> None:
 def _show(item: "Profile") -> None:
     from edge.cli.output import print_beside
 
-    typer.echo(f"{item.id}: {item.name}")
+    say(f"{item.id}: {item.name}")
     print_beside("  CPU", f"{item.cpu} ({item.machine})", 15)
     if item.estimate_only:
         print_beside("  estimate", f"{item.estimate_only}: no deploy, no measurement", 15)

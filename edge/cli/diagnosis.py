@@ -6,6 +6,7 @@ from edge.cli.output import fits_terminal, print_folded, print_table
 from edge.dataset.folder import counted
 from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Diagnosis, FileLayers, LayerError, Pair
+from edge.runtime.streams import say
 
 WORST = 10  # layers shown unless all are asked for
 
@@ -37,14 +38,14 @@ def _print_matrix(result: Diagnosis) -> None:
     columns = ("row", *numbers.values())
     if fits_terminal(columns, lines):
         print_table(title, columns, lines)
-        print("Above the diagonal: % of the images with the same best class.")
-        print("Below it: greatest difference of a probability.")
+        say("Above the diagonal: % of the images with the same best class.")
+        say("Below it: greatest difference of a probability.")
     else:
         _print_pairs(title, result.pairs)
     variants = {row.name: row.variant for row in rows}
     for pair in result.pairs:
         if pair.max_steps is not None and variants[pair.first] == variants[pair.second]:
-            print(f"{pair.first}, {pair.second}: at most {pair.max_steps:.0f} steps of the output.")
+            say(f"{pair.first}, {pair.second}: at most {pair.max_steps:.0f} steps of the output.")
     for row in result.rows:
         if row.problem:
             print_folded(f"{row.name}: not available: {row.problem}.")
@@ -94,17 +95,15 @@ def _print_layers(result: Diagnosis, *, all_layers: bool) -> None:
     total = len(shown)
     if not all_layers:
         shown = sorted(shown, key=_badness)[:WORST]
-    print()
+    say()
     print_table(
         f"layers: {'all' if all_layers else 'the worst'} {len(shown)} of {total}, errors in %",
         ("file and layer", "alone", "explained", "times", "accumulated", "SQNR", ""),
         [_layer_row(file, layer) for file, layer in shown],
         least=("SQNR", "accumulated", "explained"),
     )
-    print(
-        "Alone: the layer's own error, on the inputs that the file gave it. Explained: by rounding"
-    )
-    print("its weights and output to 8 bits. Accumulated: with the errors before it.")
+    say("Alone: the layer's own error, on the inputs that the file gave it. Explained: by rounding")
+    say("its weights and output to 8 bits. Accumulated: with the errors before it.")
 
 
 def _badness(item: tuple[FileLayers, LayerError]) -> tuple[bool, float]:

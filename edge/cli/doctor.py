@@ -8,6 +8,7 @@ import typer
 
 from edge.cli import host_options as remote
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.deploy.facts import Facts
@@ -83,13 +84,13 @@ def _facts(
 def _print(name: str, found: "Sequence[Finding]", fails: bool) -> None:
     """One line per finding, one more with the way out."""
     from edge.cli.output import print_beside
-    from edge.markup import printable  # what a device says may hold anything
+    from edge.runtime.printable import one_line  # what a device says may hold anything
 
     width = max(len(finding.about) for finding in found)
     for finding in found:
         left = width + 11
-        print_beside(f"{finding.level.value:<7}  {finding.about}", printable(finding.found), left)
+        print_beside(f"{finding.level.value:<7}  {finding.about}", one_line(finding.found), left)
         if finding.hint:
-            print_beside("", f"-> {printable(finding.hint)}", left)
-    typer.echo("")
-    typer.echo(f"{name}: a deploy {'would fail' if fails else 'can go ahead'}")
+            print_beside("", f"-> {one_line(finding.hint)}", left)
+    say("")
+    say(f"{name}: a deploy {'would fail' if fails else 'can go ahead'}")

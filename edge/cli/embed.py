@@ -9,6 +9,7 @@ from edge.cli import base_options as base
 from edge.cli import options as shared
 from edge.errors import UsageError
 from edge.runtime.spec import Resize
+from edge.runtime.streams import say
 
 EPILOG = "Example: edge embed photos -o embeddings.npz"
 
@@ -93,7 +94,7 @@ def embed(
         return
     images, features = found.table.vectors.shape
     name = found.table.header.name
-    typer.echo(f"{readable(output)}: {images} vectors of {features} features by {name}")
-    typer.echo(f"{found.reused} of them from earlier runs, {len(found.skipped)} pictures skipped")
-    typer.echo(f"Next: edge similar IMAGE {quoted(output)}")
-    typer.echo(f"      edge map {quoted(output)} -o map.html")
+    say(f"{readable(output)}: {images} vectors of {features} features by {name}")
+    say(f"{found.reused} of them from earlier runs, {len(found.skipped)} pictures skipped")
+    say(f"Next: edge similar IMAGE {quoted(output)}")
+    say(f"      edge map {quoted(output)} -o map.html")

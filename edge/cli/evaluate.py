@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.evaluation.confidence import Interval
@@ -123,9 +124,9 @@ def _print(result: "Evaluation") -> None:
         least=("images", "right", "precision", "95 %"),
     )
     if unused := unused_files(len(result.files.images), result.files.others):
-        print(f"Data: {unused}")
+        say(f"Data: {unused}")
     agrees = f"Agrees: with {first.name}. " if len(result.variants) > 1 else ""
-    print(f"{agrees}95 %: intervals (Wilson).")
+    say(f"{agrees}95 %: intervals (Wilson).")
 
 
 def _ends(interval: "Interval | None") -> tuple[float, float] | None:

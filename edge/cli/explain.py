@@ -7,6 +7,7 @@ import typer
 
 from edge.cli import options as shared
 from edge.explanation.options import Method
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,9 +122,9 @@ def explain(
             print_table(title, columns, rows, least=("inferences", "time"))
         if maps:
             _print_legend(found.images)
-        print(f"Next: open {quoted(output / PAGE)} in a browser")
+        say(f"Next: open {quoted(output / PAGE)} in a browser")
     for why in found.problems.values():
-        typer.echo(f"error: {why}", err=True)
+        say(f"error: {why}", err=True)
     if found.problems:
         raise typer.Exit(2)
 
@@ -149,7 +150,7 @@ def _print_legend(images: "Sequence[ImageExplanation]") -> None:
             "Repeatability: the correlation to be expected if the map is made again with as many "
             "other random masks; 1 is the same map, and below 0.5 it is mostly noise."
         )
-    print("Time: measured on this host's CPU.")
+    say("Time: measured on this host's CPU.")
 
 
 def _number(value: float | None) -> str:

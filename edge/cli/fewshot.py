@@ -16,6 +16,7 @@ from edge.fewshot.options import (
     parse_methods,
     parse_shots,
 )
+from edge.runtime.streams import say
 from edge.training.options import BaseOptions
 
 if TYPE_CHECKING:
@@ -141,24 +142,24 @@ def _print(result: "FewShotResult", photos: Path, plot: Path | None) -> None:
         [_cells(row, result) for row in result.rows],
         least=("meta-training", "episode"),
     )
-    print(
+    say(
         f"Mean accuracy with its 95 % interval (Student's t over episodes); {result.queries} "
         "queries of each class."
     )
     if result.iterations is not None:
         turned = ", each turned four ways" if result.rotations else ""
-        print(
+        say(
             f"Meta-training: {result.classes['training']} other classes{turned}, "
             f"{result.iterations} iterations."
         )
     if result.embedding is not None:
-        print(f"Embeddings: {result.embedding}.")
+        say(f"Embeddings: {result.embedding}.")
     if any(row.method in BATCHED for row in result.rows):
-        print("Networks see the queries of an episode as one batch (transductive).")
+        say("Networks see the queries of an episode as one batch (transductive).")
     if plot is not None:
-        print(f"Next: look at {quoted(plot)}")
+        say(f"Next: look at {quoted(plot)}")
     else:
-        print(f"Next: edge build {quoted(photos)} --head imprinted --output bundle")
+        say(f"Next: edge build {quoted(photos)} --head imprinted --output bundle")
 
 
 def _cells(row: "Row", result: "FewShotResult") -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edge.runtime.streams import say
+
 if TYPE_CHECKING:
     from edge.deploy.fleet import Result
     from edge.deploy.options import Options
@@ -92,4 +94,4 @@ def _print(results: "list[Result]", *, dry_run: bool) -> None:
     print_table("fleet", ("device", "result", "release", "time"), rows, least=("time",))
     left = sum(item.result in ("failed", "not tried") for item in results)
     if left:
-        print(f"{left} of {len(results)} devices are left; run the same command again to go on.")
+        say(f"{left} of {len(results)} devices are left; run the same command again to go on.")

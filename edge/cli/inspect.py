@@ -7,6 +7,7 @@ import typer
 
 from edge.cli import options as shared
 from edge.cli.benchmark_options import InputShapes
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.inspection.report import ModelReport
@@ -46,7 +47,7 @@ def inspect(
         print_json({name: report.to_json() for name, report in reports.items()})
         return
     for line in fed:
-        typer.echo(line)
+        say(line)
     for name, report in reports.items():
         for line in _lines(name, report):
             print_folded(line)
@@ -54,9 +55,9 @@ def inspect(
 
 def _lines(name: str, report: "ModelReport") -> list[str]:
     from edge.cli.output import size
-    from edge.markup import printable
+    from edge.runtime.printable import one_line
 
-    operators = ", ".join(f"{printable(name)} {count}" for name, count in report.operators)
+    operators = ", ".join(f"{one_line(name)} {count}" for name, count in report.operators)
     total = sum(count for _, count in report.operators)
     part = report.quantized_share
     share = "" if part is None else f" ({100 * part:.1f} % of the mult-adds)"
@@ -67,8 +68,8 @@ def _lines(name: str, report: "ModelReport") -> list[str]:
         f"  {report.parameters:,} parameters, {_mult_adds(report)}",
         f"  {total} operators, {report.quantized_operators} of them quantized{share}: {operators}",
     ]
-    lines += [f"  obstacle: {printable(item)}" for item in report.obstacles]
-    return lines + [f"  note: {printable(note)}" for note in report.notes]
+    lines += [f"  obstacle: {one_line(item)}" for item in report.obstacles]
+    return lines + [f"  note: {one_line(note)}" for note in report.notes]
 
 
 def _mult_adds(report: "ModelReport") -> str:
@@ -87,10 +88,10 @@ def _mult_adds(report: "ModelReport") -> str:
 
 
 def _tensor(spec: "TensorSpec") -> str:
-    from edge.markup import printable
+    from edge.runtime.printable import one_line
 
     shape = " x ".join("?" if extent < 0 else str(extent) for extent in spec.shape)
-    text = f"{printable(spec.name)}: {spec.dtype} [{shape}]"
+    text = f"{one_line(spec.name)}: {spec.dtype} [{shape}]"
     if spec.quantization is not None:
         scale, point = spec.quantization.scales[0], spec.quantization.zero_points[0]
         text += f", real = {scale:g} * (q - {point})"

@@ -7,6 +7,7 @@ import typer
 
 from edge.cli import options as shared
 from edge.cli.help import Application
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.deploy.keys import PublicKey
@@ -49,8 +50,8 @@ def new(
     path = output or default_key()
     _print(path, new_key(path, passphrase=passphrase), json=json)
     if not json:
-        typer.echo("Keep the private key: only with it can a device get a newer release.")
-        typer.echo("Next: edge sign BUNDLE")
+        say("Keep the private key: only with it can a device get a newer release.")
+        say("Next: edge sign BUNDLE")
 
 
 @app.command(epilog="Example: edge keys show")
@@ -69,5 +70,5 @@ def _print(path: Path, found: "PublicKey", *, json: bool) -> None:
         value = {"schema_version": 1, "path": str(path)}
         print_json(value | {"public_key": found.line, "fingerprint": found.fingerprint})
     else:
-        typer.echo(f"{path}: {found.fingerprint}")
-        typer.echo(found.line)
+        say(f"{path}: {found.fingerprint}")
+        say(found.line)

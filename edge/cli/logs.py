@@ -6,6 +6,7 @@ import typer
 
 from edge.cli import host_options as hosts
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 EPILOG = "Example: edge logs pi@raspberrypi.local --lines 50"
 
@@ -32,7 +33,7 @@ def logs(
     for event in found["events"]:
         at = datetime.fromtimestamp(event["at"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         reason = f": {event['reason']}" if event["reason"] else ""
-        print(f"{at}  {event['event']} {event['release']}{reason}")
+        say(f"{at}  {event['event']} {event['release']}{reason}")
     if found["service"]:
-        print("service:")
+        say("service:")
         print(found["service"], end="")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.embedding.collection_map import CollectionMap
@@ -80,10 +81,10 @@ def map(
 
 def _print(result: "CollectionMap", output: Path, png: Path | None) -> None:
     from edge.cli.output import percent
-    from edge.markup import printable
     from edge.runtime.files import readable
+    from edge.runtime.printable import one_line
 
-    names = [printable(path) for path in result.paths]
+    names = [one_line(path) for path in result.paths]
     review = result.review
     lists = {
         "same": [" = ".join(names[row] for row in group) for group in review.same],
@@ -95,17 +96,17 @@ def _print(result: "CollectionMap", output: Path, png: Path | None) -> None:
     titles = {"same": "duplicates", "near": "near duplicates", "outliers": "outliers"}
     totals = {"same": len(review.same), "near": review.near_total, "outliers": len(review.outliers)}
     for kind, lines in lists.items():
-        typer.echo(f"{totals[kind]} {titles[kind]} ({review.formulas[kind]})")
+        say(f"{totals[kind]} {titles[kind]} ({review.formulas[kind]})")
         for line in lines[:SHOWN]:
-            typer.echo(f"  {line}")
+            say(f"  {line}")
         if totals[kind] > SHOWN:
-            typer.echo(f"  and {totals[kind] - SHOWN} more: see --json")
+            say(f"  and {totals[kind] - SHOWN} more: see --json")
     shares = result.projection.explained
-    typer.echo(
+    say(
         f"PCA: {percent(sum(shares[:2]))} of the variance on the plane, "
         f"{percent(sum(shares))} in space"
     )
     sampled = f" of {result.total}" if result.total > len(names) else ""
-    typer.echo(f"{readable(output)}: {len(names)}{sampled} pictures; open it in a browser")
+    say(f"{readable(output)}: {len(names)}{sampled} pictures; open it in a browser")
     if png is not None:
-        typer.echo(readable(png))
+        say(readable(png))

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edge.runtime.printable import shell_word
+from edge.runtime.streams import say
+
 if TYPE_CHECKING:
     from edge.evaluation.multilabel import MultiLabelScore
     from edge.evaluation.score import Score
@@ -150,7 +153,7 @@ def print_report(report: "Report", output: Path) -> None:
     print_folded(
         f"Latency: measured, median of one inference on this host's CPU, {threads} thread."
     )
-    print(f"Next: edge predict {quoted(output)} IMAGE")
+    say(f"Next: edge predict {quoted(output)} IMAGE")
 
 
 def held_out_images(images: int, labelled: int) -> str:
@@ -185,8 +188,8 @@ def print_labels(title: str, scores: "Mapping[str, tuple[MultiLabelScore | None,
     )
     if found is not None:
         print_each_label(first, found)
-    print("mAP: mean of the labels' average precision. Whole sets: images whose every label is")
-    print(f"right. Wrong: single labels that are not. Agrees: same set of labels as {first}.")
+    say("mAP: mean of the labels' average precision. Whole sets: images whose every label is")
+    say(f"right. Wrong: single labels that are not. Agrees: same set of labels as {first}.")
 
 
 def _label_cells(found: "MultiLabelScore | None") -> tuple[str, ...]:
@@ -270,6 +273,5 @@ def _print_search(name: str, search: Mapping[str, Any]) -> None:
 
 def quoted(path: Path) -> str:
     """A path as a shell takes it."""
-    import shlex
-
-    return shlex.quote(str(path))
+    text = str(path)
+    return shell_word(f"./{text}" if text.startswith("-") else text)

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from edge.progress import Progress, Silent, Step
-from edge.runtime.printable import visible
+from edge.runtime.printable import one_line
+from edge.runtime.streams import say
 
 EVERY_SECONDS: Final = 10.0  # between two lines of one stage, where there is no terminal
 
@@ -30,7 +31,6 @@ class Bars:
     @contextmanager
     def stage(self, title: str, total: int | None = None) -> Iterator[Step]:
         """See ``Progress``."""
-        from rich.markup import escape
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -41,19 +41,23 @@ class Bars:
         )
         from rich.progress import Progress as RichProgress
 
-        columns = [SpinnerColumn(finished_text="✓"), TextColumn("{task.description:<20}")]
+        columns = [
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description:<20}", markup=False),
+        ]
         if total is not None:
             columns += [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
         columns.append(TimeElapsedColumn())
         with RichProgress(*columns, console=self._console) as bars:
-            task = bars.add_task(escape(visible(title)), total=total)
+            task = bars.add_task(one_line(title), total=total)
             yield lambda count: bars.advance(task, count)
             known = bars.tasks[0].completed if total is not None else 1
             bars.update(task, total=known, completed=known)
 
     def note(self, text: str) -> None:
         """See ``Progress``."""
-        self._console.print(f"note: {visible(text)}", markup=False, highlight=False)
+        said = f"note: {one_line(text)}"
+        self._console.print(said, markup=False, highlight=False, emoji=False)
 
 
 class Lines:
@@ -64,7 +68,7 @@ class Lines:
         """See ``Progress``."""
         started = shown = time.monotonic()
         done = 0
-        print(f"{title} ...", file=sys.stderr, flush=True)
+        say(f"{title} ...", err=True)
 
         def step(count: int) -> None:
             nonlocal done, shown
@@ -72,13 +76,13 @@ class Lines:
             if time.monotonic() - shown >= EVERY_SECONDS:
                 shown = time.monotonic()
                 known = f"/{total}" if total is not None else ""
-                print(f"{title}: {done}{known}", file=sys.stderr, flush=True)
+                say(f"{title}: {done}{known}", err=True)
 
         yield step
         counted = f" {done}" if done else ""
         seconds = time.monotonic() - started
-        print(f"{title}:{counted} done in {seconds:.1f} s", file=sys.stderr, flush=True)
+        say(f"{title}:{counted} done in {seconds:.1f} s", err=True)
 
     def note(self, text: str) -> None:
         """See ``Progress``."""
-        print(f"note: {text}", file=sys.stderr, flush=True)
+        say(f"note: {text}", err=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.pipeline.data_difference import DataDifference
@@ -87,20 +88,20 @@ def _print(found: "Reproduction", data: Path, output: Path | None) -> None:
     _print_changes("versions", found.versions)
     _print_changes("processor", found.processor)
     if found.weights is not None:
-        typer.echo(f"weights: sha256 {found.weights[0][:16]} then, {found.weights[1][:16]} now")
+        say(f"weights: sha256 {found.weights[0][:16]} then, {found.weights[1][:16]} now")
     if found.equal is None:
-        typer.echo("different: the data; nothing was built (--anyway builds with these)")
+        say("different: the data; nothing was built (--anyway builds with these)")
         return
     _print_files(found.files)
     for item in found.scores:
         if not found.equal:
-            typer.echo(f"  {item.variant}: score {_percent(item.then)}, now {_percent(item.now)}")
+            say(f"  {item.variant}: score {_percent(item.then)}, now {_percent(item.now)}")
     same = sum(item.is_equal for item in found.files)
     word = "equal" if found.equal else "different"
-    typer.echo(f"{word}: {same} of {len(found.files)} files have the sha256 of edge.lock")
+    say(f"{word}: {same} of {len(found.files)} files have the sha256 of edge.lock")
     if found.cause:
-        typer.echo(f"Likely cause: {found.cause}")
-    typer.echo(f"Next: {_next(found, data, output)}")
+        say(f"Likely cause: {found.cause}")
+    say(f"Next: {_next(found, data, output)}")
 
 
 def _next(found: "Reproduction", data: Path, output: Path | None) -> str:
@@ -117,14 +118,14 @@ def _next(found: "Reproduction", data: Path, output: Path | None) -> str:
 
 
 def _print_data(name: str, found: "DataDifference") -> None:
-    from edge.markup import printable
+    from edge.runtime.printable import one_line
 
     if found.is_same:
-        typer.echo(f"{name}: {found.images} images, as they were")
+        say(f"{name}: {found.images} images, as they were")
         return
-    typer.echo(f"{name}: not the {found.images} images of edge.lock")
+    say(f"{name}: not the {found.images} images of edge.lock")
     if found.is_foreign:
-        typer.echo("  none of them is there: is it the right folder?")
+        say("  none of them is there: is it the right folder?")
     other = dict(found.other_class)
     renamed = [f"{then} -> {now}" for then, now in found.moved if then not in other]
     kinds = {
@@ -136,16 +137,16 @@ def _print_data(name: str, found: "DataDifference") -> None:
     }
     for kind, paths in kinds.items():
         for path in paths[:MOST]:
-            typer.echo(f"  {kind}: {printable(path)}")
+            say(f"  {kind}: {one_line(path)}")
         if len(paths) > MOST:
-            typer.echo(f"  {kind}: and {len(paths) - MOST} more")
+            say(f"  {kind}: and {len(paths) - MOST} more")
 
 
 def _print_changes(name: str, changes: Mapping[str, tuple[Any, Any]]) -> None:
     if not changes:
-        typer.echo(f"{name}: as then")
+        say(f"{name}: as then")
     for key, (then, now) in changes.items():
-        typer.echo(f"{name}: {key} was {_shown(then)}, is {_shown(now)}")
+        say(f"{name}: {key} was {_shown(then)}, is {_shown(now)}")
 
 
 def _shown(value: object) -> str:
@@ -156,9 +157,9 @@ def _shown(value: object) -> str:
 
 def _print_files(files: "Sequence[FileComparison]") -> None:
     for item in files:
-        typer.echo(f"  {'equal    ' if item.is_equal else 'DIFFERENT'}  {item.path}")
+        say(f"  {'equal    ' if item.is_equal else 'DIFFERENT'}  {item.path}")
         if item.difference is not None:
-            typer.echo(f"             {_words(item.difference)}")
+            say(f"             {_words(item.difference)}")
 
 
 def _words(found: "Difference") -> str:

@@ -6,6 +6,7 @@ import typer
 
 from edge.cli import host_options as hosts
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 EPILOG = 'Example: edge rollback pi@raspberrypi.local --reason "confuses foxes with dogs"'
 
@@ -38,4 +39,4 @@ def rollback(
     if json:
         print_json({"schema_version": 1, "host": host, **done})
     else:
-        print(f"{host}: {done['app']} {done['release']} serves again, in place of {done['from']}")
+        say(f"{host}: {done['app']} {done['release']} serves again, in place of {done['from']}")

@@ -7,6 +7,7 @@ import typer
 
 from edge.cli import keys
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 EPILOG = "Example: edge sign bundle --device raspberry-pi-5"
 
@@ -38,5 +39,5 @@ def sign(
         print_json(value | {"release": release.to_json()})
         return
     meant = ", ".join(release.devices) or "any board"
-    typer.echo(f"{bundle}: release {release.version} for {meant}, signed by {fingerprint}")
-    typer.echo(f"Next: edge deploy {quoted(bundle)} pi@raspberrypi.local")
+    say(f"{bundle}: release {release.version} for {meant}, signed by {fingerprint}")
+    say(f"Next: edge deploy {quoted(bundle)} pi@raspberrypi.local")

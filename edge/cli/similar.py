@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.cache import StageCache
@@ -98,15 +99,15 @@ def _of_words(
 def print_neighbours(title: str, results: list[dict[str, Any]]) -> None:
     """A table of what was found, a column for each field."""
     from edge.cli.output import print_table
-    from edge.markup import printable
+    from edge.runtime.printable import one_line
 
     columns = list(results[0]) if results else ["cosine"]
     rows = [
         [
-            f"{value:.4f}" if isinstance(value, float) else printable(value) or "-"
+            f"{value:.4f}" if isinstance(value, float) else one_line(value) or "-"
             for value in item.values()
         ]
         for item in results
     ]
-    typer.echo(printable(title))  # as the table's title it would be wrapped to its width
+    say(one_line(title))  # as the table's title it would be wrapped to its width
     print_table("", columns, rows)

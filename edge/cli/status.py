@@ -4,6 +4,7 @@ import typer
 
 from edge.cli import host_options as hosts
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 EPILOG = "Example: edge status pi@raspberrypi.local --json"
 
@@ -30,7 +31,7 @@ def status(
         for item in found["apps"]:
             _print(item)
         if not found["apps"]:
-            print(f"{host}: no application of edge is there")
+            say(f"{host}: no application of edge is there")
     if not found["apps"] or not all(item["healthy"] for item in found["apps"]):
         raise typer.Exit(1)
 
@@ -39,16 +40,16 @@ def _print(item: dict[str, object]) -> None:
     verdict = "healthy" if item["healthy"] else f"not healthy: {item['problem']}"
     if item["on_trial"]:
         verdict += ", on trial"
-    print(f"{item['app']}: release {item['release']} is {verdict}")
+    say(f"{item['app']}: release {item['release']} is {verdict}")
     bundle, health = item.get("bundle"), item.get("health")
     if isinstance(bundle, dict):
-        print(f"  {bundle['variant']}, {bundle['engine']}, CPU threads: {bundle['threads']}")
+        say(f"  {bundle['variant']}, {bundle['engine']}, CPU threads: {bundle['threads']}")
     if isinstance(health, dict):
-        print(
+        say(
             f"  one inference {health['seconds'] * 1e3:.1f} ms; {health['answered']} pictures "
             f"answered, {health['failed']} failed"
         )
     if item["last_good"] != item["release"]:
-        print(f"  last good release: {item['last_good']}")
+        say(f"  last good release: {item['last_good']}")
     if item["reason"]:
-        print(f"  last failure, of {item['failed_release']}: {item['reason']}")
+        say(f"  last failure, of {item['failed_release']}: {item['reason']}")

@@ -1,12 +1,12 @@
 """Tables as lines that fit a terminal: columns are left out or cells stacked, none is cut."""
 
-import textwrap
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edge.runtime.printable import visible
+from edge.runtime.printable import one_line, visible
 
 GAPS: Final = (3, 2)  # columns between two cells, the wider one where it fits
 EDGE: Final = 2  # columns to the left of the table
@@ -51,8 +51,8 @@ class Table:
 def fits(columns: Sequence[str], rows: Sequence[Sequence[str]], available: int) -> bool:
     """Whether a table stands side by side there with all of its columns; else it is stacked."""
     table = Table(
-        tuple(visible(column) for column in columns),
-        tuple(tuple(visible(cell) for cell in row) for row in rows),
+        tuple(one_line(column) for column in columns),
+        tuple(tuple(one_line(cell) for cell in row) for row in rows),
     )
     return table.total(GAPS[-1]) <= available
 
@@ -79,8 +79,8 @@ def table_lines(
         Lines without line breaks. None is wider than ``available`` but for a single word.
     """
     table = Table(
-        tuple(visible(column) for column in columns),
-        tuple(tuple(visible(cell) for cell in row) for row in rows),
+        tuple(one_line(column) for column in columns),
+        tuple(tuple(one_line(cell) for cell in row) for row in rows),
     )
     fitting, left_out = table, []
     for column in least:
@@ -103,12 +103,19 @@ def width(text: str) -> int:
     """Columns of a terminal that a text takes: two for wide characters (Unicode, annex 11)."""
     if text.isascii():
         return len(text)
-    return sum(
-        0
-        if unicodedata.combining(character)
-        else 1 + (unicodedata.east_asian_width(character) in ("W", "F"))
-        for character in text
-    )
+    total = last = 0
+    joined = False
+    for character in text:
+        if character == "\ufe0f" and last == 1:  # as a picture, which is wide
+            total, last = total + 1, 2
+        elif character in "\u200c\u200d" or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+            joined = character == "\u200d"
+        elif last == 2 and (joined or "\U0001f3fb" <= character <= "\U0001f3ff"):
+            joined = False  # one picture of several, and of a colour of skin
+        else:
+            last = 1 + (unicodedata.east_asian_width(character) in ("W", "F"))
+            total, joined = total + last, False
+    return total
 
 
 def heads(row: Sequence[str]) -> bool:
@@ -152,14 +159,19 @@ def folded(text: str, available: int, first: str = "", others: str | None = None
         first: Set before the first line, and
         others: before all others; None: the same.
     """
-    return textwrap.wrap(
-        visible(text),
-        max(available, 20),
-        initial_indent=first,
-        subsequent_indent=first if others is None else others,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    lines: list[str] = []
+    line, used = first, width(first)
+    empty = True
+    for space, word in re.findall(r"(\s*)(\S+)", visible(text)):
+        gap = "" if empty else re.sub(r"\s", " ", space)
+        if not empty and used + len(gap) + width(word) > max(available, 20):
+            lines.append(line)
+            line, gap = first if others is None else others, ""
+            used = width(line)
+        line += gap + word
+        used += len(gap) + width(word)
+        empty = False
+    return lines if empty else [*lines, line]
 
 
 def _folded(text: str, available: int, indent: str = "") -> list[str]:
@@ -176,7 +188,7 @@ def beside_lines(label: str, text: str, *, left: int, available: int) -> list[st
         left: Column of the terminal at which the text begins.
         available: Columns of the terminal.
     """
-    label, text = visible(label), visible(text)
+    label, text = one_line(label), visible(text)
     left = left if available - left >= LEAST_TEXT else min(left, 4)
     lines = _folded(text, available, " " * left)
     if label and width(label) + 1 > left:

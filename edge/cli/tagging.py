@@ -11,6 +11,7 @@ from edge.dataset.folder import counted
 from edge.errors import NegativeVerdict
 from edge.progress import Progress
 from edge.runtime.files import readable
+from edge.runtime.streams import say
 from edge.tagging.copies import copy_tagged
 from edge.tagging.groups import Groups
 from edge.tagging.options import SidecarName
@@ -98,7 +99,7 @@ def show(
         print_json(_json(directory, run, query, found, written, index))
     elif found is not None:
         for item in found:
-            print(f"{readable(directory / item.picture.path)}: {_tags(item.picture)}")
+            say(f"{readable(directory / item.picture.path)}: {_tags(item.picture)}")
     else:
         _summary(directory, run, written)
     if found is not None and not found:
@@ -124,18 +125,18 @@ def _summary(directory: Path, run: TagRun, written: Written) -> None:
     counts = Counter(tag.label for picture in run.pictures for tag in picture.tags)
     rows = [(label, str(count)) for label, count in counts.most_common(MOST_SHOWN)]
     by = run.settings["network"] or run.settings["bundle"]
-    print(
+    say(
         f"{counted(len(run.pictures), 'picture')} by {by}, {run.fresh} new: "
         f"{_tagged(run)} with a tag of at least {percent(run.settings['threshold'], 0)}"
     )
     if rows:
         print_table("Most frequent tags", ("tag", "pictures"), rows)
     if len(counts) > len(rows):
-        print(f"and {counted(len(counts) - len(rows), 'more tag')}")
+        say(f"and {counted(len(counts) - len(rows), 'more tag')}")
     for line in written.lines:
-        print(line)
+        say(line)
     word = rows[0][0] if rows else "sea"
-    print(f"Next: edge tag {quoted(directory)} --find {quoted(Path(word))}")
+    say(f"Next: edge tag {quoted(directory)} --find {quoted(Path(word))}")
 
 
 def _tags(picture: Tagged) -> str:

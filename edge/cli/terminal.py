@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
 
 from edge.errors import EdgeError
-from edge.runtime.streams import VisibleStream, visible_streams
+from edge.runtime.streams import VisibleStream, say, visible_streams
 
 INTERRUPTED: Final = 130
 UNEXPECTED: Final = 4
@@ -74,13 +74,13 @@ def _log_warning(
 def report_error(error: BaseException) -> int:
     """Print an expected error and its way out; the exit code."""
     if isinstance(error, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-        print("hint: Run the same command again; finished stages are kept.", file=sys.stderr)
+        say("interrupted", err=True)
+        say("hint: Run the same command again; finished stages are kept.", err=True)
         return INTERRUPTED
     if isinstance(error, EdgeError):
-        print(f"error: {error.told}", file=sys.stderr)
+        say(f"error: {error.told}", err=True)
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            say(f"hint: {error.hint}", err=True)
         return error.exit_code
     raise error
 
@@ -89,8 +89,8 @@ def report_unexpected(error: Exception, log: BinaryIO) -> int:
     """Print what a bug report needs, without a traceback in the user's face; the exit code."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         place = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror}{place}", file=sys.stderr)
-        print("hint: Free some space, or choose another --output or --cache.", file=sys.stderr)
+        say(f"error: {error.strerror}{place}", err=True)
+        say("hint: Free some space, or choose another --output or --cache.", err=True)
         return 2
     if hasattr(error, "format_message"):
         return _report_usage(error)
@@ -105,8 +105,8 @@ def report_unexpected(error: Exception, log: BinaryIO) -> int:
         log.seek(0)
         stream.write("\nnative output:\n" + log.read().decode(errors="replace"))
     what = f"{type(error).__name__}: {error}" if str(error).strip() else type(error).__name__
-    print(f"error: unexpected {what}", file=sys.stderr)
-    print(f"hint: This is a bug of edge; the details are in {Path(name)}.", file=sys.stderr)
+    say(f"error: unexpected {what}", err=True)
+    say(f"hint: This is a bug of edge; the details are in {Path(name)}.", err=True)
     return UNEXPECTED
 
 
@@ -130,6 +130,6 @@ def _report_usage(error: Any) -> int:
     cause = getattr(error.__cause__, "errors", None)
     if cause is not None and message.find("Input should") >= 0:
         message += f", found {cause()[0].get('input')!r}"
-    print(f"error: {message or 'the command line cannot be understood'}", file=sys.stderr)
-    print("hint: Add --help to see the options.", file=sys.stderr)
+    say(f"error: {message or 'the command line cannot be understood'}", err=True)
+    say("hint: Add --help to see the options.", err=True)
     return code

@@ -6,6 +6,7 @@ import typer
 
 from edge.cli import host_options as hosts
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 EPILOG = "Example: edge undeploy pi@raspberrypi.local"
 
@@ -31,4 +32,4 @@ def undeploy(
     if json:
         print_json({"schema_version": 1, "host": host, **done})
     else:
-        print(f"{host}: {done['app']} is gone")
+        say(f"{host}: {done['app']} is gone")

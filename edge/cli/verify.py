@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.cli import options as shared
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.deploy.signing import Verification
@@ -43,13 +44,13 @@ def verify(
     else:
         _print(found)
     for problem in found.problems:
-        typer.echo(f"error: {problem}", err=True)
+        say(f"error: {problem}", err=True)
     raise typer.Exit(1 if found.problems else 0)
 
 
 def _print(found: "Verification") -> None:
     if found.problems:
-        typer.echo(f"{found.bundle}: do not trust it")
+        say(f"{found.bundle}: do not trust it")
         return
     said = {
         "trusted": f"signed by {found.fingerprint}",
@@ -57,9 +58,9 @@ def _print(found: "Verification") -> None:
         "says whose it is; --key names the public key to check with",
         "unsigned": "not signed: nothing says who made it",
     }
-    typer.echo(f"{found.bundle}: {found.files} files as listed, {said[found.trust]}")
+    say(f"{found.bundle}: {found.files} files as listed, {said[found.trust]}")
     if found.release is not None:
         boards = ", ".join(found.release.devices) or "any board"
-        typer.echo(f"release {found.release.version} for {boards}")
+        say(f"release {found.release.version} for {boards}")
     if found.taught:
-        typer.echo("taught.npz, which the bundle was taught, is no part of the release")
+        say("taught.npz, which the bundle was taught, is no part of the release")

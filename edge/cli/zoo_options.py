@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from edge.errors import UsageError
+from edge.runtime.streams import say
 
 IMAGENET: Final = "imagenet"
 FILE: Final = Path("zoo.json")
@@ -127,4 +128,4 @@ def benchmark_zoo(
         print_json(zoo_json(results))
     else:
         print_zoo(results)
-        typer.echo(f"Written: {', '.join(str(path) for path in outputs or [FILE])}")
+        say(f"Written: {', '.join(str(path) for path in outputs or [FILE])}")

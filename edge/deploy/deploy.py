@@ -9,6 +9,7 @@ from edge.deploy.owner import owner
 from edge.deploy.plan import Plan
 from edge.deploy.session import Session
 from edge.deploy.ssh import Remote
+from edge.errors import DeviceError
 from edge.progress import Progress
 
 
@@ -79,10 +80,13 @@ class _Deploy:
 
     def run(self) -> Outcome:
         plan, release = self._plan, self._plan.release
-        state = self._session.ask("state", app=plan.app)["apps"][0]
+        found = self._session.ask("state", app=plan.app)["apps"]
+        if len(found) != 1:
+            raise DeviceError(f"the device answers for {len(found)} applications, asked for one")
+        state = found[0]
         proved = state["healthy"] and not state["on_trial"]
         if state["release"] == release.id == state["last_good"] and proved:
-            return self._outcome(None, state["health"], changed=False)
+            return self._outcome(None, state.get("health") or {}, changed=False)
         known = self._session.ask("has environment", environment=release.environment)
         if not known["environment"]:
             self._sent += send_environment(self._session, plan.environment, self._progress)

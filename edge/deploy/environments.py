@@ -6,6 +6,7 @@ from typing import Any
 
 from edge.deploy.session import Session
 from edge.deploy.wheelhouse import Environment
+from edge.errors import DeviceError
 from edge.progress import Progress
 
 
@@ -38,6 +39,9 @@ def send_files(
         Bytes sent.
     """
     missing: dict[str, int] = session.ask("begin", **listed)["missing"]
+    for path, have in missing.items():  # no other file of this machine, nor another part of it
+        if path not in listed["files"] or not 0 <= have <= listed["files"][path][1]:
+            raise DeviceError(f"the device asks for {path[:200]!r} from byte {have} on")
     total: int = sum(listed["files"][path][1] - have for path, have in missing.items())
     with progress.stage(f"{title}, kB", round(total / 1000)) as step:
         session.put_all(missing, folder, _Kilobytes(step).add)

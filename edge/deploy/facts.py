@@ -1,7 +1,5 @@
 """What a device says of itself, on the host: ``edge.device.facts`` sent there, its answer read."""
 
-import json
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -12,6 +10,9 @@ from typing import Any, Final, Self
 from edge.deploy.ssh import Remote
 from edge.deploy.typed import typed
 from edge.errors import DeviceError
+from edge.processes import Flood, Silence, run
+from edge.runtime.checked import Malformed, parse_json
+from edge.runtime.printable import one_line
 
 SCHEMA_VERSION: Final = 1
 SECONDS: Final = 180.0  # twelve probes, most of them quick, and Python's start on a slow board
@@ -217,7 +218,7 @@ def gather(remote: Remote) -> Facts:
     after = time.time()
     if done.code == NOT_FOUND:
         return without_python(remote.run(IDENTITY).stdout.decode(errors="replace"))
-    return answered(done.stdout, done.stderr, before, after)
+    return answered(done.stdout, done.stderr.decode(errors="replace"), before, after)
 
 
 def gather_here() -> Facts:
@@ -227,13 +228,10 @@ def gather_here() -> Facts:
         DeviceError: Its answer makes no sense.
     """
     before = time.time()
-    done = subprocess.run(
-        [sys.executable, "-I", "-B", "-"],
-        input=_script(),
-        capture_output=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    try:
+        done = run([sys.executable, "-I", "-B", "-"], stdin=_script(), timeout=SECONDS)
+    except (Flood, Silence) as error:
+        raise DeviceError(f"this machine {str(error) or 'gave no answer'}") from error
     return answered(done.stdout, done.stderr.decode(errors="replace"), before, time.time())
 
 
@@ -257,11 +255,11 @@ def answered(stdout: bytes, stderr: str, before: float, after: float) -> Facts:
     """
     lines = stdout.decode(errors="replace").strip().splitlines()
     try:
-        value = json.loads(lines[-1])
-    except (IndexError, ValueError):
+        value = parse_json(lines[-1], "the answer")
+    except (IndexError, Malformed):
         said = (stderr.strip().splitlines() or lines or ["nothing"])[-1]
         raise DeviceError(
-            f"the device's python3 did not answer; it said: {said[:200]}",
+            f"the device's python3 did not answer; it said: {one_line(said, 200)}",
             hint="Try there: python3 -c 'print(1)'",
         ) from None
     facts = Facts.from_json(value)

@@ -1,6 +1,5 @@
 """The benchmark's workers on a device: the harness is here, what is timed is there."""
 
-import json
 import os
 import shlex
 import shutil
@@ -21,8 +20,11 @@ from edge.deploy.session import Session
 from edge.deploy.ssh import Address, Remote
 from edge.deploy.wheelhouse import Environment, Target, environment
 from edge.errors import DeviceError, EdgeError
+from edge.processes import Completed
 from edge.progress import Progress, Silent
+from edge.runtime.checked import MAX_ARRAY_BYTES, Malformed, parse_json
 from edge.runtime.files import sha256_file, write_json
+from edge.runtime.printable import one_line
 from edge.runtime.session import ENGINES
 
 _SCRATCH: Final = "$HOME/.local/share/edge/scratch"
@@ -31,6 +33,8 @@ _ENVIRONMENT: Final = (
     "print(json.dumps(dict(environment())))"
 )
 _PING_SECONDS: Final = 30.0
+_LONGEST_ANSWER: Final = 8 << 20  # bytes: some hundred thousand times of inferences
+_MOST_ANSWERS: Final = 16 << 20
 
 
 class RemotePlace:
@@ -85,9 +89,11 @@ class RemotePlace:
         self._send()
         done = self._remote.run(f"{self._python} -c {shlex.quote(_ENVIRONMENT)}", timeout=120)
         try:
-            value: dict[str, Any] = json.loads(done.stdout)
-        except ValueError:
-            raise DeviceError(f"the device says nothing of itself: {done.stderr[-300:]}") from None
+            value = parse_json(done.stdout, "the answer")
+        except Malformed:
+            value = None
+        if not isinstance(value, dict):
+            raise DeviceError(f"the device says nothing of itself: {_last(done)}")
         return value
 
     def _mirrored(self, path: Path) -> str:
@@ -114,13 +120,22 @@ class RemotePlace:
                 folder=Path.cwd(),  # paths of the ssh configuration may be relative to it
                 environment=dict(os.environ),
                 timeout=timeout,
+                longest=_LONGEST_ANSWER,
+                most=_MOST_ANSWERS,
             )
 
     def _fetched(self) -> bytes:
-        done = self._remote.run(f'cat "{_SCRATCH}/outputs.npz" && rm "{_SCRATCH}/outputs.npz"')
+        done = self._remote.run(
+            f'cat "{_SCRATCH}/outputs.npz" && rm "{_SCRATCH}/outputs.npz"', most=MAX_ARRAY_BYTES
+        )
         if done.code:
-            raise DeviceError(f"the worker left no outputs: {done.stderr.strip()[-300:]}")
+            raise DeviceError(f"the worker left no outputs: {_last(done)}")
         return done.stdout
+
+
+def _last(done: Completed) -> str:
+    """What a command said at its end."""
+    return one_line(done.stderr.decode(errors="replace").strip()[-300:])
 
 
 @contextmanager

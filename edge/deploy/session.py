@@ -4,7 +4,6 @@ import io
 import json
 import os
 import subprocess
-import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -14,9 +13,13 @@ from pathlib import Path
 from typing import IO, Any, Final, Self
 
 import edge
-from edge.deploy.ssh import Remote, failure
+from edge.deploy.replies import checked_reply
+from edge.deploy.ssh import LONGEST, Remote, failure, flood
 from edge.errors import ConnectionFailed, DeviceError, EdgeError, rebuilt
+from edge.processes import Flood, Lines, Silence, Tail, send
 from edge.progress import Silent
+from edge.runtime.checked import Malformed, parse_json
+from edge.runtime.printable import one_line
 
 # What the device's own Python runs first, in syntax that old ones understand too. It keeps the
 # package that follows on standard input under its hash, and hands over to it. No quote of the
@@ -71,6 +74,10 @@ main()
 COMMAND: Final = f"exec python3 -I -c '{_BOOTSTRAP}'"
 _UNANSWERED: Final = 32  # files; a round trip each would take longer than most of them
 _NO_PYTHON: Final = (126, 127)
+_LONGEST_REPLY: Final = 4 << 20  # bytes: a list of some thousand files, or a journal
+_MOST_NOISE: Final = 1 << 20  # bytes of a conversation that are no replies
+_MOST_NOTES: Final = 10_000
+_SILENCE: Final = 600.0  # seconds without a word, and what the host itself asked it to wait
 _SHIPPED: Final = (
     "__init__.py",
     "errors.py",
@@ -114,19 +121,25 @@ class Session:
         self._remote = remote
         self._note = note or Silent().note
         self._process: subprocess.Popen[bytes] | None = None
-        self._stderr: list[bytes] = []
+        self._noise = 0
+        self._notes = 0
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
             self._remote.command(COMMAND),
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        self._reader = threading.Thread(target=self._read_stderr, daemon=True)
-        self._reader.start()
+        self._stderr = Tail(self._pipe(self._process.stderr).fileno(), self._process)
+        self._lines = Lines(self._pipe(self._process.stdout).fileno(), longest=_LONGEST_REPLY)
         name, content = control()
-        self._send(f"{name} {len(content)}\n".encode() + content)
+        try:
+            self._send(f"{name} {len(content)}\n".encode() + content)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -136,9 +149,9 @@ class Session:
         try:
             process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            process.terminate()
+            process.kill()
             process.wait()
-        self._reader.join(timeout=5)
+        self._stderr.text()
         for stream in (process.stdout, process.stderr):
             self._pipe(stream).close()
 
@@ -150,7 +163,8 @@ class Session:
             ConnectionFailed: The connection ended.
         """
         self._send(json.dumps({"do": request, **fields}).encode() + b"\n")
-        return self._reply()
+        waits = sum(float(fields.get(name) or 0) for name in ("watch", "timeout"))
+        return checked_reply(request, self._reply(_SILENCE + waits))
 
     def put_all(
         self, files: Mapping[str, int], folder: Path, progress: Callable[[int], None]
@@ -194,30 +208,54 @@ class Session:
         return stream
 
     def _send(self, content: bytes) -> None:
-        stream = self._pipe(self._open.stdin)
         try:
-            stream.write(content)
-            stream.flush()
+            send(self._pipe(self._open.stdin).fileno(), content, _SILENCE)
+        except Silence as error:
+            raise self._silent(_SILENCE) from error
         except OSError:  # a reply says why, or that none comes
             while True:
                 self._reply()
 
-    def _reply(self) -> dict[str, Any]:
-        for line in self._pipe(self._open.stdout):
-            try:
-                value = json.loads(line)
-            except ValueError:  # a greeting of the login shell, say
-                continue
-            if not isinstance(value, dict):
-                continue
-            if "note" in value:
-                self._note(str(value["note"]))
-            elif "error" in value:
-                raise rebuilt(value["error"], unknown=DeviceError)
-            elif "result" in value:
-                result: dict[str, Any] = value["result"]
-                return result
+    def _reply(self, seconds: float = _SILENCE) -> dict[str, Any]:
+        try:
+            while (line := self._lines.next(seconds)) is not None:
+                value = self._parsed(line)
+                if "note" in value:
+                    self._notes += 1
+                    if self._notes > _MOST_NOTES:
+                        raise Flood("sends notes without an end")
+                    self._note(one_line(str(value["note"]), LONGEST))
+                elif "error" in value:
+                    raise _told(value["error"])
+                elif isinstance(value.get("result"), dict):
+                    result: dict[str, Any] = value["result"]
+                    return result
+        except Flood as error:
+            self._open.kill()
+            raise flood(self._remote.address, error) from error
+        except Silence as error:
+            raise self._silent(seconds) from error
         raise self._ended()
+
+    def _parsed(self, line: bytes) -> dict[str, Any]:
+        """A reply; nothing of it where the line is none, but a greeting of the login shell, say."""
+        try:
+            value = parse_json(line, "the reply", max_bytes=_LONGEST_REPLY)
+        except Malformed:
+            value = None
+        if isinstance(value, dict):
+            return value
+        self._noise += len(line) + 1
+        if self._noise > _MOST_NOISE:
+            raise Flood("writes what is no reply, without an end")
+        return {}
+
+    def _silent(self, seconds: float) -> EdgeError:
+        self._open.kill()
+        return ConnectionFailed(
+            f"{self._remote.address.host} has been silent for {seconds:.0f} s",
+            hint="It may hang, or the network may be slow; try again.",
+        )
 
     def _ended(self) -> EdgeError:
         """Why no reply came."""
@@ -225,8 +263,9 @@ class Session:
             code = self._open.wait(timeout=10)
         except subprocess.TimeoutExpired:
             code = None
-        self._reader.join(timeout=5)
-        stderr = b"".join(self._stderr).decode(errors="replace")
+        stderr = self._stderr.text()
+        if self._stderr.flooded:
+            return flood(self._remote.address, Flood("writes to standard error without an end"))
         if code in _NO_PYTHON:
             return DeviceError(
                 f"{self._remote.address.host} has no python3",
@@ -237,14 +276,17 @@ class Session:
         lines = stderr.strip().splitlines()
         return ConnectionFailed(
             f"{self._remote.address.host}: the conversation ended with {code}"
-            + (f": {lines[-1]}" if lines else ""),
+            + (f": {one_line(lines[-1], LONGEST)}" if lines else ""),
             hint="Run edge doctor for this device.",
         )
 
-    def _read_stderr(self) -> None:
-        for line in self._pipe(self._open.stderr):
-            self._stderr.append(line)
-            del self._stderr[:-200]
+
+def _told(value: object) -> EdgeError:
+    """The error that a device sent."""
+    if not isinstance(value, dict):
+        return DeviceError(f"the device says: {one_line(str(value), LONGEST)}")
+    shown = {name: one_line(str(item or ""), LONGEST) for name, item in value.items()}
+    return rebuilt(shown, unknown=DeviceError)
 
 
 def _blocks(stream: IO[bytes], count: int) -> Iterator[bytes]:

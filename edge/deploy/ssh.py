@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from edge.errors import ConnectionFailed, PackageMissing, UsageError
+from edge import processes
+from edge.errors import ConnectionFailed, DeviceError, PackageMissing, UsageError
+from edge.processes import MOST, Completed, Flood, Silence
+from edge.runtime.printable import one_line
 
 CONNECT_SECONDS: Final = 20
 _SSH: Final = "ssh"
+LONGEST: Final = 1000  # characters of a sentence of a device
 _SHORT: Final = 50  # bytes
 _SSH_FAILED: Final = 255  # ssh's own exit code; a remote command may use it as well
 
@@ -102,21 +106,6 @@ class Address:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """What a command on the device left.
-
-    Attributes:
-        code: Exit status.
-        stdout: Its bytes.
-        stderr: Its text.
-    """
-
-    code: int
-    stdout: bytes
-    stderr: str
-
-
 class Remote:
     """One connection to a device, shared by all commands inside the ``with`` block."""
 
@@ -157,35 +146,43 @@ class Remote:
         ssh = [_SSH, *self.address.options(), *shared, *control]
         return [*ssh, "--", self.address.host, *remote]
 
-    def run(self, command: str, *, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
+    def run(
+        self, command: str, *, stdin: bytes = b"", timeout: float = 60.0, most: int = MOST
+    ) -> Completed:
         """Run a command to its end.
 
         Args:
             command: A constant text for the device's login shell; data goes to ``stdin``.
             stdin: What it reads.
             timeout: Seconds.
+            most: Bytes of its answer.
 
         Raises:
             ConnectionFailed: No connection, not let in, an unknown or changed host key, no answer
                 within the time.
+            DeviceError: It answers without an end.
         """
         try:
-            done = subprocess.run(
-                self.command(command),
-                input=stdin,
-                capture_output=True,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
+            done = processes.run(self.command(command), stdin=stdin, timeout=timeout, most=most)
+        except Silence as error:
             raise ConnectionFailed(
                 f"{self.address.host} gave no answer within {timeout:.0f} s",
                 hint="It may hang, or the network may be slow; try again.",
             ) from error
-        stderr = done.stderr.decode(errors="replace")
-        if done.returncode == _SSH_FAILED:
-            raise failure(self.address, stderr)
-        return Completed(done.returncode, done.stdout, stderr)
+        except Flood as error:
+            raise flood(self.address, error) from error
+        if done.code == _SSH_FAILED:
+            raise failure(self.address, done.stderr.decode(errors="replace"))
+        return done
+
+
+def flood(address: Address, error: Flood) -> DeviceError:
+    """A device that says more than anybody asked for."""
+    return DeviceError(
+        f"{address.host} {error}",
+        hint="Something there writes what no edge does: look at its login scripts, or set the "
+        "device up anew.",
+    )
 
 
 def failure(address: Address, stderr: str) -> ConnectionFailed:
@@ -193,7 +190,7 @@ def failure(address: Address, stderr: str) -> ConnectionFailed:
     lines = [line.strip("\r @") for line in stderr.splitlines()]
     lines = [line for line in lines if line and not line.startswith("Warning: Permanently added")]
     hint = next((way for pattern, way in _HINTS if re.search(pattern, stderr)), "")
-    said = lines[-1] if lines else "the connection ended without a word"
+    said = one_line(lines[-1], LONGEST) if lines else "the connection ended without a word"
     if "Host key verification failed" in stderr or "host key is known" in stderr:
         shown = re.findall(r"SHA256:[A-Za-z0-9+/]{43}", stderr) or _fingerprints(address)
         said += f" Its key is {shown[0]}." if shown else ""
@@ -209,13 +206,11 @@ def _fingerprints(address: Address) -> list[str]:
             ["ssh-keyscan", "-T", "5", "-t", "ed25519", "-p", told["port"], told["hostname"]]
         )
         listed = _output(["ssh-keygen", "-l", "-f", "-"], stdin=keys)
-    except (OSError, KeyError, subprocess.TimeoutExpired):
+    except (OSError, KeyError, Flood, Silence):
         return []
     return [word for word in listed.split() if word.startswith("SHA256:")]
 
 
 def _output(command: Sequence[str], *, stdin: str = "") -> str:
-    done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=15, check=False
-    )
-    return done.stdout
+    done = processes.run(command, stdin=stdin.encode(), timeout=15)
+    return done.stdout.decode(errors="replace")

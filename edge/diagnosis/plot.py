@@ -8,12 +8,14 @@ from edge.dataset.folder import counted
 from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Diagnosis, FileLayers, LayerError
 from edge.errors import OutputError, UsageError
+from edge.markup import plot_text
 from edge.runtime.files import write_bytes
 
 SUFFIXES: Final = (".png", ".svg")
 FLOOR: Final = (
     1e-6  # drawn in place of an error of nothing, which a logarithmic axis has no room for
 )
+MOST_SHOWN: Final = 60  # characters of a layer's name
 MOST_NAMES: Final = 80  # layers of which each can still be named
 
 
@@ -54,7 +56,9 @@ def _figure(result: Diagnosis, files: list[FileLayers]) -> Any:
     panels = figure.subplots(len(files), 1, squeeze=False)[:, 0]
     for panel, file in zip(panels, files, strict=True):
         _draw_file(panel, file)
-    figure.suptitle(f"{result.name}: error of each layer, {counted(result.images, 'image')}")
+    figure.suptitle(
+        f"{plot_text(result.name)}: error of each layer, {counted(result.images, 'image')}"
+    )
     return figure
 
 
@@ -73,12 +77,17 @@ def _draw_file(panel: Any, file: FileLayers) -> None:
         heights = [_drawn(file.layers[place].alone) for place in wrong]
         panel.plot(wrong, heights, "rx", markersize=9, label="wrong")
     panel.set_yscale("log")
-    panel.set_title(file.variant)
+    panel.set_title(plot_text(file.variant))
     panel.set_ylabel("relative error")
     panel.grid(alpha=0.3)
     panel.margins(x=0.01)
     if len(file.layers) <= MOST_NAMES:
-        panel.set_xticks(places, [layer.layer for layer in file.layers], rotation=90, fontsize=7)
+        panel.set_xticks(
+            places,
+            [plot_text(layer.layer, MOST_SHOWN) for layer in file.layers],
+            rotation=90,
+            fontsize=7,
+        )
     else:
         panel.set_xlabel("layer")
     panel.legend(loc="best", fontsize=8)

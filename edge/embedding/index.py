@@ -160,6 +160,6 @@ def coded(
 
 
 def _shown(path: Path) -> str:
-    import shlex
+    from edge.runtime.printable import shell_word
 
-    return shlex.quote(str(path))
+    return shell_word(str(path))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from edge.embedding.cleaning import Review
 from edge.embedding.collection_map import CollectionMap, data_uri
 from edge.embedding.colors import class_colors
-from edge.markup import printable
+from edge.runtime.printable import one_line
 
 LISTED: Final = 50  # entries of each list on the page
 _DIGITS: Final = 5  # of a coordinate
@@ -28,18 +28,18 @@ def map_page(result: CollectionMap) -> str:
 
 
 def _data(result: CollectionMap) -> dict[str, Any]:
-    counts = Counter(map(printable, result.classes))
+    counts = Counter(map(one_line, result.classes))
     classes = sorted(counts)
     label = {name: index for index, name in enumerate(classes)}
     return {
         # The folder's name: whoever gets the page need not know where it lay.
-        "title": f"{printable(Path(result.root).name) or 'Map'}: {len(result.paths)} pictures",
+        "title": f"{one_line(Path(result.root).name) or 'Map'}: {len(result.paths)} pictures",
         "summary": _summary(result),
-        "paths": [printable(path) for path in result.paths],
+        "paths": [one_line(path) for path in result.paths],
         "classes": classes,
         "counts": [counts[name] for name in classes],
         "colors": class_colors(classes),
-        "label": [label[printable(name)] for name in result.classes],
+        "label": [label[one_line(name)] for name in result.classes],
         "thumbnails": [data_uri(jpeg) for jpeg in result.thumbnails],
         "pca": _rounded(result.projection.pca),
         "tsne2": _rounded(result.projection.tsne2),
@@ -51,7 +51,7 @@ def _data(result: CollectionMap) -> dict[str, Any]:
 
 
 def _summary(result: CollectionMap) -> str:
-    parts = [f"Embeddings by {printable(result.name)}, compared by cosine."]
+    parts = [f"Embeddings by {one_line(result.name)}, compared by cosine."]
     if result.total > len(result.paths):
         parts.append(f"A random sample of the {result.total} pictures in the file.")
     missing = sum(jpeg is None for jpeg in result.thumbnails)

@@ -9,7 +9,7 @@ import numpy as np
 from edge.embedding.collection_map import CollectionMap
 from edge.embedding.colors import class_colors
 from edge.errors import OutputError
-from edge.markup import printable
+from edge.markup import plot_text
 from edge.runtime.files import write_bytes
 
 _NAMED: Final = 24  # classes of which a legend still helps
@@ -48,8 +48,8 @@ def _figure(result: CollectionMap) -> Any:
     right.tick_params(labelbottom=False, labelleft=False)
     if 1 < len(set(result.classes)) <= _NAMED:
         figure.legend(*left.get_legend_handles_labels(), loc="outside right center", markerscale=2)
-    name = printable(Path(result.root).name)
-    figure.suptitle(_plain(f"{name}: {len(result.paths)} pictures by {printable(result.name)}"))
+    name, source = plot_text(Path(result.root).name), plot_text(result.name)
+    figure.suptitle(f"{name}: {len(result.paths)} pictures by {source}")
     return figure
 
 
@@ -59,12 +59,5 @@ def _scatter(panel: Any, places: Any, result: CollectionMap) -> None:
     size = 6 if len(labels) > 1000 else 14
     for name, color in zip(classes, class_colors(classes), strict=True):
         points = places[labels == name]
-        shown = printable(name) or "no class"
-        shown = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
-        label = _plain(shown) if not shown.startswith("_") else " " + _plain(shown)
+        label = plot_text(name or "no class", _LONGEST)
         panel.scatter(points[:, 0], points[:, 1], s=size, color=color, linewidths=0, label=label)
-
-
-def _plain(text: str) -> str:
-    """Text in which Matplotlib sees no formula."""
-    return text.replace("$", r"\$")

@@ -12,6 +12,7 @@ and the share of single labels that are wrong (Hamming loss).
 """
 
 import csv
+import io
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from edge.errors import DataError, UsageError
 from edge.evaluation.confidence import Interval
 from edge.runtime.output import OutputSpec
 from edge.runtime.postprocess import holding
+from edge.runtime.printable import csv_text
 
 UNKNOWN: Final = -1  # whether a label holds in a picture
 RESAMPLES: Final = 1000
@@ -351,9 +353,13 @@ def read_truth(path: Path, labels: Sequence[str]) -> Mapping[str, tuple[int, ...
         raise UsageError(f"the truth {path} cannot be read: {error}", hint=FORMS) from error
     head = text.partition("\n")[0]
     delimiter = next((mark for mark in "\t,;" if mark in head), ",")
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise UsageError(f"the truth {path} cannot be read: {error}", hint=FORMS) from error
     lines = [
-        (number, [_normal(cell.strip()) for cell in row])
-        for number, row in enumerate(csv.reader(text.splitlines(), delimiter=delimiter), 1)
+        (number, [_normal(csv_text(cell.strip())) for cell in row])
+        for number, row in enumerate(rows, 1)
         if any(cell.strip() for cell in row)
     ]
     if not lines:

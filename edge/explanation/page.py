@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from edge.explanation.result import Explanation, HeatMap, ImageExplanation
-from edge.markup import printable
+from edge.runtime.printable import one_line
 
 _STYLE: Final = """
 :root { color-scheme: light dark; }
@@ -146,4 +146,4 @@ def _picture(png: bytes, alt: str) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(printable(text))
+    return escape(one_line(text))

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from edge.explanation.activations import MOST_CHANNELS, LayerMaps
 from edge.explanation.result import HeatMap, ImageExplanation
 from edge.runtime.preprocess import picture_of
+from edge.runtime.printable import one_line
 
 COLOR_MAP: Final = "viridis"  # perceptually even, and read by the colour-blind
 DOTS: Final = 110  # per inch
+LONGEST: Final = 60  # characters of a name
 PANEL: Final = 2.7  # inches
 
 
@@ -25,7 +27,7 @@ def maps_png(explained: ImageExplanation) -> bytes:
     figure = Figure(figsize=(PANEL * panels + 0.9, PANEL + 0.75), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0]
     axes[0].imshow(np.asarray(picture_of(explained.pixels).convert("RGB")), interpolation="nearest")
-    _title(axes[0], f"what the models see\nexplained: {explained.label}\n")
+    _title(axes[0], f"what the models see\nexplained: {_name(explained.label)}\n")
     files = [item for item in explained.maps if item.source != "keras"]
     top = max((float(item.values.max()) for item in files), default=0.0)
     drawn = None
@@ -51,7 +53,7 @@ def layers_png(layers: Sequence[LayerMaps]) -> bytes:
         axis.imshow(_grid(tiles), cmap=COLOR_MAP, interpolation="nearest", vmin=0, vmax=1)
         height, width = layer.maps.shape[:2]
         shown = f"{len(tiles)} of {layer.channels}" if len(tiles) < layer.channels else len(tiles)
-        _title(axis, f"{layer.layer}\n{shown} channels of {height} x {width}")
+        _title(axis, f"{_name(layer.layer)}\n{shown} channels of {height} x {width}")
         axis.set_axis_off()
     return _png(figure)
 
@@ -68,7 +70,7 @@ def filters_png(name: str, kernel: NDArray[np.float32]) -> bytes:
     height, width = kernel.shape[:2]
     shown = min(len(tiles), MOST_CHANNELS)
     many = f"{shown} of {len(tiles)}" if shown < len(tiles) else f"{shown}"
-    _title(axis, f"{name}\n{many} filters of {height} x {width}; grey is 0")
+    _title(axis, f"{_name(name)}\n{many} filters of {height} x {width}; grey is 0")
     axis.set_axis_off()
     return _png(figure)
 
@@ -90,7 +92,7 @@ def _overlay(axis: Any, pixels: NDArray[np.uint8], values: NDArray[np.float32], 
 
 def _caption(item: HeatMap, label: str) -> str:
     method = {"grad-cam": "Grad-CAM"}.get(item.method, item.method)
-    says = "" if item.answer == label else f" (it says {item.answer})"
+    says = "" if item.answer == label else f" (it says {_name(item.answer)})"
     if item.flat:
         third = "flat: nothing covered changed it"
     elif item.correlation is None:
@@ -99,7 +101,11 @@ def _caption(item: HeatMap, label: str) -> str:
         third = f"r = {item.correlation:.2f} with the first file"
     if item.repeatability is not None and not item.flat:
         third += f"{', ' if third else ''}repeatability {item.repeatability:.2f}"
-    return f"{item.source}, {method}\n{label} {100 * item.score:.1f} %{says}\n{third}"
+    return f"{_name(item.source)}, {method}\n{_name(label)} {100 * item.score:.1f} %{says}\n{third}"
+
+
+def _name(text: str) -> str:
+    return one_line(text, LONGEST)
 
 
 def _title(axis: Any, text: str) -> None:

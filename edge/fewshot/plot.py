@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from edge.errors import OutputError
 from edge.fewshot.result import FewShotResult
+from edge.markup import plot_text
 from edge.runtime.files import write_bytes
 
 SUFFIXES: Final = (".png", ".svg")
@@ -57,7 +58,7 @@ def _figure(result: FewShotResult) -> Any:
     panel.set_ylabel("accuracy, percent; 95 % intervals")
     kind = "held-out classes" if result.training else "classes"
     panel.set_title(
-        f"{result.name}: {result.ways}-way, {result.episodes} episodes of "
+        f"{plot_text(result.name)}: {result.ways}-way, {result.episodes} episodes of "
         f"{result.classes['held_out']} {kind}"
     )
     panel.legend(loc="lower right", fontsize="small", ncols=2)

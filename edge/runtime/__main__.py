@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, NoReturn
 
 from edge.errors import EdgeError, missing_package
 from edge.runtime.signals import repeat_lost_interrupts
-from edge.runtime.streams import visible_streams
+from edge.runtime.streams import say, visible_streams
 from edge.runtime.supervisor import supervise
 
 COMMANDS: Final = {
@@ -42,8 +42,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
-        print(f"error: {message}", file=sys.stderr)
-        print(f"hint: {_meant(message)}Add --help to see what there is.", file=sys.stderr)
+        say(f"error: {message}", err=True)
+        say(f"hint: {_meant(message)}Add --help to see what there is.", err=True)
         sys.exit(2)
 
 
@@ -81,9 +81,9 @@ def _run(words: list[str]) -> int:
 
 
 def _report(error: EdgeError) -> int:
-    print(f"error: {error.told}", file=sys.stderr)
+    say(f"error: {error.told}", err=True)
     if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        say(f"hint: {error.hint}", err=True)
     return error.exit_code
 
 

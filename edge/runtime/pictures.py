@@ -14,6 +14,7 @@ from edge.runtime import checked
 from edge.runtime.bundle import MANIFEST_NAME, MAX_MANIFEST, is_bundle
 from edge.runtime.files import readable
 from edge.runtime.image import image_suffixes
+from edge.runtime.streams import say
 
 STANDARD_INPUT: Final = "-"
 # What macOS archives and Synology devices leave behind: thumbnails, not pictures of the user.
@@ -47,7 +48,7 @@ class Picture:
         if self.path is not None:
             return self.path
         if sys.stdin.isatty():
-            print("note: reading one picture from standard input", file=sys.stderr)
+            say("note: reading one picture from standard input", err=True)
         return sys.stdin.buffer.read()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from edge.runtime.printable import visible
+from edge.runtime.printable import one_line, visible
 
 # What interpreters say with every start and what no user can act on; warnings and errors stay.
 LONGEST: Final = 1 << 20  # bytes that are kept of it
@@ -53,6 +53,16 @@ class VisibleStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.rich_proxied_file, name)
+
+
+def say(text: object = "", *, err: bool = False) -> None:
+    """Print one line, whatever the values in it hold: none of them begins another one.
+
+    Args:
+        text: The line.
+        err: To standard error, at once.
+    """
+    print(one_line(str(text)), file=sys.stderr if err else sys.stdout, flush=err)
 
 
 @contextmanager

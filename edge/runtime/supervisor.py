@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
 from edge.errors import EdgeError, InferenceError, ModelLoadError
+from edge.runtime.streams import say
 
 SECONDS: Final = 60.0  # of one opening or one inference; real ones take 10 on the slowest board
 TENSORFLOW_SECONDS: Final = 300.0  # of what imports TensorFlow or traces a graph on the way
@@ -273,9 +274,9 @@ class _Supervisor:
     def _report(self, what: str) -> int:
         """Say what became of the child; the exit code."""
         error = _blamed(self.calls.known(), what + self._last_words())
-        print(f"error: {error.told}", file=sys.stderr)
+        say(f"error: {error.told}", err=True)
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            say(f"hint: {error.hint}", err=True)
         sys.stderr.flush()
         return error.exit_code
 

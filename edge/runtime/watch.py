@@ -2,7 +2,6 @@
 
 import json
 import selectors
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from edge.runtime.health import HealthServer
 from edge.runtime.inbox import Inbox
 from edge.runtime.notify import Notifier
 from edge.runtime.signals import StopSignals
+from edge.runtime.streams import say
 
 PAUSE_AFTER_PROBLEM: Final = 5.0  # seconds: a full disk is not asked again at once
 
@@ -174,5 +174,5 @@ class Watcher:
     def _complain(self, problem: str) -> None:
         """Once, not with every look."""
         if problem != self.problem:
-            print(f"error: {problem}", file=sys.stderr, flush=True)
+            say(f"error: {problem}", err=True)
         self.problem = problem

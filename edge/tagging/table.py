@@ -1,4 +1,7 @@
-"""Tags as CSV: UTF-8, a header, a row per picture and tag (RFC 4180)."""
+"""Tags as CSV: UTF-8, a header, a row per picture and tag (RFC 4180).
+
+What a spreadsheet would take as a formula has an apostrophe before it.
+"""
 
 import csv
 import io
@@ -8,6 +11,7 @@ from typing import Final
 
 from edge.errors import OutputError
 from edge.runtime.files import readable, write_bytes
+from edge.runtime.printable import csv_cell
 from edge.tagging.tags import Tagged
 
 COLUMNS: Final = ("image", "tag", "probability")
@@ -23,8 +27,8 @@ def write_csv(path: Path, pictures: Iterable[Tagged]) -> None:
     table = csv.writer(stream)  # its defaults are RFC 4180: CRLF, quotes doubled
     table.writerow(COLUMNS)
     for picture in pictures:
-        name = readable(picture.path)
-        rows = [(name, tag.label, f"{tag.score:.4f}") for tag in picture.tags]
+        name = csv_cell(readable(picture.path))
+        rows = [(name, csv_cell(tag.label), f"{tag.score:.4f}") for tag in picture.tags]
         table.writerows(rows or [(name, "", "")])
     try:
         write_bytes(path, stream.getvalue().encode("utf-8", errors="replace"))

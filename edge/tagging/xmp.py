@@ -12,7 +12,7 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 from edge.errors import DataError
-from edge.markup import printable
+from edge.runtime.printable import one_line
 from edge.tagging.groups import Groups
 
 RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -45,7 +45,7 @@ class _Array:
 def tag_values(labels: Sequence[str], groups: Groups) -> dict[str, list[str]]:
     """The values of each property: every label, and the group that it is one of."""
     values: dict[str, list[str]] = {name: [] for name in PROPERTIES}
-    for label in map(printable, labels):
+    for label in (one_line(label).strip() for label in labels):
         parent = groups.parent(label)
         path = (label,) if parent is None else (parent, label)
         values["subject"] += reversed(path)

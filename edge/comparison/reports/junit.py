@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import edge
 from edge.comparison.reports.wording import meaning, sides
 from edge.comparison.result import Check, Comparison, Verdict
-from edge.markup import printable
+from edge.runtime.printable import one_line
 
 
 def junit(comparison: Comparison, *, inconclusive_passes: bool = False) -> str:
@@ -32,12 +32,12 @@ def junit(comparison: Comparison, *, inconclusive_passes: bool = False) -> str:
         "time": "0",  # required by some readers; a check of finished scores takes no time
     }
     root = ElementTree.Element("testsuites", {"name": "edge compare", **counts})
-    name = printable(f"{comparison.candidate.name} against {comparison.baseline.name}")
+    name = one_line(f"{comparison.candidate.name} against {comparison.baseline.name}")
     attributes = {"name": name, **counts, "skipped": str(skipped)}
     suite = ElementTree.SubElement(root, "testsuite", attributes)
     properties = ElementTree.SubElement(suite, "properties")
     for key, value in _properties(comparison):
-        ElementTree.SubElement(properties, "property", name=key, value=printable(value))
+        ElementTree.SubElement(properties, "property", name=key, value=one_line(value))
     seen: Counter[str] = Counter()
     for check in comparison.checks:
         seen[check.metric] += 1
@@ -47,7 +47,7 @@ def junit(comparison: Comparison, *, inconclusive_passes: bool = False) -> str:
             "testcase",
             # A dot in a class name ends a package.
             classname="edge.compare." + name.replace(".", "_"),
-            name=printable(check.metric) + (f" ({number})" if number > 1 else ""),
+            name=one_line(check.metric) + (f" ({number})" if number > 1 else ""),
             time="0",
         )
         _outcome(case, check, skip=check.verdict == tolerated)
@@ -57,8 +57,8 @@ def junit(comparison: Comparison, *, inconclusive_passes: bool = False) -> str:
 
 
 def _outcome(case: ElementTree.Element, check: Check, *, skip: bool) -> None:
-    reason = printable(check.reason)
-    text = f"{printable(meaning(check.metric))}\n{reason}"
+    reason = one_line(check.reason)
+    text = f"{one_line(meaning(check.metric))}\n{reason}"
     if check.verdict == Verdict.PASS:
         ElementTree.SubElement(case, "system-out").text = text
     elif skip:

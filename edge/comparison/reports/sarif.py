@@ -18,7 +18,7 @@ from urllib.parse import quote
 import edge
 from edge.comparison.reports.wording import meaning, sides
 from edge.comparison.result import Check, Comparison, Interval, Verdict
-from edge.markup import printable
+from edge.runtime.printable import one_line
 
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 LEVELS: Final = {Verdict.FAIL: "error", Verdict.INCONCLUSIVE: "warning"}
@@ -27,7 +27,7 @@ LEVELS: Final = {Verdict.FAIL: "error", Verdict.INCONCLUSIVE: "warning"}
 def sarif(comparison: Comparison) -> str:
     """The comparison as a SARIF log; places are relative to the current folder."""
     metrics = list(dict.fromkeys(check.metric for check in comparison.checks))
-    slug = "/".join(quote(printable(side.name), safe="") for _, side in sides(comparison))
+    slug = "/".join(quote(one_line(side.name), safe="") for _, side in sides(comparison))
     driver = {
         "name": "edge",
         "semanticVersion": edge.__version__,
@@ -50,10 +50,10 @@ def sarif(comparison: Comparison) -> str:
 
 
 def _rule(metric: str) -> dict[str, Any]:
-    text = {"text": f"{printable(meaning(metric))}."}
+    text = {"text": f"{one_line(meaning(metric))}."}
     return {
         "id": rule_id(metric),
-        "name": printable(metric),
+        "name": one_line(metric),
         "shortDescription": text,
         "fullDescription": text,
         "help": text,
@@ -63,7 +63,7 @@ def _rule(metric: str) -> dict[str, Any]:
 
 def rule_id(metric: str) -> str:
     """Of the rule for a metric, among those of other tools."""
-    return f"edge-compare/{printable(metric)}"
+    return f"edge-compare/{one_line(metric)}"
 
 
 def _results(comparison: Comparison, metrics: list[str]) -> Iterator[dict[str, Any]]:
@@ -89,7 +89,7 @@ def _result(check: Check, index: int, uri: str) -> dict[str, Any]:
         "ruleId": rule_id(check.metric),
         "ruleIndex": index,
         "level": LEVELS[check.verdict],
-        "message": {"text": printable(f"{check.metric}: {check.reason}.")},
+        "message": {"text": one_line(f"{check.metric}: {check.reason}.")},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}],
         "properties": {
             "value": _finite(check.value),
@@ -118,7 +118,7 @@ def _summary(comparison: Comparison) -> dict[str, Any]:
         "verdict": comparison.verdict.value,
         "images": comparison.images,
         "labelled": comparison.labelled,
-        "policy": printable(comparison.policy.name),
+        "policy": one_line(comparison.policy.name),
         "policy_sha256": comparison.policy.sha256,
         **{f"{part}_sha256": side.sha256 for part, side in sides(comparison)},
     }

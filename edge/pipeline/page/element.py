@@ -3,7 +3,7 @@
 from typing import Any
 from xml.etree import ElementTree
 
-from edge.markup import printable
+from edge.runtime.printable import one_line
 
 Element = ElementTree.Element
 
@@ -104,4 +104,4 @@ def _safe(text: str) -> str:
     """Without what breaks a page, but with the spaces between words and elements."""
     before = " " if text[:1] == " " else ""
     after = " " if text[-1:] == " " and text.strip() else ""
-    return before + printable(text) + after
+    return before + one_line(text) + after

@@ -18,6 +18,7 @@ from edge.runtime.commands.arguments import (
 )
 from edge.runtime.files import readable
 from edge.runtime.image import decode_image
+from edge.runtime.streams import say
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime bench BUNDLE --threads 4 --runs 100"
 
@@ -71,18 +72,18 @@ def _content(image: Path | None) -> bytes:
 
 def _print(result: dict[str, Any]) -> None:
     """Milliseconds and megabytes for people."""
-    print(
+    say(
         f"{result['variant']} on {result['engine']}, {result['threads']} threads, "
         f"{result['machine']}"
     )
-    print(
+    say(
         f"load {1e3 * result['load']:.1f} ms (interpreter and model), first inference "
         f"{1e3 * result['first']:.2f} ms"
     )
-    print(f"{'ms':12}{'min':>9}{'p50':>9}{'p90':>9}{'p99':>9}")
+    say(f"{'ms':12}{'min':>9}{'p50':>9}{'p90':>9}{'p99':>9}")
     for name, found in result["steps"].items():
         values = "".join(f"{1e3 * found[key]:9.3f}" for key in ("min", "p50", "p90", "p99"))
-        print(f"{name:12}{values}")
+        say(f"{name:12}{values}")
     width, height = result["decoded"]
     now, peak = (result[f"{name}_memory_bytes"] / 1e6 for name in ("resident", "peak"))
-    print(f"picture decoded to {width} x {height}; memory {now:.0f} MB, at most {peak:.0f} MB")
+    say(f"picture decoded to {width} x {height}; memory {now:.0f} MB, at most {peak:.0f} MB")

@@ -7,6 +7,7 @@ from typing import Final
 from edge.errors import BundleError, UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.commands.arguments import add_bundle, print_json
+from edge.runtime.streams import say
 from edge.runtime.taught import Taught, alone, read_taught, remove_taught, write_taught
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime forget BUNDLE sea"
@@ -43,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
         print_json({"forgotten": gone})
     else:
         lines = [f"{label}: {count} pictures forgotten" for label, count in gone.items()]
-        print("\n".join(lines) or "what was taught could not be read; it is forgotten")
+        for line in lines or ["what was taught could not be read; it is forgotten"]:
+            say(line)
     return 0
 
 

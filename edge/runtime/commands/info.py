@@ -8,6 +8,7 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.commands.arguments import add_bundle, print_json
 from edge.runtime.head_spec import HeadSpec
 from edge.runtime.spec import ColorOrder
+from edge.runtime.streams import say
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime info BUNDLE --json"
 
@@ -32,16 +33,16 @@ def run(options: argparse.Namespace) -> int:
         return 0
     manifest = bundle.manifest
     spec = manifest.preprocessing
-    print(f"{manifest.name}: {len(manifest.labels)} classes, every sha256 as listed")
+    say(f"{manifest.name}: {len(manifest.labels)} classes, every sha256 as listed")
     colors = "grey" if spec.color_order is ColorOrder.GREY else str(spec.color_order)
-    print(f"input: {colors} {spec.height} x {spec.width} (height x width), {spec.resize}")
+    say(f"input: {colors} {spec.height} x {spec.width} (height x width), {spec.resize}")
     for line in input_lines(manifest.provenance):
-        print(line)
+        say(line)
     if manifest.output.evidence:
-        print(f"output: {manifest.output.kind}; {manifest.output.evidence}")
+        say(f"output: {manifest.output.kind}; {manifest.output.evidence}")
     for variant in manifest.variants:
         mark = "*" if variant.name == manifest.default_variant else " "
-        print(f"{mark} {variant.name}: {variant.size_bytes} bytes, {variant.input_dtype} in")
+        say(f"{mark} {variant.name}: {variant.size_bytes} bytes, {variant.input_dtype} in")
     if manifest.head is not None:
         _print_head(bundle, manifest.head)
     return 0
@@ -68,8 +69,8 @@ def _taught(bundle: Bundle) -> dict[str, Any] | None:
 
 def _print_head(bundle: Bundle, head: HeadSpec) -> None:
     voters = "" if head.k is None else f", {head.k} pictures vote"
-    print(f"head: {head.kind}{voters}; learns new classes with the command teach")
+    say(f"head: {head.kind}{voters}; learns new classes with the command teach")
     taught = _taught(bundle)
     if taught is not None:
         counts = ", ".join(f"{label} ({count})" for label, count in taught["pictures"].items())
-        print(f"taught with {taught['variant']}: {counts} pictures")
+        say(f"taught with {taught['variant']}: {counts} pictures")

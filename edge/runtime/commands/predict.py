@@ -19,6 +19,8 @@ from edge.runtime.commands.arguments import (
     print_json,
 )
 from edge.runtime.pictures import STANDARD_INPUT, Picture, pictures
+from edge.runtime.printable import csv_cell
+from edge.runtime.streams import say
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime predict BUNDLE photos --csv answers.csv"
 SILENT_SECONDS: Final = 2.0  # before progress is shown
@@ -110,7 +112,7 @@ def answered(classifier: Classifier, images: Sequence[str], variant: str, form: 
     asked, notes = pictures(images)
     if not form.quiet:
         for note in notes:
-            print(f"note: {note}", file=sys.stderr)
+            say(f"note: {note}", err=True)
     lines = not form.json and form.csv is None
     told = _counted(asked, shown=not form.quiet and not (lines and sys.stdout.isatty()))
     answers = []
@@ -122,14 +124,14 @@ def answered(classifier: Classifier, images: Sequence[str], variant: str, form: 
             code = max(code, error.exit_code)
             _complain(error, alone=len(asked) == 1)
         elif lines:
-            print(_line(answer))
+            say(_line(answer))
     failed = sum("error" in answer for answer in answers)
     if form.json:
         print_json(answers)
     if form.csv is not None:
         _write_table(form.csv, answers)
     if failed and len(asked) > 1:
-        print(f"{failed} of {len(asked)} pictures could not be answered", file=sys.stderr)
+        say(f"{failed} of {len(asked)} pictures could not be answered", err=True)
     return code
 
 
@@ -150,19 +152,19 @@ def _counted(asked: Sequence[Picture], *, shown: bool) -> Iterator[Picture]:
     for done, picture in enumerate(asked):
         if shown and done and time.monotonic() - last >= EVERY_SECONDS:
             last = time.monotonic()
-            print(f"{done} of {len(asked)} pictures", file=sys.stderr, flush=True)
+            say(f"{done} of {len(asked)} pictures", err=True)
         yield picture
 
 
 def _complain(error: EdgeError, *, alone: bool) -> None:
-    print(f"error: {error.told}", file=sys.stderr)
+    say(f"error: {error.told}", err=True)
     if alone and error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        say(f"hint: {error.hint}", err=True)
 
 
 def _line(answer: dict[str, Any]) -> str:
     scores = [f"{item['label']} {100 * item['score']:.1f} %" for item in answer["categories"]]
-    name = answer["image"].replace("\n", "\\n")  # a line is one picture
+    name = answer["image"]
     if "labels" not in answer:
         if "threshold" in answer:  # the answer may have the lower score
             scores[0] += f" (threshold {100 * answer['threshold']:.1f} %)"
@@ -177,6 +179,7 @@ def _write_table(path: Path, answers: Sequence[dict[str, Any]]) -> None:
     """A row per picture: its name, labels and scores (0..1) from the best on, or its error.
 
     Where labels do not exclude one another, those that hold come first, joined by ``|``.
+    What a spreadsheet would take as a formula has an apostrophe before it.
     """
     import csv
     import io
@@ -191,11 +194,12 @@ def _write_table(path: Path, answers: Sequence[dict[str, Any]]) -> None:
         values = [
             value
             for item in answer.get("categories", ())
-            for value in (item["label"], f"{item['score']:.6g}")
+            for value in (csv_cell(item["label"]), f"{item['score']:.6g}")
         ]
         values += [""] * (len(head) - len(values))
-        held = ["|".join(answer.get("labels", ()))] * several
-        table.writerow((answer["image"], *held, *values, answer.get("error", "")))
+        held = [csv_cell("|".join(answer.get("labels", ())))] * several
+        cells = csv_cell(answer["image"]), *held, *values, csv_cell(answer.get("error", ""))
+        table.writerow(cells)
     if str(path) == STANDARD_INPUT:
         sys.stdout.write(stream.getvalue())
         return
@@ -205,4 +209,4 @@ def _write_table(path: Path, answers: Sequence[dict[str, Any]]) -> None:
         write_bytes(path, stream.getvalue().encode("utf-8", errors="replace"))
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-    print(f"Written: {path}", file=sys.stderr)
+    say(f"Written: {path}", err=True)

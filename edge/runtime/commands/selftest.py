@@ -18,6 +18,7 @@ from edge.runtime.commands.arguments import (
     print_json,
 )
 from edge.runtime.golden import GoldenTest
+from edge.runtime.streams import say
 from edge.runtime.timing import peak_memory, timed
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime selftest BUNDLE --max-latency 50"
@@ -128,21 +129,21 @@ def _cause(test: GoldenTest, engine: str) -> str:
 
 
 def _print(report: dict[str, Any]) -> None:
-    print(
+    say(
         f"{report['variant']} on {report['engine']}, {report['threads']} threads, "
         f"{report['machine']}"
     )
     unit = "steps" if report["unit"] != "absolute" else "absolute"
     for item in report["images"]:
         worst = "not finite" if item["worst"] is None else f"{item['worst']:.3g} {unit}"
-        print(
+        say(
             f"{'FAIL' if item['reason'] else 'ok  '}  {item['image']}: class "
             f"{item['found_class']}, worst difference {worst} (at most {report['tolerance']:g}), "
             f"{item['differing']} of {item['elements']} elements differ"
         )
     if report["flat"]:
-        print("note: the network's answers are flat, so that this proves little")
-    print(
+        say("note: the network's answers are flat, so that this proves little")
+    say(
         f"inference {report['latency_seconds'] * 1e3:.2f} ms, load "
         f"{report['load_seconds'] * 1e3:.0f} ms, memory {report['peak_memory_bytes'] / MB:.0f} MB"
     )

@@ -1,7 +1,6 @@
 """``python3 -m edge.runtime teach BUNDLE LABEL IMAGE...``."""
 
 import argparse
-import sys
 import time
 import unicodedata
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from edge.runtime.commands.arguments import add_bundle, add_model, open_classifi
 from edge.runtime.files import readable, sha256_file
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Variant
+from edge.runtime.streams import say
 from edge.runtime.taught import alone, checked_label, nothing_taught, read_taught, write_taught
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime teach BUNDLE sea sea1.jpg sea2.jpg sea3.jpg"
@@ -136,10 +136,10 @@ def _learn(
 
 def _print(result: dict[str, Any]) -> None:
     again = result["pictures"] - result["new"]
-    print(
+    say(
         f"{result['label']}: {result['new']} pictures learnt"
         + (f", {again} were known" if again else "")
         + f"; {result['taught']} taught in all, {1e3 * result['seconds_per_picture']:.0f} ms each "
         f"with {result['variant']}; the bundle knows {result['classes']} classes"
     )
-    print("Next: python3 -m edge.runtime predict BUNDLE IMAGE", file=sys.stderr)
+    say("Next: python3 -m edge.runtime predict BUNDLE IMAGE", err=True)

@@ -4,7 +4,6 @@ import argparse
 import os
 import selectors
 import signal
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -25,6 +24,7 @@ from edge.runtime.inbox import Inbox
 from edge.runtime.notify import Notifier
 from edge.runtime.seal import PROVED
 from edge.runtime.signals import StopSignals
+from edge.runtime.streams import say
 from edge.runtime.watch import Watcher
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime watch pictures --bundle BUNDLE --once"
@@ -159,7 +159,7 @@ def _serve(
         server = HealthServer(options.health, selector, watcher.health)
     try:
         notifier.ready()
-        print(f"watching {options.folder}", file=sys.stderr, flush=True)
+        say(f"watching {options.folder}", err=True)
         watcher.run(
             selector,
             signals,
