@@ -119,7 +119,18 @@ class Classifier:
             ImageError: The image cannot be decoded.
             InferenceError: The model failed.
         """
-        found = self.classify(image, k=k)
+        pixels = _pixels(image, self.preprocessing)
+        return self.answer_pixels(pixels, name=name, k=k, variant=variant)
+
+    def answer_pixels(
+        self, pixels: NDArray[np.uint8], *, name: str, k: int, variant: str
+    ) -> dict[str, Any]:
+        """As ``answer``, of what ``preprocess.load`` gives.
+
+        Raises:
+            InferenceError: The model failed.
+        """
+        found = self.categories(self.output(pixels), k=k)
         answer: dict[str, Any] = {
             "image": name,
             "variant": variant,

@@ -22,6 +22,8 @@ from edge.errors import OutputError
 AT_FDCWD: Final = -100  # of <fcntl.h>: paths are relative to the working directory
 RENAME_NOREPLACE: Final = 1  # of <linux/fs.h>: fail where the new name exists
 RENAME_EXCHANGE: Final = 2  # of <linux/fs.h>: swap two names in one step
+_LONGEST_SHOWN: Final = 80  # bytes of the name of a file in that of its temporary one
+_LONGEST_SUFFIX: Final = 16
 # What file systems answer that do not know the flags, or know no hard links.
 _UNKNOWN: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK)
 
@@ -146,9 +148,25 @@ def readable(path: Path) -> str:
     return os.fsencode(path).decode(errors="replace")
 
 
+def fitting(name: str, longest: int) -> str:
+    """The name of a file, or where it has more bytes, its start, a hash and its suffix.
+
+    File systems take 255 bytes, some fewer: a name that is made of another may be too long.
+    """
+    raw = os.fsencode(name)
+    if len(raw) <= longest:
+        return name
+    suffix = os.path.splitext(name)[1]  # noqa: PTH122 - a path would cost more than the rest
+    if len(suffix) > _LONGEST_SUFFIX or not suffix.isascii():
+        suffix = ""
+    end = f"~{hashlib.sha256(raw).hexdigest()[:16]}{suffix}"
+    return raw[: longest - len(end)].decode(errors="ignore") + end
+
+
 def beside(path: Path, suffix: str = "tmp") -> Path:
-    """A hidden name next to ``path`` that says which process uses it."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.{suffix}")
+    """A hidden name next to ``path`` that says which process uses it; never a long one."""
+    shown = fitting(path.name, _LONGEST_SHOWN)
+    return path.with_name(f".{shown}.{os.getpid()}-{os.urandom(4).hex()}.{suffix}")
 
 
 def abandoned(directory: Path, name: str | None = None) -> list[Path]:
@@ -158,8 +176,10 @@ def abandoned(directory: Path, name: str | None = None) -> list[Path]:
         directory: To look in, not below.
         name: Of the path that was to be written; None for any.
     """
-    wanted = ".+" if name is None else re.escape(name)
-    ours = re.compile(rf"\.{wanted}\.(?P<pid>[1-9][0-9]{{0,8}})-[0-9a-f]{{8}}\.(tmp|old)", re.ASCII)
+    wanted = ".+" if name is None else re.escape(fitting(name, _LONGEST_SHOWN))
+    ours = re.compile(
+        rf"\.{wanted}\.(?P<pid>[1-9][0-9]{{0,8}})-[0-9a-f]{{8}}\.(tmp|old)", re.ASCII | re.DOTALL
+    )
     found = []
     for path in sorted(directory.iterdir()):
         match = ours.fullmatch(path.name)

@@ -94,7 +94,8 @@ class HealthServer:
         answer = self._answer() if _asks_for_health(question) else {"error": "ask for health"}
         # Smaller than the socket's buffer; who does not read gets half a line and is left.
         with suppress(OSError):
-            client.send(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+            text = json.dumps(answer, ensure_ascii=False)
+            client.send(text.encode(errors="replace") + b"\n")
         self._drop(client)
 
     def _drop(self, client: socket.socket) -> None:

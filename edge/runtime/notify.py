@@ -35,10 +35,15 @@ class Notifier:
         """The service ends by its own will."""
         self._send("STOPPING=1")
 
-    def alive(self) -> None:
-        """To be called wherever work goes on; a sign of life is sent when one is due."""
+    def alive(self, *, early: float = 0.0) -> None:
+        """To be called wherever work goes on; a sign of life is sent when one is due.
+
+        Args:
+            early: Share of the interval by which it may come before. Before work during which none
+                can be sent, this leaves it nearly all of the time that systemd allows.
+        """
         now = time.monotonic()
-        if self.interval is not None and now >= self._next:
+        if self.interval is not None and now >= self._next - early * self.interval:
             self._next = now + self.interval
             self._send("WATCHDOG=1")
 
@@ -48,13 +53,18 @@ class Notifier:
             return longest
         return max(0.0, min(longest, self._next - time.monotonic()))
 
+    @property
+    def heard(self) -> bool:
+        """Whether a service manager started the process."""
+        return bool(self._address)
+
     def _send(self, text: str) -> None:
         if not self._address:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as stream:
                 stream.connect(self._address)
-                stream.sendall(text.encode())
+                stream.sendall(text.encode(errors="replace"))
         except OSError:
             # Nobody listens any more: then nobody is to be told. systemd notices by itself.
             return

@@ -17,7 +17,7 @@ from edge.runtime.commands.arguments import (
     more_than_zero,
     open_classifier,
 )
-from edge.runtime.files import sha256_file
+from edge.runtime.files import readable, sha256_file
 from edge.runtime.golden import GoldenTest
 from edge.runtime.health import HealthServer
 from edge.runtime.inbox import Inbox
@@ -25,7 +25,7 @@ from edge.runtime.notify import Notifier
 from edge.runtime.seal import PROVED
 from edge.runtime.signals import StopSignals
 from edge.runtime.streams import say
-from edge.runtime.watch import Watcher
+from edge.runtime.watch import Loop, Watcher
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime watch pictures --bundle BUNDLE --once"
 INTERRUPTED: Final = 130
@@ -106,6 +106,7 @@ def _watcher(
         release=options.release,
         k=options.top_k,
         delete=options.delete,
+        supervised=notifier.heard,
     )
 
 
@@ -157,17 +158,12 @@ def _serve(
     server = None
     if options.health is not None:
         server = HealthServer(options.health, selector, watcher.health)
+    loop = Loop(selector=selector, signals=signals, notifier=notifier, server=server)
     try:
         notifier.ready()
-        say(f"watching {options.folder}", err=True)
-        watcher.run(
-            selector,
-            signals,
-            notifier,
-            server=server,
-            interval=options.interval,
-            once=options.once,
-        )
+        say(f"watching {readable(options.folder)}", err=True)
+        watcher.run(loop, interval=options.interval, once=options.once)
     finally:
+        watcher.close()
         if server is not None:
             server.close()

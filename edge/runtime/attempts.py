@@ -1,0 +1,151 @@
+"""Which pictures a process was at when it ended: known after a crash, and no disk is worn by it.
+
+Before a picture is opened it is counted as one at which a process ended, and afterwards no more:
+what a process leaves behind is then right, however it ends. The count is one page of one file,
+overwritten in place and never synced. It outlives the process, since it lies in the memory of the
+system. A power cut may lose it, and one of another boot is not believed: the picture is then tried
+as if nothing had been.
+"""
+
+import json
+import os
+import stat
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from edge.runtime.checked import Malformed, parse_json
+
+NAME: Final = ".edge-watch"
+PAGE: Final = 4096  # bytes: written by one call, whole or not at all
+MOST: Final = 40  # pictures; each takes some 40 bytes
+_KEY: Final = 32  # hexadecimal digits
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Attempts:
+    """For one folder of pictures, whose lock the caller holds.
+
+    Attributes:
+        kept: Whether there is a place for the counts; without one, a crash is forgotten.
+    """
+
+    def __init__(self, folder: Path, identity: tuple[int, int]) -> None:
+        """Read what an earlier process left.
+
+        Args:
+            folder: Of the pictures.
+            identity: Its device and inode.
+        """
+        self._owner = f"{_boot()} {identity[0]:x} {identity[1]:x}"
+        self._path = _place(folder, identity)
+        self._file = _opened(self._path)
+        self._ended = {} if self._file is None else self._read(self._file)
+        self.kept = self._file is not None
+
+    def __bool__(self) -> bool:
+        """Whether there is a picture at which a process ended."""
+        return bool(self._ended)
+
+    def count(self, key: str) -> int:
+        """How often a process ended at a picture."""
+        return self._ended.get(key, 0)
+
+    def begin(self, key: str) -> None:
+        """A picture is opened: should nothing follow, a process ended at it."""
+        before = self._ended.pop(key, 0)
+        while len(self._ended) >= MOST:
+            self._ended.pop(next(iter(self._ended)))
+        self._ended[key] = before + 1
+        self._write()
+
+    def undo(self, key: str) -> None:
+        """It was left in peace: as if it had not been opened."""
+        self._ended[key] -= 1
+        if not self._ended[key]:
+            del self._ended[key]
+        self._write()
+
+    def forget(self, key: str) -> None:
+        """It has its answer."""
+        if self._ended.pop(key, 0):
+            self._write()
+
+    def close(self) -> None:
+        """The process ends by its own will; nothing stays where nothing has to be known."""
+        if self._file is None:
+            return
+        os.close(self._file)
+        self._file = None
+        if not self._ended:
+            with suppress(OSError):
+                self._path.unlink()
+
+    def _write(self) -> None:
+        if self._file is None:
+            return
+        text = json.dumps({"of": self._owner, "ended": self._ended}, separators=(",", ":"))
+        with suppress(OSError):  # the first write took the page: the disk may be full now
+            os.pwrite(self._file, text.encode().ljust(PAGE), 0)
+
+    def _read(self, file: int) -> dict[str, int]:
+        try:
+            found = parse_json(os.pread(file, PAGE, 0), max_bytes=PAGE)
+        except (OSError, Malformed):
+            return {}
+        if not isinstance(found, dict) or found.get("of") != self._owner:
+            return {}
+        ended = found.get("ended")
+        if not isinstance(ended, dict) or len(ended) > MOST:
+            return {}
+        if not all(len(key) == _KEY and type(n) is int and n > 0 for key, n in ended.items()):
+            return {}
+        return ended
+
+
+def key_of(name: str, stamp: tuple[int, ...]) -> str:
+    """What stands for one picture as it is now; another one follows when it is changed."""
+    return sha256(os.fsencode(name) + b"\0" + repr(stamp).encode()).hexdigest()[:_KEY]
+
+
+def _boot() -> str:
+    try:
+        return _BOOT.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _place(folder: Path, identity: tuple[int, int]) -> Path:
+    """The user's folder in memory, where there is one that is his alone; else that of the pictures.
+
+    See the XDG base directory specification.
+    """
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    try:
+        found = os.lstat(given)
+    except (OSError, ValueError):
+        return folder / NAME
+    mine = found.st_uid == os.geteuid() and not found.st_mode & 0o077
+    if not (mine and stat.S_ISDIR(found.st_mode) and os.access(given, os.W_OK)):
+        return folder / NAME
+    return Path(given, f"edge-watch-{identity[0]:x}-{identity[1]:x}")
+
+
+def _opened(path: Path) -> int | None:
+    """A descriptor of the file; what somebody else put there is taken away, and not believed."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    for last in (False, True):
+        try:
+            file = os.open(path, flags | (os.O_EXCL if last else 0), 0o600)
+        except OSError:
+            file = -1
+        if file >= 0:
+            found = os.fstat(file)
+            own = found.st_uid == os.geteuid() and found.st_nlink == 1
+            if own and stat.S_ISREG(found.st_mode) and found.st_size <= PAGE:
+                return file
+            os.close(file)
+        with suppress(OSError):
+            path.unlink()
+    return None
