@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from edge.errors import NegativeVerdict
+from edge.errors import EdgeError, NegativeVerdict
 from edge.runtime.bundle import MANIFEST_NAME, Bundle
 from edge.runtime.child import in_child
 from edge.runtime.commands.arguments import (
@@ -90,7 +90,11 @@ def _watcher(
     bundle = Bundle.open(options.bundle)
     if os.environ.get(PROVED) != sha256_file(bundle.path / MANIFEST_NAME):
         notifier.status("self-test in a process of its own")
-        _try_in_child(bundle, options, signals)
+        try:
+            _try_in_child(bundle, options, signals)
+        except EdgeError as error:
+            notifier.status(error.message)
+            raise
     variant, classifier = open_classifier(bundle, options)
     notifier.status("golden self-test")
     test = GoldenTest(bundle, variant, classifier.session)

@@ -47,7 +47,16 @@ def test_health(start: Callable[..., Service], inbox: Path, address: Path) -> No
     }
     assert stat.S_IMODE(address.stat().st_mode) == 0o600
     assert "error" in ask(address, b"how are you?\n")
-    assert "error" in ask(address, b'["health"]\n')
+    for question in (
+        b'["health"]',
+        b"[" * 4000,
+        b'{"ask":' * 580,
+        b'{"ask": NaN}',
+        b"\xff\x00",
+        b"",
+    ):
+        assert "error" in ask(address, question + b"\n")
+    assert ask(address)["ok"]
     assert service.ended(signal.SIGTERM)[0] == 0
     assert not address.exists()
 
