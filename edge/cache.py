@@ -24,7 +24,7 @@ from edge.errors import OutputError
 from edge.runtime.checked import parse_json, read_bytes
 from edge.runtime.files import Stamp, fsync_directory, readable
 from edge.runtime.spec import canonical_json
-from edge.staging import left_behind, remove, workplace
+from edge.staging import left_behind, locked, remove, workplace
 
 SEAL: Final = ".edge-seal"  # in an entry: the names, sizes and hashes of all other files
 _SEAL_BYTES: Final = 16 << 20
@@ -140,7 +140,7 @@ class StageCache:
 
     def _remove(self, key: str, problem: str, still: Callable[[], bool]) -> None:
         entry = self.entry(key)
-        with suppress(OSError), _locked(self._stages), workplace(entry) as place:
+        with suppress(OSError), locked(self._stages), workplace(entry) as place:
             # Looked at again: another run may have removed it and made it anew.
             if os.path.lexists(entry) and still():
                 entry.rename(place.path / "dropped")
@@ -351,18 +351,6 @@ def _hashed(path: Path) -> tuple[str, int]:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest(), os.fstat(descriptor).st_size
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -118,6 +118,26 @@ def remove(folder: Path) -> None:
         folder.rmdir()
 
 
+@contextmanager
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """One process at a time, of those that ask; a kill frees it.
+
+    Args:
+        folder: What is locked; nothing is written there.
+        wait: Whether to wait for another process.
+
+    Raises:
+        BlockingIOError: Another process has it, and is not waited for.
+        OSError: There is no such folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _lock(descriptor, 0 if wait else fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _taken(folder: Path) -> int | None:
     """The lock of a folder that a run left, as an open descriptor; None where it is not ours."""
     try:
@@ -138,14 +158,14 @@ def _taken(folder: Path) -> int | None:
     return None
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, waiting: int = fcntl.LOCK_NB) -> bool:
     """Lock a file; False where the file system has no locks.
 
     Raises:
         BlockingIOError: Another process has locked it.
     """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | waiting)
     except OSError as error:
         if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
             return False

@@ -26,6 +26,7 @@ from edge.runtime.seal import (
     ssh_keygen,
 )
 from edge.runtime.spec import SignedRelease
+from edge.staging import locked
 
 
 def sign(
@@ -45,9 +46,24 @@ def sign(
     Raises:
         UsageError: No bundle, or no usable key.
         BundleAltered: A file is altered, missing, or not listed: it is not signed.
-        OutputError: The bundle cannot be written.
+        OutputError: The bundle cannot be written, or another run signs it.
         DeviceError: ssh-keygen is not installed.
     """
+    Bundle.read(bundle)  # says what is wrong with a place that is no bundle
+    seconds = int(time.time()) if version is None else version
+    release = SignedRelease(version=seconds, devices=tuple(sorted(set(devices))))
+    try:
+        with locked(bundle, wait=False):
+            _sign_as(bundle, key, release)
+    except BlockingIOError as error:
+        raise OutputError(
+            f"another run signs {bundle}", hint="Run the command again when that has ended."
+        ) from error
+    return release
+
+
+def _sign_as(bundle: Path, key: Path, release: SignedRelease) -> None:
+    """State the release in the manifest and sign it, as the only run that does."""
     opened = Bundle.read(bundle)
     if (bundle / SIGNATURE_NAME).is_file():
         sealed_by(bundle, (bundle / MANIFEST_NAME).read_bytes())  # no blessing for altered ones
@@ -55,8 +71,6 @@ def sign(
         raise altered(
             f"{problem}, and only what the manifest lists can be signed", signed=opened.signed
         )
-    seconds = int(time.time()) if version is None else version
-    release = SignedRelease(version=seconds, devices=tuple(sorted(set(devices))))
     manifest = bundle / MANIFEST_NAME
     # The manifest's own JSON, not our reading of it: fields of other versions stay.
     value = json.loads(manifest.read_text(encoding="utf-8")) | {"release": release.to_json()}
@@ -72,7 +86,6 @@ def sign(
             f"{bundle} cannot be written: {error.strerror}",
             hint="Make room, or check who may write there; then run the same command again.",
         ) from error
-    return release
 
 
 def _signature(content: bytes, key: Path) -> bytes:

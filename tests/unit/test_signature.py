@@ -22,6 +22,7 @@ from edge.errors import (
 from edge.runtime import seal
 from edge.runtime.bundle import Bundle
 from edge.runtime.spec import Manifest, SignedRelease
+from edge.staging import locked
 from tests.unit.test_bundle import MODEL, make
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen")
@@ -232,6 +233,16 @@ def test_a_cut_while_signing_leaves_no_wrong_signature(
     monkeypatch.setattr(signing, "write_bytes", write)
     sign(bundle, keys / "ours", ("pi-4",))  # the same command again goes on
     check_signature(bundle, signers)
+
+
+def test_two_do_not_sign_one_bundle_at_once(bundle: Path, keys: Path) -> None:
+    """Their manifests and signatures would mix."""
+    before = (bundle / "manifest.json").read_bytes()
+    with locked(bundle):
+        with pytest.raises(OutputError, match="another run"):
+            sign(bundle, keys / "ours")
+    assert (bundle / "manifest.json").read_bytes() == before
+    sign(bundle, keys / "ours")
 
 
 def test_signing_again_states_the_new_boards(bundle: Path, keys: Path, signers: Path) -> None:
