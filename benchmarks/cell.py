@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accelerators.base import Coverage, Label, OperatorTime, Unit
@@ -20,8 +19,10 @@ from benchmarks.request import Request, Task
 from benchmarks.result import EndToEnd, Moment, Row, Status, Subject, Timing
 from benchmarks.stats import stability
 from edge.errors import EdgeError, EngineUnavailable, ImageError, ModelLoadError, UsageError
+from edge.runtime import checked
 from edge.runtime.spec import QuantizationParams, TensorSpec
 
+MAX_ANSWERS: Final = 1 << 30  # bytes of what a model answers to the pictures of a cell
 ESTIMATE_SECONDS: Final = 600.0  # a compiler takes longer than an inference
 STATUS: Final[tuple[tuple[type[EdgeError], Status], ...]] = (
     (EngineUnavailable, Status.UNAVAILABLE),  # before its base class
@@ -126,8 +127,8 @@ def measured(cell: Cell, bench: Bench) -> Row:
 
 def arrays(file: Path) -> list[NDArray[Any]]:
     """What a worker left, in order."""
-    with np.load(file, allow_pickle=False) as content:
-        return [content[f"arr_{number}"] for number in range(len(content.files))]
+    found = checked.read_npz(file, "what the worker left", max_bytes=MAX_ANSWERS)
+    return [found[f"arr_{number}"] for number in range(len(found))]
 
 
 def spec(value: Mapping[str, Any]) -> TensorSpec:

@@ -1,6 +1,5 @@
 """A process that answers in JSON lines: no longer than agreed, no larger, and why it ended."""
 
-import json
 import os
 import re
 import signal
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 from edge.errors import InferenceError, MeasurementError, UsageError, rebuilt
 from edge.processes import Flood, Lines, Tail
+from edge.runtime import checked
 from edge.runtime.child import ended, tree_memory
 from edge.runtime.printable import one_line
 from edge.threads import deferred_interrupt
@@ -102,14 +102,14 @@ def _read(
         line: bytes | None = None
         try:
             while (line := lines.next()) is not None:
-                answer = json.loads(line)
+                answer = checked.parse_json(line, max_bytes=LONGEST, finite=False)
                 if not isinstance(answer, dict):
                     raise ValueError("no object")
                 found.append(answer)
                 heard(answer)
         except Flood as error:
             wrong.append(str(error))
-        except (ValueError, RecursionError):
+        except ValueError:
             wrong.append(f"says what is no answer: {_words(line, 200)}")
 
     reader = threading.Thread(target=read, daemon=True)

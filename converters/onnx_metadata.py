@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from edge.errors import ConversionError, ModelLoadError
+from edge.runtime import checked
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import ColorOrder, Preprocessing, canonical_json
 
@@ -29,6 +30,7 @@ _IMAGE_PROPERTIES: Final = {
 }
 # NHWC in the words of https://onnx.ai/onnx/repo-docs/DimensionDenotation.html, which has one
 # word for height and width.
+MAX_LABELS: Final = 8 << 20  # bytes of their list
 _DIMENSIONS: Final = ("DATA_BATCH", "DATA_FEATURE", "DATA_FEATURE", "DATA_CHANNEL")
 
 
@@ -119,9 +121,10 @@ def read(model: "onnx.ModelProto") -> OnnxMetadata | None:
     if "labels" not in properties:
         return None
     try:
-        labels = json.loads(properties["labels"])
-        contract = json.loads(properties.get("edge.preprocessing", "null"))
-        answers = json.loads(properties.get("edge.output", "null"))
+        text = properties["labels"]
+        labels = checked.parse_json(text, "the list of labels", max_bytes=MAX_LABELS)
+        contract = checked.parse_json(properties.get("edge.preprocessing", "null"))
+        answers = checked.parse_json(properties.get("edge.output", "null"))
         mean, std = (
             float(properties[key]) if key in properties else None for key in ("mean", "std")
         )

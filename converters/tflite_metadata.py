@@ -7,7 +7,6 @@ Source: https://ai.google.dev/edge/litert/conversion/tensorflow/metadata.
 """
 
 import io
-import json
 import math
 import struct
 import zipfile
@@ -21,10 +20,12 @@ import numpy as np
 from converters import metadata_schema
 from converters.metadata_schema import ClassifierMetadata
 from edge.errors import ConversionError, ModelLoadError
+from edge.runtime import checked
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing, canonical_json
 
 LABELS_FILE: Final = "labels.txt"
+MAX_FILE: Final = 8 << 20  # bytes of an associated file that is read
 PREPROCESSING_FILE: Final = "edge_preprocessing.json"
 OUTPUT_FILE: Final = "edge_output.json"  # where the best of the values is not the answer
 
@@ -139,7 +140,8 @@ def read(model: bytes) -> TFLiteMetadata | None:
     if content is None:
         return None
     described = metadata_schema.decode(content)
-    files = _read_archive(model)
+    wanted = (described.label_file, PREPROCESSING_FILE, OUTPUT_FILE)
+    files = _read_archive(model, [name for name in wanted if name is not None])
     labels: tuple[str, ...] = ()
     if described.label_file is not None:
         labels = _decode_labels(described.label_file, files)
@@ -158,8 +160,8 @@ def read(model: bytes) -> TFLiteMetadata | None:
 def _json(name: str, files: Mapping[str, bytes]) -> Any:
     """The content of an associated file; None where the model has none of that name."""
     try:
-        return json.loads(files[name]) if name in files else None
-    except ValueError as error:
+        return checked.parse_json(files[name], "the file") if name in files else None
+    except checked.Malformed as error:
         raise ModelLoadError(f"{name} in the model is not JSON: {error}") from error
 
 
@@ -275,12 +277,19 @@ def _append_archive(model: bytes, files: Mapping[str, bytes]) -> bytes:
     return stream.getvalue()
 
 
-def _read_archive(model: bytes) -> dict[str, bytes]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(model)) as archive:
-            return {name: archive.read(name) for name in archive.namelist()}
-    except zipfile.BadZipFile:
+def _read_archive(model: bytes, wanted: Sequence[str]) -> dict[str, bytes]:
+    """The content of those associated files that are there; no other is inflated."""
+    if not zipfile.is_zipfile(io.BytesIO(model)):
         return {}  # metadata without associated files
+    what = "the archive of associated files"
+    try:
+        with checked.opened_zip(model, what) as archive:
+            there = set(archive.namelist()).intersection(wanted)
+            return {
+                name: checked.read_member(archive, name, what, max_bytes=MAX_FILE) for name in there
+            }
+    except checked.Malformed as error:
+        raise ModelLoadError(f"the TFLite metadata cannot be read: {error}") from error
 
 
 def _encode_labels(labels: Sequence[str]) -> bytes:

@@ -1,6 +1,5 @@
 """What is known of a board: a profile, read from its TOML file."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, Final, Self
 
 from devices.table import Table
 from edge.errors import UsageError
+from edge.runtime import checked
 
 FOLDER: Final = Path(__file__).parent
 SCHEMA_VERSION: Final = 1
@@ -133,7 +133,7 @@ class Profile:
             UsageError: It cannot be read, or a field is missing, unknown or of no use.
         """
         try:
-            value = tomllib.loads(path.read_text(encoding="utf-8"))
+            value = checked.read_toml(path, finite=False)
         except (OSError, ValueError) as error:
             raise UsageError(f"{path} cannot be read: {error}") from error
         top = Table(value, path.name)

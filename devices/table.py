@@ -1,9 +1,11 @@
 """A TOML table that has to be used up: unknown and missing fields are errors with their place."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Never
+from typing import Any, Final, Never
 
 from edge.errors import UsageError
+
+LARGEST: Final = 1e18  # of a number, so that none becomes infinite in another unit
 
 
 class Table:
@@ -39,7 +41,7 @@ class Table:
     def number(self, name: str) -> float:
         """A number above 0."""
         value = self._take(name, (int, float))
-        if isinstance(value, bool) or not 0 < value < float("inf"):
+        if isinstance(value, bool) or not 0 < value < LARGEST:
             self.fail(name, f"is {value!r}; expected a number above 0")
         return float(value)
 

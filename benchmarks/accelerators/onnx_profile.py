@@ -4,7 +4,6 @@ A list of events in Chrome's trace format, times in microseconds. An event of ca
 one run of one kernel; one of category ``Session`` called ``model_run`` is one inference.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any, Final
 
 from benchmarks.accelerators.base import OperatorTime
 from edge.errors import InferenceError
+from edge.runtime import checked
 
+MAX_PROFILE: Final = 256 << 20  # bytes; an operator of a run takes about 500
 MICROSECOND: Final = 1e-6
 SUFFIX: Final = "_kernel_time"
 
@@ -57,7 +58,7 @@ def inferences(path: Path) -> tuple[tuple[Kernel, ...], ...]:
         InferenceError: Not a profile of ONNX Runtime.
     """
     try:
-        events: Sequence[Mapping[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        events: Sequence[Mapping[str, Any]] = checked.read_json(path, max_bytes=MAX_PROFILE)
         runs = [(event["ts"], event["dur"]) for event in events if event["name"] == "model_run"]
         nodes = [(event["ts"], _kernel(event)) for event in events if _is_kernel(event)]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -3,7 +3,6 @@
 import difflib
 import hashlib
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Final
 from edge.comparison.metrics import AT_LEAST, AT_MOST, DROPS, METRICS
 from edge.comparison.result import PolicyRecord
 from edge.errors import UsageError
+from edge.runtime import checked
 from edge.runtime.spec import canonical_json
 
 POLICY_SCHEMA_VERSION: Final = 1
@@ -118,11 +118,11 @@ def load_policy(path: Path) -> Policy:
         UsageError: It cannot be read, or something in it is not known.
     """
     try:
-        content = path.read_bytes()
-        value = tomllib.loads(content.decode("utf-8"))
+        content = checked.read_bytes(path)
+        value = checked.parse_toml(content, finite=False)
     except OSError as error:
         raise UsageError(f"no policy at {path}: {error.strerror}", hint=rule_example()) from error
-    except ValueError as error:  # of TOML, or of UTF-8
+    except checked.Malformed as error:
         raise UsageError(f"{path} is no TOML file: {error}", hint=rule_example()) from error
     _known(f"{path}: key", value, ("schema_version", "name", "rule"))
     version = value.get("schema_version")

@@ -1,7 +1,6 @@
 """What is compared: a variant, a model file or another bundle, with the contract to feed it by."""
 
 import difflib
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from math import prod
@@ -9,8 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import UsageError
-from edge.evaluation.origin import Origins, origins_of
+from edge.evaluation.origin import MAX_REPORT, Origins, origins_of
 from edge.evaluation.output import other_count
+from edge.runtime import checked
 from edge.runtime.bundle import Bundle, is_bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.head import Head, read_head
@@ -199,7 +199,7 @@ def _report(bundle: Bundle) -> dict[str, Any] | None:
     if REPORT not in bundle.manifest.files:
         return None
     try:
-        value = json.loads(bundle.checked(REPORT).read_text(encoding="utf-8"))
+        value = checked.read_json(bundle.checked(REPORT), max_bytes=MAX_REPORT)
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

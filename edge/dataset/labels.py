@@ -1,7 +1,6 @@
 """A labels file, as people and tools write it -> the names of the classes, in their order."""
 
 import codecs
-import json
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Any, Final
 from edge.dataset.folder import counted
 from edge.dataset.layout import normal
 from edge.errors import UsageError
+from edge.runtime import checked
 from edge.runtime.files import readable
 
 _MOST_BYTES: Final = 16 << 20
@@ -51,7 +51,7 @@ def read_labels(path: Path, classes: int | None = None) -> Labels:
         UsageError: It cannot be read, or says nothing clear.
     """
     try:
-        with path.open("rb") as stream:
+        with checked.opened(path) as stream:
             content = stream.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -214,8 +214,8 @@ def _unquoted(text: str) -> str:
 def _json(text: str, name: str) -> list[str] | None:
     """Names from a list, from index -> name, or from name -> index; None if it is no JSON."""
     try:
-        value: Any = json.loads(text)
-    except (ValueError, RecursionError):
+        value: Any = checked.parse_json(text, name, max_bytes=_MOST_BYTES)
+    except checked.Malformed:
         return None
     if isinstance(value, dict):
         by_index: Callable[[tuple[Any, Any]], Any] = lambda item: int(item[0])  # noqa: E731

@@ -1,6 +1,5 @@
 """``fleet.toml``: which devices there are, in which groups, and what differs between them."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -10,6 +9,7 @@ from typing import Any, Final, NoReturn
 from edge.deploy.options import Options
 from edge.deploy.ssh import Address
 from edge.errors import UsageError
+from edge.runtime import checked
 
 # Field -> type; they may stand in [defaults], in a group, and with a host, which counts most.
 _VARIABLES: Final[dict[str, type]] = {
@@ -72,7 +72,7 @@ def read_inventory(path: Path, *, group: str | None = None) -> tuple[Member, ...
             or with two values of one variable; no such group.
     """
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
+        value = checked.read_toml(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}", hint=EXAMPLE) from error
     return _Reader(path, value).members(group)

@@ -10,7 +10,8 @@ from typing import Any
 
 from edge.deploy.keys import PublicKey, public_key, said
 from edge.errors import BundleAltered, BundleError, OutputError, SignatureError, UsageError
-from edge.runtime.bundle import MANIFEST_NAME, Bundle
+from edge.runtime import checked
+from edge.runtime.bundle import MANIFEST_NAME, MAX_MANIFEST, Bundle
 from edge.runtime.files import fsync_directory, write_bytes
 from edge.runtime.head_spec import TAUGHT_NAME
 from edge.runtime.seal import (
@@ -73,7 +74,7 @@ def _sign_as(bundle: Path, key: Path, release: SignedRelease) -> None:
         )
     manifest = bundle / MANIFEST_NAME
     # The manifest's own JSON, not our reading of it: fields of other versions stay.
-    value = json.loads(manifest.read_text(encoding="utf-8")) | {"release": release.to_json()}
+    value = checked.read_json(manifest, max_bytes=MAX_MANIFEST) | {"release": release.to_json()}
     content = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
     signature = _signature(content, key)
     try:

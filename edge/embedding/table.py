@@ -1,8 +1,6 @@
 """The embedding file: vectors with the image that each came from, as plain arrays in one .npz."""
 
-import json
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import BundleError, DataError, OutputError
+from edge.runtime import checked
 from edge.runtime.files import atomic_writer
 from edge.runtime.spec import Preprocessing, canonical_json
 
 FORMAT: Final = "edge-embeddings"
 SCHEMA_VERSION: Final = 1
 MEMBERS: Final = ("header", "vectors", "paths", "sha256", "classes")
+MAX_GROWTH: Final = 8  # times the size of the file, which numbers never come near
+MAX_SMALL: Final = 256 << 20  # bytes of arrays that any file may hold
 _FIELDS: Final = ("extractor", "name", "source", "preprocessing", "root")
 
 
@@ -117,9 +118,9 @@ def read_embeddings(path: Path) -> Embeddings:
     for name, array in lists.items():
         if array.shape != (len(vectors),) or array.dtype.kind != "U":
             raise _damaged(path, f"it has {len(vectors)} vectors and {name} of {array.shape}")
-    if not np.isfinite(vectors).all():
-        raise _damaged(path, "some of its numbers are not finite")
     paths, digests, classes = (tuple(map(str, array)) for array in lists.values())
+    if any("\0" in name for name in paths):
+        raise _damaged(path, "a path in it holds a zero character")
     return Embeddings(header=header, vectors=vectors, paths=paths, sha256=digests, classes=classes)
 
 
@@ -129,24 +130,21 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
             f"no embedding file at {path}", hint="Make one with: edge embed PHOTOS -o FILE.npz"
         )
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise _foreign(path, "it is a single array")
-        with archive:
-            missing = [name for name in MEMBERS if name not in archive.files]
-            if missing:
-                held = ", ".join(archive.files[:5]) or "nothing"
-                raise _foreign(path, f"it holds {held}, but no {missing[0]}")
-            return {name: archive[name] for name in MEMBERS}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise _damaged(path, str(error).splitlines()[0] if str(error) else "it is cut") from error
+        most = max(MAX_SMALL, MAX_GROWTH * path.stat().st_size)
+        return checked.read_npz(path, "it", names=MEMBERS, max_bytes=most, finite=True)
+    except OSError as error:
+        raise _damaged(path, error.strerror or str(error)) from error
+    except checked.Missing as error:
+        raise _foreign(path, str(error)) from error
+    except checked.Malformed as error:
+        raise _damaged(path, str(error)) from error
 
 
 def _header(path: Path, text: str) -> Header:
     try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise _foreign(path, "its header is no JSON") from error
+        value = checked.parse_json(text, "its header")
+    except checked.Malformed as error:
+        raise _foreign(path, str(error)) from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise _foreign(path, "its header does not say that edge wrote it")
     if value.get("schema_version") != SCHEMA_VERSION:
@@ -156,11 +154,14 @@ def _header(path: Path, text: str) -> Header:
             hint="Make the file again with edge embed.",
         )
     missing = [name for name in _FIELDS if name not in value]
+    texts = ("extractor", "name", "root")
+    if not missing and not all(isinstance(value[name], str) for name in texts):
+        raise _damaged(path, f"its header has no texts in {', '.join(texts)}")
     if missing or not isinstance(value["source"], dict):
         raise _damaged(path, f"its header lacks {', '.join(missing) or 'a source'}")
     try:
         preprocessing = Preprocessing.from_json(value["preprocessing"])
-    except (BundleError, AttributeError) as error:
+    except BundleError as error:
         raise _damaged(path, f"its preprocessing cannot be read: {error}") from error
     return Header(
         extractor=str(value["extractor"]),

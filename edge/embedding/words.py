@@ -8,6 +8,7 @@ line with the number of words and of dimensions in front.
 import difflib
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,8 +23,14 @@ from edge.embedding.exact import unit
 from edge.embedding.index import VectorIndex
 from edge.errors import DataError, UsageError
 from edge.progress import Progress
+from edge.runtime import checked
 from edge.runtime.files import sha256_file
 
+MAX_WORDS: Final = 10_000_000  # the largest published tables have 3 million
+MAX_TEXT: Final = 16 << 30  # bytes, unpacked; glove.840B.300d has 5.6 GB
+MAX_GROWTH: Final = 50  # times the size of a gzipped file; numbers grow three- to fourfold
+MAX_LINE: Final = 1 << 20  # bytes
+_SMALL: Final = 16 << 20  # bytes that any file may grow to
 _GZIP: Final = b"\x1f\x8b"
 _EVERY: Final = 10_000  # words between two reports of progress
 _SHOWN: Final = 40  # characters of a line that an error shows
@@ -144,17 +151,27 @@ def read_words(path: Path, step: Callable[[int], None]) -> tuple[list[str], NDAr
         DataError: See ``open_words``.
     """
     rows: dict[str, NDArray[np.float32]] = {}
-    features = 0
+    features, stated, lines = 0, None, 0
     for number, line in _lines(path):
         if number == 1 and _is_word2vec_header(line):
+            stated = line.split()
             continue
         features = features or len(line.split(" ")) - 1
         word, vector = _parsed(path, number, line, features)
         rows.setdefault(word, vector)
+        lines += 1
+        if lines > MAX_WORDS:
+            raise DataError(f"{path} holds more than {MAX_WORDS:,} words", hint=_EXPECTED)
         if number % _EVERY == 0:
             step(_EVERY)
     if not rows:
         raise DataError(f"{path} holds no words", hint=_EXPECTED)
+    if stated is not None and stated[0].lstrip("0") != str(lines):
+        raise DataError(
+            f"{path} says in its first line that it holds {stated[0][:_SHOWN]} words; it holds "
+            f"{lines}",
+            hint="It may be cut off: copy the file again.",
+        )
     return list(rows), np.stack(list(rows.values()))
 
 
@@ -164,20 +181,35 @@ _EXPECTED: Final = "Expected GloVe's text format: a word and its numbers on each
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Each line with its number from 1, empty ones left out."""
     try:
-        with _opened(path) as stream:
-            for number, content in enumerate(stream, 1):
+        with checked.opened(path) as file, _unpacked(file) as stream:
+            most = _most(file, packed=stream is not file)
+            for number, content in enumerate(iter(lambda: stream.readline(MAX_LINE + 1), b""), 1):
+                most -= len(content)
+                if len(content) > MAX_LINE or most < 0:
+                    raise DataError(
+                        f"line {number} of {path} has more than {MAX_LINE:,} bytes"
+                        if len(content) > MAX_LINE
+                        else f"{path} unpacks to more than a table of words would",
+                        hint=_EXPECTED,
+                    )
                 # Undecodable bytes stand in some published tables; such a word is not lost.
                 line = content.decode(errors="replace").strip(" \r\n")
                 if line:
                     yield number, line
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, checked.Malformed) as error:
         raise DataError(f"{path} cannot be read: {error}", hint="Copy the file again.") from error
 
 
-def _opened(path: Path) -> BinaryIO:
-    with path.open("rb") as stream:
-        packed = stream.read(2) == _GZIP
-    return cast(BinaryIO, gzip.open(path)) if packed else path.open("rb")
+def _unpacked(file: BinaryIO) -> BinaryIO:
+    packed = file.read(2) == _GZIP
+    file.seek(0)
+    return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
+
+
+def _most(file: BinaryIO, *, packed: bool) -> int:
+    """Bytes of text that a file may hold; a packed one of zeros would grow a thousandfold."""
+    size = os.fstat(file.fileno()).st_size
+    return min(MAX_TEXT, max(_SMALL, MAX_GROWTH * size)) if packed else MAX_TEXT
 
 
 def _is_word2vec_header(line: str) -> bool:

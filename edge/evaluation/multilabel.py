@@ -26,11 +26,13 @@ from numpy.typing import NDArray
 from edge.dataset.pictures import Picture, pictures_root
 from edge.errors import DataError, UsageError
 from edge.evaluation.confidence import Interval
+from edge.runtime import checked
 from edge.runtime.output import OutputSpec
 from edge.runtime.postprocess import holding
 from edge.runtime.printable import csv_text
 
 UNKNOWN: Final = -1  # whether a label holds in a picture
+MAX_TRUTH: Final = 256 << 20  # bytes
 RESAMPLES: Final = 1000
 FEW: Final = 10  # pictures in which a label holds; fewer hardly tell anything
 SEED: Final = 0  # of the bootstrap: the same pictures give the same interval
@@ -348,8 +350,8 @@ def read_truth(path: Path, labels: Sequence[str]) -> Mapping[str, tuple[int, ...
         UsageError: The file cannot be read, or a line of it is wrong.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = checked.read_text(path, max_bytes=MAX_TRUTH)
+    except (OSError, checked.Malformed) as error:
         raise UsageError(f"the truth {path} cannot be read: {error}", hint=FORMS) from error
     head = text.partition("\n")[0]
     delimiter = next((mark for mark in "\t,;" if mark in head), ",")

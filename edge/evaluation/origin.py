@@ -1,6 +1,5 @@
 """What the making of a bundle used each picture for: found by the hash of its file."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +8,13 @@ from typing import Any, Final
 
 from edge.dataset.pictures import Hashed
 from edge.errors import BundleError
+from edge.runtime import checked
 from edge.runtime.bundle import Bundle
 
 LOCK_NAME: Final = "edge.lock"
 REPORT_NAME: Final = "report.json"
+MAX_LOCK: Final = 256 << 20  # bytes; a picture takes about 130, those of ImageNet 170 MB
+MAX_REPORT: Final = 64 << 20  # bytes
 
 
 class Origin(StrEnum):
@@ -80,7 +82,7 @@ def origins_of(bundle: Bundle) -> Origins:
     if LOCK_NAME not in bundle.manifest.files:
         return Origins(by_hash=found, is_recorded=False, is_trained_here=False)
     try:
-        value = json.loads(bundle.checked(LOCK_NAME).read_text(encoding="utf-8"))
+        value = checked.read_json(bundle.checked(LOCK_NAME), max_bytes=MAX_LOCK)
         command = value["command"]
         for folder in value["inputs"]["data"].values():
             for split, classes in folder.items():
@@ -105,7 +107,7 @@ def _calibrated(bundle: Bundle) -> list[str]:
     if REPORT_NAME not in bundle.manifest.files:
         return []
     try:
-        value: Any = json.loads(bundle.checked(REPORT_NAME).read_text(encoding="utf-8"))
+        value: Any = checked.read_json(bundle.checked(REPORT_NAME), max_bytes=MAX_REPORT)
         listed = value["calibration"]["image_sha256"]
     except (ValueError, TypeError, KeyError):
         return []

@@ -23,6 +23,7 @@ from edge.inspection.graph import (
 from edge.inspection.report import CONVERSIONS, ModelReport
 from edge.inspection.tflite_graph import TfliteGraphReader, resized, resized_tensors
 from edge.inspection.tflite_operators import TFLITE
+from edge.runtime import checked
 
 _HYBRID: Final = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL"})
 # Custom operators that the interpreters register themselves.
@@ -165,8 +166,5 @@ def _associated_files(content: bytes) -> list[str]:
     stream = io.BytesIO(content)
     if not zipfile.is_zipfile(stream):
         return []
-    try:
-        with zipfile.ZipFile(stream) as archive:
-            return archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError(f"the appended archive of associated files: {error}") from error
+    with checked.opened_zip(content, "the appended archive of associated files") as archive:
+        return archive.namelist()

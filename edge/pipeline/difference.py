@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from edge.errors import ModelLoadError
 from edge.inspection.corruption import corruption
 from edge.inspection.flatbuffer import load_schema
+from edge.runtime import checked
+from edge.training.keras_files import MOST_BYTES
 
 Constants = Mapping[str, NDArray[Any]]
 
@@ -132,8 +134,9 @@ def _keras(path: Path) -> Constants:
 
     if not zipfile.is_zipfile(path):
         raise ModelLoadError(f"{path} is no .keras file")
-    with zipfile.ZipFile(path) as archive:
-        content = io.BytesIO(archive.read("model.weights.h5"))
+    with checked.opened_zip(path, "the Keras file") as archive:
+        weights_file = checked.read_member(archive, "model.weights.h5", max_bytes=MOST_BYTES)
+    content = io.BytesIO(weights_file)
     with h5py.File(content, "r") as weights:
         weights.visititems(add)
     return found

@@ -1,6 +1,5 @@
 """``edge.lock``: all that a bundle was made of, so that it can be made again and compared."""
 
-import json
 import platform
 import zipfile
 from collections.abc import Mapping
@@ -11,11 +10,13 @@ from typing import Any, Final, Self
 
 from benchmarks.environment import environment
 from edge.errors import BundleError, UsageError
-from edge.evaluation.origin import LOCK_NAME
+from edge.evaluation.origin import LOCK_NAME, MAX_LOCK
 from edge.pipeline.inputs import Inputs, flat
+from edge.runtime import checked
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import canonical_json
+from edge.training.keras2.weights import MAX_CONFIG, MAX_DEPTH
 from edge.versions import versions
 
 LOCK_SCHEMA_VERSION: Final = 1
@@ -71,7 +72,7 @@ class Lock:
                 hint="Build or export it again; finished stages are in the cache.",
             )
         try:
-            value = json.loads(bundle.checked(LOCK_NAME).read_text(encoding="utf-8"))
+            value = checked.read_json(bundle.checked(LOCK_NAME), max_bytes=MAX_LOCK)
             if value["schema_version"] != LOCK_SCHEMA_VERSION:
                 raise BundleError(
                     f"{LOCK_NAME} has schema_version {value['schema_version']!r}; "
@@ -161,8 +162,11 @@ def _keras_parts(path: Path) -> dict[str, str]:
     """
     if not zipfile.is_zipfile(path):
         return {SOURCE: sha256_file(path)}  # an .h5 file was copied as it is
-    with zipfile.ZipFile(path) as archive:
-        config = _without_addresses(json.loads(archive.read("config.json")))
+    with checked.opened_zip(path, "the Keras file") as archive:
+        text = checked.read_member(archive, "config.json", max_bytes=MAX_CONFIG)
+        config = _without_addresses(
+            checked.parse_json(text, max_bytes=MAX_CONFIG, max_depth=MAX_DEPTH, finite=False)
+        )
         with archive.open("model.weights.h5") as weights:
             return {
                 CONFIG: sha256(canonical_json(config).encode()).hexdigest(),

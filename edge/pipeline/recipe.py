@@ -1,6 +1,5 @@
 """``recipe.json``: which blocks the mixed files keep in floats; written by a search, replayed."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -8,6 +7,7 @@ from typing import Any, Final
 from converters.base import CONVERTERS
 from edge.errors import UsageError
 from edge.pipeline.conversion import Converted
+from edge.runtime import checked
 
 RECIPE_NAME: Final = "recipe.json"
 RECIPE_SCHEMA_VERSION: Final = 1
@@ -50,8 +50,8 @@ def read_recipe(path: Path, formats: Collection[str]) -> Recipes:
         UsageError: The file is no recipe, of another schema, or lacks one of the formats.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        value = checked.read_json(path)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} is no recipe: {error}", hint=HINT) from error
     if not isinstance(value, dict) or value.get("schema_version") != RECIPE_SCHEMA_VERSION:
         raise UsageError(f"{path} is no recipe of schema {RECIPE_SCHEMA_VERSION}", hint=HINT)

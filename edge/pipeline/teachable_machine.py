@@ -17,6 +17,7 @@ from typing import Any, Final
 from edge.cache import StageCache, content_key
 from edge.dataset.labels import parse_labels
 from edge.errors import ModelLoadError, UsageError
+from edge.runtime import checked
 from edge.runtime.files import readable, write_bytes
 from edge.training.input_range import named_range, takes_pixels
 from edge.training.keras2.tfjs import MODEL_FILE, load_tfjs
@@ -209,10 +210,10 @@ def _save(model: Any, folder: Path) -> None:
 def _labels(files: _Files) -> list[str] | None:
     if METADATA in files:
         try:
-            found: Mapping[str, Any] = json.loads(files.read(METADATA))
+            found: Mapping[str, Any] = checked.parse_json(files.read(METADATA), METADATA)
             if isinstance(found["labels"], list):
                 return [str(label) for label in found["labels"]]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ModelLoadError(f"{METADATA} cannot be read: {error!r}") from error
     if LABELS in files:
         return list(parse_labels(files.read(LABELS), LABELS).names)

@@ -58,12 +58,17 @@ class Malformed(ValueError):
     """Bytes that are not what they should be; its text is one sentence without a place's name."""
 
 
+class Missing(Malformed):
+    """A file of arrays that lacks one that was asked for."""
+
+
 def parse_json(
     content: bytes | str,
     what: str = "the text",
     *,
     max_bytes: int = MAX_BYTES,
     max_depth: int = MAX_DEPTH,
+    finite: bool = True,
 ) -> Any:
     """The value of a JSON text, all of whose numbers are finite.
 
@@ -75,6 +80,8 @@ def parse_json(
         what: A noun with its article for the message, such as "the manifest".
         max_bytes: Longest text, in UTF-8.
         max_depth: Most lists and objects within one another.
+        finite: False gives NaN and infinite numbers as they are: to who names the place of a bad
+            one, or reads what other writers use them in.
 
     Raises:
         Malformed: It is no such text, is too long or too deep, holds NaN, an infinite number, an
@@ -95,19 +102,19 @@ def parse_json(
     def constant(name: str) -> NoReturn:
         raise Malformed(f"{what} holds {name}, which is no number of JSON")
 
-    hooks: dict[str, Any] = {}
-    if _LARGE.search(raw):
+    hooks: dict[str, Any] = {"parse_constant": constant} if finite else {}
+    if finite and _LARGE.search(raw):
         hooks["parse_float"] = lambda digits: _finite(float(digits), what)
     if _LONG.search(raw):
         hooks["parse_int"] = lambda digits: _integer(digits, what)
     try:
-        value = json.loads(text, object_pairs_hook=members, parse_constant=constant, **hooks)
+        value = json.loads(text, object_pairs_hook=members, **hooks)
     except json.JSONDecodeError as error:
-        raise Malformed(f"{what} is no whole JSON text: {error}") from error
+        raise Malformed(f"{what} is no JSON: {error}") from error
     except RecursionError as error:  # whoever asked is deep in calls already
         raise Malformed(f"{what} is nested too deeply") from error
     if _ODD.search(raw):
-        _check_values(value, what, max_depth)
+        _check_values(value, what, max_depth, finite=finite)
     return value
 
 
@@ -117,6 +124,7 @@ def read_json(
     *,
     max_bytes: int = MAX_BYTES,
     max_depth: int = MAX_DEPTH,
+    finite: bool = True,
 ) -> Any:
     """The value of a JSON file; arguments as ``parse_json``.
 
@@ -125,7 +133,8 @@ def read_json(
         Malformed: As ``parse_json`` and ``read_bytes``.
     """
     content = read_bytes(path, what, max_bytes=max_bytes)
-    return parse_json(content, what, max_bytes=max_bytes, max_depth=max_depth)
+    bounds = {"max_bytes": max_bytes, "max_depth": max_depth}
+    return parse_json(content, what, **bounds, finite=finite)
 
 
 def read_toml(
@@ -134,6 +143,7 @@ def read_toml(
     *,
     max_bytes: int = MAX_BYTES,
     max_depth: int = MAX_DEPTH,
+    finite: bool = True,
 ) -> dict[str, Any]:
     """The table of a TOML file, all of whose numbers are finite; arguments as ``parse_json``.
 
@@ -142,7 +152,8 @@ def read_toml(
         Malformed: As ``parse_toml`` and ``read_bytes``.
     """
     content = read_bytes(path, what, max_bytes=max_bytes)
-    return parse_toml(content, what, max_bytes=max_bytes, max_depth=max_depth)
+    bounds = {"max_bytes": max_bytes, "max_depth": max_depth}
+    return parse_toml(content, what, **bounds, finite=finite)
 
 
 def parse_toml(
@@ -151,6 +162,7 @@ def parse_toml(
     *,
     max_bytes: int = MAX_BYTES,
     max_depth: int = MAX_DEPTH,
+    finite: bool = True,
 ) -> dict[str, Any]:
     """The table of a TOML text, all of whose numbers are finite; arguments as ``parse_json``.
 
@@ -171,7 +183,7 @@ def parse_toml(
         raise Malformed(f"{what} is no TOML: {_short(error)}") from error
     except ValueError as error:  # from int()
         raise Malformed(f"{what} holds an integer of more than 64 bits") from error
-    _check_values(value, what, max_depth)
+    _check_values(value, what, max_depth, finite=finite)
     return value
 
 
@@ -234,22 +246,23 @@ def read_npz(
 
     Raises:
         OSError: The file cannot be read.
-        Malformed: It is no such file or a damaged one, holds objects, misses a name, or is larger
-            than allowed or than it says.
+        Missing: It lacks one of ``names``.
+        Malformed: It is no such file or a damaged one, holds objects, or is larger than allowed
+            or than it says.
     """
-    with _archive(source, what) as archive:
+    with opened_zip(source, what) as archive:
         found = _members(archive, what)
         wanted = list(found) if names is None else list(names)
         missing = [name for name in wanted if name not in found]
         if missing:
-            raise Malformed(f"{what} has no array of the name {missing[0]!r}")
+            held = ", ".join(list(found)[:5]) or "nothing"
+            raise Missing(f"{what} holds {held}, but no {missing[0]}")
         arrays: dict[str, NDArray[Any]] = {}
         left = max_bytes
         for name in wanted:
             with archive.open(found[name]) as stream:
                 arrays[name] = _array(stream, f"{name!r} of {what}", left, max_bytes, finite)
-                if stream.tell() != found[name].file_size:
-                    raise Malformed(f"{name!r} of {what} is not as long as the archive says")
+                _check_length(stream.tell(), found[name], what)
             left -= arrays[name].nbytes
     return arrays
 
@@ -266,6 +279,66 @@ def read_npy(
         return _array(io.BytesIO(source), what, max_bytes, max_bytes, finite)
     with opened(source, what) as stream:
         return _array(stream, what, max_bytes, max_bytes, finite)
+
+
+@contextmanager
+def opened_zip(source: Path | bytes, what: str = "the file") -> Iterator["zipfile.ZipFile"]:
+    """A zip archive; whatever is raised over its bytes within the block is ``Malformed``.
+
+    Raises:
+        OSError: The file cannot be read.
+        Malformed: It is no archive, or a damaged one, or lists too much.
+    """
+    import struct
+    import zipfile  # few bundles need it, and it takes time to import
+    import zlib
+
+    with _stream(source, what) as file:
+        metered = _Metered(file, what)
+        try:
+            with zipfile.ZipFile(metered) as archive:
+                metered.left = None
+                yield archive
+        except Malformed:
+            raise
+        except (
+            ArithmeticError,
+            EOFError,
+            LookupError,
+            RuntimeError,  # encrypted; NotImplementedError: a method of compression
+            ValueError,
+            struct.error,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
+            raise Malformed(f"{what} is no whole archive: {_short(error)}") from error
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # an offset before the start of the file
+                raise
+            raise Malformed(f"{what} is no whole archive: {error.strerror}") from error
+
+
+def read_member(
+    archive: "zipfile.ZipFile", name: str, what: str = "the file", *, max_bytes: int = MAX_BYTES
+) -> bytes:
+    """The content of one file of an archive, inflated no further than it may.
+
+    ``ZipFile.read`` inflates everything at once, whatever the list of members says, and cuts then.
+
+    Raises:
+        Malformed: There is none, it is larger than allowed, or of another length than is said.
+    """
+    if name not in archive.namelist():
+        raise Malformed(f"{what} holds no {name}")
+    info = archive.getinfo(name)
+    _check_method(info, what)
+    _check_size(info.file_size, f"{name} in {what}", max_bytes)
+    content = bytearray()
+    with archive.open(info) as stream:
+        while part := stream.read(min(PART, info.file_size + 1 - len(content))):
+            content += part
+    _check_length(len(content), info, what)
+    return bytes(content)
 
 
 # Text
@@ -315,7 +388,7 @@ def _too_deep(what: str, max_depth: int) -> str:
 
 def _finite(value: float, what: str) -> float:
     if not isfinite(value):
-        raise Malformed(f"{what} holds a number that is infinite or none")
+        raise Malformed(f"{what} holds a number that is not finite")
     return value
 
 
@@ -326,7 +399,7 @@ def _integer(digits: str, what: str) -> int:
     return value
 
 
-def _check_values(value: Any, what: str, max_depth: int) -> None:
+def _check_values(value: Any, what: str, max_depth: int, *, finite: bool = True) -> None:
     """Look at every value, level by level: nothing here recurses."""
     level, depth = [value], 0
     while level:
@@ -339,7 +412,7 @@ def _check_values(value: Any, what: str, max_depth: int) -> None:
                 below += item
             elif isinstance(item, str):
                 _check_string(item, what)
-            elif isinstance(item, float):
+            elif isinstance(item, float) and finite:
                 _finite(item, what)
             elif isinstance(item, int) and not -(1 << 63) <= item < 1 << 63:
                 raise Malformed(f"{what} holds an integer of more than 64 bits")
@@ -396,49 +469,26 @@ class _Metered(io.BufferedIOBase):
 
 
 @contextmanager
-def _archive(source: Path | bytes, what: str) -> Iterator["zipfile.ZipFile"]:
-    """A zip file; whatever is raised over its bytes while it is read is ``Malformed``."""
-    import struct
-    import zipfile  # few bundles need it, and it takes time to import
-    import zlib
+def _stream(source: Path | bytes, what: str) -> Iterator[BinaryIO]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+    else:
+        with opened(source, what) as file:
+            yield file
 
-    @contextmanager
-    def stream() -> Iterator[BinaryIO]:
-        if isinstance(source, bytes):
-            yield io.BytesIO(source)
-        else:
-            with opened(source, what) as file:
-                yield file
 
-    with stream() as file:
-        metered = _Metered(file, what)
-        try:
-            with zipfile.ZipFile(metered) as archive:
-                metered.left = None
-                yield archive
-        except Malformed:
-            raise
-        except (
-            ArithmeticError,
-            EOFError,
-            LookupError,
-            RuntimeError,  # encrypted; NotImplementedError: a method of compression
-            ValueError,
-            struct.error,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
-            raise Malformed(f"{what} is no whole .npz file: {_short(error)}") from error
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # an offset before the start of the file
-                raise
-            raise Malformed(f"{what} is no whole .npz file: {error.strerror}") from error
+def _check_method(info: "zipfile.ZipInfo", what: str) -> None:
+    if info.compress_type not in (0, 8):  # stored, deflated
+        raise Malformed(f"{what} is compressed by a method other than deflate")
+
+
+def _check_length(length: int, info: "zipfile.ZipInfo", what: str) -> None:
+    if length != info.file_size:
+        raise Malformed(f"{info.filename[:60]!r} of {what} is not as long as the archive says")
 
 
 def _members(archive: "zipfile.ZipFile", what: str) -> dict[str, "zipfile.ZipInfo"]:
     """Members by the name of their array."""
-    import zipfile
-
     found: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
@@ -446,8 +496,7 @@ def _members(archive: "zipfile.ZipFile", what: str) -> dict[str, "zipfile.ZipInf
             raise Malformed(f"{what} holds {info.filename[:60]!r}, which is no array")
         if name in found:
             raise Malformed(f"{what} has two arrays of the name {name[:60]!r}")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise Malformed(f"{what} is compressed by a method other than deflate")
+        _check_method(info, what)
         found[name] = info
         if len(found) > MAX_ARRAYS:
             raise Malformed(f"{what} holds more than {MAX_ARRAYS} arrays")
@@ -480,7 +529,7 @@ def _array(stream: Any, what: str, left: int, max_bytes: int, finite: bool) -> "
         raise Malformed(f"{what} has not the {size:,} bytes that its shape {shape} needs")
     array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
     if finite and dtype.kind in "fc" and not np.isfinite(array).all():
-        raise Malformed(f"{what} holds a number that is infinite or none")
+        raise Malformed(f"{what} holds a number that is not finite")
     if dtype.kind == "U":
         _check_characters(array, what)
     return array
@@ -512,9 +561,12 @@ def _header(stream: Any, what: str) -> tuple[str, bool, tuple[int, ...]]:
 
 
 def _check_characters(array: "NDArray[Any]", what: str) -> None:
-    """Refuse strings of numbers that are no characters: Python raises when it reads them."""
+    """Refuse strings of numbers that are no characters: Python raises when it reads them.
+
+    Halves of surrogate pairs stay: a file name that is not UTF-8 has them in Python.
+    """
     import numpy as np
 
     codes = np.ascontiguousarray(array).reshape(-1).view(array.dtype.byteorder + "u4")
-    if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():
+    if (codes > 0x10FFFF).any():
         raise Malformed(f"{what} holds a string of numbers that are no characters")

@@ -102,8 +102,11 @@ class Golden:
                     f"{GOLDEN_SCHEMA_VERSION}",
                     hint="Use the runtime that the bundle carries.",
                 )
+            images = value["images"]
+            if not isinstance(images, list) or not all(isinstance(item, str) for item in images):
+                raise TypeError("images is no list of paths")
             return cls(
-                images=tuple(str(image) for image in value["images"]),
+                images=tuple(images),
                 variants={
                     name: Expected.from_json(item) for name, item in value["variants"].items()
                 },

@@ -56,7 +56,9 @@ class HeadSpec:
         scale, k = value["scale"], value["k"]
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < 1e6:
             raise BundleError(f"head.scale is {scale!r}, expected a number above 0")
+        if not isinstance(value["path"], str):
+            raise BundleError(f"head.path is {value['path']!r}, expected text")
         kind = HeadKind(value["kind"])
         if (type(k) is not int or k < 1) if kind is HeadKind.KNN else k is not None:
             raise BundleError(f"head.k is {k!r}")
-        return cls(kind=kind, path=str(value["path"]), scale=float(scale), k=k)
+        return cls(kind=kind, path=value["path"], scale=float(scale), k=k)

@@ -140,6 +140,8 @@ class Preprocessing:
         Raises:
             BundleError: A field is missing, unknown or out of range.
         """
+        if not isinstance(value, Mapping):
+            raise BundleError("preprocessing is no JSON object")
         if value.get("layout") != LAYOUT:
             raise BundleError(
                 f"preprocessing.layout is {value.get('layout')!r}; this runtime knows {LAYOUT!r}"
@@ -374,15 +376,17 @@ class Manifest:
             preprocessing = Preprocessing.from_json(value["preprocessing"])
             if value["preprocessing_sha256"] != preprocessing.sha256:
                 raise BundleError("the preprocessing contract does not have the hash it states")
-            labels = tuple(str(label) for label in value["labels"])
+            labels = tuple(_text("a label", label) for label in _list("labels", value["labels"]))
             return cls(
-                name=str(value["name"]),
+                name=_text("name", value["name"]),
                 labels=labels,
                 preprocessing=preprocessing,
-                variants=tuple(Variant.from_json(item) for item in value["variants"]),
-                default_variant=str(value["default_variant"]),
-                files={str(path): str(digest) for path, digest in value["files"].items()},
-                provenance=dict(value["provenance"]),
+                variants=tuple(
+                    Variant.from_json(item) for item in _list("variants", value["variants"])
+                ),
+                default_variant=_text("default_variant", value["default_variant"]),
+                files={path: _text("a sha256", digest) for path, digest in value["files"].items()},
+                provenance={**value["provenance"]},
                 head=HeadSpec.from_json(value["head"]) if "head" in value else None,
                 release=SignedRelease.from_json(value["release"]) if "release" in value else None,
                 output=_output(value, len(labels)),
@@ -405,6 +409,20 @@ def _output(value: Mapping[str, Any], labels: int) -> OutputSpec:
     if "head" in value and not found.plain:
         raise BundleError("manifest.json has both a head and an output that is no embedding")
     return found
+
+
+def _text(name: str, value: Any) -> str:
+    """A JSON string of the manifest."""
+    if not isinstance(value, str):
+        raise BundleError(f"manifest.json has {value!r} where {name} is expected, which is text")
+    return value
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    """A JSON list of the manifest: a text or an object would be gone through as well."""
+    if not isinstance(value, list):
+        raise BundleError(f"manifest.json says that {name} is {value!r}, which is no list")
+    return value
 
 
 def _is_number(value: Any) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from edge.errors import UsageError
+from edge.runtime import checked
 
 BUILT_IN: Final = "groups.txt"  # of ImageNet labels, beside this module
 
@@ -31,8 +32,8 @@ class Groups:
         if path is None:
             return cls(members)
         try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+            text = checked.read_text(path)
+        except (OSError, checked.Malformed) as error:
             raise UsageError(f"the groups {path} cannot be read: {error}") from error
         own = parse(text, str(path))
         rest = {name: labels for name, labels in members.items() if name not in own}

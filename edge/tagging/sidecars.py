@@ -3,14 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from edge.errors import DataError, OutputError
 from edge.progress import Step
+from edge.runtime import checked
 from edge.runtime.files import expected, readable, write_bytes
 from edge.tagging.groups import Groups
 from edge.tagging.options import SidecarName
 from edge.tagging.tags import Tagged
 from edge.tagging.xmp import EMPTY, tag_values, with_tags
+
+MAX_SIDECAR: Final = 16 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +93,16 @@ def _add(target: Path, labels: Sequence[str], groups: Groups) -> bool:
     try:
         place = target.resolve()  # a link stays one
         with expected(place):  # a photo program may write it at the same time
-            before = place.read_bytes() if place.exists() else None
+            before = None
+            if place.exists():
+                before = checked.read_bytes(place, "the sidecar", max_bytes=MAX_SIDECAR)
             content = with_tags(EMPTY if before is None else before, tag_values(labels, groups))
             if content == before:
                 return False
             place.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(place, content)
+    except checked.Malformed as error:
+        raise DataError(str(error)) from error
     except OSError as error:
         raise OutputError(
             f"the sidecar {readable(target)} cannot be written: {error.strerror or error}",

@@ -1,11 +1,11 @@
 """How training is spread: over the devices of this machine, or over several machines."""
 
-import json
 import os
 from functools import cache as once
 from typing import Any
 
 from edge.errors import UsageError
+from edge.runtime import checked
 
 TF_CONFIG = "TF_CONFIG"
 
@@ -43,14 +43,14 @@ def is_chief() -> bool:
     if not text:
         return True
     _check_config(text)
-    config = json.loads(text)
+    config = checked.parse_json(text, "the value")
     task, cluster = config["task"], config["cluster"]
     return bool(task["type"] == "chief" or ("chief" not in cluster and task["index"] == 0))
 
 
 def _check_config(text: str) -> None:
     try:
-        config = json.loads(text)
+        config = checked.parse_json(text, "the value")
         task, cluster = config["task"], config["cluster"]
         addresses = cluster[task["type"]]
         known = 0 <= task["index"] < len(addresses)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from edge.cache import StageCache, content_key
 from edge.errors import ModelLoadError
 from edge.frozen_graph import SAVED_MODEL, read_saved_model, register
+from edge.runtime import checked
 from edge.runtime.files import readable, sha256_file
 from edge.training.backbones import backbone
 from edge.training.keras2.network import network
@@ -208,7 +209,7 @@ def _from_zip(path: Path) -> ReadModel:
         if "config.json" not in names:
             raise ModelLoadError("the archive holds no config.json")
         config = stored_config(_read(archive, "config.json", MOST_JSON))
-        metadata = json.loads(_read(archive, "metadata.json", MOST_JSON) or "{}")
+        metadata = checked.parse_json(_read(archive, "metadata.json", checked.MAX_BYTES) or "{}")
         version = str(metadata.get("keras_version", ""))
         if not version.startswith(("1.", "2.")):
             return ReadModel(_loaded(path, config))
@@ -262,9 +263,10 @@ def check_archive(archive: zipfile.ZipFile) -> None:
 def _read(archive: zipfile.ZipFile, name: str, most: int) -> str:
     if name not in archive.namelist():
         return ""
-    if archive.getinfo(name).file_size > most:
-        raise ModelLoadError(f"its {name} has more than {most >> 20} MiB")
-    return archive.read(name).decode("utf-8", errors="replace")
+    try:
+        return checked.read_member(archive, name, "it", max_bytes=most).decode(errors="replace")
+    except checked.Malformed as error:
+        raise ModelLoadError(str(error)) from error
 
 
 def _loaded(path: Path, config: Mapping[str, Any]) -> Any:

@@ -121,7 +121,8 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "text": (lambda v: v["rows"][0].update(threads="1"), 'threads is "1"'),
     "a boolean": (lambda v: v["rows"][0].update(batch=True), "batch is true"),
     "top-1": (lambda v: v["rows"][0]["model"].update(top1=70.0), "rows[0].model.top1 is 70.0"),
-    "huge": (lambda v: v["rows"][0]["timing"].update(load_ms=10**400), "timing.load_ms is 1000"),
+    "huge": (lambda v: v["rows"][0]["timing"].update(load_ms=1e305), "timing.load_ms is 1e+305"),
+    "digits": (lambda v: v["rows"][0]["timing"].update(load_ms=10**400), "401 digits"),
     "a contract": (
         lambda v: v["rows"][0]["model"].update(preprocessing={"height": 9}),
         "rows[0].model.preprocessing is",

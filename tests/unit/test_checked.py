@@ -213,6 +213,7 @@ ARRAYS = {
     "scalar": np.array(7, dtype=np.uint8),
     "none": np.empty((0, 9), np.float32),
     "unnamed": np.array([""]),
+    "no utf-8": np.array(["a\udcff.jpg"]),  # a file name
 }
 
 
@@ -228,7 +229,7 @@ def test_npz_gives_what_was_written(tmp_path: Path, save: Callable[..., None]) -
             assert found[name].flags.writeable
             np.testing.assert_array_equal(found[name], array)
     assert list(checked.read_npz(tmp_path / "a.npz", names=["words"])) == ["words"]
-    with pytest.raises(Malformed, match="'labels'"):
+    with pytest.raises(Malformed, match="no labels"):
         checked.read_npz(tmp_path / "a.npz", names=["words", "labels"])
 
 
@@ -268,7 +269,6 @@ def hostile_arrays() -> dict[str, bytes]:
     }
     arrays = {name: npy(text, eight) for name, text in headers.items()}
     arrays["no characters"] = npy(headers["no characters"].replace("2", "1"), b"\xff" * 4)
-    arrays["surrogate"] = npy(header(descr="'<U1'", shape="(1,)"), struct.pack("<I", 0xD800))
     arrays["pickle"] = saved(np.array([{"a": 1}], dtype=object))
     arrays["version"] = npy(header(), eight, version=9)
     arrays["endless header"] = npy(header() + " " * 60_000, eight)

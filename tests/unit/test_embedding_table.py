@@ -102,13 +102,13 @@ def test_a_foreign_npz_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="it holds weights, but no header"):
         read_embeddings(tmp_path / "x.npz")
     np.save(tmp_path / "x.npy", np.zeros(3))
-    with pytest.raises(DataError, match="single array"):
+    with pytest.raises(DataError, match="no whole archive"):
         read_embeddings(tmp_path / "x.npy")
 
 
 def test_pickled_objects_are_not_loaded(written: Path) -> None:
     rewritten(written, paths=np.array([{"a": 1}, "b", "c"], dtype=object))
-    with pytest.raises(DataError, match=r"Object arrays cannot be loaded"):
+    with pytest.raises(DataError, match=r"only plain numbers and strings are read"):
         read_embeddings(written)
 
 

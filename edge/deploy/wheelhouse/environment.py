@@ -1,7 +1,6 @@
 """A folder of unpacked wheels that a device puts on its PYTHONPATH."""
 
 import hashlib
-import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ from edge.cache import StageCache, content_key
 from edge.deploy.wheelhouse import slim
 from edge.deploy.wheelhouse.lock import Target, Wheel, locked
 from edge.deploy.wheelhouse.pip import download
+from edge.device.receive import MAX_LISTING
 from edge.errors import EngineUnavailable
+from edge.runtime import checked
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.spec import canonical_json
 
@@ -106,7 +107,7 @@ def _open(folder: Path | None, name: str, wheels: tuple[Wheel, ...]) -> Environm
     if folder is None:
         return None
     try:
-        value = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        value = checked.read_json(folder / INDEX, max_bytes=MAX_LISTING)
         files = {
             str(path): (str(digest), int(size)) for path, (digest, size) in value["files"].items()
         }

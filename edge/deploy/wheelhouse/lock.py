@@ -6,7 +6,6 @@ list, and nothing is resolved when a device is deployed to.
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import devices
 from devices.table import Table
 from edge.deploy.facts import Facts
 from edge.errors import DeviceError
+from edge.runtime import checked
 
 FOLDER: Final = Path(devices.__file__).parent / "locks"
 SCHEMA_VERSION: Final = 1
@@ -155,7 +155,7 @@ def _locks() -> list[tuple[str, str]]:
 
 def read(path: Path) -> tuple[Wheel, ...]:
     """Every wheel of a lock file, of all machines."""
-    top = Table(tomllib.loads(path.read_text(encoding="utf-8")), path.name)
+    top = Table(checked.read_toml(path), path.name)
     if top.integer("schema_version") != SCHEMA_VERSION:
         top.fail("schema_version", f"is not {SCHEMA_VERSION}")
     found = tuple(

@@ -8,8 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from edge.errors import ModelLoadError
+from edge.runtime import checked
 from edge.training.keras2.network import network
-from edge.training.keras2.weights import Named, load_named, stored_config
+from edge.training.keras2.weights import MAX_CONFIG, MAX_DEPTH, Named, load_named, stored_config
 
 MODEL_FILE: Final = "model.json"
 _DTYPES: Final = ("float32", "float16", "int32", "uint8", "uint16", "bool")
@@ -25,7 +26,9 @@ def load_tfjs(read: Callable[[str], bytes]) -> Any:
         ModelLoadError: It is a graph model, or the weights do not fit.
     """
     try:
-        stored = json.loads(read(MODEL_FILE))
+        stored = checked.parse_json(
+            read(MODEL_FILE), max_bytes=MAX_CONFIG, max_depth=MAX_DEPTH, finite=False
+        )
         topology = stored["modelTopology"]
         manifest = stored["weightsManifest"]
         if stored.get("format") == "graph-model" or "node" in topology:

@@ -1,6 +1,5 @@
 """The weights of a file, by its own names, into the layers that were built from it."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ModelLoadError
+from edge.runtime import checked
 from edge.training.keras2.network import NETWORKS, Part
 
 MOST_BYTES: Final = 2 << 30  # of one array
+MAX_CONFIG: Final = 256 << 20  # bytes of the text that describes a network
+MAX_DEPTH: Final = 200  # of that text; a network within another one adds about five levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +263,10 @@ def stored_config(text: Any) -> Mapping[str, Any]:
         ModelLoadError: It is none.
     """
     try:
-        value = json.loads(_text(text))
-    except (ValueError, RecursionError) as error:
+        value = checked.parse_json(
+            _text(text), "the text", max_bytes=MAX_CONFIG, max_depth=MAX_DEPTH, finite=False
+        )
+    except checked.Malformed as error:
         raise ModelLoadError(f"its model_config is no JSON: {error}") from error
     if not isinstance(value, dict) or "class_name" not in value or "config" not in value:
         raise ModelLoadError("its model_config describes no network")
