@@ -54,7 +54,9 @@ class TfliteRunner(LiteRTSession):
         self._model, self._settings = model, settings
         self.signatures: tuple[tuple[str, int], ...] = ()
         self.signature = ""
-        options = {"experimental_delegates": list(delegates)} if delegates else {}
+        options: dict[str, Any] = {}
+        if delegates:
+            options["experimental_delegates"] = list(delegates)
         try:
             super().__init__(module, model, threads=settings.threads, engine=engine, **options)
         except (RuntimeError, ValueError, TypeError) as error:

@@ -23,6 +23,7 @@ from edge.errors import NegativeVerdict, SignatureError, UsageError
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
+from edge.runtime.seal import altered
 from edge.runtime.session import ENGINES
 from edge.runtime.spec import Manifest, Variant, canonical_json
 
@@ -90,10 +91,12 @@ def checked_bundle(path: Path, key: PublicKey) -> Bundle:
         BundleAltered: It is not what was built, or what was signed.
         SignatureError: Not signed, or not with that key.
     """
-    refusal = verify(path, key).refusal
-    if refusal is not None:
-        raise refusal
+    verified = verify(path, key)
+    if verified.refusal is not None:
+        raise verified.refusal
     bundle = Bundle.read(path)
+    if bundle.digest != verified.digest:
+        raise altered("the manifest changed while it was checked", signed=True)
     if "golden/golden.json" not in bundle.manifest.files:
         raise UsageError(
             f"{path} has no golden self-test: it was built by an older edge",
@@ -163,7 +166,7 @@ def _draft(bundle: Bundle, board: Profile, options: Options) -> Release:
         id="draft",
         name=bundle.manifest.name,
         version=signed.version,
-        manifest_sha256=sha256_file(bundle.path / "manifest.json"),
+        manifest_sha256=bundle.digest,
         variant=variant.name,
         engine=engine,
         environment="draft",

@@ -1,5 +1,6 @@
 """Sign a bundle, and check one as a device does."""
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from edge.deploy.keys import PublicKey, public_key, said
 from edge.errors import BundleAltered, BundleError, OutputError, SignatureError, UsageError
 from edge.runtime import checked
-from edge.runtime.bundle import MANIFEST_NAME, MAX_MANIFEST, Bundle
+from edge.runtime.bundle import MANIFEST_NAME, MAX_MANIFEST, Bundle, manifest_bytes
 from edge.runtime.files import fsync_directory, write_bytes
 from edge.runtime.head_spec import TAUGHT_NAME
 from edge.runtime.seal import (
@@ -65,16 +66,17 @@ def sign(
 
 def _sign_as(bundle: Path, key: Path, release: SignedRelease) -> None:
     """State the release in the manifest and sign it, as the only run that does."""
-    opened = Bundle.read(bundle)
+    read = manifest_bytes(bundle)  # once: what is signed is what was checked
+    opened = Bundle.parsed(bundle, read)
     if (bundle / SIGNATURE_NAME).is_file():
-        sealed_by(bundle, (bundle / MANIFEST_NAME).read_bytes())  # no blessing for altered ones
+        sealed_by(bundle, read)  # no blessing for altered ones
     for problem in opened.problems():
         raise altered(
             f"{problem}, and only what the manifest lists can be signed", signed=opened.signed
         )
     manifest = bundle / MANIFEST_NAME
     # The manifest's own JSON, not our reading of it: fields of other versions stay.
-    value = checked.read_json(manifest, max_bytes=MAX_MANIFEST) | {"release": release.to_json()}
+    value = checked.parse_json(read, max_bytes=MAX_MANIFEST) | {"release": release.to_json()}
     content = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
     signature = _signature(content, key)
     try:
@@ -130,6 +132,7 @@ class Verification:
         altered: Why the bundle is not what was built or signed, one sentence each.
         key: Fingerprint of the key that was asked for; None if none was.
         taught: Whether it was taught something, which no signature covers.
+        digest: sha256 (hex) of the manifest that was checked.
     """
 
     bundle: Path
@@ -140,6 +143,7 @@ class Verification:
     altered: tuple[str, ...]
     key: str | None
     taught: bool = False
+    digest: str = ""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -197,14 +201,15 @@ def verify(bundle: Path, key: PublicKey | None) -> Verification:
     """
     found: list[str] = []
     release, files = None, 0
+    content = manifest_bytes(bundle)
     try:
-        opened = Bundle.read(bundle)
+        opened = Bundle.parsed(bundle, content)
     except BundleError as error:
         found.append(error.message)
     else:
         release, files = opened.manifest.release, len(opened.manifest.files)
         found += opened.problems()
-    trust, fingerprint, why_not = _trust(bundle, key)
+    trust, fingerprint, why_not = _trust(bundle, content, key)
     if trust is Trust.UNSIGNED and release is not None:
         trust, why_not = Trust.ALTERED, GONE
     if trust is Trust.ALTERED:
@@ -218,6 +223,7 @@ def verify(bundle: Path, key: PublicKey | None) -> Verification:
         altered=tuple(found),
         key=None if key is None else key.fingerprint,
         taught=(bundle / TAUGHT_NAME).is_file(),
+        digest=hashlib.sha256(content).hexdigest(),
     )
 
 
@@ -233,7 +239,7 @@ def refuse_altered(bundle: Path) -> None:
         raise found.refusal
 
 
-def _trust(bundle: Path, key: PublicKey | None) -> tuple[Trust, str | None, str]:
+def _trust(bundle: Path, manifest: bytes, key: PublicKey | None) -> tuple[Trust, str | None, str]:
     """What the signature says, whose it is, and why it does not fit where it does not.
 
     Raises:
@@ -241,7 +247,7 @@ def _trust(bundle: Path, key: PublicKey | None) -> tuple[Trust, str | None, str]
     """
     if not (bundle / SIGNATURE_NAME).is_file():
         return Trust.UNSIGNED, None, ""
-    found, why_not = signer(bundle, (bundle / MANIFEST_NAME).read_bytes())
+    found, why_not = signer(bundle, manifest)
     if found is None:
         return Trust.ALTERED, None, why_not
     if key is None:

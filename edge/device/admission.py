@@ -9,8 +9,8 @@ from edge.device.release import Release
 from edge.device.signature import check_signature
 from edge.device.state import State
 from edge.errors import BundleError, ReleaseRefused, SignatureError
-from edge.runtime.bundle import MANIFEST_NAME, Bundle
-from edge.runtime.files import sha256_file, write_bytes
+from edge.runtime.bundle import MANIFEST_NAME, Bundle, manifest_bytes
+from edge.runtime.files import write_bytes
 from edge.runtime.seal import SIGNATURE_NAME, altered
 from edge.runtime.spec import Manifest, SignedRelease
 
@@ -52,11 +52,11 @@ def admit(app: App, folder: Path, release: Release, *, allow_downgrade: bool) ->
         BundleError: A file is altered, missing or not listed.
         ReleaseRefused: Older than what ran here, or for another type of device.
     """
-    check_signature(folder, signers())
-    manifest = folder / MANIFEST_NAME
-    if sha256_file(manifest) != release.manifest_sha256:
+    manifest = manifest_bytes(folder)  # once: what was signed is what is used
+    check_signature(folder, signers(), manifest)
+    bundle = Bundle.parsed(folder, manifest)
+    if bundle.digest != release.manifest_sha256:
         raise BundleError("the manifest is not the one that was announced (sha256 differs)")
-    bundle = Bundle.read(folder)  # the signature was checked just now
     signed = bundle.manifest.release
     if signed is None:
         raise SignatureError("the manifest states no version", hint="Sign it with: edge sign")

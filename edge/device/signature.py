@@ -8,9 +8,9 @@ format is that of ssh-keygen(1).
 from pathlib import Path
 from typing import Final
 
-from edge.errors import BundleError, SignatureError
+from edge.errors import SignatureError
 from edge.runtime import seal
-from edge.runtime.bundle import MANIFEST_NAME, Bundle
+from edge.runtime.bundle import MANIFEST_NAME, Bundle, manifest_bytes
 from edge.runtime.seal import NAMESPACE, SIGNATURE_NAME, reason, ssh_keygen
 
 UNTRUSTED: Final = (
@@ -19,12 +19,13 @@ UNTRUSTED: Final = (
 )
 
 
-def check_signature(bundle: Path, signers: Path) -> str:
+def check_signature(bundle: Path, signers: Path, manifest: bytes | None = None) -> str:
     """Check that a trusted key signed the manifest, which holds the sha256 of each file.
 
     Args:
         bundle: Folder of the bundle.
         signers: OpenSSH allowed signers file.
+        manifest: The manifest's bytes, as the caller goes on to use them; None to read them here.
 
     Returns:
         Fingerprint of the key that signed, such as ``SHA256:...``.
@@ -36,19 +37,16 @@ def check_signature(bundle: Path, signers: Path) -> str:
         PackageMissing: ssh-keygen is not installed.
         DeviceError: It hangs.
     """
+    manifest = manifest_bytes(bundle) if manifest is None else manifest
     signature = bundle / SIGNATURE_NAME
     if not signature.is_file():
-        if Bundle.read(bundle).manifest.release is not None:
+        if Bundle.parsed(bundle, manifest).manifest.release is not None:
             raise seal.altered(seal.GONE, signed=True)
         raise SignatureError(
             f"the bundle is not signed: it has no {SIGNATURE_NAME}", hint="edge sign BUNDLE"
         )
     if not signers.is_file():
         raise SignatureError(f"no key is trusted: {signers} does not exist", hint=UNTRUSTED)
-    try:
-        manifest = (bundle / MANIFEST_NAME).read_bytes()
-    except OSError as error:
-        raise BundleError(f"{MANIFEST_NAME} cannot be read: {error.strerror}") from error
     files = ["-f", str(signers), "-s", str(signature)]
     found = ssh_keygen(["-Y", "find-principals", *files], time_limit=seal.TIME_LIMIT)
     names = found.stdout.decode(errors="replace").replace(",", "\n").split("\n")

@@ -1,30 +1,39 @@
 """Reading a bundle: manifest, seal, hashes, paths that stay inside."""
 
+import hashlib
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Self
 
 from edge.errors import BundleError, PackageMissing, UsageError
 from edge.runtime import checked
-from edge.runtime.files import sha256_file
+from edge.runtime.files import held_copy, sha256_file
 from edge.runtime.head_spec import TAUGHT_NAME
 from edge.runtime.seal import GONE, SIGNATURE_NAME, altered, sealed_by
 from edge.runtime.spec import Manifest, Variant
 
 MANIFEST_NAME: Final = "manifest.json"
 LABELS_NAME: Final = "labels.txt"
+MAX_CONTENT: Final = checked.MAX_BYTES
 MAX_MANIFEST: Final = 4 << 20  # bytes; the labels of ImageNet-21k take 0.6 MB of it
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle on disk whose manifest has been read."""
+    """A bundle on disk whose manifest has been read.
+
+    Attributes:
+        path: Its folder.
+        manifest: As it was read.
+        digest: sha256 (hex) of the bytes of the manifest that were read.
+    """
 
     path: Path
     manifest: Manifest
+    digest: str = ""
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -35,11 +44,11 @@ class Bundle:
             BundleAltered: A signed bundle was altered, or two lists of labels differ.
             BundleError: The manifest cannot be used.
         """
-        content = _content(path)
+        content = manifest_bytes(path)
         if (path / SIGNATURE_NAME).is_file():
             with suppress(PackageMissing):  # edge verify says that it cannot be checked
                 sealed_by(path, content)  # before the manifest is read: it may say anything
-        bundle = cls.read(path)
+        bundle = cls.parsed(path, content)
         if bundle.signed:
             bundle._check_seal()
         bundle._check_labels()
@@ -48,14 +57,19 @@ class Bundle:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the manifest of a bundle that may be altered; arguments and errors as ``open``."""
+        return cls.parsed(path, manifest_bytes(path))
+
+    @classmethod
+    def parsed(cls, path: Path, content: bytes) -> Self:
+        """As ``read``, of a manifest whose bytes have been read, and were perhaps checked."""
         try:
-            value = checked.parse_json(_content(path), "the manifest", max_bytes=MAX_MANIFEST)
+            value = checked.parse_json(content, "the manifest", max_bytes=MAX_MANIFEST)
         except ValueError as error:
             raise BundleError(
                 f"{path / MANIFEST_NAME} cannot be read: {error}",
                 hint="Copy or build the bundle again.",
             ) from error
-        return cls(path, Manifest.from_json(value))
+        return cls(path, Manifest.from_json(value), hashlib.sha256(content).hexdigest())
 
     @property
     def signed(self) -> bool:
@@ -82,6 +96,38 @@ class Bundle:
             raise altered(problem, signed=self.signed)
         return path
 
+    def content(self, relative: str, *, max_bytes: int = MAX_CONTENT) -> bytes:
+        """The bytes of a listed file, which is read once: they are what was hashed.
+
+        Raises:
+            BundleError: Not listed, leads outside, missing, altered, or larger than that.
+        """
+        path, expected = self._listed(relative)
+        try:
+            content = checked.read_bytes(path, "it", max_bytes=max_bytes)
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{relative} cannot be read: {error}") from error
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise altered(_differs(relative), signed=self.signed)
+        return content
+
+    @contextmanager
+    def held(self, relative: str) -> Iterator[Path]:
+        """A copy of a listed file that is what was hashed, at a path for this process.
+
+        Raises:
+            BundleError: Not listed, leads outside, missing, altered, or there is no room for it.
+        """
+        path, expected = self._listed(relative)
+        with ExitStack() as stack:
+            try:
+                place, digest = stack.enter_context(held_copy(path))
+            except (OSError, ValueError) as error:
+                raise BundleError(f"{relative} cannot be read: {error}") from error
+            if digest != expected:
+                raise altered(_differs(relative), signed=self.signed)
+            yield place
+
     def verify(self) -> None:
         """Check every listed file, and that a signed bundle holds no other.
 
@@ -104,18 +150,32 @@ class Bundle:
 
     def _problem(self, relative: str) -> str:
         """What is wrong with a listed file, a clause; empty if nothing is."""
-        expected = self.manifest.files.get(relative)
         try:
             path = self._inside(relative)
         except BundleError as error:
             return error.message
-        if expected is None:
+        missing = self._missing(relative, path)
+        if missing:
+            return missing
+        return "" if sha256_file(path) == self.manifest.files[relative] else _differs(relative)
+
+    def _listed(self, relative: str) -> tuple[Path, str]:
+        """Path and sha256 (hex) of a listed file that is there.
+
+        Raises:
+            BundleError: It is not, or leads outside.
+        """
+        path = self._inside(relative)
+        missing = self._missing(relative, path)
+        if missing:
+            raise altered(missing, signed=self.signed)
+        return path, self.manifest.files[relative]
+
+    def _missing(self, relative: str, path: Path) -> str:
+        """Why there is no such listed file, a clause; empty if there is."""
+        if relative not in self.manifest.files:
             return f"the manifest does not list {relative}"
-        if not path.is_file():
-            return f"the bundle lacks {relative}"
-        if sha256_file(path) != expected:
-            return f"{relative} is not the file that the manifest lists (sha256 differs)"
-        return ""
+        return "" if path.is_file() else f"the bundle lacks {relative}"
 
     def unlisted(self) -> list[str]:
         """Relative names of files that the manifest does not list, sorted.
@@ -158,8 +218,7 @@ class Bundle:
         """
         if LABELS_NAME not in self.manifest.files or not self._inside(LABELS_NAME).is_file():
             return
-        path, expected = self.checked(LABELS_NAME), labels_text(self.manifest.labels).encode()
-        if path.stat().st_size != len(expected) or path.read_bytes() != expected:
+        if self.content(LABELS_NAME) != labels_text(self.manifest.labels).encode():
             raise altered(
                 f"{LABELS_NAME} and {MANIFEST_NAME} do not name the same classes",
                 signed=self.signed,
@@ -175,8 +234,13 @@ class Bundle:
         return path
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of the manifest."""
+def manifest_bytes(path: Path) -> bytes:
+    """The bytes of the manifest: who reads them once checks what is used.
+
+    Raises:
+        UsageError: There is no bundle at ``path``.
+        BundleError: They cannot be read.
+    """
     if not is_bundle(path):
         raise UsageError(
             f"no bundle at {path}: it has no {MANIFEST_NAME}",
@@ -190,6 +254,10 @@ def _content(path: Path) -> bytes:
             f"{path / MANIFEST_NAME} cannot be read: {reason}",
             hint="Copy or build the bundle again.",
         ) from error
+
+
+def _differs(relative: str) -> str:
+    return f"{relative} is not the file that the manifest lists (sha256 differs)"
 
 
 def _way_to_a_bundle(path: Path) -> str:

@@ -79,8 +79,10 @@ class Classifier:
         """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(Path(bundle))
-        found, path = bundle.model(variant)
-        session = open_session(path, engine=engine, threads=threads)
+        found = bundle.manifest.variant(variant)
+        path = bundle.path / found.path
+        with bundle.held(found.path) as held:
+            session = open_session(path, engine=engine, threads=threads, held=held)
         head = _head(bundle, found)
         manifest = bundle.manifest
         return cls(session, manifest.labels, manifest.preprocessing, head, manifest.output)

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from edge.errors import OutputError
+from edge.runtime.checked import opened
 
 AT_FDCWD: Final = -100  # of <fcntl.h>: paths are relative to the working directory
 RENAME_NOREPLACE: Final = 1  # of <linux/fs.h>: fail where the new name exists
@@ -26,6 +28,7 @@ _LONGEST_SHOWN: Final = 80  # bytes of the name of a file in that of its tempora
 _LONGEST_SUFFIX: Final = 16
 # What file systems answer that do not know the flags, or know no hard links.
 _UNKNOWN: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK)
+_BLOCK: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,53 @@ def sha256_file(path: Path) -> str:
     """sha256 of a file's bytes, hex; memory does not grow with the file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def held_copy(path: Path) -> Iterator[tuple[Path, str]]:
+    """A file that keeps what it holds now, at a path for this process, and its sha256 (hex).
+
+    What was hashed is then what is loaded, whatever becomes of the name meanwhile. It is a sealed
+    copy in memory (memfd_create(2)), which nobody can change and which goes with the block and
+    what was mapped of it; where none can be made, the opened file itself, which another name
+    cannot replace. Without Linux it is the path as it was given.
+
+    Raises:
+        OSError: The file cannot be read.
+        Malformed: It is a pipe, a socket or a device.
+    """
+    with opened(path) as source:
+        if sys.platform != "linux":
+            yield path, hashlib.file_digest(source, "sha256").hexdigest()
+            return
+        copy = _sealed_copy(source)
+        try:
+            with open(source.fileno() if copy is None else copy, "rb", closefd=False) as held:
+                held.seek(0)
+                digest = hashlib.file_digest(held, "sha256").hexdigest()
+                yield Path(f"/proc/self/fd/{held.fileno()}"), digest
+        finally:
+            if copy is not None:
+                os.close(copy)
+
+
+def _sealed_copy(source: BinaryIO) -> int | None:
+    """A descriptor of the bytes, in memory; None where there is no room, or a limit on files."""
+    import fcntl
+
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    descriptor = None
+    try:
+        descriptor = os.memfd_create("edge", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        while block := memoryview(source.read(_BLOCK)):
+            while block:
+                block = block[os.write(descriptor, block) :]
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    except (OSError, AttributeError):
+        if descriptor is not None:
+            os.close(descriptor)
+        return None
+    return descriptor
 
 
 def readable(path: Path) -> str:

@@ -9,6 +9,7 @@ the files.
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from typing import Any, Final, Self
 
 import numpy as np
@@ -26,6 +27,7 @@ from edge.runtime.spec import Variant
 GOLDEN_NAME: Final = "golden/golden.json"
 GOLDEN_SCHEMA_VERSION: Final = 1
 MAX_ANSWERS: Final = 256 << 20  # bytes of one variant's answers to all pictures
+MAX_PICTURE: Final = 256 << 20  # bytes; of the network's own size, not of a camera's
 STEPS: Final = "quantization steps"
 ABSOLUTE: Final = "absolute"
 CLEAR: Final = 0.1  # margin of probabilities that rounding of an embedding does not turn over
@@ -259,19 +261,18 @@ def _read(bundle: Bundle) -> Golden:
             "the bundle has no golden self-test",
             hint="An earlier edge built it; build or export it again.",
         )
-    path = bundle.checked(GOLDEN_NAME)
     try:
-        value = checked.read_json(path, "the self-test")
-    except (OSError, ValueError) as error:
+        value = checked.parse_json(bundle.content(GOLDEN_NAME), "the self-test")
+    except ValueError as error:
         raise BundleError(f"{GOLDEN_NAME} cannot be read: {error}") from error
     return Golden.from_json(value)
 
 
 def _answers(bundle: Bundle, expected: Expected, images: int) -> NDArray[Any]:
-    path = bundle.checked(expected.path)
+    content = bundle.content(expected.path, max_bytes=MAX_ANSWERS)
     try:
-        answers = checked.read_npy(path, "the list of answers", max_bytes=MAX_ANSWERS)
-    except (OSError, ValueError) as error:
+        answers = checked.read_npy(content, "the list of answers", max_bytes=MAX_ANSWERS)
+    except ValueError as error:
         raise BundleError(f"{expected.path} cannot be read: {error}") from error
     fits = answers.ndim >= 2 and len(answers) == images and answers[0].size > 0
     if not fits or answers.dtype.kind not in "iuf":
@@ -284,7 +285,8 @@ def _answers(bundle: Bundle, expected: Expected, images: int) -> NDArray[Any]:
 
 def _pixels(bundle: Bundle, image: str) -> NDArray[np.uint8]:
     spec = bundle.manifest.preprocessing
-    decoded = decode_image(bundle.checked(image), color_order=spec.color_order)
+    content = bundle.content(image, max_bytes=MAX_PICTURE)
+    decoded = decode_image(BytesIO(content), color_order=spec.color_order)
     if decoded.size != (spec.width, spec.height):
         raise BundleError(f"{image} is {decoded.size}, expected {(spec.width, spec.height)}")
     return np.asarray(decoded).reshape(spec.shape)

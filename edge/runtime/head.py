@@ -245,21 +245,22 @@ def read_head(bundle: Bundle) -> Head | None:
     spec = bundle.manifest.head
     if spec is None:
         return None
-    return load_head(bundle.checked(spec.path), spec, bundle.manifest.labels)
+    content = bundle.content(spec.path, max_bytes=MAX_HEAD)
+    return load_head(content, spec, bundle.manifest.labels)
 
 
-def load_head(path: Path, spec: HeadSpec, labels: tuple[str, ...]) -> Head:
-    """The head in a file that ``head_bytes`` wrote.
+def load_head(source: Path | bytes, spec: HeadSpec, labels: tuple[str, ...]) -> Head:
+    """The head in what ``head_bytes`` wrote.
 
     Raises:
         BundleError: It is something else.
     """
     try:
         arrays = checked.read_npz(
-            path, "the head", names=("vectors", "classes"), max_bytes=MAX_HEAD, finite=True
+            source, "the head", names=("vectors", "classes"), max_bytes=MAX_HEAD, finite=True
         )
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read: {error}") from error
+        raise BundleError(f"{spec.path} cannot be read: {error}") from error
     vectors, classes = arrays["vectors"], arrays["classes"]
     fits = (
         vectors.dtype == np.float32
@@ -269,5 +270,5 @@ def load_head(path: Path, spec: HeadSpec, labels: tuple[str, ...]) -> Head:
         and set(np.unique(classes).tolist()) == set(range(len(labels)))
     )
     if not fits:
-        raise BundleError(f"{path} is no head of the {len(labels)} classes of the bundle")
+        raise BundleError(f"{spec.path} is no head of the {len(labels)} classes of the bundle")
     return Head(spec=spec, labels=labels, vectors=vectors, classes=classes)

@@ -95,13 +95,16 @@ def model_format(path: Path) -> str:
     return suffix
 
 
-def open_session(path: Path, *, engine: str | None = None, threads: int = 1) -> Session:
+def open_session(
+    path: Path, *, engine: str | None = None, threads: int = 1, held: Path | None = None
+) -> Session:
     """Load a model with the named engine, or with the first one installed for its format.
 
     Args:
         path: A .tflite or .onnx file.
         engine: A key of ``ENGINES``.
         threads: CPU threads of one inference.
+        held: A copy of the file that was checked, which is loaded in its place.
 
     Raises:
         UsageError: Unknown engine, or one for another format; no such file.
@@ -120,7 +123,7 @@ def open_session(path: Path, *, engine: str | None = None, threads: int = 1) -> 
             raise UsageError(f"engine {name} runs .{found.format} files; {path.name} is not one")
         module = _import(found)
         if module is not None:
-            return _open(found, module, path, threads)
+            return _open(found, module, path, threads, held)
     packages = " or ".join(ENGINES[name].package for name in candidates)
     raise EngineUnavailable(
         f"no interpreter for {path.name} is installed here", hint=f"Install {packages} with pip."
@@ -139,12 +142,12 @@ def _import(engine: Engine) -> Any | None:
         raise EngineUnavailable(f"{engine.package} is installed but broken: {error}") from error
 
 
-def _open(engine: Engine, module: Any, path: Path, threads: int) -> Session:
+def _open(engine: Engine, module: Any, path: Path, threads: int, held: Path | None) -> Session:
     module_name, _, class_name = engine.session.partition(":")
     session_class = getattr(importlib.import_module(module_name), class_name)
     label = f"{engine.package} {_version(engine)}"
     try:
-        session: Session = session_class(module, path, threads=threads, engine=label)
+        session: Session = session_class(module, path, threads=threads, engine=label, held=held)
     except ModelLoadError:
         raise
     except Exception as error:  # each interpreter raises types of its own for a bad file

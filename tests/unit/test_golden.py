@@ -10,6 +10,7 @@ import pytest
 
 from edge.errors import BundleError
 from edge.pipeline.golden import choose_golden, is_flat, tolerances
+from edge.runtime import session
 from edge.runtime.__main__ import main
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
@@ -275,3 +276,55 @@ def test_a_bound_that_is_no_quantity(bundle: Path, text: str) -> None:
     with pytest.raises(SystemExit) as caught:
         selftest(bundle, "--max-latency", text)
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("variant", ["onnx-int8", "tflite-fp32"])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_what_was_hashed_is_what_is_loaded(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, variant: str, in_place: bool
+) -> None:
+    """The file is changed after its hash was taken and before the interpreter opens it."""
+    path = Bundle.open(bundle).model(variant)[1]
+    sound = opened(bundle, variant).run().found_class
+    real = session._open
+
+    def swapping(*arguments: Any) -> Any:
+        if in_place:
+            path.write_bytes(b"something else")
+        else:
+            other = path.with_name("other")
+            other.write_bytes(b"something else")
+            other.replace(path)
+        return real(*arguments)
+
+    monkeypatch.setattr(session, "_open", swapping)
+    found = Bundle.open(bundle)
+    classifier = Classifier.open(found, variant=variant)
+    assert path.read_bytes() == b"something else"
+    test = GoldenTest(found, found.manifest.variant(variant), classifier.session)
+    assert test.run().found_class == sound and not test.run().reason
+    with pytest.raises(BundleError, match="sha256 differs"):
+        Classifier.open(found, variant=variant)
+
+
+def test_a_held_copy_cannot_be_changed_by_anybody(bundle: Path) -> None:
+    found = Bundle.open(bundle)
+    with found.held(GOLDEN_NAME) as place:
+        assert place.read_bytes() == found.content(GOLDEN_NAME)
+        with pytest.raises(OSError):
+            place.write_bytes(b"something else")
+        assert place.read_bytes() == found.content(GOLDEN_NAME)
+    (bundle / GOLDEN_NAME).write_bytes(b"something else")
+    with pytest.raises(BundleError, match="sha256 differs"):
+        found.content(GOLDEN_NAME)
+
+
+def test_the_manifest_is_read_once(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is checked and what is used are the same bytes."""
+    from edge.runtime import bundle as module
+
+    reads: list[Path] = []
+    real = module.manifest_bytes
+    monkeypatch.setattr(module, "manifest_bytes", lambda path: reads.append(path) or real(path))
+    Bundle.open(bundle)
+    assert reads == [bundle]

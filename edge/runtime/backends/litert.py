@@ -17,7 +17,14 @@ class LiteRTSession:
     """A TFLite interpreter with its tensors allocated."""
 
     def __init__(
-        self, module: Any, path: Path, *, threads: int, engine: str, **options: Any
+        self,
+        module: Any,
+        path: Path,
+        *,
+        threads: int,
+        engine: str,
+        held: Path | None = None,
+        **options: Any,
     ) -> None:
         """Load the file and allocate. The interpreter's own errors come through as they are.
 
@@ -26,6 +33,7 @@ class LiteRTSession:
             path: A .tflite file.
             threads: CPU threads of one inference.
             engine: Interpreter and version.
+            held: A copy of the file that was checked; it may go once this is made.
             options: More of the interpreter's own, such as ``experimental_delegates``.
         """
         self.engine = engine
@@ -34,7 +42,7 @@ class LiteRTSession:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # TensorFlow's interpreter announces its retirement
                 self._interpreter = module.Interpreter(
-                    model_path=str(path), num_threads=threads, **options
+                    model_path=str(held or path), num_threads=threads, **options
                 )
             self._before_allocation()
             self._interpreter.allocate_tensors()

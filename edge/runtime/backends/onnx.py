@@ -37,6 +37,7 @@ class OnnxSession:
         *,
         threads: int,
         engine: str,
+        held: Path | None = None,
         providers: Sequence[Any] | None = ("CPUExecutionProvider",),
         configure: Callable[[Any], None] | None = None,
     ) -> None:
@@ -47,6 +48,7 @@ class OnnxSession:
             path: A .onnx file.
             threads: CPU threads of one inference.
             engine: Interpreter and version.
+            held: A copy of the file that was checked; it may go once this is made.
             providers: Execution providers, preferred first, by name or as (name, options); None
                 where ``configure`` adds them.
             configure: Changes the session's options before the file is loaded.
@@ -62,7 +64,7 @@ class OnnxSession:
         with NativeCall(path, opens=True):
             # By default a provider that fails is replaced by the CPU, with a line on stdout.
             self.session = module.InferenceSession(
-                str(path),
+                str(held or path),
                 options,
                 providers=None if providers is None else list(providers),
                 enable_fallback=0,

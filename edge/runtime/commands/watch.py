@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from edge.errors import EdgeError, NegativeVerdict
-from edge.runtime.bundle import MANIFEST_NAME, Bundle
+from edge.runtime.bundle import Bundle
 from edge.runtime.child import in_child
 from edge.runtime.commands.arguments import (
     add_model,
@@ -17,7 +17,7 @@ from edge.runtime.commands.arguments import (
     more_than_zero,
     open_classifier,
 )
-from edge.runtime.files import readable, sha256_file
+from edge.runtime.files import readable
 from edge.runtime.golden import GoldenTest
 from edge.runtime.health import HealthServer
 from edge.runtime.inbox import Inbox
@@ -88,7 +88,7 @@ def _watcher(
     """
     notifier.status("loading the model")
     bundle = Bundle.open(options.bundle)
-    if os.environ.get(PROVED) != sha256_file(bundle.path / MANIFEST_NAME):
+    if os.environ.get(PROVED) != bundle.digest:
         notifier.status("self-test in a process of its own")
         try:
             _try_in_child(bundle, options, signals)
