@@ -14,6 +14,7 @@ from edge.device.log import KEPT, events
 from edge.runtime import checked
 from edge.runtime.files import write_bytes, write_json
 
+MAX_NAME: Final = 255  # bytes; path_resolution(7)
 _VERSION: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
@@ -79,13 +80,15 @@ class State:
             value = checked.read_json(app.state, "the state")
             trial, failure = value["trial"], value["failure"]
             written = value["version"]
-            return cls(
+            found = cls(
                 last_good=value["last_good"],
                 before=value["before"],
                 version=None if written is None else _highest(app, int(written)),
                 trial=Trial(**trial) if trial else None,
                 failure=Failure(**failure) if failure else None,
             )
+            _check(found)
+            return found
         except FileNotFoundError:
             if not app.highest.exists() and not _has_releases(app):
                 return cls()
@@ -104,6 +107,31 @@ class State:
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
+
+
+def _check(state: State) -> None:
+    """Refuse what a dataclass does not check when it is filled with JSON values.
+
+    Raises:
+        TypeError: Something is no text, no number, or no name of a folder.
+    """
+    names = [name for name in (state.last_good, state.before) if name is not None]
+    texts: list[object] = []
+    numbers: list[object] = []
+    if state.trial is not None:
+        names.append(state.trial.release)
+        texts.append(state.trial.boot_id)
+        numbers += (state.trial.since, state.trial.starts)
+    if state.failure is not None:
+        names.append(state.failure.release)
+        texts.append(state.failure.reason)
+        numbers.append(state.failure.at)
+    if not all(isinstance(text, str) for text in [*names, *texts]):
+        raise TypeError("the state has something else where a text is expected")
+    if any(len(name.encode()) > MAX_NAME or "/" in name for name in names):
+        raise TypeError("the state names a release that no folder can have the name of")
+    if not all(type(number) in (int, float) for number in numbers):
+        raise TypeError("the state has something else where a number is expected")
 
 
 class StateFile:
