@@ -76,6 +76,26 @@ def sealed_sha256(path: Path) -> str | None:
     return None
 
 
+def sealed_bytes(path: Path) -> bytes:
+    """The content of a file of an entry: what is checked is what is returned.
+
+    Raises:
+        OutputError: It changed since ``find`` looked at it.
+    """
+    content = read_bytes(path, max_bytes=_SEAL_BYTES * 16)
+    if sealed_sha256(path) != hashlib.sha256(content).hexdigest():
+        raise changed_in_use(path)
+    return content
+
+
+def changed_in_use(path: Path) -> OutputError:
+    """The error for a file of the cache that changed after it was checked."""
+    return OutputError(
+        f"{readable(path)} in the cache changed while it was used",
+        hint="Run the command again: what changed is dropped and computed again.",
+    )
+
+
 def lies_in_cache(path: object) -> Path | None:
     """The cache in use that a path lies in."""
     if not isinstance(path, str | bytes | os.PathLike):

@@ -1,12 +1,13 @@
 """What one model file says of a set of images, kept by content hash."""
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.cache import StageCache, content_key
+from edge.cache import StageCache, content_key, sealed_bytes
 from edge.dataset.pictures import Hashed
 from edge.errors import InferenceError
 from edge.evaluation.streaming import run_images
@@ -103,7 +104,8 @@ def kept_scores(
     found = cache.find(key)
     if found is not None:
         step(len(pictures))
-        kept: NDArray[np.float32] = np.load(found / "scores.npy", allow_pickle=False)
+        content = io.BytesIO(sealed_bytes(found / "scores.npy"))
+        kept: NDArray[np.float32] = np.load(content, allow_pickle=False)
         return kept
     collected = []
     for row in rows():

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from edge.cache import StageCache, content_key
+from edge.cache import StageCache, content_key, sealed_bytes
 from edge.dataset.folder import check_outside, skipped_notes
 from edge.dataset.levels import levels_notes, with_levels
 from edge.dataset.pictures import Picture, unreadable
@@ -174,7 +174,7 @@ class _Job:
         if not cached:
             self._train(key, dataset, features)
         entry = self.cache.entry(key)
-        record = json.loads((entry / RECORD).read_text(encoding="utf-8"))
+        record = json.loads(sealed_bytes(entry / RECORD))
         return _Trained(entry / MODEL, record, cached)
 
     def subject(self, dataset: Dataset, trained: _Trained) -> Subject:

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 from converters.base import CALIBRATED, ConversionRequest, Precision, Target
-from edge.cache import StageCache, content_key
+from edge.cache import StageCache, content_key, sealed_bytes
 from edge.errors import ConversionError, EdgeError, rebuilt
 from edge.progress import Step
 from edge.runtime.files import write_json
@@ -121,7 +121,7 @@ def _key(
 def _found(target: Target, entry: Path | None) -> Converted:
     if entry is None:
         raise ConversionError(f"the converter ended without writing {target.name}")
-    record = json.loads((entry / RECORD).read_text(encoding="utf-8"))
+    record = json.loads(sealed_bytes(entry / RECORD))
     return Converted(
         target=target,
         path=entry / target.filename,

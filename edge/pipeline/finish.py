@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 import edge
 from benchmarks.environment import host
 from converters.base import CALIBRATED, ConversionRequest, Precision, targets
-from edge.cache import StageCache, sealed_sha256
+from edge.cache import StageCache, changed_in_use, sealed_sha256
 from edge.dataset.pictures import Picture
-from edge.errors import OutputError, UsageError
+from edge.errors import UsageError
 from edge.evaluation.origin import LOCK_NAME
 from edge.evaluation.predictions import predictions
 from edge.pipeline.answers import KERAS, classes_report
@@ -47,7 +47,7 @@ from edge.pipeline.stages import TimedStages
 from edge.pipeline.subject import Subject
 from edge.pipeline.verdict import doubts
 from edge.runtime.bundle import LABELS_NAME, MANIFEST_NAME, labels_text
-from edge.runtime.files import readable, sha256_file, write_bytes, write_json
+from edge.runtime.files import sha256_file, write_bytes, write_json
 from edge.runtime.head import Head, class_probabilities, head_bytes
 from edge.runtime.output import OutputSpec
 from edge.runtime.session import open_session
@@ -373,10 +373,7 @@ def _check_copies(
         sources["source/model.keras"] = subject.keras_model
     for name, source in sources.items():
         if sealed_sha256(source) not in (None, files[name]):
-            raise OutputError(
-                f"{readable(source)} in the cache changed while it was used",
-                hint="Run the command again: what changed is dropped and computed again.",
-            )
+            raise changed_in_use(source)
 
 
 def _variant(item: Converted, found: VariantReport) -> Variant:

@@ -13,7 +13,7 @@ import edge
 from benchmarks.harness import measure
 from benchmarks.timing import Protocol
 from converters.base import TARGETS, Precision, Target
-from edge.cache import StageCache, content_key
+from edge.cache import StageCache, content_key, sealed_bytes
 from edge.dataset.pictures import Picture
 from edge.errors import ConversionError, EdgeError, InferenceError, ModelLoadError, NegativeVerdict
 from edge.evaluation.chance import Level, agreement, is_constant
@@ -239,7 +239,7 @@ def _computed_on_integers(item: Converted, cache: StageCache) -> tuple[dict[str,
             note = inside.float_note(item.target.name)
             write_json(folder / "integers.json", {"counted": counted, "note": note})
         found = cache.entry(key)
-    kept = json.loads((found / "integers.json").read_bytes())
+    kept = json.loads(sealed_bytes(found / "integers.json"))
     return kept["counted"], kept["note"] if item.target.precision in WHOLE else ""
 
 

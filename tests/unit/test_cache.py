@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.cache import SEAL, StageCache, content_key, default_cache, sealed_sha256
+from edge.cache import SEAL, StageCache, content_key, default_cache, sealed_bytes, sealed_sha256
 from edge.errors import OutputError
 from edge.runtime.files import sha256_file
 from tests.kills import at_every_step
@@ -231,6 +231,18 @@ def test_a_change_after_the_first_look_is_found(tmp_path: Path) -> None:
     flip(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert cache.find("key") is None
+
+
+def test_what_is_read_is_what_was_checked(tmp_path: Path) -> None:
+    cache = StageCache(tmp_path)
+    with cache.store("key") as folder:
+        (folder / "a").write_bytes(bytes(100))
+    found = cache.find("key")
+    assert found is not None
+    assert sealed_bytes(found / "a") == bytes(100)
+    flip(found / "a")
+    with pytest.raises(OutputError, match="changed while it was used"):
+        sealed_bytes(found / "a")
 
 
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
