@@ -89,7 +89,7 @@ _FOREIGN: Final = (
     (0, b"<", "an HTML, SVG or XML text"),
 )
 
-_BAND_PIXELS: Final = 1 << 20  # rows of an image that are worked on at a time
+_BAND_PIXELS: Final = 1 << 18  # rows of an image that are worked on at a time
 
 _ORIENTATION_TAG: Final = 0x0112  # Exif 2.32, table 4
 _UPRIGHT: Final = {
@@ -138,7 +138,9 @@ def decode_image(
             image.load()
             loaded = image
         turn = _orientation(loaded)
-        check_bytes(image, name, stream.held, turn in _UPRIGHT)
+        # Pillow scales colours and opacity in a second image.
+        twice = turn in _UPRIGHT or color_order is ColorOrder.RGBA
+        check_bytes(image, name, stream.held, twice)
         return _turned(loaded, _converted(loaded, color_order, levels), turn)
 
 

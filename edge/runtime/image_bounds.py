@@ -16,9 +16,11 @@ from PIL import ImageFile
 from edge.errors import ImageError
 
 # What is held at once
-MAX_PIXELS: Final = 64_000_000  # decoded: as RGB, of which Pillow makes four bytes, 256 MB
+MAX_PIXELS: Final = 62_000_000  # decoded: as RGB, of which Pillow makes four bytes, 248 MB
 MAX_SIDE: Final = 65_535  # what JPEG can say; Pillow keeps a pointer for each row
-MAX_BYTES: Final = 256 << 20  # of all copies together that decoding and conversion hold at once
+# All copies together that decoding and conversion hold at once: 50 megapixels of grey as RGB, and
+# below 256 MiB with what the decoders hold besides.
+MAX_BYTES: Final = 252_000_000
 # A phone photo of 50 megapixels as AVIF, HEIC or WebP, or one that is stored lying, cannot be
 # decoded in MAX_BYTES: Pillow holds two or more copies of it. It is no poison.
 ORDINARY_PIXELS: Final = 52_000_000
@@ -30,19 +32,21 @@ MAX_METADATA_BYTES: Final = 32 << 20  # EXIF, ICC, XMP, comments: depth maps of 
 MAX_FILE_BYTES: Final = 512 << 20  # 50 megapixels of 16-bit RGB, stored as they are, take 300 MB
 MAX_READS: Final = 150_000  # chunks and blocks, a few microseconds each; 50 megapixels need 20,000
 MAX_STORED_PIXELS: Final = 256_000_000  # of a JPEG that is decoded small; phones make 200 million
-MAX_BLOCKS: Final = 48_000_000  # 8 x 8 blocks that all scans of a JPEG visit; 25 nanoseconds each
+MAX_BLOCKS: Final = 32_000_000  # 8 x 8 blocks that all scans of a JPEG visit; 50 nanoseconds each
 MAX_SCANS: Final = 500  # of a JPEG; scripts of encoders write 10 to 20
 MAX_UNITS: Final = 70_000  # strips or tiles of a TIFF: one for each row of the largest
 MAX_TILE_PIXELS: Final = 96_000_000  # of all tiles of a TIFF, which are decoded whole
-MAX_RLE_PIXELS: Final = 16_000_000  # of a compressed BMP, which Pillow decodes in Python
+MAX_RLE_PIXELS: Final = 12_000_000  # of a compressed BMP, which Pillow decodes in Python
+MAX_PROFILES: Final = 16  # colour profiles of a PNG, each of which is unpacked; it should have one
 MAX_DIRECTORY_BYTES: Final = 4 << 20  # of the values that an EXIF directory names
 
 _WAY: Final = "Scale it down, or save it again with an ordinary program."
 _STORED: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 # Bytes a pixel that the plugins hold besides the image: of WebP two canvases and the frame, of
-# AVIF and HEIC the planes, the colours and the frame.
-_DECODERS: Final = {"WEBP": 12, "AVIF": 5, "HEIF": 5}
+# AVIF and HEIC the frame while it is copied; the planes come on top.
+_DECODERS: Final = {"WEBP": 12, "AVIF": 3.75, "HEIF": 3.75}
 _WHOLE: Final = frozenset(_DECODERS)  # formats whose plugins read the whole file into memory
+_PLANES: Final = re.compile(rb"av1C\x81.(.)|hvcC\x01.{15}(..)..", re.DOTALL)
 _COPIED_MODES: Final = frozenset({"CMYK", "YCbCr", "HSV", "I", "F"})
 _MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _SOS, _EOI, _APP1, _EXIF_START = 0xDA, 0xD9, 0xE1, b"Exif\0\0"
@@ -71,10 +75,8 @@ class Metered:
         """
         self.held = 0
         if not stream.seekable():
-            content = stream.read(MAX_HELD_FILE_BYTES + 1)
+            content = read_pipe(stream, name)
             self.held = len(content)
-            if self.held > MAX_HELD_FILE_BYTES:
-                raise _over(name, "more came through the pipe;", MAX_HELD_FILE_BYTES)
             stream = BytesIO(content)
         self._stream, self._name = stream, name
         self.file_bytes = stream.seek(0, SEEK_END)
@@ -123,6 +125,18 @@ class Metered:
         return getattr(self._stream, name)
 
 
+def read_pipe(stream: BinaryIO, name: str) -> bytes:
+    """The bytes of a picture that can be read once only, as from a pipe.
+
+    Raises:
+        ImageError: More than MAX_HELD_FILE_BYTES came.
+    """
+    content = stream.read(MAX_HELD_FILE_BYTES + 1)
+    if len(content) > MAX_HELD_FILE_BYTES:
+        raise _over(name, "more came through the pipe;", MAX_HELD_FILE_BYTES)
+    return content
+
+
 def check_file(stream: Metered, kind: str, name: str) -> None:
     """Walk what a plugin would read without a bound of its own.
 
@@ -140,7 +154,7 @@ def check_file(stream: Metered, kind: str, name: str) -> None:
         stream.restart(2 * stream.file_bytes)
     elif kind == "Jpeg":
         _check_jpeg_header(stream, name)
-    elif kind == "Png" and stream.file_bytes > MAX_METADATA_BYTES:
+    elif kind == "Png":
         _check_chunks(stream, name)
     elif kind == "Tiff":
         check_directories(stream, name, stream.file_bytes)
@@ -185,30 +199,38 @@ def check_image_bounds(
     compressed_bmp = image.format == "BMP" and image.tile and image.tile[0][0] == "bmp_rle"
     if compressed_bmp and width * height > MAX_RLE_PIXELS:
         raise _too_long(name, f"{width * height:,} pixels of a compressed BMP", MAX_RLE_PIXELS)
-    unit = _tiff_unit_bytes(image, name) if image.format == "TIFF" else 0
-    check_bytes(image, name, stream.held + coefficients + unit, turned)
+    extra = coefficients
+    if image.format == "TIFF":
+        extra = _tiff_unit_bytes(image, name)
+    elif image.format in _WHOLE:
+        extra = 2 * stream.file_bytes + _plane_bytes(image, stream)
+    check_bytes(image, name, stream.held + extra, turned, stored[0] * stored[1])
 
 
-def check_bytes(image: ImageFile.ImageFile, name: str, extra: int, turned: bool) -> None:
+def check_bytes(
+    image: ImageFile.ImageFile, name: str, extra: int, turned: bool, stored_pixels: int = 0
+) -> None:
     """Judge the copies of an image.
 
     Args:
         image: Opened, and perhaps loaded.
         name: How messages call the file.
         extra: Bytes that the decoder holds besides.
-        turned: Whether it will be turned.
+        turned: Whether it will be turned, or copied once more for another reason.
+        stored_pixels: How many the file has, if it is decoded small.
 
     Raises:
         ImageError: They take more memory than is allowed.
     """
     pixels, pointers = image.width * image.height, 16 * max(image.size)
     stored = _STORED.get(image.mode, 4)
-    decoding = pixels * (stored + _DECODERS.get(str(image.format), 0)) + extra
+    decoding = int(pixels * (stored + _DECODERS.get(str(image.format), 0))) + extra
     copied = stored < 4 or image.mode in _COPIED_MODES or image.has_transparency_data
     copies = stored + 4 if copied else stored
     needed = max(decoding, pixels * (max(copies, 8) if turned else copies)) + pointers
     dear = turned or image.format in _WHOLE or image.format == "JPEG"
-    allowed = ORDINARY_BYTES if dear and pixels <= ORDINARY_PIXELS else MAX_BYTES
+    ordinary = max(pixels, stored_pixels) <= ORDINARY_PIXELS
+    allowed = ORDINARY_BYTES if dear and ordinary else MAX_BYTES
     if needed > allowed:
         raise ImageError(
             f"{name}: to decode {image.width} x {image.height} pixels of this kind "
@@ -323,15 +345,18 @@ def _segments(stream: Metered) -> Iterator[tuple[int, int, int, bytes]]:
 
 
 def _check_chunks(stream: Metered, name: str) -> None:
-    """Judge what a large PNG file has beside its pixels."""
+    """Judge what a PNG file has beside its pixels."""
     stream.seek(8)
-    beside = 0
+    beside = profiles = 0
     while len(start := stream.read(8)) == 8:
         (length,) = struct.unpack(">I", start[:4])
         beside += 0 if start[4:] == b"IDAT" else length
+        profiles += start[4:] == b"iCCP"
         stream.seek(length + 4, 1)
     if beside > MAX_METADATA_BYTES:
         raise _over(name, f"{_megabytes(beside)} lie beside its pixels;", MAX_METADATA_BYTES)
+    if profiles > MAX_PROFILES:
+        raise _too_long(name, f"{profiles} colour profiles", MAX_PROFILES)
     stream.restart()
 
 
@@ -348,6 +373,9 @@ def _check_jpeg(
         )
     if in_strips:
         return 0
+    if stream.file_bytes > MAX_HELD_FILE_BYTES:
+        found = f"the file has several scans of {_megabytes(stream.file_bytes)};"
+        raise _over(name, found, MAX_HELD_FILE_BYTES)
     widest = max((item[1] for item in image.layer), default=1)
     highest = max((item[2] for item in image.layer), default=1)
     across, down = -(-width // (8 * widest)), -(-height // (8 * highest))
@@ -392,6 +420,30 @@ def _tiff_unit_bytes(image: Any, name: str) -> int:
         return 0
     held = max(4, -(-samples * deepest // 8)) if planes == 1 else -(-deepest // 8)
     return int(tile[0] * tile[1] * held)
+
+
+def _plane_bytes(image: ImageFile.ImageFile, stream: Metered) -> int:
+    """Bytes of the planes of luma and colour that an AVIF or HEIC decoder makes.
+
+    What the configurations of its pictures tell counts, the most of all: AV1 Codec ISO Media File
+    Format Binding, 2.3.3, and ISO/IEC 14496-15, 8.3.3.1.2. Without one it is 4:4:4 of 16 bits.
+    """
+    if image.format == "WEBP":
+        return 0
+    place = stream.tell()
+    stream.seek(0)
+    content = stream.read(stream.file_bytes)
+    stream.seek(place)
+    quarters = []
+    for match in _PLANES.finditer(content):
+        if match[1]:
+            deep, chroma = bool(match[1][0] & 0x40), match[1][0] >> 2 & 3  # subsampled: x, y
+            share = {3: 6, 2: 8}.get(chroma, 12)
+        else:
+            deep, share = bool(match[2][1] & 7), {0: 4, 1: 6, 2: 8}.get(match[2][0] & 3, 12)
+        quarters.append(share * (1 + deep))
+    opacity = 12 if image.mode == "RGBA" else 0
+    return image.width * image.height * (max(quarters, default=24) + opacity) // 4
 
 
 def too_large(name: str, found: str, allowed: int = MAX_PIXELS) -> ImageError:

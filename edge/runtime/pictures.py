@@ -14,6 +14,7 @@ from edge.runtime import checked
 from edge.runtime.bundle import MANIFEST_NAME, MAX_MANIFEST, is_bundle
 from edge.runtime.files import readable
 from edge.runtime.image import image_suffixes
+from edge.runtime.image_bounds import read_pipe
 from edge.runtime.streams import say
 
 STANDARD_INPUT: Final = "-"
@@ -41,7 +42,7 @@ class Picture:
         """What ``Classifier.classify`` takes.
 
         Raises:
-            ImageError: There is no picture.
+            ImageError: There is no picture, or standard input is longer than one.
         """
         if self.problem:
             raise ImageError(self.problem)
@@ -49,7 +50,7 @@ class Picture:
             return self.path
         if sys.stdin.isatty():
             say("note: reading one picture from standard input", err=True)
-        return sys.stdin.buffer.read()
+        return read_pipe(sys.stdin.buffer, self.name)
 
 
 def pictures(words: Sequence[str]) -> tuple[list[Picture], list[str]]:

@@ -13,6 +13,9 @@ from edge.runtime.spec import Interpolation, Preprocessing, Resize
 
 PADDING: Final = 128  # grey of the letterbox bars, in every channel
 
+_PASS_PIXELS: Final = 4 << 20  # of the image between the two passes of a resize; 16 MB
+_CAMERA_ROWS: Final = 16_384  # above this a picture is a strip
+
 _FILTERS: Final = {
     Interpolation.NEAREST: Image.Resampling.NEAREST,
     Interpolation.BILINEAR: Image.Resampling.BILINEAR,
@@ -72,7 +75,7 @@ def preprocess(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
     if spec.resize is Resize.LETTERBOX:
         return _letterbox(image, spec)
     box = _central_window(image, spec) if spec.resize is Resize.CENTER_CROP else None
-    resized = image.resize((spec.width, spec.height), _FILTERS[spec.interpolation], box=box)
+    resized = _resized(image, (spec.width, spec.height), spec, box)
     return np.asarray(resized).reshape(spec.shape)
 
 
@@ -98,12 +101,39 @@ def _central_window(image: Image.Image, spec: Preprocessing) -> tuple[float, flo
     return left, top, min(left + width, image.width), min(top + height, image.height)
 
 
+def _resized(
+    image: Image.Image,
+    size: tuple[int, int],
+    spec: Preprocessing,
+    box: tuple[float, float, float, float] | None,
+) -> Image.Image:
+    """Scale an image, or a box of it, to (width, height).
+
+    Pillow makes an image as wide as the result and as high as the box first. Where that is large,
+    for a strip that no camera takes, the result is made of some rows at a time; Pillow rounds the
+    places of these to 32 bits, so that a few values are off by one.
+    """
+    width, height = size
+    left, top, right, bottom = box or (0.0, 0.0, float(image.width), float(image.height))
+    parts = min(height, math.ceil((bottom - top) * width / _PASS_PIXELS))
+    if parts <= 1 or bottom - top <= _CAMERA_ROWS or spec.interpolation is Interpolation.NEAREST:
+        return image.resize(size, _FILTERS[spec.interpolation], box=box)
+    resized = Image.new(image.mode, size)
+    scale = (bottom - top) / height
+    for part in range(parts):
+        first, last = height * part // parts, height * (part + 1) // parts
+        rows = (left, top + first * scale, right, min(top + last * scale, bottom))
+        made = image.resize((width, last - first), _FILTERS[spec.interpolation], box=rows)
+        resized.paste(made, (0, first))
+    return resized
+
+
 def _letterbox(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
     """Scale the image to fit, aspect ratio kept, and centre it on grey."""
     scale = min(spec.height / image.height, spec.width / image.width)
     height = max(1, round(image.height * scale))
     width = max(1, round(image.width * scale))
-    resized = image.resize((width, height), _FILTERS[spec.interpolation])
+    resized = _resized(image, (width, height), spec, None)
     top, left = (spec.height - height) // 2, (spec.width - width) // 2
     tensor = np.full(spec.shape, PADDING, np.uint8)
     pixels = np.asarray(resized).reshape(height, width, -1)
