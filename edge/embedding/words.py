@@ -170,7 +170,7 @@ def read_words(path: Path, step: Callable[[int], None]) -> tuple[list[str], NDAr
         raise DataError(
             f"{path} says in its first line that it holds {stated[0][:_SHOWN]} words; it holds "
             f"{lines}",
-            hint="It may be cut off: copy the file again.",
+            hint="Copy it again; if it was cut on purpose, delete its first line.",
         )
     return list(rows), np.stack(list(rows.values()))
 

@@ -1,5 +1,7 @@
 import gzip
 import json
+import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,6 +131,8 @@ def test_odd_words(tmp_path: Path, opened: Callable[[Path], WordTable]) -> None:
     [
         ("", "holds no words"),
         ("5 3\n", "holds no words"),
+        ("3 2\na 1 2\nb 3 4\n", "says in its first line that it holds 3 words; it holds 2"),
+        ("9" * 5000 + " 2\na 1 2\n", "it holds 1"),
         ("a 1 2\nb 1\n", r"line 2 is no word with 2 numbers: 'b 1'"),
         ("a 1 2\n\nb 1 x\n", "line 3 is no word"),
         ("a 1 2\nb 1 nan\n", "line 2 is no word"),
@@ -149,6 +153,33 @@ def test_a_cut_archive_is_refused(tmp_path: Path, opened: Callable[[Path], WordT
     path.write_bytes(gzip.compress(text(constructed()).encode())[:-20])
     with pytest.raises(DataError, match="cannot be read"):
         opened(path)
+
+
+@pytest.mark.parametrize("content", [b"a 0 0\n", b"a", b"\n"])
+def test_an_archive_that_grows_without_measure_is_refused(
+    tmp_path: Path,
+    opened: Callable[[Path], WordTable],
+    content: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edge.embedding.words._SMALL", 1 << 18)  # so that it takes a second
+    monkeypatch.setattr("edge.embedding.words.MAX_GROWTH", 1)
+    path = tmp_path / "bomb.gz"
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        for _ in range(48):
+            stream.write(content * ((1 << 20) // len(content)))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"unpacks to more|has more than 1,048,576 bytes"):
+        opened(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+def test_a_pipe_is_no_table(tmp_path: Path, opened: Callable[[Path], WordTable]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError):
+        opened(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ import io
 import json
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,37 @@ def test_missing_label_file_is_reported() -> None:
     whole = embed(load("channels_fp32"))
     with pytest.raises(ModelLoadError, match=r"labels\.txt"):
         tflite_metadata.read(whole[: whole.index(b"PK\x03\x04")])
+
+
+def with_archive(method: int, **files: bytes) -> bytes:
+    """A model whose associated files are others."""
+    whole = embed(load("channels_fp32"))
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("_txt", ".txt").replace("_json", ".json"), content)
+    return whole[: whole.index(b"PK\x03\x04")] + stream.getvalue()
+
+
+def test_associated_files_are_inflated_within_bounds() -> None:
+    labels = "".join(f"{label}\n" for label in LABELS).encode()
+    bomb = bytes(32 << 20)
+    tracemalloc.start()
+    found = tflite_metadata.read(with_archive(zipfile.ZIP_DEFLATED, labels_txt=labels, other=bomb))
+    assert found is not None
+    assert found.labels == LABELS  # what nobody asks for is not inflated
+    for model in (
+        with_archive(zipfile.ZIP_DEFLATED, labels_txt=bomb),
+        with_archive(zipfile.ZIP_LZMA, labels_txt=labels),
+        with_archive(zipfile.ZIP_STORED, labels_txt=labels, edge_preprocessing_json=b"[" * 99_999),
+        with_archive(zipfile.ZIP_STORED, labels_txt=labels, edge_preprocessing_json=b"[1e999]"),
+        with_archive(zipfile.ZIP_DEFLATED, labels_txt=labels)[:-8] + bytes(8),
+    ):
+        tracemalloc.reset_peak()
+        with pytest.raises(ModelLoadError):
+            tflite_metadata.read(model)
+        assert tracemalloc.get_traced_memory()[1] < 60 << 20  # of which the bomb itself is 32
+    tracemalloc.stop()
 
 
 def test_schema_reads_values_per_channel() -> None:
