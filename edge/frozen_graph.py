@@ -6,7 +6,9 @@ included, stands in this layer's config.
 
 import base64
 import functools
+import re
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,21 +17,17 @@ from edge.runtime.files import readable
 
 SAVED_MODEL: Final = "saved_model.pb"
 SIGNATURES: Final = ("serving_default", "serve")
-# Operators that run Python, or read or write files while the network computes.
-FORBIDDEN: Final = frozenset(
-    {
-        "PyFunc",
-        "PyFuncStateless",
-        "EagerPyFunc",
-        "ReadFile",
-        "WriteFile",
-        "MatchingFiles",
-        "ImmutableConst",
-        "TextLineReader",
-        "TFRecordReader",
-        "LoadAndRemapMatrix",
-    }
+# Parts of the names of operators that run Python, read or write files, or send to other machines
+# while the network computes: TensorFlow has some 200 of them, and adds more.
+FORBIDDEN: Final = re.compile(
+    "Py|File|Dataset|Iterator|Summary|Reader|Record|Sql|Lmdb|Debug|Print|Rpc|Remap|Vocab|Checkpoint"
+    "|Save|Restore|Send|Recv|Collective|XlaHost|TPU|Tpu|ImmutableConst|Loader"
 )
+# With these every SavedModel loads and stores its variables, in functions of that name.
+SAVERS: Final = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"})
+SAVING: Final = ("__inference__traced_save", "__inference__traced_restore")
+MOST_TIMES: Final = 20  # of its size that a graph may unpack to, unless it is small
+SMALL_BYTES: Final = 256 << 20
 HINT: Final = (
     "Expected a folder written by model.export() of Keras 3, or by tf.saved_model.save(), with one "
     "signature that takes (batch, height, width, channels) as float32 and gives (batch, classes)."
@@ -52,7 +50,8 @@ def register() -> Any:
             super().__init__(**options)
             self._parts = {"graph": graph, "image": image, "answer": answer, "classes": classes}
             definition = tf.compat.v1.GraphDef()
-            definition.ParseFromString(zlib.decompress(base64.b64decode(graph)))
+            definition.ParseFromString(_unpacked(base64.b64decode(graph)))
+            _check_graph(definition, "the layer FrozenGraph")
 
             def run(pixels: Any) -> Any:
                 (found,) = tf.graph_util.import_graph_def(
@@ -75,6 +74,22 @@ def register() -> Any:
             return {**super().get_config(), **self._parts}
 
     return FrozenGraph
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """The graph, unless it was made to fill the memory.
+
+    Raises:
+        ModelLoadError: It is too large, or packed in another way.
+    """
+    most = max(SMALL_BYTES, MOST_TIMES * len(packed))
+    try:
+        content = zlib.decompressobj().decompress(packed, most + 1)
+    except zlib.error as error:
+        raise _unfit("the layer FrozenGraph", f"its graph cannot be unpacked: {error}") from error
+    if len(content) > most:
+        raise _unfit("the layer FrozenGraph", f"its graph unpacks to more than {most >> 20} MiB")
+    return content
 
 
 def read_saved_model(folder: Path, called: str = "") -> Any:
@@ -143,12 +158,36 @@ def _check_operators(folder: Path, called: str) -> None:
         stored.ParseFromString((folder / SAVED_MODEL).read_bytes())
     except Exception as error:  # protobuf's DecodeError, and OSError
         raise _unfit(called, f"{SAVED_MODEL} is cut off or no SavedModel ({error})") from error
-    graphs = [meta.graph_def for meta in stored.meta_graphs]
-    nodes = [node for graph in graphs for node in graph.node]
-    nodes += [node for graph in graphs for each in graph.library.function for node in each.node_def]
-    found = sorted({node.op for node in nodes} & FORBIDDEN)
+    for meta in stored.meta_graphs:
+        _check_graph(meta.graph_def, called, allowed=SAVERS)
+
+
+def _check_graph(graph: Any, called: str, allowed: frozenset[str] = frozenset()) -> None:
+    """Refuse operators that do more than compute.
+
+    Args:
+        graph: A GraphDef.
+        called: What errors call it.
+        allowed: Operators that may stand in the main graph, and in the functions that save.
+
+    Raises:
+        ModelLoadError: It holds some.
+    """
+
+    def operators() -> Iterator[str]:
+        for node in graph.node:
+            if node.op not in allowed:
+                yield node.op
+        for function in graph.library.function:
+            saves = function.signature.name.startswith(SAVING)
+            for node in function.node_def:
+                if not (saves and node.op in allowed):
+                    yield node.op
+
+    found = sorted({name for name in operators() if FORBIDDEN.search(name)})
     if found:
-        raise _unfit(called, f"it holds {', '.join(found)}, which run code or touch files")
+        shown = ", ".join(name[:60] for name in found[:5])
+        raise _unfit(called, f"it holds {shown}, which run code or touch files")
 
 
 def _unfit(called: str, reason: str) -> ModelLoadError:

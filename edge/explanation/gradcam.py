@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge.errors import ModelLoadError
+from edge.runtime.supervisor import keras_call
 
 SQUASHING: Final = ("softmax", "sigmoid")
 
@@ -67,7 +68,7 @@ class GradCam:
         import tensorflow as tf
 
         image = tf.constant(pixels[np.newaxis], tf.float32)
-        with tf.GradientTape() as tape:
+        with keras_call(), tf.GradientTape() as tape:
             tape.watch(image)  # or a model whose weights are frozen leaves nothing on the tape
             features, scores = self._model(image, training=False)
             score = scores[:, label]

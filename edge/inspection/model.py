@@ -10,6 +10,8 @@ from edge.inspection.flatbuffer import IDENTIFIER
 from edge.inspection.onnx_graph import inspect_onnx
 from edge.inspection.report import ModelReport
 from edge.inspection.tflite import inspect_tflite
+from edge.runtime.session import check_size
+from edge.runtime.supervisor import NativeCall
 
 _HEAD_BYTES: Final = 512
 # A ModelProto starts with its lowest field: ir_version (field 1, a varint), which every writer
@@ -45,10 +47,12 @@ def inspect_model(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = Non
     try:
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
-        if head[4:8] == IDENTIFIER:
-            return _named(inspect_tflite(path, shapes))
-        if head.startswith(_ONNX_FIRST_BYTE):
-            return _named(inspect_onnx(path, shapes))
+        inspect = inspect_tflite if head[4:8] == IDENTIFIER else None
+        inspect = inspect_onnx if head.startswith(_ONNX_FIRST_BYTE) else inspect
+        if inspect is not None:
+            check_size(path)
+            with NativeCall(path, opens=True):
+                return _named(inspect(path, shapes))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     raise ModelLoadError(

@@ -19,6 +19,7 @@ from edge.runtime.head import sigmoid
 from edge.runtime.output import HALF, OutputActivation, OutputKind, OutputSpec
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Preprocessing
+from edge.runtime.supervisor import keras_call
 from edge.training.models import load_keras
 from edge.training.output import columns_of, keras_end, with_probabilities
 from edge.training.reference import keras_scores
@@ -114,7 +115,8 @@ def _by_labels(
     if labelled:
         shape = (-1, *model.inputs[0].shape[1:])
         pixels = np.stack([load(item.path, contract) for item in labelled]).reshape(shape)
-        values = np.asarray(model.predict(pixels.astype(np.float32), verbose=0)).reshape(-1)
+        with keras_call():
+            values = np.asarray(model.predict(pixels.astype(np.float32), verbose=0)).reshape(-1)
     return probability_by_labels(values, np.array([item.label == 1 for item in labelled], bool))
 
 
@@ -155,7 +157,8 @@ def probability_by_labels(
 
 
 def _answers(model: Any, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(model(batch, training=False), np.float32).reshape(len(batch), -1)
+    with keras_call():
+        return np.asarray(model(batch, training=False), np.float32).reshape(len(batch), -1)
 
 
 def check_alone(alone: NDArray[np.float32], together: NDArray[np.float32], number: int) -> None:

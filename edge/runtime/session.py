@@ -14,6 +14,8 @@ from edge.errors import EngineUnavailable, ModelLoadError, UsageError
 from edge.runtime.refusal import refusal
 from edge.runtime.spec import PIXEL_RANGE, TensorSpec
 
+MOST_BYTES: Final = 2 << 30  # flatbuffers and protobuf address no more
+
 
 class Session(Protocol):
     """A loaded model, ready to run.
@@ -95,6 +97,21 @@ def model_format(path: Path) -> str:
     return suffix
 
 
+def check_size(path: Path) -> None:
+    """Refuse a file that no interpreter reads, before anything reads all of it.
+
+    Raises:
+        ModelLoadError: It is larger than the format allows.
+    """
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise ModelLoadError(
+            f"{path} has {size / 2**30:.1f} GiB; a TFLite or ONNX file holds at most "
+            f"{MOST_BYTES >> 30} GiB",
+            hint="Weights of a larger ONNX model lie in other files, which the model names.",
+        )
+
+
 def open_session(
     path: Path, *, engine: str | None = None, threads: int = 1, held: Path | None = None
 ) -> Session:
@@ -114,6 +131,7 @@ def open_session(
     if not path.is_file():
         raise UsageError(f"no model file at {path}")
     format_ = model_format(path)
+    check_size(path)
     if engine is not None and engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
     candidates = [engine] if engine else [n for n, e in ENGINES.items() if e.format == format_]

@@ -21,8 +21,9 @@ from edge.errors import EdgeError, InferenceError, ModelLoadError
 from edge.runtime.streams import say
 
 SECONDS: Final = 60.0  # of one opening or one inference; real ones take 10 on the slowest board
-TENSORFLOW_SECONDS: Final = 300.0  # of what imports TensorFlow or traces a graph on the way
+TENSORFLOW_SECONDS: Final = 600.0  # of what imports TensorFlow, or computes many pictures at once
 ROOM_BYTES: Final = 2 << 30  # that one call may take beside what a file of its size needs
+TENSORFLOW_BYTES: Final = 16 << 30  # many pictures at once have large activations
 FILE_TIMES: Final = 8  # an interpreter holds a file, its unpacked weights, and repacked copies
 POLL_SECONDS: Final = 0.1
 _SLOTS: Final = 64  # threads that are inside a model at once
@@ -104,23 +105,26 @@ class NativeCall:
     It costs a microsecond. Where nobody supervises the process, it does nothing.
     """
 
-    __slots__ = ("_opens", "_path", "_room", "_seconds")
+    __slots__ = ("_most", "_opens", "_path", "_room", "_seconds")
 
-    def __init__(self, path: Path, *, opens: bool, seconds: float = SECONDS) -> None:
+    def __init__(
+        self, path: Path, *, opens: bool, seconds: float = SECONDS, most: int = ROOM_BYTES
+    ) -> None:
         """State what is to be called.
 
         Args:
             path: The model's file or folder.
             opens: Whether it is being opened; otherwise it runs.
             seconds: That a call may take.
+            most: Bytes that it may take beside what a file of its size needs.
         """
-        self._path, self._opens, self._seconds = path, opens, seconds
+        self._path, self._opens, self._seconds, self._most = path, opens, seconds, most
         self._room: int | None = None
 
     def __enter__(self) -> None:
         if _calls is not None:
             if self._room is None:
-                self._room = _room(self._path)
+                self._room = _room(self._path, self._most)
             name = os.fsencode(self._path.name)[:255]
             _calls.begin(
                 _setting("EDGE_MODEL_SECONDS", self._seconds), self._room, self._opens, name
@@ -131,6 +135,13 @@ class NativeCall:
             _calls.end()
 
 
+def keras_call() -> NativeCall:
+    """For a call of a Keras model, whose file is not known where it runs."""
+    return NativeCall(
+        Path("the Keras model"), opens=False, seconds=TENSORFLOW_SECONDS, most=TENSORFLOW_BYTES
+    )
+
+
 def _setting(name: str, usual: float) -> float:
     """An environment variable's number; the usual one where it holds none."""
     text = os.environ.get(name)
@@ -139,14 +150,14 @@ def _setting(name: str, usual: float) -> float:
     return usual
 
 
-def _room(path: Path) -> int:
+def _room(path: Path, most: int) -> int:
     """Bytes that a call on a model may take; on a small machine no more than half of it."""
     size = 0
     for item in [path] if path.is_file() else path.rglob("*"):
         with suppress(OSError):
             size += item.stat().st_size
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    usual = min(ROOM_BYTES, machine // 2) / 2**30
+    usual = min(most, machine // 2) / 2**30
     return int(_setting("EDGE_MODEL_GIB", usual) * 2**30) + FILE_TIMES * size
 
 

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from edge.cache import StageCache, content_key
 from edge.errors import ModelLoadError
 from edge.frozen_graph import SAVED_MODEL, read_saved_model, register
 from edge.runtime import checked
 from edge.runtime.files import readable, sha256_file
+from edge.runtime.supervisor import TENSORFLOW_SECONDS, NativeCall
 from edge.training.backbones import backbone
 from edge.training.keras2.network import network
 from edge.training.keras2.weights import load_groups, load_tree, stored_config
@@ -29,6 +32,10 @@ EXPECTED: Final = (
     "Sequential one that starts with keras.Input."
 )
 MOST_BYTES: Final = 4 << 30  # of what an archive holds, unpacked
+# Weights are numbers that hardly pack, and Keras stores them as they are. What unpacks to more
+# than this many times its size was made to fill the memory, unless it is small anyway.
+MOST_TIMES: Final = 20
+SMALL_BYTES: Final = 256 << 20
 MOST_JSON: Final = 256 << 20
 MOST_FILES: Final = 1000
 # Names of Keras's policies whose arrays or sums are not float32.
@@ -160,12 +167,23 @@ def read_keras(path: Path) -> ReadModel:
     Raises:
         ModelLoadError: It is no Keras model, or one that cannot be read without its code.
     """
+    with NativeCall(path, opens=True, seconds=TENSORFLOW_SECONDS):
+        return _read_any(path)
+
+
+def _read_any(path: Path) -> ReadModel:
     import h5py
 
     register()  # files that edge wrote of a SavedModel have that layer
     if path.is_dir():
         change = "the SavedModel's graph is taken as one layer, which has no parts to train"
-        return ReadModel(read_saved_model(path), (change,))
+        model = read_saved_model(path)
+        shape = model.inputs[0].shape[1:]
+        if None not in shape:
+            # Of any graph, only this one may loop: one that never ends is found now.
+            with NativeCall(path, opens=False):
+                model(np.zeros((1, *shape), np.float32), training=False)
+        return ReadModel(model, (change,))
     try:
         if zipfile.is_zipfile(path):
             read = _from_zip(path)
@@ -209,14 +227,21 @@ def _from_zip(path: Path) -> ReadModel:
         if "config.json" not in names:
             raise ModelLoadError("the archive holds no config.json")
         config = stored_config(_read(archive, "config.json", MOST_JSON))
-        metadata = checked.parse_json(_read(archive, "metadata.json", checked.MAX_BYTES) or "{}")
-        version = str(metadata.get("keras_version", ""))
+        version = _keras_version(_read(archive, "metadata.json", checked.MAX_BYTES))
         if not version.startswith(("1.", "2.")):
             return ReadModel(_loaded(path, config))
         built = network(config)
         with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
             load_tree(built.root, file)
     return ReadModel(built.model, (_built_again(version),))
+
+
+def _keras_version(metadata: str) -> str:
+    try:
+        stated = checked.parse_json(metadata or "{}")
+    except ValueError as error:
+        raise ModelLoadError(f"its metadata.json cannot be read: {error}") from error
+    return str(stated.get("keras_version", "")) if isinstance(stated, dict) else ""
 
 
 def _from_hdf5(path: Path) -> ReadModel:
@@ -253,6 +278,13 @@ def check_archive(archive: zipfile.ZipFile) -> None:
     """
     entries = archive.infolist()
     total = sum(entry.file_size for entry in entries)
+    packed = sum(entry.compress_size for entry in entries)
+    if total > max(SMALL_BYTES, MOST_TIMES * packed):
+        raise ModelLoadError(
+            f"the archive of {packed / 1e6:.1f} MB unpacks to {total / 1e9:.1f} GB; edge unpacks "
+            f"at most {MOST_TIMES} times its size",
+            hint="Keras packs no weights: save the model again with model.save(FILE).",
+        )
     if len(entries) > MOST_FILES or total > MOST_BYTES:
         raise ModelLoadError(
             f"the archive holds {len(entries)} files of {total / 1e9:.1f} GB; edge unpacks at most "
@@ -276,6 +308,9 @@ def _loaded(path: Path, config: Mapping[str, Any]) -> Any:
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # zip, h5py, json and Keras each raise types of their own
+        ours = _cause(error)
+        if ours is not None:
+            raise ours from error
         own = sorted(set(_own_classes(config)))
         if own:
             raise _needs_code(own) from error
@@ -292,6 +327,13 @@ def _loaded(path: Path, config: Mapping[str, Any]) -> Any:
             hint="Save a functional model, or a Sequential one that starts with keras.Input.",
         )
     return model
+
+
+def _cause(error: BaseException | None) -> ModelLoadError | None:
+    """Edge's own word on a layer, which Keras wraps into errors of its own."""
+    while error is not None and not isinstance(error, ModelLoadError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _own_classes(value: Any) -> Iterator[str]:

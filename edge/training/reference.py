@@ -14,6 +14,7 @@ from edge.evaluation.predictions import kept_scores
 from edge.progress import Step
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Preprocessing
+from edge.runtime.supervisor import keras_call
 
 BATCH: Final = 32  # images in memory at a time
 
@@ -58,7 +59,7 @@ def _rows(
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), BATCH):
             images = pool.map(lambda path: load(path, preprocessing), paths[start : start + BATCH])
-            answers: NDArray[np.float32] = function(
-                np.stack(list(images)).astype(np.float32)
-            ).numpy()
+            batch = np.stack(list(images)).astype(np.float32)
+            with keras_call():
+                answers: NDArray[np.float32] = function(batch).numpy()
             yield from answers.reshape(len(answers), -1)

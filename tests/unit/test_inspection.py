@@ -540,3 +540,51 @@ def test_an_onnx_input_of_extent_0_of_unknown_rank_or_none_at_all(tmp_path: Path
     without = inspected([1, 4], source="w")
     assert without.mult_adds == 0
     assert not any("not counted" in note for note in without.notes)
+
+
+@pytest.mark.parametrize(
+    ("calls", "told"),
+    [
+        ({"A": ["A"]}, "circle"),
+        ({"A": ["B"], "B": ["A"]}, "circle"),
+        # Each calls the one before it twice: 40 of them are a million million nodes.
+        ({"A": ["F39"], **{f"F{n}": [f"F{n - 1}"] * 2 for n in range(1, 40)}}, "nodes"),
+    ],
+    ids=["itself", "one another", "doubling"],
+)
+def test_onnx_functions_that_have_no_end_are_refused(
+    calls: dict[str, list[str]], told: str, tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    make = onnx.helper
+    own = make.make_opsetid("own", 1)
+    functions = []
+    for name, called in calls.items():
+        ends = ["x", *(f"t{step}" for step in range(len(called) - 1)), "y"]
+        nodes = [
+            make.make_node(operator, [ends[step]], [ends[step + 1]], domain="own")
+            for step, operator in enumerate(called)
+        ]
+        functions.append(make.make_function("own", name, ["x"], ["y"], nodes, [own]))
+    tensor = [
+        make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4]) for name in ("x", "y")
+    ]
+    graph = make.make_graph(
+        [make.make_node("A", ["x"], ["y"], domain="own")], "graph", tensor[:1], tensor[1:]
+    )
+    opsets = [make.make_opsetid("", 17), own]
+    model = make.make_model(graph, functions=functions, opset_imports=opsets, ir_version=8)
+    path = tmp_path / "functions.onnx"
+    path.write_bytes(model.SerializeToString())
+
+    with pytest.raises(ModelLoadError, match=told):
+        inspect_model(path)
+
+
+def test_a_file_larger_than_its_format_allows_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.tflite"
+    with path.open("wb") as stream:
+        stream.write(b"\x1c\0\0\0TFL3")
+        stream.truncate(3 << 30)  # sparse: it takes no room on the disk
+    with pytest.raises(ModelLoadError, match=r"3\.0 GiB"):
+        inspect_model(path)

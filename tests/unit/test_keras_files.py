@@ -348,6 +348,54 @@ def test_a_saved_model_that_runs_code_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "code", "cut off")
 
 
+def test_an_archive_that_was_made_to_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.keras"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("config.json", "{}")
+        with archive.open("model.weights.h5", "w") as stream:
+            for _ in range(20):
+                stream.write(bytes(16 << 20))
+    refused(bomb, "unpacks to 0.3 GB")
+    for metadata in ("[" * 100_000, "1", "nonsense"):
+        broken = tmp_path / "broken.keras"
+        with zipfile.ZipFile(broken, "w") as archive:
+            archive.writestr("config.json", '{"class_name": "Functional", "config": {}}')
+            archive.writestr("metadata.json", metadata)
+        refused(broken, "does not load as a Keras model")
+
+
+def test_a_frozen_graph_of_a_stranger_touches_no_file(tmp_path: Path) -> None:
+    """The layer that edge writes for a SavedModel can be written by anybody."""
+    import base64
+    import zlib
+
+    import keras
+    import tensorflow as tf
+
+    from edge import frozen_graph
+
+    written = tmp_path / "written"
+    graph = tf.Graph()
+    with graph.as_default():
+        image = tf.compat.v1.placeholder(tf.float32, (None, 6, 6, 3), name="image")
+        with tf.control_dependencies([tf.io.write_file(str(written), "x")]):
+            tf.nn.softmax(tf.reduce_mean(image, (1, 2)), name="answer")
+    packed = base64.b64encode(zlib.compress(graph.as_graph_def().SerializeToString())).decode()
+    layer = frozen_graph.register()
+    with pytest.raises(ModelLoadError, match="WriteFile"):
+        layer(packed, "image:0", "answer:0", [3])
+
+    with pytest.MonkeyPatch.context() as patched:  # as if another program had written the file
+        patched.setattr(frozen_graph, "_check_graph", lambda *_, **__: None)
+        pixels = keras.Input((6, 6, 3))
+        keras.Model(pixels, layer(packed, "image:0", "answer:0", [3])(pixels)).save(
+            tmp_path / "stranger.keras"
+        )
+    written.unlink(missing_ok=True)
+    refused(tmp_path / "stranger.keras", "WriteFile")
+    assert not written.exists()
+
+
 @pytest.mark.shared_data
 @pytest.mark.skipif(not LEGACY.is_dir(), reason="needs EDGE_TEST_DATA")
 @pytest.mark.parametrize(
