@@ -99,6 +99,23 @@ class Lines:
         del self._buffer[: len(line) + 1]
         return line
 
+    def fill(self) -> bool:
+        """Keep what has come, to be read later; whether more may come.
+
+        Raises:
+            Flood: It is more than the longest line.
+        """
+        part = os.read(self._descriptor, PART)
+        self._ended = not part
+        self._buffer += part
+        if len(self._buffer) > self._longest:
+            raise Flood("sends more than anybody asked for")
+        return bool(part)
+
+    def fileno(self) -> int:
+        """The file descriptor."""
+        return self._descriptor
+
 
 class Tail:
     """The last of what comes from a file descriptor; a thread reads it.
@@ -133,19 +150,37 @@ class Tail:
                     self._process.kill()
 
 
-def send(descriptor: int, content: bytes, seconds: float) -> None:
-    """Write all of it.
+def send(descriptor: int, content: bytes, seconds: float, heard: Lines) -> None:
+    """Write all of it, and keep what is said meanwhile: who is not heard may not listen either.
+
+    Args:
+        descriptor: Where it goes.
+        content: To write.
+        seconds: To wait for each part of it.
+        heard: What the same process says.
 
     Raises:
+        Flood: It says too much meanwhile.
         OSError: Nobody reads it any more.
         Silence: Nobody read anything for so many seconds.
     """
     rest = memoryview(content)
     os.set_blocking(descriptor, False)
+    ready = select.poll()
+    ready.register(descriptor, select.POLLOUT)
+    ready.register(heard.fileno(), select.POLLIN)
+    until = time.monotonic() + seconds
     while rest:
-        _wait(descriptor, seconds, select.POLLOUT)
-        with suppress(BlockingIOError):
-            rest = rest[os.write(descriptor, rest[:PART]) :]
+        found = dict(ready.poll(max(0.0, until - time.monotonic()) * 1e3))
+        if descriptor in found:
+            with suppress(BlockingIOError):
+                rest = rest[os.write(descriptor, rest[:PART]) :]
+                until = time.monotonic() + seconds
+        elif heard.fileno() in found:
+            if not heard.fill():
+                ready.unregister(heard.fileno())
+        else:
+            raise Silence
 
 
 def run(

@@ -400,7 +400,9 @@ def _classes(directory: Path, split: str) -> Classes:
 
 def _check_label(folder: Path) -> None:
     """Refuse names that cannot stand in a list of labels: control characters, not Unicode."""
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in folder.name):
+    if any(
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in folder.name
+    ):
         raise DataError(
             f"the class folder {folder.name!a} has a control character or a byte that is "
             "not UTF-8 in its name",

@@ -89,6 +89,7 @@ _SHIPPED: Final = (
     "runtime/files.py",
     "runtime/head_spec.py",
     "runtime/output.py",
+    "runtime/printable.py",
     "runtime/seal.py",
     "runtime/spec.py",
 )
@@ -209,7 +210,10 @@ class Session:
 
     def _send(self, content: bytes) -> None:
         try:
-            send(self._pipe(self._open.stdin).fileno(), content, _SILENCE)
+            send(self._pipe(self._open.stdin).fileno(), content, _SILENCE, self._lines)
+        except Flood as error:
+            self._open.kill()
+            raise flood(self._remote.address, error) from error
         except Silence as error:
             raise self._silent(_SILENCE) from error
         except OSError:  # a reply says why, or that none comes
@@ -227,7 +231,9 @@ class Session:
                     self._note(one_line(str(value["note"]), LONGEST))
                 elif "error" in value:
                     raise _told(value["error"])
-                elif isinstance(value.get("result"), dict):
+                elif "result" in value:
+                    if not isinstance(value["result"], dict):
+                        raise DeviceError("the device's reply holds no result")
                     result: dict[str, Any] = value["result"]
                     return result
         except Flood as error:
@@ -243,7 +249,7 @@ class Session:
             value = parse_json(line, "the reply", max_bytes=_LONGEST_REPLY)
         except Malformed:
             value = None
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not value.keys().isdisjoint(("note", "error", "result")):
             return value
         self._noise += len(line) + 1
         if self._noise > _MOST_NOISE:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 from edge.errors import DeviceError
 
 T = TypeVar("T")
+LONGEST: Final = 200  # characters of what a device says, in a message
 
 
 def typed(kind: type[T], value: object, where: str) -> T:
@@ -36,18 +37,22 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return tuple(_read(get_args(kind)[0], item, where) for item in value)
     if get_origin(kind) is Mapping and isinstance(value, dict):
         inner = get_args(kind)[1]
-        return {str(name): _read(inner, item, f"{where}.{name}") for name, item in value.items()}
+        return {
+            str(name): _read(inner, item, f"{where}.{name[:LONGEST]}")
+            for name, item in value.items()
+        }
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise DeviceError(f"the device says {where} = {value!r}, which is not what was asked for")
+        said = repr(value)[:LONGEST]
+        raise DeviceError(f"the device says {where} = {said}, which is not what was asked for")
     return value
 
 
 def _dataclass(kind: Any, value: Mapping[str, Any], where: str) -> Any:
     names = {field.name for field in fields(kind)}
     if set(value) != names:
-        odd = ", ".join(sorted(names ^ set(value)))
+        odd = ", ".join(sorted(names ^ set(value)))[:LONGEST]
         raise DeviceError(f"the device's answer lacks or adds fields in {where}: {odd}")
     hints = get_type_hints(kind)
     return kind(

@@ -8,6 +8,7 @@ from edge.device.layout import PRIVATE, App
 from edge.device.release import Release
 from edge.device.slots import guard
 from edge.errors import DeviceError, EdgeError
+from edge.runtime.printable import one_line
 
 
 def main(name: str) -> NoReturn:
@@ -20,7 +21,7 @@ def main(name: str) -> NoReturn:
             raise DeviceError(f"{app.name} has no release to run")
         found = Release.read(app, release)
     except EdgeError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        print(f"error: {one_line(error.message)}", file=sys.stderr)
         sys.exit(error.exit_code)
     app.inbox.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-s", "-m", "edge.runtime", "watch", str(app.inbox)]

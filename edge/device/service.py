@@ -38,6 +38,8 @@ NoNewPrivileges=yes
 WantedBy=default.target
 """
 
+MOST_SAID: Final = 1 << 19  # bytes of the journal that a host is told
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
@@ -173,7 +175,7 @@ def said(app: App, lines: int) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.decode(errors="replace")
+    return done.stdout[-MOST_SAID:].decode(errors="replace")
 
 
 def _place(app: App) -> Path:

@@ -16,9 +16,11 @@ from edge.cache import StageCache, content_key, sealed_bytes
 from edge.errors import ConversionError, EdgeError, rebuilt
 from edge.progress import Step
 from edge.runtime.files import write_json
+from edge.runtime.printable import one_line
 from edge.threads import deferred_interrupt
 from edge.versions import versions
 
+LAST_WORDS: Final = 4096  # bytes of what a converter wrote
 RECORD: Final = "conversion.json"
 RECORD_SCHEMA_VERSION: Final = 4  # of its record; files that older ones describe are made again
 
@@ -272,8 +274,11 @@ class _Worker:
                 return OSError(number, os.strerror(number))
             return rebuilt(self._failure, unknown=ConversionError)
         if self._process.returncode:
-            self._errors.seek(0)
-            tail = " / ".join(self._errors.read().strip().splitlines()[-3:])
+            # The end of it, since a converter may say anything of a model, at any length.
+            end = self._errors.seek(0, os.SEEK_END)
+            self._errors.seek(max(0, end - LAST_WORDS))
+            lines = self._errors.read().strip().splitlines()[-3:]
+            tail = " / ".join(one_line(line, LAST_WORDS // 8) for line in lines)
             return ConversionError(
                 f"the {self.format} converter ended with code {self._process.returncode}: {tail}"
             )

@@ -62,7 +62,10 @@ def say(text: object = "", *, err: bool = False) -> None:
         text: The line.
         err: To standard error, at once.
     """
-    print(one_line(str(text)), file=sys.stderr if err else sys.stdout, flush=err)
+    line = one_line(str(text))
+    if line.lstrip().startswith("::") and os.environ.get("GITHUB_ACTIONS"):
+        line = line.replace(":", "\\u003a", 1)  # no command to GitHub's runner
+    print(line, file=sys.stderr if err else sys.stdout, flush=err)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ FLOODS = {
     "lines without an end": FOREVER.format(1, " + b'\\n'"),
     "notes without an end": 'while True: print(\'{"note": "n"}\', flush=False)',
     "standard error without an end": FOREVER.format(2, ""),
+    "objects without an end": "import os\nwhile True: os.write(1, b'{}\\n' * 9999)",
     "both": "import os\nwhile True: os.write(1, b'\\n' * 9); os.write(2, b'x' * 65536)",
 }
 MEMORY = 48 << 20
@@ -81,8 +82,8 @@ def test_a_device_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_greetings_and_notes_are_no_harm() -> None:
     notes: list[str] = []
     fake = Fake(
-        "print('welcome'); print('[1]'); print('{\"note\": \"a\\\\u001b[2J\\\\nb\"}')\n"
-        'print(\'{"result": {"environment": true}}\')'
+        "import sys; print('welcome'); print('[1]'); print('{\"note\": \"a\\\\u001b[2J\\\\nb\"}')\n"
+        'print(\'{"result": {"environment": true}}\', flush=True); sys.stdin.read()'
     )
     with Session(fake, notes.append) as session:
         assert session.ask("has environment") == {"environment": True}

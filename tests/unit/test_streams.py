@@ -1,5 +1,6 @@
 """What reaches a terminal: no control characters of names, no chatter of libraries."""
 
+import io
 import json
 import os
 import subprocess
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from edge.cli.progress import shown_progress
 from edge.runtime.printable import visible
+from edge.runtime.streams import say
 from tests.unit.golden_bundle import golden_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -139,3 +142,31 @@ def test_warnings_of_libraries_are_not_for_users() -> None:
     result = python("-c", program)
     assert (result.returncode, result.stderr) == (0, b"edge says\n")
     assert b"keras warns" in python("-c", program, EDGE_DEBUG="1").stderr
+
+
+def test_bars_take_no_markup_of_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    bars = shown_progress()
+    with bars.stage("[red]a[/] :cat:\x1b]0;t\x07", 2) as step:
+        step(2)
+    bars.note("[link=x]b[/] :cat:\n\x1b]52;c;x\x07")
+    shown = terminal.getvalue()
+    assert "[red]a[/] :cat:" in shown and r"[link=x]b[/] :cat:\n\u001b]52" in shown
+    assert "\x1b]" not in shown and "\x07" not in shown
+
+
+def test_a_line_is_no_command_to_githubs_runner(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    say("::error::x\n::add-mask::y")
+    assert capsys.readouterr().out == "\\u003a:error::x\\n::add-mask::y\n"
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    say("::1: serves", err=True)
+    assert capsys.readouterr().err == "::1: serves\n"

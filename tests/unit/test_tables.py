@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edge.cli.app import app
-from edge.cli.tables import beside_lines, table_lines, width
+from edge.cli.tables import beside_lines, folded, table_lines, width
 
 COLUMNS = ("model, path", "median", "p95", "load", "result")
 ROWS = [
@@ -86,3 +86,22 @@ def test_the_tables_of_commands_fit(words: list[str], columns: str) -> None:
     result = CliRunner().invoke(app, words, env={"COLUMNS": columns})
     assert result.exit_code == 0
     assert all(width(line) <= int(columns) for line in result.stdout.splitlines())
+
+
+def test_pictures_of_several_characters_are_as_wide_as_they_look() -> None:
+    for text, columns in {
+        "👩\u200d💻": 2,
+        "👍🏽": 2,
+        "❤\ufe0f": 2,
+        "🇨🇭": 2,
+        "e\u0301": 1,
+        "می\u200cدید": 5,
+        "猫a": 3,
+    }.items():
+        assert width(text) == columns, text
+
+
+def test_wide_characters_are_folded_by_columns() -> None:
+    for line in folded("猫犬鳥魚 " * 30, 80, "  "):
+        assert width(line) <= 80
+    assert folded("", 80) == [] and folded("a  b", 80, "- ") == ["- a  b"]
