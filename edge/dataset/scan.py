@@ -11,6 +11,7 @@ from edge.dataset.folder import Files, counted
 from edge.dataset.layout import Layout, find_layout
 from edge.dataset.split import LabeledImage, Splits, carve, drop_conflicts, drop_overlap
 from edge.errors import DataError, ImageError, UsageError
+from edge.runtime.files import open_regular
 from edge.runtime.image import check_image
 from edge.runtime.spec import canonical_json
 from edge.threads import in_threads
@@ -190,7 +191,7 @@ def _digests(paths: Sequence[Path]) -> Iterator[str | Skipped]:
 def _digest(path: Path) -> str | Skipped:
     """sha256 of one file (hex), or why it cannot be used."""
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             # The model's input size is not known yet: what passes at the strongest reduction may
             # pass later, what does not never will.
             check_image(stream, minimum=(1, 1))

@@ -28,6 +28,7 @@ NotifyAccess=main
 ExecStart="{python}" -P -s -m edge.device.launch {app}
 Environment="PYTHONPATH={control}" PYTHONUNBUFFERED=1
 Restart=always
+OOMPolicy=continue
 RestartSec=2
 TimeoutStartSec={start}
 TimeoutStopSec=20

@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
     repeat_lost_interrupts()
+    open_closed_streams()
     with visible_streams():
         return _run(words)
 

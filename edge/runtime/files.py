@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -141,8 +142,12 @@ def fsync_directory(directory: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """sha256 of a file's bytes, hex; memory does not grow with the file."""
-    with path.open("rb") as stream:
+    """sha256 of a file's bytes, hex; memory does not grow with the file, and no pipe is waited for.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+    """
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -190,6 +195,23 @@ def _sealed_copy(source: BinaryIO) -> int | None:
         if descriptor is not None:
             os.close(descriptor)
         return None
+    return descriptor
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file, or one that a link leads to, for reading; a pipe is never waited for.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+    """
+    return open(path, "rb", opener=_without_waiting)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no regular file", path)
     return descriptor
 
 

@@ -177,7 +177,8 @@ def walk(folder: Path) -> Walk:
 def entries(folder: Path) -> Entries:
     """What lies in one folder.
 
-    Broken links count as files, so that a picture that is not there is reported. Nothing depends
+    Broken links count as files, so that a picture that is not there is reported. Pipes, sockets and
+    devices do not, nor links to them: to open one may be to wait for ever. Nothing depends
     on the order in which a file system lists the names.
 
     Raises:
@@ -194,11 +195,12 @@ def entries(folder: Path) -> Entries:
             if entry.name.startswith(".") or entry.name in LITTER:
                 continue
             # A link to itself makes DirEntry.is_dir() raise where Path.is_dir() says no.
-            if (path if entry.is_symlink() else entry).is_dir():
+            target = path if entry.is_symlink() else entry
+            if target.is_dir():
                 (outputs if is_own_output(path) else folders).append(path)
             elif path.suffix.lower() not in suffixes:
                 others.append(readable(Path(path.suffix.lower())) if path.suffix else "")
-            elif entry.is_symlink() or entry.is_file():
+            elif target.is_file() or (target is path and not path.exists()):
                 images.append(path)
     return Entries(
         others=tuple(others),

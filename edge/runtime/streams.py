@@ -68,6 +68,18 @@ def say(text: object = "", *, err: bool = False) -> None:
     print(line, file=sys.stderr if err else sys.stdout, flush=err)
 
 
+def open_closed_streams() -> None:
+    """Give standard streams that are closed a place, lest the next file opened become one."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != descriptor:
+                os.dup2(null, descriptor)
+                os.close(null)
+            mode = "w" if descriptor else "r"
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8"))
+
+
 @contextmanager
 def visible_streams() -> Iterator[None]:
     """Standard output and error that write control characters as escapes."""

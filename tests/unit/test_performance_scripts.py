@@ -47,6 +47,17 @@ def test_the_conversion_is_measured_on_a_tiny_network(tmp_path: Path) -> None:
     assert "times faster" in done.stdout
 
 
+def test_the_cost_of_waiting_is_measured_on_a_few_pictures() -> None:
+    done = subprocess.run(
+        [sys.executable, SCRIPTS[0].with_name("idle.py"), "--pictures", "30", "--seconds", "0.5"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert "at rest" in done.stdout, done.stderr[-2000:]
+    assert "is answered after" in done.stdout
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_a_script_that_fails_does_not_keep_the_others_from_running(tmp_path: Path) -> None:
     log, python = tmp_path / "log", tmp_path / "bin" / "python"

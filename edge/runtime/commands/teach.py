@@ -1,6 +1,7 @@
 """``python3 -m edge.runtime teach BUNDLE LABEL IMAGE...``."""
 
 import argparse
+import hashlib
 import time
 import unicodedata
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from edge.errors import ImageError, InferenceError, UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.commands.arguments import add_bundle, add_model, open_classifier, print_json
-from edge.runtime.files import readable, sha256_file
+from edge.runtime.files import open_regular, readable
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Variant
 from edge.runtime.streams import say
@@ -102,16 +103,25 @@ def _embedded(
     hashes, vectors = [], []
     for image in images:
         try:
-            vector = classifier.values(load(image, classifier.preprocessing))
-        except ImageError as error:
+            with open_regular(image) as stream:
+                # Twice from one descriptor: what is hashed is what is learnt.
+                vector = classifier.values(load(stream, classifier.preprocessing))
+                stream.seek(0)
+                hashes.append(hashlib.file_digest(stream, "sha256").hexdigest())
+        except (ImageError, OSError) as error:
             raise ImageError(
-                f"{error.message}; nothing was learnt", hint="Leave that picture out."
+                f"{_why(image, error)}; nothing was learnt", hint="Leave that picture out."
             ) from error
         if not np.isfinite(vector).all():
             raise InferenceError(f"the model answers {readable(image)} with NaN")
-        hashes.append(sha256_file(image))
         vectors.append(vector)
     return hashes, np.stack(vectors)
+
+
+def _why(image: Path, error: ImageError | OSError) -> str:
+    if isinstance(error, ImageError):
+        return error.message
+    return f"{readable(image)}: the file cannot be read: {error.strerror}"
 
 
 def _learn(

@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,3 +125,39 @@ def test_names_that_begin_alike_stay_apart() -> None:
     assert fitting(first, 100) != fitting(second, 100)
     assert len(fitting(first, 100)) == 100
     assert fitting(first, 100).endswith(".json")
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_a_journal_that_is_gone(
+    start: Callable[..., Service], inbox: Path, tmp_path: Path, delete: bool
+) -> None:
+    """Answers that lie in the folder go on; one that is nowhere else is not lost."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        service = start(*(["--delete"] * delete), NOTIFY_SOCKET=systemd.getsockname())
+        picture(inbox, "red")
+        service.line()
+        assert service.process.stdout is not None
+        assert service.process.stderr is not None
+        service.process.stdout.close()
+        service.process.stderr.close()
+        paths = [picture(inbox, color, f"{color}2.png") for color in ("green", "blue")]
+        if delete:
+            service.process.wait(timeout=30)
+            assert all(path.exists() for path in paths)
+        else:
+            until(lambda: all((inbox / f"{path.name}.json").exists() for path in paths))
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.wait(timeout=30) == 0
+
+
+def test_standard_output_that_is_closed(bundle: Path, inbox: Path) -> None:
+    path = picture(inbox, "red")
+    command = [sys.executable, "-m", "edge.runtime", "watch", inbox, "--bundle", bundle, "--once"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command],
+        cwd=Path(__file__).parents[3],
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert "error" not in answer_of(path)

@@ -111,3 +111,27 @@ def test_another_folder_takes_the_name(start: Callable[..., Service], inbox: Pat
     assert code == 2
     assert "another process answers" in err
     assert service.ended(signal.SIGTERM)[0] == 0
+
+
+def test_a_name_comes_and_goes_between_two_readings(inbox: Path) -> None:
+    """Names are read when the folder changes, and not only then; what waits is always looked at."""
+    for number in range(300):
+        (inbox / f"{number}.png").touch()
+        (inbox / f"{number}.png.json").touch()
+    box = Inbox(inbox)
+    for _ in range(3):
+        assert box.look() == []
+        time.sleep(0.05)
+    red = picture(inbox, "red")
+    assert box.look() == []
+    assert box.look() == [red]  # at once: nothing was written to it meanwhile
+    red.write_bytes(red.read_bytes() + b"x")  # which changes nothing of the folder
+    assert box.look() == []
+    assert box.look() == [red]
+    red.unlink()
+    assert box.look() == []
+    assert not box.waiting
+    (inbox / "7.png.json").unlink()  # to have it answered anew
+    box.look()
+    assert box.look() == [inbox / "7.png"]
+    box.close()
