@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, NoReturn
 
 from edge.errors import EdgeError, missing_package
 from edge.runtime.signals import repeat_lost_interrupts
-from edge.runtime.streams import say, visible_streams
+from edge.runtime.streams import open_closed_streams, say, visible_streams
 from edge.runtime.supervisor import supervise
 
 COMMANDS: Final = {
