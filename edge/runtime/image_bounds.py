@@ -1,7 +1,8 @@
 """What decoding one picture may cost, judged from its file before a pixel is decoded.
 
 A file of a kilobyte can ask for gigabytes or for minutes. What is refused here is refused alike
-in training, in evaluation and on the device. The figures behind the constants are printed by
+in training, in evaluation and on the device; a service alone is stricter with memory (see
+``bound_as_service``). The figures behind the constants are printed by
 ``tests/performance/decode_bounds.py``; docs/photos.md has them as a table.
 """
 
@@ -40,6 +41,8 @@ MAX_RLE_PIXELS: Final = 12_000_000  # of a compressed BMP, which Pillow decodes 
 MAX_PROFILES: Final = 16  # colour profiles of a PNG, each of which is unpacked; it should have one
 MAX_DIRECTORY_BYTES: Final = 4 << 20  # of the values that an EXIF directory names
 
+_ordinary_bytes = ORDINARY_BYTES
+
 _WAY: Final = "Scale it down, or save it again with an ordinary program."
 _STORED: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 # Bytes a pixel that the plugins hold besides the image: of WebP two canvases and the frame, of
@@ -57,6 +60,16 @@ _TYPE_BYTES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 
 _LONG_TYPES: Final = {13: 4, 16: 8, 17: 8, 18: 8}
 _BYTES_TYPES: Final = (1, 2, 6, 7)
 _SUB_DIRECTORIES: Final = frozenset({0x8769, 0x8825, 0xA005})  # Exif, GPS, interoperability
+
+
+def bound_as_service() -> None:
+    """Hold every picture that this process decodes from now on to ``MAX_BYTES``.
+
+    Whoever builds sees what a large photo takes, and gives the machine. A service must live within
+    what its board has left, and answer the next picture.
+    """
+    global _ordinary_bytes
+    _ordinary_bytes = MAX_BYTES
 
 
 class Metered:
@@ -230,7 +243,7 @@ def check_bytes(
     needed = max(decoding, pixels * (max(copies, 8) if turned else copies)) + pointers
     dear = turned or image.format in _WHOLE or image.format == "JPEG"
     ordinary = max(pixels, stored_pixels) <= ORDINARY_PIXELS
-    allowed = ORDINARY_BYTES if dear and ordinary else MAX_BYTES
+    allowed = _ordinary_bytes if dear and ordinary else MAX_BYTES
     if needed > allowed:
         raise ImageError(
             f"{name}: to decode {image.width} x {image.height} pixels of this kind "

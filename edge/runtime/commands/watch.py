@@ -20,6 +20,7 @@ from edge.runtime.commands.arguments import (
 from edge.runtime.files import readable
 from edge.runtime.golden import GoldenTest
 from edge.runtime.health import HealthServer
+from edge.runtime.image_bounds import bound_as_service
 from edge.runtime.inbox import Inbox
 from edge.runtime.notify import Notifier
 from edge.runtime.seal import PROVED
@@ -67,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
         UsageError: The folder or the socket cannot be used.
         ModelLoadError: The model does not load.
     """
+    bound_as_service()
     notifier = Notifier()
     with selectors.DefaultSelector() as selector, StopSignals(selector) as signals:
         with closing(Inbox(options.folder)) as inbox:

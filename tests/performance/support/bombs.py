@@ -110,7 +110,13 @@ def strips(width: int, height: int, rows: int, compression: int) -> bytes:
     """A grey TIFF whose strips all lie in the same place."""
     count = -(-height // rows)
     packed = zlib.compress(bytes(width * rows), 9) if compression == 8 else bytes(width * rows)
-    tags = {256: (width,), 257: (height,), 258: (8,), 259: (compression,), 262: (1,)}
+    tags: dict[int, tuple[int, ...]] = {
+        256: (width,),
+        257: (height,),
+        258: (8,),
+        259: (compression,),
+        262: (1,),
+    }
     tags |= {277: (1,), 278: (rows,), 273: (0,) * count, 279: (len(packed),) * count}
     place = len(tiff(tags))
     return tiff(tags | {273: (place,) * count}, packed)
@@ -120,7 +126,14 @@ def tiles(width: int, height: int, across: int, down: int) -> bytes:
     """A grey TIFF with deflated tiles that all lie in the same place."""
     count = -(-width // across) * -(-height // down)
     packed = zlib.compress(bytes(across * down), 9)
-    tags = {256: (width,), 257: (height,), 258: (8,), 259: (8,), 262: (1,), 277: (1,)}
+    tags: dict[int, tuple[int, ...]] = {
+        256: (width,),
+        257: (height,),
+        258: (8,),
+        259: (8,),
+        262: (1,),
+        277: (1,),
+    }
     tags |= {322: (across,), 323: (down,), 324: (0,) * count, 325: (len(packed),) * count}
     return tiff(tags | {324: (len(tiff(tags)),) * count}, packed)
 

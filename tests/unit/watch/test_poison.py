@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from edge.device.service import RESTART_WINDOW_SECONDS, RESTARTS
 from edge.runtime.attempts import NAME, Attempts, key_of
+from edge.runtime.image import check_image
 from edge.runtime.watch import CAREFUL_SECONDS
 from tests.unit.watch.poison import hook, poison, stamp
 from tests.unit.watch.service import COLORS, Service, answer_of, picture, until
@@ -255,3 +257,18 @@ def test_the_count_of_many_pictures_stays_one_page(inbox: Path) -> None:
     again = Attempts(inbox, identity(inbox))
     assert again.count(f"{999:032x}") == 1
     assert again.count(f"{1:032x}") == 0
+
+
+def test_a_service_takes_less_memory_than_a_build_allows(
+    start: Callable[..., Service], inbox: Path
+) -> None:
+    """A WebP photo of 24 megapixels takes 380 MB in Pillow: a build reads it, a board may not."""
+    large = inbox / "large.webp"
+    Image.new("RGB", (6000, 4000), (255, 0, 0)).save(large, "WEBP", quality=1, method=0)
+    check_image(large)
+    picture(inbox, "red")
+    code, lines, _ = start("--once").ended()
+    assert code == 2
+    errors = {Path(line["image"]).name: line.get("error", "") for line in lines}
+    assert errors["red.png"] == ""
+    assert "at most 252 MB" in errors["large.webp"]
