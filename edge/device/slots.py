@@ -1,6 +1,7 @@
 """Which release serves: a link, changed in one step; and what happens when the machine starts."""
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 from edge.device.layout import RELEASE_FILE, App
@@ -55,24 +56,31 @@ def commit(app: App, release: str, version: int) -> None:
 
 
 def give_up(app: App, release: str, reason: str) -> str | None:
-    """Let the last good release serve again, and write down why.
+    """Let the last good release serve again, and write down why, as far as the disk has room.
 
     Returns:
         The release that ``current`` names now; None where no other one was ever good.
+
+    Raises:
+        OSError: ``current`` cannot be changed.
     """
     with changing(app) as file:
         good = file.state.last_good
         back = good if good != release and is_installed(app, good) else None
         point(app, back)
         failure = Failure(release=release, reason=reason, at=time.time())
-        file.write(replace(file.state, trial=None, failure=failure))
+        with suppress(OSError):  # a trial of what ``current`` does not name counts for nothing
+            file.write(replace(file.state, trial=None, failure=failure))
     record(app, "rolled back", release, reason)
     return back
 
 
 def refuse(app: App, release: str, reason: str) -> None:
-    """Write down why a release never came to serve; what serves is left alone."""
-    with changing(app) as file:
+    """Write down why a release never came to serve; what serves is left alone.
+
+    On a full disk it is only told: whoever asked hears the reason itself.
+    """
+    with suppress(OSError), changing(app) as file:
         failure = Failure(release=release, reason=reason, at=time.time())
         file.write(replace(file.state, failure=failure))
     record(app, "refused", release, reason)
@@ -85,6 +93,14 @@ def guard(app: App) -> str | None:
     when it starts again and again, because nobody else may be left to do so: the host may have
     gone, and the deploy's own process with it.
     """
+    try:
+        return _guarded(app)
+    except OSError:
+        return _unwritten(app)
+
+
+def _guarded(app: App) -> str | None:
+    """What ``guard`` does where the disk has room."""
     with changing(app) as file:
         trial = file.state.trial
         if trial is not None and app.serving() == trial.release:
@@ -98,6 +114,16 @@ def guard(app: App) -> str | None:
         elif other and starts > MAX_STARTS:
             give_up(app, trial.release, f"its service had to be started {starts} times")
     return _mended(app)
+
+
+def _unwritten(app: App) -> str | None:
+    """The release that is to run where nothing can be written down, nor the link be changed."""
+    state, serving = State.read(app), app.serving()
+    trial, good = state.trial, state.last_good
+    on_trial = trial is not None and trial.release == serving and trial.boot_id != boot_id()
+    if (serving is None or (on_trial and good != serving)) and is_installed(app, good):
+        return good
+    return serving
 
 
 def _mended(app: App) -> str | None:

@@ -136,18 +136,24 @@ def activate(app: App, release: Release, watch_seconds: float, note: Note) -> di
         health = _until_ready(app, release)
         note(f"healthy; watching for {watch_seconds:g} s")
         _watch(app, release, watch_seconds)
+        commit(app, release.id, release.version)
     except (DeviceError, OSError) as error:
         reason = error.message if isinstance(error, DeviceError) else str(error)
         raise DeployFailed(fall_back(app, release, reason)) from error
-    commit(app, release.id, release.version)
     return health
 
 
 def fall_back(app: App, release: Release, reason: str) -> str:
     """Let the last good release serve again; what happened, for people."""
     last_words = _last_words(app)
-    back = give_up(app, release.id, reason + last_words)
     text = f"release {release.id} was given up: {reason}{last_words}. "
+    try:
+        back = give_up(app, release.id, reason + last_words)
+    except OSError as error:
+        return text + (
+            f"The switch back cannot be written ({error.strerror}): {app.serving()} serves until "
+            "there is room for another deploy, or the machine restarts, which goes back."
+        )
     if back is None:
         service.stop(app)
         return text + "No release was ever good here, so none serves."

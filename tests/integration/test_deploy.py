@@ -3,12 +3,14 @@
 import json
 import os
 import platform
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -335,6 +337,56 @@ def test_a_deploy_that_ends_early(site: Loopback, stage: str, ending: signal.Sig
     state = site.state()
     assert state["release"] == release == state["last_good"] and state["healthy"]
     assert not list((site.root / "apps" / APP / "incoming").iterdir())
+
+
+KILLS: Final = 40
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(KILLS, marks=pytest.mark.long)])
+def test_deploys_that_are_killed_at_random_moments(site: Loopback, count: int) -> None:
+    """SIGKILL of the host's side: the old release serves or the new one, never half of one."""
+    draw = random.Random(f"kills {count}")
+    bundle = [site.bundle(), site.bundle(bundles.changed("2"), "second")]
+    ids = [site.deployed(item, "--allow-downgrade", "--watch", "0") for item in bundle]
+    began = time.monotonic()
+    site.deployed(bundle[0], "--allow-downgrade", "--watch", "0")
+    whole = time.monotonic() - began
+    for number in range(count):
+        target = (number + 1) % 2
+        before = site.state()["release"]
+        process = site.edge.start(
+            *site.command(bundle[target], "--allow-downgrade", "--watch", "0")
+        )
+        try:
+            time.sleep(draw.uniform(0, whole))
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate(timeout=60)
+        finally:
+            end(process)
+        assert site.state()["release"] in (before, ids[target])
+        again = (site.deploy, bundle[target], "--allow-downgrade", "--watch", "0", "--json")
+        done = _patiently(partial(*again))
+        assert done.returncode == 0, done.stderr
+        state = site.state()
+        assert state["release"] == ids[target] == state["last_good"] and state["healthy"]
+        assert not list((site.root / "apps" / APP / "incoming").iterdir())
+
+
+def test_a_rollback_during_a_deploy_is_told_to_wait(site: Loopback) -> None:
+    """And teaching meanwhile is nobody's hindrance: see the test of a running service."""
+    first = site.deployed(site.bundle())
+    second = site.bundle(bundles.changed("2"), "second")
+    process = site.edge.start(*site.command(second, "--watch", "5"))
+    try:
+        read_until(process, "switch, health check, watch ...")
+        rollback = site.ask("rollback", "--watch", "0")
+        process.communicate(timeout=60)
+    finally:
+        end(process)
+    assert rollback.returncode == 4 and "another command changes this device" in rollback.stderr
+    assert process.returncode == 0
+    assert site.state()["release"] != first and site.state()["healthy"]
 
 
 def _patiently(

@@ -1,10 +1,12 @@
 """Heads without gradient steps, and what a device teaches them."""
 
 import json
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -365,6 +367,35 @@ def test_two_teachers_at_once_lose_nothing(bundle: Path, tmp_path: Path) -> None
     taught = read_taught(Bundle.open(bundle))
     assert taught is not None
     assert set(taught.labels) == {"class 0", "class 1", "class 2"}
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(40, marks=pytest.mark.long)])
+def test_teachers_that_are_killed_at_random_moments(
+    bundles: dict[HeadKind, Path], tmp_path: Path, count: int
+) -> None:
+    """What was taught before is there, with the new picture or without it, and whole."""
+    bundle = shutil.copytree(bundles[HeadKind.IMPRINTED], tmp_path / "bundle")
+    draw = random.Random(count)
+    shown = [str(picture(tmp_path, "blue", seed)) for seed in range(count + 1)]
+    command = [sys.executable, "-m", "edge.runtime", "teach", str(bundle), "blue"]
+    began = time.monotonic()
+    subprocess.run([*command, shown[0]], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    whole = time.monotonic() - began
+    known = 1
+    for image in shown[1:]:
+        process = subprocess.Popen(
+            [*command, image], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(draw.uniform(0, whole))
+        process.kill()
+        process.wait()
+        time.sleep(0.05)  # the kernel ends its child, which does the work
+        taught = read_taught(Bundle.open(bundle))
+        assert taught is not None
+        assert len(taught.examples) in (known, known + 1)
+        known = len(taught.examples)
+    subprocess.run([*command, shown[0]], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    assert not list(bundle.glob(".*.tmp"))
 
 
 def test_what_a_killed_teacher_left_is_taken_away(bundle: Path, tmp_path: Path) -> None:

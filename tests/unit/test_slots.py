@@ -1,8 +1,10 @@
 """Which release serves, whatever the machine went through."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -256,3 +258,60 @@ def test_a_power_cut_before_any_change_of_the_disk(
         if finished:
             break
     assert cuts > 10
+
+
+WRITES = ("write", "rename", "replace", "symlink", "mkdir", "fsync")
+
+
+def full_from(monkeypatch: pytest.MonkeyPatch, number: int, *, once: bool) -> list[int]:
+    """The n-th write finds the disk full, and every one after it, or no other; those left."""
+    left = [number]
+
+    def filling(real: Callable[..., object]) -> Callable[..., object]:
+        def change(*arguments: object, **options: object) -> object:
+            left[0] -= 1
+            if left[0] == -1 or (left[0] < 0 and not once):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(*arguments, **options)
+
+        return change
+
+    for name in WRITES:
+        monkeypatch.setattr(os, name, filling(getattr(os, name)))
+    return left
+
+
+def refused(app: App) -> None:
+    slots.refuse(app, NEW, "planted")
+
+
+def first_state(app: App) -> None:
+    slots.begin(app)
+
+
+@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize("work", [whole_trial, failed_trial, refused, first_state])
+def test_a_disk_that_is_full_at_any_write(
+    app: App, restart: Callable[[], None], work: Callable[[App], None], once: bool
+) -> None:
+    """What serves goes on and can start again though nothing can be written; then all is well."""
+    for writes in range(100):
+        with pytest.MonkeyPatch.context() as patch:
+            left = full_from(patch, writes, once=once)
+            with suppress(OSError):
+                work(app)
+            never = left[0] >= 0
+            assert slots.guard(app) in (OLD, NEW)  # the service starts again
+            restart()
+            committed = State.read(app).last_good
+            assert committed in (OLD, NEW) and slots.guard(app) == committed
+        assert State.read(app).version in (1, 2, 3)  # whole, and nothing forgotten
+        assert not version_refused(app, 3)
+        assert slots.guard(app) == committed
+        whole_trial(app)
+        assert slots.guard(app) == NEW == State.read(app).last_good
+        slots.point(app, OLD)
+        slots.commit(app, OLD, 3)
+        if never:
+            break
+    assert never
