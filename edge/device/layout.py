@@ -31,6 +31,7 @@ BUNDLE: Final = "bundle"
 RELEASE_FILE: Final = "release.json"
 ENVIRONMENT_FILE: Final = "environment.json"
 
+_CONTROL: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _APP: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}", re.ASCII)
 
@@ -38,6 +39,16 @@ _ID: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}", re.ASCII)
 def root() -> Path:
     """The folder of everything."""
     return Path.home() / ".local" / "share" / "edge"
+
+
+def control() -> Path | None:
+    """The folder of this package as a host shipped it; None where it was not shipped.
+
+    Run from anywhere else, this code must touch nothing beside itself.
+    """
+    ours = Path(__file__).resolve().parents[2]
+    shipped = ours.parent == (root() / "control").resolve() and _CONTROL.fullmatch(ours.name)
+    return ours if shipped else None
 
 
 def check_place() -> None:

@@ -1,12 +1,16 @@
 """Old releases and environments that nothing needs any more."""
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edge.device.admission import make_room
-from edge.device.layout import ENVIRONMENT_FILE, RELEASE_FILE, App, apps, environments
+from edge.device.layout import ENVIRONMENT_FILE, RELEASE_FILE, App, apps, control, environments
 from edge.device.state import State
 from edge.runtime import checked
+
+# A hash; with a number, one that is being unpacked; with ``open``, one that others could write to.
+_OF_CONTROL: Final = re.compile(r"[0-9a-f]{16}(\.[0-9]+(\.open)?)?|\.current\.[0-9]+", re.ASCII)
 
 
 def prune(app: App | None, *, keep: int) -> dict[str, Any]:
@@ -29,11 +33,13 @@ def prune(app: App | None, *, keep: int) -> dict[str, Any]:
 
 
 def _control() -> None:
-    """Other versions of this package, but for the one that services start with."""
-    ours = Path(__file__).parents[2]
+    """Other versions of this package, and what making them left, but for the one that serves."""
+    ours = control()
+    if ours is None:
+        return
     current = (ours.parent / "current").resolve()
     for path in ours.parent.iterdir():
-        if path not in (ours, current) and path.name != "current":
+        if path not in (ours, current) and _OF_CONTROL.fullmatch(path.name):
             make_room(path)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge.device.layout import App, root, runtime_folder
+from edge.device.layout import App, control, root, runtime_folder
 from edge.errors import DeviceError
 from edge.runtime.files import write_bytes
 
@@ -84,7 +84,9 @@ def install(app: App, *, python: str, start_seconds: int, watchdog_seconds: int)
 
 def _point_control() -> None:
     """Let this version of the package be the one that services start with."""
-    place = Path(__file__).parents[2]
+    place = control()
+    if place is None:
+        return
     new = place.parent / f".current.{os.getpid()}"
     new.unlink(missing_ok=True)
     new.symlink_to(place.name)

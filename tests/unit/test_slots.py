@@ -3,6 +3,9 @@
 import errno
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +19,7 @@ from edge.device.log import events, record
 from edge.device.state import State, changing
 from edge.errors import ReleaseRefused
 
+ROOT = Path(__file__).parents[2]
 OLD, NEW = "1-old", "2-new"
 
 
@@ -315,3 +319,18 @@ def test_a_disk_that_is_full_at_any_write(
         if never:
             break
     assert never
+
+
+@pytest.mark.parametrize("place", [".local/share/edge/control", "worktrees"])
+def test_prune_takes_only_other_versions_of_what_was_shipped(tmp_path: Path, place: str) -> None:
+    """It ran from a folder of work once, and took everything beside that folder away."""
+    ours, other = "0" * 16, "1" * 16
+    shutil.copytree(ROOT / "edge", tmp_path / place / ours / "edge")
+    for name in (other, f"{other}.12", "work", "current.tar"):
+        (tmp_path / place / name).mkdir()
+    program = "from edge.device.prune import prune; prune(None, keep=0)"
+    environ = {"HOME": str(tmp_path), "PYTHONPATH": str(tmp_path / place / ours)}
+    subprocess.run([sys.executable, "-S", "-c", program], env=environ, cwd=tmp_path, check=True)
+    kept = {path.name for path in (tmp_path / place).iterdir()}
+    shipped = place.endswith("control")
+    assert kept == {ours, "work", "current.tar"} | (set() if shipped else {other, f"{other}.12"})
