@@ -420,3 +420,57 @@ def test_mlperf_tiny_answers_as_with_keras_2(
     images = np.random.default_rng(0).uniform(0, most, (20, size, size, 3)).astype("f4")
     answers = read_keras(LEGACY / name).model.predict(images, verbose=0)
     np.testing.assert_allclose(answers[: len(first)], first, atol=1e-5)
+
+
+HOSTILE_LAYERS = {
+    "a Lambda with its code": {
+        "class_name": "Lambda",
+        "config": {
+            "name": "conv",
+            "function": {"class_name": "__lambda__", "config": {"code": "4wAAAAA="}},
+            "arguments": {},
+        },
+    },
+    "a class of another module": {"module": "os", "class_name": "system"},
+    "a module in the current folder": {"module": "owning", "class_name": "Layer"},
+    "a registered name": {"module": "own", "class_name": "Mine", "registered_name": "own>Mine"},
+    "a model elsewhere": {"class_name": "TFSMLayer", "config": {"filepath": "elsewhere"}},
+}
+HOSTILE_FUNCTIONS = {
+    "a command": ("os", "system"),
+    "an own function": ("builtins", "exec"),
+    "a download": ("keras.utils", "get_file"),
+    "the end of the safe mode": ("keras.config", "enable_unsafe_deserialization"),
+}
+
+
+@pytest.mark.parametrize("name", [*HOSTILE_LAYERS, *HOSTILE_FUNCTIONS])
+def test_nothing_that_a_keras_file_names_is_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras.src.saving.serialization_lib import in_safe_mode
+
+    from tests.fuzz.kinds import keras_parts, zipped
+
+    (tmp_path / "owning.py").write_text("open('owned', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    parts = {key: value for key, value in keras_parts().items() if key != "h5"}
+    config = json.loads(parts["config.json"])
+    conv = config["config"]["layers"][1]
+    if name in HOSTILE_LAYERS:
+        conv |= HOSTILE_LAYERS[name]
+    else:
+        module, function = HOSTILE_FUNCTIONS[name]
+        conv["config"]["activation"] = {
+            "module": module,
+            "class_name": "function",
+            "config": function,
+            "registered_name": function,
+        }
+    file = tmp_path / "m.keras"
+    file.write_bytes(zipped({**parts, "config.json": json.dumps(config).encode()}))
+    with pytest.raises(ModelLoadError):
+        read_keras(file)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.keras", "owning.py"]
+    assert in_safe_mode() in (None, True)  # as before
