@@ -257,11 +257,11 @@ def tabled(text: str, row: str, made: str) -> str:
     table, end, after = rest.partition(END)
     if not end:
         raise ValueError(f"the document has no lines {BEGIN!r} and {END!r}")
-    rows = {line.split("|")[1]: line for line in table.splitlines() if line.startswith("| ")}
-    rows.pop(HEAD[0].split("|")[1], None)
+    lines = [line for line in table.splitlines() if line.startswith("| ") and line not in HEAD]
+    rows = {line.split("|")[1]: line for line in lines}
     rows[row.split("|")[1]] = row
-    lines = (made, "", *HEAD, *rows.values())
-    return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + after
+    written = (made, "", *HEAD, *rows.values())
+    return before + BEGIN + "\n" + "\n".join(written) + "\n" + END + after
 
 
 def cases(kind: Kind, seed: int, numbers: Sequence[int]) -> Iterator[tuple[int, bytes]]:

@@ -4,7 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fuzz.harness import Kind, Server, Servers, Unconfined, taken, tried
+from tests.fuzz.harness import (
+    BEGIN,
+    END,
+    HEAD,
+    Kind,
+    Server,
+    Servers,
+    Unconfined,
+    tabled,
+    taken,
+    tried,
+)
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.mutation import mutated_picture
 
@@ -48,3 +59,12 @@ def check(kind: Kind, server: Server, count: int, fresh: int) -> None:
     ]
     assert not faults, "\n".join(faults)
     assert {item.code for item in ended} - {0}, "nothing was refused, so nothing was tried"
+
+
+def test_a_row_takes_the_place_of_the_earlier_one() -> None:
+    text = f"before\n{BEGIN}\n{END}\nafter\n"
+    for row in ("| a | 1 |", "| b | 2 |", "| a | 3 |"):
+        text = tabled(text, row, "Made today.")
+    assert text == "\n".join(
+        ("before", BEGIN, "Made today.", "", *HEAD, "| a | 3 |", "| b | 2 |", END, "after", "")
+    )
