@@ -51,11 +51,11 @@ $(DEMO)/digits: | $(INSTALLED)
 	@mkdir -p $(DEMO)
 	$(BIN)/edge dataset digits $@
 
-test: $(INSTALLED)  ## Run the tests that take seconds
+test: $(INSTALLED)  ## Run the tests, but for the long ones
 	@echo "== tests"
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-test-all: $(INSTALLED)  ## Run those, and the long ones: kills, full disks, thousands of bad inputs
+test-all: $(INSTALLED)  ## Run all tests: kills, full disks and thousands of bad inputs too
 	@echo "== tests, the long ones too"
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile \
 	  -m "not accelerator and not device"

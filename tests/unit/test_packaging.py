@@ -129,6 +129,7 @@ def test_the_source_distribution_holds_the_project_alone(sdist_names: list[str])
         "NOTICE",
         "PKG-INFO",
         "README.md",
+        "SECURITY.md",
         "pyproject.toml",
     }
     assert {WEIGHTS, "LICENSE", "NOTICE", "tests/unit/test_packaging.py"} <= set(sdist_names)
