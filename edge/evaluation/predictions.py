@@ -66,16 +66,22 @@ def raw_outputs(
 
     Raises:
         ModelLoadError: The model does not load.
-        InferenceError: An image that could be read before no longer can, or values that are not
-            finite.
+        InferenceError: An image that could be read before no longer can, values that are not
+            finite, or the file changed meanwhile.
     """
+    digest = sha256_file(model)
 
     def rows() -> Iterator[NDArray[np.float32]]:
-        return _rows(model, [picture.path for picture in pictures], preprocessing, engine)
+        yield from _rows(model, [picture.path for picture in pictures], preprocessing, engine)
+        # Each worker opens it by its name: the answers would be another file's.
+        if sha256_file(model) != digest:
+            raise InferenceError(
+                f"{model.name} changed while it was scored", hint="Run the command again."
+            )
 
     # Another interpreter, or another version of it, may answer otherwise.
     made_by = open_session(model, engine=engine).engine
-    model_id = f"{sha256_file(model)} {made_by}"
+    model_id = f"{digest} {made_by}"
     return kept_scores(model_id, pictures, preprocessing, rows, cache=cache, step=step)
 
 

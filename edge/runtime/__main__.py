@@ -48,19 +48,25 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit codes are those of ``edge.errors``."""
+    """Run one command; the exit codes are those of ``edge.errors``.
+
+    Args:
+        arguments: In place of those of the process. Then the process is the caller's own, and may
+            have threads: it is not split in two (see ``supervise``).
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
-    repeat_lost_interrupts()
+    if arguments is None:
+        repeat_lost_interrupts()
+        if words and words[0] in SUPERVISED:
+            supervise()  # before numpy is here: what waits stays small
     open_closed_streams()
     with visible_streams():
         return _run(words)
 
 
 def _run(words: list[str]) -> int:
-    if words and words[0] in SUPERVISED:
-        supervise()  # before numpy is here: what waits stays small
     try:
         options = _parser(words[:1]).parse_args(words)
         code: int = options.run(options)

@@ -1,3 +1,4 @@
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge.cache import StageCache
 from edge.errors import InferenceError, ModelLoadError
 from edge.evaluation import streaming
+from edge.evaluation.predictions import raw_outputs
 from edge.evaluation.streaming import run_images
 from edge.runtime.spec import Preprocessing, TensorSpec
 
@@ -155,3 +158,22 @@ def test_a_consumer_that_leaves_stops_the_workers(
     next(answers)
     answers.close()  # type: ignore[attr-defined]
     assert len(ran) <= 8
+
+
+def test_a_model_that_changes_while_it_is_scored_has_no_scores(
+    tmp_path: Path, grey_images: list[Path]
+) -> None:
+    model = Path(shutil.copy(MODEL, tmp_path / "model.tflite"))
+    cache = StageCache(tmp_path / "cache")
+    pictures = [SimpleNamespace(path=path, sha256=path.stem) for path in grey_images]
+    other = MODEL.with_name("channels_int8.tflite").read_bytes()
+    with pytest.raises(InferenceError, match="changed while it was scored"):
+        raw_outputs(model, pictures, SPEC, cache=cache, step=lambda _: swap(model, other))
+    model.write_bytes(MODEL.read_bytes())
+    scores = raw_outputs(model, pictures, SPEC, cache=cache)
+    assert len(scores) == len(pictures)
+
+
+def swap(model: Path, content: bytes) -> None:
+    model.with_suffix(".new").write_bytes(content)
+    model.with_suffix(".new").replace(model)
