@@ -14,10 +14,9 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from edge.errors import OutputError
 from edge.runtime.checked import opened
@@ -32,8 +31,7 @@ _UNKNOWN: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, er
 _BLOCK: Final = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What tells one file from another, and a file from what it was: no clock is compared."""
 
     device: int

@@ -15,7 +15,8 @@ from typing import Final
 # that are joined (Unicode emoji, ED-14a and ED-16; Unicode 16, section 23.2).
 _JOINED: Final = "\u0600-\u061b\u061d-\u180d\u1810-\u1fff"
 _PICTURES: Final = "\u2190-\u2bff\u3030\u303d\U0001f000-\U0001fbff"
-_ODD: Final = re.compile(
+# The patterns are compiled with their first use: most runs show nothing that needs one.
+_ODD: Final = (
     "(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f"
     f"|(?<=[{_JOINED}])[\u200c\u200d](?=[{_JOINED}])"
     f"|(?<=[\ufe0f{_PICTURES}])\u200d(?=[{_PICTURES}]))"
@@ -26,8 +27,8 @@ _ODD: Final = re.compile(
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # What a spreadsheet takes as the start of a formula (OWASP, CSV injection), behind any number of
 # the apostrophes that keep it from that; a plain number is what it is.
-_FORMULA: Final = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_FORMULA: Final = "'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
+_NUMBER: Final = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 
 
 def visible(text: str) -> str:
@@ -35,7 +36,9 @@ def visible(text: str) -> str:
 
     The escapes are JSON's, such as ``\u001b``: a JSON document stays the same one.
     """
-    return text if text.isprintable() else _ODD.sub(_escaped_but_breaks, text)
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return re.sub(_ODD, _escaped_but_breaks, text)
 
 
 def one_line(text: str, longest: int = 0) -> str:
@@ -47,7 +50,7 @@ def one_line(text: str, longest: int = 0) -> str:
     """
     if longest and len(text) > longest:
         text = text[: longest - 1] + "…"
-    return text if text.isprintable() else _ODD.sub(_escaped, text)
+    return text if text.isprintable() else re.sub(_ODD, _escaped, text)
 
 
 def shell_word(text: str) -> str:
@@ -68,14 +71,14 @@ def csv_cell(text: str) -> str:
 
     An apostrophe is set before what a spreadsheet would take as a formula.
     """
-    if _FORMULA.match(text) and not _NUMBER.fullmatch(text):
+    if re.match(_FORMULA, text) and not re.fullmatch(_NUMBER, text):
         return f"'{text}"
     return text
 
 
 def csv_text(cell: str) -> str:
     """The text that ``csv_cell`` made a cell of."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    return cell[1:] if cell.startswith("'") and re.match(_FORMULA, cell) else cell
 
 
 def _escaped(found: re.Match[str]) -> str:
