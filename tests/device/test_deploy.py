@@ -1,72 +1,16 @@
 """Deploys to an emulated Raspberry Pi: real systemd, real reboots, real power cuts."""
 
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-from tests.device import image as images
-from tests.device.machine import Machine, running
+from tests.device.conftest import Emulated
 from tests.integration import device_bundles as bundles
-from tests.integration.conftest import Edge, end, read_until
-from tests.integration.environments import environments_root
-from tests.integration.site import Site
-
-# The machine is some fifty times slower than a board; so are the limits.
-LIMITS: Final = ("--max-latency", "5000", "--selftest-timeout", "120", "--watch", "5")
-HEALTHY: Final = 240.0  # seconds after a cold start
-
-
-@dataclass(frozen=True, slots=True)
-class Emulated(Site):
-    """A machine that can be switched off."""
-
-    device: Machine
-
-    def healthy(self) -> dict[str, Any]:
-        """The state, when it has become healthy."""
-        last = time.monotonic() + HEALTHY
-        while not (state := self.state())["healthy"]:
-            assert time.monotonic() < last, state
-            time.sleep(2)
-        return state
-
-
-@pytest.fixture(scope="module")
-def served(
-    bookworm: images.Image, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Emulated, Path]]:
-    """A first release was deployed from scratch; and the machine as it was then."""
-    folder = tmp_path_factory.mktemp("host")
-    for name in ("work", "temporary"):
-        (folder / name).mkdir()
-    edge = Edge(environments_root() / "wheels", folder / "work", folder / "temporary")
-    with running(bookworm) as machine:
-        site = Emulated(edge, folder, machine, LIMITS)
-        done = site.deploy(site.bundle(), "--json")
-        assert done.returncode == 0, done.stderr
-        state = site.state()
-        assert state["healthy"] and state["last_good"] == state["release"]
-        assert state["bundle"]["device"] == "generic-aarch64"
-        machine.ssh("sync")
-        kept = folder / "kept"
-        kept.mkdir()
-        machine.keep(kept / "memory")
-        shutil.copyfile(machine.disk, kept / "disk.qcow2")
-    yield replace(site, good=json.loads(done.stdout)["release"]), kept
-
-
-@pytest.fixture
-def site(served: tuple[Emulated, Path], bookworm: images.Image) -> Iterator[Emulated]:
-    """A fresh copy of the machine on which the first release serves."""
-    first, kept = served
-    with running(bookworm, kept) as machine:
-        yield replace(first, device=machine)
+from tests.integration.conftest import end, read_until
 
 
 def test_second_release_rollback_and_undeploy(site: Emulated) -> None:

@@ -54,12 +54,14 @@ class Edge:
         work: Where commands run; their outputs go below.
         temporary: What ``TMPDIR`` names; not below ``work``.
         variables: More of the environment.
+        timeout: Seconds that a command may take.
     """
 
     cache: Path
     work: Path
     temporary: Path
     variables: tuple[tuple[str, str], ...] = ()
+    timeout: float = TIMEOUT
 
     def environment(self) -> dict[str, str]:
         """The environment of a command."""
@@ -85,7 +87,7 @@ class Edge:
         """Run a command to its end."""
         process = self.start(*arguments)
         try:
-            stdout, stderr = process.communicate(timeout=TIMEOUT)
+            stdout, stderr = process.communicate(timeout=self.timeout)
         finally:
             end(process)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)

@@ -27,6 +27,20 @@ MODEL: Final = Path(__file__).parents[1] / "data" / "channels_int8.tflite"
 LABELS: Final = ("red", "green", "blue")
 SIDE: Final = 16
 COLOURS: Final = ((96, 64, 32), (32, 96, 64), (32, 64, 96))
+FATAL: Final = (11, 11)  # width and height
+_FATAL_DECODER: Final = f"""
+
+from PIL import ImageFile
+_load = ImageFile.ImageFile.load
+
+def _fatal(self):
+    if self.size == {FATAL}:
+        import os, signal
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _load(self)
+
+ImageFile.ImageFile.load = _fatal
+"""
 
 
 def write_signed(folder: Path, key: Path, *, name: str = "channels") -> Path:
@@ -119,6 +133,12 @@ def kills_its_interpreter(bundle: Path) -> None:
 def fills_memory(bundle: Path) -> None:
     """The self-test takes 4 GB."""
     _in_selftest(bundle, "held = [bytearray(bytes([1]) * 1_000_000) for _ in range(4_000)]")
+
+
+def decoder_dies(bundle: Path) -> None:
+    """Decoding a picture of FATAL pixels ends the process, as a fault of a decoder can."""
+    path = bundle / "runtime" / "edge" / "runtime" / "image.py"
+    path.write_text(f"{path.read_text()}{_FATAL_DECODER}")
 
 
 def changed(text: str) -> Callable[[Path], None]:
