@@ -4,6 +4,7 @@ import atexit
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Final
 
@@ -123,14 +124,20 @@ def root(
         supervise(context.obj)
 
 
-def main() -> None:
-    """Run the command line; every expected error ends as a message and an exit code."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every expected error ends as a message and an exit code.
+
+    Args:
+        arguments: In place of those of the process. Then the process is the caller's own, and may
+            have threads: it is not split in two (see ``supervise``).
+    """
     repeat_lost_interrupts()
     interrupted = threading.Event()
     atexit.register(_leave_as_interrupted, interrupted)  # first registered, called last
     with captured_native_output() as log:
         try:
-            code = app(prog_name="edge", standalone_mode=False, obj=log)
+            supervised = log if arguments is None else None
+            code = app(arguments, prog_name="edge", standalone_mode=False, obj=supervised)
             if code == INTERRUPTED:  # typer turns Ctrl-C into this and says nothing
                 code = report_error(KeyboardInterrupt())
         except EdgeError as error:

@@ -100,9 +100,8 @@ def test_commands_without_a_package(
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EDGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "argv", ["edge", *(str(places.get(word, word)) for word in words)])
     with pytest.raises(SystemExit) as ended:
-        command_line.main()
+        command_line.main([str(places.get(word, word)) for word in words])
     said = capfd.readouterr().err
     assert ended.value.code == PackageMissing.exit_code, said
     assert f"pip install {COMMANDS[words]}" in said
