@@ -3,11 +3,14 @@
 Standard library, numpy and ``edge.runtime`` only: a worker runs in any Python environment.
 """
 
+import os
+from math import prod
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.errors import ModelLoadError
 from edge.runtime.session import encode_pixels
 from edge.runtime.spec import PIXEL_RANGE, TensorSpec
 
@@ -30,9 +33,13 @@ def generated(spec: TensorSpec, extents: tuple[int, ...]) -> NDArray[Any]:
 
     Integers of 8 and 16 bits cover the whole range, all of which is within a quantized input's;
     real values are uniform in [0, 1); wider integers, which are mostly indices, are 0 or 1.
+
+    Raises:
+        ModelLoadError: It is larger than the memory.
     """
     random = np.random.default_rng(SEED)
     dtype = np.dtype(spec.dtype)
+    _check_room(spec, extents)
     if dtype.kind in "iu" and dtype.itemsize <= 2:
         bounds = np.iinfo(dtype)
         return random.integers(bounds.min, bounds.max, extents, dtype, endpoint=True)
@@ -53,10 +60,24 @@ def tensors(
             input, for a model that takes RGB 0..255; None to generate.
 
     Raises:
-        ModelLoadError: The image input is of a dtype that cannot hold pixels.
+        ModelLoadError: The image input is of a dtype that cannot hold pixels, or an input is
+            larger than the memory.
     """
     if pixels is None:
         return tuple(generated(spec, spec.shape) for spec in specs)
     images = pixels if pixels.ndim == 4 else pixels[np.newaxis]
     repeated = np.resize(images, (shape(specs[0], batch)[0], *images.shape[1:]))
     return (np.ascontiguousarray(encode_pixels(repeated, specs[0], PIXEL_RANGE)),)
+
+
+def _check_room(spec: TensorSpec, extents: tuple[int, ...]) -> None:
+    """Refuse an input that the memory cannot hold before numpy tries, in words of its own."""
+    needed = prod(extents) * np.dtype(spec.dtype).itemsize
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > machine:
+        raise ModelLoadError(
+            f"an input of the shape {' x '.join(map(str, extents))} ({spec.name}, {spec.dtype}) "
+            f"takes {needed / 2**30:,.1f} GiB; this machine has {machine / 2**30:,.1f} GiB",
+            hint="Export the model with the shape that it gets in use, or measure fewer images at "
+            "once.",
+        )

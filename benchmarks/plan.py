@@ -48,7 +48,7 @@ class Plan:
         sustained_seconds: Length of a sustained run after the measurement; 0 for none.
         cool_down: Seconds of rest before each row.
         seed: Of the random order.
-        timeout: Seconds until a process that does not answer is killed.
+        timeout: Seconds beyond what its task may take until a process is killed.
         memory_bytes: Resident memory at which a process is killed; None for no limit.
     """
 

@@ -1,12 +1,6 @@
 """``python -m edge`` is ``edge``."""
 
-from edge.runtime.entry import enter
-
-
-def main() -> None:
-    """Run the command line."""
-    enter("edge.cli.app")
-
+from edge.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.accelerators.base import Coverage, Device, Label, OperatorTime, Settings
 from benchmarks.accelerators.batch import check_outputs, closed
 from edge.errors import InferenceError, ModelLoadError
+from edge.runtime.onnx_calls import check_functions
 from edge.runtime.session import first_line
 from edge.runtime.spec import TensorSpec
 
@@ -32,10 +33,13 @@ class OpenVinoRunner:
             settings: Threads (of the CPU) and batch.
 
         Raises:
-            ModelLoadError: The model does not take that batch, or would run elsewhere.
+            ModelLoadError: The model does not take that batch, would run elsewhere, or has
+                functions that call one another too often.
         """
         self.engine = f"openvino {module.__version__.partition('-')[0]}"
         self._module, self._core, self._unit, self._settings = module, core, unit, settings
+        if model.suffix.lower() == ".onnx":
+            check_functions(model)
         self._model = core.read_model(model)
         stated = tuple(_spec(port) for port in self._model.inputs)
         self.inputs = closed(stated, settings.batch, resizable=True, shapes=settings.shapes)

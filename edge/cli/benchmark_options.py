@@ -49,7 +49,12 @@ Sustained = Annotated[
     typer.Option(metavar="MINUTES", help="Then run so long, for a curve.", min=0, max=LONGEST),
 ]
 Timeout = Annotated[
-    float, typer.Option(help="Kill a process that hangs so long, seconds.", min=1, max=LONGEST)
+    float,
+    typer.Option(
+        help="Kill a process that lasts so long beyond twice --max-secs, seconds.",
+        min=1,
+        max=LONGEST,
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the random order.", min=0)]
 Outputs = Annotated[

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.diagnosis.layers import Tensor
-from edge.errors import missing_package
+from edge.errors import ModelLoadError, missing_package
 from edge.runtime.backends.onnx import OnnxSession
 from edge.runtime.refusal import refusal
 from edge.runtime.session import ENGINES, encode_pixels
@@ -56,6 +56,8 @@ def open_onnx(path: Path, kernels: str, *, content: bytes | None = None) -> Onnx
     label = f"{engine.package} {onnxruntime.__version__}"
     try:
         return OnnxSession(module, path, threads=1, engine=label)
+    except ModelLoadError:
+        raise
     except Exception as error:  # onnxruntime's exceptions share no public base
         raise refusal(path, f"{label} with {kernels} kernels", error) from error
 

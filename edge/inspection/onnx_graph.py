@@ -24,6 +24,7 @@ from edge.inspection.graph import (
 from edge.inspection.onnx_nodes import checked_text, dtype_name, read_graph, real_inputs
 from edge.inspection.onnx_operators import ONNX
 from edge.inspection.report import CONVERSIONS, ModelReport
+from edge.runtime.onnx_calls import check_nodes
 from edge.runtime.refusal import CUT_OFF, lost_data, newer
 from edge.runtime.spec import TensorSpec
 
@@ -40,13 +41,14 @@ def inspect_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None
 
     Raises:
         UsageError: A shape does not fit.
-        ModelLoadError: Not an ONNX model, or truncated or corrupt.
+        ModelLoadError: Not an ONNX model, truncated or corrupt, or of too many nodes.
         PackageMissing: onnx is not installed.
         OSError: The file cannot be read.
     """
     content = path.read_bytes()
     model = _parse(path, content)
     with corruption(path, "ONNX"):
+        check_nodes(path, content)
         metadata = _metadata(model)
         hindered = _versions(model) + _lost(path, model.graph)
         inputs = tuple(_spec(value) for value in real_inputs(model.graph))

@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
 
-from edge.errors import ModelLoadError
 from edge.inspection.graph import Node, Value
 
 _STANDARD_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training"})
 _LARGEST_INFERENCE_CONSTANT: Final = 1024  # elements; shapes, axes and pads are far smaller
 _MOST_ELEMENTS_PER_BYTE: Final = 8  # 4 with INT2
-_MOST_NODES: Final = 200_000  # functions written out; the largest language models have a tenth
-_MOST_CALLS: Final = 100  # of functions, one within the other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +64,10 @@ def read_graph(model: Any, shapes: Sequence[tuple[int, ...]] | None) -> OnnxGrap
             nothing that depends on them is.
 
     Raises:
-        ModelLoadError: It has too many nodes, or functions that call one another without an end.
         ValueError: A stored tensor does not fit its shape.
         LookupError: A data type is unknown.
     """
     notes = []
-    _check_nodes(model)
     if model.functions:
         import onnx.inliner
 
@@ -106,36 +101,6 @@ def _graphs(graph: Any) -> Iterator[Any]:
 def _nodes(graph: Any) -> Iterator[Any]:
     for part in _graphs(graph):
         yield from part.node
-
-
-def _check_nodes(model: Any) -> None:
-    """Count the nodes as if each call of a function were written out, which reading does."""
-    bodies = {
-        (function.domain, function.name): [(node.domain, node.op_type) for node in _nodes(function)]
-        for function in model.functions
-    }
-    counts: dict[tuple[str, str], int] = {}
-
-    def count(operator: tuple[str, str], within: int = 0) -> int:
-        if operator not in bodies:
-            return 1
-        if within > _MOST_CALLS:
-            raise ModelLoadError(
-                "the ONNX file has functions that call one another in a circle, or more than "
-                f"{_MOST_CALLS} within one another: {operator[1][:80]}",
-                hint="Export the model again, without functions of its own.",
-            )
-        if operator not in counts:
-            counts[operator] = sum(count(called, within + 1) for called in bodies[operator])
-        return counts[operator]
-
-    total = sum(count((node.domain, node.op_type)) for node in _nodes(model.graph))
-    if total > _MOST_NODES:
-        raise ModelLoadError(
-            f"the ONNX file has {total:,} nodes, its functions written out; edge reads at most "
-            f"{_MOST_NODES:,}",
-            hint="Export the model again, with larger operators or without functions.",
-        )
 
 
 def _is_external(tensor: Any) -> bool:

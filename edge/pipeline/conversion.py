@@ -13,13 +13,15 @@ from typing import Any, Final
 
 from converters.base import CALIBRATED, ConversionRequest, Precision, Target
 from edge.cache import StageCache, content_key, sealed_bytes
-from edge.errors import ConversionError, EdgeError, rebuilt
+from edge.errors import ConversionError, EdgeError, described, rebuilt
 from edge.progress import Step
+from edge.runtime import checked
 from edge.runtime.files import write_json
 from edge.runtime.printable import one_line
 from edge.threads import deferred_interrupt
 from edge.versions import versions
 
+LONGEST: Final = 64 << 20  # bytes of an answer; a search records each file that it tried
 LAST_WORDS: Final = 4096  # bytes of what a converter wrote
 RECORD: Final = "conversion.json"
 RECORD_SCHEMA_VERSION: Final = 4  # of its record; files that older ones describe are made again
@@ -226,6 +228,18 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
+def _parsed(line: bytes) -> dict[str, Any]:
+    """What a converter answers: a written file, an error, or one more try of a search.
+
+    Raises:
+        ValueError: It is no JSON object.
+    """
+    answer = checked.parse_json(line, "its line", max_bytes=LONGEST, finite=False)
+    if not isinstance(answer, dict):
+        raise ValueError(f"its line is no object: {one_line(line.decode(errors='replace'), 200)}")
+    return answer
+
+
 class _Worker:
     """One converter process; its answers go to a queue, then None."""
 
@@ -257,14 +271,20 @@ class _Worker:
 
     def _read(self, answers: SimpleQueue[dict[str, Any] | None]) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            answer = json.loads(line)
-            if "error" in answer:
-                self._failure = answer
-            else:
-                answers.put(answer)
-        self._process.wait()
-        answers.put(None)
+        try:
+            for line in self._process.stdout:
+                answer = _parsed(line)
+                if "error" in answer:
+                    self._failure = answer
+                else:
+                    answers.put(answer)
+        except ValueError as error:
+            words = f"the {self.format} converter said what is no answer: {error}"
+            self._failure = described(ConversionError(words))
+            self._process.kill()  # nobody reads what else it says
+        finally:
+            self._process.wait()
+            answers.put(None)
 
     def error(self) -> EdgeError | OSError | None:
         """Why the process failed; None if it did not."""

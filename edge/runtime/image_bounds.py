@@ -202,8 +202,8 @@ def check_image_bounds(
         raise too_large(name, f"{width} x {height}")
     if max(stored) > MAX_SIDE:
         raise ImageError(
-            f"{name}: the image has {width} x {height} pixels; at most {MAX_SIDE:,} a side are "
-            "decoded",
+            f"{name}: the image has {stored[0]} x {stored[1]} pixels; at most {MAX_SIDE:,} a side "
+            "are decoded",
             hint="Cut it into pieces.",
         )
     coefficients = 0
@@ -217,11 +217,15 @@ def check_image_bounds(
         extra = _tiff_unit_bytes(image, name)
     elif image.format in _WHOLE:
         extra = 2 * stream.file_bytes + _plane_bytes(image, stream)
-    check_bytes(image, name, stream.held + extra, turned, stored[0] * stored[1])
+    check_bytes(image, name, stream.held + extra, turned, stored)
 
 
 def check_bytes(
-    image: ImageFile.ImageFile, name: str, extra: int, turned: bool, stored_pixels: int = 0
+    image: ImageFile.ImageFile,
+    name: str,
+    extra: int,
+    turned: bool,
+    stored: tuple[int, int] | None = None,
 ) -> None:
     """Judge the copies of an image.
 
@@ -230,23 +234,24 @@ def check_bytes(
         name: How messages call the file.
         extra: Bytes that the decoder holds besides.
         turned: Whether it will be turned, or copied once more for another reason.
-        stored_pixels: How many the file has, if it is decoded small.
+        stored: (width, height) in the file; None if it is not decoded small.
 
     Raises:
         ImageError: They take more memory than is allowed.
     """
     pixels, pointers = image.width * image.height, 16 * max(image.size)
-    stored = _STORED.get(image.mode, 4)
-    decoding = int(pixels * (stored + _DECODERS.get(str(image.format), 0))) + extra
-    copied = stored < 4 or image.mode in _COPIED_MODES or image.has_transparency_data
-    copies = stored + 4 if copied else stored
+    width, height = stored or image.size
+    each = _STORED.get(image.mode, 4)
+    decoding = int(pixels * (each + _DECODERS.get(str(image.format), 0))) + extra
+    copied = each < 4 or image.mode in _COPIED_MODES or image.has_transparency_data
+    copies = each + 4 if copied else each
     needed = max(decoding, pixels * (max(copies, 8) if turned else copies)) + pointers
     dear = turned or image.format in _WHOLE or image.format == "JPEG"
-    ordinary = max(pixels, stored_pixels) <= ORDINARY_PIXELS
+    ordinary = max(pixels, width * height) <= ORDINARY_PIXELS
     allowed = _ordinary_bytes if dear and ordinary else MAX_BYTES
     if needed > allowed:
         raise ImageError(
-            f"{name}: to decode {image.width} x {image.height} pixels of this kind "
+            f"{name}: to decode {width} x {height} pixels of this kind "
             f"({image.format}, {image.mode}) takes {_megabytes(needed)}; at most "
             f"{_megabytes(allowed)} are taken",
             hint=_WAY,

@@ -322,24 +322,24 @@ def _tflite_types(content: Any) -> Iterator[int]:
 
 def _onnx_types(content: Any) -> Iterator[int]:
     """Types of the graph's constants and inputs: ModelProto.graph (field 7) and what is in it."""
-    for number, start, end in _fields(content, 0, len(content)):
+    for number, start, end in fields(content, 0, len(content)):
         if number != 7:
             continue
-        for part, begin, stop in _fields(content, start, end):
+        for part, begin, stop in fields(content, start, end):
             if part == 5:  # GraphProto.initializer: TensorProto.data_type is field 2
-                yield from (at for n, at, to in _fields(content, begin, stop) if n == 2 and to < 0)
+                yield from (at for n, at, to in fields(content, begin, stop) if n == 2 and to < 0)
             elif part in (11, 13):  # input, value_info: type (2), tensor_type (1), elem_type (1)
                 yield from _onnx_numbers(content, begin, stop, (2, 1, 1))
             elif part == 1:  # NodeProto.attribute (5): t (5) with its data_type (2), or Cast's to
                 yield from _onnx_numbers(content, begin, stop, (5, 5, 2))
-                types = [content[at:to] for n, at, to in _fields(content, begin, stop) if n == 4]
+                types = [content[at:to] for n, at, to in fields(content, begin, stop) if n == 4]
                 if types == [b"Cast"]:
                     yield from _onnx_numbers(content, begin, stop, (5, 3))
 
 
 def _onnx_numbers(content: Any, start: int, end: int, place: tuple[int, ...]) -> Iterator[int]:
     """The integers that stand below these fields, one within the other."""
-    for number, begin, stop in _fields(content, start, end):
+    for number, begin, stop in fields(content, start, end):
         if number == place[0]:
             if len(place) > 1 and stop >= 0:
                 yield from _onnx_numbers(content, begin, stop, place[1:])
@@ -347,20 +347,31 @@ def _onnx_numbers(content: Any, start: int, end: int, place: tuple[int, ...]) ->
                 yield begin
 
 
-def _fields(content: Any, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Fields of a protobuf message: (number, begin, end), or (number, value, -1) of a varint."""
+def fields(content: Any, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Fields of a protobuf message: (number, begin, end), or (number, value, -1) of a varint.
+
+    Groups, which ONNX never had, are left out, as its readers do.
+
+    Raises:
+        ValueError, IndexError: It is no protobuf.
+    """
+    groups = 0  # that are open
     while start < end:
         key, start = _varint(content, start)
         kind = key & 7
         if kind == 0:
             value, start = _varint(content, start)
-            yield key >> 3, value, -1
+            if not groups:
+                yield key >> 3, value, -1
         elif kind == 2:
             length, start = _varint(content, start)
-            yield key >> 3, start, min(start + length, end)
+            if not groups:
+                yield key >> 3, start, min(start + length, end)
             start += length
         elif kind in (1, 5):
             start += 8 if kind == 1 else 4
+        elif kind in (3, 4):
+            groups += 1 if kind == 3 else -1
         else:
             raise ValueError(f"wire type {kind}")
 

@@ -61,7 +61,7 @@ class Preprocessing:
     ``metadata_props``; ``sha256`` is what is compared. Scaling to the range that the network was
     trained on happens inside the models that edge writes, which therefore take 0..255; a file of
     somebody else's that is used as it is may take another range. A value outside the bounds that
-    stand beside an attribute is a ValueError.
+    stand beside an attribute is a UsageError, whoever gives it: an option or a model file.
 
     Attributes:
         height: Rows of the tensor, 1 to 8192 pixels.
@@ -116,7 +116,10 @@ class Preprocessing:
             ),
         ):
             if not holds:
-                raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
+                raise UsageError(
+                    f"{name} is {value!r}; allowed: {allowed}",
+                    hint="Edge makes no such pictures for a model.",
+                )
 
     def to_json(self) -> dict[str, Any]:
         """The contract as JSON values; ``levels`` only where there are any."""
@@ -162,7 +165,7 @@ class Preprocessing:
                 value_range=(_number(low), _number(high)),
                 levels=_pair(value["levels"]) if "levels" in value else None,
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, UsageError) as error:
             raise BundleError(f"preprocessing cannot be read: {error}") from error
 
     @property

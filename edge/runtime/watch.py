@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import selectors
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +21,7 @@ from edge.runtime.health import HealthServer
 from edge.runtime.inbox import Inbox
 from edge.runtime.notify import Notifier
 from edge.runtime.signals import StopSignals
-from edge.runtime.streams import reader_left, say
+from edge.runtime.streams import say
 
 PAUSE_AFTER_PROBLEM: Final = 5.0  # seconds: a full disk is not asked again at once
 ENDS: Final = 2  # processes that a picture may end; after that it has an error for its answer
@@ -299,9 +301,12 @@ class Watcher:
             BrokenPipeError: Nobody reads, and that matters.
             OSError: It cannot be written.
         """
-        print(json.dumps(answer, ensure_ascii=False), flush=True)
-        if reader_left() and (self._delete or not self._supervised):
-            raise BrokenPipeError
+        try:
+            print(json.dumps(answer, ensure_ascii=False), flush=True)
+        except BrokenPipeError:
+            if self._delete or not self._supervised:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _complain(self, problem: str) -> None:
         """Once, not with every look."""

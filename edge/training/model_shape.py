@@ -54,7 +54,8 @@ def image_input(model: Any, name: str, size: tuple[int, int] | None) -> Any:
         size: (height, width), pixels, of what the model leaves open.
 
     Raises:
-        ModelLoadError: It takes something else than one image of 1, 3 or 4 channels.
+        ModelLoadError: It takes something else than one image of 1, 3 or 4 channels, or a larger
+            one than edge makes.
         UsageError: Its size is open and none was given, or it has another one.
     """
     if len(model.inputs) != 1:
@@ -101,6 +102,12 @@ def _of_size(
     import keras
 
     extents = tuple(shape[1:3])
+    if any(found is not None and not 1 <= found <= MAX_SIDE for found in extents):
+        raise ModelLoadError(
+            f"{name} takes images of {extents[0]} x {extents[1]} pixels; allowed: 1 to {MAX_SIDE} "
+            "a side",
+            hint="Make the model again with the size of the pictures that it gets in use.",
+        )
     if size is None:
         if None in extents:
             raise UsageError(

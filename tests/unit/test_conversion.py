@@ -24,6 +24,9 @@ for precision in request["precisions"]:
     fault = faults.get(name)
     if fault == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if fault and fault.startswith("say "):
+        print(fault[4:], flush=True)
+        sys.stdin.read()
     if fault:
         print(json.dumps({{"error": fault, "message": name + " is refused", "hint": "do this"}}))
         sys.exit(4)
@@ -91,6 +94,16 @@ def test_the_others_are_written(
     if fault == "ConversionError":
         assert all(error.message == f"{name} is refused" for name, error in job.failed.items())
         assert {error.hint for error in job.failed.values()} == {"do this"}
+
+
+@pytest.mark.parametrize("line", ["Loading...", "[1]", "{", '{"variant": "a", "variant": "b"}'])
+def test_a_line_that_is_no_answer_fails_the_file_and_nothing_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    job = Job(tmp_path, monkeypatch, {"tflite-int8": f"say {line}"})
+    found = job.run()
+    assert [item.target.name for item in found] == [name for name in NAMES if name != "tflite-int8"]
+    assert "tflite converter said what is no answer: its line" in job.failed["tflite-int8"].message
 
 
 def test_all_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

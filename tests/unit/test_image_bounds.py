@@ -201,6 +201,12 @@ def test_a_turned_image_counts_twice() -> None:
     check_image(BytesIO(with_size(oriented(corners(), 6), 6144, 8192)))
 
 
+def test_a_picture_that_is_decoded_small_is_called_by_its_stored_size() -> None:
+    stored = with_size(encoded(corners(), "JPEG", progressive=True, subsampling=0), 7000, 8000)
+    with pytest.raises(ImageError, match="to decode 8000 x 7000 pixels"):
+        check_image(BytesIO(stored), minimum=(100, 100))
+
+
 def test_a_scan_of_a_folder_leaves_a_poison_picture_out(
     make_folder: Callable[..., Path], tmp_path: Path
 ) -> None:

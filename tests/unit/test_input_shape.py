@@ -183,6 +183,12 @@ def test_onnx_runtime_runs_the_named_shape_alone(tmp_path: Path) -> None:
     assert runner.run(feed)[0] == pytest.approx(feed.mean((2, 3), keepdims=True), abs=1e-6)
 
 
+def test_an_input_larger_than_the_memory_is_refused_in_words() -> None:
+    spec = TensorSpec(name="x", shape=(1, 2**40, 2**20, 3), dtype="float32")
+    with pytest.raises(ModelLoadError, match=r"12,884,901,888\.0 GiB; this machine has"):
+        tensors((spec,), 1, None)
+
+
 def test_litert_runs_the_named_shape_alone(tmp_path: Path) -> None:
     path = changed_tflite(tmp_path / "m.tflite", dynamic=True)
     for opened in (open_litert, read_graph):

@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.accelerators.table import accelerator
+from benchmarks.process import ask
+from benchmarks.request import Request, Task
 from edge.errors import ModelLoadError, UsageError
 from edge.inspection import mult_adds
 from edge.inspection.flatbuffer import Reads
 from edge.inspection.model import inspect_model
 from edge.inspection.onnx_graph import inspect_onnx
 from edge.inspection.tflite import inspect_tflite
+from edge.runtime.onnx_calls import check_functions
+from edge.runtime.session import open_session
+
+ORT = accelerator("onnxruntime-cpu")
 
 # ---- tiny models -------------------------------------------------------------------------------
 
@@ -552,10 +559,12 @@ def test_an_onnx_input_of_extent_0_of_unknown_rank_or_none_at_all(tmp_path: Path
     ],
     ids=["itself", "one another", "doubling"],
 )
+@pytest.mark.parametrize("hidden", [False, True], ids=["plain", "behind a group"])
 def test_onnx_functions_that_have_no_end_are_refused(
-    calls: dict[str, list[str]], told: str, tmp_path: Path
+    calls: dict[str, list[str]], told: str, hidden: bool, tmp_path: Path
 ) -> None:
     onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
     make = onnx.helper
     own = make.make_opsetid("own", 1)
     functions = []
@@ -575,10 +584,60 @@ def test_onnx_functions_that_have_no_end_are_refused(
     opsets = [make.make_opsetid("", 17), own]
     model = make.make_model(graph, functions=functions, opset_imports=opsets, ir_version=8)
     path = tmp_path / "functions.onnx"
-    path.write_bytes(model.SerializeToString())
+    group = b"\xbb\x06\x08\x01\xbc\x06" if hidden else b""  # field 103, which readers leave out
+    path.write_bytes(model.SerializeToString() + group)
 
     with pytest.raises(ModelLoadError, match=told):
         inspect_model(path)
+    with pytest.raises(ModelLoadError, match=told):
+        open_session(path)
+    with pytest.raises(ModelLoadError, match=told):
+        ask(Request(task=Task.TIME, place=ORT.open, probe=ORT.probe, model=path), timeout=60)
+
+
+def test_functions_of_one_name_are_told_apart_by_their_overload(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    make, own = onnx.helper, onnx.helper.make_opsetid("own", 1)
+
+    def call(name: str, overload: str, source: str, target: str) -> Any:
+        return make.make_node(name, [source], [target], domain="own", overload=overload)
+
+    functions = [
+        make.make_function(
+            "own",
+            "F",
+            ["x"],
+            ["y"],
+            [call("F", str(number + 1), "x", "t"), call("F", str(number + 1), "t", "y")],
+            [own],
+            overload=str(number),
+        )
+        for number in range(30)
+    ]
+    value = make.make_tensor_value_info
+    ends = [value(name, onnx.TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
+    graph = make.make_graph([call("F", "0", "x", "y")], "graph", ends[:1], ends[1:])
+    path = tmp_path / "overloads.onnx"
+    path.write_bytes(make.make_model(graph, functions=functions).SerializeToString())
+    with pytest.raises(ModelLoadError, match="1,073,741,824 nodes"):
+        check_functions(path)
+
+
+def test_ordinary_functions_are_no_hindrance(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    make = onnx.helper
+    opsets = [make.make_opsetid("", 17), make.make_opsetid("own", 1)]
+    twice = make.make_node("Add", ["x", "x"], ["y"])
+    function = make.make_function("own", "Twice", ["x"], ["y"], [twice], opsets[:1])
+    value = make.make_tensor_value_info
+    ends = [value(name, onnx.TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
+    call = make.make_node("Twice", ["x"], ["y"], domain="own")
+    graph = make.make_graph([call], "graph", ends[:1], ends[1:])
+    model = make.make_model(graph, functions=[function], opset_imports=opsets, ir_version=8)
+    path = tmp_path / "twice.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert (open_session(path).run(np.ones((1, 4), np.float32))[0] == 2).all()
 
 
 def test_a_file_larger_than_its_format_allows_is_not_read(tmp_path: Path) -> None:

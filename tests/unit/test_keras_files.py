@@ -5,6 +5,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from edge.cache import StageCache
 from edge.errors import EdgeError, ModelLoadError, UsageError
 from edge.training.keras_files import check_model_path, keras_file, read_keras
+from edge.training.model_shape import image_input
 
 pytestmark = pytest.mark.slow
 
@@ -474,3 +476,10 @@ def test_nothing_that_a_keras_file_names_is_run(
         read_keras(file)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.keras", "owning.py"]
     assert in_safe_mode() in (None, True)  # as before
+
+
+@pytest.mark.parametrize("shape", [(None, 9000, 9000, 3), (None, 0, 8, 3), (None, None, 200000, 3)])
+def test_an_input_larger_than_edge_makes_is_refused_in_words(shape: tuple[Any, ...]) -> None:
+    model = SimpleNamespace(inputs=[SimpleNamespace(shape=shape)])
+    with pytest.raises(ModelLoadError, match="allowed: 1 to 8192 a side"):
+        image_input(model, "huge.keras", (8, 8))

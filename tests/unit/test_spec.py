@@ -114,6 +114,15 @@ def test_a_contract_outside_its_bounds_is_refused(change: dict[str, Any]) -> Non
         Preprocessing.from_json(SPEC.to_json() | change)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"height": 9000}, {"width": 0}, {"value_range": (0.0, math.inf)}, {"levels": (40, 0)}],
+)
+def test_a_contract_of_an_option_or_a_file_is_refused_in_words(change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="allowed: "):
+        replace(SPEC, **change)
+
+
 @pytest.mark.parametrize("name", sorted(SPEC.to_json()))
 def test_a_contract_without_a_field_is_refused(name: str) -> None:
     value = SPEC.to_json()

@@ -7,6 +7,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from edge.errors import InferenceError
+from edge.runtime.onnx_calls import check_functions
 from edge.runtime.session import first_line
 from edge.runtime.spec import TensorSpec
 from edge.runtime.supervisor import NativeCall
@@ -52,6 +53,9 @@ class OnnxSession:
             providers: Execution providers, preferred first, by name or as (name, options); None
                 where ``configure`` adds them.
             configure: Changes the session's options before the file is loaded.
+
+        Raises:
+            ModelLoadError: Its functions call one another too often.
         """
         self.engine = engine
         options = module.SessionOptions()
@@ -62,6 +66,7 @@ class OnnxSession:
             configure(options)
         self._running = NativeCall(path, opens=False)
         with NativeCall(path, opens=True):
+            check_functions(path, held)
             # By default a provider that fails is replaced by the CPU, with a line on stdout.
             self.session = module.InferenceSession(
                 str(held or path),
