@@ -1,6 +1,12 @@
 """``python -m edge`` is ``edge``."""
 
-from edge.cli.app import main
+from edge.runtime.entry import enter
+
+
+def main() -> None:
+    """Run the command line."""
+    enter("edge.cli.app")
+
 
 if __name__ == "__main__":
     main()

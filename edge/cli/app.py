@@ -4,8 +4,9 @@ import atexit
 import os
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, BinaryIO, Final
 
 import typer
 
@@ -47,8 +48,7 @@ from edge.cli import (
 from edge.cli.help import Application
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
 from edge.errors import EdgeError, missing_package
-from edge.runtime.signals import repeat_lost_interrupts
-from edge.runtime.streams import say
+from edge.runtime.streams import finish_answers, say
 from edge.runtime.supervisor import supervise
 
 app = Application(
@@ -123,26 +123,40 @@ def root(
         supervise(context.obj)
 
 
-def main() -> None:
-    """Run the command line; every expected error ends as a message and an exit code."""
-    repeat_lost_interrupts()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every expected error ends as a message and an exit code.
+
+    Args:
+        arguments: In place of those of the process. Then the process is the caller's own, and may
+            have threads: it is not split in two (see ``supervise``).
+    """
     interrupted = threading.Event()
     atexit.register(_leave_as_interrupted, interrupted)  # first registered, called last
     with captured_native_output() as log:
-        try:
-            code = app(prog_name="edge", standalone_mode=False, obj=log)
-            if code == INTERRUPTED:  # typer turns Ctrl-C into this and says nothing
-                code = report_error(KeyboardInterrupt())
-        except EdgeError as error:
-            code = report_error(error)
-        except (KeyboardInterrupt, typer.Abort):
-            code = report_error(KeyboardInterrupt())
-        except Exception as error:
-            missing = missing_package(error) if isinstance(error, ImportError) else None
-            code = report_error(missing) if missing else report_unexpected(error, log)
+        supervised = log if arguments is None else None
+        code = _ended(
+            lambda: app(arguments, prog_name="edge", standalone_mode=False, obj=supervised), log
+        )
+        code = _ended(finish_answers, log) or code
     if code == INTERRUPTED:
         interrupted.set()
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
+
+
+def _ended(job: Callable[[], Any], log: BinaryIO) -> int:
+    """The exit code of a job, however it ends."""
+    try:
+        code = job()
+        if code == INTERRUPTED:  # typer turns Ctrl-C into this and says nothing
+            return report_error(KeyboardInterrupt())
+        return code if isinstance(code, int) else 0
+    except EdgeError as error:
+        return report_error(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return report_error(KeyboardInterrupt())
+    except Exception as error:
+        missing = missing_package(error) if isinstance(error, ImportError) else None
+        return report_error(missing) if missing else report_unexpected(error, log)
 
 
 def _leave_as_interrupted(interrupted: threading.Event) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from edge.errors import OutputError
 from edge.runtime.printable import one_line, visible
 
 # What interpreters say with every start and what no user can act on; warnings and errors stay.
@@ -28,13 +29,18 @@ def _encodable(character: str, encoding: str) -> str:
 class VisibleStream:
     """A text stream that writes control characters as escapes.
 
+    Where its reader has gone, as ``head`` does, what is written goes nowhere: a command does its
+    work all the same and ends with the exit code of that.
+
     Attributes:
         rich_proxied_file: The stream itself; rich, whose colours are control characters, looks
             for this name.
+        left: Whether the reader has gone.
     """
 
     def __init__(self, stream: Any) -> None:
         self.rich_proxied_file = stream
+        self.left = False
 
     def write(self, text: str) -> int:
         """Write; characters written."""
@@ -43,8 +49,24 @@ class VisibleStream:
             self.rich_proxied_file.write(shown)
         except UnicodeEncodeError:  # a terminal or a log that is not of UTF-8
             encoding = self.rich_proxied_file.encoding or "ascii"
-            self.rich_proxied_file.write("".join(_encodable(part, encoding) for part in shown))
+            self.write("".join(_encodable(part, encoding) for part in shown))
+        except BrokenPipeError:
+            self.abandon()
         return len(text)
+
+    def flush(self) -> None:
+        """Pass on what was written."""
+        try:
+            self.rich_proxied_file.flush()
+        except BrokenPipeError:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let what is written from now on, and what waits, go nowhere."""
+        self.left = True
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.rich_proxied_file.fileno())
+        os.close(null)
 
     def writelines(self, lines: Any) -> None:
         """Write one after the other."""
@@ -78,6 +100,30 @@ def open_closed_streams() -> None:
                 os.close(null)
             mode = "w" if descriptor else "r"
             setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8"))
+
+
+def reader_left() -> bool:
+    """Whether nobody reads standard output any more: what only answers there may end."""
+    return isinstance(sys.stdout, VisibleStream) and sys.stdout.left
+
+
+def finish_answers() -> int:
+    """Write what standard output still holds; 0.
+
+    Python would do it too, when it ends, and would say of a full disk what means nothing to users.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if isinstance(sys.stdout, VisibleStream):
+            sys.stdout.abandon()
+        raise OutputError(
+            f"standard output cannot be written: {error.strerror}", hint="Free some space."
+        ) from error
+    return 0
 
 
 @contextmanager

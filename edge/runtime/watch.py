@@ -2,9 +2,7 @@
 
 import errno
 import json
-import os
 import selectors
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +19,7 @@ from edge.runtime.health import HealthServer
 from edge.runtime.inbox import Inbox
 from edge.runtime.notify import Notifier
 from edge.runtime.signals import StopSignals
-from edge.runtime.streams import say
+from edge.runtime.streams import reader_left, say
 
 PAUSE_AFTER_PROBLEM: Final = 5.0  # seconds: a full disk is not asked again at once
 ENDS: Final = 2  # processes that a picture may end; after that it has an error for its answer
@@ -301,12 +299,9 @@ class Watcher:
             BrokenPipeError: Nobody reads, and that matters.
             OSError: It cannot be written.
         """
-        try:
-            print(json.dumps(answer, ensure_ascii=False), flush=True)
-        except BrokenPipeError:
-            if self._delete or not self._supervised:
-                raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(json.dumps(answer, ensure_ascii=False), flush=True)
+        if reader_left() and (self._delete or not self._supervised):
+            raise BrokenPipeError
 
     def _complain(self, problem: str) -> None:
         """Once, not with every look."""

@@ -57,7 +57,7 @@ def edge(*words: object) -> Command:
 
 def runtime(*words: object) -> Command:
     """``python -m edge.runtime WORDS`` on the device."""
-    return Command(entry="edge.runtime.__main__:main", words=("edge.runtime", *map(str, words)))
+    return Command(entry="edge.runtime.command_line:main", words=("edge.runtime", *map(str, words)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

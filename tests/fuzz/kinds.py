@@ -1105,7 +1105,7 @@ HOST: Final = (
     "edge.inspection.model",
     "edge.pipeline.recipe",
     "edge.pipeline.reproduce",
-    "edge.runtime.__main__",
+    "edge.runtime.command_line",
     "edge.runtime.backends.litert",
     "edge.runtime.backends.onnx",
     "edge.tagging.tag",

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from edge.errors import BundleError, InferenceError, UsageError
-from edge.runtime.__main__ import main
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
+from edge.runtime.command_line import main
 from edge.runtime.files import sha256_file
 from edge.runtime.golden import GoldenTest
 from edge.runtime.head import Head, class_probabilities, head_bytes, load_head, normalised
@@ -303,7 +303,7 @@ def test_a_full_disk_leaves_what_was_taught(bundle: Path, tmp_path: Path) -> Non
     before = (bundle / TAUGHT_NAME).read_bytes()
     # No file may grow beyond nothing: a write fails as on a full disk.
     program = (
-        "import resource, sys; from edge.runtime.__main__ import main\n"
+        "import resource, sys; from edge.runtime.command_line import main\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); sys.exit(main(sys.argv[1:]))"
     )
     found = subprocess.run(

@@ -22,7 +22,7 @@ from edge.errors import (
     missing_package,
     rebuilt,
 )
-from edge.runtime.__main__ import main as runtime
+from edge.runtime.command_line import main as runtime
 
 ROOT = Path(__file__).parents[2]
 CLASSES = sorted(error_classes(), key=lambda kind: kind.__name__)
@@ -100,9 +100,8 @@ def test_commands_without_a_package(
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EDGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "argv", ["edge", *(str(places.get(word, word)) for word in words)])
     with pytest.raises(SystemExit) as ended:
-        command_line.main()
+        command_line.main([str(places.get(word, word)) for word in words])
     said = capfd.readouterr().err
     assert ended.value.code == PackageMissing.exit_code, said
     assert f"pip install {COMMANDS[words]}" in said
@@ -114,7 +113,7 @@ def test_the_runtime_without_pillow(
 ) -> None:
     program = (
         "import sys; sys.modules['PIL'] = None\n"
-        "from edge.runtime.__main__ import main; sys.exit(main(['predict', 'b', 'i']))"
+        "from edge.runtime.command_line import main; sys.exit(main(['predict', 'b', 'i']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60

@@ -11,9 +11,9 @@ import pytest
 from edge.errors import BundleError
 from edge.pipeline.golden import choose_golden, is_flat, tolerances
 from edge.runtime import session
-from edge.runtime.__main__ import main
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
+from edge.runtime.command_line import main
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.golden import GOLDEN_NAME, GoldenTest
 from tests.unit.golden_bundle import golden_bundle

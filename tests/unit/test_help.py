@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from edge.cli.app import app
 from edge.cli.terminal import report_error, report_unexpected
 from edge.errors import UsageError
-from edge.runtime.__main__ import COMMANDS as DEVICE_COMMANDS
-from edge.runtime.__main__ import main
+from edge.runtime.command_line import COMMANDS as DEVICE_COMMANDS
+from edge.runtime.command_line import main
 
 ROOT = Path(__file__).parents[2]
 

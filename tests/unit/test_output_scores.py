@@ -25,8 +25,8 @@ from edge.evaluation.multilabel import (
 )
 from edge.evaluation.multilabel import _fast_map as fast_map
 from edge.progress import Silent
-from edge.runtime.__main__ import main
 from edge.runtime.classifier import Classifier
+from edge.runtime.command_line import main
 from edge.runtime.output import OutputActivation, OutputKind, OutputSpec
 from tests.color_bundles import LABELS, model, nearest_color, write_bundle, write_pictures
 

@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edge.cli.app import app
-from edge.runtime.__main__ import COMMANDS, main
+from edge.runtime.command_line import COMMANDS, main
 from edge.runtime.commands import predict
 from edge.runtime.timing import summary, timed
 from tests.unit.golden_bundle import LABELS, golden_bundle
@@ -40,7 +40,7 @@ def test_every_command_has_help_with_an_example_and_json(
 
 def test_a_command_loads_only_what_it_needs() -> None:
     program = (
-        "import sys\nfrom edge.runtime.__main__ import main\n"
+        "import sys\nfrom edge.runtime.command_line import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
         "print(*sorted(name for name in sys.modules if name.startswith(('edge.', 'numpy.'))))"
     )

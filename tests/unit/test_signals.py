@@ -41,3 +41,43 @@ def test_an_interrupt_in_a_callback_is_not_lost(install: str, end: str) -> None:
         check=True,
     )
     assert done.stdout.split("\n")[:2] == ["lost", end]
+
+
+PRESSED_AT_AN_IMPORT = """
+import os, runpy, signal, sys
+
+class Pressed:
+    def find_spec(self, name, *_):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+_, entry, module, *words = sys.argv
+sys.argv = [entry, *words]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Pressed())
+if entry == "edge":
+    from edge.__main__ import main  # as the console script
+    main()
+runpy.run_module(entry, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "module"),
+    [
+        ("edge", "edge.runtime.signals"),
+        ("edge", "typer"),
+        ("edge", "edge.cli.zoo"),
+        ("edge.runtime", "edge.runtime.signals"),
+        ("edge.runtime", "edge.runtime.command_line"),
+        ("edge.runtime", "numpy"),
+    ],
+)
+def test_an_interrupt_of_the_start(entry: str, module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRESSED_AT_AN_IMPORT, entry, module, "predict", "b", "i"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

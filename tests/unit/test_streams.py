@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -170,3 +171,72 @@ def test_a_line_is_no_command_to_githubs_runner(
     monkeypatch.delenv("GITHUB_ACTIONS")
     say("::1: serves", err=True)
     assert capsys.readouterr().err == "::1: serves\n"
+
+
+def shell(line: str, *words: object) -> subprocess.CompletedProcess[bytes]:
+    """A line of bash, in which ``$@`` is ``python -m`` and the words."""
+    return subprocess.run(
+        ["bash", "-c", line, "bash", sys.executable, "-m", *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("module", ["edge", "edge.runtime"])
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_streams(module: str, closed: str, bundle: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (20, 20)).save(picture)
+    table = tmp_path / "table.csv"
+    for code, words in (
+        (0, ["--help"]),
+        (0, ["predict", bundle, picture]),
+        (0, ["predict", bundle, picture, "--csv", table, "--overwrite"]),
+        (2, ["predict", bundle, "-"]),
+    ):
+        line = '"$@" ' + closed + ("" if "<&-" in closed else " <&-")
+        result = shell(line, module, *words)
+        assert result.returncode == code, result.stderr
+        assert b"bug of edge" not in result.stderr and b"Traceback" not in result.stderr
+    assert table.read_text().startswith("image,")
+
+
+@pytest.mark.parametrize("module", ["edge", "edge.runtime"])
+def test_a_reader_that_leaves_is_no_verdict(module: str, bundle: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (20, 20)).save(picture)
+    left, many = '"$@" | true; exit ${PIPESTATUS[0]}', [picture] * 400
+    for code, words in (
+        (0, ["--help"]),
+        (0, ["predict", bundle, picture]),
+        (0, ["predict", bundle, *many]),
+        (0, ["predict", bundle, *many, "--json"]),
+        (2, ["predict", bundle, "nosuch.png", *many]),
+    ):
+        result = shell(left, module, *words)
+        assert result.returncode == code, result.stderr
+        assert b"BrokenPipe" not in result.stderr and b"bug of edge" not in result.stderr
+
+
+def test_a_verdict_is_given_without_a_reader(bundle: Path, tmp_path: Path) -> None:
+    altered = tmp_path / "bundle"
+    shutil.copytree(bundle, altered)
+    for form in ((), ("--json",)):
+        words = ["edge", "verify", altered, *form]
+        assert shell('"$@" | true; exit ${PIPESTATUS[0]}', *words).returncode == 0
+    (altered / "labels.txt").write_text("others")
+    for form in ((), ("--json",)):
+        words = ["edge", "verify", altered, *form]
+        assert shell('"$@" | true; exit ${PIPESTATUS[0]}', *words).returncode == 1
+
+
+@pytest.mark.parametrize("module", ["edge", "edge.runtime"])
+def test_a_full_disk_at_standard_output(module: str, bundle: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (20, 20)).save(picture)
+    for images in ([picture], [picture] * 400):
+        result = shell('"$@" >/dev/full', module, "predict", bundle, *images)
+        assert result.returncode == 2
+        assert b"No space left on device" in result.stderr and b"hint: " in result.stderr
+        assert b"Traceback" not in result.stderr and b"Exception" not in result.stderr

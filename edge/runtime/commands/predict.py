@@ -20,7 +20,7 @@ from edge.runtime.commands.arguments import (
 )
 from edge.runtime.pictures import STANDARD_INPUT, Picture, pictures
 from edge.runtime.printable import csv_cell
-from edge.runtime.streams import say
+from edge.runtime.streams import reader_left, say
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime predict BUNDLE photos --csv answers.csv"
 SILENT_SECONDS: Final = 2.0  # before progress is shown
@@ -125,6 +125,8 @@ def answered(classifier: Classifier, images: Sequence[str], variant: str, form: 
             _complain(error, alone=len(asked) == 1)
         elif lines:
             say(_line(answer))
+            if reader_left():
+                return code
     failed = sum("error" in answer for answer in answers)
     if form.json:
         print_json(answers)

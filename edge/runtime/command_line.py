@@ -1,0 +1,159 @@
+"""On the device: ``python3 -m edge.runtime predict|watch|teach|forget|selftest|bench|info``.
+
+Only the module of the command that is named is imported: on a small device every import counts.
+"""
+
+import argparse
+import errno
+import gc
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final, NoReturn
+
+from edge.errors import EdgeError, OutputError, missing_package
+from edge.runtime.streams import finish_answers, say, visible_streams
+from edge.runtime.supervisor import supervise
+
+COMMANDS: Final = {
+    "predict": "Say what each image shows.",
+    "watch": "Answer every new picture in a folder, as a service or once.",
+    "teach": "Learn a class from a few pictures (bundles with a k-NN or imprinted head).",
+    "forget": "Unlearn a class that was taught.",
+    "selftest": "Check that this device answers as the host that built the bundle did.",
+    "bench": "Time each step from a JPEG to an answer on this device.",
+    "info": "Check a bundle and say what it holds.",
+}
+# Whoever named the model need not know it; ``watch`` serves a release that proved itself.
+SUPERVISED: Final = ("predict", "teach", "selftest", "bench")
+INTERRUPTED: Final = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong as every other error is said, and what was perhaps meant."""
+
+    known: ClassVar[set[str]] = set()  # long options; the root refuses those that are not
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """See argparse."""
+        self.known.update(name for name in names if name.startswith("--"))
+        return super().add_argument(*names, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        say(f"error: {message}", err=True)
+        say(f"hint: {_meant(message)}Add --help to see what there is.", err=True)
+        sys.exit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit codes are those of ``edge.errors``.
+
+    Args:
+        arguments: In place of those of the process. Then the process is the caller's own, and may
+            have threads: it is not split in two (see ``supervise``).
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    if arguments is None and words and words[0] in SUPERVISED:
+        supervise()  # before numpy is here: what waits stays small
+    with visible_streams():
+        code = _ended(lambda: _run(words))
+        return _ended(finish_answers) or code
+
+
+def _run(words: list[str]) -> int:
+    options = _parser(words[:1]).parse_args(words)
+    code: int = options.run(options)
+    return code
+
+
+def _ended(job: Callable[[], int]) -> int:
+    """The exit code of a job, however it ends."""
+    try:
+        return job()
+    except EdgeError as error:
+        return _report(error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        return _report(OutputError(f"{error.strerror}{place}", hint="Free some space."))
+    except ImportError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        return _report(missing)
+    except KeyboardInterrupt:
+        say("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:  # of ``watch``, whose answers nobody reads
+        return 0
+
+
+def _report(error: EdgeError) -> int:
+    say(f"error: {error.told}", err=True)
+    if error.hint:
+        say(f"hint: {error.hint}", err=True)
+    return error.exit_code
+
+
+def _meant(message: str) -> str:
+    """What is nearest to the choice or option that argparse refuses, as a sentence."""
+    from difflib import get_close_matches
+
+    refused, _, choices = message.partition(" (choose from ")
+    words = [choice.strip("' )") for choice in choices.split(",")]
+    if refused.startswith("unrecognized arguments: "):
+        words = sorted(Parser.known)
+    word = refused.partition(": ")[2].split(": ")[-1].split()
+    near = get_close_matches(word[0].strip("'").partition("=")[0], words, 1) if word else []
+    return f"Did you mean {near[0]}? " if near else ""
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Of the terminal's width; left to itself, argparse imports shutil with every start."""
+    try:
+        columns = int(os.environ.get("COLUMNS", "")) or os.get_terminal_size().columns
+    except (ValueError, OSError):
+        columns = 80
+    return argparse.HelpFormatter(prog, width=max(columns, 20) - 2)
+
+
+def _parser(named: Sequence[str]) -> Parser:
+    parser = Parser(
+        prog="python3 -m edge.runtime",
+        description="Run a bundle of edge on this device.",
+        epilog="Example: python3 -m edge.runtime predict BUNDLE photo.jpg --top-k 3",
+        formatter_class=_formatter,
+    )
+    # With ``prog`` argparse need not format a usage line, for which it imports shutil.
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", prog=parser.prog)
+    for name, what in COMMANDS.items():
+        command = commands.add_parser(name, help=what, description=what, formatter_class=_formatter)
+        if name in named:
+            module = _load(name)
+            command.epilog = module.EXAMPLE
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def _load(command: str) -> Any:
+    """The module of a command.
+
+    Loading numpy makes many objects and no garbage; looking for some takes 5 % of the start.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return importlib.import_module(f"edge.runtime.commands.{command}")
+    finally:
+        if collects:
+            gc.enable()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
