@@ -204,7 +204,7 @@ def _to_one(
     with Remote(where) as remote:
         plan = make_plan(checked, remote, options, progress)
         for finding in plan.findings:
-            if finding.level == "warning":
+            if finding.level != "ok":
                 progress.note(f"{finding.about}: {finding.found}")
         if dry_run:
             if json:

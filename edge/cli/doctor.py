@@ -44,12 +44,12 @@ def doctor(
     """
     from devices.profile import profile
     from edge.cli.output import print_json
-    from edge.deploy.findings import Level, findings, guess_profile
+    from edge.deploy.findings import Level, findings, guess_profile, refusals
 
     board = profile(device) if device else None
     facts = _facts(host, port, ssh_config, accept_new_host_key)
     board = board or guess_profile(facts)
-    found = findings(facts, board)
+    found = (*findings(facts, board), *refusals(facts))
     fails = any(finding.level is Level.ERROR for finding in found)
     if json:
         print_json(

@@ -49,6 +49,8 @@ def _print(item: dict[str, object]) -> None:
             f"  one inference {health['seconds'] * 1e3:.1f} ms; {health['answered']} pictures "
             f"answered, {health['failed']} failed"
         )
+    if item.get("damage"):
+        say(f"  {item['damage']}")
     if item["last_good"] != item["release"]:
         say(f"  last good release: {item['last_good']}")
     if item["reason"]:

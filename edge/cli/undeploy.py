@@ -15,14 +15,17 @@ def undeploy(
     host: hosts.Host,
     app: hosts.App = None,
     delete_inbox: Annotated[
-        bool, typer.Option("--delete-inbox", help="Also the pictures in the inbox.")
+        bool, typer.Option("--delete-inbox", help="Also what the inbox holds; refused without it.")
     ] = False,
     port: hosts.Port = None,
     ssh_config: hosts.SshConfig = None,
     accept_new_host_key: hosts.AcceptNewHostKey = False,
     json: shared.Json = False,
 ) -> None:
-    """Take an application off a device: service, releases, and wheels that nothing else needs."""
+    """Take an application off a device: service, releases, and wheels that nothing else needs.
+
+    The highest version stays, so that no older bundle comes back unasked.
+    """
     from edge.cli.output import print_json
     from edge.deploy.operations import take_off
 

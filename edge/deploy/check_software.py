@@ -178,8 +178,22 @@ def installation(facts: Facts, _: Profile) -> Iterator[Finding]:
                 f"left by a deploy that was cut off: {', '.join(app.leftovers)}",
                 "The same edge deploy goes on from there; any other removes it.",
             )
-        if not app.problems:
+        if not app.problems and app.damage() is None:
             count = len(app.releases)
             yield Finding.ok(f"app {name}", f"serves {app.current or 'nothing'}, {count} releases")
     if not found.apps and not found.problems:
         yield Finding.ok("edge", "nothing deployed yet")
+
+
+def states(facts: Facts) -> Iterator[Finding]:
+    """Applications of which the device refuses every new release, since their state is damaged."""
+    for name, app in (facts.installed.apps if facts.installed else {}).items():
+        damage = app.damage()
+        if damage is not None:
+            yield Finding.error(
+                f"app {name}",
+                f"the state is damaged: {damage}; what serves goes on, and every new release of "
+                f"{name} is refused",
+                "If you know that the bundle is no older than what was deployed here, deploy it "
+                "once with --allow-downgrade: the state is written anew with it.",
+            )

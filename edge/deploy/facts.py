@@ -2,6 +2,7 @@
 
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -132,12 +133,27 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstalledApp:
-    """An application: its current release, all releases, what is broken, what was left over."""
+    """An application: its current release, all releases, what is broken, what was left over.
+
+    Attributes:
+        state: Bytes of ``state.json`` in base64; None where there is none, empty where it cannot
+            be read.
+        highest: Of ``highest-version``, likewise.
+    """
 
     current: str | None
     releases: tuple[str, ...]
+    state: str | None
+    highest: str | None
     problems: tuple[str, ...]
     leftovers: tuple[str, ...]
+
+    def damage(self) -> str | None:
+        """Why the device refuses every new release of it; None where it does not."""
+        from edge.device.state import judged  # the rule by which it does
+
+        releases = bool(self.releases)
+        return judged(_bytes(self.state), _bytes(self.highest), releases=releases)[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +219,13 @@ class Facts:
     def to_json(self) -> dict[str, Any]:
         """The facts as JSON values."""
         return asdict(self)
+
+
+def _bytes(text: str | None) -> bytes | None:
+    try:
+        return None if text is None else b64decode(text, validate=True)
+    except ValueError:
+        return b""
 
 
 def gather(remote: Remote) -> Facts:

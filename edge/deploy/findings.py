@@ -8,7 +8,7 @@ from edge.deploy import check_hardware, check_software
 from edge.deploy.facts import Facts
 from edge.deploy.finding import Finding, Level
 
-__all__ = ["Finding", "Level", "findings", "guess_profile"]
+__all__ = ["Finding", "Level", "findings", "guess_profile", "refusals"]
 
 CHECKS: Final = (
     check_software.model,
@@ -36,6 +36,12 @@ def findings(facts: Facts, board: Profile) -> tuple[Finding, ...]:
     """
     found = [finding for check in CHECKS for finding in check(facts, board)]
     return (*found, *_failed_probes(facts))
+
+
+def refusals(facts: Facts) -> tuple[Finding, ...]:
+    """What the device itself refuses, of one application and until it is asked for: no other
+    deploy would fail."""
+    return tuple(check_software.states(facts))
 
 
 def _failed_probes(facts: Facts) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from devices.profile import Profile, profile
 from edge.cache import default_cache
 from edge.deploy.facts import Facts, gather
-from edge.deploy.findings import Finding, findings, guess_profile
+from edge.deploy.findings import Finding, findings, guess_profile, refusals
 from edge.deploy.keys import PublicKey
 from edge.deploy.options import Options
 from edge.deploy.signing import verify
@@ -42,7 +42,7 @@ class Plan:
         environment: The wheels, unpacked.
         facts: Of the device.
         profile: Of the device.
-        findings: What is worth knowing; none of them forbids the deploy.
+        findings: What is worth knowing; what forbids the deploy is what the device itself refuses.
         options: As asked.
     """
 
@@ -141,7 +141,7 @@ def make_plan(bundle: Bundle, remote: Remote, options: Options, progress: Progre
         environment=wheels,
         facts=facts,
         profile=board,
-        findings=tuple(found),
+        findings=found if options.allow_downgrade else (*found, *refusals(facts)),
         options=options,
     )
 

@@ -26,6 +26,7 @@ _APP: Final = {
 _OPTIONAL: Final = {
     "bundle": {"variant": str, "engine": str, "threads": int},
     "health": _HEALTH,
+    "damage": str,
 }
 _REPLIES: Final[Mapping[str, Shape]] = {
     "provision": {"done": [str]},

@@ -136,11 +136,11 @@ def _check_files(folder: Path, bundle: Bundle, variant: str) -> None:
 
 
 def make_room(folder: Path) -> None:
-    """Take a folder away, whole or in part there."""
-    if folder.is_symlink() or folder.is_file():
-        folder.unlink()
-    elif folder.exists():
+    """Take a folder away, whole or in part there, or whatever lies in its place."""
+    if folder.is_dir() and not folder.is_symlink():
         shutil.rmtree(folder)
+    else:
+        folder.unlink(missing_ok=True)
 
 
 def _type() -> Path:

@@ -10,6 +10,7 @@ Sources: proc(5), os-release(5), statvfs(3), loginctl(1); cpufreq and thermal sy
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import json
@@ -30,6 +31,7 @@ SCHEMA_VERSION = 1
 COMMAND_SECONDS = 8  # systemctl --user takes 3 on a loaded emulated board
 PROBE_SECONDS = 25
 MOST_CHARACTERS = 1 << 20  # of a file; what lies here is short, or was put here by somebody
+MOST_OF_STATE = 1 << 16  # bytes; a longer state.json is damaged
 ERRORS: dict[str, str] = {}  # probe or program -> why it told nothing
 PYTHONS = ("python3.11", "python3.12", "python3.13")
 TOOLS = ("ssh-keygen", "systemctl", "loginctl", "tar", "vcgencmd")
@@ -55,6 +57,20 @@ def text(path: str | Path) -> str | None:
             return stream.read(MOST_CHARACTERS).strip("\0 \t\r\n") or None
     except OSError:
         return None
+
+
+def content(path: Path) -> str | None:
+    """A small file's bytes in base64; None where there is none, empty where it cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            return ""
+        with path.open("rb") as stream:
+            found = stream.read(MOST_OF_STATE + 1)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""
+    return base64.b64encode(found).decode() if len(found) <= MOST_OF_STATE else ""
 
 
 def ran(*arguments: str) -> str | None:
@@ -297,18 +313,16 @@ def installed() -> dict[str, Any]:
 
 
 def app(path: Path) -> dict[str, Any]:
-    """One application: the release that ``current`` names, what is broken, what was left over."""
-    current, state, problems = path / "current", path / "state.json", []
+    """One application: the release that ``current`` names, what is broken, what was left over.
+
+    Whether its state is damaged is for the host to say, by the rule of ``edge.device.state``.
+    """
+    current, problems = path / "current", []
     target = os.readlink(current) if current.is_symlink() else None  # noqa: PTH115  (3.9)
     if target is None and current.exists():
         problems.append("current is no link")
     if target is not None and not (current / "release.json").is_file():
         problems.append(f"current leads to {target}, which is not whole")
-    try:
-        if state.exists() and not isinstance(json.loads(text(state) or ""), dict):
-            problems.append("state.json is no object")
-    except (ValueError, RecursionError):  # this script alone lacks edge's own reader
-        problems.append("state.json cannot be read")
     releases = [name for name in names(path / "releases") if not name.startswith(".")]
     for name in releases:
         if not (path / "releases" / name / "release.json").is_file():
@@ -317,6 +331,8 @@ def app(path: Path) -> dict[str, Any]:
     return {
         "current": Path(target).name if target else None,
         "releases": releases,
+        "state": content(path / "state.json"),
+        "highest": content(path / "highest-version"),
         "problems": problems,
         "leftovers": [f"incoming/{name}" for name in names(path / "incoming")] + hidden,
     }

@@ -24,7 +24,7 @@ from edge.device.log import events, record
 from edge.device.prune import prune
 from edge.device.receive import MAX_LISTING, Incoming, Listing, check_folder
 from edge.device.release import Release
-from edge.device.state import State
+from edge.device.state import State, keep_highest
 from edge.errors import (
     BundleError,
     DeployFailed,
@@ -192,6 +192,13 @@ class Jobs:
         app = _deployed(request["app"])
         state, serving = State.read(app), app.serving()
         target = state.before if serving == state.last_good else state.last_good
+        if target is None and state.version is None:
+            raise NotDeployed(
+                f"the state of {app.name} is damaged or lost, so that nobody knows which release "
+                "was good before; what serves goes on",
+                hint="Deploy the bundle that you want, with --allow-downgrade: the state is "
+                "written anew with it.",
+            )
         if target is None or not slots.is_installed(app, target):
             raise NotDeployed(
                 f"{app.name} has no earlier release that was good",
@@ -200,7 +207,8 @@ class Jobs:
         release = Release.read(app, target)
         self._note(f"self-test of {target}")
         trial.selftest(app, release, float(request["timeout"]))
-        health = trial.activate(app, release, float(request["watch"]), self._note)
+        watch = float(request["watch"])
+        health = trial.activate(app, release, watch, self._note, anew=False)
         reason = str(request.get("reason") or "asked for by hand")
         record(app, "rolled back", serving, reason)
         return {"release": target, "from": serving, "health": health}
@@ -215,7 +223,10 @@ class Jobs:
         return prune(App.named(request["app"]), keep=int(request["keep"]))
 
     def undeploy(self, request: Request) -> dict[str, Any]:
-        """Take the application off, but for pictures that nobody asked to delete."""
+        """Take the application off, but for the highest version, below which nothing comes back.
+
+        Pictures that nobody asked to delete keep all of it there.
+        """
         app = _deployed(request["app"])
         kept = sorted(path.name for path in app.inbox.iterdir()) if app.inbox.is_dir() else []
         if kept and not request["delete_inbox"]:
@@ -224,7 +235,12 @@ class Jobs:
                 hint="Copy them, then add --delete-inbox.",
             )
         service.remove(app)
-        shutil.rmtree(app.path)
+        keep_highest(app)
+        for path in sorted(app.path.iterdir(), key=lambda path: path == app.state):  # it as last
+            if path != app.highest:
+                make_room(path)
+        if not app.highest.exists():
+            app.path.rmdir()
         fsync_directory(app.path.parent)
         return {"environments": prune(None, keep=0)["environments"]}
 
@@ -243,7 +259,7 @@ def _deployed(name: object) -> App:
         NotDeployed: It is not here.
     """
     app = App.named(name)
-    if not app.path.is_dir():
+    if not app.deployed:
         there = ", ".join(item.name for item in apps()) or "no application of edge"
         raise NotDeployed(f"{app.name} is not on this device", hint=f"It has {there}.")
     return app

@@ -12,7 +12,7 @@
         releases/<id>/       bundle/ and release.json
         current -> releases/<id>
         state.json           last good release, trial, last failure
-        highest-version      the highest ever committed; it is only ever raised
+        highest-version      the highest ever committed; only ever raised, and left by an undeploy
         log.jsonl            what happened, and why
         inbox/               pictures to answer
 """
@@ -100,13 +100,18 @@ def signers() -> Path:
     return root() / "signers"
 
 
+def is_id(text: object) -> bool:
+    """Whether it is an id of a release or an environment."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
 def checked_id(text: object) -> str:
     """The id of a release or an environment, as a name of a folder.
 
     Raises:
         UsageError: It could lead elsewhere.
     """
-    if not isinstance(text, str) or not _ID.fullmatch(text):
+    if not isinstance(text, str) or not is_id(text):
         raise UsageError(f"{text!r} is no id of a release or an environment")
     return text
 
@@ -187,13 +192,19 @@ class App:
         """Of systemd."""
         return f"edge-{self.name}.service"
 
+    @property
+    def deployed(self) -> bool:
+        """Whether more of it is there than the version that an undeploy leaves."""
+        return self.path.is_dir() and any(path != self.highest for path in self.path.iterdir())
+
     def serving(self) -> str | None:
         """The id of the release that ``current`` names and that is there."""
         try:
             name = self.current.readlink().name
+            there = is_id(name) and (self.releases / name / RELEASE_FILE).is_file()
         except OSError:
             return None
-        return name if (self.releases / name / RELEASE_FILE).is_file() else None
+        return name if there else None
 
 
 def apps() -> list[App]:
@@ -201,4 +212,5 @@ def apps() -> list[App]:
     folder = root() / "apps"
     if not folder.is_dir():
         return []
-    return [App(path.name) for path in sorted(folder.iterdir()) if _APP.fullmatch(path.name)]
+    found = [App(path.name) for path in sorted(folder.iterdir()) if _APP.fullmatch(path.name)]
+    return [app for app in found if app.deployed]

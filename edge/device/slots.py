@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from edge.device.layout import RELEASE_FILE, App
 from edge.device.log import record
-from edge.device.state import Failure, State, Trial, boot_id, changing, raise_highest
+from edge.device.state import MAX_REASON, Failure, State, Trial, boot_id, changing, raise_highest
 from edge.runtime.files import fsync_directory
+from edge.runtime.printable import one_line
 
 MAX_STARTS = 3  # of a release on trial; more of them mean that it crashes
 
@@ -46,11 +47,21 @@ def begin_trial(app: App, release: str) -> State:
     return file.state
 
 
-def commit(app: App, release: str, version: int) -> None:
-    """``release`` has proved itself: it is what a later failure falls back to."""
+def commit(app: App, release: str, version: int, *, anew: bool = True) -> None:
+    """``release`` has proved itself: it is what a later failure falls back to.
+
+    Args:
+        app: Whose release.
+        release: Its id.
+        version: Of its bundle.
+        anew: Whether a damaged state counts as whole from then on; a rollback leaves it damaged.
+    """
     with changing(app) as file:
         state = file.state.committed(release, version)
-        raise_highest(app, state.version or version)
+        if file.state.version is None and not anew:
+            state = replace(state, version=None)
+        else:
+            raise_highest(app, state.version or version)
         file.write(state)
     record(app, "committed", release)
 
@@ -64,6 +75,7 @@ def give_up(app: App, release: str, reason: str) -> str | None:
     Raises:
         OSError: ``current`` cannot be changed.
     """
+    reason = one_line(reason, MAX_REASON)
     with changing(app) as file:
         good = file.state.last_good
         back = good if good != release and is_installed(app, good) else None
@@ -80,6 +92,7 @@ def refuse(app: App, release: str, reason: str) -> None:
 
     On a full disk it is only told: whoever asked hears the reason itself.
     """
+    reason = one_line(reason, MAX_REASON)
     with suppress(OSError), changing(app) as file:
         failure = Failure(release=release, reason=reason, at=time.time())
         file.write(replace(file.state, failure=failure))

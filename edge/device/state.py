@@ -9,13 +9,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from edge.device.layout import App
+from edge.device.layout import App, is_id
 from edge.device.log import KEPT, events
 from edge.runtime import checked
 from edge.runtime.files import write_bytes, write_json
 
-MAX_NAME: Final = 255  # bytes; path_resolution(7)
-_VERSION: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+MAX_BYTES: Final = 1 << 16  # of state.json; ``edge.device.facts`` sends no more of it
+MAX_REASON: Final = 2000  # characters; with them the file stays far below its bound
+DAMAGED: Final = (
+    "the state is damaged: new releases are refused until a deploy with --allow-downgrade"
+)
+_DIGITS: Final = 18  # of a version at most
+_VERSION: Final = re.compile(rf"[0-9]{{1,{_DIGITS}}}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,31 +75,44 @@ class State:
     failure: Failure | None = None
 
     @classmethod
-    def read(cls, app: App) -> Self:
+    def read(cls, app: App) -> "State":
         """What is written; the empty state where no release ever came.
 
         A state that cannot be read, or is gone, must not keep a device from serving: what
         ``current`` names is taken for good then. But nobody knows the highest version any more.
         """
+        highest = _content(app.highest)
+        found, _ = judged(_content(app.state), highest, releases=_has_releases(app))
+        if found is None:
+            return cls(last_good=app.serving(), version=None)
+        if highest is None and found.version is not None:
+            try:
+                found = replace(found, version=max(found.version, _logged(app)))
+            except OSError:  # the disk reads no more of it
+                found = replace(found, version=None)
+        return found
+
+    @classmethod
+    def parsed(cls, content: bytes) -> Self:
+        """Of the bytes of ``state.json``; a dataclass itself checks no type.
+
+        Raises:
+            ValueError: They are no such state.
+        """
+        value = checked.parse_json(content, "the state", max_bytes=MAX_BYTES)
         try:
-            value = checked.read_json(app.state, "the state")
             trial, failure = value["trial"], value["failure"]
-            written = value["version"]
             found = cls(
                 last_good=value["last_good"],
                 before=value["before"],
-                version=None if written is None else _highest(app, int(written)),
-                trial=Trial(**trial) if trial else None,
-                failure=Failure(**failure) if failure else None,
+                version=value["version"],
+                trial=None if trial is None else Trial(**trial),
+                failure=None if failure is None else Failure(**failure),
             )
-            _check(found)
-            return found
-        except FileNotFoundError:
-            if not app.highest.exists() and not _has_releases(app):
-                return cls()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            pass
-        return cls(last_good=app.serving(), version=None)
+        except (KeyError, TypeError) as error:
+            raise ValueError("the state lacks or misspells a field") from error
+        _check(found)
+        return found
 
     def committed(self, release: str, version: int) -> Self:
         """The state after ``release`` has proved itself."""
@@ -113,9 +131,9 @@ def _check(state: State) -> None:
     """Refuse what a dataclass does not check when it is filled with JSON values.
 
     Raises:
-        TypeError: Something is no text, no number, or no name of a folder.
+        ValueError: Something is no text, no number, no version, or no id of a release.
     """
-    names = [name for name in (state.last_good, state.before) if name is not None]
+    names: list[object] = [name for name in (state.last_good, state.before) if name is not None]
     texts: list[object] = []
     numbers: list[object] = []
     if state.trial is not None:
@@ -126,12 +144,15 @@ def _check(state: State) -> None:
         names.append(state.failure.release)
         texts.append(state.failure.reason)
         numbers.append(state.failure.at)
-    if not all(isinstance(text, str) for text in [*names, *texts]):
-        raise TypeError("the state has something else where a text is expected")
-    if any(len(name.encode()) > MAX_NAME or "/" in name for name in names):
-        raise TypeError("the state names a release that no folder can have the name of")
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("the state has something else where a text is expected")
+    if not all(is_id(name) for name in names):
+        raise ValueError("the state names a release that none can have the name of")
     if not all(type(number) in (int, float) for number in numbers):
-        raise TypeError("the state has something else where a number is expected")
+        raise ValueError("the state has something else where a number is expected")
+    version = state.version
+    if version is not None and not (type(version) is int and 0 <= version < 10**_DIGITS):
+        raise ValueError("the state has something else where a version is expected")
 
 
 class StateFile:
@@ -153,50 +174,85 @@ def raise_highest(app: App, version: int) -> None:
     It is on the disk before anybody is told that the release is committed: a cut between the two
     leaves a version that is refused without need, never one that is accepted in error.
     """
-    try:
-        known = _read_highest(app)
-    except ValueError:
-        known = None  # whoever commits has been told, and asked for it
-    if known is None or version > known:
+    content = _content(app.highest)
+    known = None if content is None else _version(content)
+    if known is None or version > known:  # of a damaged one, whoever commits has been told
         write_bytes(app.highest, f"{version}\n".encode())
 
 
-def _highest(app: App, written: int) -> int | None:
-    """Of the state's own version and the file's; None where the file is damaged.
+def keep_highest(app: App) -> None:
+    """Before an undeploy: the file remembers what the state knows, be it that it was lost."""
+    version = State.read(app).version
+    if version is None:
+        write_bytes(app.highest, b"not known\n")
+    elif version > 0:
+        raise_highest(app, version)
 
-    Before there was such a file, a rollback lowered the state's version: the log knows better.
+
+def judged(
+    state: bytes | None, highest: bytes | None, *, releases: bool
+) -> tuple[State | None, str | None]:
+    """What a device remembers, and why it does not know the highest version any more.
+
+    ``edge doctor`` asks this too, with what a device sent of its files.
+
+    Args:
+        state: Bytes of ``state.json``; None where there is none, empty where it cannot be read.
+        highest: Of ``highest-version``, likewise.
+        releases: Whether any are there, be they whole or not.
+
+    Returns:
+        The state, None where nothing of it can be read; a clause, None where all is well.
     """
+    known = 0 if highest is None else _version(highest)
+    damage = "highest-version cannot be read" if known is None else None
+    if state is None:
+        if releases:
+            return None, "state.json is gone, though releases are there"
+        return State(version=known), damage
     try:
-        known = _read_highest(app)
+        found = State.parsed(state)
     except ValueError:
-        return None
-    if known is not None:
-        return max(known, written)
+        return None, "state.json cannot be read"
+    if found.version is None:
+        damage = damage or "the highest version was lost with an earlier state.json"
+    if damage is not None or found.version is None or known is None:
+        return replace(found, version=None), damage
+    return replace(found, version=max(found.version, known)), None
+
+
+def _logged(app: App) -> int:
+    """The highest version that the log tells of: an edge that had no file of its own for it
+    lowered the state's version by a rollback."""
     ids = [event.get("release") for event in events(app, KEPT) if event.get("event") == "committed"]
     numbers = [str(release).partition("-")[0] for release in ids]
-    return max([written, *(int(text) for text in numbers if _VERSION.fullmatch(text))])
+    return max((int(text) for text in numbers if _VERSION.fullmatch(text)), default=0)
 
 
-def _read_highest(app: App) -> int | None:
-    """The file's version; None where there is no file.
+def _version(content: bytes) -> int | None:
+    """Of ``highest-version``; None where it holds something else."""
+    text = content.decode(errors="replace").removesuffix("\n")
+    return int(text) if _VERSION.fullmatch(text) else None
 
-    Raises:
-        ValueError: It holds something else, or cannot be read.
-    """
+
+def _content(path: Path) -> bytes | None:
+    """Bytes of a small file; None where there is none, empty where it cannot be read."""
     try:
-        text = app.highest.read_text(encoding="ascii").removesuffix("\n")
+        return checked.read_bytes(path, max_bytes=MAX_BYTES)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise ValueError(str(error)) from error
-    if not _VERSION.fullmatch(text):
-        raise ValueError(f"{text[:40]!r} is no version")
-    return int(text)
+    except (OSError, ValueError):
+        return b""
 
 
 def _has_releases(app: App) -> bool:
     """Whether anything was installed, be it whole or not."""
-    return app.releases.is_dir() and any(app.releases.iterdir())
+    try:
+        return any(not path.name.startswith(".") for path in app.releases.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from edge.device.layout import App
 from edge.device.log import record
 from edge.device.release import Release
 from edge.device.slots import begin_trial, commit, give_up, refuse
-from edge.device.state import State
-from edge.errors import DeployFailed, DeviceError
+from edge.device.state import DAMAGED, State
+from edge.errors import DeployFailed, DeviceError, EdgeError
 from edge.runtime import checked
 from edge.runtime.child import ended, goes_first, tree_memory
 
@@ -117,8 +117,17 @@ def _run(
         process.wait()
 
 
-def activate(app: App, release: Release, watch_seconds: float, note: Note) -> dict[str, Any]:
+def activate(
+    app: App, release: Release, watch_seconds: float, note: Note, *, anew: bool = True
+) -> dict[str, Any]:
     """Switch, restart, ask for health, watch, commit; back to the last good release otherwise.
+
+    Args:
+        app: Whose release.
+        release: Installed.
+        watch_seconds: For which it has to stay healthy.
+        note: Tells the host what goes on.
+        anew: Of ``commit``.
 
     Raises:
         DeployFailed: It did not prove itself; the message says why, and what serves now.
@@ -136,7 +145,7 @@ def activate(app: App, release: Release, watch_seconds: float, note: Note) -> di
         health = _until_ready(app, release)
         note(f"healthy; watching for {watch_seconds:g} s")
         _watch(app, release, watch_seconds)
-        commit(app, release.id, release.version)
+        commit(app, release.id, release.version, anew=anew)
     except (DeviceError, OSError) as error:
         reason = error.message if isinstance(error, DeviceError) else str(error)
         raise DeployFailed(fall_back(app, release, reason)) from error
@@ -160,7 +169,7 @@ def fall_back(app: App, release: Release, reason: str) -> str:
     service.restart(app)
     try:
         _until_ready(app, Release.read(app, back))
-    except DeviceError as error:
+    except EdgeError as error:
         return text + f"Release {back} was started again, but: {error.message}."
     return text + f"Release {back} serves again."
 
@@ -249,6 +258,7 @@ def state_json(app: App) -> dict[str, Any]:
         "on_trial": state.trial is not None and state.trial.release == serving,
         "reason": state.failure.reason if state.failure else None,
         "failed_release": state.failure.release if state.failure else None,
+        "damage": DAMAGED if state.version is None else None,
     }
     if serving is None:
         return found | {"problem": "no release serves"}
@@ -260,6 +270,6 @@ def state_json(app: App) -> dict[str, Any]:
         if status.active != "active":
             return found | {"problem": f"its service is {status.active} ({status.result})"}
         found |= {"health": _healthy(app, release), "healthy": True, "problem": None}
-    except (DeviceError, DeployFailed) as error:
+    except EdgeError as error:
         found |= {"problem": error.message}
     return found

@@ -208,7 +208,7 @@ def test_rollback_goes_to_the_one_before_and_back(site: Loopback) -> None:
     assert site.state()["release"] == second
 
 
-def test_undeploy_leaves_nothing_but_the_key(site: Loopback) -> None:
+def test_undeploy_leaves_nothing_but_the_key_and_the_highest_version(site: Loopback) -> None:
     site.deployed(site.bundle())
     inbox = site.root / "apps" / APP / "inbox"
     (inbox / "kept.png").write_bytes(b"no picture")
@@ -217,9 +217,45 @@ def test_undeploy_leaves_nothing_but_the_key(site: Loopback) -> None:
     assert site.state()["healthy"]
     done = site.ask("undeploy", "--delete-inbox")
     assert done.returncode == 0, done.stderr
-    assert not (site.root / "apps" / APP).exists()
+    assert [path.name for path in (site.root / "apps" / APP).iterdir()] == ["highest-version"]
     assert not list((site.root / "envs").iterdir())
     assert "no application" in site.ask("status").stdout
+    assert site.ask("doctor").returncode == 0
+    older = site.bundle(bundles.changed("old"), "old")
+    bundles.signed_again(older, site.key, version=1_700_000_000)
+    done = site.deploy(older)
+    assert done.returncode == 3 and "is older (version 1700000000)" in done.stderr, done.stderr
+    assert site.deployed(site.bundle()) == site.state()["release"]
+
+
+def cut(path: Path) -> None:
+    path.write_text('{"last_go')
+
+
+def test_what_a_damaged_state_allows_is_said_by_every_command(site: Loopback) -> None:
+    """Unit tests compare doctor and refusal for every damage."""
+    good = site.deployed(site.bundle())
+    told = "the state is damaged: new releases are refused until a deploy with --allow-downgrade"
+    for name, damage in (
+        ("highest-version", cut),
+        ("state.json", cut),
+        ("state.json", Path.unlink),
+    ):
+        damage(site.root / "apps" / APP / name)
+        doctor = site.ask("doctor")
+        assert doctor.returncode == 1 and "a deploy would fail" in doctor.stdout, doctor.stdout
+        assert "--allow-downgrade" in doctor.stdout and "ok       app" not in doctor.stdout
+        assert site.state()["damage"] == told and site.state()["release"] == good
+    status = site.ask("status")
+    assert status.returncode == 0 and told in status.stdout, status.stdout
+    back = site.ask("rollback", "--watch", "0")
+    assert back.returncode == 4 and "state of channels is damaged or lost" in back.stderr
+    second = site.bundle(bundles.changed("2"), "second")
+    done = site.deploy(second)
+    assert done.returncode == 3 and "--allow-downgrade" in done.stderr, done.stderr
+    assert site.deployed(second, "--allow-downgrade") == site.state()["release"]
+    assert site.state()["damage"] is None
+    assert site.ask("doctor").returncode == 0
 
 
 def without_signature(bundle: Path) -> None:

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from devices.profile import profile
-from edge.deploy.check_software import installation
+from edge.deploy.check_software import installation, states
 from edge.deploy.facts import Facts, Processor, answered, gather_here, without_python
 from edge.device import facts as device
-from edge.device.layout import check_place, close_to_others
-from edge.errors import DeviceError
+from edge.device.admission import check_version
+from edge.device.layout import App, check_place, close_to_others
+from edge.device.state import MAX_BYTES, State
+from edge.errors import DeviceError, ReleaseRefused
 
 SCRIPT = Path(device.__file__)
 DATA = Path(__file__).parents[1] / "data" / "facts"
@@ -154,7 +156,9 @@ def an_app(home: Path, name: str = "cats") -> Path:
     (app / "releases/a1").mkdir(parents=True)
     (app / "releases/a1/release.json").write_text("{}")
     (app / "current").symlink_to("releases/a1")
-    (app / "state.json").write_text('{"last_good": "a1"}')
+    whole = State(last_good="a1", version=5).to_json()
+    (app / "state.json").write_text(json.dumps(whole))
+    (app / "highest-version").write_text("5\n")
     return app
 
 
@@ -166,14 +170,6 @@ def break_link(app: Path) -> None:
     shutil.rmtree(app / "releases/a1")
 
 
-def break_state(app: Path) -> None:
-    (app / "state.json").write_text('{"last_go')
-
-
-def empty_state(app: Path) -> None:
-    (app / "state.json").write_bytes(b"")  # what a power cut leaves on some file systems
-
-
 def break_release(app: Path) -> None:
     (app / "releases/b2/bundle").mkdir(parents=True)
 
@@ -183,8 +179,6 @@ def break_release(app: Path) -> None:
     [
         (break_nothing, []),
         (break_link, ["current leads to releases/a1, which is not whole"]),
-        (break_state, ["state.json cannot be read"]),
-        (empty_state, ["state.json cannot be read"]),
         (break_release, ["release b2 is not whole"]),
     ],
 )
@@ -195,6 +189,81 @@ def test_a_broken_installation_is_seen(
     found = ask(home=tmp_path)
     assert found["installed"]["apps"]["cats"]["problems"] == problems
     assert found["installed"]["apps"]["cats"]["current"] == "a1"
+
+
+def left_alone(_: Path) -> None:
+    pass
+
+
+def cut(path: Path) -> None:
+    path.write_text('{"last_go')
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")  # what a power cut leaves on some file systems
+
+
+def zeros_behind(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\0" * 512)  # or that
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def too_long(path: Path) -> None:
+    path.write_bytes(b" " * device.MOST_OF_STATE + path.read_bytes())
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def of_other_types(path: Path) -> None:
+    path.write_text(json.dumps({"last_good": 5}))
+
+
+def undeployed(path: Path) -> None:
+    for item in path.parent.iterdir():
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        elif item.name != "highest-version":
+            item.unlink()
+
+
+DAMAGES = [cut, emptied, zeros_behind, a_pipe, too_long, a_folder, of_other_types, Path.unlink]
+
+
+@pytest.mark.parametrize("name", ["state.json", "highest-version"])
+@pytest.mark.parametrize("damage", [left_alone, undeployed, *DAMAGES])
+def test_the_doctor_says_no_where_the_device_refuses(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[Path], object],
+    name: str,
+) -> None:
+    """Two looks at the same files: the probe with the host's judgement, and the refusal itself."""
+    damage(an_app(tmp_path) / name)
+    facts = Facts.from_json(ask(home=tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    try:
+        check_version(App.named("cats"), 1 << 40)
+        refused = False
+    except ReleaseRefused:
+        refused = True
+    assert refused == (damage in DAMAGES and (name, damage) != ("highest-version", Path.unlink))
+    found = list(states(facts))
+    assert bool(found) == refused
+    assert all(item.level == "error" and "--allow-downgrade" in item.hint for item in found)
+    seen = installation(facts, profile("raspberry-pi-5"))
+    shown = [item.level for item in seen if item.about == "app cats"]
+    assert shown == ([] if refused else ["ok"])
+
+
+def test_the_probe_sends_no_more_of_a_state_than_is_read() -> None:
+    assert device.MOST_OF_STATE == MAX_BYTES
 
 
 def test_what_a_deploy_left_is_seen(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from devices.profile import profile, profiles
 from edge.deploy.check_hardware import throttle
 from edge.deploy.facts import Facts, Installed, without_python
-from edge.deploy.findings import Finding, Level, findings, guess_profile
+from edge.deploy.findings import Finding, Level, findings, guess_profile, refusals
 from edge.deploy.wheelhouse import Target, locked
 from edge.deploy.wheelhouse.environment import environment_id
 
@@ -32,7 +32,7 @@ def by_about(found: tuple[Finding, ...]) -> dict[str, Finding]:
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_a_device_is_judged(path: Path) -> None:
     value, facts = case(path.stem)
-    found = findings(facts, profile(value["board"]))
+    found = (*findings(facts, profile(value["board"])), *refusals(facts))
     seen = by_about(found)
     assert {name for name, item in seen.items() if item.level is not Level.OK} == set(
         value["expect"]
@@ -51,7 +51,7 @@ def test_the_board_is_guessed(path: Path) -> None:
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_every_problem_has_a_way_out_on_one_line(path: Path) -> None:
     value, facts = case(path.stem)
-    for item in findings(facts, profile(value["board"])):
+    for item in (*findings(facts, profile(value["board"])), *refusals(facts)):
         assert bool(item.hint) == (item.level is not Level.OK), item
         assert "\n" not in item.found + item.hint
         assert item.found.strip()

@@ -1,6 +1,7 @@
 """Which release serves, whatever the machine went through."""
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -12,12 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from edge.device import slots
+from edge.device import service, slots, state, trial
 from edge.device.admission import check_version
+from edge.device.jobs import Jobs
 from edge.device.layout import App
 from edge.device.log import events, record
-from edge.device.state import State, changing
-from edge.errors import ReleaseRefused
+from edge.device.release import Release
+from edge.device.state import DAMAGED, State, changing
+from edge.device.trial import state_json
+from edge.errors import NotDeployed, ReleaseRefused
 
 ROOT = Path(__file__).parents[2]
 OLD, NEW = "1-old", "2-new"
@@ -143,6 +147,19 @@ def test_a_device_of_an_older_edge_remembers_by_its_log(app: App) -> None:
     assert version_refused(app, 1500)
 
 
+def test_a_log_that_cannot_be_read_keeps_nobody_from_serving(
+    app: App, restart: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.highest.unlink()
+    monkeypatch.setattr(state, "events", unreadable)
+    assert slots.guard(app) == OLD
+    assert version_refused(app, 3000)
+
+
+def unreadable(*_: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 def lost(path: Path) -> None:
     path.unlink()
 
@@ -165,6 +182,180 @@ def test_a_damaged_state_refuses_until_the_operator_says_so(
     slots.commit(app, NEW, 3000)  # --allow-downgrade was given
     assert version_refused(app, 2999)
     assert not version_refused(app, 3000)
+
+
+WRONG: list[dict[str, object]] = [
+    *({"last_good": value} for value in ("x" * 70_000, "", ".", "..", "a/b", 5, True, [], {})),
+    *({"before": value} for value in ("x" * 70_000, 5, ["1-old"])),
+    *({"version": value} for value in (-1, 1.5, True, "5", [], 10**18, 10**30)),
+    *({"trial": value} for value in (0, "", [], {}, "1-old", {"release": "1-old"})),
+    *({"failure": value} for value in (False, "", [], {}, {"release": 1})),
+    {"trial": {"release": "1-old", "since": "now", "boot_id": "b", "starts": 0}},
+    {"trial": {"release": "1-old", "since": 1.0, "boot_id": 7, "starts": 0}},
+    {"trial": {"release": "1-old", "since": 1.0, "boot_id": "b", "starts": True}},
+    {"failure": {"release": "1-old", "reason": "x" * 70_000, "at": 1.0}},
+    {"failure": {"release": "1-old", "reason": "zero \0", "at": 1.0}},
+]
+TEXTS = ['"version": 1e999', '"version": NaN', f'"version": {"9" * 5000}', '"version": "\\ud800"']
+
+
+@pytest.mark.parametrize("change", [*WRONG, *TEXTS], ids=range(len(WRONG) + len(TEXTS)))
+def test_a_state_of_wrong_values_is_damaged(
+    app: App, restart: Callable[[], None], change: dict[str, object] | str
+) -> None:
+    """Never a traceback: what serves goes on, the status says it, and releases are refused."""
+    whole = json.loads(app.state.read_text())
+    if isinstance(change, str):
+        app.state.write_text(json.dumps(whole).replace('"version": 1', change))
+    else:
+        app.state.write_text(json.dumps(whole | change))
+    assert State.read(app) == State(last_good=OLD, version=None)
+    assert version_refused(app, 1 << 50)
+    assert state_json(app)["damage"] == DAMAGED
+    assert slots.guard(app) == OLD
+    slots.refuse(app, NEW, "the state is damaged")
+    assert state_json(app)["damage"] == DAMAGED
+    slots.begin_trial(app, NEW)
+    assert slots.guard(app) == NEW
+    assert slots.give_up(app, NEW, "planted") == OLD
+    assert version_refused(app, 1 << 50)
+
+
+def test_a_reason_of_any_length_and_characters_damages_no_state(app: App) -> None:
+    reason = "it said: \0\n\ud800\U000e0001" + "\0" * 100_000
+    slots.refuse(app, NEW, reason)
+    slots.begin_trial(app, NEW)
+    slots.give_up(app, NEW, reason)
+    state = State.read(app)
+    assert state.version == 1 and state.failure is not None
+    assert state.failure.reason.startswith("it said: \\u0000\\n")
+    assert events(app, 1)[0]["reason"] == state.failure.reason
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "y" * 200, "UPPER", "\udcff", ".."])
+def test_a_link_to_no_name_of_a_release_serves_nothing(
+    app: App, restart: Callable[[], None], name: str
+) -> None:
+    app.current.unlink()
+    app.current.symlink_to(f"releases/{name}")
+    with suppress(OSError):
+        (app.releases / name).mkdir()
+        (app.releases / name / "release.json").write_text("{}")
+    assert app.serving() is None
+    assert state_json(app)["problem"] == "no release serves"
+    assert slots.guard(app) == OLD == app.serving()
+
+
+def test_a_damaged_description_of_a_release_is_a_problem_of_one_application(app: App) -> None:
+    problem = state_json(app)["problem"]
+    assert problem == "the description of the release lacks or misspells a field"
+
+
+def jobs_of(app: App, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    """Under the lock, on a device whose systemd does as it is told."""
+    monkeypatch.setattr(service, "remove", lambda app: None)
+    monkeypatch.setattr(trial, "selftest", lambda *_: {})
+    monkeypatch.setattr(trial, "activate", activated)
+    found = Jobs(io.BytesIO(), lambda text: None)
+    found.do("lock", {"owner": "test", "what": "test"})
+    return found
+
+
+def activated(
+    app: App, release: Release, watch: float, note: object, *, anew: bool = True
+) -> dict[str, object]:
+    slots.begin_trial(app, release.id)
+    slots.commit(app, release.id, release.version, anew=anew)
+    return {}
+
+
+def test_a_rollback_of_a_lost_state_says_so(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    slots.point(app, NEW)
+    slots.commit(app, NEW, 2)
+    jobs = jobs_of(app, monkeypatch)
+    app.state.write_text("{")
+    request = {"app": app.name, "timeout": 1, "watch": 0}
+    with pytest.raises(NotDeployed, match="state of camera is damaged or lost") as caught:
+        jobs.do("rollback", request)
+    assert "--allow-downgrade" in (caught.value.hint or "")
+
+
+def test_a_rollback_mends_no_damaged_highest_version(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It proves nothing of what ran here, and nobody said that a downgrade is meant."""
+    slots.point(app, NEW)
+    slots.commit(app, NEW, 2000)
+    described = release_of(OLD, 1)
+    (app.releases / OLD / "release.json").write_text(json.dumps(described.to_json()))
+    jobs = jobs_of(app, monkeypatch)
+    torn(app.highest)
+    assert jobs.do("rollback", {"app": app.name, "timeout": 1, "watch": 0})["release"] == OLD
+    assert app.serving() == OLD == State.read(app).last_good
+    assert version_refused(app, 1500) and version_refused(app, 3000)
+    assert state_json(app)["damage"] == DAMAGED
+    slots.commit(app, NEW, 3000)  # --allow-downgrade was given
+    assert state_json(app)["damage"] is None
+
+
+def release_of(name: str, version: int) -> Release:
+    texts = dict.fromkeys(("manifest_sha256", "variant", "engine", "device"), "x")
+    return Release(
+        id=name,
+        name="camera",
+        version=version,
+        environment="e1",
+        threads=1,
+        max_latency_ms=None,
+        max_memory_mb=None,
+        start_seconds=1,
+        watchdog_seconds=1,
+        **texts,
+    )
+
+
+@pytest.mark.parametrize("older_edge", [False, True])
+def test_an_undeploy_keeps_the_highest_version(
+    app: App, monkeypatch: pytest.MonkeyPatch, older_edge: bool
+) -> None:
+    slots.commit(app, OLD, 2000)
+    if older_edge:
+        app.highest.unlink()  # it wrote none
+    jobs = jobs_of(app, monkeypatch)
+    app.inbox.mkdir()
+    os.mkfifo(app.path / "pipe")
+    jobs.do("undeploy", {"app": app.name, "delete_inbox": False})
+    assert [path.name for path in app.path.iterdir()] == ["highest-version"]
+    assert jobs.do("state", {})["apps"] == []
+    assert version_refused(app, 1999) and not version_refused(app, 2000)
+    with pytest.raises(NotDeployed):
+        jobs.do("undeploy", {"app": app.name, "delete_inbox": False})
+    slots.begin(app)
+    (app.releases / NEW).mkdir(parents=True)
+    assert version_refused(app, 1999) and not version_refused(app, 2000)
+    slots.commit(app, OLD, 1000)  # --allow-downgrade was given
+    assert version_refused(app, 1999)
+
+
+@pytest.mark.parametrize("name", ["state", "highest"])
+def test_an_undeploy_makes_no_damaged_state_whole(
+    app: App, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    torn(getattr(app, name))
+    jobs_of(app, monkeypatch).do("undeploy", {"app": app.name, "delete_inbox": False})
+    assert version_refused(app, 1 << 50)
+    slots.begin(app)
+    slots.commit(app, NEW, 2)  # --allow-downgrade was given
+    assert not version_refused(app, 2)
+
+
+def test_an_undeploy_of_what_never_proved_itself_leaves_nothing(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = App.named("other")
+    slots.refuse(other, NEW, "planted")
+    jobs_of(app, monkeypatch).do("undeploy", {"app": "other", "delete_inbox": False})
+    assert not other.path.exists()
 
 
 def test_a_first_deploy_that_was_cut_is_no_damaged_state(
