@@ -23,6 +23,7 @@ from typing import Any, Final
 from edge.errors import OutputError
 from edge.runtime.checked import parse_json, read_bytes
 from edge.runtime.files import Stamp, fsync_directory, readable
+from edge.runtime.place import check_folder
 from edge.runtime.spec import canonical_json
 from edge.staging import left_behind, locked, remove, workplace
 
@@ -133,14 +134,32 @@ class StageCache:
         self.root = root
         self._stages = root / "stages"
 
+    def check(self) -> None:
+        """Refuse a place where nothing can be stored, before the work is done.
+
+        Raises:
+            OutputError: It is no folder, or cannot be written.
+        """
+        try:
+            check_folder(self.root, (), overwrite=True, option="the cache", parents=True)
+        except OutputError as error:
+            raise OutputError(
+                error.message, hint="Name another place with EDGE_CACHE or --cache."
+            ) from error
+
     def entry(self, key: str) -> Path:
         """Where the stage of that key lies, or would lie."""
         return self._stages / key
 
     def find(self, key: str) -> Path | None:
-        """The folder of a finished stage whose files are what was stored, or None."""
+        """The folder of a finished stage whose files are what was stored, or None.
+
+        Raises:
+            OutputError: There is none, and none could be stored.
+        """
         entry = self.entry(key)
         if not os.path.lexists(entry):
+            self.check()  # the stage is computed now
             return None
         self.hold()
         problem = _problem(entry)

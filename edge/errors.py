@@ -5,6 +5,7 @@ Standard library only: the on-device runtime ships this module too.
 docs/exit-codes.md has the table of exit codes; a test compares it with these classes.
 """
 
+import errno
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final
 
@@ -174,6 +175,18 @@ PACKAGES: Final = {
 
 
 COMPANIONS: Final = {"tensorflow": " (edge build and edge export need onnx and tf2onnx as well)"}
+
+
+def refused_place(error: OSError) -> "OutputError | None":
+    """What the operating system has against a place; None for what only a bug of ours explains."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    if not full and error.errno not in (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG):
+        return None
+    place = f" ({error.filename})" if error.filename else ""
+    return OutputError(
+        f"{error.strerror}{place}",
+        hint="Free some space, or choose another place." if full else "Choose another place.",
+    )
 
 
 def missing_package(error: ImportError) -> PackageMissing | None:

@@ -81,6 +81,7 @@ def map(
 
 def _print(result: "CollectionMap", output: Path, png: Path | None) -> None:
     from edge.cli.output import percent
+    from edge.dataset.folder import counted
     from edge.runtime.files import readable
     from edge.runtime.printable import one_line
 
@@ -93,10 +94,10 @@ def _print(result: "CollectionMap", output: Path, png: Path | None) -> None:
         ],
         "outliers": [f"z {item.score:.1f}  {names[item.row]}" for item in review.outliers],
     }
-    titles = {"same": "duplicates", "near": "near duplicates", "outliers": "outliers"}
+    titles = {"same": "duplicate", "near": "near duplicate", "outliers": "outlier"}
     totals = {"same": len(review.same), "near": review.near_total, "outliers": len(review.outliers)}
     for kind, lines in lists.items():
-        say(f"{totals[kind]} {titles[kind]} ({review.formulas[kind]})")
+        say(f"{counted(totals[kind], titles[kind])} ({review.formulas[kind]})")
         for line in lines[:SHOWN]:
             say(f"  {line}")
         if totals[kind] > SHOWN:

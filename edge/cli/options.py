@@ -108,10 +108,17 @@ Engine = Annotated[
 
 
 def cache_root(named: Path | None) -> Path:
-    """The stage cache to use."""
-    from edge.cache import default_cache
+    """The stage cache to use.
 
-    return named or default_cache()
+    Raises:
+        OutputError: It is no folder, or is not there and cannot be made.
+    """
+    from edge.cache import StageCache, default_cache
+
+    root = named or default_cache()
+    if not root.is_dir():  # one that is there may hold all that is needed
+        StageCache(root).check()
+    return root
 
 
 def variant_names(

@@ -9,6 +9,7 @@ import typer
 from edge.cli import options as shared
 
 if TYPE_CHECKING:
+    from edge.runtime.classifier import Classifier
     from edge.runtime.commands.predict import Form
 
 EPILOG = "Example: edge predict mobilenet photos --top-k 3 --csv answers.csv"
@@ -83,7 +84,7 @@ def _by_bundle(
 
     opened = Bundle.open(bundle)
     classifier = Classifier.open(opened, variant=variant, engine=engine, threads=threads)
-    return answered(classifier, images, opened.manifest.variant(variant).name, form)
+    return answered(lambda: classifier, images, opened.manifest.variant(variant).name, form)
 
 
 def _by_network(
@@ -101,13 +102,16 @@ def _by_network(
     from edge.embedding.imagenet import imagenet_classifier
     from edge.errors import UsageError
     from edge.runtime.commands.predict import answered
+    from edge.training.backbones import backbone
 
     if variant is not None:
         raise UsageError(
             f"{name} is a network and has no variants; --variant is {variant}",
             hint="Leave out --variant, or name a bundle.",
         )
-    progress = shown_progress(quiet=form.quiet)
-    network = imagenet_classifier(name, StageCache(cache_root(cache)), progress)
-    classifier = network.open(engine=engine, threads=threads)
-    return answered(classifier, images, network.name, form)
+    progress, stages = shown_progress(quiet=form.quiet), StageCache(cache_root(cache))
+
+    def opened() -> "Classifier":
+        return imagenet_classifier(name, stages, progress).open(engine=engine, threads=threads)
+
+    return answered(opened, images, backbone(name).name, form)

@@ -115,7 +115,8 @@ def _nothing(run: TagRun, groups: Groups, query: str) -> NegativeVerdict:
             f"{message}: none has any tag",
             hint=f"The threshold is {percent(run.settings['threshold'], 0)}; lower --threshold.",
         )
-    near = get_close_matches(query.casefold(), [*map(str.casefold, counts), *groups.names], 3)
+    words = [name for name in groups.names if counts.keys() & groups.labels(name)]
+    near = get_close_matches(query.casefold(), [*map(str.casefold, counts), *words], 3)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
     common = ", ".join(label for label, _ in counts.most_common(5))
     return NegativeVerdict(message, hint=f"{meant}The most frequent tags are: {common}.")

@@ -1,6 +1,5 @@
 """Standard error: messages for people, and the noise of native libraries kept out of them."""
 
-import errno
 import os
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
 
-from edge.errors import EdgeError
+from edge.errors import EdgeError, refused_place
 from edge.runtime.streams import VisibleStream, say, visible_streams
 
 INTERRUPTED: Final = 130
@@ -87,11 +86,9 @@ def report_error(error: BaseException) -> int:
 
 def report_unexpected(error: Exception, log: BinaryIO) -> int:
     """Print what a bug report needs, without a traceback in the user's face; the exit code."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        place = f" ({error.filename})" if error.filename else ""
-        say(f"error: {error.strerror}{place}", err=True)
-        say("hint: Free some space, or choose another --output or --cache.", err=True)
-        return 2
+    refused = refused_place(error) if isinstance(error, OSError) else None
+    if refused is not None:
+        return report_error(refused)
     if hasattr(error, "format_message"):
         return _report_usage(error)
     cache = _cache_of(error) if isinstance(error, OSError) else None

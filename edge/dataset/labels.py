@@ -13,6 +13,7 @@ from edge.dataset.layout import normal
 from edge.errors import UsageError
 from edge.runtime import checked
 from edge.runtime.files import readable
+from edge.runtime.printable import one_line
 
 _MOST_BYTES: Final = 16 << 20
 _BYTE_ORDER_MARKS: Final = (
@@ -239,7 +240,8 @@ def _check_names(names: Sequence[str], name: str) -> None:
             unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in label
         ):
             raise UsageError(
-                f"label {number} of {name}, {label!a}, is empty or has a control character",
+                f"label {number} of {name}, '{one_line(label)}', is empty or has a control "
+                "character",
                 hint="Write plain text, a class name on each line.",
             )
         if label in places:

@@ -22,6 +22,7 @@ from edge.dataset.folder import (
 from edge.errors import DataError
 from edge.runtime.files import readable
 from edge.runtime.pictures import Entries
+from edge.runtime.printable import one_line
 
 SPLITS: Final[tuple[str, ...]] = ("train", "val", "test")
 _DEEPEST: Final = 8  # folders that hold nothing but one folder
@@ -404,7 +405,7 @@ def _check_label(folder: Path) -> None:
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in folder.name
     ):
         raise DataError(
-            f"the class folder {folder.name!a} has a control character or a byte that is "
+            f"the class folder '{one_line(folder.name)}' has a control character or a byte that is "
             "not UTF-8 in its name",
             hint="Rename the folder.",
         )

@@ -72,10 +72,10 @@ def names_network(model: Path) -> bool:
         )
     if model.exists():
         return False  # Bundle.open says what is wrong with it
-    near = near_backbones(str(model)) or "Or name a network; edge zoo lists them. "
     raise UsageError(
         f"no bundle at {readable(model)}, and no network has that name",
-        hint=f"{near}Make a bundle with edge build PHOTOS --output BUNDLE.",
+        hint=f"{near_backbones(str(model))}Name a network, which edge zoo lists, or make a bundle "
+        "with edge build PHOTOS --output BUNDLE.",
     )
 
 

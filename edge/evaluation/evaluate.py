@@ -187,7 +187,7 @@ def evaluate(
         raise DataError(
             f"no image of {directory} lies in a folder named after a class of the bundle",
             hint=f"Its classes are {', '.join(labels[:5])}{' ...' if len(labels) > 5 else '.'}"
-            + "".join(f" {note}." for note in found.notes),
+            + "".join(f" {note.removesuffix('.')}." for note in found.notes),
         )
     tables = []
     with progress.stage("score", len(models) * len(pictures)) as step:

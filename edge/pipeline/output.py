@@ -24,6 +24,7 @@ from edge.runtime.files import (
     readable,
     rename_new,
 )
+from edge.runtime.place import check_parent
 from edge.staging import NEW, Workplace, left_behind, made_of, remove, workplace
 
 OLD: Final = "old"  # in a workplace, where there is no exchange: what had the place before
@@ -85,8 +86,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         OutputError: Something lies there that may not be replaced, or it cannot be written.
     """
     parent = output.absolute().parent
-    if not parent.is_dir():
-        raise OutputError(f"the folder {parent} does not exist", hint=f"mkdir -p '{parent}'")
+    check_parent(parent, f"--output {readable(output)}")
     _restore(output)
     _seen[output.absolute()] = _Seen.of(output.absolute())
     if output.is_symlink() or (output.exists() and not output.is_dir()):

@@ -16,7 +16,7 @@ from edge.runtime.head import class_probabilities
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.postprocess import answered, dequantize, top_k
 from edge.runtime.preprocess import load, preprocess
-from edge.runtime.session import Session, encode_pixels, open_session
+from edge.runtime.session import Session, check_count, encode_pixels, open_session
 from edge.runtime.spec import Category, Preprocessing, Variant
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class Classifier:
             threads: CPU threads of one inference.
 
         Raises:
-            UsageError: There is no bundle, or it was taught with another variant.
+            UsageError: There is no bundle, it was taught with another variant, or ``threads`` is no
+                number from 1 on.
             BundleError: The variant is missing or altered.
             EngineUnavailable: No interpreter for it is installed.
             ModelLoadError: The file does not load.
@@ -107,11 +108,10 @@ class Classifier:
 
         Raises:
             ImageError: The image cannot be decoded.
-            UsageError: The source is of another type or shape, or k is less than 1.
+            UsageError: The source is of another type or shape, or k is no number from 1 on.
             InferenceError: The model failed.
         """
-        if k < 1:
-            raise UsageError(f"k is {k}; at least one class has to be asked for")
+        check_count("k", k)
         return self.categories(self.output(_pixels(source, self.preprocessing)), k=k)
 
     def answer(self, image: ImageSource, *, name: str, k: int, variant: str) -> dict[str, Any]:

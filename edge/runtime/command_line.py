@@ -4,7 +4,6 @@ Only the module of the command that is named is imported: on a small device ever
 """
 
 import argparse
-import errno
 import gc
 import importlib
 import os
@@ -12,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, NoReturn
 
-from edge.errors import EdgeError, OutputError, missing_package
+from edge.errors import EdgeError, missing_package, refused_place
 from edge.runtime.streams import finish_answers, say, visible_streams
 from edge.runtime.supervisor import supervise
 
@@ -77,10 +76,10 @@ def _ended(job: Callable[[], int]) -> int:
     except EdgeError as error:
         return _report(error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        refused = refused_place(error)
+        if refused is None:
             raise
-        place = f" ({error.filename})" if error.filename else ""
-        return _report(OutputError(f"{error.strerror}{place}", hint="Free some space."))
+        return _report(refused)
     except ImportError as error:
         missing = missing_package(error)
         if missing is None:

@@ -569,6 +569,14 @@ def _name(source: Path | BinaryIO) -> str:
     return str(getattr(source, "name", _STREAM))
 
 
+def unread(name: str, error: OSError) -> ImageError:
+    """The error for a file that the operating system does not give."""
+    return ImageError(
+        f"{name}: the file cannot be read: {error.strerror}",
+        hint="Check that it is there and that you may read it.",
+    )
+
+
 def _refusal(name: str, error: Exception) -> ImageError:
     """What Pillow or the operating system raised, as the error that users see."""
     if isinstance(error, Image.DecompressionBombError):
@@ -576,10 +584,7 @@ def _refusal(name: str, error: Exception) -> ImageError:
     if isinstance(error, MemoryError):
         return ImageError(f"{name}: there is not enough memory to decode it")
     if isinstance(error, OSError) and error.errno is not None:
-        return ImageError(
-            f"{name}: the file cannot be read: {error.strerror}",
-            hint="Check that it is there and that you may read it.",
-        )
+        return unread(name, error)
     detail = str(error) or type(error).__name__
     return ImageError(
         f"{name}: the image is damaged or incomplete: {detail}",

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ from edge.errors import ImageError, UsageError
 from edge.runtime import checked
 from edge.runtime.bundle import MANIFEST_NAME, MAX_MANIFEST, is_bundle
 from edge.runtime.files import readable
-from edge.runtime.image import image_suffixes
+from edge.runtime.image import image_suffixes, unread
 from edge.runtime.image_bounds import read_pipe
 from edge.runtime.streams import say
 
@@ -32,11 +32,13 @@ class Picture:
         name: What answers and messages call it.
         path: Of its file; None: it is what standard input holds.
         problem: Why there is none, such as a folder without a picture; empty: there may be one.
+        hint: What to do about the problem.
     """
 
     name: str
     path: Path | None = None
     problem: str = ""
+    hint: str = ""
 
     def read(self) -> Path | bytes:
         """What ``Classifier.classify`` takes.
@@ -45,7 +47,7 @@ class Picture:
             ImageError: There is no picture, or standard input is longer than one.
         """
         if self.problem:
-            raise ImageError(self.problem)
+            raise ImageError(self.problem, hint=self.hint)
         if self.path is not None:
             return self.path
         if sys.stdin.isatty():
@@ -72,13 +74,24 @@ def pictures(words: Sequence[str]) -> tuple[list[Picture], list[str]]:
         path = Path(word)
         if word == STANDARD_INPUT:
             found.append(Picture(name=word))
-        elif path.is_dir():
+        elif os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises where a name is too long
             inside, left_out = _inside(path)
             found += inside
             notes += left_out
         else:
-            found.append(Picture(name=readable(path), path=path))
+            found.append(_named(path))
     return found, notes
+
+
+def _named(path: Path) -> Picture:
+    """The picture at a path, or why there is none."""
+    name = readable(path)
+    try:
+        path.stat()
+    except OSError as error:
+        refused = unread(name, error)
+        return Picture(name=name, problem=refused.message, hint=refused.hint)
+    return Picture(name=name, path=path)
 
 
 def _inside(folder: Path) -> tuple[list[Picture], list[str]]:
@@ -107,7 +120,8 @@ class Entries:
     """What lies in one folder, not below; sorted by name, hidden ones left out.
 
     Attributes:
-        others: Lower-case suffixes of files that are no pictures; "" for none.
+        others: Lower-case suffixes of files that are no pictures, and say nothing of one as an
+            answer or a sidecar does; "" for none.
         folders: Sub-folders.
         images: Files whose suffix says that they are pictures.
         outputs: Sub-folders that edge itself wrote.
@@ -192,7 +206,7 @@ def entries(folder: Path) -> Entries:
     with os.scandir(folder) as scanned:
         for entry in sorted(scanned, key=lambda entry: entry.name):
             path = folder / entry.name
-            if entry.name.startswith(".") or entry.name in LITTER:
+            if entry.name.startswith(".") or entry.name in LITTER or _accompanies(path, suffixes):
                 continue
             # A link to itself makes DirEntry.is_dir() raise where Path.is_dir() says no.
             target = path if entry.is_symlink() else entry
@@ -208,6 +222,12 @@ def entries(folder: Path) -> Entries:
         images=tuple(images),
         outputs=tuple(outputs),
     )
+
+
+def _accompanies(path: Path, suffixes: Collection[str]) -> bool:
+    """Whether a name is that of what is said of a picture: its answer, or a sidecar."""
+    kind = path.suffix.lower()
+    return kind == ".xmp" or (kind == ".json" and Path(path.stem).suffix.lower() in suffixes)
 
 
 def is_own_output(directory: Path) -> bool:

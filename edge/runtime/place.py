@@ -5,6 +5,7 @@ from pathlib import Path
 
 from edge.errors import OutputError, UsageError
 from edge.runtime.files import beside, expect, expect_inside, readable
+from edge.runtime.printable import shell_word
 
 
 def check_new_file(
@@ -38,11 +39,7 @@ def check_new_file(
         raise OutputError(f"{option} {shown} is a folder", hint="Name a file.")
     if path.exists() and not path.is_file():
         raise OutputError(f"{option} {shown} is no regular file", hint="Name another file.")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(
-            f"{option} {shown}: there is no folder {readable(path.parent)}",
-            hint="Make the folder first, or choose another place.",
-        )
+    check_parent(path.parent, f"{option} {shown}")
     if path.exists() and not overwrite:
         raise OutputError(
             f"{option} {shown} exists", hint="Name another file, or replace it with --overwrite."
@@ -77,12 +74,7 @@ def check_folder(
     place = folder.absolute()
     while parents and not place.parent.exists():
         place = place.parent
-    parent = place.parent
-    if not parent.is_dir():
-        raise OutputError(
-            f"{option} {shown}: there is no folder {readable(parent)}",
-            hint="Make the folder first, or choose another place.",
-        )
+    check_parent(place.parent, f"{option} {shown}")
     if names is None:
         expect_inside(folder)
     else:
@@ -98,6 +90,23 @@ def check_folder(
             hint="Add --overwrite to replace files of the same names, or choose another folder.",
         )
     _try_to_write(place / "file" if folder.is_dir() else place, f"{option} {shown}")
+
+
+def check_parent(parent: Path, shown: str) -> None:
+    """Refuse a place in a folder that is not there, or in a file.
+
+    Raises:
+        OutputError: It is.
+    """
+    if parent.is_dir():
+        return
+    there = next(path for path in (parent, *parent.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise OutputError(f"{shown}: {readable(there)} is no folder", hint="Choose another place.")
+    raise OutputError(
+        f"{shown}: the folder {readable(parent)} does not exist",
+        hint=f"mkdir -p {shell_word(str(parent))}",
+    )
 
 
 def _try_to_write(path: Path, shown: str) -> None:

@@ -124,10 +124,12 @@ def open_session(
         held: A copy of the file that was checked, which is loaded in its place.
 
     Raises:
-        UsageError: Unknown engine, or one for another format; no such file.
+        UsageError: Unknown engine, or one for another format; no such file; no such number of
+            threads.
         EngineUnavailable: The interpreter is not installed.
         ModelLoadError: The file does not load.
     """
+    check_count("threads", threads)
     if not path.is_file():
         raise UsageError(f"no model file at {path}")
     format_ = model_format(path)
@@ -146,6 +148,16 @@ def open_session(
     raise EngineUnavailable(
         f"no interpreter for {path.name} is installed here", hint=f"Install {packages} with pip."
     )
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what is no number of things.
+
+    Raises:
+        UsageError: It is no whole number, or less than 1.
+    """
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise UsageError(f"{name} is {value!r}; a whole number of at least 1 is allowed")
 
 
 def _import(engine: Engine) -> Any | None:

@@ -25,6 +25,7 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.files import abandoned, fsync_directory, write_bytes
 from edge.runtime.head import MAX_HEAD, Head, npz
 from edge.runtime.head_spec import TAUGHT_NAME
+from edge.runtime.printable import one_line
 from edge.runtime.spec import Variant
 
 SCHEMA_VERSION: Final = 1
@@ -258,7 +259,7 @@ def checked_label(text: str) -> str:
         )
     if any(unicodedata.category(item) in _NOT_SHOWN or item in _TURNING for item in label):
         raise UsageError(
-            f"the label {text!a} has a character that cannot be shown",
+            f"the label '{one_line(text)}' has a character that cannot be shown",
             hint="Letters, digits, signs and spaces are allowed, in any script.",
         )
     return label

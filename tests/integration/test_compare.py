@@ -137,7 +137,7 @@ def test_wrong_arguments(edge: Edge, place: Path, tmp_path: Path) -> None:
     both = compare(edge, place, "onnx-copy", "--policy", policy, "--margin", "2")
     failed(both, 2, "exclude one another")
     nowhere = compare(edge, place, "onnx-copy", "--junit", "no/such/report.xml")
-    failed(nowhere, 2, "there is no folder")
+    failed(nowhere, 2, "does not exist")
     failed(compare(edge, place, "onnx-int8"), 2, "neither a variant of the bundle nor a model")
     engine = compare(edge, place, "onnx-copy", "--engine", "litert")
     failed(engine, 2, "engine litert runs neither")

@@ -124,7 +124,7 @@ def test_an_embedding_file_of_another_model_is_refused(embedded: Any) -> None:
         (("similar", "photos/cold/00.png", "none.npz"), "no embedding file at none.npz"),
         (("embed", "none", "-o", "x.npz"), "none does not exist"),
         (("embed", "photos", "-o", "x.txt"), "does not end in .npz"),
-        (("embed", "photos", "-o", "none/x.npz"), "there is no folder none"),
+        (("embed", "photos", "-o", "none/x.npz"), "the folder none does not exist"),
         (("embed", "photos", "-o", "x.npz", "--bundle", "photos"), "no bundle at photos"),
         (("embed", "photos", "-o", "x.npz", "--bundle", "b", "--size", "64"), "a bundle has its"),
         (("embed", "photos", "-o", "x.npz", "--backbone", "lenet"), "lenet"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.cache import SEAL, StageCache, content_key, default_cache, sealed_bytes, sealed_sha256
+from edge.cli.options import cache_root
 from edge.errors import OutputError
 from edge.runtime.files import sha256_file
 from tests.kills import at_every_step
@@ -336,3 +337,32 @@ def test_the_default_place(
     for name, value in (variables | {"HOME": "/home/me"}).items():
         monkeypatch.setenv(name, value)
     assert default_cache() == Path(expected)
+
+
+def test_a_place_where_nothing_can_be_stored_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/cache")):
+        with pytest.raises(OutputError, match="the cache ") as caught:
+            StageCache(place).find("key")
+        assert "EDGE_CACHE" in caught.value.hint
+        with pytest.raises(OutputError, match="the cache "):
+            cache_root(place)
+    assert cache_root(tmp_path / "new" / "cache") == tmp_path / "new" / "cache"
+    assert StageCache(tmp_path / "new" / "cache").find("key") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_cache_that_holds_all_need_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with StageCache(tmp_path).store("key") as folder:
+        (folder / "file").touch()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OutputError("read-only")
+
+    monkeypatch.setattr("edge.cache.check_folder", refuse)
+    cache = StageCache(cache_root(tmp_path))
+    assert cache.find("key")
+    with pytest.raises(OutputError, match="read-only"):
+        cache.find("other")

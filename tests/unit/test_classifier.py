@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.errors import EdgeError, ImageError, UsageError
+from edge.errors import ImageError, UsageError
 from edge.pipeline.finish import copy_runtime
 from edge.runtime import Category, Classifier
 from edge.runtime.bundle import Bundle
@@ -116,9 +116,17 @@ def test_a_half_pillow_image_is_an_image_error(classifier: Classifier, picture: 
 
 
 def test_no_class_asked_for(classifier: Classifier) -> None:
-    for k in (0, -1):
-        with pytest.raises(EdgeError):
+    wrong: tuple[Any, ...] = (0, -1, "x", 1.5, None)
+    for k in wrong:
+        with pytest.raises(UsageError, match=r"^k is .*at least 1"):
             classifier.classify(GREEN, k=k)
+    assert len(classifier.classify(GREEN, k=np.int64(2))) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threads", [0, -1, "2", None])
+def test_no_number_of_threads(bundle: Path, threads: Any) -> None:
+    with pytest.raises(UsageError, match=r"^threads is .*at least 1"):
+        Classifier.open(bundle, threads=threads)
 
 
 def test_the_copy_that_a_bundle_carries_has_the_same_api(

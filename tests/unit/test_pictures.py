@@ -137,3 +137,13 @@ def test_unreadable_images_are_named(tmp_path: Path) -> None:
     problems = unreadable(find_pictures(tmp_path, ()).pictures, Preprocessing(height=8, width=8))
     assert sorted(path.name for path in problems) == ["cut.png", "empty.png", "text.jpg"]
     assert all(path.name in problem for path, problem in problems.items())
+
+
+def test_what_is_said_of_a_picture_is_no_unused_file(tmp_path: Path) -> None:
+    make(tmp_path, "a.png", "b.jpg")
+    for name in ("a.png.json", "A.JPG.JSON", "a.png.xmp", "b.xmp"):
+        (tmp_path / name).touch()
+    assert not find_pictures(tmp_path, LABELS, ()).files.others
+    for name in ("settings.json", "clip.mov"):
+        (tmp_path / name).touch()
+    assert find_pictures(tmp_path, LABELS, ()).files.others == {".json": 1, ".mov": 1}

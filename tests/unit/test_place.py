@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from edge.cli.app import app
 from edge.errors import OutputError, UsageError
+from edge.pipeline.output import check_output
 from edge.runtime.place import check_folder, check_new_file
 
 
@@ -24,9 +25,7 @@ def test_a_file_that_lies_there_is_kept_unless_asked(tmp_path: Path) -> None:
     assert path.read_text() == "old"
 
 
-@pytest.mark.parametrize(
-    "path", ["missing/r.json", "x" * 254, "folder", "/dev/null", "/proc/r.json"]
-)
+@pytest.mark.parametrize("path", ["missing/r.json", "folder", "/dev/null", "/proc/r.json"])
 def test_a_file_that_cannot_be_written_is_found_before(tmp_path: Path, path: str) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError):
@@ -107,3 +106,20 @@ def test_two_reports_of_one_name_are_refused(tmp_path: Path) -> None:
     assert isinstance(result.exception, UsageError)
     assert "--junit" in result.exception.message
     assert "--sarif" in result.exception.message
+
+
+@pytest.mark.parametrize("below", ["x", "y/x"])
+def test_a_file_in_place_of_a_folder_is_no_missing_folder(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / below
+    for check in (
+        lambda: check_new_file(place, overwrite=False),
+        lambda: check_folder(place, overwrite=False),
+        lambda: check_folder(place, overwrite=False, parents=True),
+        lambda: check_output(place, overwrite=False),
+    ):
+        with pytest.raises(OutputError, match=r"/file is no folder$"):
+            check()
+    with pytest.raises(OutputError, match="does not exist") as caught:
+        check_output(tmp_path / "a b" / "x", overwrite=False)
+    assert caught.value.hint == f"mkdir -p '{tmp_path}/a b'"

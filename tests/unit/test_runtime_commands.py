@@ -13,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edge.cli.app import app
+from edge.errors import OutputError
 from edge.runtime.command_line import COMMANDS, main
 from edge.runtime.commands import predict
 from edge.runtime.timing import summary, timed
@@ -242,6 +243,47 @@ def test_a_reader_that_goes_away(bundle: Path, tmp_path: Path) -> None:
     assert process.returncode == 0
     assert "Traceback" not in said
     assert "BrokenPipe" not in said
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_network_is_not_converted_for_pictures_that_are_not_there(
+    form: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(*_: object) -> None:
+        raise AssertionError("it is converted")
+
+    monkeypatch.setattr("edge.embedding.imagenet.imagenet_classifier", convert)
+    cache = ["--cache", str(tmp_path / "cache")]
+    words = ["predict", "mobilenet", "nosuch.jpg", "no/such.png", *cache, *form]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "nosuch.jpg: the file cannot be read" in result.output
+    assert "no/such.png: the file cannot be read" in result.output
+
+
+def test_a_network_is_not_converted_without_a_cache(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    Image.new("RGB", (20, 20)).save(tmp_path / "picture.png")
+    words = ["predict", "mobilenet", str(tmp_path / "picture.png"), "--cache"]
+    with pytest.raises(OutputError, match="is no folder"):
+        CliRunner().invoke(app, [*words, str(tmp_path / "file")], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("module", ["edge", "edge.runtime"])
+def test_a_name_that_is_too_long(module: str, bundle: Path, tmp_path: Path) -> None:
+    long, path = "x" * 300, tmp_path / "picture.png"
+    Image.new("RGB", (20, 20)).save(path)
+    for words, answers in (
+        (["predict", bundle, long, path], 1),
+        (["predict", bundle, path, "--csv", f"{long}.csv"], 0),
+        (["predict", long, path], 0),
+    ):
+        command = [sys.executable, "-m", module, *map(str, words)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2
+        assert "File name too long" in done.stderr
+        assert "bug of edge" not in done.stderr and "Traceback" not in done.stderr
+        assert done.stdout.count("\n") == answers
 
 
 # ---- measuring

@@ -384,6 +384,9 @@ def test_a_search_that_finds_nothing_says_so(photos: Path, bundle: Path, tmp_pat
     near = runner.invoke(app, [*common, "--find", "bleu"])
     assert isinstance(near.exception, NegativeVerdict)
     assert "blue" in near.exception.hint
+    group = runner.invoke(app, [*common, "--find", "sea"])
+    assert isinstance(group.exception, NegativeVerdict)
+    assert "Did you mean" not in group.exception.hint
     hit = json.loads(runner.invoke(app, [*common, "--find", "blu", "--json"]).stdout)
     assert hit["matches"] == len(hit["found"]) > 0
 

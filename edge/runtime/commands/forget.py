@@ -74,7 +74,6 @@ def _found(bundle: Bundle, taught: Taught | None, text: str) -> str:
             f"the bundle was built with the class {text!r}; only what was taught is forgotten",
             hint="Build the bundle without it.",
         )
-    raise UsageError(
-        f"no class {text!r} was taught",
-        hint=f"Taught are: {', '.join(labels)}." if labels else "Nothing was taught.",
-    )
+    if not labels:
+        raise UsageError(f"no class {text!r} was taught: nothing was")
+    raise UsageError(f"no class {text!r} was taught", hint=f"Taught are: {', '.join(labels)}.")

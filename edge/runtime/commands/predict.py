@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -95,11 +95,19 @@ def run(options: argparse.Namespace) -> int:
     )
     form.check()
     variant, classifier = open_classifier(Bundle.open(options.bundle), options)
-    return answered(classifier, options.images, variant.name, form)
+    return answered(lambda: classifier, options.images, variant.name, form)
 
 
-def answered(classifier: Classifier, images: Sequence[str], variant: str, form: Form) -> int:
+def answered(
+    opened: Callable[[], Classifier], images: Sequence[str], variant: str, form: Form
+) -> int:
     """Print or write an answer for each picture.
+
+    Args:
+        opened: Gives the classifier; only asked where there is a picture.
+        images: The words of the command line.
+        variant: Of the classifier, for the answers.
+        form: Of the answers.
 
     Returns:
         0; 2 where a picture could not be read, 4 where the model failed on one. The others are
@@ -115,6 +123,7 @@ def answered(classifier: Classifier, images: Sequence[str], variant: str, form: 
             say(f"note: {note}", err=True)
     lines = not form.json and form.csv is None
     told = _counted(asked, shown=not form.quiet and not (lines and sys.stdout.isatty()))
+    classifier = None if all(picture.problem for picture in asked) else opened()
     answers = []
     code = 0
     for picture in told:
@@ -138,11 +147,13 @@ def answered(classifier: Classifier, images: Sequence[str], variant: str, form: 
 
 
 def predicted(
-    classifier: Classifier, picture: Picture, k: int, variant: str
+    classifier: Classifier | None, picture: Picture, k: int, variant: str
 ) -> tuple[dict[str, Any], EdgeError | None]:
     """The JSON object for a picture: its categories, or the error that kept it from an answer."""
     try:
-        answer = classifier.answer(picture.read(), name=picture.name, k=k, variant=variant)
+        content = picture.read()
+        assert classifier is not None  # there is a picture
+        answer = classifier.answer(content, name=picture.name, k=k, variant=variant)
     except (ImageError, InferenceError) as error:
         return {"image": picture.name, "error": error.message}, error
     return answer, None
