@@ -156,7 +156,7 @@ def test_a_map_with_its_lists(embedded: Any) -> None:
     result = CliRunner().invoke(
         app, ["map", "e.npz", "-o", "map.html", "--overwrite", "--cache", "cache", "--quiet"]
     )
-    assert "1 duplicates (equal sha256)\n  cold/00.png = cold/copy.png\n" in result.stdout
+    assert "1 duplicate (equal sha256)\n  cold/00.png = cold/copy.png\n" in result.stdout
 
 
 def test_a_bundle_embeds_with_its_own_features(place: Path) -> None:
