@@ -19,7 +19,7 @@ def call() -> None:
     module, _, function = name.partition(":")
     job = getattr(importlib.import_module(module), function)
 
-    def app(**_: Any) -> int:
+    def app(*_: Any, **__: Any) -> int:
         job(Path(path))
         return 0
 

@@ -351,7 +351,8 @@ def mutated_h5(random: Random, seeds: Sequence[bytes]) -> bytes:
         return mutated_bytes(random, seeds)
     stream = io.BytesIO(seeds[0])
     with h5py.File(stream, "r+") as file:
-        config = mutated_json(random, [json.dumps(_keras2_config()).encode()])
+        # A text of HDF5 ends at its first zero byte; h5py takes none within.
+        config = mutated_json(random, [json.dumps(_keras2_config()).encode()]).replace(b"\0", b"")
         try:
             file.attrs["model_config"] = config
         except (OSError, RuntimeError):  # an attribute has at most 64 KiB
