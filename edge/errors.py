@@ -177,15 +177,20 @@ PACKAGES: Final = {
 COMPANIONS: Final = {"tensorflow": " (edge build and edge export need onnx and tf2onnx as well)"}
 
 
-def refused_place(error: OSError) -> "OutputError | None":
-    """What the operating system has against a place; None for what only a bug of ours explains."""
+def refused_place(error: OSError, other: str = "place") -> "OutputError | None":
+    """What the operating system has against a place; None for what only a bug of ours explains.
+
+    Args:
+        error: What it said.
+        other: What the user may choose another one of, such as an option.
+    """
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
     if not full and error.errno not in (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG):
         return None
     place = f" ({error.filename})" if error.filename else ""
     return OutputError(
         f"{error.strerror}{place}",
-        hint="Free some space, or choose another place." if full else "Choose another place.",
+        hint=f"Free some space, or choose another {other}." if full else f"Choose another {other}.",
     )
 
 

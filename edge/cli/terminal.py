@@ -86,7 +86,8 @@ def report_error(error: BaseException) -> int:
 
 def report_unexpected(error: Exception, log: BinaryIO) -> int:
     """Print what a bug report needs, without a traceback in the user's face; the exit code."""
-    refused = refused_place(error) if isinstance(error, OSError) else None
+    other = "--output or --cache"
+    refused = refused_place(error, other) if isinstance(error, OSError) else None
     if refused is not None:
         return report_error(refused)
     if hasattr(error, "format_message"):
