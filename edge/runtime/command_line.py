@@ -75,6 +75,8 @@ def _ended(job: Callable[[], int]) -> int:
         return job()
     except EdgeError as error:
         return _report(error)
+    except BrokenPipeError:  # of ``watch``, whose answers nobody reads
+        return 0
     except OSError as error:
         refused = refused_place(error)
         if refused is None:
@@ -88,8 +90,6 @@ def _ended(job: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         say("interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:  # of ``watch``, whose answers nobody reads
-        return 0
 
 
 def _report(error: EdgeError) -> int:
