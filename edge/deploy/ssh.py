@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from edge import processes
-from edge.errors import ConnectionFailed, DeviceError, PackageMissing, UsageError
+from edge.errors import ConnectionFailed, DeviceError, OutputError, PackageMissing, UsageError
 from edge.processes import MOST, Completed, Flood, Silence
 from edge.runtime.printable import one_line
 
@@ -121,7 +121,13 @@ class Remote:
         # A socket's path may have 100 bytes, of which ssh takes some for a name of its own.
         folder = tempfile.gettempdir()
         short = folder if len(folder) <= _SHORT else "/tmp"
-        self._folder = tempfile.TemporaryDirectory(prefix="edge-ssh-", dir=short)
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="edge-ssh-", dir=short)
+        except OSError as error:
+            raise OutputError(
+                f"a connection needs a folder of its own in {short}: {error.strerror}",
+                hint=f"Set TMPDIR to a writable folder whose path has at most {_SHORT} characters.",
+            ) from error
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,6 +1,8 @@
 """Hostile files of every kind: a sentence and an exit code, in bounded memory and time."""
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,8 +29,12 @@ FRESH = 25  # every so many cases, Python is started anew
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    with Servers(tmp_path_factory.mktemp("fuzz")) as found:
+def servers() -> Iterator[Servers]:
+    """In a folder with a short path, since that of an ssh connection's socket must be short."""
+    with (
+        tempfile.TemporaryDirectory(prefix="edge-fuzz-") as folder,
+        Servers(Path(folder)) as found,
+    ):
         yield found
 
 

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,18 +30,12 @@ from tests.integration.conftest import (
     succeeded,
     whole,
 )
+from tests.peak import with_peak
 from tests.unit.conftest import encoded, huge_png
 
 ONE: Final = ("--variants", "tflite-fp32")  # one file, where one is enough
 # What Pillow, decoded pixels and the interpreter take; the picture below would take 400 MB more.
-PEAK_KB: Final = 500_000
-# Started by a small process: a process's peak is at least that of the one which started it.
-PEAK_OF: Final = """
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:], check=False).returncode
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(code)
-"""
+PEAK: Final = 500_000_000  # bytes
 
 # ---- Images ------------------------------------------------------------------------------------
 
@@ -137,20 +130,18 @@ def test_a_huge_picture_is_skipped_without_being_decoded(warm: Edge) -> None:
     photos = make_photos(warm.work / "photos")
     (photos / "cold" / "huge.png").write_bytes(huge_png(20_000, 20_000))
     arguments = ("build", photos, "--output", warm.work / NAME, *SMALL, *ONE)
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK_OF, sys.executable, "-m", "edge", *map(str, arguments)],
+    done, peak = with_peak(
+        [sys.executable, "-m", "edge", *map(str, arguments)],
         cwd=warm.work,
         env=warm.environment(),
         capture_output=True,
-        text=True,
         timeout=TIMEOUT,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stderr.splitlines() if "huge.png" in line)
     assert line.startswith("note: skipped ")
     assert "20000" in line.replace(",", "").replace(" ", "")
-    assert int(done.stdout.splitlines()[-1]) < PEAK_KB
+    assert peak < PEAK
     whole(warm.work / NAME)
 
 

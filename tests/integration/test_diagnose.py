@@ -327,4 +327,4 @@ def test_the_command(sound: Path, photos: Path, copy: Path, edge: Edge) -> None:
     assert answer["findings"][0]["layer"] == "pw_relu"
     assert b"<svg" in drawing.read_bytes()
     failed(edge.run("diagnose", sound, photos, "--plot", "layers.jpg"), 2, ".png", hint=False)
-    failed(edge.run("diagnose", sound, photos, "--plot", "none/a.png"), 2, "no folder")
+    failed(edge.run("diagnose", sound, photos, "--plot", "none/a.png"), 2, "does not exist")

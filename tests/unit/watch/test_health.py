@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_be_read_is_no_health(
     start: Callable[..., Service], inbox: Path, address: Path
 ) -> None:
     start("--health", str(address))
-    until(address.exists)
+    until(lambda: _answers(address))
     inbox.rename(inbox.with_name("away"))
     until(lambda: not ask(address)["ok"])
     assert "folder" in ask(address)["reason"]
@@ -75,7 +75,7 @@ def test_clients_that_dawdle_block_nobody(
     start: Callable[..., Service], inbox: Path, address: Path
 ) -> None:
     service = start("--health", str(address))
-    until(address.exists)
+    until(lambda: _answers(address))
     silent = [connect(address) for _ in range(12)]
     half = connect(address)
     half.sendall(b'{"ask": ')
@@ -97,7 +97,7 @@ def test_a_socket_that_a_killed_service_left_is_replaced(
     start: Callable[..., Service], address: Path
 ) -> None:
     first = start("--health", str(address))
-    until(address.exists)
+    until(lambda: _answers(address))
     assert first.ended(signal.SIGKILL)[0] == -signal.SIGKILL
     assert address.exists()
     start("--health", str(address), "--release", "second")
@@ -117,7 +117,7 @@ def test_a_socket_in_use_is_left_alone(
     start: Callable[..., Service], bundle: Path, tmp_path: Path, address: Path
 ) -> None:
     start("--health", str(address), "--release", "first")
-    until(address.exists)
+    until(lambda: _answers(address))
     other = tmp_path / "other"
     other.mkdir()
     code, _, err = Service(bundle, other, "--health", str(address)).ended()
