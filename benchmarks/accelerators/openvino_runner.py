@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.accelerators.base import Coverage, Device, Label, OperatorTime, Settings
 from benchmarks.accelerators.batch import check_outputs, closed
 from edge.errors import InferenceError, ModelLoadError
-from edge.runtime.onnx_calls import check_functions
+from edge.runtime.backends.onnx import check_functions
 from edge.runtime.session import first_line
 from edge.runtime.spec import TensorSpec
 

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edge.deploy.deploy import Outcome
-    from edge.deploy.options import Options
-    from edge.deploy.plan import Plan
+    from edge.deploy.plan import Options, Plan
     from edge.deploy.ssh import Address
 
 EPILOG = "Example: edge deploy bundle pi@raspberrypi.local --device raspberry-pi-5"
@@ -130,7 +129,7 @@ def deploy(
     failure goes back to the previous release.
     """
     from edge.deploy.keys import default_key, public_key
-    from edge.deploy.options import Options
+    from edge.deploy.plan import Options
     from edge.deploy.signing import refuse_altered
 
     refuse_altered(bundle)  # first: nobody needs a key for a bundle that must not be deployed

@@ -12,7 +12,7 @@ from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.deploy.facts import Facts
-    from edge.deploy.finding import Finding
+    from edge.deploy.findings import Finding
 
 EPILOG = "Example: edge doctor pi@raspberrypi.local --device raspberry-pi-5"
 

@@ -9,7 +9,7 @@ from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.deploy.fleet import Result
-    from edge.deploy.options import Options
+    from edge.deploy.plan import Options
 
 
 def to_many(
@@ -34,8 +34,7 @@ def to_many(
     from edge.cli.output import print_json
     from edge.cli.progress import shown_progress
     from edge.deploy.deploy import deploy
-    from edge.deploy.fleet import roll_out
-    from edge.deploy.inventory import Member, read_inventory
+    from edge.deploy.fleet import Member, read_inventory, roll_out
     from edge.deploy.plan import checked_bundle, make_plan
     from edge.deploy.ssh import Address, Remote
     from edge.progress import Silent

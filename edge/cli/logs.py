@@ -24,7 +24,7 @@ def logs(
     from datetime import UTC, datetime
 
     from edge.cli.output import print_json
-    from edge.deploy.operations import logs as run
+    from edge.deploy.deploy import logs as run
 
     found = run(hosts.address(host, port, ssh_config, accept_new_host_key), app, lines)
     if json:

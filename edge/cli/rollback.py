@@ -26,7 +26,7 @@ def rollback(
     """Go back to the release that was good before; it proves itself again first."""
     from edge.cli.output import print_json
     from edge.cli.progress import shown_progress
-    from edge.deploy.operations import roll_back
+    from edge.deploy.deploy import roll_back
 
     done = roll_back(
         hosts.address(host, port, ssh_config, accept_new_host_key),

@@ -22,7 +22,7 @@ def status(
     Exit code 1 if one of them is not healthy, or if there is none.
     """
     from edge.cli.output import print_json
-    from edge.deploy.operations import states
+    from edge.deploy.deploy import states
 
     found = states(hosts.address(host, port, ssh_config, accept_new_host_key), app)
     if json:

@@ -27,7 +27,7 @@ def undeploy(
     The highest version stays, so that no older bundle comes back unasked.
     """
     from edge.cli.output import print_json
-    from edge.deploy.operations import take_off
+    from edge.deploy.deploy import take_off
 
     done = take_off(
         hosts.address(host, port, ssh_config, accept_new_host_key), app, delete_inbox=delete_inbox

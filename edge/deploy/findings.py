@@ -1,29 +1,458 @@
 """Judge what a device says of itself: can a bundle be deployed to it, and what is in the way?"""
 
 from collections.abc import Iterator
-from typing import Final
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Final, Self
 
-from devices.profile import MACHINES, Profile, profile, profiles
-from edge.deploy import check_hardware, check_software
-from edge.deploy.facts import Facts
-from edge.deploy.finding import Finding, Level
+from devices.profile import MACHINES, Accelerator, Profile, profile, profiles
+from edge.deploy.facts import Disk, Facts, User
+from edge.deploy.wheelhouse.environment import environment_id
+from edge.deploy.wheelhouse.lock import Target, locked
+from edge.errors import DeviceError
+
+
+class Level(StrEnum):
+    """How much a finding matters."""
+
+    OK = "ok"
+    WARNING = "warning"  # works, but not as it should
+    ERROR = "error"  # a deploy would fail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was looked at, what was found, and the way out.
+
+    Attributes:
+        level: How much it matters.
+        about: What was looked at, one or two words.
+        found: One line.
+        hint: What to do about it; empty where all is well.
+    """
+
+    level: Level
+    about: str
+    found: str
+    hint: str = ""
+
+    @classmethod
+    def ok(cls, about: str, found: str) -> Self:
+        """All is well."""
+        return cls(level=Level.OK, about=about, found=found)
+
+    @classmethod
+    def warning(cls, about: str, found: str, hint: str) -> Self:
+        """It works, but not as it should."""
+        return cls(level=Level.WARNING, about=about, found=found, hint=hint)
+
+    @classmethod
+    def error(cls, about: str, found: str, hint: str) -> Self:
+        """A deploy would fail."""
+        return cls(level=Level.ERROR, about=about, found=found, hint=hint)
+
+    def to_json(self) -> dict[str, str]:
+        """The finding as JSON values."""
+        return asdict(self)
+
+
+OLDEST_PYTHON: Final = (3, 11)
+PYTHON_WAY_OUT: Final = "Debian 12, Raspberry Pi OS Bookworm and later have Python 3.11 or newer."
+
+
+def architecture(facts: Facts, board: Profile) -> Iterator[Finding]:
+    """Instruction set, and a 32-bit system on a 64-bit kernel."""
+    about = "architecture"
+    if board.estimate_only:
+        yield Finding.error(
+            about,
+            f"{board.name} runs no Linux: its times are only estimated",
+            f"edge benchmark --accelerator ethos-u estimates ({board.estimate_only}).",
+        )
+        return
+    found = facts.machine
+    if found is None:
+        return
+    if found.name != board.machine:
+        yield Finding.error(
+            about,
+            f"{found.name}; {board.id} is {board.machine}",
+            "Install the 64-bit system."
+            if found.name.startswith("armv")
+            else "Name the right board with --device; edge devices lists them.",
+        )
+    elif found.bits == 32:
+        yield Finding.error(
+            about,
+            f"a 64-bit kernel ({found.name}) with a 32-bit system",
+            "Install the 64-bit system: there are no wheels for the 32-bit one.",
+        )
+    else:
+        yield Finding.ok(about, f"{found.name}, {found.cores} cores, Linux {found.kernel}")
+
+
+def model(facts: Facts, board: Profile) -> Iterator[Finding]:
+    """Whether the device says that it is the board that was named."""
+    said = facts.machine.model if facts.machine else None
+    if board.match and not (said or "").startswith(board.match):
+        yield Finding.warning(
+            "board",
+            f"says that it is {said or 'nothing known'}; its profile is {board.id}",
+            "If that is not meant, leave out --device, or name the right one.",
+        )
+    elif facts.machine:
+        yield Finding.ok("board", f"{said or 'not stated'} ({board.id})")
+
+
+def system(facts: Facts, _: Profile) -> Iterator[Finding]:
+    """The operating system's name, for the record."""
+    if facts.system:
+        yield Finding.ok("system", facts.system.name or "not stated")
+
+
+def python(facts: Facts, _: Profile) -> Iterator[Finding]:
+    """Whether python3 is there and new enough."""
+    if facts.python is None:
+        if "there is no" in facts.errors.get("python", ""):
+            yield Finding.error("Python", "there is no python3", "sudo apt install python3")
+        return
+    found = tuple(int(part) for part in facts.python.version.split(".")[:2] if part.isdigit())
+    if found >= OLDEST_PYTHON:
+        yield Finding.ok("Python", f"{facts.python.version} ({facts.python.path})")
+        return
+    beside = [
+        f"{path} is {version}: let python3 mean it (PATH in ~/.bashrc, or a link in ~/.local/bin)."
+        for path, version in facts.python.others.items()
+    ]
+    yield Finding.error(
+        "Python",
+        f"{facts.python.version}; edge needs 3.11 or newer",
+        (beside or [f"Install a newer system: {PYTHON_WAY_OUT}"])[0],
+    )
+
+
+def wheels(facts: Facts, board: Profile) -> Iterator[Finding]:
+    """Whether there are wheels for its Python and glibc, and the libraries that they need."""
+    if facts.machine is None or facts.python is None or facts.libraries is None:
+        return
+    try:
+        found = locked(board.engine, Target.of(facts))
+    except DeviceError as error:
+        yield Finding.error("wheels", error.message, error.hint)
+    else:
+        names = ", ".join(f"{wheel.name} {wheel.version}" for wheel in found)
+        yield Finding.ok("wheels", f"{names}; glibc {facts.libraries.glibc}")
+    missing = [name for name, there in facts.libraries.found.items() if not there]
+    if missing:
+        yield Finding.error(
+            "libraries",
+            f"cannot be loaded: {', '.join(missing)}; the wheels take it from the system",
+            "sudo apt install libstdc++6 libgcc-s1 zlib1g",
+        )
+
+
+def services(facts: Facts, _: Profile) -> Iterator[Finding]:
+    """systemd's user manager, and linger: the service has to outlive the login."""
+    user = facts.user
+    if user is None:
+        return
+    if not user.systemd:
+        yield Finding.error(
+            "services",
+            "the device was not started by systemd, whose user services edge uses",
+            "Use a system with systemd; in a container, run edge.runtime by hand.",
+        )
+    elif not user.manager:
+        yield Finding.error(
+            "services",
+            f"systemd runs no user manager for {user.name}",
+            f"{_linger(user)}; sshd needs UsePAM yes.",
+        )
+    elif not user.linger and user.sudo:
+        yield Finding.warning(
+            "services",
+            f"services of {user.name} stop at the end of the login (no linger)",
+            "edge deploy turns it on, with sudo where that is needed.",
+        )
+    elif not user.linger:
+        yield Finding.warning(
+            "services",
+            f"services of {user.name} stop at the end of the login (no linger)",
+            f"edge deploy turns it on if it may. {_linger(user)}, once.",
+        )
+    else:
+        yield Finding.ok("services", f"systemd user manager of {user.name}, with linger")
+    if user.tools.get("ssh-keygen") is None:
+        yield Finding.error(
+            "signatures",
+            "there is no ssh-keygen, which checks the bundle's signature",
+            "sudo apt install openssh-client",
+        )
+
+
+def _linger(user: User) -> str:
+    command = f"loginctl enable-linger {user.name}"
+    if user.root:
+        return f"Run there: {command}"
+    if user.sudo:
+        return f"Run there: sudo {command}"
+    return f"Run there, as somebody who may: sudo {command}"
+
+
+_ALONE = (
+    "Let it be a folder of this user alone, with chown and chmod go-w; edge deploy refuses it "
+    "until then."
+)
+
+
+def installation(facts: Facts, _: Profile) -> Iterator[Finding]:
+    """What edge has left on the device, and what of it is broken."""
+    found = facts.installed
+    if found is None:
+        return
+    for problem in found.problems:
+        yield Finding.warning("edge", problem, "The next edge deploy mends it.")
+    for what in found.unsafe:
+        yield Finding.error("permissions", what, _ALONE)
+    for what in found.exposed:
+        yield Finding.warning("permissions", what, "The next edge deploy takes them away.")
+    for name, app in found.apps.items():
+        for problem in app.problems:
+            yield Finding.warning(f"app {name}", problem, "The next edge deploy mends it.")
+        if app.leftovers:
+            yield Finding.warning(
+                f"app {name}",
+                f"left by a deploy that was cut off: {', '.join(app.leftovers)}",
+                "The same edge deploy goes on from there; any other removes it.",
+            )
+        if not app.problems and app.damage() is None:
+            count = len(app.releases)
+            yield Finding.ok(f"app {name}", f"serves {app.current or 'nothing'}, {count} releases")
+    if not found.apps and not found.problems:
+        yield Finding.ok("edge", "nothing deployed yet")
+
+
+def states(facts: Facts) -> Iterator[Finding]:
+    """Applications of which the device refuses every new release, since their state is damaged."""
+    for name, app in (facts.installed.apps if facts.installed else {}).items():
+        damage = app.damage()
+        if damage is not None:
+            yield Finding.error(
+                f"app {name}",
+                f"the state is damaged: {damage}; what serves goes on, and every new release of "
+                f"{name} is refused",
+                "If you know that the bundle is no older than what was deployed here, deploy it "
+                "once with --allow-downgrade: the state is written anew with it.",
+            )
+
+
+# The runner with MobileNet was measured at 71 MiB with LiteRT and 96 MiB with ONNX Runtime
+# (x86-64); while a release is tried, the one before goes on.
+LEAST_MEMORY: Final = 100_000_000  # bytes that a process can get
+SPARE_MEMORY: Final = 200_000_000
+# Unpacked environments were measured at 58 to 94 MB; two releases with their bundles come on top.
+ENVIRONMENT: Final = 100_000_000
+BUNDLES: Final = 50_000_000
+SPARE_DISK: Final = 500_000_000
+LEAST_INODES: Final = 2_000  # an environment has some 350 files, a bundle some 30
+# The firmware of a Raspberry Pi lowers the clock from 80 degrees Celsius on
+# (raspberrypi.com/documentation/computers/raspberry-pi.html, frequency management).
+HOT_C: Final = 80.0
+SKEW_SECONDS: Final = 60.0
+NO_CLOCK: Final = 1_577_836_800  # 2020-01-01: a board without a battery wakes up before it
+THROTTLED: Final = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
+
+
+def memory(facts: Facts, _: Profile) -> Iterator[Finding]:
+    """What a new process can get."""
+    found = facts.memory
+    if found is None:
+        return
+    free, total = found.available_bytes + found.swap_bytes, found.total_bytes
+    text = f"{_mb(found.available_bytes)} of {_mb(total)} available"
+    if free < LEAST_MEMORY:
+        yield Finding.error(
+            "memory", f"{text}; the runner takes some {_mb(LEAST_MEMORY)}", "Stop other programs."
+        )
+    elif free < SPARE_MEMORY:
+        yield Finding.warning(
+            "memory",
+            f"{text}; during a deploy two releases run",
+            "Stop other programs, such as a desktop, or add swap.",
+        )
+    else:
+        yield Finding.ok("memory", text)
+
+
+def disk(facts: Facts, board: Profile) -> Iterator[Finding]:
+    """Whether the home folder can hold and run what is deployed."""
+    found = facts.disk
+    if found is None:
+        return
+    text = f"{_mb(found.free_bytes)} free at {found.path}"
+    hint = "Free some space: sudo apt clean, journalctl --vacuum-size=50M, edge undeploy."
+    needed = _needed(facts, board)
+    if not found.writable:
+        yield Finding.error(
+            "disk",
+            f"{found.path} cannot be written",
+            "Is it mounted read-only (overlay file system: raspi-config), or of another user?",
+        )
+    elif found.free_bytes < needed:
+        yield Finding.error("disk", f"{text}; some {_mb(needed)} are needed", hint)
+    elif found.inodes and found.free_inodes < LEAST_INODES:
+        yield Finding.error("disk", f"{found.free_inodes} inodes free at {found.path}", hint)
+    elif found.free_bytes < SPARE_DISK:
+        yield Finding.warning("disk", text, hint)
+    else:
+        yield Finding.ok("disk", text)
+    yield from _noexec(found)
+
+
+def _noexec(found: Disk) -> Iterator[Finding]:
+    if found.noexec:
+        yield Finding.error(
+            "disk",
+            f"{found.path} is mounted noexec: no library can be loaded from there",
+            "Mount it without noexec (/etc/fstab), or log in as a user with another home.",
+        )
+
+
+def _needed(facts: Facts, board: Profile) -> int:
+    """Bytes that a deploy will write; the environment may be there already."""
+    try:
+        known = environment_id(locked(board.engine, Target.of(facts)))
+    except DeviceError:  # said among the wheels
+        return BUNDLES
+    there = facts.installed.environments if facts.installed else ()
+    return BUNDLES + (0 if known in there else ENVIRONMENT)
+
+
+def clock(facts: Facts, _: Profile) -> Iterator[Finding]:
+    """Whether the device's clock can be believed; its log has the times of it."""
+    if facts.clock is None:
+        return
+    hint = "Run there: sudo timedatectl set-ntp true; without a network: sudo date --set=TIME."
+    skew = facts.clock_skew_seconds or 0.0
+    if facts.clock.unix_seconds < NO_CLOCK:
+        yield Finding.warning("clock", f"it is {_year(facts.clock.unix_seconds)} there", hint)
+    elif abs(skew) > SKEW_SECONDS:
+        side = "ahead of" if skew > 0 else "behind"
+        yield Finding.warning("clock", f"{_duration(abs(skew))} {side} this machine's", hint)
+    else:
+        yield Finding.ok("clock", f"within {SKEW_SECONDS:.0f} s of this machine's")
+
+
+def processor(facts: Facts, _: Profile) -> Iterator[Finding]:
+    """Governor, heat and power: what makes a measured latency differ from the next one."""
+    found = facts.processor
+    if found is None:
+        return
+    if "powersave" in found.governors:
+        yield Finding.warning(
+            "governor",
+            "powersave: the CPU stays at its lowest clock",
+            "sudo cpupower frequency-set -g ondemand, or schedutil.",
+        )
+    elif found.governors:
+        yield Finding.ok("governor", ", ".join(found.governors))
+    if found.temperature_c is not None:
+        text = f"{found.temperature_c:.0f} °C"
+        if found.temperature_c >= HOT_C:
+            yield Finding.warning("temperature", text, "Add a heat sink or a fan; the clock drops.")
+        else:
+            yield Finding.ok("temperature", text)
+    if found.throttled is not None:
+        yield throttle(found.throttled)
+
+
+def throttle(bits: int) -> Finding:
+    """What ``vcgencmd get_throttled`` says: bits 0 to 3 now, 16 to 19 since boot.
+
+    Meaning: raspberrypi.com/documentation/computers/os.html, get_throttled.
+    """
+    now = [name for bit, name in enumerate(THROTTLED) if bits >> bit & 1]
+    since = [name for bit, name in enumerate(THROTTLED) if bits >> (bit + 16) & 1]
+    said = [f"now: {', '.join(now)}"] * bool(now) + [f"since boot: {', '.join(since)}"] * bool(
+        since
+    )
+    if not said:
+        return Finding.ok("throttling", "never since boot")
+    power = "under-voltage" in (*now, *since)
+    return Finding.warning(
+        "throttling",
+        f"{'; '.join(said)} (0x{bits:x})",
+        "Use the board's own power supply and a short cable."
+        if power
+        else "Add a heat sink or a fan.",
+    )
+
+
+def cameras(facts: Facts, _: Profile) -> Iterator[Finding]:
+    """Cameras; none is needed."""
+    if facts.cameras:
+        names = [*facts.cameras.libcamera, *facts.cameras.video]
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        yield Finding.ok("camera", (", ".join(names[:4]) + more) or "none (pictures come as files)")
+
+
+def accelerators(facts: Facts, board: Profile) -> Iterator[Finding]:
+    """The board's accelerators, and others that are plugged in."""
+    if facts.accelerators is None or board.estimate_only:
+        return
+    shown = {item.name: item.shown_by for item in facts.accelerators}
+    for item in board.accelerators:
+        by = next((shown[name] for name in item.detect if name in shown), None)
+        if by:
+            yield Finding.ok("accelerator", f"{item.name} ({by}); the service runs on the CPU")
+        else:
+            install = f"; install {', '.join(item.packages)}" if item.packages else ""
+            yield Finding.warning(
+                "accelerator",
+                f"{item.name} is not seen",
+                f"Is it plugged in and powered{install}? The service runs on the CPU.",
+            )
+    expected = {name for item in board.accelerators for name in item.detect}
+    for name in sorted(set(shown) - expected):
+        yield Finding.ok("accelerator", f"{_called(name)} ({shown[name]}); not used by {board.id}")
+
+
+def _called(name: str) -> str:
+    known: list[Accelerator] = [item for board in profiles() for item in board.accelerators]
+    return next((item.name for item in known if name in item.detect), name)
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _year(unix_seconds: float) -> int:
+    return 1970 + int(unix_seconds // 31_556_952)  # mean Gregorian year
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
 
 __all__ = ["Finding", "Level", "findings", "guess_profile", "refusals"]
 
 CHECKS: Final = (
-    check_software.model,
-    check_software.architecture,
-    check_software.system,
-    check_software.python,
-    check_software.wheels,
-    check_hardware.memory,
-    check_hardware.disk,
-    check_software.services,
-    check_hardware.clock,
-    check_hardware.processor,
-    check_hardware.cameras,
-    check_hardware.accelerators,
-    check_software.installation,
+    model,
+    architecture,
+    system,
+    python,
+    wheels,
+    memory,
+    disk,
+    services,
+    clock,
+    processor,
+    cameras,
+    accelerators,
+    installation,
 )
 
 
@@ -41,7 +470,7 @@ def findings(facts: Facts, board: Profile) -> tuple[Finding, ...]:
 def refusals(facts: Facts) -> tuple[Finding, ...]:
     """What the device itself refuses, of one application and until it is asked for: no other
     deploy would fail."""
-    return tuple(check_software.states(facts))
+    return tuple(states(facts))
 
 
 def _failed_probes(facts: Facts) -> Iterator[Finding]:

@@ -13,10 +13,9 @@ from typing import Any, Final
 from benchmarks.child import Answer, answers
 from benchmarks.process import copy_package
 from benchmarks.request import PATHS, Request
-from edge.deploy.environments import send_environment, send_files
+from edge.deploy.deploy import send_environment, send_files
 from edge.deploy.facts import gather
-from edge.deploy.owner import owner
-from edge.deploy.session import Session
+from edge.deploy.session import Session, owner
 from edge.deploy.ssh import Address, Remote
 from edge.deploy.wheelhouse import Environment, Target, environment
 from edge.errors import DeviceError, EdgeError

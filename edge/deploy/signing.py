@@ -14,7 +14,7 @@ from edge.errors import BundleAltered, BundleError, OutputError, SignatureError,
 from edge.runtime import checked
 from edge.runtime.bundle import MANIFEST_NAME, MAX_MANIFEST, Bundle, manifest_bytes
 from edge.runtime.files import fsync_directory, write_bytes
-from edge.runtime.head_spec import TAUGHT_NAME
+from edge.runtime.output import TAUGHT_NAME
 from edge.runtime.seal import (
     AGAIN,
     GONE,

@@ -1,12 +1,16 @@
 """What a host can ask of a device: one function per request, of JSON values."""
 
+import fcntl
+import json
+import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from edge.device import service, slots, trial
-from edge.device.admission import admit, device_type, make_room, provision
+from edge.device.admission import admit, device_type, provision
 from edge.device.layout import (
     BUNDLE,
     ENVIRONMENT_FILE,
@@ -17,14 +21,14 @@ from edge.device.layout import (
     checked_id,
     close_to_others,
     environments,
+    make_room,
+    root,
     scratch,
 )
-from edge.device.lock import Lock
-from edge.device.log import events, record
-from edge.device.prune import prune
 from edge.device.receive import MAX_LISTING, Incoming, Listing, check_folder
 from edge.device.release import Release
-from edge.device.state import State, keep_highest
+from edge.device.slots import prune
+from edge.device.state import State, events, keep_highest, record
 from edge.errors import (
     BundleError,
     DeployFailed,
@@ -35,6 +39,53 @@ from edge.errors import (
 )
 from edge.runtime import checked
 from edge.runtime.files import fsync_directory, write_json
+
+
+class Lock:
+    """Held until ``release``, or the end of the process."""
+
+    def __init__(self, owner: str, what: str) -> None:
+        """Take it.
+
+        Args:
+            owner: Who asks, ``user@host``.
+            what: They do.
+
+        Raises:
+            DeviceError: Somebody else has it.
+        """
+        root().mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(
+            root() / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            said = _owner(os.pread(self._descriptor, 4096, 0))
+            os.close(self._descriptor)
+            raise DeviceError(
+                f"another command changes this device: {said}",
+                hint="Wait for it; where its host is gone, the lock is free within two minutes.",
+            ) from None
+        entry = {"owner": owner, "what": what, "since": time.time(), "pid": os.getpid()}
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, json.dumps(entry).encode(), 0)
+
+    def release(self) -> None:
+        """Let others in."""
+        os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+
+
+def _owner(content: bytes) -> str:
+    """The owner that is written in the lock, for people."""
+    try:
+        entry: dict[str, Any] = checked.parse_json(content)
+        ago = max(0, round(time.time() - float(entry["since"])))
+        return f"{entry['owner']}, {entry['what']}, for {ago} s"
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return "its owner is not known yet"
+
 
 Request = Mapping[str, Any]
 

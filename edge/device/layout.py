@@ -85,6 +85,16 @@ def close_to_others() -> int:
     return len(found)
 
 
+def make_room(folder: Path) -> None:
+    """Take a folder away, whole or in part there, or whatever lies in its place."""
+    import shutil  # not at the top: a service starts without it
+
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)
+    else:
+        folder.unlink(missing_ok=True)
+
+
 def environments() -> Path:
     """The folder of the unpacked wheels."""
     return root() / "envs"
@@ -174,7 +184,7 @@ class App:
 
     @property
     def log(self) -> Path:
-        """See ``edge.device.log``."""
+        """See ``edge.device.state``."""
         return self.path / "log.jsonl"
 
     @property

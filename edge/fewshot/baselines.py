@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edge.fewshot.episodes import Episode
 from edge.fewshot.options import Method
 from edge.runtime.head import normalised
-from edge.runtime.head_spec import HeadKind
+from edge.runtime.output import HeadKind
 from edge.training.metric_head import fit_head
 
 Answer = Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]], NDArray[np.int64]]

@@ -24,7 +24,7 @@ from edge.inspection.graph import (
 from edge.inspection.onnx_nodes import checked_text, dtype_name, read_graph, real_inputs
 from edge.inspection.onnx_operators import ONNX
 from edge.inspection.report import CONVERSIONS, ModelReport
-from edge.runtime.onnx_calls import check_nodes
+from edge.runtime.backends.onnx import check_nodes
 from edge.runtime.refusal import CUT_OFF, lost_data, newer
 from edge.runtime.spec import TensorSpec
 

@@ -28,7 +28,7 @@ from edge.pipeline.training import Trainer
 from edge.progress import Progress
 from edge.runtime.files import write_bytes, write_json
 from edge.runtime.head import Head, head_bytes, load_head
-from edge.runtime.head_spec import HeadSpec
+from edge.runtime.output import HeadSpec
 from edge.training.base import Base
 from edge.training.distribution import is_chief, is_distributed, strategy
 from edge.training.input_evidence import PICTURES, InputFinding

@@ -12,7 +12,7 @@ from edge.dataset.split import LabeledImage
 from edge.embedding.features import Features
 from edge.pipeline.stages import TimedStages
 from edge.runtime.head import Head
-from edge.runtime.head_spec import HeadKind
+from edge.runtime.output import HeadKind
 from edge.training.base import Base
 from edge.training.distance import imagenet_distance
 from edge.training.head import Examples, TrainedHead, train_head

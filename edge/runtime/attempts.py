@@ -1,21 +1,35 @@
-"""Which pictures a process was at when it ended: known after a crash, and no disk is worn by it.
+"""Pictures that end processes: which ones did, and how one is decoded so that it ends no service.
 
 Before a picture is opened it is counted as one at which a process ended, and afterwards no more:
 what a process leaves behind is then right, however it ends. The count is one page of one file,
 overwritten in place and never synced. It outlives the process, since it lies in the memory of the
 system. A power cut may lose it, and one of another boot is not believed: the picture is then tried
 as if nothing had been.
+
+After a crash, pictures are decoded in a child: what ends the child leaves the service as it is. The
+child is a copy of the service, so that nothing has to be loaded for it. It sees the picture and
+a pipe, and nothing else of what the service has open.
 """
 
 import json
 import os
+import signal
 import stat
+import sys
+import time
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import ImageError
 from edge.runtime.checked import Malformed, parse_json
+from edge.runtime.child import die_with, ended, goes_first
+from edge.runtime.preprocess import load
+from edge.runtime.spec import Preprocessing
 
 NAME: Final = ".edge-watch"
 PAGE: Final = 4096  # bytes: written by one call, whole or not at all
@@ -149,3 +163,125 @@ def _opened(path: Path) -> int | None:
         with suppress(OSError):
             path.unlink()
     return None
+
+
+SECONDS: Final = 30.0  # for one picture; what is decoded at all takes a few on the slowest board
+_PIXELS, _REFUSED = b"+", b"-"  # what the child's answer begins with
+_PART: Final = 1 << 20  # bytes that are read at a time
+_MOST_OPEN: Final = 4096  # descriptors; the service has some twenty
+
+
+class ChildEnded(Exception):
+    """The child gave no answer; its text says why."""
+
+
+class DecodingChild:
+    """Decodes one picture.
+
+    Attributes:
+        done: Whether all that it has to say was read.
+    """
+
+    def __init__(self, stream: BinaryIO, spec: Preprocessing) -> None:
+        """Begin.
+
+        Raises:
+            OSError: There is no room for another process.
+        """
+        self._spec = spec
+        self._said = bytearray()
+        self.done = False
+        self._end = time.monotonic() + SECONDS
+        sys.stdout.flush()
+        import ctypes  # noqa: F401  # nearly never needed, but then before the child: it needs it
+
+        parent = os.getpid()
+        self._reader, writer = os.pipe()
+        try:
+            self._pid = os.fork()
+        except OSError:
+            os.close(self._reader)
+            raise
+        finally:
+            if os.getpid() == parent:
+                os.close(writer)
+        if self._pid == 0:
+            _be_child(stream, spec, writer, parent)
+        os.set_blocking(self._reader, False)
+
+    def fileno(self) -> int:
+        """Of the pipe, for a selector."""
+        return self._reader
+
+    def read(self) -> None:
+        """Take what it has said meanwhile."""
+        with suppress(BlockingIOError):
+            part = os.read(self._reader, _PART)
+            self._said += part
+            self.done = not part
+
+    @property
+    def late(self) -> bool:
+        """Whether it has had its time."""
+        return time.monotonic() > self._end
+
+    def close(self) -> str:
+        """End it, if it still runs; how it ended."""
+        if not self.done:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+        _, status = os.waitpid(self._pid, 0)
+        os.close(self._reader)
+        if not self.done:
+            return f"decoding took more than {SECONDS:.0f} seconds"
+        return f"decoding {ended(os.waitstatus_to_exitcode(status))}"
+
+    def pixels(self, end: str) -> NDArray[np.uint8]:
+        """What ``load`` gives.
+
+        Args:
+            end: What ``close`` said.
+
+        Raises:
+            ImageError: The picture cannot be decoded.
+            ChildEnded: It ended before it said anything.
+        """
+        kind, content = bytes(self._said[:1]), bytes(self._said[1:])
+        if self.done and kind == _REFUSED:
+            raise ImageError(content.decode(errors="replace"))
+        size = int(np.prod(self._spec.shape))
+        if not self.done or kind != _PIXELS or len(content) != size:
+            raise ChildEnded(end)
+        return np.frombuffer(content, np.uint8).reshape(self._spec.shape)
+
+
+def _be_child(stream: BinaryIO, spec: Preprocessing, writer: int, parent: int) -> NoReturn:
+    """Decode, say what came of it, and end; nothing of the parent's is run or closed in order."""
+    import resource
+
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        die_with(parent)
+        _close_all_but(stream.fileno(), writer)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        goes_first(os.getpid())
+        try:
+            said = _PIXELS + load(stream, spec).tobytes()
+        except ImageError as error:
+            said = _REFUSED + error.message.encode(errors="replace")
+        while said:
+            said = said[os.write(writer, said) :]
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _close_all_but(*kept: int) -> None:
+    """Locks and sockets of the parent are not to outlive it."""
+    first = 3
+    for descriptor in sorted(kept):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, _MOST_OPEN)

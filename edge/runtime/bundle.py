@@ -11,7 +11,7 @@ from typing import Final, Self
 from edge.errors import BundleError, PackageMissing, UsageError
 from edge.runtime import checked
 from edge.runtime.files import held_copy, sha256_file
-from edge.runtime.head_spec import TAUGHT_NAME
+from edge.runtime.output import TAUGHT_NAME
 from edge.runtime.seal import GONE, SIGNATURE_NAME, altered, sealed_by
 from edge.runtime.spec import Manifest, Variant
 

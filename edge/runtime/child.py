@@ -1,11 +1,13 @@
-"""Work in a process of its own, no longer and no larger than agreed, and why that process ended.
+"""A process of its own for work that may end, fill or hang it: its memory, its end, and why.
 
 Interpreters are native code: a damaged model file ends the process that opens it by a signal,
-fills its memory, or never lets it go on. What serves must not be that process.
+fills its memory, or never lets it go on. What serves must not be that process. Every command
+imports this before anything else (see ``edge.runtime.supervisor``), so it imports next to nothing.
 """
 
 import os
 import signal
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -14,10 +16,10 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from edge.errors import EdgeError, NegativeVerdict, described, rebuilt
-from edge.runtime.checked import parse_json
 
 POLL_SECONDS: Final = 0.05
 _MOST_BYTES: Final = 65_536  # of an error that the child describes
+_PARENT_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def in_child(
@@ -46,7 +48,7 @@ def in_child(
         _work(work, writer)
     os.close(writer)
     try:
-        reason = _watch(child, seconds, _resident(os.getpid()) + memory_bytes, stopped)
+        reason = _watch(child, seconds, resident(os.getpid()) + memory_bytes, stopped)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if stopped():
             return
@@ -59,7 +61,9 @@ def in_child(
 
 
 def _said(answer: bytes, code: int) -> EdgeError:
-    """The error that the child describes."""
+    """Return the error that the child describes."""
+    from edge.runtime.checked import parse_json
+
     try:
         return rebuilt(parse_json(answer, "the child's answer"), unknown=NegativeVerdict)
     except (ValueError, AttributeError):
@@ -95,7 +99,7 @@ def _watch(child: int, seconds: float, most: int, stopped: Callable[[], bool]) -
             reason = "was stopped"
         elif time.monotonic() > end:
             reason = f"did not end within {seconds:.0f} s and was killed"
-        elif (held := _resident(child)) > most:
+        elif (held := resident(child)) > most:
             reason = f"took more than {held / 1e6:.0f} MB of memory and was killed"
         if reason:
             os.kill(child, signal.SIGKILL)
@@ -135,15 +139,26 @@ def tree_memory(root: int) -> int:
     total, waiting = 0, [root]
     while waiting:
         process = waiting.pop()
-        total += _resident(process)
+        total += resident(process)
         waiting += children[process]
     return total
 
 
-def _resident(pid: int) -> int:
-    """Bytes that one process holds; 0 where it is gone."""
+def resident(pid: int) -> int:
+    """Return the bytes of memory that a process holds; 0 where Linux's /proc does not say."""
     try:
-        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
-    except (OSError, IndexError):
+        with open(f"/proc/{pid}/statm", "rb") as stream:  # noqa: PTH123  # ten times a second
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
         return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def die_with(parent: int) -> None:
+    """Have this process killed when its parent is, as far as the system offers that."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, int(signal.SIGKILL))
+    if os.getppid() != parent:  # it was quicker
+        os._exit(1)

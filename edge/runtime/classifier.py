@@ -20,7 +20,7 @@ from edge.runtime.session import Session, check_count, encode_pixels, open_sessi
 from edge.runtime.spec import Category, Preprocessing, Variant
 
 if TYPE_CHECKING:
-    from edge.runtime.learning_head import LearningHead
+    from edge.runtime.taught import LearningHead
 
 ImageSource = (
     str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | NDArray[np.uint8]
@@ -184,7 +184,7 @@ class Classifier:
 def _head(bundle: Bundle, variant: Variant) -> "LearningHead | None":
     if bundle.manifest.head is None:
         return None
-    from edge.runtime.learning_head import LearningHead  # most bundles need none of it
+    from edge.runtime.taught import LearningHead  # most bundles need none of it
 
     return LearningHead(bundle, variant)
 

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from edge.errors import BundleError, InferenceError
 from edge.runtime import checked
 from edge.runtime.bundle import Bundle
-from edge.runtime.head_spec import HeadKind, HeadSpec
-from edge.runtime.output import PROBABILITIES, Activation, OutputSpec
+from edge.runtime.output import PROBABILITIES, Activation, HeadKind, HeadSpec, OutputSpec
 
 MAX_HEAD: Final = 256 << 20  # bytes of examples: 52,000 pictures of 1280 features
 SMALLEST_NORM: Final = 1e-12  # of an embedding; below it there is no direction

@@ -1,7 +1,7 @@
 """Is a signed bundle what was signed? Asked whenever one is opened; whom to trust is not asked.
 
 The signature is OpenSSH's own (PROTOCOL.sshsig in its sources) and holds the key that made it, so
-that ``ssh-keygen`` can tell without a list of keys whether it fits. ``edge.device.signature`` asks
+that ``ssh-keygen`` can tell without a list of keys whether it fits. ``edge.device.admission`` asks
 further whether the key is one to trust.
 """
 

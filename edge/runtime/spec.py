@@ -9,8 +9,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from edge.errors import BundleError, UsageError
-from edge.runtime.head_spec import HeadSpec
-from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.output import PROBABILITIES, HeadSpec, OutputSpec
 
 MANIFEST_SCHEMA_VERSION: Final = 1
 # Of a bundle whose best value is not the answer: a runtime that does not know ``output`` would

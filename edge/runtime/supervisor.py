@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
 from edge.errors import EdgeError, InferenceError, ModelLoadError
+from edge.runtime.child import die_with, ended, resident
 from edge.runtime.streams import say
 
 SECONDS: Final = 60.0  # of one opening or one inference; real ones take 10 on the slowest board
@@ -30,7 +31,6 @@ _SLOTS: Final = 64  # threads that are inside a model at once
 _SLOT: Final = struct.Struct("<QdQ??256p")  # as ``_Call`` states it
 _FORWARDED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _CHATTER: Final = ("INFO: ", "WARNING: All log messages", "I0000 ", "W0000 ")
-_PARENT_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 class _Call:
@@ -185,20 +185,9 @@ def supervise(log: BinaryIO | None = None) -> None:
         _Supervisor(child, alive, calls, log).wait(before)
     os.close(alive)
     os.setsid()
-    _die_with(parent)
+    die_with(parent)
     _calls = calls
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _die_with(parent: int) -> None:
-    """Be killed when the parent is, as far as the system offers that."""
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, int(signal.SIGKILL))
-    if os.getppid() != parent:  # it was quicker
-        os._exit(1)
 
 
 class _Supervisor:
@@ -231,7 +220,7 @@ class _Supervisor:
             signal.signal(-code, signal.SIG_DFL)
             os.kill(os.getpid(), -code)
         elif code < 0:
-            code = self._report(reason or f"was ended by {signal.Signals(-code).name}")
+            code = self._report(reason or ended(code))
         os._exit(code)
 
     def _forward(self, number: int, _: Any) -> None:
@@ -269,7 +258,7 @@ class _Supervisor:
         if not calls:
             self.spent.clear()
             return ""
-        holds = _resident(self.child)
+        holds = resident(self.child)
         room = sum(call.room for call in calls)
         before = self.spent
         self.spent = {}
@@ -316,12 +305,3 @@ def _blamed(calls: list[_Call], what: str) -> EdgeError:
         )
     told = "ran" if lasting else "had run"
     return InferenceError(f"{call.file} failed: the process that {told} it {what}", hint=hint)
-
-
-def _resident(process: int) -> int:
-    """Bytes of memory that a process holds; 0 where Linux's /proc does not say."""
-    try:
-        with open(f"/proc/{process}/statm", "rb") as stream:  # noqa: PTH123  # ten times a second
-            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0

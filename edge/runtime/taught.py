@@ -23,8 +23,8 @@ from edge.errors import BundleError, OutputError, UsageError
 from edge.runtime import checked
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import abandoned, fsync_directory, write_bytes
-from edge.runtime.head import MAX_HEAD, Head, npz
-from edge.runtime.head_spec import TAUGHT_NAME
+from edge.runtime.head import MAX_HEAD, Head, npz, read_head
+from edge.runtime.output import TAUGHT_NAME
 from edge.runtime.printable import one_line
 from edge.runtime.spec import Variant
 
@@ -277,3 +277,45 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
         f"{path} cannot be written: {error.strerror or error}",
         hint="Free some space, or see who may write to the bundle's folder.",
     )
+
+
+class LearningHead:
+    """A release's head with what was taught on top, read anew when that has changed.
+
+    Args:
+        bundle: One with a head.
+        variant: The model file that runs.
+
+    Raises:
+        BundleError: The head, or what was taught, cannot be used.
+        UsageError: It was taught with another variant.
+    """
+
+    def __init__(self, bundle: Bundle, variant: Variant) -> None:
+        release = read_head(bundle)
+        if release is None:
+            raise BundleError("the manifest names no head")
+        self._bundle = bundle
+        self._variant = variant
+        self._model = bundle.manifest.files[variant.path]
+        self._release = release
+        self._seen: tuple[int, int, int] | None = None
+        self._head = release
+        self.current()
+
+    def current(self) -> Head:
+        """The head with everything that is taught now; one stat where nothing has changed.
+
+        Raises:
+            BundleError, UsageError: As at the start.
+        """
+        seen = stamp(self._bundle)
+        if seen != self._seen:
+            taught = read_taught(self._bundle)
+            if taught is None:
+                self._head = self._release
+            else:
+                taught.check_model(self._variant, self._model)
+                self._head = taught.applied(self._release)
+            self._seen = seen
+        return self._head

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from edge.errors import EdgeError, OutputError
-from edge.runtime.attempts import Attempts, key_of
+from edge.runtime.attempts import Attempts, ChildEnded, DecodingChild, key_of
 from edge.runtime.classifier import Classifier
 from edge.runtime.files import readable
 from edge.runtime.golden import GoldenTest
-from edge.runtime.health import HealthServer
+from edge.runtime.health import HealthServer, Notifier
 from edge.runtime.inbox import Inbox
-from edge.runtime.notify import Notifier
 from edge.runtime.signals import StopSignals
 from edge.runtime.streams import reader_left, say
 
@@ -226,8 +225,6 @@ class Watcher:
         self, stream: BinaryIO, key: str, stated: dict[str, Any], loop: Loop
     ) -> dict[str, Any] | None:
         """As ``_answer``, by a child that decodes the picture."""
-        from edge.runtime.apart import ChildEnded, DecodingChild  # nearly never needed
-
         child = DecodingChild(stream, self._classifier.preprocessing)
         loop.selector.register(child, selectors.EVENT_READ, child.read)
         try:

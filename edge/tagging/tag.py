@@ -19,9 +19,9 @@ from edge.progress import Progress, Step
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import readable, sha256_file
 from edge.runtime.head import Head, class_probabilities
-from edge.runtime.learning_head import LearningHead
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing
+from edge.runtime.taught import LearningHead
 from edge.tagging.index import Stamp, TagIndex
 from edge.tagging.tags import Tagged, choose
 from edge.threads import in_threads

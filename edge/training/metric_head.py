@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge.errors import TrainingError
 from edge.runtime.head import Head, class_sums, normalised, softmax, votes
-from edge.runtime.head_spec import HeadKind, HeadSpec
+from edge.runtime.output import HeadKind, HeadSpec
 
 PATH: Final = "head/head.npz"
 VOTING_SCALE: Final = 1 / 0.07  # Wu et al. 2018, arXiv:1805.01978

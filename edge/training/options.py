@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from edge.errors import UsageError
-from edge.runtime.head_spec import HeadKind
+from edge.runtime.output import HeadKind
 from edge.runtime.spec import Resize
 from edge.training.backbones import ChannelOrder
 

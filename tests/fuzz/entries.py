@@ -81,8 +81,8 @@ def ask_service() -> None:
     """What a device makes of the answer of a service: standard input is the answer."""
     import threading
 
-    from edge.device.health import ask
     from edge.device.layout import App
+    from edge.device.trial import ask
     from edge.errors import EdgeError
 
     app = App.named("photos")

@@ -54,7 +54,7 @@ def bundle() -> Path:
 @cache
 def headed() -> Path:
     """A bundle with a k-NN head."""
-    from edge.runtime.head_spec import HeadKind
+    from edge.runtime.output import HeadKind
     from tests.unit.head_bundle import head_bundle
 
     return head_bundle(materials() / "headed", HeadKind.KNN)
@@ -583,7 +583,7 @@ def place_fleet(folder: Path, content: bytes) -> Sequence[Command]:
     )
     return [
         Command(entry=item.entry, words=item.words, environment=environment) for item in made
-    ] + [call("read_inventory", folder / "fleet.toml", "edge.deploy.inventory")] * 7
+    ] + [call("read_inventory", folder / "fleet.toml", "edge.deploy.fleet")] * 7
 
 
 def fake_ssh(folder: Path, reply: bytes, code: int = 0) -> dict[str, str]:
@@ -1118,7 +1118,7 @@ HOST: Final = (
     ),
 )
 TRAINING: Final = (*EVERYWHERE, "edge.cli.app", "tensorflow", "keras", "edge.training.keras_files")
-ON_DEVICE: Final = ("edge.device.session", "edge.device.health", "tests.fuzz.entries")
+ON_DEVICE: Final = ("edge.device.session", "edge.device.trial", "tests.fuzz.entries")
 
 
 def _kinds() -> Iterator[Kind]:

@@ -19,7 +19,7 @@ from edge.pipeline.finish import copy_runtime
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.golden import ABSOLUTE, GOLDEN_NAME, Expected, Golden
 from edge.runtime.head import Head, head_bytes
-from edge.runtime.head_spec import HeadKind, HeadSpec
+from edge.runtime.output import HeadKind, HeadSpec
 from edge.runtime.session import encode_pixels, open_session
 from edge.runtime.spec import PIXEL_RANGE, Manifest, Preprocessing, Variant
 

@@ -506,10 +506,9 @@ def test_no_linger_and_nobody_who_may_turn_it_on(site: Loopback) -> None:
 
 def test_the_device_itself_refuses_altered_files(site: Loopback) -> None:
     """Somebody between host and device changes a file, and its listing too."""
-    from edge.deploy.environments import send_files
+    from edge.deploy.deploy import send_files
     from edge.deploy.keys import public_key
-    from edge.deploy.options import Options
-    from edge.deploy.plan import checked_bundle, make_plan
+    from edge.deploy.plan import Options, checked_bundle, make_plan
     from edge.deploy.session import Session
     from edge.deploy.ssh import Address, Remote
     from edge.errors import BundleError

@@ -19,7 +19,7 @@ from edge.pipeline.options import BuildOptions, OutputOptions
 from edge.progress import Silent
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
-from edge.runtime.head_spec import TAUGHT_NAME, HeadKind
+from edge.runtime.output import TAUGHT_NAME, HeadKind
 from edge.training.options import BaseOptions, HeadOptions, TrainingOptions
 from tests.integration.conftest import Edge, failed, succeeded
 

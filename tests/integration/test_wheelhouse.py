@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from edge.deploy.wheelhouse import Environment, Target, environment
-from edge.deploy.wheelhouse.elf import needed
 from edge.deploy.wheelhouse.lock import FOLDER
+from edge.deploy.wheelhouse.slim import needed
 from edge.device.facts import LIBRARIES
 from edge.errors import EngineUnavailable
 from tests.integration.environments import NO_INDEX, environments_root

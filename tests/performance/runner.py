@@ -27,8 +27,8 @@ from typing import Final
 from PIL import Image
 from support.data import exported
 
-from edge.runtime.bench import made_jpeg
 from edge.runtime.bundle import Bundle
+from edge.runtime.commands.bench import made_jpeg
 
 SUPPORT: Final = Path(__file__).with_name("support")
 VARIANT: Final = "tflite-int8"

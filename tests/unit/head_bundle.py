@@ -9,7 +9,7 @@ from PIL import Image
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file, write_bytes, write_json
 from edge.runtime.head import head_bytes
-from edge.runtime.head_spec import HeadKind
+from edge.runtime.output import HeadKind
 from edge.runtime.preprocess import load
 from edge.runtime.session import encode_pixels, open_session
 from edge.runtime.spec import PIXEL_RANGE

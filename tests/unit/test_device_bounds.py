@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.child import answers
 from edge.deploy import session as module
-from edge.deploy.environments import send_files
+from edge.deploy.deploy import send_files
 from edge.deploy.facts import gather
 from edge.deploy.session import Session
 from edge.deploy.ssh import Address, Remote

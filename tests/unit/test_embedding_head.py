@@ -19,7 +19,7 @@ from edge.runtime.command_line import main
 from edge.runtime.files import sha256_file
 from edge.runtime.golden import GoldenTest
 from edge.runtime.head import Head, class_probabilities, head_bytes, load_head, normalised
-from edge.runtime.head_spec import TAUGHT_NAME, HeadKind, HeadSpec
+from edge.runtime.output import TAUGHT_NAME, HeadKind, HeadSpec
 from edge.runtime.spec import Manifest
 from edge.runtime.taught import checked_label, read_taught
 from edge.training.metric_head import choose_k, fit_head, fit_scale, least

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from devices.profile import profile
-from edge.deploy.check_software import installation, states
 from edge.deploy.facts import Facts, Processor, answered, gather_here, without_python
+from edge.deploy.findings import installation, states
 from edge.device import facts as device
 from edge.device.admission import check_version
 from edge.device.layout import App, check_place, close_to_others

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from devices.profile import profile, profiles
-from edge.deploy.check_hardware import throttle
 from edge.deploy.facts import Facts, Installed, without_python
-from edge.deploy.findings import Finding, Level, findings, guess_profile, refusals
+from edge.deploy.findings import Finding, Level, findings, guess_profile, refusals, throttle
 from edge.deploy.wheelhouse import Target, locked
 from edge.deploy.wheelhouse.environment import environment_id
 

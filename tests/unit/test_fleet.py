@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.deploy.fleet import Result, roll_out
-from edge.deploy.inventory import Member, read_inventory
+from edge.deploy.fleet import Member, Result, read_inventory, roll_out
 from edge.deploy.ssh import Address
 from edge.errors import ConnectionFailed, UsageError
 from edge.progress import Silent

@@ -15,7 +15,7 @@ from converters import onnx_metadata
 from devices.profile import FOLDER, Profile
 from edge.comparison.policy import load_policy
 from edge.dataset.labels import read_labels
-from edge.deploy.inventory import read_inventory
+from edge.deploy.fleet import read_inventory
 from edge.device.release import Release
 from edge.device.state import State
 from edge.embedding.table import read_embeddings
@@ -25,8 +25,7 @@ from edge.pipeline.lock import Lock
 from edge.pipeline.recipe import read_recipe
 from edge.runtime import checked
 from edge.runtime.golden import Expected, Golden
-from edge.runtime.head_spec import HeadKind, HeadSpec
-from edge.runtime.output import Activation, OutputSpec
+from edge.runtime.output import Activation, HeadKind, HeadSpec, OutputSpec
 from edge.runtime.spec import Manifest, Preprocessing, SignedRelease, Variant
 
 Read = Callable[[Path], Any]

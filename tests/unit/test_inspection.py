@@ -19,7 +19,7 @@ from edge.inspection.flatbuffer import Reads
 from edge.inspection.model import inspect_model
 from edge.inspection.onnx_graph import inspect_onnx
 from edge.inspection.tflite import inspect_tflite
-from edge.runtime.onnx_calls import check_functions
+from edge.runtime.backends.onnx import check_functions
 from edge.runtime.session import open_session
 
 ORT = accelerator("onnxruntime-cpu")

@@ -24,7 +24,7 @@ from edge.pipeline.reproduction import Reproduction, likely_cause
 from edge.pipeline.stored_options import options_json, read_options
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
-from edge.runtime.head_spec import HeadKind
+from edge.runtime.output import HeadKind
 from edge.runtime.spec import Manifest, Preprocessing, Resize, Variant
 from edge.training.options import BaseOptions, HeadOptions, Strategy, TrainingOptions, TuningOptions
 

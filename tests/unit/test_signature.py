@@ -9,7 +9,7 @@ import pytest
 
 from edge.deploy.keys import PublicKey, new_key
 from edge.deploy.signing import Trust, sign, verify
-from edge.device.signature import check_signature
+from edge.device.admission import check_signature
 from edge.errors import (
     BundleAltered,
     BundleError,

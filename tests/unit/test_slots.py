@@ -17,9 +17,8 @@ from edge.device import service, slots, state, trial
 from edge.device.admission import check_version
 from edge.device.jobs import Jobs
 from edge.device.layout import App
-from edge.device.log import events, record
 from edge.device.release import Release
-from edge.device.state import DAMAGED, State, changing
+from edge.device.state import DAMAGED, State, changing, events, record
 from edge.device.trial import state_json
 from edge.errors import NotDeployed, ReleaseRefused
 
@@ -519,7 +518,7 @@ def test_prune_takes_only_other_versions_of_what_was_shipped(tmp_path: Path, pla
     shutil.copytree(ROOT / "edge", tmp_path / place / ours / "edge")
     for name in (other, f"{other}.12", "work", "current.tar"):
         (tmp_path / place / name).mkdir()
-    program = "from edge.device.prune import prune; prune(None, keep=0)"
+    program = "from edge.device.slots import prune; prune(None, keep=0)"
     environ = {"HOME": str(tmp_path), "PYTHONPATH": str(tmp_path / place / ours)}
     subprocess.run([sys.executable, "-S", "-c", program], env=environ, cwd=tmp_path, check=True)
     kept = {path.name for path in (tmp_path / place).iterdir()}

@@ -16,9 +16,9 @@ import pytest
 
 from edge.deploy.facts import Facts, without_python
 from edge.deploy.wheelhouse import Environment, Target, environment, lock, locked, slim
-from edge.deploy.wheelhouse.elf import needed
 from edge.deploy.wheelhouse.environment import environment_id
 from edge.deploy.wheelhouse.lock import MACHINES, PACKAGES, Wheel, read
+from edge.deploy.wheelhouse.slim import needed
 from edge.errors import DeviceError, EngineUnavailable
 
 LOCKS = sorted(lock.FOLDER.glob("*.toml"))

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from edge.deploy.wheelhouse.environment import selection
 from edge.deploy.wheelhouse.lock import FOLDER, MACHINES, PACKAGES, SCHEMA_VERSION, Wheel
-from edge.deploy.wheelhouse.pip import selection
 from edge.runtime.files import sha256_file, write_bytes
 
 PYTHONS: Final = {

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from edge.runtime.bundle import Bundle
 from edge.runtime.commands.arguments import add_bundle, print_json
-from edge.runtime.head_spec import HeadSpec
+from edge.runtime.output import HeadSpec
 from edge.runtime.spec import ColorOrder
 from edge.runtime.streams import say
 

@@ -19,10 +19,9 @@ from edge.runtime.commands.arguments import (
 )
 from edge.runtime.files import readable
 from edge.runtime.golden import GoldenTest
-from edge.runtime.health import HealthServer
+from edge.runtime.health import HealthServer, Notifier
 from edge.runtime.image_bounds import bound_as_service
 from edge.runtime.inbox import Inbox
-from edge.runtime.notify import Notifier
 from edge.runtime.seal import PROVED
 from edge.runtime.signals import StopSignals
 from edge.runtime.streams import say
