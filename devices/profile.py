@@ -3,35 +3,33 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Literal, get_args
 
-from devices.table import Table
+from edge import schema
 from edge.errors import UsageError
-from edge.runtime import checked
 
 FOLDER: Final = Path(__file__).parent
 SCHEMA_VERSION: Final = 1
 MICROCONTROLLER: Final = "microcontroller"
-MACHINES: Final = ("aarch64", "x86_64", MICROCONTROLLER)
-ENGINES: Final = ("litert", "tflite-runtime", "onnxruntime")
-KINDS: Final = ("gpu", "npu", "tpu")
+Machine = Literal["aarch64", "x86_64", "microcontroller"]
+MACHINES: Final[tuple[str, ...]] = get_args(Machine)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class System:
-    """An operating system of the board.
+class OperatingSystem:
+    """An operating system that the board runs.
 
     Attributes:
-        name: For people.
-        python: Version of its ``python3``, such as ``3.11``.
-        glibc: Version of its C library, such as ``2.36``.
+        name: Its name, for people.
+        python: The version of its ``python3``, such as ``3.11``.
+        glibc: The version of its C library, such as ``2.36``.
         note: What has to be known before a deploy; may be empty.
     """
 
-    name: str
-    python: str
-    glibc: str
-    note: str = ""
+    name: schema.Text
+    python: schema.Text
+    glibc: schema.Text
+    note: schema.Text = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +37,10 @@ class Budget:
     """Limits of the self-test: far above what is usual, so that only a broken release fails.
 
     Attributes:
-        latency_seconds: Median of one inference, at most.
-        latency_reason: Why that much.
-        memory_bytes: Resident memory of the runner, at most.
-        memory_reason: Why that much.
+        latency_seconds: The largest median time of one inference.
+        latency_reason: Why the limit is that high.
+        memory_bytes: The largest resident memory of the runner.
+        memory_reason: Why the limit is that high.
     """
 
     latency_seconds: float
@@ -52,34 +50,57 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accelerator:
-    """A processor besides the CPU.
+class _StoredBudget:
+    """A budget as the file has it: milliseconds, and units of 1,000,000 bytes."""
 
-    Attributes:
-        name: For people.
-        kind: ``gpu``, ``npu`` or ``tpu``.
-        detect: Names that ``edge.device.facts`` gives to it; any of them shows that it is there.
-        delegate: Shared library of the TFLite delegate; empty where there is none.
-        options: Of the delegate.
-        packages: To install on the device, by the system's package manager.
-        note: What has to be known to use it.
-    """
+    latency_ms: schema.PositiveFloat
+    latency_reason: schema.Text
+    memory_mb: schema.PositiveFloat
+    memory_reason: schema.Text
 
-    name: str
-    kind: str
-    detect: tuple[str, ...]
-    delegate: str
-    options: Mapping[str, str]
-    packages: tuple[str, ...]
-    note: str
+    def budget(self) -> Budget:
+        return Budget(
+            latency_seconds=self.latency_ms / 1000,
+            latency_reason=self.latency_reason,
+            memory_bytes=round(self.memory_mb * 1e6),
+            memory_reason=self.memory_reason,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where facts are documented in public: fields of the profile, and an address."""
+class BoardAccelerator:
+    """A processor of the board besides the CPU.
 
-    facts: tuple[str, ...]
-    url: str
+    Attributes:
+        name: Its name, for people.
+        kind: The kind of processor.
+        detect: Names that ``edge.device.facts`` gives to it; any of them shows that it is there.
+        delegate: The shared library of its TFLite delegate; empty where there is none.
+        options: Options of the delegate.
+        packages: What has to be installed on the device, by the system's package manager.
+        note: What has to be known to use it.
+    """
+
+    name: schema.Text
+    kind: Literal["gpu", "npu", "tpu"]
+    detect: tuple[schema.Text, ...]
+    delegate: schema.Text = ""
+    options: Mapping[str, str]
+    packages: tuple[schema.Text, ...]
+    note: schema.Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """A public page that documents facts of a profile.
+
+    Attributes:
+        facts: Fields of the profile that the page states.
+        url: Its address.
+    """
+
+    facts: Annotated[tuple[schema.Text, ...], schema.NOT_EMPTY]
+    url: schema.Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,130 +108,75 @@ class Profile:
     """A board.
 
     Attributes:
-        id: Name of the file without ``.toml``.
-        name: For people.
-        machine: ``aarch64``, ``x86_64``, or ``microcontroller``.
+        id: The name of the file without ``.toml``.
+        name: Its name, for people.
+        machine: The architecture, or ``microcontroller`` for a board whose times can only be
+            estimated.
         cpu: Cores, clock and chip, for people.
-        cores: Of the CPU; 0 where times are only estimated.
-        memory_bytes: Of the smallest model of the board; 0 where times are only estimated.
+        cores: Cores of the CPU; 0 for a microcontroller.
+        memory_bytes: Memory of the smallest model of the board; 0 for a microcontroller.
         systems: Operating systems with their Python and glibc, the recommended one first.
         match: Beginnings of ``/proc/device-tree/model`` that mean this board.
-        engine: Interpreter that is shipped, a key of ``edge.runtime.session.ENGINES``.
+        engine: The interpreter that is shipped, a key of ``edge.runtime.session.ENGINES``.
         avoid: Wheels and engines that do not work here, by name, with the reason.
-        variant: Best model file of a bundle on this board.
-        threads: CPU threads of one inference; 0 where times are only estimated.
-        budget: Limits of the self-test; None where times are only estimated.
-        accelerators: Besides the CPU.
-        estimate_only: Configuration of Vela, such as ``ethos-u55-128``; None for a board that can
-            be deployed to.
-        sources: Of the facts.
-        verified: What of this was ever run, and what not.
+        variant: The best model file of a bundle on this board.
+        threads: CPU threads of one inference; 0 for a microcontroller.
+        budget: Limits of the self-test; None for a microcontroller.
+        accelerators: Processors besides the CPU.
+        estimate_only: Configuration of Vela, such as ``ethos-u55-128``, of a microcontroller;
+            None for a board that can be deployed to.
+        sources: Pages that document the facts.
+        verified: What of this was ever run, and what was not.
     """
 
     id: str
-    name: str
-    machine: str
-    cpu: str
-    cores: int
-    memory_bytes: int
-    systems: tuple[System, ...]
-    match: tuple[str, ...]
-    engine: str
+    name: schema.Text
+    machine: Machine
+    cpu: schema.Text
+    cores: schema.PositiveInt = 0
+    memory_bytes: schema.PositiveInt = 0
+    systems: tuple[OperatingSystem, ...] = ()
+    match: tuple[schema.Text, ...]
+    engine: Literal["litert", "tflite-runtime", "onnxruntime"]
     avoid: Mapping[str, str]
-    variant: str
-    threads: int
-    budget: Budget | None
-    accelerators: tuple[Accelerator, ...]
-    estimate_only: str | None
-    sources: tuple[Source, ...]
-    verified: str
+    variant: schema.Text
+    threads: schema.PositiveInt = 0
+    budget: Annotated[Budget, schema.As(_StoredBudget, _StoredBudget.budget)] | None = None
+    accelerators: tuple[BoardAccelerator, ...] = ()
+    estimate_only: schema.Text | None = None
+    sources: tuple[Citation, ...] = ()
+    verified: schema.Text
 
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a file; the id is its name.
-
-        Raises:
-            UsageError: It cannot be read, or a field is missing, unknown or of no use.
-        """
-        try:
-            value = checked.read_toml(path, finite=False)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{path} cannot be read: {error}") from error
-        top = Table(value, path.name)
-        version = top.integer("schema_version")
-        if version != SCHEMA_VERSION:
-            top.fail("schema_version", f"is {version}; this edge reads {SCHEMA_VERSION}")
-        machine = top.text("machine", among=MACHINES)
-        computer = machine != MICROCONTROLLER
-        found = cls(
-            id=path.stem,
-            name=top.text("name"),
-            machine=machine,
-            cpu=top.text("cpu"),
-            cores=top.integer("cores") if computer else 0,
-            memory_bytes=top.integer("memory_bytes") if computer else 0,
-            systems=tuple(_system(item) for item in top.tables("systems")),
-            match=top.texts("match"),
-            engine=top.text("engine", among=ENGINES),
-            avoid=top.mapping("avoid"),
-            variant=top.text("variant"),
-            threads=top.integer("threads") if computer else 0,
-            budget=_budget(top.table("budget")) if computer else None,
-            accelerators=tuple(_accelerator(item) for item in top.tables("accelerators")),
-            estimate_only=None if computer else top.text("estimate_only"),
-            sources=tuple(_source(item) for item in top.tables("sources")),
-            verified=top.text("verified"),
-        )
-        top.end()
-        if computer and not found.systems:
-            top.fail("systems", "is missing; name at least one operating system")
-        return found
+    def __post_init__(self) -> None:
+        of_computers = ("cores", "memory_bytes", "threads", "budget", "systems")
+        computer = self.machine != MICROCONTROLLER
+        needed = of_computers if computer else ("estimate_only",)
+        for name in (*of_computers, "estimate_only"):
+            if name in needed and not getattr(self, name):
+                raise ValueError(f"{name} is missing, which a board of {self.machine} has")
+            if name not in needed and name != "systems" and getattr(self, name):
+                raise ValueError(f"{name} is there, which a board of {self.machine} has not")
 
     def to_json(self) -> dict[str, Any]:
-        """The profile as JSON values, seconds and bytes."""
+        """The profile as JSON values, in seconds and bytes."""
         return asdict(self)
 
 
-def _system(table: Table) -> System:
-    found = System(
-        name=table.text("name"),
-        python=table.text("python"),
-        glibc=table.text("glibc"),
-        note=table.text("note") if "note" in table else "",
+def read_profile(path: Path) -> Profile:
+    """Read the file of a board; the ID is its name.
+
+    Raises:
+        UsageError: It cannot be read, or a field is missing, unknown or not allowed.
+    """
+    return schema.read(
+        Profile,
+        path,
+        "the profile",
+        form="toml",
+        version=SCHEMA_VERSION,
+        given={"id": path.stem},
+        hint="docs/devices.md says what each field means.",
     )
-    table.end()
-    return found
-
-
-def _budget(table: Table) -> Budget:
-    found = Budget(
-        latency_seconds=table.number("latency_ms") / 1000,
-        latency_reason=table.text("latency_reason"),
-        memory_bytes=round(table.number("memory_mb") * 1e6),
-        memory_reason=table.text("memory_reason"),
-    )
-    table.end()
-    return found
-
-
-def _accelerator(table: Table) -> Accelerator:
-    found = Accelerator(
-        name=table.text("name"),
-        kind=table.text("kind", among=KINDS),
-        detect=table.texts("detect"),
-        delegate=table.text("delegate") if "delegate" in table else "",
-        options=table.mapping("options"),
-        packages=table.texts("packages"),
-        note=table.text("note"),
-    )
-    table.end()
-    return found
-
-
-def _source(table: Table) -> Source:
-    found = Source(facts=table.texts("facts", least=1), url=table.text("url"))
-    table.end()
-    return found
 
 
 def _files() -> dict[str, Path]:
@@ -220,7 +186,7 @@ def _files() -> dict[str, Path]:
 
 def profiles() -> tuple[Profile, ...]:
     """Every board that edge ships, by id."""
-    return tuple(Profile.read(path) for path in _files().values())
+    return tuple(read_profile(path) for path in _files().values())
 
 
 def profile(name: str) -> Profile:
@@ -233,11 +199,11 @@ def profile(name: str) -> Profile:
         UsageError: No such board, or its file cannot be used.
     """
     if name.endswith(".toml"):
-        return Profile.read(Path(name))
+        return read_profile(Path(name))
     known = _files()
     if name not in known:
         raise UsageError(
             f"no board {name!r}",
             hint=f"Known: {', '.join(known)}; or a file of your own, BOARD.toml.",
         )
-    return Profile.read(known[name])
+    return read_profile(known[name])

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final, Self
 
-from devices.profile import MACHINES, Accelerator, Profile, profile, profiles
+from devices.profile import MACHINES, BoardAccelerator, Profile, profile, profiles
 from edge.deploy.facts import Disk, Facts, User
 from edge.deploy.wheelhouse.environment import environment_id
 from edge.deploy.wheelhouse.lock import Target, locked
@@ -418,7 +418,7 @@ def accelerators(facts: Facts, board: Profile) -> Iterator[Finding]:
 
 
 def _called(name: str) -> str:
-    known: list[Accelerator] = [item for board in profiles() for item in board.accelerators]
+    known: list[BoardAccelerator] = [item for board in profiles() for item in board.accelerators]
     return next((item.name for item in known if name in item.detect), name)
 
 

@@ -99,24 +99,47 @@ GOOD = (module.FOLDER / "raspberry-pi-coral-usb.toml").read_text(encoding="utf-8
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("name =", "nmae ="), "my-board.toml: name is missing"),
-        (('engine = "litert"', 'engine = "tensorrt"'), "engine is 'tensorrt'; known: litert"),
-        (('machine = "aarch64"', 'machine = "armv7l"'), "machine is 'armv7l'; known: aarch64"),
-        (("cores = 4", "cores = 0"), "cores is 0"),
-        (("cores = 4", "cores = true"), "cores is True"),
-        (("cores = 4", "cores = 4\nspeed = 5"), "my-board.toml: unknown field speed"),
-        (("threads = 4", 'threads = "4"'), "threads is '4', which is of another type"),
-        (("latency_ms = 2000", "latency_ms = nan"), "[budget]: latency_ms is nan"),
-        (("latency_ms = 2000\n", ""), "[budget]: latency_ms is missing"),
-        (("memory_mb = 400", "memory_mb = 400\ndisk_mb = 3"), "[budget]: unknown field disk_mb"),
-        (('kind = "tpu"', 'kind = "fpga"'), "[[accelerators]] 1: kind is 'fpga'"),
-        (('facts = ["cpu", "cores"]', "facts = []"), "[[sources]] 1: facts has 0 entries"),
+        (("name =", "nmae ="), "my-board.toml: nmae is unknown"),
+        (
+            ('engine = "litert"', 'engine = "tensorrt"'),
+            'my-board.toml: engine is "tensorrt", '
+            'expected one of "litert", "tflite-runtime", "onnxruntime"',
+        ),
+        (
+            ('machine = "aarch64"', 'machine = "armv7l"'),
+            'machine is "armv7l", expected one of "aarch64"',
+        ),
+        (("cores = 4", "cores = 0"), "cores is 0, expected a whole number above 0"),
+        (("cores = 4", "cores = true"), "cores is true, expected a whole number"),
+        (("cores = 4", "cores = 1979-05-27"), "cores is 1979-05-27, expected no date or time"),
+        (("cores = 4", ""), "cores is missing, which a board of aarch64 has"),
+        (("cores = 4", "cores = 4\nspeed = 5"), "my-board.toml: speed is unknown"),
+        (
+            ("cores = 4", 'cores = 4\nestimate_only = "x"'),
+            "estimate_only is there, which a board of aarch64 has not",
+        ),
+        (("threads = 4", 'threads = "4"'), 'threads is "4", expected a whole number'),
+        (("latency_ms = 2000", "latency_ms = nan"), "budget.latency_ms is NaN"),
+        (("latency_ms = 2000\n", ""), "budget.latency_ms is missing"),
+        (("memory_mb = 400", "memory_mb = 400\ndisk_mb = 3"), "budget.disk_mb is unknown"),
+        (
+            ('kind = "tpu"', 'kind = "fpga"'),
+            'accelerators[0].kind is "fpga", expected one of "gpu", "npu", "tpu"',
+        ),
+        (
+            ('facts = ["cpu", "cores"]', "facts = []"),
+            "sources[0].facts is [], expected at least one entry",
+        ),
         (("schema_version = 1", "schema_version = 2"), "schema_version is 2; this edge reads 1"),
-        (("[[systems]]", "[[sytsems]]"), "unknown field sytsems"),
-        (('glibc = "2.36"', ""), "[[systems]] 1: glibc is missing"),
-        (('verified = "', 'verified = " " #'), "verified is empty"),
-        (('match = ["', 'match = [5, "'), "match is not a list of texts"),
+        (("[[systems]]", "[[sytsems]]"), "sytsems is unknown"),
+        (('glibc = "2.36"', ""), "systems[0].glibc is missing"),
+        (
+            ('verified = "', 'verified = " " #'),
+            'verified is " ", expected a string that is not blank',
+        ),
+        (('match = ["', 'match = [5, "'), "match[0] is 5, expected a string"),
         (("schema_version = 1", "schema_version = "), "cannot be read"),
+        (("schema_version = 1", 'schema_version = 1\nid = "x"'), "my-board.toml: id is unknown"),
     ],
 )
 def test_a_broken_file_is_an_error_with_its_place(
@@ -128,6 +151,17 @@ def test_a_broken_file_is_an_error_with_its_place(
     with pytest.raises(UsageError) as caught:
         profile(str(path))
     assert said in caught.value.message
+
+
+def test_an_unknown_field_says_which_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "my-board.toml"
+    path.write_text(GOOD.replace("latency_ms", "latncy_ms"), encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        profile(str(path))
+    assert str(caught.value.message).endswith("budget.latncy_ms is unknown")
+    assert str(caught.value.hint).startswith(
+        'Did you mean "latency_ms"? Known: latency_ms, latency_reason, memory_mb, memory_reason.'
+    )
 
 
 def test_a_board_of_ones_own_is_a_file(tmp_path: Path) -> None:

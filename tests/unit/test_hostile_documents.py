@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from converters import onnx_metadata
-from devices.profile import FOLDER, Profile
+from devices.profile import FOLDER, read_profile
 from edge.comparison.policy import load_policy
 from edge.dataset.labels import read_labels
 from edge.deploy.fleet import read_inventory
@@ -206,7 +206,7 @@ TABLES: dict[str, tuple[Any, Read]] = {
         },
         read_inventory,
     ),
-    "profile": (checked.read_toml(FOLDER / "raspberry-pi-5.toml"), Profile.read),
+    "profile": (checked.read_toml(FOLDER / "raspberry-pi-5.toml"), read_profile),
 }
 
 

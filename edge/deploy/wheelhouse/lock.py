@@ -9,13 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
 import devices
-from devices.table import Table
+from edge import schema
 from edge.deploy.facts import Facts
 from edge.errors import DeviceError
-from edge.runtime import checked
 
 FOLDER: Final = Path(devices.__file__).parent / "locks"
 SCHEMA_VERSION: Final = 1
@@ -95,12 +94,12 @@ class Wheel:
         size_bytes: Of the file.
     """
 
-    name: str
-    version: str
-    machine: str
-    file: str
-    sha256: str
-    size_bytes: int
+    name: schema.Text
+    version: schema.Text
+    machine: Annotated[str, schema.one_of(MACHINES)]
+    file: schema.Text
+    sha256: schema.Text
+    size_bytes: schema.PositiveInt
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -116,6 +115,13 @@ class Wheel:
             if match
         ]
         return min(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LockFile:
+    """What a lock file holds besides its version."""
+
+    wheels: tuple[Wheel, ...] = ()
 
 
 def locked(engine: str, target: Target) -> tuple[Wheel, ...]:
@@ -154,23 +160,14 @@ def _locks() -> list[tuple[str, str]]:
 
 
 def read(path: Path) -> tuple[Wheel, ...]:
-    """Every wheel of a lock file, of all machines."""
-    top = Table(checked.read_toml(path), path.name)
-    if top.integer("schema_version") != SCHEMA_VERSION:
-        top.fail("schema_version", f"is not {SCHEMA_VERSION}")
-    found = tuple(
-        Wheel(
-            name=item.text("name"),
-            version=item.text("version"),
-            machine=item.text("machine", among=MACHINES),
-            file=item.text("file"),
-            sha256=item.text("sha256"),
-            size_bytes=item.integer("size_bytes"),
-        )
-        for item in top.tables("wheels")
-    )
-    top.end()
-    return found
+    """Every wheel of a lock file, of all machines.
+
+    Raises:
+        UsageError: The file cannot be read, or a field is missing, unknown or not allowed.
+    """
+    return schema.read(
+        _LockFile, path, "the lock of wheels", form="toml", version=SCHEMA_VERSION
+    ).wheels
 
 
 def version(parts: tuple[int, int]) -> str:
