@@ -10,7 +10,7 @@ from edge.fewshot.episodes import Episode
 from edge.fewshot.options import Method
 from edge.runtime.head import normalised
 from edge.runtime.output import HeadKind
-from edge.training.metric_head import fit_head
+from edge.training.head import fit_head
 
 Answer = Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]], NDArray[np.int64]]
 """(shown vectors, their classes, vectors asked for) -> classes, int64."""

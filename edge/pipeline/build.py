@@ -30,8 +30,8 @@ from edge.runtime.files import write_bytes, write_json
 from edge.runtime.head import Head, head_bytes, load_head
 from edge.runtime.output import HeadSpec
 from edge.training.base import Base
-from edge.training.distribution import is_chief, is_distributed, strategy
 from edge.training.input_evidence import PICTURES, InputFinding
+from edge.training.loop import distribution_strategy, is_chief, is_distributed
 from edge.training.models import load_keras
 from edge.training.objective import check_options
 from edge.training.options import HeadOptions, Strategy
@@ -61,7 +61,7 @@ def build(options: BuildOptions, progress: Progress) -> Report | None:
     if (head.optimizer, head.loss) != (standard.optimizer, standard.loss):
         check_options(head)  # at once, though it loads Keras: a typo should not cost a pass
     if is_distributed():
-        strategy()  # a cluster has to be joined before TensorFlow does anything else
+        distribution_strategy()  # a cluster has to be joined before TensorFlow does anything else
     job = _Job(options, TimedStages(progress))
     dataset, features = job.features(job.scanned())
     trained = job.trained(dataset, features)

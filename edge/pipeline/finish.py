@@ -52,7 +52,7 @@ from edge.runtime.head import Head, class_probabilities, head_bytes
 from edge.runtime.output import OutputSpec
 from edge.runtime.session import open_session
 from edge.runtime.spec import Manifest, Variant
-from edge.training.reference import keras_scores
+from edge.training.models import keras_scores
 from edge.versions import versions
 
 

@@ -20,9 +20,8 @@ from edge.runtime.output import HALF, OutputActivation, OutputKind, OutputSpec
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Preprocessing
 from edge.runtime.supervisor import keras_call
-from edge.training.models import load_keras
-from edge.training.output import columns_of, keras_end, with_probabilities
-from edge.training.reference import keras_scores
+from edge.training.model_shape import columns_of, keras_end, with_probabilities
+from edge.training.models import keras_scores, load_keras
 from edge.versions import versions
 
 if TYPE_CHECKING:

@@ -19,9 +19,8 @@ from edge.runtime.spec import ColorOrder, Preprocessing
 from edge.training.backbones import backbone, is_backbone
 from edge.training.input_evidence import InputFinding, application_input, check_input, find_input
 from edge.training.input_range import InputRange, takes_pixels, told_range
-from edge.training.model_shape import COLOR_ORDERS, image_classifier
+from edge.training.model_shape import COLOR_ORDERS, columns_of, image_classifier
 from edge.training.models import load_keras
-from edge.training.output import columns_of
 from edge.training.weights import quiet_keras, weights_id
 from edge.versions import versions
 from edge.weights import imagenet_classes

@@ -20,7 +20,7 @@ from edge.errors import ModelLoadError, UsageError
 from edge.runtime import checked
 from edge.runtime.files import readable, write_bytes
 from edge.training.input_range import named_range, takes_pixels
-from edge.training.keras2.tfjs import MODEL_FILE, load_tfjs
+from edge.training.keras2.weights import MODEL_FILE, load_tfjs
 from edge.training.keras_files import check_archive, read_keras
 from edge.versions import versions
 

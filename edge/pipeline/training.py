@@ -14,13 +14,11 @@ from edge.pipeline.stages import TimedStages
 from edge.runtime.head import Head
 from edge.runtime.output import HeadKind
 from edge.training.base import Base
-from edge.training.distance import imagenet_distance
-from edge.training.head import Examples, TrainedHead, train_head
-from edge.training.metric_head import fit_head
+from edge.training.head import Examples, TrainedHead, fit_head, train_head
 from edge.training.models import joined
 from edge.training.objective import scaled
 from edge.training.options import Strategy, TrainingOptions, TuningOptions
-from edge.training.strategy import Choice, Situation, choose
+from edge.training.strategy import Choice, Situation, choose, imagenet_distance
 from edge.training.tuning import Phase, Tuned, TuningData, batches, tune
 from edge.training.weights import RANDOM
 

@@ -1,6 +1,10 @@
-"""Images as a stream of batches: read when they are needed, so that they may be any number."""
+"""Images as a stream of batches, read when they are needed and changed on the way.
 
-from collections.abc import Iterator, Sequence
+There may be any number of them. The changes keep what an image shows; they are Keras layers, and
+none of them is exported.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,62 @@ from numpy.typing import NDArray
 
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Preprocessing
-from edge.training.augmentation import Change
+from edge.training.options import Augmentation, TuningOptions
+
+Change = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def changes(options: TuningOptions, seed: int) -> Change:
+    """A function of (images, targets) that gives changed ones.
+
+    Args:
+        options: How images are changed and blended.
+        seed: Of every random choice.
+
+    Returns:
+        Takes and gives float32 images (batch, height, width, 3), RGB 0..255, and float32
+        targets (batch, classes), which change with images that are blended.
+    """
+    import keras
+
+    layers = _single(options.augmentation, seed)
+    if options.mirror is not False and layers:
+        layers.insert(0, keras.layers.RandomFlip("horizontal", seed=seed))
+    blends = []
+    if options.mixup > 0:
+        blends.append(keras.layers.MixUp(alpha=options.mixup, seed=seed))
+    if options.cutmix:
+        blends.append(keras.layers.CutMix(seed=seed))
+
+    def change(images: Any, goals: Any) -> tuple[Any, Any]:
+        for layer in layers:
+            images = layer(images, training=True)
+        for blend in blends:
+            mixed = blend({"images": images, "labels": goals}, training=True)
+            images, goals = mixed["images"], mixed["labels"]
+        return images, goals
+
+    return change
+
+
+def _single(augmentation: Augmentation, seed: int) -> list[Any]:
+    """Layers that change each image by itself."""
+    import keras
+
+    layers = keras.layers
+    match augmentation:
+        case Augmentation.NONE:
+            return []
+        case Augmentation.RANDAUGMENT:
+            return [layers.RandAugment(value_range=(0, 255), factor=0.3, seed=seed)]
+        case Augmentation.BASIC:
+            return [
+                layers.RandomRotation(0.05, fill_mode="reflect", seed=seed),
+                layers.RandomZoom(0.15, fill_mode="reflect", seed=seed),
+                layers.RandomTranslation(0.1, 0.1, fill_mode="reflect", seed=seed),
+                layers.RandomBrightness(0.15, value_range=(0, 255), seed=seed),
+                layers.RandomContrast(0.15, value_range=(0, 255), seed=seed),
+            ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +88,8 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Which part of each batch a process reads.
+class BatchShare:
+    """The share of each batch that a process reads.
 
     Attributes:
         batch_size: Of the whole batch, over all replicas.
@@ -57,7 +116,7 @@ class Part:
 def stream(
     samples: Samples,
     preprocessing: Preprocessing,
-    part: Part,
+    share: BatchShare,
     *,
     seed: int | None,
     change: Change | None,
@@ -70,7 +129,7 @@ def stream(
     Args:
         samples: The images.
         preprocessing: The contract.
-        part: Whose share.
+        share: The share of each batch that this process reads.
         seed: Of the order, which is another in each pass; None for the order of ``samples``.
         change: Applied to each share.
     """
@@ -86,11 +145,11 @@ def stream(
     with tf.device("CPU:0"):
         goals = tf.constant(samples.goals)
     found = tf.data.Dataset.from_generator(
-        lambda: _order(samples.weights, part, seed),
+        lambda: _order(samples.weights, share, seed),
         output_signature=(tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.float32)),
     )
     found = found.map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    found = found.batch(part.per_replica, drop_remainder=True)
+    found = found.batch(share.per_replica, drop_remainder=True)
     if change is not None:
         changed = change
         # One batch after another: the random numbers have an order.
@@ -99,16 +158,16 @@ def stream(
 
 
 def _order(
-    weights: NDArray[np.float32], part: Part, seed: int | None
+    weights: NDArray[np.float32], share: BatchShare, seed: int | None
 ) -> Iterator[tuple[int, np.float32]]:
     """(index, weight) of this process's share, pass after pass, without end."""
     generator = None if seed is None else np.random.default_rng(seed)
     images = len(weights)
-    total = part.steps(images) * part.per_replica * part.replicas
-    share = part.per_replica * part.replicas // part.processes
+    total = share.steps(images) * share.per_replica * share.replicas
+    own = share.per_replica * share.replicas // share.processes
     while True:
         order = np.arange(images) if generator is None else generator.permutation(images)
-        positions = np.arange(total).reshape(-1, part.processes, share)[:, part.number]
+        positions = np.arange(total).reshape(-1, share.processes, own)[:, share.number]
         for position in positions.reshape(-1):
             inside = position < images
             index = order[position % images]

@@ -1,18 +1,21 @@
 """The loop that trains through the base, on one device, on several, or on several machines.
 
-Our own, since ``Model.fit`` of Keras 3 does not run under MultiWorkerMirroredStrategy (seen with
-keras 3.15: it converts a PerReplica value to a tensor). One traced function a step.
+It is our own, since ``Model.fit`` of Keras 3 does not run under MultiWorkerMirroredStrategy (seen
+with keras 3.15: it converts a PerReplica value to a tensor). Each step is one traced function.
 """
 
+import os
 from collections.abc import Callable, Iterator
+from functools import cache as once
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.errors import UsageError
+from edge.runtime import checked
 from edge.runtime.spec import Preprocessing
-from edge.training.augmentation import Change
-from edge.training.batches import Part, Samples, stream
+from edge.training.batches import BatchShare, Change, Samples, stream
 from edge.training.objective import diverged, loss_of
 from edge.training.options import HeadOptions
 
@@ -99,14 +102,14 @@ class TuningLoop:
 
         def read(context: Any) -> Any:
             number = context.input_pipeline_id
-            part = self._part(number, context.num_input_pipelines, replicas)
+            share = self._share(number, context.num_input_pipelines, replicas)
             changed = None if change is None else change(number)
-            return stream(samples, preprocessing, part, seed=seed, change=changed)
+            return stream(samples, preprocessing, share, seed=seed, change=changed)
 
         return iter(self._strategy.distribute_datasets_from_function(read))
 
-    def _part(self, number: int, processes: int, replicas: int) -> Part:
-        return Part(
+    def _share(self, number: int, processes: int, replicas: int) -> BatchShare:
+        return BatchShare(
             batch_size=self._options.batch_size,
             replicas=replicas,
             number=number,
@@ -117,7 +120,7 @@ class TuningLoop:
         self, step: Any, batches: Iterator[Any], samples: Samples, on_batch: Callable[[], None]
     ) -> tuple[float, float]:
         """Mean loss and accuracy over one pass."""
-        steps = self._part(0, 1, self._strategy.num_replicas_in_sync).steps(len(samples.paths))
+        steps = self._share(0, 1, self._strategy.num_replicas_in_sync).steps(len(samples.paths))
         sums: NDArray[np.float64] = np.zeros(2)
         for _ in range(steps):
             sums += np.array([float(value) for value in step(next(batches))])
@@ -156,3 +159,62 @@ class TuningLoop:
 
     def _real(self, weights: Any) -> Any:
         return self._tf.reduce_sum(self._tf.cast(weights > 0, self._tf.float32))
+
+
+TF_CONFIG = "TF_CONFIG"
+
+
+def is_distributed() -> bool:
+    """Whether this process is one of a cluster."""
+    return bool(os.environ.get(TF_CONFIG))
+
+
+@once
+def distribution_strategy() -> Any:
+    """The ``tf.distribute`` strategy that the environment asks for.
+
+    With ``TF_CONFIG`` set, MultiWorkerMirroredStrategy; with more than one GPU (or more than one
+    logical CPU device), MirroredStrategy; else TensorFlow's default.
+
+    Raises:
+        UsageError: ``TF_CONFIG`` does not describe a cluster with this task in it.
+    """
+    import tensorflow as tf
+
+    if is_distributed():
+        _check_config(os.environ[TF_CONFIG])
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    for kind in ("GPU", "CPU"):
+        devices = tf.config.list_logical_devices(kind)
+        if len(devices) > 1:
+            return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
+
+
+def is_chief() -> bool:
+    """Whether this process is the one that writes: the only one, or the first worker."""
+    text = os.environ.get(TF_CONFIG)
+    if not text:
+        return True
+    _check_config(text)
+    config = checked.parse_json(text, "the value")
+    task, cluster = config["task"], config["cluster"]
+    return bool(task["type"] == "chief" or ("chief" not in cluster and task["index"] == 0))
+
+
+def _check_config(text: str) -> None:
+    try:
+        config = checked.parse_json(text, "the value")
+        task, cluster = config["task"], config["cluster"]
+        addresses = cluster[task["type"]]
+        known = 0 <= task["index"] < len(addresses)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"TF_CONFIG cannot be read: {error!r}", hint=HINT) from error
+    if not known or task["type"] not in {"chief", "worker"}:
+        raise UsageError(f"TF_CONFIG names task {task}, the cluster is {cluster}", hint=HINT)
+
+
+HINT = (
+    'For the first of two workers: {"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+    '"task": {"type": "worker", "index": 0}}.'
+)

@@ -2,20 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from edge.dataset.split import LabeledImage
+from edge.errors import UsageError
 from edge.runtime.spec import Preprocessing
-from edge.training.augmentation import changes
-from edge.training.batches import Part, Samples
-from edge.training.distribution import strategy
-from edge.training.loop import History, TuningLoop
+from edge.training.batches import BatchShare, Samples, changes
+from edge.training.loop import History, TuningLoop, distribution_strategy
 from edge.training.models import joined
 from edge.training.objective import image_weights, optimizer_of, scaled, targets
 from edge.training.options import HeadOptions, TuningOptions
-from edge.training.unfreeze import first_learning, set_trainable
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ def tune(
     import keras
 
     keras.utils.set_random_seed(head_options.seed)
-    spread = strategy()
+    spread = distribution_strategy()
     rate = scaled(options.rate(head_options), head_options.batch_size)
     with spread.scope():
         model = _copy(joined(base, head))
@@ -129,7 +127,7 @@ def tune(
 
 def batches(images: int, options: HeadOptions) -> int:
     """Batches in one pass over so many images."""
-    return Part(batch_size=options.batch_size).steps(images)
+    return BatchShare(batch_size=options.batch_size).steps(images)
 
 
 def _copy(model: Any) -> Any:
@@ -155,8 +153,8 @@ def _schedule(
 ) -> Any:
     import keras
 
-    part = Part(batch_size=head.batch_size, replicas=spread.num_replicas_in_sync)
-    steps = part.steps(images)
+    share = BatchShare(batch_size=head.batch_size, replicas=spread.num_replicas_in_sync)
+    steps = share.steps(images)
     warm = min(options.warmup_epochs, options.epochs - 1) * steps
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warm else rate,
@@ -165,3 +163,51 @@ def _schedule(
         decay_steps=max(1, options.epochs * steps - warm),
         alpha=0.01,
     )
+
+
+ALL: Final = "all"
+DEFAULT_SHARE: Final = 4  # one in so many of the base's layers, counted from its end
+
+
+def first_learning(base: Any, unfreeze: str | None) -> int:
+    """Index of the first layer of the base that learns.
+
+    Args:
+        base: Keras model.
+        unfreeze: How many of the last layers, the name of the first one, ``all``, or None for
+            a quarter.
+
+    Raises:
+        UsageError: No such layer, or not so many.
+    """
+    names = [layer.name for layer in base.layers]
+    if unfreeze is None:
+        return len(names) - len(names) // DEFAULT_SHARE
+    if unfreeze == ALL:
+        return 0
+    if unfreeze in names:
+        return names.index(unfreeze)
+    try:
+        count = int(unfreeze)
+    except ValueError:
+        shown = ", ".join(names[-3:])
+        raise UsageError(
+            f"the base has no layer {unfreeze!r}",
+            hint=f"--unfreeze takes a number up to {len(names)}, all, or a layer; its last ones "
+            f"are {shown}.",
+        ) from None
+    if not 1 <= count <= len(names):
+        raise UsageError(f"--unfreeze {count}: the base has {len(names)} layers")
+    return len(names) - count
+
+
+def set_trainable(model: Any, base_layers: int, first: int) -> None:
+    """Let the base's layers from ``first`` on learn, and all that follow the base.
+
+    Batch normalisation stays as it is: its statistics fit the weights that it came with.
+    """
+    import keras
+
+    for position, layer in enumerate(model.layers):
+        frozen = isinstance(layer, keras.layers.BatchNormalization) and position < base_layers
+        layer.trainable = position >= first and not frozen

@@ -35,7 +35,7 @@ from edge.pipeline.stages import TimedStages
 from edge.pipeline.training import Learned, Trainer
 from edge.runtime.files import sha256_file
 from edge.training.base import Base
-from edge.training.distance import imagenet_distance
+from edge.training.models import keras_scores
 from edge.training.options import (
     Augmentation,
     BaseOptions,
@@ -43,7 +43,7 @@ from edge.training.options import (
     TrainingOptions,
     TuningOptions,
 )
-from edge.training.reference import keras_scores
+from edge.training.strategy import imagenet_distance
 from edge.training.weights import weights_sha256
 
 MOST_IMAGES: Final = 500

@@ -13,7 +13,7 @@ from edge.runtime.output import HeadKind
 from edge.runtime.preprocess import load
 from edge.runtime.session import encode_pixels, open_session
 from edge.runtime.spec import PIXEL_RANGE
-from edge.training.metric_head import fit_head
+from edge.training.head import fit_head
 from tests.unit.golden_bundle import ROOT, SPEC, golden_bundle
 
 LABELS: Final = ("red", "grün")

@@ -22,7 +22,7 @@ from edge.runtime.head import Head, class_probabilities, head_bytes, load_head, 
 from edge.runtime.output import TAUGHT_NAME, HeadKind, HeadSpec
 from edge.runtime.spec import Manifest
 from edge.runtime.taught import checked_label, read_taught
-from edge.training.metric_head import choose_k, fit_head, fit_scale, least
+from edge.training.head import choose_k, fit_head, fit_scale, least
 from edge.training.options import HeadOptions, Strategy, check_metric, parse_hidden, parse_metric
 from tests.unit.golden_bundle import ROOT
 from tests.unit.head_bundle import LABELS, head_bundle, picture

@@ -7,16 +7,14 @@ from edge.dataset.pictures import Picture
 from edge.errors import UsageError
 from edge.evaluation.paired import mcnemar
 from edge.runtime.spec import ColorOrder, Preprocessing
-from edge.training import input_evidence
+from edge.training import input_memory
 from edge.training.input_evidence import (
     InputFinding,
-    Trial,
-    candidates,
     check_input,
     find_input,
-    judge,
 )
 from edge.training.input_range import InputRange, parse_range
+from edge.training.input_trials import RangeTrial, candidates, judge
 
 THIRD = 1 / 3
 PIXELS, UNIT = "--input-range pixels", "--input-range 0,1"
@@ -29,7 +27,7 @@ def planted(
     gained: int = 0,
     distances: tuple[float, float] | None = None,
     screened: int | None = None,
-) -> list[Trial]:
+) -> list[RangeTrial]:
     """The range that is taken; 0..1, which gains so many on it; and eight that are no good.
 
     Args:
@@ -43,8 +41,8 @@ def planted(
     bad = screened or images
     options = [option for option, _ in candidates(3) if option not in (PIXELS, UNIT)]
     return [
-        Trial(option=PIXELS, range=InputRange(), images=images, right=right, distance=mine),
-        Trial(
+        RangeTrial(option=PIXELS, range=InputRange(), images=images, right=right, distance=mine),
+        RangeTrial(
             option=UNIT,
             range=parse_range("0,1"),
             images=images,
@@ -53,7 +51,7 @@ def planted(
             distance=theirs,
         ),
         *(
-            Trial(option=text, range=InputRange(), images=bad, right=bad // 3, distance=mine)
+            RangeTrial(option=text, range=InputRange(), images=bad, right=bad // 3, distance=mine)
             for text in options
         ),
     ]
@@ -157,7 +155,7 @@ def _found(monkeypatch: pytest.MonkeyPatch, network: _Network, images: int) -> I
     monkeypatch.setattr(input_evidence, "_read", lambda *_: (pixels, truth))
     for name, value in (("_scaling_in_front", []), ("_application", None)):
         monkeypatch.setattr(input_evidence, name, lambda _, value=value: value)
-    monkeypatch.setattr(input_evidence._Memory, "of", classmethod(lambda *_: None))
+    monkeypatch.setattr(input_memory.NormalizationMemory, "of", classmethod(lambda *_: None))
     pictures: list[Picture] = []
     return find_input(
         network, pictures, Preprocessing(height=4, width=4, color_order=ColorOrder.GREY), None

@@ -7,11 +7,11 @@ import pytest
 
 from edge.cli.training_options import training_options
 from edge.errors import UsageError
-from edge.training.batches import Part, _order
-from edge.training.distribution import is_chief, is_distributed
+from edge.training.batches import BatchShare, _order
+from edge.training.loop import is_chief, is_distributed
 from edge.training.options import Augmentation, HeadOptions, Strategy, TuningOptions
 from edge.training.strategy import FAR, LARGE, Situation, choose
-from edge.training.unfreeze import ALL, first_learning
+from edge.training.tuning import ALL, first_learning
 
 
 def situation(**changed: Any) -> Situation:
@@ -108,7 +108,7 @@ def shares(images: int, part: dict[str, int], passes: int = 1) -> list[list[list
     processes = part.get("processes", 1)
     found = []
     for number in range(processes):
-        mine = Part(number=number, **part)
+        mine = BatchShare(number=number, **part)
         size = mine.per_replica * mine.replicas // mine.processes
         items: Iterator[Any] = _order(np.ones(images, np.float32), mine, seed=3)
         batches = [list(islice(items, size)) for _ in range(passes * mine.steps(images))]

@@ -80,7 +80,7 @@ _TRAINING_ONLY: Final = ("_initializer", "_regularizer", "_constraint")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LayerCall:
     """A layer that is called on tensors.
 
     Attributes:
@@ -92,7 +92,7 @@ class Step:
     layer: Any = None
 
 
-def step(stored: Mapping[str, Any], name: str) -> Step:
+def layer_call(stored: Mapping[str, Any], name: str) -> LayerCall:
     """The layer that a file's entry describes.
 
     Args:
@@ -104,25 +104,25 @@ def step(stored: Mapping[str, Any], name: str) -> Step:
     """
     class_name, config = class_of(stored), stored["config"]
     if class_name in INACTIVE:
-        return Step(_unchanged)
+        return LayerCall(_unchanged)
     if class_name in OPERATORS:
-        return Step(_operator_call(class_name, config))
+        return LayerCall(_operator_call(class_name, config))
     if class_name == "ThresholdedReLU":
-        return Step(operator_of_threshold(float(config["theta"])))
+        return LayerCall(operator_of_threshold(float(config["theta"])))
     if class_name in WRAPPERS:
         layer = _wrapper(class_name, config, name)
-        return Step(layer, layer)
+        return LayerCall(layer, layer)
     config, activation = _activation(config)
     if class_name == "Activation" and activation is not None:
-        return Step(activation)
+        return LayerCall(activation)
     layer = _layer(class_name, config, name)
     if activation is None:
-        return Step(layer, layer)
+        return LayerCall(layer, layer)
 
     def call(*arguments: Any, **keywords: Any) -> Any:
         return activation(layer(*arguments, **keywords))
 
-    return Step(call, layer)
+    return LayerCall(call, layer)
 
 
 def class_of(stored: Mapping[str, Any]) -> str:
@@ -182,7 +182,7 @@ def _activation(config: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[An
         if isinstance(value, Mapping):  # a layer
             if key != "activation":
                 raise _refused(config, f"its {key} is a layer")
-            return result | {key: "linear"}, step(value, f"{config['name']}_activation").call
+            return result | {key: "linear"}, layer_call(value, f"{config['name']}_activation").call
         value = _ACTIVATIONS.get(value, value)
         if value == "hard_sigmoid":
             if key != "activation" or "recurrent_activation" in config:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from edge.errors import ModelLoadError
-from edge.training.keras2.layers import Step, class_of, step
+from edge.training.keras2.layers import LayerCall, class_of, layer_call
 
 NETWORKS: Final = ("Functional", "Model", "Sequential")
 CONSTANT: Final = "_CONSTANT_VALUE"
@@ -19,34 +19,38 @@ Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StoredPart:
     """A layer or a network of the file, in the file's order.
 
     Attributes:
         name: In the file.
         class_name: In the file.
         config: In the file.
-        step: Of a layer.
+        layer_call: How a layer is called; None for a network.
         parts: Of a network.
     """
 
     name: str
     class_name: str
     config: Config
-    step: Step | None = None
-    parts: tuple["Part", ...] = ()
+    layer_call: LayerCall | None = None
+    parts: tuple["StoredPart", ...] = ()
     nodes: tuple[Any, ...] = ()
 
     def layers(self) -> Iterator[Any]:
         """Layers with weights, in the file's order."""
-        if self.step is not None and self.step.layer is not None and self.step.layer.weights:
-            yield self.step.layer
+        if (
+            self.layer_call is not None
+            and self.layer_call.layer is not None
+            and self.layer_call.layer.weights
+        ):
+            yield self.layer_call.layer
         for part in self.parts:
             yield from part.layers()
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class RebuiltModel:
     """A network with the weights it was born with.
 
     Attributes:
@@ -55,10 +59,10 @@ class Network:
     """
 
     model: Any
-    root: Part
+    root: StoredPart
 
 
-def network(stored: Config) -> Network:
+def network(stored: Config) -> RebuiltModel:
     """Build what a file's ``model_config`` describes.
 
     Raises:
@@ -77,7 +81,7 @@ def network(stored: Config) -> Network:
     _rename_doubles(outputs)
     one = outputs[0] if len(outputs) == 1 else outputs
     model = keras.Model(inputs[0] if len(inputs) == 1 else inputs, one, name=_tidy(root.name))
-    return Network(model, root)
+    return RebuiltModel(model, root)
 
 
 def _rename_doubles(outputs: Sequence[Any]) -> None:
@@ -107,14 +111,14 @@ class _Namer:
 
     taken: set[str] = field(default_factory=set)
 
-    def part(self, stored: Config, outer: str) -> Part:
+    def part(self, stored: Config, outer: str) -> StoredPart:
         class_name, config = class_of(stored), stored["config"]
         if class_name in NETWORKS:
             # TensorFlow.js writes the layers of a Sequential model without a name around them.
             entries = config if isinstance(config, list) else config["layers"]
             own = {} if isinstance(config, list) else config
             name = str(own.get("name") or stored.get("name") or class_name.lower())
-            return Part(
+            return StoredPart(
                 name,
                 class_name,
                 own,
@@ -123,8 +127,8 @@ class _Namer:
             )
         name = str(config.get("name") or stored.get("name"))
         if class_name == "InputLayer":
-            return Part(name, class_name, config)
-        return Part(name, class_name, config, step(stored, self._free(name, outer)))
+            return StoredPart(name, class_name, config)
+        return StoredPart(name, class_name, config, layer_call(stored, self._free(name, outer)))
 
     def _free(self, name: str, outer: str) -> str:
         wanted = _tidy(name)
@@ -142,7 +146,7 @@ def _tidy(name: str) -> str:
     return name.replace("/", "_")
 
 
-def _inputs(root: Part) -> list[tuple[str, tuple[int | None, ...]]]:
+def _inputs(root: StoredPart) -> list[tuple[str, tuple[int | None, ...]]]:
     """Names and shapes, batch first, of the network's inputs.
 
     Raises:
@@ -150,7 +154,7 @@ def _inputs(root: Part) -> list[tuple[str, tuple[int | None, ...]]]:
     """
     by_name = {part.name: part for part in root.parts}
     if root.class_name == "Sequential":
-        first: Part | None = root
+        first: StoredPart | None = root
         while first is not None:
             found = _shape(first)
             if found is not None:
@@ -168,7 +172,7 @@ def _inputs(root: Part) -> list[tuple[str, tuple[int | None, ...]]]:
     )
 
 
-def _shape(part: Part) -> tuple[int | None, ...] | None:
+def _shape(part: StoredPart) -> tuple[int | None, ...] | None:
     for key in (*SHAPES, "build_input_shape"):
         if part.config.get(key) is not None:
             shape = part.config[key]
@@ -185,10 +189,10 @@ def _references(value: Any) -> list[Any]:
     return list(value)
 
 
-def _run(part: Part, inputs: Sequence[Any], **keywords: Any) -> list[Any]:
+def _run(part: StoredPart, inputs: Sequence[Any], **keywords: Any) -> list[Any]:
     """Outputs of a layer or a network on tensors."""
-    if part.step is not None:
-        return _listed(part.step.call(*inputs, **keywords))
+    if part.layer_call is not None:
+        return _listed(part.layer_call.call(*inputs, **keywords))
     if part.class_name == "InputLayer":
         return list(inputs)
     if part.class_name == "Sequential":
@@ -202,7 +206,7 @@ def _run(part: Part, inputs: Sequence[Any], **keywords: Any) -> list[Any]:
 class _Wiring:
     """One pass through a functional network."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: StoredPart) -> None:
         self._part = part
         self._names = {item.name for item in part.parts}
         self._outputs: dict[str, list[list[Any]]] = {name: [] for name in self._names}
@@ -229,13 +233,13 @@ class _Wiring:
             waiting = left
         return [self._tensor(reference) for reference in _references(config["output_layers"])]
 
-    def _called(self, item: Part, node: Any) -> bool:
+    def _called(self, item: StoredPart, node: Any) -> bool:
         """Whether the layer could be called; the calls of one layer keep their order."""
         arguments, keywords = _call_of(node)
         if not all(self._is_there(reference) for reference in self._found((arguments, keywords))):
             return False
         tensors = self._filled(arguments)
-        if item.step is None:
+        if item.layer_call is None:
             outputs = _run(item, tensors)
         else:
             merged = tensors if len(tensors) == 1 else [tensors]
@@ -284,7 +288,7 @@ class _Wiring:
         return value
 
 
-def _first_call(part: Part, name: str) -> int:
+def _first_call(part: StoredPart, name: str) -> int:
     """Number of the first call of a layer.
 
     Older files count the call with which a nested network was made, and so begin at 1.

@@ -1,7 +1,9 @@
 """The weights of a file, by its own names, into the layers that were built from it."""
 
+import json
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge.errors import ModelLoadError
 from edge.runtime import checked
-from edge.training.keras2.network import NETWORKS, Part
+from edge.training.keras2.network import NETWORKS, StoredPart, network
 
 MOST_BYTES: Final = 2 << 30  # of one array
 MAX_CONFIG: Final = 256 << 20  # bytes of the text that describes a network
@@ -18,7 +20,7 @@ MAX_DEPTH: Final = 200  # of that text; a network within another one adds about 
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class StoredArray:
     """A stored array.
 
     Attributes:
@@ -40,7 +42,7 @@ class Named:
         return tuple(self.name.split("/")[:-1])
 
 
-def load_groups(root: Part, file: Any) -> None:
+def load_groups(root: StoredPart, file: Any) -> None:
     """Take the weights from an open HDF5 file, which has one group a layer.
 
     Args:
@@ -57,7 +59,7 @@ def load_groups(root: Part, file: Any) -> None:
             if group is None:
                 raise ModelLoadError(f"the file holds no weights of the layer {part.name!r}")
             names = [_text(name) for name in _attribute(group, "weight_names")]
-            load_named(part, [Named(name, _array(group, name)) for name in names])
+            load_named(part, [StoredArray(name, _array(group, name)) for name in names])
 
 
 def _array(group: Any, name: str) -> NDArray[Any]:
@@ -87,7 +89,7 @@ def _text(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
-def load_named(part: Part, arrays: Sequence[Named]) -> None:
+def load_named(part: StoredPart, arrays: Sequence[StoredArray]) -> None:
     """Share a list of arrays out among the layers of a part, by names; else by their order.
 
     Raises:
@@ -114,14 +116,18 @@ class _Leaf:
     owners: tuple[str, ...]
 
 
-def _leaves(part: Part, owners: tuple[str, ...]) -> Iterator[_Leaf]:
-    if part.step is not None and part.step.layer is not None and part.step.layer.weights:
-        yield _Leaf(part.step.layer, part.name, owners)
+def _leaves(part: StoredPart, owners: tuple[str, ...]) -> Iterator[_Leaf]:
+    if (
+        part.layer_call is not None
+        and part.layer_call.layer is not None
+        and part.layer_call.layer.weights
+    ):
+        yield _Leaf(part.layer_call.layer, part.name, owners)
     for inner in part.parts:
         yield from _leaves(inner, (*owners, part.name))
 
 
-def _of_leaf(leaf: _Leaf, arrays: Sequence[Named]) -> list[Named]:
+def _of_leaf(leaf: _Leaf, arrays: Sequence[StoredArray]) -> list[StoredArray]:
     """The arrays that name the layer; those that name its network as well, where there are more."""
     wanted = len(leaf.layer.weights)
     parts = tuple(leaf.name.split("/"))
@@ -140,7 +146,9 @@ def _contains(owners: tuple[str, ...], name: tuple[str, ...]) -> bool:
     )
 
 
-def _in_order(name: str, leaves: Sequence[_Leaf], arrays: Sequence[Named]) -> list[list[Named]]:
+def _in_order(
+    name: str, leaves: Sequence[_Leaf], arrays: Sequence[StoredArray]
+) -> list[list[StoredArray]]:
     """Keras 2 lists what learns, layer by layer, then what does not.
 
     Raises:
@@ -162,13 +170,13 @@ def _in_order(name: str, leaves: Sequence[_Leaf], arrays: Sequence[Named]) -> li
             f"the weights of {name!r} in the file do not fit its layers: {len(arrays)} arrays for "
             f"{len(slots)} variables, or of other shapes"
         )
-    shares: list[list[Named]] = [[] for _ in leaves]
+    shares: list[list[StoredArray]] = [[] for _ in leaves]
     for (index, _), item in zip(slots, arrays, strict=True):
         shares[index].append(item)
     return shares
 
 
-def _fill(layer: Any, name: str, arrays: Sequence[Named]) -> None:
+def _fill(layer: Any, name: str, arrays: Sequence[StoredArray]) -> None:
     """Set a layer's variables; by their own names where those are all different."""
     variables = list(layer.weights)
     own = [variable.name for variable in variables]
@@ -198,7 +206,7 @@ def _check_finite(name: str, value: NDArray[Any]) -> None:
         raise ModelLoadError(f"the weights of the layer {name!r} are not all finite numbers")
 
 
-def load_tree(root: Part, file: Any) -> None:
+def load_tree(root: StoredPart, file: Any) -> None:
     """Take the weights from the ``model.weights.h5`` of a zipped Keras 2 file.
 
     Args:
@@ -211,7 +219,7 @@ def load_tree(root: Part, file: Any) -> None:
     _load_container(root, file, file)
 
 
-def _load_container(part: Part, group: Any, file: Any) -> None:
+def _load_container(part: StoredPart, group: Any, file: Any) -> None:
     container = next((group[name] for name in _CONTAINERS if name in group), None)
     counts: dict[str, int] = {}
     for inner in part.parts:
@@ -226,8 +234,8 @@ def _load_container(part: Part, group: Any, file: Any) -> None:
         if inner.class_name in NETWORKS:
             _load_container(inner, container[key], file)
         else:
-            assert inner.step is not None  # it has weights
-            _load_layer(inner.step.layer, container[key], inner.name)
+            assert inner.layer_call is not None  # it has weights
+            _load_layer(inner.layer_call.layer, container[key], inner.name)
 
 
 _CONTAINERS: Final = ("layers", "_layer_checkpoint_dependencies")
@@ -271,3 +279,59 @@ def stored_config(text: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict) or "class_name" not in value or "config" not in value:
         raise ModelLoadError("its model_config describes no network")
     return value
+
+
+MODEL_FILE: Final = "model.json"
+_DTYPES: Final = ("float32", "float16", "int32", "uint8", "uint16", "bool")
+
+
+def load_tfjs(read: Callable[[str], bytes]) -> Any:
+    """The Keras model.
+
+    Args:
+        read: Gives the content of a file by its name, and a ModelLoadError where there is none.
+
+    Raises:
+        ModelLoadError: It is a graph model, or the weights do not fit.
+    """
+    try:
+        stored = checked.parse_json(
+            read(MODEL_FILE), max_bytes=MAX_CONFIG, max_depth=MAX_DEPTH, finite=False
+        )
+        topology = stored["modelTopology"]
+        manifest = stored["weightsManifest"]
+        if stored.get("format") == "graph-model" or "node" in topology:
+            raise ModelLoadError(
+                "model.json holds a graph model of TensorFlow.js, which states no layers",
+                hint="Give the Keras file or the SavedModel that it was converted from.",
+            )
+        built = network(stored_config(json.dumps(topology.get("model_config", topology))))
+        arrays = [item for group in manifest for item in _group(group, read)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelLoadError(f"model.json cannot be read: {error!r}") from error
+    load_named(built.root, arrays)
+    return built.model
+
+
+def _group(group: Mapping[str, Any], read: Callable[[str], bytes]) -> list[StoredArray]:
+    """The arrays of one list of files, which follow one another in their joined bytes."""
+    content = b"".join(read(str(path)) for path in group["paths"])
+    found, start = [], 0
+    for entry in group["weights"]:
+        stored = entry.get("quantization")
+        dtype = str((stored or entry)["dtype"])
+        if dtype not in _DTYPES:
+            raise ModelLoadError(f"the weights {entry['name']} are of the type {dtype}")
+        shape = tuple(int(extent) for extent in entry["shape"])
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if min(shape, default=0) < 0 or start + size > len(content):
+            raise ModelLoadError(
+                f"the weights end before {entry['name']}: they are cut off",
+                hint="Download the model again.",
+            )
+        values = np.frombuffer(content[start : start + size], dtype).reshape(shape)
+        start += size
+        if stored is not None and "scale" in stored:
+            values = (values * stored["scale"] + stored["min"]).astype(np.float32)
+        found.append(StoredArray(str(entry["name"]), values))
+    return found

@@ -14,7 +14,7 @@ from edge.evaluation.images import find_scored_images
 from edge.pipeline.calibration import calibration_array, choose
 from edge.progress import Progress
 from edge.runtime.spec import Preprocessing, Resize
-from edge.training.reference import keras_scores
+from edge.training.models import keras_scores
 from edge.weights import imagenet_classes
 
 PREPROCESSING: Final = Preprocessing(height=224, width=224, resize=Resize.CENTER_CROP)
