@@ -7,7 +7,7 @@ from edge.dataset.pictures import Picture
 from edge.errors import UsageError
 from edge.evaluation.paired import mcnemar
 from edge.runtime.spec import ColorOrder, Preprocessing
-from edge.training import input_memory
+from edge.training import input_evidence, input_memory
 from edge.training.input_evidence import (
     InputFinding,
     check_input,
@@ -153,7 +153,7 @@ def _found(monkeypatch: pytest.MonkeyPatch, network: _Network, images: int) -> I
     pixels = np.full((images, 4, 4, 1), 100, np.uint8)
     truth = [number % 3 for number in range(images)]
     monkeypatch.setattr(input_evidence, "_read", lambda *_: (pixels, truth))
-    for name, value in (("_scaling_in_front", []), ("_application", None)):
+    for name, value in (("scaling_in_front", []), ("application_name", None)):
         monkeypatch.setattr(input_evidence, name, lambda _, value=value: value)
     monkeypatch.setattr(input_memory.NormalizationMemory, "of", classmethod(lambda *_: None))
     pictures: list[Picture] = []

@@ -37,14 +37,16 @@ class StoredPart:
     parts: tuple["StoredPart", ...] = ()
     nodes: tuple[Any, ...] = ()
 
+    @property
+    def weighted_layer(self) -> Any:
+        """The layer of this part, if it has weights; else None."""
+        layer = None if self.layer_call is None else self.layer_call.layer
+        return layer if layer is not None and layer.weights else None
+
     def layers(self) -> Iterator[Any]:
         """Layers with weights, in the file's order."""
-        if (
-            self.layer_call is not None
-            and self.layer_call.layer is not None
-            and self.layer_call.layer.weights
-        ):
-            yield self.layer_call.layer
+        if self.weighted_layer is not None:
+            yield self.weighted_layer
         for part in self.parts:
             yield from part.layers()
 

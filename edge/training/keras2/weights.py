@@ -117,12 +117,8 @@ class _Leaf:
 
 
 def _leaves(part: StoredPart, owners: tuple[str, ...]) -> Iterator[_Leaf]:
-    if (
-        part.layer_call is not None
-        and part.layer_call.layer is not None
-        and part.layer_call.layer.weights
-    ):
-        yield _Leaf(part.layer_call.layer, part.name, owners)
+    if part.weighted_layer is not None:
+        yield _Leaf(part.weighted_layer, part.name, owners)
     for inner in part.parts:
         yield from _leaves(inner, (*owners, part.name))
 
@@ -234,8 +230,7 @@ def _load_container(part: StoredPart, group: Any, file: Any) -> None:
         if inner.class_name in NETWORKS:
             _load_container(inner, container[key], file)
         else:
-            assert inner.layer_call is not None  # it has weights
-            _load_layer(inner.layer_call.layer, container[key], inner.name)
+            _load_layer(inner.weighted_layer, container[key], inner.name)
 
 
 _CONTAINERS: Final = ("layers", "_layer_checkpoint_dependencies")
