@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from benchmarks.accelerators.base import Coverage, Label, OperatorTime, Unit
 from benchmarks.accelerators.table import Accelerator
-from benchmarks.child import Answer
 from benchmarks.images import pixels
 from benchmarks.parity import FLOAT16, FLOAT32, INTEGER, Tolerance, parity
 from benchmarks.plan import Cell, Plan, reference
@@ -21,6 +20,7 @@ from benchmarks.stats import stability
 from edge.errors import EdgeError, EngineUnavailable, ImageError, ModelLoadError, UsageError
 from edge.runtime import checked
 from edge.runtime.spec import QuantizationParams, TensorSpec
+from edge.workers import Message
 
 MAX_ANSWERS: Final = 1 << 30  # bytes of what a model answers to the pictures of a cell
 ESTIMATE_SECONDS: Final = 600.0  # a compiler takes longer than an inference
@@ -37,7 +37,7 @@ class Bench:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan = plan
         self.folder = folder
-        self._answers: dict[str, tuple[Answer, list[NDArray[Any]]] | EdgeError] = {}
+        self._answers: dict[str, tuple[Message, list[NDArray[Any]]] | EdgeError] = {}
         self._files = 0
 
     def request(self, cell: Cell, task: Task, outputs: Path | None = None) -> Request:
@@ -57,7 +57,7 @@ class Bench:
             preprocessing=contract,
         )
 
-    def ask(self, cell: Cell, task: Task, outputs: Path | None = None) -> list[Answer]:
+    def ask(self, cell: Cell, task: Task, outputs: Path | None = None) -> list[Message]:
         """The worker's answers; errors as ``process.ask``."""
         plan = self.plan
         longest = {Task.ESTIMATE: ESTIMATE_SECONDS, Task.SUSTAINED: plan.sustained_seconds}
@@ -77,7 +77,7 @@ class Bench:
         self._files += 1
         return self.folder / f"outputs-{self._files}.npz"
 
-    def expected(self, subject: Subject, path: Accelerator) -> tuple[Answer, list[NDArray[Any]]]:
+    def expected(self, subject: Subject, path: Accelerator) -> tuple[Message, list[NDArray[Any]]]:
         """What the reference path says of a model; asked once.
 
         Raises:
@@ -165,7 +165,7 @@ def _coverage(value: Mapping[str, Any] | None) -> Coverage | None:
     return None if value is None else Coverage(**{**value, "reasons": tuple(value["reasons"])})
 
 
-def _timed(row: Row, answer: Answer) -> Row:
+def _timed(row: Row, answer: Message) -> Row:
     found = answer["timing"]
     timing = Timing(
         load=found["load"],
@@ -192,7 +192,9 @@ def _timed(row: Row, answer: Answer) -> Row:
     )
 
 
-def _proved(row: Row, cell: Cell, bench: Bench, answer: Answer, outputs: list[NDArray[Any]]) -> Row:
+def _proved(
+    row: Row, cell: Cell, bench: Bench, answer: Message, outputs: list[NDArray[Any]]
+) -> Row:
     """The row, unless its answers are not the reference's or nothing ran on the accelerator."""
     if row.unit is not Unit.CPU and row.coverage is not None and not row.coverage.accelerated:
         return replace(

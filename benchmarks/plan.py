@@ -8,11 +8,11 @@ from typing import Protocol as TypingProtocol
 
 from benchmarks.accelerators.base import Settings, Unit
 from benchmarks.accelerators.table import ACCELERATORS, Accelerator, accelerator
-from benchmarks.child import Answer
 from benchmarks.request import Request
 from benchmarks.result import Subject
 from benchmarks.timing import Protocol
 from edge.errors import UsageError
+from edge.workers import Message
 
 ALL: Final = "all"
 
@@ -20,7 +20,7 @@ ALL: Final = "all"
 class Place(TypingProtocol):
     """Another machine, where workers run as they do here."""
 
-    def ask(self, request: Request, *, timeout: float) -> list[Answer]:
+    def ask(self, request: Request, *, timeout: float) -> list[Message]:
         """Run one worker to its end, as ``benchmarks.process.ask`` does."""
         ...
 

@@ -11,14 +11,13 @@ import benchmarks
 import edge
 from benchmarks.accelerators.base import Device, Label, Settings
 from benchmarks.accelerators.table import Accelerator
-from benchmarks.child import Answer, answers
 from benchmarks.request import Request, Task
 from edge.runtime.files import write_json
+from edge.workers import Message, WorkerLimits, answers
 
 PACKAGE: Final = (
     "__init__.py",
     "accelerators",
-    "answering.py",
     "environment.py",
     "input_shape.py",
     "inputs.py",
@@ -27,6 +26,7 @@ PACKAGE: Final = (
     "timing.py",
     "worker.py",
 )  # of benchmarks: what a worker in another environment is given
+EDGE: Final = ("__init__.py", "errors.py", "processes.py", "runtime", "threads.py", "workers.py")
 
 
 def ask(
@@ -35,7 +35,7 @@ def ask(
     python: Path | None = None,
     timeout: float,
     memory_bytes: int | None = None,
-) -> list[Answer]:
+) -> list[Message]:
     """Run one worker to its end.
 
     Args:
@@ -62,8 +62,7 @@ def ask(
             [program, "-m", "benchmarks.worker", str(folder / "request.json")],
             folder=root,
             environment=environment,
-            timeout=timeout,
-            memory_bytes=memory_bytes,
+            limits=WorkerLimits(seconds=timeout, memory_bytes=memory_bytes),
         )
 
 
@@ -100,7 +99,7 @@ def copy_package(root: Path) -> Path:
     """Copy what a worker imports of the project into a folder, which it returns."""
     sources = {
         "benchmarks": (Path(benchmarks.__file__).parent, PACKAGE),
-        "edge": (Path(edge.__file__).parent, ("__init__.py", "errors.py", "runtime")),
+        "edge": (Path(edge.__file__).parent, EDGE),
     }
     ignore = shutil.ignore_patterns("__pycache__")
     for package, (source, names) in sources.items():

@@ -5,8 +5,6 @@ Standard library, numpy, ``edge.runtime`` and the engine only: it runs in any Py
 """
 
 import importlib
-import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accelerators.base import Runner
-from benchmarks.answering import answering
 from benchmarks.environment import sample
 from benchmarks.inputs import tensors
 from benchmarks.request import Request, Task
 from benchmarks.timing import timed
-from edge.errors import EdgeError, InferenceError, described, missing_package
-from edge.runtime.session import first_line
+from edge.errors import InferenceError
+from edge.workers import Message, answer, read_request
 
 MEMORY_RUNS: Final = 3  # the first allocates; the others show whether more comes
 PROFILE_RUNS: Final = 20
@@ -36,21 +33,13 @@ Answer = dict[str, Any]
 
 def main() -> NoReturn:
     """Do what the request says."""
-    say = answering()
-    request = Request.from_json(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    try:
-        for answer in TASKS[request.task](request):
-            say(answer)
-    except EdgeError as error:
-        say(described(error))
-    except MemoryError:
-        say({"error": "MeasurementError", "message": "out of memory", "hint": ""})
-    except Exception as error:  # engines raise types of their own
-        missing = missing_package(error) if isinstance(error, ImportError) else None
-        message = f"{type(error).__name__}: {first_line(error)}"
-        say(described(missing or InferenceError(message)))
-    sys.stderr.flush()
-    os._exit(0)  # an engine that crashes while it is torn down has answered all the same
+
+    def work(say: Callable[[Message], None]) -> None:
+        request = Request.from_json(read_request(Path(sys.argv[1])))
+        for message in TASKS[request.task](request):
+            say(message)
+
+    answer(work, failure=InferenceError)
 
 
 def _called(place: str) -> Callable[..., Any]:

@@ -148,6 +148,28 @@ def rebuilt(value: Mapping[str, object], *, unknown: type[EdgeError]) -> EdgeErr
     return kind(str(value.get("message")), hint=str(value.get("hint") or ""))
 
 
+def expected(error: BaseException, failure: type[EdgeError] = EdgeError) -> EdgeError | None:
+    """The expected failure that any exception stands for; None for a bug.
+
+    Every route to an exit code asks here: the command's own process, a worker, and the device.
+
+    Args:
+        error: What was raised.
+        failure: The class of what has none of its own: memory that ran out.
+    """
+    if isinstance(error, EdgeError):
+        return error
+    if isinstance(error, ImportError):
+        return missing_package(error)
+    if isinstance(error, OSError):
+        return refused_place(error)
+    if isinstance(error, MemoryError):
+        return failure(
+            "out of memory", hint="End other programs, or use a machine with more memory."
+        )
+    return None
+
+
 # Top-level module -> the package that brings it. Whatever else does not import is a bug.
 PACKAGES: Final = {
     "PIL": "pillow",

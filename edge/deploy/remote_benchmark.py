@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.child import Answer, answers
 from benchmarks.process import copy_package
 from benchmarks.request import PATHS, Request
 from edge.deploy.deploy import send_environment, send_files
@@ -25,6 +24,7 @@ from edge.runtime.checked import MAX_ARRAY_BYTES, Malformed, parse_json
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.printable import one_line
 from edge.runtime.session import ENGINES
+from edge.workers import Message, WorkerLimits, answers
 
 _SCRATCH: Final = "$HOME/.local/share/edge/scratch"
 _ENVIRONMENT: Final = (
@@ -63,7 +63,7 @@ class RemotePlace:
         variables = f'PYTHONPATH="{":".join(paths)}" PYTHONNOUSERSITE=1'
         self._python = f'cd "{_SCRATCH}" && exec env {variables} python3 -P -s'
 
-    def ask(self, request: Request, *, timeout: float) -> list[Answer]:
+    def ask(self, request: Request, *, timeout: float) -> list[Message]:
         """See ``Place``.
 
         Raises:
@@ -112,15 +112,15 @@ class RemotePlace:
         listed = {"kind": "scratch", "files": files}
         send_files(self._session, Silent(), "send", self._folder, listed)
 
-    def _run(self, timeout: float) -> list[Answer]:
+    def _run(self, timeout: float) -> list[Message]:
         with _kept_alive(self._session):
             return answers(
                 self._remote.command(f"{self._python} -m benchmarks.worker request.json"),
                 folder=Path.cwd(),  # paths of the ssh configuration may be relative to it
                 environment=dict(os.environ),
-                timeout=timeout,
-                longest=_LONGEST_ANSWER,
-                most=_MOST_ANSWERS,
+                limits=WorkerLimits(
+                    seconds=timeout, message_bytes=_LONGEST_ANSWER, total_bytes=_MOST_ANSWERS
+                ),
             )
 
     def _fetched(self) -> bytes:

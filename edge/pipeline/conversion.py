@@ -2,9 +2,7 @@
 
 import json
 import os
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,16 +11,14 @@ from typing import Any, Final
 
 from converters.base import CALIBRATED, ConversionRequest, Precision, Target
 from edge.cache import StageCache, content_key, sealed_bytes
-from edge.errors import ConversionError, EdgeError, described, rebuilt
+from edge.errors import ConversionError
 from edge.progress import Step
-from edge.runtime import checked
 from edge.runtime.files import write_json
-from edge.runtime.printable import one_line
 from edge.threads import deferred_interrupt
 from edge.versions import versions
+from edge.workers import Message, Worker, WorkerLimits
 
 LONGEST: Final = 64 << 20  # bytes of an answer; a search records each file that it tried
-LAST_WORDS: Final = 4096  # bytes of what a converter wrote
 RECORD: Final = "conversion.json"
 RECORD_SCHEMA_VERSION: Final = 4  # of its record; files that older ones describe are made again
 
@@ -181,39 +177,61 @@ def _run_together(
 ) -> dict[str, ConversionError]:
     """Why a format's converter failed, by format; the first failure is raised if all or none."""
     by_name = {target.name: target for target in missing}
-    answers: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+    messages: SimpleQueue[Message | None] = SimpleQueue()
     with cache.scratch("convert") as folder:
-        workers: list[_Worker] = []
+        workers: dict[str, Worker] = {}
         try:
-            with deferred_interrupt():  # nobody would end a process whose start it cut short
-                workers.extend(_Worker(item, missing, folder, answers) for item in requests)
+            with deferred_interrupt():
+                for request in requests:
+                    workers[request.format] = _start(request, missing, folder, messages)
             running = len(workers)
             while running:
-                answer = answers.get()
-                if answer is None:
+                message = messages.get()
+                if message is None:
                     running -= 1
                 else:
-                    if "variant" in answer:
-                        _keep(answer, by_name[answer["variant"]], keys, cache)
+                    if "variant" in message:
+                        _keep(message, by_name[message["variant"]], keys, cache)
                     step(1)
-            errors = {worker.format: worker.error() for worker in workers}
+            failures = {format_: worker.error() for format_, worker in workers.items()}
         finally:
-            for worker in workers:
+            for worker in workers.values():
                 worker.stop()
-    found = {format_: error for format_, error in errors.items() if error is not None}
-    for other in found.values():
-        if all_or_none or not isinstance(other, ConversionError):
-            raise other
-    return {key: error for key, error in found.items() if isinstance(error, ConversionError)}
+    for failure in failures.values():
+        if failure is not None and (all_or_none or not isinstance(failure, ConversionError)):
+            raise failure
+    return {key: error for key, error in failures.items() if isinstance(error, ConversionError)}
 
 
-def _keep(
-    answer: dict[str, Any], target: Target, keys: dict[Target, str], cache: StageCache
-) -> None:
+def _start(
+    request: ConversionRequest,
+    missing: list[Target],
+    folder: Path,
+    messages: SimpleQueue[Message | None],
+) -> Worker:
+    """Start the converter of one format; its messages go to the queue, and then None."""
+    format_ = request.format
+    output = folder / format_
+    output.mkdir()
+    precisions = tuple(target.precision for target in missing if target.format == format_)
+    file = folder / f"{format_}.json"
+    write_json(file, replace(request, precisions=precisions, output=output).to_json())
+    return Worker(
+        [sys.executable, "-m", "converters", str(file)],
+        name=f"{format_} converter",
+        environment=_environment(folder),
+        limits=WorkerLimits(message_bytes=LONGEST),
+        failure=ConversionError,
+        heard=messages.put,
+        closed=lambda: messages.put(None),
+    )
+
+
+def _keep(message: Message, target: Target, keys: dict[Target, str], cache: StageCache) -> None:
     with cache.store(keys[target]) as entry:
-        content = Path(answer["path"]).read_bytes()
+        content = Path(message["path"]).read_bytes()
         (entry / target.filename).write_bytes(content)
-        kept = {name: answer[name] for name in ("seconds", "notes", "record")}
+        kept = {name: message[name] for name in ("seconds", "notes", "record")}
         write_json(entry / RECORD, kept)
 
 
@@ -226,89 +244,3 @@ def _environment(folder: Path) -> dict[str, str]:
         # four times as slow where both round weights on two cores.
         "OPENBLAS_NUM_THREADS": "1",
     }
-
-
-def _parsed(line: bytes) -> dict[str, Any]:
-    """What a converter answers: a written file, an error, or one more try of a search.
-
-    Raises:
-        ValueError: It is no JSON object.
-    """
-    answer = checked.parse_json(line, "its line", max_bytes=LONGEST, finite=False)
-    if not isinstance(answer, dict):
-        raise ValueError(f"its line is no object: {one_line(line.decode(errors='replace'), 200)}")
-    return answer
-
-
-class _Worker:
-    """One converter process; its answers go to a queue, then None."""
-
-    def __init__(
-        self,
-        request: ConversionRequest,
-        missing: list[Target],
-        folder: Path,
-        answers: SimpleQueue[dict[str, Any] | None],
-    ) -> None:
-        self.format = format_ = request.format
-        self._errors = (folder / f"{format_}.log").open("w+", encoding="utf-8", errors="replace")
-        self._failure: dict[str, Any] | None = None
-        output = folder / format_
-        output.mkdir()
-        precisions = tuple(target.precision for target in missing if target.format == format_)
-        own = replace(request, precisions=precisions, output=output)
-        file = folder / f"{format_}.json"
-        write_json(file, own.to_json())
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "converters", str(file)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=_environment(folder),
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends it
-        )
-        threading.Thread(target=self._read, args=(answers,), daemon=True).start()
-
-    def _read(self, answers: SimpleQueue[dict[str, Any] | None]) -> None:
-        assert self._process.stdout is not None
-        try:
-            for line in self._process.stdout:
-                answer = _parsed(line)
-                if "error" in answer:
-                    self._failure = answer
-                else:
-                    answers.put(answer)
-        except ValueError as error:
-            words = f"the {self.format} converter said what is no answer: {error}"
-            self._failure = described(ConversionError(words))
-            self._process.kill()  # nobody reads what else it says
-        finally:
-            self._process.wait()
-            answers.put(None)
-
-    def error(self) -> EdgeError | OSError | None:
-        """Why the process failed; None if it did not."""
-        if self._failure is not None:
-            number = self._failure.get("errno")
-            if number is not None:
-                return OSError(number, os.strerror(number))
-            return rebuilt(self._failure, unknown=ConversionError)
-        if self._process.returncode:
-            # The end of it, since a converter may say anything of a model, at any length.
-            end = self._errors.seek(0, os.SEEK_END)
-            self._errors.seek(max(0, end - LAST_WORDS))
-            lines = self._errors.read().strip().splitlines()[-3:]
-            tail = " / ".join(one_line(line, LAST_WORDS // 8) for line in lines)
-            return ConversionError(
-                f"the {self.format} converter ended with code {self._process.returncode}: {tail}"
-            )
-        return None
-
-    def stop(self) -> None:
-        """End the process if it still runs."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._errors.close()

@@ -8,14 +8,13 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from benchmarks.answering import answering
-from benchmarks.child import answers
-from edge.errors import EdgeError, ModelLoadError, UsageError, described
+from edge.errors import MeasurementError, ModelLoadError, UsageError
 from edge.runtime.files import readable
+from edge.workers import Message, WorkerLimits, answer, answers
 
 OPTION: Final = "--custom-objects"
 MODULE: Final = "custom_objects"  # name of the code, once it is imported
@@ -52,22 +51,19 @@ def export_with(code: Path, model: Path, folder: Path) -> None:
         [sys.executable, "-m", "edge.training.own_code", *arguments],
         folder=Path.cwd(),
         environment={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        timeout=SECONDS,
+        limits=WorkerLimits(seconds=SECONDS),
     )
 
 
-def main() -> None:
-    """The process: model file, code, and the folder to write; never returns."""
-    say = answering()
+def main() -> NoReturn:
+    """The process: model file, code, and the folder to write."""
     model, code, folder = (Path(argument) for argument in sys.argv[1:])
-    try:
+
+    def work(say: Callable[[Message], None]) -> None:
         _export(model, _defined(code), code, folder)
-    except EdgeError as error:
-        say(described(error))
-        os._exit(error.exit_code)
-    say({"written": str(folder)})
-    # At once: TensorFlow takes its time to go, and the code may have left threads behind.
-    os._exit(0)
+        say({"written": str(folder)})
+
+    answer(work, failure=MeasurementError)
 
 
 def _defined(code: Path) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import edge
 from benchmarks.accelerators.base import Settings
 from benchmarks.accelerators.table import accelerator
 from benchmarks.cell import Bench, measured
-from benchmarks.child import answers
 from benchmarks.images import generated_picture
 from benchmarks.plan import Cell, Plan
 from benchmarks.result import Row, Subject
@@ -22,6 +21,7 @@ from edge.errors import EdgeError, MeasurementError, OutputError, PackageMissing
 from edge.inspection.model import inspect_model
 from edge.progress import Step
 from edge.runtime.spec import Preprocessing
+from edge.workers import WorkerLimits, answers
 from edge.zoo.budget import Budget
 from edge.zoo.prepare import VARIANTS, Prepared
 from edge.zoo.published import BATCH
@@ -76,8 +76,7 @@ def prepared(network: str, options: ZooOptions, step: Step) -> Prepared:
         ],
         folder=Path(edge.__file__).parents[1],
         environment={**os.environ, **quiet},
-        timeout=PREPARE_SECONDS,
-        memory_bytes=options.memory_bytes,
+        limits=WorkerLimits(seconds=PREPARE_SECONDS, memory_bytes=options.memory_bytes),
         heard=lambda answer: step(answer["progress"]) if "progress" in answer else None,
     )
     if "facts" not in found[-1]:

@@ -757,7 +757,7 @@ def test_a_killed_process_is_a_conversion_error(
     fake.write_text("#!/bin/sh\necho out of memory >&2\nkill -9 $$\n")
     fake.chmod(0o755)
     monkeypatch.setattr("edge.pipeline.conversion.sys.executable", str(fake))
-    with pytest.raises(ConversionError, match=r"converter ended with code -9: out of memory"):
+    with pytest.raises(ConversionError, match=r"converter was ended by SIGKILL: out of memory"):
         converted_by_processes(keras_file, tmp_path, "tflite-fp32")
 
 

@@ -103,7 +103,7 @@ def test_a_line_that_is_no_answer_fails_the_file_and_nothing_waits(
     job = Job(tmp_path, monkeypatch, {"tflite-int8": f"say {line}"})
     found = job.run()
     assert [item.target.name for item in found] == [name for name in NAMES if name != "tflite-int8"]
-    assert "tflite converter said what is no answer: its line" in job.failed["tflite-int8"].message
+    assert "the tflite converter says what is no answer: " in job.failed["tflite-int8"].message
 
 
 def test_all_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

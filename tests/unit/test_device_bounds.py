@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.child import answers
 from edge.deploy import session as module
 from edge.deploy.deploy import send_files
 from edge.deploy.facts import gather
@@ -19,6 +18,7 @@ from edge.deploy.ssh import Address, Remote
 from edge.errors import ConnectionFailed, DeviceError, MeasurementError
 from edge.processes import Flood, Silence, run
 from edge.progress import Silent
+from edge.workers import WorkerLimits, answers
 
 FOREVER = "import os\nwhile True: os.write({}, b'x' * 65536{})"
 FLOODS = {
@@ -143,8 +143,7 @@ def test_a_worker_that_writes_for_ever(kind: str) -> None:
             [sys.executable, "-c", FLOODS[kind]],
             folder=Path.cwd(),
             environment={},
-            timeout=60,
-            longest=1 << 20,
+            limits=WorkerLimits(seconds=60, message_bytes=1 << 20),
         )
 
 
@@ -155,7 +154,7 @@ def test_a_worker_says_what_is_no_answer() -> None:
                 [sys.executable, "-c", f"print('{said}')"],
                 folder=Path.cwd(),
                 environment={},
-                timeout=60,
+                limits=WorkerLimits(seconds=60),
             )
         assert caught.value.message.isprintable() and len(caught.value.message) < 500
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.child import answers
 from edge.cli import app as command_line
 from edge.cli.terminal import INTERRUPTED
 from edge.errors import (
@@ -23,6 +22,7 @@ from edge.errors import (
     rebuilt,
 )
 from edge.runtime.command_line import main as runtime
+from edge.workers import WorkerLimits, answers
 
 ROOT = Path(__file__).parents[2]
 CLASSES = sorted(error_classes(), key=lambda kind: kind.__name__)
@@ -43,7 +43,7 @@ def test_an_unknown_error_becomes_what_the_route_says() -> None:
 def test_a_process_of_its_own_changes_no_exit_code(kind: type[EdgeError], tmp_path: Path) -> None:
     said = json.dumps(described(kind("found", hint="do")))
     with pytest.raises(EdgeError) as caught:
-        answers(["echo", said], folder=tmp_path, environment={}, timeout=20)
+        answers(["echo", said], folder=tmp_path, environment={}, limits=WorkerLimits(seconds=20))
     assert type(caught.value) is kind
 
 
