@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.likeness import check_hosts, check_row, notes
-from benchmarks.outputs import wording
+from benchmarks.outputs import describe
 from benchmarks.result import Results, Row, Stability, Status
 from benchmarks.stats import median, percentile, stability
 from benchmarks.verdict import CONFIDENCE, Verdict, verdict
@@ -111,7 +111,7 @@ def diff(
             if name in timed
         ),
         lost=tuple(
-            f"{name}: {after[name].status.value}: {wording.why(after[name])}".rstrip(": ")
+            f"{name}: {after[name].status.value}: {describe.why(after[name])}".rstrip(": ")
             for name in both
             if _time(before[name]) and not _time(after[name])
         ),
@@ -196,7 +196,7 @@ def _time(row: Row | None) -> float:
 def _by_name(results: Results) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     for row in results.rows:
-        name = f"{wording.model_name(row)}, {row.accelerator}, t{row.threads} b{row.batch}"
+        name = f"{describe.model_name(row)}, {row.accelerator}, t{row.threads} b{row.batch}"
         if name in rows:
             raise UsageError(
                 f"a file has two rows of {name}: which one is meant cannot be told",

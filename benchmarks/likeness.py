@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from benchmarks.outputs import wording
+from benchmarks.outputs import describe
 from benchmarks.result import Row
 from edge.errors import UsageError
 
@@ -54,7 +54,7 @@ def check_row(name: str, old: Row, new: Row, *, other_models: bool) -> None:
             f"{name}: the files hold unlike models (sha256 {digests})",
             hint="Add --allow-other-models to compare two builds of a model.",
         )
-    before, after = wording.input_shape(old), wording.input_shape(new)
+    before, after = describe.input_shape(old), describe.input_shape(new)
     if before and after and before != after:
         raise UsageError(
             f"{name}: the files hold unlike input shapes, {before} and {after}",
@@ -74,7 +74,7 @@ def notes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
     told = [
         f"{side}: {busy}"
         for side, record in (("old", old), ("new", new))
-        if (busy := wording.busy(record))
+        if (busy := describe.busy(record))
     ]
     for name in TOLD:
         before, after = old.get(name), new.get(name)

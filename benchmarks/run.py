@@ -13,7 +13,7 @@ from benchmarks.cell import Bench, measured
 from benchmarks.environment import environment
 from benchmarks.images import generated_picture
 from benchmarks.likeness import check_hosts
-from benchmarks.outputs import wording
+from benchmarks.outputs import describe
 from benchmarks.plan import Cell, Plan, cells
 from benchmarks.result import Results, Row, Subject
 from edge.errors import UsageError
@@ -109,7 +109,7 @@ def _kept_rows(begun: Results, here: Results, wanted: Sequence[Cell]) -> list[Ro
         place = places.get(_key(row.subject, row.accelerator, row.threads))
         if place is None:
             unlike.append("rows")
-        elif not wording.unmeasured(row):
+        elif not describe.unmeasured(row):
             # The file itself is named by the command; results do not tell where it lies.
             rows[place] = replace(row, subject=wanted[place].subject)
     if unlike:

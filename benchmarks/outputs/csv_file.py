@@ -4,7 +4,7 @@ import csv
 import io
 from typing import Any, Final
 
-from benchmarks.outputs import wording
+from benchmarks.outputs import describe
 from benchmarks.outputs.json_file import row_json
 from benchmarks.result import Results
 from edge.runtime.printable import csv_cell
@@ -61,7 +61,7 @@ def csv_text(results: Results) -> str:
     writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for row in results.rows:
-        values = row_json(row) | {"input_shape": wording.input_shape(row)}
+        values = row_json(row) | {"input_shape": describe.input_shape(row)}
         if values["status"] != TIMED:
             values["timing"] = None
         writer.writerow([_cell(values, place) for place in COLUMNS.values()])

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Final
 
 import edge
-from benchmarks.outputs import wording
+from benchmarks.outputs import describe
 from benchmarks.result import Results, Row, Status, Timing
 from benchmarks.stats import mad, median, percentile
+from edge import wording
 from edge.markup import code, prose, table
 
 _RIGHT: Final = "right"
@@ -40,9 +41,9 @@ def _columns(results: Results) -> dict[str, tuple[str, Callable[[Row], str]]]:
         return lambda row: _of_measured(row, value)
 
     return {
-        "model": (_LEFT, lambda row: code(wording.model_name(row))),
+        "model": (_LEFT, lambda row: code(describe.model_name(row))),
         "input": (_LEFT, lambda row: _input(row)),
-        "path": (_LEFT, lambda row: code(row.accelerator + wording.setting(row, results))),
+        "path": (_LEFT, lambda row: code(row.accelerator + describe.setting(row, results))),
         "median ms": (_RIGHT, _bold(timed(lambda found: median(found.samples)))),
         "MAD": (_RIGHT, timed(lambda found: mad(found.samples))),
         "p95": (_RIGHT, timed(lambda found: percentile(found.samples, 95))),
@@ -54,7 +55,7 @@ def _columns(results: Results) -> dict[str, tuple[str, Callable[[Row], str]]]:
         "size MB": (_RIGHT, lambda row: wording.megabytes(row.subject.size_bytes)),
         "top-1": (_RIGHT, lambda row: wording.percent(row.subject.top1)),
         "operators": (_RIGHT, _coverage),
-        "result": (_LEFT, lambda row: wording.outcome(row)),
+        "result": (_LEFT, lambda row: describe.outcome(row)),
     }
 
 
@@ -68,7 +69,7 @@ def _bold(cell: Callable[[Row], str]) -> Callable[[Row], str]:
 
 
 def _input(row: Row) -> str:
-    return code(wording.input_shape(row)) if row.inputs else wording.UNKNOWN
+    return code(describe.input_shape(row)) if row.inputs else wording.UNKNOWN
 
 
 def _end_to_end(row: Row) -> str:
@@ -83,28 +84,28 @@ def _estimate(row: Row) -> str:
 
 def _coverage(row: Row) -> str:
     partial = row.coverage is not None and not row.coverage.full
-    return f"⚠️ {wording.coverage(row)}" if partial else wording.coverage(row)
+    return f"⚠️ {describe.coverage(row)}" if partial else describe.coverage(row)
 
 
 def _reasons(results: Results) -> str:
     lines = []
     for row in results.rows:
-        told = [wording.why(row)] if wording.why(row) else []
+        told = [describe.why(row)] if describe.why(row) else []
         if row.coverage is not None and row.coverage.left:
             left = ", ".join(f"{count} {kind}" for kind, count in row.coverage.left.items())
             told.append(f"Not on the path's own kernels: {left}.")
         if told:
-            name = code(f"{wording.model_name(row)} {row.accelerator}", 80)
-            lines.append(f"- {name}{wording.setting(row, results)}: {prose(' '.join(told))}")
+            name = code(f"{describe.model_name(row)} {row.accelerator}", 80)
+            lines.append(f"- {name}{describe.setting(row, results)}: {prose(' '.join(told))}")
     return "\n".join(lines)
 
 
 def _footer(results: Results) -> str:
     engines = dict.fromkeys(row.engine for row in results.rows if row.engine)
     parts = [
-        prose(wording.machine(results.environment), 200),
-        wording.shared_setting(results.rows),
-        wording.busy(results.environment),
+        prose(describe.machine(results.environment), 200),
+        describe.shared_setting(results.rows),
+        describe.busy(results.environment),
         "milliseconds of one inference; MAD: median absolute deviation",
         prose(", ".join(engines), 300),
         f"not finished: {results.missing} rows are missing" if results.missing else "",

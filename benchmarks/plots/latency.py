@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from benchmarks.accelerators.base import Label, Unit
-from benchmarks.outputs import wording
+from benchmarks.outputs import describe
 from benchmarks.plots import style
 from benchmarks.result import Results, Row, Status
 from benchmarks.stats import summary
+from edge import wording
 
 LINE: Final = 0.26  # inches of one bar
 EDGES: Final = 1.3  # inches of titles and axis of a panel
@@ -42,7 +43,7 @@ def latency(results: Results) -> Any | None:
 
 
 def _lines(rows: Sequence[Row]) -> int:
-    models = len(wording.by_model(rows))
+    models = len(describe.by_model(rows))
     return len(rows) + (models if models < len(rows) else 0)
 
 
@@ -64,8 +65,8 @@ def _measured(panel: Any, rows: Sequence[Row], results: Results) -> None:
         panel.plot([1e3 * found.p5, 1e3 * found.p95], [place, place], color="black", linewidth=1.1)
         words = [wording.milliseconds(found.median)]
         if row.coverage is not None and not row.coverage.full and row.unit is not Unit.CPU:
-            words.append(f"{wording.coverage(row)}")
-        words += [wording.outcome(row).removeprefix(Label.HARDWARE.value).removeprefix(", ")]
+            words.append(f"{describe.coverage(row)}")
+        words += [describe.outcome(row).removeprefix(Label.HARDWARE.value).removeprefix(", ")]
         _beside(panel, 1e3 * max(found.median, found.p95), place, ", ".join(filter(None, words)))
 
     _rows(panel, rows, results, bar)
@@ -93,7 +94,7 @@ def _rows(
 
     Models of one row each have no heading: their name stands beside the bar.
     """
-    groups = wording.by_model(rows)
+    groups = describe.by_model(rows)
     alone = len(groups) == len(rows)
     names: list[str] = []
     headings: list[int] = []
@@ -104,7 +105,7 @@ def _rows(
             names.append(model)
         for row in group:
             bar(row, len(names))
-            path = f"{row.accelerator}{wording.setting(row, results)}"
+            path = f"{row.accelerator}{describe.setting(row, results)}"
             names.append(f"{model}, {path}" if alone else path)
     places = range(len(names))
     panel.set_yticks(places, names, fontsize=8)

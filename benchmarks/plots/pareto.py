@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from benchmarks.accelerators.base import Label
-from benchmarks.outputs import wording
+from benchmarks.outputs import describe
 from benchmarks.plots import style
 from benchmarks.result import Results, Row
 from benchmarks.stats import median
@@ -42,7 +42,7 @@ def pareto(
         return None
     figure = style.new_figure(5.2)
     panel = figure.subplots()
-    paths = dict.fromkeys(f"{row.accelerator}{wording.setting(row, results)}" for row in rows)
+    paths = dict.fromkeys(f"{row.accelerator}{describe.setting(row, results)}" for row in rows)
     best = front([row for row in rows if row.label is Label.HARDWARE])
     for number, path in enumerate(paths):
         _draw_path(panel, number, path, [r for r in rows if _path(r, results) == path], best)
@@ -95,7 +95,7 @@ def _percent(row: Row) -> float:
 
 
 def _path(row: Row, results: Results) -> str:
-    return f"{row.accelerator}{wording.setting(row, results)}"
+    return f"{row.accelerator}{describe.setting(row, results)}"
 
 
 def _draw_path(

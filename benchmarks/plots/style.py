@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.accelerators.base import Label, Unit
-from benchmarks.outputs import wording
+from benchmarks.outputs import describe
 from benchmarks.result import Results, Row, Status
-from edge.errors import OutputError
 from edge.markup import plot_text
-from edge.runtime.files import write_bytes
+from edge.runtime.place import write_output
 
 FORMATS: Final = ("png", "svg")
 WIDTH: Final = 8.5  # inches; with DPI what a README shows without shrinking it to the illegible
@@ -45,8 +44,8 @@ def new_figure(height: float) -> Any:
 
 def title(figure: Any, what: str, results: Results, rows: Sequence[Row]) -> None:
     """What is shown, and below it where it was measured."""
-    machine = wording.machine(results.environment)
-    setting = wording.shared_setting(rows)
+    machine = describe.machine(results.environment)
+    setting = describe.shared_setting(rows)
     shown = f"{machine}; {setting}"
     if len(shown) > _TITLE:
         shown = f"{machine[: _TITLE - len(setting) - 3]}…; {setting}"
@@ -59,7 +58,7 @@ def title(figure: Any, what: str, results: Results, rows: Sequence[Row]) -> None
 def name(row: Row, rows: Sequence[Row]) -> str:
     """Of the model; without its bundle where all rows are of one."""
     one = len({item.subject.bundle for item in rows}) == 1
-    return plot_text(row.subject.name if one else wording.model_name(row))
+    return plot_text(row.subject.name if one else describe.model_name(row))
 
 
 def time_axis(axis: Any, times: Sequence[float], label: str) -> bool:
@@ -107,9 +106,4 @@ def write(figure: Any, path: Path) -> None:
     stream = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "edge"}):
         figure.savefig(stream, format=form, metadata=metadata, dpi=DPI)
-    try:
-        write_bytes(path, stream.getvalue())
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}", hint="Choose another folder."
-        ) from error
+    write_output(path, stream.getvalue())

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from benchmarks.outputs import wording
+from benchmarks.outputs import describe
 from benchmarks.plots import style
 from benchmarks.result import Moment, Results, Row
 
@@ -54,7 +54,7 @@ def _draw(
             marker=style.MARKERS[number % len(style.MARKERS)],
             markersize=3,
             linewidth=1.2,
-            label=f"{style.name(row, rows)}, {row.accelerator}{wording.setting(row, results)}"
+            label=f"{style.name(row, rows)}, {row.accelerator}{describe.setting(row, results)}"
             + ("" if row.label is None or row.label == "hardware" else f" ({row.label})"),
         )
 

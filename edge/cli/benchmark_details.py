@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from benchmarks.outputs import wording
+from benchmarks.outputs import describe
 from benchmarks.result import Results, Row, Status
 from benchmarks.stats import summary
+from edge import wording
 from edge.cli.output import print_folded, print_table
 
 APART: Final = 2.0  # times: beyond that two measurements of one inference contradict each other
@@ -22,7 +23,7 @@ def print_details(results: Results) -> None:
 
 
 def _name(row: Row, results: Results) -> str:
-    return f"{wording.model_name(row)}, {row.accelerator}{wording.setting(row, results)}"
+    return f"{describe.model_name(row)}, {row.accelerator}{describe.setting(row, results)}"
 
 
 def _print_steps(rows: list[Row], results: Results) -> None:

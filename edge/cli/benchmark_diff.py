@@ -8,6 +8,7 @@ import typer
 from edge.cli import options as shared
 from edge.errors import NegativeVerdict
 from edge.runtime.streams import say
+from edge.wording import counted, milliseconds
 
 if TYPE_CHECKING:
     from benchmarks.diff import Change, Diff
@@ -53,7 +54,7 @@ def _judge(found: "Diff") -> None:
         worst = max(found.regressions, key=lambda change: change.interval.low)
         count = len(found.regressions)
         raise NegativeVerdict(
-            f"{count} row{'' if count == 1 else 's'} slower by more than "
+            f"{counted(count, 'row')} slower by more than "
             f"{found.max_regression:g} %: {worst.name} takes {worst.ratio:.2f} times as long"
         )
     if found.lost:
@@ -88,7 +89,6 @@ def _print(found: "Diff", old: Path, new: Path) -> None:
 
 
 def _cells(change: "Change") -> tuple[str, ...]:
-    from benchmarks.outputs.wording import milliseconds
 
     words = [str(change.verdict)]
     words += ["regression"] * change.regression + [change.note] * bool(change.note)

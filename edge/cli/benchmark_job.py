@@ -18,7 +18,7 @@ from benchmarks.stats import median
 from benchmarks.subjects import subjects
 from benchmarks.verdict import Verdict
 from edge.cli.benchmark_table import print_rows
-from edge.cli.output import percent, print_folded, print_json
+from edge.cli.output import print_folded, print_json
 from edge.dataset.pictures import find_pictures
 from edge.errors import EdgeError, MeasurementError, ModelLoadError, NegativeVerdict, UsageError
 from edge.progress import Progress
@@ -27,6 +27,7 @@ from edge.runtime.files import readable, remove_own, write_json
 from edge.runtime.place import check_new_file
 from edge.runtime.printable import one_line
 from edge.runtime.streams import say
+from edge.wording import counted, percent
 
 APART: Final = 0.02  # of a ratio, relative: more than that between two of them is explained
 PICTURES: Final = 8  # of a folder: an inference takes as long on any picture
@@ -259,8 +260,8 @@ def _print(found: Against) -> None:
         f"{subject} is {judgement.verdict.value}: {taker} takes {judgement.ratio:.3f} times as "
         f"long as the reference {names[1]}, {percent(judgement.confidence, 0)} interval "
         f"{judgement.interval.low:.3f} to {judgement.interval.high:.3f}, of "
-        f"{len(found.medians)} pairs of processes in turn ({found.path}, {found.threads} thread"
-        f"{'' if found.threads == 1 else 's'})."
+        f"{len(found.medians)} pairs of processes in turn ({found.path}, "
+        f"{counted(found.threads, 'thread')})."
     )
     quotient = middles[0] / middles[1]
     if abs(math.log(quotient / judgement.ratio)) > APART:

@@ -3,9 +3,10 @@
 import re
 from typing import Final
 
-from benchmarks.outputs import wording
+from benchmarks.outputs import describe
 from benchmarks.result import Results, Row, Status
 from benchmarks.stats import summary
+from edge import wording
 from edge.cli.benchmark_details import print_details
 from edge.cli.output import print_folded, print_table
 from edge.runtime.streams import say
@@ -29,13 +30,13 @@ def print_rows(results: Results) -> None:
     """
     lines: list[tuple[str, ...]] = []
     others = [row for row in results.rows if row.status is not Status.ESTIMATED]
-    for name, rows in wording.by_model(others).items():
-        shapes = {found for row in rows if (found := wording.input_shape(row))}
+    for name, rows in describe.by_model(others).items():
+        shapes = {found for row in rows if (found := describe.input_shape(row))}
         lines.append((" ".join((name, *sorted(shapes))), *[""] * len(COLUMNS)))
         lines.extend(_line(row, results) for row in rows)
     if lines:
         shown = print_table(
-            f"{wording.machine(results.environment)}: {wording.shared_setting(results.rows)}; "
+            f"{describe.machine(results.environment)}: {describe.shared_setting(results.rows)}; "
             "milliseconds",
             ("model, path", *COLUMNS),
             lines,
@@ -45,7 +46,7 @@ def print_rows(results: Results) -> None:
     _print_estimates(results)
     print_details(results)
     _print_reasons(results)
-    if busy := wording.busy(results.environment):
+    if busy := describe.busy(results.environment):
         print_folded(
             f"note: {busy}. Each row was measured at another moment: do not compare rows with one "
             "another; measure on a quiet machine, or two models in turn with --against."
@@ -67,21 +68,21 @@ def _line(row: Row, results: Results) -> tuple[str, ...]:
         seconds = (found.median, found.mad, found.p95, row.timing.load, row.timing.first)
         times = [wording.milliseconds(value) for value in seconds]
     return (
-        f"  {row.accelerator}{wording.setting(row, results)}",
+        f"  {row.accelerator}{describe.setting(row, results)}",
         *times,
         wording.megabytes(row.peak_memory),
-        wording.coverage(row),
-        wording.outcome(row),
+        describe.coverage(row),
+        describe.outcome(row),
     )
 
 
 def _print_estimates(results: Results) -> None:
     rows = [
         (
-            f"{wording.model_name(row)} {wording.input_shape(row)}".strip()
-            + f", {row.accelerator}{wording.setting(row, results)}",
+            f"{describe.model_name(row)} {describe.input_shape(row)}".strip()
+            + f", {row.accelerator}{describe.setting(row, results)}",
             wording.milliseconds(row.estimate),
-            wording.coverage(row),
+            describe.coverage(row),
             row.device,
         )
         for row in results.rows
@@ -95,7 +96,7 @@ def _print_estimates(results: Results) -> None:
 
 def _print_reasons(results: Results) -> None:
     for row in results.rows:
-        reason = wording.why(row)
-        if reason or wording.unmeasured(row):
-            name = f"{wording.model_name(row)}, {row.accelerator}{wording.setting(row, results)}"
-            print_folded(f"{name}: {wording.outcome(row)}" + (f": {reason}" if reason else ""))
+        reason = describe.why(row)
+        if reason or describe.unmeasured(row):
+            name = f"{describe.model_name(row)}, {row.accelerator}{describe.setting(row, results)}"
+            print_folded(f"{name}: {describe.outcome(row)}" + (f": {reason}" if reason else ""))

@@ -19,7 +19,8 @@ def cache(
 ) -> None:
     """Show where finished stages are kept and how large they are; or remove them."""
     from edge.cache import StageCache
-    from edge.cli.output import print_json, size
+    from edge.cli.output import print_json
+    from edge.wording import size
 
     stages = StageCache(shared.cache_root(cache))
     if clear:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.cli import options as shared
-from edge.errors import NegativeVerdict, OutputError, UsageError
+from edge.errors import NegativeVerdict, UsageError
 from edge.runtime.output import OutputActivation
 
 if TYPE_CHECKING:
@@ -189,16 +189,11 @@ def _write_reports(
 
 
 def _write(path: Path | None, render: Callable[[], str]) -> None:
-    from edge.runtime.files import write_bytes
+    from edge.runtime.place import write_output
 
     if path is None:
         return
-    try:
-        write_bytes(path, render().encode("utf-8", "replace"))
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}", hint="Choose another place."
-        ) from error
+    write_output(path, render())
 
 
 def _negative(result: "Comparison", *, shown: bool) -> NegativeVerdict:
@@ -210,7 +205,7 @@ def _negative(result: "Comparison", *, shown: bool) -> NegativeVerdict:
     """
     from edge.cli.comparison import deciding
     from edge.comparison.result import Verdict
-    from edge.dataset.folder import counted
+    from edge.wording import counted
 
     checks = deciding(result)
     needed = max(check.images_needed or 0 for check in checks)

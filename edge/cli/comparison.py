@@ -1,9 +1,10 @@
 """A comparison for people, on standard output."""
 
-from edge.cli.output import bounds, percent, print_folded, print_table, size
+from edge.cli.output import print_folded, print_table
 from edge.comparison.judge import bare, spanned, telling_digits, written
 from edge.comparison.result import Check, Comparison, Interval, Side, Verdict
 from edge.runtime.streams import say
+from edge.wording import bounds, percent, size
 
 CLASSES = 5
 FLIPS = 10

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from edge.cli.output import fits_terminal, print_folded, print_table
-from edge.dataset.folder import counted
 from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Diagnosis, FileLayers, LayerError, Pair
 from edge.runtime.streams import say
+from edge.wording import counted
 
 WORST = 10  # layers shown unless all are asked for
 

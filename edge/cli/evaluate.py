@@ -63,9 +63,10 @@ def evaluate(
 
 def _print(result: "Evaluation") -> None:
     """Scores of every variant, then the classes of the first."""
-    from edge.cli.output import bounds, percent, print_labels, print_table
+    from edge.cli.output import print_labels, print_table
     from edge.dataset.folder import unused_files
     from edge.evaluation.origin import said
+    from edge.wording import bounds, percent
 
     first = result.variants[0]
     if result.output.multi_label:

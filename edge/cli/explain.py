@@ -69,12 +69,13 @@ def explain(
     quiet: shared.Quiet = False,
 ) -> None:
     """Show what a bundle's files look at in an image: the float file, and the quantized one too."""
-    from edge.cli.output import percent, print_json, print_table, quoted
+    from edge.cli.output import print_json, print_table, quoted
     from edge.cli.progress import shown_progress
     from edge.explanation.explain import explain as run
     from edge.explanation.files import PAGE, write
     from edge.explanation.options import ExplainOptions
     from edge.runtime.place import check_folder
+    from edge.wording import percent
 
     check_folder(output, overwrite=overwrite)
     progress = shown_progress(quiet=quiet)

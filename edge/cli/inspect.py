@@ -54,8 +54,8 @@ def inspect(
 
 
 def _lines(name: str, report: "ModelReport") -> list[str]:
-    from edge.cli.output import size
     from edge.runtime.printable import one_line
+    from edge.wording import size
 
     operators = ", ".join(f"{one_line(name)} {count}" for name, count in report.operators)
     total = sum(count for _, count in report.operators)

@@ -49,9 +49,7 @@ def map(
     from edge.embedding.map_page import map_page
     from edge.embedding.map_plot import draw_map
     from edge.embedding.table import read_embeddings
-    from edge.errors import OutputError
-    from edge.runtime.files import write_bytes
-    from edge.runtime.place import check_new_file
+    from edge.runtime.place import check_new_file, write_output
 
     check_new_file(output, ".html", overwrite=overwrite)
     if png is not None:
@@ -67,10 +65,7 @@ def map(
         cache=StageCache(shared.cache_root(cache)),
         progress=shown_progress(quiet=quiet),
     )
-    try:
-        write_bytes(output, map_page(result).encode())
-    except OSError as error:
-        raise OutputError(f"{output} cannot be written: {error.strerror}") from error
+    write_output(output, map_page(result))
     if png is not None:
         draw_map(result, png)
     if json:
@@ -80,10 +75,9 @@ def map(
 
 
 def _print(result: "CollectionMap", output: Path, png: Path | None) -> None:
-    from edge.cli.output import percent
-    from edge.dataset.folder import counted
     from edge.runtime.files import readable
     from edge.runtime.printable import one_line
+    from edge.wording import counted, percent
 
     names = [one_line(path) for path in result.paths]
     review = result.review

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edge.runtime.printable import shell_word
 from edge.runtime.streams import say
+from edge.wording import bounds, percent, size
 
 if TYPE_CHECKING:
     from edge.evaluation.multilabel import MultiLabelScore
@@ -75,24 +76,6 @@ def print_folded(line: str) -> None:
     indent = " " * (len(line) - len(line.lstrip()))
     available = shutil.get_terminal_size().columns
     print("\n".join(folded(line.strip(), available, indent, indent + " " * 4)) or line)
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """0.985 -> ``98.5 %``; a dash for what is not known."""
-    return "-" if share is None else f"{100 * share:.{digits}f} %"
-
-
-def bounds(interval: Sequence[float] | None) -> str:
-    """(0.957, 0.995) -> ``95.7-99.5``, percent; a dash for what is not known."""
-    if interval is None:
-        return "-"
-    low, high = (f"{100 * end:.1f}" for end in interval)
-    return f"{low}-{high.removesuffix('.0') if high == '100.0' else high}"
-
-
-def size(count: int) -> str:
-    """Bytes for people, in units of 1000."""
-    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def print_report(report: "Report", output: Path) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from edge.cli import options as shared
 from edge.runtime.streams import say
+from edge.wording import percent
 
 if TYPE_CHECKING:
     from edge.pipeline.data_difference import DataDifference
@@ -95,7 +96,7 @@ def _print(found: "Reproduction", data: Path, output: Path | None) -> None:
     _print_files(found.files)
     for item in found.scores:
         if not found.equal:
-            say(f"  {item.variant}: score {_percent(item.then)}, now {_percent(item.now)}")
+            say(f"  {item.variant}: score {percent(item.then)}, now {percent(item.now)}")
     same = sum(item.is_equal for item in found.files)
     word = "equal" if found.equal else "different"
     say(f"{word}: {same} of {len(found.files)} files have the sha256 of edge.lock")
@@ -170,9 +171,3 @@ def _words(found: "Difference") -> str:
     if found.largest is None:
         return f"{changed}, no weight among them"
     return f"{changed}, a weight at most by {found.largest:.3g} ({found.unit}) in {found.where}"
-
-
-def _percent(share: float | None) -> str:
-    from edge.cli.output import percent
-
-    return percent(share)

@@ -6,8 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from edge.cli.output import percent, print_json, print_table, quoted
-from edge.dataset.folder import counted
+from edge.cli.output import print_json, print_table, quoted
 from edge.errors import NegativeVerdict
 from edge.progress import Progress
 from edge.runtime.files import readable
@@ -20,6 +19,7 @@ from edge.tagging.sidecars import write_sidecars
 from edge.tagging.table import write_csv
 from edge.tagging.tag import TagRun
 from edge.tagging.tags import Tagged
+from edge.wording import counted, percent
 
 MOST_SHOWN = 20  # rows of the table of tags
 
@@ -73,7 +73,7 @@ def write_outputs(
         target, link = copies
         with progress.stage("copies", total=len(run.pictures)) as step:
             new, old = copy_tagged(directory, run.pictures, target, link=link, step=step)
-        made = counted(new, "link") if link else f"{new} {'copy' if new == 1 else 'copies'}"
+        made = counted(new, "link") if link else counted(new, "copy", "copies")
         lines.append(f"{target}: {made} made, {old} there already")
     return Written(tuple(lines), tuple(problems))
 

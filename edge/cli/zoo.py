@@ -8,8 +8,8 @@ import typer
 
 from edge.cli import options as shared
 from edge.cli.benchmark_options import Overwrite
-from edge.errors import OutputError, UsageError
-from edge.runtime.place import check_new_file
+from edge.errors import UsageError
+from edge.runtime.place import check_new_file, write_output
 
 if TYPE_CHECKING:
     from edge.zoo.result import ZooResults
@@ -87,7 +87,6 @@ def write_outputs(outputs: Sequence[Path], results: "ZooResults") -> None:
     Raises:
         OutputError: A place cannot be written.
     """
-    from edge.runtime.files import write_bytes
     from edge.zoo.files import write_zoo
     from edge.zoo.plot import picture
     from edge.zoo.table import markdown
@@ -101,10 +100,7 @@ def write_outputs(outputs: Sequence[Path], results: "ZooResults") -> None:
         if path.suffix.lower() == ".json":
             write_zoo(path, results)
             continue
-        try:
-            write_bytes(path, forms[path.suffix.lower()]())
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+        write_output(path, forms[path.suffix.lower()]())
 
 
 def print_zoo(results: "ZooResults") -> None:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge.errors import OutputError
 from edge.runtime.files import changed_meanwhile, fsync_directory, keep_beside
+from edge.runtime.place import check_missing, writing
 
 _ZOOM: Final = 4  # 8 x 8 pixels to 32 x 32, the smallest input of the usual backbones
 _BRIGHTEST: Final = 16  # the data set counts set pixels of 4 x 4 blocks: 0..16
@@ -41,37 +41,21 @@ def export_digits(directory: Path, *, on_progress: Callable[[int, int], None] | 
     directory = directory.resolve()
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        _check_free(directory)
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        bunch = load_digits()
-        _write(temporary, bunch.images, bunch.target, on_progress)
-        try:
-            temporary.replace(directory)  # in place of an empty folder at most
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise
-            raise changed_meanwhile(directory, keep_beside(temporary, directory)) from error
-        fsync_directory(directory.parent)
-    except OSError as error:
-        raise OutputError(
-            f"{directory} cannot be written: {error.strerror}",
-            hint="Name a folder on a disk with space that you may write to.",
-        ) from error
+        with writing(directory, "Name a folder on a disk with space that you may write to."):
+            check_missing(directory)
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            bunch = load_digits()
+            _write(temporary, bunch.images, bunch.target, on_progress)
+            try:
+                temporary.replace(directory)  # in place of an empty folder at most
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+                raise changed_meanwhile(directory, keep_beside(temporary, directory)) from error
+            fsync_directory(directory.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return len(bunch.target)
-
-
-def _check_free(directory: Path) -> None:
-    """Refuse to write over anything."""
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise OutputError(f"{directory} is a file", hint="Name a new folder.")
-    if any(directory.iterdir()):
-        raise OutputError(
-            f"{directory} exists and is not empty", hint="Name a new folder, or empty this one."
-        )
 
 
 def _write(

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ from edge.runtime.image import READABLE, image_suffixes, way_to_read
 from edge.runtime.pictures import Entries, Walk, is_own_output
 from edge.runtime.pictures import entries as found_in
 from edge.runtime.pictures import walk as below
+from edge.wording import counted, listed
 
 _NAMED: Final = 5  # files of one kind that are named before they are only counted
 
@@ -99,11 +100,6 @@ def merged(parts: Iterable[Files]) -> Files:
         others=dict(others),
         outputs=tuple(path for part in found for path in part.outputs),
     )
-
-
-def counted(count: int, noun: str) -> str:
-    """A number with its noun, in the plural unless it is one."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def list_images(directory: Path) -> tuple[Path, ...]:
@@ -260,9 +256,3 @@ def _unreadable(directory: Path, error: OSError) -> DataError:
         f"the folder {directory} cannot be read: {error.strerror}",
         hint="Check its permissions.",
     )
-
-
-def listed(names: Sequence[str], most: int = 10) -> str:
-    """Names in one line; a long list is cut with a count."""
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge.dataset.folder import counted
 from edge.dataset.layout import normal
 from edge.errors import UsageError
 from edge.runtime import checked
 from edge.runtime.files import readable
 from edge.runtime.printable import one_line
+from edge.wording import counted
 
 _MOST_BYTES: Final = 16 << 20
 _BYTE_ORDER_MARKS: Final = (
@@ -271,6 +271,6 @@ def _check_count(names: Sequence[str], name: str, classes: int | None) -> None:
         )
     raise UsageError(
         f"{name} has {counted(len(names), 'label')}; the model has "
-        f"{classes} {'class' if classes == 1 else 'classes'}",
+        f"{counted(classes, 'class', 'classes')}",
         hint=hint,
     )

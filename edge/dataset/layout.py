@@ -12,10 +12,8 @@ from edge.dataset.folder import (
     PICTURE_SUFFIXES,
     Files,
     checked,
-    counted,
     entries,
     instead,
-    listed,
     suffix_hint,
     walk,
 )
@@ -23,6 +21,7 @@ from edge.errors import DataError
 from edge.runtime.files import readable
 from edge.runtime.pictures import Entries
 from edge.runtime.printable import one_line
+from edge.wording import counted, listed
 
 SPLITS: Final[tuple[str, ...]] = ("train", "val", "test")
 _DEEPEST: Final = 8  # folders that hold nothing but one folder

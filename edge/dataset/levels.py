@@ -9,11 +9,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.dataset.folder import counted
 from edge.errors import ImageError
 from edge.runtime.image import deep_bands, has_pages
 from edge.runtime.spec import Preprocessing
 from edge.threads import in_threads
+from edge.wording import counted
 
 RULE: Final = (
     "white is the highest value of so many bits as hold all but one in ten thousand of the "

@@ -8,13 +8,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, Protocol
 
-from edge.dataset.folder import Files, counted, list_files, listed
+from edge.dataset.folder import Files, list_files
 from edge.dataset.layout import find_any_places, normal
 from edge.errors import ImageError
 from edge.runtime.files import readable, sha256_file
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Preprocessing
 from edge.threads import in_threads
+from edge.wording import counted, listed
 
 WNID: Final = re.compile(r"(?<![0-9a-z])n\d{8}(?!\d)")  # WordNet id, as ILSVRC names files by
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
-from edge.dataset.folder import Files, counted
+from edge.dataset.folder import Files
 from edge.dataset.layout import Layout, find_layout
 from edge.dataset.split import LabeledImage, Splits, carve, drop_conflicts, drop_overlap
 from edge.errors import DataError, ImageError, UsageError
@@ -15,6 +15,7 @@ from edge.runtime.files import open_regular
 from edge.runtime.image import check_image
 from edge.runtime.spec import canonical_json
 from edge.threads import in_threads
+from edge.wording import counted
 
 _BATCH: Final = 256  # files handed to the thread pool at a time: memory does not grow with more
 _NAMED: Final = 5  # files that an error names before it only counts

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.dataset.folder import counted
 from edge.errors import DataError
+from edge.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,12 @@ import io
 from pathlib import Path
 from typing import Any, Final
 
-from edge.dataset.folder import counted
 from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Diagnosis, FileLayers, LayerError
-from edge.errors import OutputError, UsageError
+from edge.errors import UsageError
 from edge.markup import plot_text
-from edge.runtime.files import write_bytes
+from edge.runtime.place import write_output
+from edge.wording import counted
 
 SUFFIXES: Final = (".png", ".svg")
 FLOOR: Final = (
@@ -39,10 +39,7 @@ def draw(result: Diagnosis, path: Path) -> None:
     # Without a date, and with ids that are no random numbers: equal results, equal bytes.
     metadata = {"Date": None} if path.suffix.lower() == ".svg" else {}
     figure.savefig(stream, format=path.suffix.lower()[1:], metadata=metadata, dpi=120)
-    try:
-        write_bytes(path, stream.getvalue())
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    write_output(path, stream.getvalue())
 
 
 def _figure(result: Diagnosis, files: list[FileLayers]) -> Any:

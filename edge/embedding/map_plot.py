@@ -8,9 +8,8 @@ import numpy as np
 
 from edge.embedding.collection_map import CollectionMap
 from edge.embedding.colors import class_colors
-from edge.errors import OutputError
 from edge.markup import plot_text
-from edge.runtime.files import write_bytes
+from edge.runtime.place import write_output
 
 _NAMED: Final = 24  # classes of which a legend still helps
 _LONGEST: Final = 24  # characters of a name in the legend
@@ -24,10 +23,7 @@ def draw_map(result: CollectionMap, path: Path) -> None:
     """
     stream = io.BytesIO()
     _figure(result).savefig(stream, format="png", dpi=96, metadata={"Software": None})
-    try:
-        write_bytes(path, stream.getvalue())
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    write_output(path, stream.getvalue())
 
 
 def _figure(result: CollectionMap) -> Any:

@@ -9,9 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import BundleError, DataError, OutputError
+from edge.errors import BundleError, DataError
 from edge.runtime import checked
 from edge.runtime.files import atomic_writer
+from edge.runtime.place import writing
 from edge.runtime.spec import Preprocessing, canonical_json
 
 FORMAT: Final = "edge-embeddings"
@@ -90,17 +91,12 @@ def write_embeddings(table: Embeddings, path: Path) -> None:
         "sha256": _text(table.sha256),
         "classes": _text(table.classes),
     }
-    try:
+    with writing(path, "Name a place with space that you may write to."):
         with atomic_writer(path) as stream, zipfile.ZipFile(stream, "w") as archive:
             for name, array in arrays.items():
                 entry = zipfile.ZipInfo(f"{name}.npy")  # of the year 1980: no clock in the bytes
                 with archive.open(entry, "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}",
-            hint="Name a place with space that you may write to.",
-        ) from error
 
 
 def read_embeddings(path: Path) -> Embeddings:

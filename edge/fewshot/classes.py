@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.dataset.folder import counted, skipped_notes
+from edge.dataset.folder import skipped_notes
 from edge.dataset.layout import find_layout
 from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Picture, unreadable
@@ -17,6 +17,7 @@ from edge.progress import Progress
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import Preprocessing, Resize
 from edge.threads import in_threads
+from edge.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

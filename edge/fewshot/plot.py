@@ -4,10 +4,9 @@ import io
 from pathlib import Path
 from typing import Any, Final
 
-from edge.errors import OutputError
 from edge.fewshot.result import FewShotResult
 from edge.markup import plot_text
-from edge.runtime.files import write_bytes
+from edge.runtime.place import write_output
 
 SUFFIXES: Final = (".png", ".svg")
 APART: Final = 0.012  # of the width between two methods, so that their intervals do not overlap
@@ -27,10 +26,7 @@ def draw(result: FewShotResult, path: Path) -> None:
     # Without a date: equal results, equal bytes.
     metadata = {"Date": None} if form == "svg" else {}
     _figure(result).savefig(stream, format=form, metadata=metadata, dpi=120)
-    try:
-        write_bytes(path, stream.getvalue())
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    write_output(path, stream.getvalue())
 
 
 def _figure(result: FewShotResult) -> Any:

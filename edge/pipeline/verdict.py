@@ -8,7 +8,8 @@ from edge.dataset.pictures import Picture
 from edge.evaluation.chance import Level
 from edge.evaluation.confidence import CONFIDENCE, WIDE, images_for_half_width, too_few
 from edge.evaluation.multilabel import few_positives
-from edge.pipeline.report import KERAS_MODEL, Bounds, VariantReport
+from edge.pipeline.report import KERAS_MODEL, VariantReport
+from edge.wording import percent, span
 
 
 def doubts(
@@ -41,18 +42,18 @@ def _of_reference(reference: Mapping[str, Any], variants: Sequence[VariantReport
     several = reference.get("multi_label")
     if several and reference["map_interval"] and reference["map_interval"][0] <= several["chance"]:
         return [
-            f"the mAP of {model}, {_percent(several['mean_average_precision'])} (95 % "
-            f"interval {_range(reference['map_interval'])}), may be no better than guessing "
-            f"({_percent(several['chance'])}, how often the labels hold): it is untrained, it is "
+            f"the mAP of {model}, {percent(several['mean_average_precision'])} (95 % "
+            f"interval {span(reference['map_interval'])}), may be no better than guessing "
+            f"({percent(several['chance'])}, how often the labels hold): it is untrained, it is "
             "fed wrongly, or the labels are not those of its outputs"
         ]
     if reference["level"] is Level.CHANCE:
         right = round(reference["top1"] * reference["labelled"])
         return [
             f"{model} is right on {right} of the {reference['labelled']} labelled "
-            f"images ({_percent(reference['top1'])}, 95 % interval "
-            f"{_range(reference['top1_interval'])}), no better than guessing "
-            f"({_percent(reference['chance'])}): {_cause(reference)}; no score or drop of this "
+            f"images ({percent(reference['top1'])}, 95 % interval "
+            f"{span(reference['top1_interval'])}), no better than guessing "
+            f"({percent(reference['chance'])}): {_cause(reference)}; no score or drop of this "
             "table means anything"
         ]
     if all(item.chance_agreement == 1 for item in variants) and reference["images"] > 1:
@@ -92,7 +93,7 @@ def _of_variants(variants: Sequence[VariantReport], default: str) -> list[str]:
     ]
     found += [
         f"{item.name} gives another class than the Keras model on "
-        f"{_percent(1 - (item.agreement or 0.0))} of the images"
+        f"{percent(1 - (item.agreement or 0.0))} of the images"
         + ("" if item.name == default else "; it is not the default")
         for item in variants
         if item.is_faithful and item.agreement_level is Level.LOW
@@ -109,9 +110,9 @@ def _fault(item: VariantReport) -> str:
     if item.constant:
         return "gives every image the same scores"
     return (
-        f"agrees with the Keras model on {_percent(item.agreement)} of the images (95 % interval "
-        f"{_range(item.agreement_interval)}), no more than chance "
-        f"({_percent(item.chance_agreement)})"
+        f"agrees with the Keras model on {percent(item.agreement)} of the images (95 % interval "
+        f"{span(item.agreement_interval)}), no more than chance "
+        f"({percent(item.chance_agreement)})"
     )
 
 
@@ -138,11 +139,3 @@ def _few_without_labels(images: int) -> list[str]:
         f"{images} images without labels are few: even if a file agrees on all of them, it may "
         f"change more than 5 % of the answers; {needed} would tell"
     ]
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
-
-
-def _range(bounds: Bounds | None) -> str:
-    return "-" if bounds is None else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"

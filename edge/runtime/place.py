@@ -1,10 +1,11 @@
-"""Where a command may write: looked at before the work starts, by every command that writes."""
+"""Where a command may write: checked before the work starts, and one wording where it fails."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge.errors import OutputError, UsageError
-from edge.runtime.files import beside, expect, expect_inside, readable
+from edge.runtime.files import beside, expect, expect_inside, readable, write_bytes
 from edge.runtime.printable import shell_word
 
 
@@ -17,34 +18,50 @@ def check_new_file(
 
     Args:
         path: The file.
-        suffixes: What its name may end in; empty for anything.
+        suffixes: The suffixes that its name may end in; empty for anything.
         overwrite: Whether the user allows an existing file to be replaced.
-        option: What names the file, for the message.
+        option: The option that names the file, for the message.
 
     Raises:
-        UsageError: Another suffix.
-        OutputError: It exists, is no regular file, or cannot be written at that place.
+        UsageError: The file's name has another suffix.
+        OutputError: It exists, is no regular file, or cannot be written there.
     """
-    allowed = (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)
-    shown = readable(path)
-    if allowed and path.suffix.lower() not in allowed:
-        if len(allowed) == 1:
-            raise UsageError(f"{option} {shown} does not end in {allowed[0]}")
-        raise UsageError(
-            f"{option} {shown}: expected a name ending in {', '.join(allowed)}",
-            hint="The suffix decides the form.",
-        )
+    shown = f"{option} {readable(path)}"
     expect(path)  # before it is looked at: what comes in between is not taken for what was seen
-    if path.is_dir():
-        raise OutputError(f"{option} {shown} is a folder", hint="Name a file.")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"{option} {shown} is no regular file", hint="Name another file.")
-    check_parent(path.parent, f"{option} {shown}")
+    check_file(path, suffixes, option=option)
     if path.exists() and not overwrite:
         raise OutputError(
-            f"{option} {shown} exists", hint="Name another file, or replace it with --overwrite."
+            f"{shown} exists", hint="Name another file, or replace it with --overwrite."
         )
-    _try_to_write(path.absolute(), f"{option} {shown}")
+    _try_to_write(path.absolute(), shown)
+
+
+def check_file(path: Path, suffixes: str | Sequence[str] = (), *, option: str = "") -> None:
+    """Refuse a path that cannot be that of a file, whoever may write there.
+
+    Args:
+        path: The file.
+        suffixes: The suffixes that its name may end in; empty for anything.
+        option: The option that names the file, for the message.
+
+    Raises:
+        UsageError: The file's name has another suffix.
+        OutputError: Something else than a regular file lies there, or its folder is missing.
+    """
+    allowed = (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)
+    shown = f"{option} {readable(path)}".strip()
+    if allowed and path.suffix.lower() not in allowed:
+        if len(allowed) == 1:
+            raise UsageError(f"{shown} does not end in {allowed[0]}")
+        raise UsageError(
+            f"{shown}: expected a name ending in {', '.join(allowed)}",
+            hint="The suffix decides the form.",
+        )
+    if path.is_dir():
+        raise OutputError(f"{shown} is a folder", hint="Name a file.")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{shown} is no regular file", hint="Name another file.")
+    check_parent(path.parent, shown)
 
 
 def check_folder(
@@ -107,6 +124,56 @@ def check_parent(parent: Path, shown: str) -> None:
         f"{shown}: the folder {readable(parent)} does not exist",
         hint=f"mkdir -p {shell_word(str(parent))}",
     )
+
+
+def check_missing(folder: Path) -> None:
+    """Refuse a folder that holds anything, or a file in its place.
+
+    Raises:
+        OutputError: The path is taken.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"{readable(folder)} is a file", hint="Name a new folder.")
+    if any(folder.iterdir()):
+        raise OutputError(
+            f"{readable(folder)} exists and is not empty",
+            hint="Name a new folder, or empty this one.",
+        )
+
+
+@contextmanager
+def writing(path: Path, hint: str = "Choose another place.") -> Iterator[None]:
+    """Say which file or folder cannot be written, where the operating system refuses.
+
+    Args:
+        path: The file or folder that the block writes.
+        hint: What the user can do about it.
+
+    Raises:
+        OutputError: The block raised an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{readable(path)} cannot be written: {error.strerror or error}", hint=hint
+        ) from error
+
+
+def write_output(path: Path, content: str | bytes) -> None:
+    """Write a file that the user named, as a whole or not at all.
+
+    Args:
+        path: The file; ``check_new_file`` has accepted it before the work began.
+        content: Text is written as UTF-8; what UTF-8 cannot express becomes a question mark.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    with writing(path):
+        write_bytes(path, content.encode(errors="replace") if isinstance(content, str) else content)
 
 
 def _try_to_write(path: Path, shown: str) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from edge.errors import OutputError
-from edge.runtime.files import readable, write_bytes
+from edge.runtime.files import readable
+from edge.runtime.place import write_output
 from edge.runtime.printable import csv_cell
 from edge.tagging.tags import Tagged
 
@@ -30,7 +30,4 @@ def write_csv(path: Path, pictures: Iterable[Tagged]) -> None:
         name = csv_cell(readable(picture.path))
         rows = [(name, csv_cell(tag.label), f"{tag.score:.4f}") for tag in picture.tags]
         table.writerows(rows or [(name, "", "")])
-    try:
-        write_bytes(path, stream.getvalue().encode("utf-8", errors="replace"))
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    write_output(path, stream.getvalue())

@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 
-from benchmarks.outputs.wording import UNKNOWN, significant
 from benchmarks.result import Status
 from benchmarks.stats import median
 from edge.markup import prose, table
+from edge.wording import UNKNOWN, significant
 from edge.zoo.check import MIB, differences
 from edge.zoo.measure import KERAS, NETWORK
 from edge.zoo.prepare import VARIANTS

@@ -15,7 +15,6 @@ from benchmarks.outputs.files import write_results
 from benchmarks.outputs.json_file import json_text, results_json
 from benchmarks.outputs.markdown import markdown
 from benchmarks.outputs.reading import read_results
-from benchmarks.outputs.wording import significant
 from benchmarks.result import EndToEnd, Stability, Status
 from edge.cli.benchmark_table import print_rows
 from edge.errors import OutputError, UsageError
@@ -304,14 +303,6 @@ def test_labels_are_always_shown(capsys: pytest.CaptureFixture[str]) -> None:
         assert label.value in capsys.readouterr().out
         assert label.value in markdown(found)
         assert label.value in csv_text(found)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0"), (0.01234, "0.0123"), (1.236, "1.24"), (99.96, "100.0"), (12345.6, "12,346")],
-)
-def test_three_digits(value: float, text: str) -> None:
-    assert significant(value) == text
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from edge import wording
 from edge.evaluation.confusion import share_interval
 from edge.pipeline.answers import KERAS
 from edge.pipeline.page.element import Element, element
@@ -14,7 +15,7 @@ LONGEST: Final = 40  # characters of a class name
 
 def percent(share: float | None, digits: int = 1) -> str:
     """0.985 -> ``98.5 %``."""
-    return UNKNOWN if share is None else f"{100 * share:.{digits}f}{SPACE}%"
+    return UNKNOWN if share is None else wording.percent(share, digits).replace(" ", SPACE)
 
 
 def interval(bounds: Sequence[float] | None) -> str:
@@ -35,7 +36,7 @@ def with_interval(share: float | None, bounds: Sequence[float] | None) -> Elemen
 
 def size(count: int) -> str:
     """Bytes for people, in units of 1000."""
-    return f"{count / 1e6:.2f}{SPACE}MB" if count >= 1e6 else f"{count / 1e3:.1f}{SPACE}kB"
+    return wording.size(count).replace(" ", SPACE)
 
 
 def short(name: str) -> str:

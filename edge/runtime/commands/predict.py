@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge.errors import EdgeError, ImageError, InferenceError, OutputError, UsageError
+from edge.errors import EdgeError, ImageError, InferenceError, UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.commands.arguments import (
@@ -216,10 +216,7 @@ def _write_table(path: Path, answers: Sequence[dict[str, Any]]) -> None:
     if str(path) == STANDARD_INPUT:
         sys.stdout.write(stream.getvalue())
         return
-    from edge.runtime.files import write_bytes
+    from edge.runtime.place import write_output
 
-    try:
-        write_bytes(path, stream.getvalue().encode("utf-8", errors="replace"))
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    write_output(path, stream.getvalue())
     say(f"Written: {path}", err=True)

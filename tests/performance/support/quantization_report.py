@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from benchmarks.environment import host
-from edge.cli.output import percent, print_json, print_table
+from edge.cli.output import print_json, print_table
 from edge.versions import versions
+from edge.wording import percent
 from support.quantization_error import Remaining
 from support.quantization_pictures import Pictures
 from support.quantization_scores import mean

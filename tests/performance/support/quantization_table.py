@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.verdict import ratio_interval
-from edge.cli.output import percent, size
+from edge.wording import percent, size
 from support.quantization_methods import EDGE, Method
 from support.quantization_pictures import Pictures
 from support.quantization_scores import Outcome, mean

@@ -1,38 +1,14 @@
-"""Numbers and states of rows as every output writes them."""
+"""Rows, settings and machines in words, as every output writes them."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from benchmarks.accelerators.base import Label
 from benchmarks.input_shape import plain_name, shown
 from benchmarks.result import Results, Row, Stability, Status
+from edge.wording import UNKNOWN, joined
 
-UNKNOWN: Final = "-"
 BUSY: Final = 0.75  # of a CPU; a benchmark that has just ended leaves one thread's load behind
-
-
-def significant(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits and no exponent, such as 0.0123, 1.23, 1,234."""
-    if value == 0:
-        return "0"
-    places = min(6, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
-    return f"{value:,.{places}f}"
-
-
-def milliseconds(seconds: float | None) -> str:
-    """Three significant digits without the unit; a dash for what is not known."""
-    return UNKNOWN if seconds is None else significant(1e3 * seconds)
-
-
-def megabytes(count: int | None) -> str:
-    """Bytes in units of 1,000,000, without the unit."""
-    return UNKNOWN if count is None else significant(count / 1e6)
-
-
-def percent(share: float | None) -> str:
-    """0.985 -> 98.5 %."""
-    return UNKNOWN if share is None else f"{100 * share:.1f} %"
 
 
 def model_name(row: Row) -> str:
@@ -71,12 +47,6 @@ def shared_setting(rows: Sequence[Row]) -> str:
     threads = joined(str(count) for count in sorted({row.threads for row in rows}))
     batches = joined(str(count) for count in sorted({row.batch for row in rows}))
     return f"{threads} thread{'' if threads == '1' else 's'}, batch {batches}"
-
-
-def joined(parts: Iterable[str]) -> str:
-    """``a, b and c``."""
-    *most, last = list(parts) or [UNKNOWN]
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def coverage(row: Row) -> str:
