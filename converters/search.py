@@ -18,8 +18,8 @@ from benchmarks.harness import measure
 from benchmarks.timing import Protocol
 from converters.base import HeldOut
 from converters.quantizable import Quantizable
+from edge.evaluation.predictions import run_pixels
 from edge.evaluation.score import score
-from edge.evaluation.streaming import run_pixels
 from edge.runtime.session import encode_pixels
 from edge.runtime.spec import PIXEL_RANGE
 

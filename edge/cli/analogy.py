@@ -26,8 +26,7 @@ def analogy(
     from edge.cache import StageCache
     from edge.cli.output import print_json
     from edge.cli.progress import shown_progress
-    from edge.embedding.index import open_index
-    from edge.embedding.query import is_word_table
+    from edge.embedding.index import is_word_table, open_index
     from edge.embedding.words import analogy as answer
     from edge.embedding.words import open_words
 

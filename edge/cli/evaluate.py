@@ -65,7 +65,7 @@ def _print(result: "Evaluation") -> None:
     """Scores of every variant, then the classes of the first."""
     from edge.cli.output import print_labels, print_table
     from edge.dataset.folder import unused_files
-    from edge.evaluation.origin import said
+    from edge.evaluation.images import said
     from edge.wording import bounds, percent
 
     first = result.variants[0]

@@ -72,8 +72,8 @@ def explain(
     from edge.cli.output import print_json, print_table, quoted
     from edge.cli.progress import shown_progress
     from edge.explanation.explain import explain as run
-    from edge.explanation.files import PAGE, write
     from edge.explanation.options import ExplainOptions
+    from edge.explanation.page import PAGE, write
     from edge.runtime.place import check_folder
     from edge.wording import percent
 
@@ -133,7 +133,7 @@ def explain(
 def _print_legend(images: "Sequence[ImageExplanation]") -> None:
     """What the columns mean, and what a negative correlation with Grad-CAM says."""
     from edge.cli.output import print_folded
-    from edge.explanation.explain import KERAS
+    from edge.explanation.result import KERAS
 
     maps = [one for item in images for one in item.maps]
     first = next(one.source for one in maps if one.source != KERAS)

@@ -91,12 +91,12 @@ def fewshot(
     from edge.cli.output import print_json
     from edge.cli.progress import shown_progress
     from edge.dataset.folder import check_outside
-    from edge.fewshot import plot as plots
+    from edge.fewshot.result import SUFFIXES, draw
     from edge.fewshot.run import run
     from edge.runtime.place import check_new_file
 
     if plot is not None:
-        check_new_file(plot, plots.SUFFIXES, overwrite=overwrite, option="--plot")
+        check_new_file(plot, SUFFIXES, overwrite=overwrite, option="--plot")
         check_outside(plot, photos, option="--plot")
     options = FewShotOptions(
         photos=photos,
@@ -124,7 +124,7 @@ def fewshot(
     )
     result = run(options, shown_progress(quiet=quiet))
     if plot is not None:
-        plots.draw(result, plot)
+        draw(result, plot)
     if json:
         print_json(result.to_json())
     else:

@@ -46,8 +46,7 @@ def map(
     from edge.cli.progress import shown_progress
     from edge.dataset.folder import check_outside
     from edge.embedding.collection_map import make_map
-    from edge.embedding.map_page import map_page
-    from edge.embedding.map_plot import draw_map
+    from edge.embedding.map_view import draw_map, map_page
     from edge.embedding.table import read_embeddings
     from edge.runtime.place import check_new_file, write_output
 

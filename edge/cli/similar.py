@@ -43,7 +43,7 @@ def similar(
     from edge.cache import StageCache
     from edge.cli.output import print_json
     from edge.cli.progress import shown_progress
-    from edge.embedding.query import is_word_table
+    from edge.embedding.index import is_word_table
 
     stages, progress = StageCache(shared.cache_root(cache)), shown_progress(quiet=quiet)
     answer = _of_words if is_word_table(table) else _of_pictures
@@ -58,7 +58,7 @@ def similar(
 def _of_pictures(
     query: str, path: Path, count: int, cache: "StageCache", progress: "Progress", exact: bool
 ) -> dict[str, Any]:
-    from edge.embedding.query import similar_pictures
+    from edge.embedding.index import similar_pictures
     from edge.embedding.table import read_embeddings
     from edge.runtime.files import readable
 

@@ -122,9 +122,10 @@ def tag(
     from edge.runtime.place import check_folder as check_target
     from edge.runtime.place import check_new_file
     from edge.tagging.copies import check_place
-    from edge.tagging.groups import Groups
     from edge.tagging.index import TagIndex, default_index
-    from edge.tagging.tag import TagOptions, check_folder, kept
+    from edge.tagging.options import TagOptions
+    from edge.tagging.search import Groups
+    from edge.tagging.tag import check_folder, kept
     from edge.tagging.tag import tag as run
 
     check_folder(directory)

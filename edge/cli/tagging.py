@@ -12,13 +12,11 @@ from edge.progress import Progress
 from edge.runtime.files import readable
 from edge.runtime.streams import say
 from edge.tagging.copies import copy_tagged
-from edge.tagging.groups import Groups
 from edge.tagging.options import SidecarName
-from edge.tagging.search import Found, find
+from edge.tagging.search import Found, Groups, find
 from edge.tagging.sidecars import write_sidecars
-from edge.tagging.table import write_csv
 from edge.tagging.tag import TagRun
-from edge.tagging.tags import Tagged
+from edge.tagging.tags import Tagged, write_csv
 from edge.wording import counted, percent
 
 MOST_SHOWN = 20  # rows of the table of tags

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from edge.comparison.evidence import UNKNOWN, Evidence
 from edge.comparison.result import ClassRecall, Confusion, Flip
-from edge.evaluation.confidence import CONFIDENCE, normal_quantile, wilson
-from edge.evaluation.paired import holm, mcnemar_loss
+from edge.evaluation.confidence import CONFIDENCE, holm, mcnemar_loss, normal_quantile, wilson
 from edge.runtime.postprocess import holding
 
 Z: Final = normal_quantile(CONFIDENCE)  # of the intervals of recalls

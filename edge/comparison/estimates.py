@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from edge.comparison.evidence import Estimate, Evidence, Projection
 from edge.comparison.result import Interval
-from edge.evaluation.calibration_error import bin_gaps, error_of
 from edge.evaluation.confidence import wilson
+from edge.evaluation.score import bin_gaps, error_of
 
 RESAMPLES: Final = 2000
 SEED: Final = 0  # the same images give the same verdict

@@ -13,11 +13,9 @@ from edge.comparison.metrics import METRICS
 from edge.comparison.policy import Policy
 from edge.comparison.result import Check, Comparison, Interval, Paired, Side
 from edge.comparison.subject import Subject
-from edge.evaluation.calibration_error import are_probabilities, calibration_error
-from edge.evaluation.confidence import wilson
+from edge.evaluation.confidence import mcnemar, wilson
 from edge.evaluation.multilabel import multi_label_score
-from edge.evaluation.paired import mcnemar
-from edge.evaluation.score import score
+from edge.evaluation.score import are_probabilities, calibration_error, score
 from edge.runtime.spec import Preprocessing
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from edge.comparison.subject import Subject
 from edge.dataset.pictures import Picture
 from edge.errors import DataError
-from edge.evaluation.images import find_scored_images
-from edge.evaluation.origin import SEEN, Origin
+from edge.evaluation.images import SEEN, Origin, find_scored_images
 from edge.progress import Progress
 
 

@@ -16,11 +16,10 @@ from edge.comparison.estimates import (
 )
 from edge.comparison.evidence import Estimate, Evidence, Timing
 from edge.comparison.result import Interval
-from edge.evaluation.calibration_error import are_probabilities
-from edge.evaluation.confidence import confidence_of
+from edge.evaluation.confidence import confidence_of, drop_interval, most_changed, tango
 from edge.evaluation.multilabel import map_intervals
 from edge.evaluation.multilabel import mean_average_precision as average_precisions
-from edge.evaluation.paired import drop_interval, most_changed, tango
+from edge.evaluation.score import are_probabilities
 
 AT_MOST: Final = "at_most"
 AT_LEAST: Final = "at_least"

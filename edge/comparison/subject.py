@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import UsageError
-from edge.evaluation.origin import MAX_REPORT, Origins, origins_of
+from edge.evaluation.images import MAX_REPORT, Origins, origins_of
 from edge.evaluation.output import other_count
 from edge.runtime import checked
 from edge.runtime.bundle import Bundle, is_bundle

@@ -1,15 +1,15 @@
-"""A folder of photos -> labelled, checked, split data set."""
+"""A folder of photos -> a labelled, checked data set in three splits that share no picture."""
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
 from edge.dataset.folder import Files
 from edge.dataset.layout import Layout, find_layout
-from edge.dataset.split import LabeledImage, Splits, carve, drop_conflicts, drop_overlap
 from edge.errors import DataError, ImageError, UsageError
 from edge.runtime.files import open_regular
 from edge.runtime.image import check_image
@@ -19,6 +19,25 @@ from edge.wording import counted
 
 _BATCH: Final = 256  # files handed to the thread pool at a time: memory does not grow with more
 _NAMED: Final = 5  # files that an error names before it only counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabeledImage:
+    """One image file and its class.
+
+    Attributes:
+        path: Of the file.
+        label: Class index, into ``Dataset.labels``.
+        sha256: Of the file's bytes, hex.
+    """
+
+    path: Path
+    label: int
+    sha256: str
+
+
+Splits = dict[str, list[LabeledImage]]
+"""``train``, and ``val`` and ``test`` where they exist -> images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,3 +273,121 @@ def _shortened(notes: Sequence[str]) -> list[str]:
     """The first notes of a kind, and how many more there are."""
     rest = [f"and {len(notes) - _NAMED} more such pictures"] if len(notes) > _NAMED else []
     return [*notes[:_NAMED], *rest]
+
+
+def drop_conflicts(splits: Splits, directory: Path) -> tuple[Splits, list[str]]:
+    """Leave pictures that stand under two labels out of train and val.
+
+    Nobody can learn them. Copies in a test split that the user made stay: it is theirs to judge.
+
+    Returns:
+        The splits, and sentences that name the files.
+    """
+    by_content: defaultdict[str, list[LabeledImage]] = defaultdict(list)
+    for images in splits.values():
+        for image in images:
+            by_content[image.sha256].append(image)
+    notes = []
+    conflicting = set()
+    for content, images in by_content.items():
+        if len({image.label for image in images}) > 1:
+            conflicting.add(content)
+            names = sorted(image.path.relative_to(directory).as_posix() for image in images)
+            notes.append(
+                f"the same picture under different labels, left out of training: {', '.join(names)}"
+            )
+    kept = {
+        split: images
+        if split == "test"
+        else [image for image in images if image.sha256 not in conflicting]
+        for split, images in splits.items()
+    }
+    return kept, sorted(notes)
+
+
+def drop_overlap(splits: Splits) -> tuple[Splits, list[str]]:
+    """Leave pictures of test out of val and train, and pictures of val out of train."""
+    notes = []
+    kept = dict(splits)
+    for winner, loser in (("test", "val"), ("test", "train"), ("val", "train")):
+        taken = {image.sha256 for image in kept.get(winner, [])}
+        before = kept.get(loser, [])
+        after = [image for image in before if image.sha256 not in taken]
+        if len(after) < len(before):
+            kept[loser] = after
+            side = {"test": "test", "val": "validation", "train": "training"}
+            duplicates = counted(len(before) - len(after), "duplicate")
+            notes.append(f"{duplicates} of {side[winner]} images left out of {side[loser]}")
+    return kept, notes
+
+
+def carve(
+    images: Sequence[LabeledImage],
+    fractions: Mapping[str, float],
+    *,
+    labels: Sequence[str],
+    seed: int,
+) -> Splits:
+    """Take val and test images out of the training images, class by class.
+
+    Within a class, pictures are ranked by sha256(seed, file hash) and dealt from the top: no
+    random generator is involved, so the same pictures are dealt alike on every machine, under
+    any file names, and a picture added later moves few others. Copies of a picture have one
+    rank and stay together.
+
+    Args:
+        images: Of train, in the order that the results keep.
+        fractions: Split to carve -> share of a class's different pictures, 0..1.
+        labels: Class names.
+        seed: Any integer; another one gives another split.
+
+    Returns:
+        ``train`` and the carved splits, each with at least one picture of every class.
+
+    Raises:
+        DataError: A class has fewer different pictures than there are splits.
+    """
+    pictures: defaultdict[int, set[str]] = defaultdict(set)
+    for image in images:
+        pictures[image.label].add(image.sha256)
+    _check_enough(pictures, len(fractions) + 1, labels)
+    side: dict[str, str] = {}
+    for contents in pictures.values():
+        ranked = sorted(contents, key=lambda content: _rank(seed, content))
+        waiting = len(fractions)
+        for split, fraction in fractions.items():
+            # At least one, and at least one left for train and for every split still to come.
+            spare = len(ranked) - waiting
+            waiting -= 1
+            count = min(max(1, round(fraction * len(contents))), spare)
+            side.update(dict.fromkeys(ranked[:count], split))
+            ranked = ranked[count:]
+    splits: Splits = {split: [] for split in ("train", *fractions)}
+    for image in images:
+        splits[side.get(image.sha256, "train")].append(image)
+    return splits
+
+
+def _rank(seed: int, content: str) -> str:
+    """Sort key of a picture, as good as random: sha256 of the seed and the file's sha256."""
+    return hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
+
+
+def _check_enough(
+    pictures: Mapping[int, Iterable[str]], needed: int, labels: Sequence[str]
+) -> None:
+    """Refuse classes that cannot be in every split."""
+    counts = [len(set(pictures.get(label, ()))) for label in range(len(labels))]
+    short = [
+        f"{name!r} has {count}"
+        for name, count in zip(labels, counts, strict=True)
+        if count < needed
+    ]
+    if short:
+        rest = f" and {len(short) - 5} more classes" if len(short) > 5 else ""
+        raise DataError(
+            f"too few images to split: {', '.join(short[:5])}{rest}; every class needs at least "
+            f"{needed} different usable images for training"
+            + {1: "", 2: " and one held-out split", 3: ", validation and test"}[needed],
+            hint="Add images to these classes, or delete their folders.",
+        )

@@ -15,7 +15,7 @@ from edge.diagnosis.parity import Table, failure, pairs
 from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Diagnosis, FileLayers, Pair, Row
 from edge.errors import DataError, UsageError
-from edge.evaluation.origin import SEEN, Origins, counted, origins_of, said
+from edge.evaluation.images import SEEN, Origins, counted, origins_of, said
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.embedding.exact import neighbour_cosines
+from edge.embedding.index import neighbour_cosines
 
 NEIGHBOURS: Final = 10  # of the distance that makes an outlier
 FAR: Final = 3.5  # modified z-score from which on Iglewicz and Hoaglin call a value an outlier

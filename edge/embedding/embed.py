@@ -11,8 +11,8 @@ from edge.dataset.folder import list_files
 from edge.dataset.layout import find_any_places
 from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Picture
+from edge.embedding.extractor import Source, open_extractor, source_json
 from edge.embedding.features import extract
-from edge.embedding.source import Source, open_extractor, source_json
 from edge.embedding.table import Embeddings, Header
 from edge.errors import DataError
 from edge.evaluation.cluster import check_address

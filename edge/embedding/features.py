@@ -19,7 +19,7 @@ from edge.cache import StageCache, content_key, is_damage, remove_database, say
 from edge.dataset.pictures import Hashed
 from edge.errors import OutputError
 from edge.evaluation.cluster import run_on_cluster
-from edge.evaluation.streaming import Answer, run_images
+from edge.evaluation.predictions import Answer, run_images
 from edge.progress import Step
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import Preprocessing

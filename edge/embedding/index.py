@@ -17,9 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.cache import StageCache, content_key
-from edge.embedding.exact import best, cosines, norms_of, unit
+from edge.dataset.pictures import Picture
+from edge.embedding.extractor import extractor_of
+from edge.embedding.features import extract
+from edge.embedding.table import Embeddings
 from edge.errors import DataError, OutputError, UsageError
 from edge.progress import Progress
+from edge.runtime.files import sha256_file
 
 EXACT: Final = "exact"
 RABITQ: Final = "rabitq"
@@ -163,3 +167,136 @@ def _shown(path: Path) -> str:
     from edge.runtime.printable import shell_word
 
     return shell_word(str(path))
+
+
+BLOCK: Final = 4096  # vectors at a time
+
+
+def norms_of(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Euclidean length of each vector, float32 (n,); 1 for a vector of zeros.
+
+    The cosine of a vector of zeros with anything then is 0.
+    """
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    return np.where(lengths > 0, lengths, 1.0).astype(np.float32)
+
+
+def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The vector of that direction with length 1, float32 (d,); zeros stay zeros."""
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    return (vector / length if length else vector).astype(np.float32)
+
+
+def cosines(
+    vectors: NDArray[np.float32], norms: NDArray[np.float32], query: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Cosine of a query with each vector, float32 (n,).
+
+    Args:
+        vectors: (n, d) float32.
+        norms: (n,), as ``norms_of`` gives them.
+        query: (d,) float32.
+    """
+    found: NDArray[np.float32] = (vectors @ unit(query)) / norms
+    return np.clip(found, -1.0, 1.0)
+
+
+def best(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
+    """Positions of the k largest scores, largest first; of equals the first comes first."""
+    k = min(k, len(scores))
+    threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
+    above = np.flatnonzero(scores > threshold)
+    equal = np.flatnonzero(scores == threshold)[: k - len(above)]
+    rows = np.sort(np.concatenate([above, equal]))
+    return rows[np.argsort(-scores[rows], kind="stable")]
+
+
+def neighbour_cosines(
+    vectors: NDArray[np.float32], k: int, at_least: float
+) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float32]]:
+    """Of every vector the cosines with its k nearest others; and every near pair.
+
+    Args:
+        vectors: (n, d) float32, n at least 2.
+        k: At least 1; fewer where there are fewer others.
+        at_least: Cosine from which on two vectors are a near pair.
+
+    Returns:
+        Cosines float32 (n, k), largest first; the pairs' rows (pairs, 2), first < second; and
+        their cosines float32 (pairs,), largest first.
+    """
+    units = vectors / norms_of(vectors)[:, None]
+    k = min(k, len(units) - 1)
+    nearest = np.empty((len(units), k), np.float32)
+    pairs, values = [np.empty((0, 2), np.intp)], [np.empty(0, np.float32)]
+    for start in range(0, len(units), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(units)))
+        scores = units[rows] @ units.T
+        first, second = np.nonzero(scores >= at_least)
+        later = second > first + start
+        pairs.append(np.stack([first[later] + start, second[later]], axis=1))
+        values.append(scores[first[later], second[later]])
+        scores[rows - start, rows] = -np.inf
+        top = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k :]
+        nearest[rows] = -np.sort(-top, axis=1)
+    found = np.concatenate(values)
+    order = np.argsort(-found, kind="stable")
+    return (
+        np.clip(nearest, -1.0, 1.0),
+        np.concatenate(pairs)[order],
+        np.clip(found, -1.0, 1.0)[order],
+    )
+
+
+_ZIP: Final = b"PK"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Pictures like a picture.
+
+    Attributes:
+        neighbours: Rows of the table and their cosines.
+        search: ``exact`` or ``rabitq``: how they were searched for.
+    """
+
+    neighbours: Neighbours
+    search: str
+
+
+def is_word_table(path: Path) -> bool:
+    """Whether a file is to be read as text: it is there, and it is no archive of arrays."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(2) != _ZIP and path.suffix.lower() not in (".npz", ".npy")
+    except OSError:
+        return False
+
+
+def similar_pictures(
+    table: Embeddings,
+    image: Path,
+    k: int,
+    cache: StageCache,
+    progress: Progress,
+    *,
+    exact: bool = False,
+) -> Found:
+    """The k pictures of a table nearest to a picture by cosine.
+
+    Raises:
+        DataError: The picture cannot be read, or the table is of another extractor.
+    """
+    if not image.is_file():
+        raise DataError(f"no picture at {image}", hint="Name an image file to compare with.")
+    with progress.stage("extractor"):
+        extractor = extractor_of(table.header, cache)
+    picture = Picture(image, sha256_file(image))
+    with progress.stage("query", 1) as step:
+        features = extract(
+            extractor.path, [picture], extractor.preprocessing, cache=cache, step=step
+        )
+    if image in features.problems:
+        raise DataError(features.problems[image], hint="Name an image file that opens in a viewer.")
+    index = open_index(table.vectors, cache, progress, exact=exact)
+    return Found(index.search(features.vectors[0], k), index.kind)

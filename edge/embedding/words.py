@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.cache import StageCache, content_key
-from edge.embedding.exact import unit
-from edge.embedding.index import VectorIndex
+from edge.embedding.index import VectorIndex, unit
 from edge.errors import DataError, UsageError
 from edge.progress import Progress
 from edge.runtime import checked

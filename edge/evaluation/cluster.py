@@ -27,7 +27,7 @@ from edge.errors import (
     UsageError,
     missing_package,
 )
-from edge.evaluation.streaming import Answer, run_images
+from edge.evaluation.predictions import Answer, run_images
 from edge.runtime.files import sha256_file, write_bytes
 from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing

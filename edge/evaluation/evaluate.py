@@ -14,8 +14,15 @@ from edge.dataset.folder import Files
 from edge.errors import DataError
 from edge.evaluation.chance import Agreement, Level, agreement
 from edge.evaluation.confidence import Interval, too_few
-from edge.evaluation.confusion import ClassScore, class_scores, confusion, share_interval
-from edge.evaluation.images import find_scored_images
+from edge.evaluation.images import (
+    SEEN,
+    Origin,
+    Origins,
+    counted,
+    find_scored_images,
+    origins_of,
+    said,
+)
 from edge.evaluation.multilabel import (
     LabelTruth,
     MultiLabelScore,
@@ -23,9 +30,8 @@ from edge.evaluation.multilabel import (
     label_truth,
     multi_label_score,
 )
-from edge.evaluation.origin import SEEN, Origin, Origins, counted, origins_of, said
 from edge.evaluation.predictions import predictions
-from edge.evaluation.score import Score, score
+from edge.evaluation.score import ClassScore, Score, class_scores, confusion, score, share_interval
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
 from edge.runtime.head import read_head

@@ -1,12 +1,19 @@
-"""The images that files are scored on: found, labelled where that can be told, readable."""
+"""The images that files are scored on: which there are, and what a bundle used each one for."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Any, Final
 
 from edge.dataset.folder import Files, skipped_notes
 from edge.dataset.levels import levels_notes
-from edge.dataset.pictures import Picture, find_pictures, unreadable
+from edge.dataset.pictures import Hashed, Picture, find_pictures, unreadable
+from edge.errors import BundleError
 from edge.progress import Progress
+from edge.runtime import checked
+from edge.runtime.bundle import Bundle
 from edge.runtime.spec import Preprocessing
 from edge.weights import imagenet_classes
 
@@ -59,3 +66,117 @@ def wnids(labels: tuple[str, ...]) -> tuple[str, ...]:
         label.startswith(name) for label, (_, name) in zip(labels, classes, strict=True)
     )
     return tuple(wnid for wnid, _ in classes) if same else ()
+
+
+LOCK_NAME: Final = "edge.lock"
+REPORT_NAME: Final = "report.json"
+MAX_LOCK: Final = 256 << 20  # bytes; a picture takes about 130, those of ImageNet 170 MB
+MAX_REPORT: Final = 64 << 20  # bytes
+
+
+class Origin(StrEnum):
+    """What a picture was to the bundle; the first that fits."""
+
+    TRAIN = "train"  # weights were fitted to it
+    VALIDATION = "validation"  # it decided when training ended
+    CALIBRATION = "calibration"  # it gave the ranges of integer files
+    HELD_OUT = "held_out"  # the bundle's own report scored on it, and nothing learned from it
+    UNKNOWN = "unknown"  # the bundle's making did not use it
+
+
+SEEN: Final = frozenset({Origin.TRAIN, Origin.VALIDATION, Origin.CALIBRATION})
+_SPLITS: Final = {  # of the lock's data, of a build and of an export
+    "train": Origin.TRAIN,
+    "val": Origin.VALIDATION,
+    "calibration": Origin.CALIBRATION,
+    "test": Origin.HELD_OUT,
+    "scored": Origin.HELD_OUT,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origins:
+    """What is known of a bundle's pictures.
+
+    Attributes:
+        by_hash: sha256 of a file -> what it was.
+        is_recorded: Whether the bundle has a lock; without one a picture may have been anything.
+        is_trained_here: Whether the lock also tells what the weights were fitted to; that of an
+            exported network does not.
+    """
+
+    by_hash: Mapping[str, Origin]
+    is_recorded: bool
+    is_trained_here: bool
+
+    def of(self, pictures: Sequence[Hashed]) -> tuple[Origin, ...]:
+        """What each picture was."""
+        return tuple(self.by_hash.get(item.sha256, Origin.UNKNOWN) for item in pictures)
+
+    @property
+    def gap(self) -> str:
+        """What is not known, as one sentence; empty if nothing is missing."""
+        if not self.is_recorded:
+            return (
+                f"the bundle has no {LOCK_NAME}, so that nobody can tell whether it was trained or "
+                "calibrated on these images: build or export it again"
+            )
+        if not self.is_trained_here:
+            return (
+                "the network was trained before it was exported: whether it was on some of these "
+                "images is not recorded"
+            )
+        return ""
+
+
+def origins_of(bundle: Bundle) -> Origins:
+    """What a bundle records of the pictures that made it.
+
+    Raises:
+        BundleError: The lock was altered, or is none.
+    """
+    found = dict.fromkeys(_calibrated(bundle), Origin.CALIBRATION)
+    if LOCK_NAME not in bundle.manifest.files:
+        return Origins(by_hash=found, is_recorded=False, is_trained_here=False)
+    try:
+        value = checked.read_json(bundle.checked(LOCK_NAME), max_bytes=MAX_LOCK)
+        command = value["command"]
+        for folder in value["inputs"]["data"].values():
+            for split, classes in folder.items():
+                _add(found, _SPLITS.get(split), classes)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BundleError(f"{LOCK_NAME} cannot be used: {error!r}") from error
+    return Origins(by_hash=found, is_recorded=True, is_trained_here=command == "build")
+
+
+def _add(
+    found: dict[str, Origin], origin: Origin | None, classes: Mapping[str, Mapping[str, str]]
+) -> None:
+    order = list(Origin)
+    for files in classes.values() if origin is not None else ():
+        for digest in files.values():
+            assert origin is not None
+            found[digest] = min(origin, found.get(digest, origin), key=order.index)
+
+
+def _calibrated(bundle: Bundle) -> list[str]:
+    """Hashes that the report lists; a build takes them out of its training images."""
+    if REPORT_NAME not in bundle.manifest.files:
+        return []
+    try:
+        value: Any = checked.read_json(bundle.checked(REPORT_NAME), max_bytes=MAX_REPORT)
+        listed = value["calibration"]["image_sha256"]
+    except (ValueError, TypeError, KeyError):
+        return []
+    return [item for item in listed if isinstance(item, str)] if isinstance(listed, list) else []
+
+
+def counted(origins: Sequence[Origin]) -> dict[str, int]:
+    """How many pictures are of each origin, every origin named."""
+    counts = Counter(origins)
+    return {str(origin): counts[origin] for origin in Origin}
+
+
+def said(counts: Mapping[str, int]) -> str:
+    """``12 train, 3 held-out``: the origins that there are, for people."""
+    return ", ".join(f"{count} {name.replace('_', '-')}" for name, count in counts.items() if count)

@@ -1,13 +1,15 @@
-"""Scores: how often a model is right, and how often it agrees with another."""
+"""Scores of a model on labelled images: accuracy, agreement, confusion, calibration error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.evaluation.confidence import CONFIDENCE, Interval, normal_quantile, wilson
 from edge.runtime.output import PROBABILITIES, OutputSpec
-from edge.runtime.postprocess import answers
+from edge.runtime.postprocess import answers, best_class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,3 +80,200 @@ def right_within(
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     right: NDArray[np.bool_] = (best == labels[:, None]).any(axis=1)
     return right
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassScore:
+    """How one class fares; None where there is nothing to divide by.
+
+    Attributes:
+        index: Of the class.
+        images: That are of the class (its support).
+        answers: Images for which the model names the class.
+        right: Images that are both.
+        precision: right / answers, 0..1.
+        recall: right / images, 0..1.
+        f1: Harmonic mean of the two, 2 right / (images + answers).
+        precision_interval: Wilson interval of ``CONFIDENCE``.
+        recall_interval: Wilson interval of ``CONFIDENCE``.
+    """
+
+    index: int
+    images: int
+    answers: int
+    right: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    precision_interval: Interval | None
+    recall_interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell of the confusion matrix that is not empty: class indices and number of images."""
+
+    truth: int
+    answer: int
+    images: int
+
+
+def confusion(answers: NDArray[np.int64], truth: NDArray[np.int64]) -> tuple[Cell, ...]:
+    """The confusion matrix without its empty cells, in order of truth, then answer.
+
+    Args:
+        answers: (images,) class index that the model names.
+        truth: (images,) class index.
+    """
+    pairs, counts = np.unique(np.stack([truth, answers]), axis=1, return_counts=True)
+    rows = zip(pairs[0].tolist(), pairs[1].tolist(), counts.tolist(), strict=True)
+    return tuple(Cell(truth=row[0], answer=row[1], images=row[2]) for row in rows)
+
+
+def class_scores(cells: Sequence[Cell], classes: int) -> tuple[ClassScore, ...]:
+    """Precision, recall and F1 of every class, in the order of their index.
+
+    Args:
+        cells: Of ``confusion``.
+        classes: How many there are.
+    """
+    images, answers, right = [0] * classes, [0] * classes, [0] * classes
+    for cell in cells:
+        images[cell.truth] += cell.images
+        answers[cell.answer] += cell.images
+        if cell.truth == cell.answer:
+            right[cell.truth] += cell.images
+    return tuple(
+        ClassScore(
+            index=index,
+            images=of_class,
+            answers=named,
+            right=hits,
+            precision=_share(hits, named),
+            recall=_share(hits, of_class),
+            f1=_share(2 * hits, of_class + named),
+            precision_interval=share_interval(hits, named),
+            recall_interval=share_interval(hits, of_class),
+        )
+        for index, (of_class, named, hits) in enumerate(zip(images, answers, right, strict=True))
+    )
+
+
+def share_interval(hits: int, images: int) -> Interval | None:
+    """Wilson interval of ``CONFIDENCE`` of a share; None of nothing."""
+    return wilson(hits, images, normal_quantile(CONFIDENCE)) if images else None
+
+
+def worst_mistakes(
+    scores: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    count: int,
+    output: OutputSpec = PROBABILITIES,
+) -> NDArray[np.int64]:
+    """Rows that are answered wrongly, those with the highest score of the wrong class first.
+
+    Args:
+        scores: (images, classes).
+        truth: (images,) class index.
+        count: At most so many rows.
+        output: What the scores mean.
+
+    Returns:
+        (mistakes,) row numbers; equal scores in the order of the rows.
+    """
+    wrong = np.flatnonzero(best_class(scores, output) != truth)
+    order = np.argsort(-scores[wrong].max(axis=1), kind="stable") if len(wrong) else wrong
+    return wrong[order][:count].astype(np.int64)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+BINS: Final = 15  # as in Guo et al. 2017
+# Integer outputs are rounded, so their sum over many classes is not 1; each score is within 0..1.
+TOLERANCE: Final = 1e-3
+
+
+def are_probabilities(scores: NDArray[np.float32]) -> bool:
+    """Whether (images, classes) scores lie within 0..1, as a confidence must."""
+    return bool(scores.min() >= -TOLERANCE and scores.max() <= 1 + TOLERANCE)
+
+
+def bin_gaps(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What each image adds to each bin of the error.
+
+    Args:
+        scores: (images, classes), probabilities.
+        labels: (images,) class index.
+
+    Returns:
+        (images, ``BINS``): right (0 or 1) less confidence in the bin of the confidence, else 0.
+        Any weighting of the images gives an error: see ``error_of``.
+    """
+    best = scores.argmax(axis=1)
+    confidence, bins = _confidences(scores)
+    gaps = np.zeros((len(labels), BINS))
+    gaps[np.arange(len(labels)), bins] = (best == labels) - confidence
+    return gaps
+
+
+def _confidences(scores: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(images,) confidence, and (images,) the bin that it lies in."""
+    confidence = scores.max(axis=1).astype(np.float64).clip(0, 1)
+    # Bins are closed above, as in the paper.
+    return confidence, np.ceil(confidence * BINS).astype(np.int64).clip(1, BINS) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reliability:
+    """The images of one bin: a point of the reliability diagram.
+
+    Attributes:
+        images: How many, above zero.
+        confidence: Their mean confidence, 0..1.
+        accuracy: Share of them that is right, 0..1.
+    """
+
+    images: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[Reliability, ...]:
+    """The reliability diagram (Guo et al., ICML 2017, figure 1): the bins that hold images.
+
+    Args:
+        scores: (images, classes), probabilities.
+        labels: (images,) class index.
+    """
+    right = scores.argmax(axis=1) == labels
+    confidence, bins = _confidences(scores)
+    return tuple(
+        Reliability(
+            images=int(inside.sum()),
+            confidence=float(confidence[inside].mean()),
+            accuracy=float(right[inside].mean()),
+        )
+        for inside in (bins == number for number in range(BINS))
+        if inside.any()
+    )
+
+
+def error_of(weights: NDArray[np.float64], gaps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Expected calibration error, 0..1 (Guo et al., ICML 2017, eq. 3).
+
+    Args:
+        weights: (..., images), how often each image counts.
+        gaps: Of ``bin_gaps``.
+
+    Returns:
+        (...): sum over the bins of their share times |accuracy - mean confidence|.
+    """
+    error: NDArray[np.float64] = np.abs(weights @ gaps).sum(axis=-1) / weights.sum(axis=-1)
+    return error
+
+
+def calibration_error(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Expected calibration error of (images, classes) probabilities, 0..1."""
+    return float(error_of(np.ones(len(labels)), bin_gaps(scores, labels)))

@@ -6,29 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import DataError, ImageError, ModelLoadError, UsageError
-from edge.explanation.activations import LayerMaps, activations, chosen_layers, first_filters
-from edge.explanation.gradcam import GradCam
-from edge.explanation.masks import Masks, positions_per_side
+from edge.errors import DataError, ImageError, UsageError
+from edge.explanation.keras_model import KerasLooks
 from edge.explanation.options import ExplainOptions, Method
 from edge.explanation.result import Explanation, HeatMap, ImageExplanation, correlation
-from edge.explanation.sensitivity import heat_map, scores_under
+from edge.explanation.sensitivity import Masks, heat_map, positions_per_side, scores_under
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.files import readable
 from edge.runtime.image import READABLE
 from edge.runtime.preprocess import load
-from edge.training.models import load_keras
-from edge.training.weights import quiet_keras
-
-SOURCE: Final = "source/model.keras"
-KERAS: Final = "keras"
 
 
 def explain(options: ExplainOptions, progress: Progress) -> Explanation:
@@ -46,7 +38,7 @@ def explain(options: ExplainOptions, progress: Progress) -> Explanation:
     labels = files[names[0]].labels
     label = None if options.label is None else _index(labels, options.label)
     pictures, problems = _load(options.images, bundle)
-    keras = _Keras.open(bundle, options, len(labels), progress)
+    keras = KerasLooks.open(bundle, options, len(labels), progress)
     done: list[ImageExplanation] = []
     for path, pixels in pictures:
         first = files[names[0]]
@@ -174,84 +166,3 @@ def _map_of_file(
 
 def _r(one: HeatMap, other: HeatMap) -> float | None:
     return correlation(one.values, other.values)
-
-
-class _Keras:
-    """The bundle's Keras model, as far as there is one.
-
-    Attributes:
-        missing: Why nothing of it is shown.
-        without_gradcam: Why there is no Grad-CAM.
-        filters: Of its first convolution.
-        gradcam_layer: Whose feature map Grad-CAM explains; None without.
-        gradcam_places: (height, width) of that feature map.
-    """
-
-    def __init__(self, missing: str = "", without_gradcam: str = "") -> None:
-        self.missing = missing
-        self.without_gradcam = without_gradcam
-        self.filters: tuple[str, NDArray[np.float32]] | None = None
-        self.gradcam_layer: str | None = None
-        self.gradcam_places: tuple[int, int] | None = None
-        self._model: Any = None
-        self._names: list[str] = []
-        self._gradcam: GradCam | None = None
-
-    @classmethod
-    def open(
-        cls, bundle: Bundle, options: ExplainOptions, classes: int, progress: Progress
-    ) -> "_Keras":
-        """Load it.
-
-        Raises:
-            UsageError: Layers are asked for that are not there.
-            BundleError, ModelLoadError: The model is altered or does not load.
-        """
-        missing = ""
-        if not options.keras:
-            missing = "left out with --files-only"
-        elif SOURCE not in bundle.manifest.files:
-            missing = f"the bundle does not hold its Keras model ({SOURCE})"
-        if missing:
-            if options.layers:
-                raise UsageError(
-                    f"--layers are of the Keras model: {missing}", hint="Leave out --layers."
-                )
-            return cls(missing, missing)
-        path = bundle.checked(SOURCE)
-        with progress.stage("Keras model"):
-            quiet_keras(options.seed)
-            found = cls()
-            found._model = load_keras(path)
-            found._names = chosen_layers(found._model, options.layers)
-            found.filters = first_filters(found._model)
-            try:
-                found._gradcam = GradCam(found._model, classes)
-                found.gradcam_layer = found._gradcam.layer
-                found.gradcam_places = found._gradcam.shape
-            except ModelLoadError as error:
-                found.without_gradcam = error.message
-        return found
-
-    def map(self, pixels: NDArray[np.uint8], label: int, file: Classifier) -> HeatMap | None:
-        """Grad-CAM of a class, if there is one; ``file`` says what probabilities mean."""
-        if self._gradcam is None:
-            return None
-        started = time.monotonic()
-        values, probabilities = self._gradcam.map(pixels, label)
-        return HeatMap(
-            source=KERAS,
-            method="grad-cam",
-            values=values,
-            score=float(probabilities[label]),
-            answer=", ".join(file.answered(probabilities)) or "no label",
-            invokes=1,
-            seconds=time.monotonic() - started,
-            flat=bool(np.ptp(values) == 0),
-        )
-
-    def layers(self, pixels: NDArray[np.uint8]) -> list[LayerMaps]:
-        """What the chosen layers give."""
-        if self._model is None:
-            return []
-        return activations(self._model, self._names, pixels)

@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.explanation.activations import MOST_CHANNELS, LayerMaps
-from edge.explanation.result import HeatMap, ImageExplanation
+from edge.explanation.keras_model import MOST_CHANNELS
+from edge.explanation.result import KERAS, HeatMap, ImageExplanation, LayerMaps
 from edge.runtime.preprocess import picture_of
 from edge.runtime.printable import one_line
 
@@ -28,13 +28,13 @@ def maps_png(explained: ImageExplanation) -> bytes:
     axes = figure.subplots(1, panels, squeeze=False)[0]
     axes[0].imshow(np.asarray(picture_of(explained.pixels).convert("RGB")), interpolation="nearest")
     _title(axes[0], f"what the models see\nexplained: {_name(explained.label)}\n")
-    files = [item for item in explained.maps if item.source != "keras"]
+    files = [item for item in explained.maps if item.source != KERAS]
     top = max((float(item.values.max()) for item in files), default=0.0)
     drawn = None
     for axis, item in zip(axes[1:], explained.maps, strict=True):
-        own = float(item.values.max()) if item.source == "keras" else top
+        own = float(item.values.max()) if item.source == KERAS else top
         shown = _overlay(axis, explained.pixels, item.values, own)
-        drawn = drawn if item.source == "keras" else shown
+        drawn = drawn if item.source == KERAS else shown
         _title(axis, _caption(item, explained.label))
     for axis in axes:
         axis.set_axis_off()

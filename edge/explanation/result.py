@@ -1,12 +1,27 @@
 """What ``edge explain`` finds: maps of each image by file, and how alike they are."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.explanation.activations import LayerMaps
+KERAS: Final = "keras"  # the source of a map that is not of a file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerMaps:
+    """What one layer gives for one image.
+
+    Attributes:
+        layer: Its name.
+        channels: How many it has.
+        maps: (height, width, shown channels), float32; the first ``MOST_CHANNELS`` of them.
+    """
+
+    layer: str
+    channels: int
+    maps: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

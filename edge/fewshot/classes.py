@@ -1,22 +1,30 @@
-"""The classes of a folder, and which of them meta-training may see."""
+"""The classes of a folder, which of them meta-training may see, and their pictures as tables."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.cache import StageCache
 from edge.dataset.folder import skipped_notes
 from edge.dataset.layout import find_layout
 from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Picture, unreadable
+from edge.embedding.extractor import Extractor, base_extractor, bundle_extractor
+from edge.embedding.features import extract
 from edge.errors import DataError
 from edge.fewshot.options import FewShotOptions, Split
 from edge.progress import Progress
 from edge.runtime.files import sha256_file
+from edge.runtime.head import normalised
+from edge.runtime.preprocess import load
 from edge.runtime.spec import Preprocessing, Resize
 from edge.threads import in_threads
+from edge.training.base import Base
+from edge.training.input_evidence import PICTURES
 from edge.wording import counted
 
 
@@ -150,3 +158,82 @@ def _check_ways(count: int, what: str, options: FewShotOptions) -> None:
             f"{options.photos} gives {count} {what}; {options.ways} ways need {options.ways}",
             hint="Lower --ways, or add classes." + (apart if options.meta_trains else ""),
         )
+
+
+TURNS: Final = 4  # of 90 degrees
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embeddings:
+    """Of all pictures.
+
+    Attributes:
+        vectors: (pictures, features) float32, of length 1.
+        name: Of the network.
+        id: Of the file and contract that made them.
+    """
+
+    vectors: NDArray[np.float32]
+    name: str
+    id: str
+
+
+def pixels(classes: Classes) -> NDArray[np.uint8]:
+    """(pictures, height, width, channels) uint8, dark as 255: paper is 0, as the padding is.
+
+    One channel where all pictures are grey, else three.
+    """
+
+    def one(picture: Any) -> NDArray[np.uint8]:
+        return 255 - load(picture.path, classes.contract)
+
+    table: NDArray[np.uint8] = np.stack(in_threads(one, classes.pictures))
+    grey = (table == table[..., :1]).all()
+    return table[..., :1] if grey else table
+
+
+def turned(
+    table: NDArray[np.uint8], classes: list[NDArray[np.int64]]
+) -> tuple[NDArray[np.uint8], list[NDArray[np.int64]]]:
+    """Pictures and classes four times as many: turned by 0, 90, 180 and 270 degrees."""
+    tables = [np.rot90(table, turns, (1, 2)) for turns in range(TURNS)]
+    rows = [item + turns * len(table) for turns in range(TURNS) for item in classes]
+    return np.concatenate(tables), rows
+
+
+def embeddings(
+    classes: Classes, options: FewShotOptions, cache: StageCache, progress: Progress
+) -> Embeddings:
+    """Features of every picture, of length 1, computed once.
+
+    Raises:
+        DataError: A picture cannot be read any more.
+        WeightsUnavailable: No pretrained weights.
+        BundleError, UsageError: The bundle cannot be used.
+    """
+    with progress.stage("network"):
+        extractor = _extractor(options, classes, cache, progress)
+    with progress.stage("features", len(classes.pictures)) as step:
+        found = extract(
+            extractor.path, classes.pictures, extractor.preprocessing, cache=cache, step=step
+        )
+    for path, why in found.problems.items():
+        raise DataError(f"{path} cannot be read: {why}", hint="Take it out of its folder.")
+    return Embeddings(
+        vectors=normalised(found.vectors),
+        name=f"{extractor.name}, {extractor.features} features",
+        id=extractor.id,
+    )
+
+
+def _extractor(
+    options: FewShotOptions, classes: Classes, cache: StageCache, progress: Progress
+) -> Extractor:
+    if options.bundle is not None:
+        return bundle_extractor(options.bundle, cache)
+    base = Base(options.base)
+    step = max(1, len(classes.pictures) // PICTURES)
+    base.find_input(classes.pictures[::step], progress.note)
+    extractor = base_extractor(base, cache)
+    contract = replace(extractor.preprocessing, levels=classes.contract.levels)
+    return replace(extractor, preprocessing=contract)

@@ -1,6 +1,7 @@
 """``edge fewshot``: every method on the same episodes of the same held-out classes."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -9,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.cache import StageCache, content_key
-from edge.fewshot import baselines, inputs
-from edge.fewshot.classes import Classes, find_classes
+from edge.fewshot.classes import Classes, Embeddings, embeddings, find_classes, pixels, turned
 from edge.fewshot.episodes import Episode, draw_episodes
-from edge.fewshot.meta import MetaTrained, meta_trained
 from edge.fewshot.networks import Conv4, Head, Network
 from edge.fewshot.options import EMBEDDED, META_TRAINED, FewShotOptions, Method
-from edge.fewshot.reptile import Initialisation, Learner
+from edge.fewshot.reptile import Initialisation, Learner, MetaTrained, meta_trained
 from edge.fewshot.result import FewShotResult, Row, mean_accuracy
 from edge.progress import Progress
+from edge.runtime.head import normalised
+from edge.runtime.output import HeadKind
+from edge.training.head import fit_head
 from edge.versions import versions
 
 ACCURACIES: Final = "accuracies.npy"
@@ -77,15 +79,15 @@ class _Job:
         self.held_out = classes.rows(classes.held_out)
 
     @cached_property
-    def embeddings(self) -> inputs.Embeddings:
-        return inputs.embeddings(self.classes, self.options, self.cache, self.progress)
+    def embeddings(self) -> Embeddings:
+        return embeddings(self.classes, self.options, self.cache, self.progress)
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        return inputs.pixels(self.classes)
+        return pixels(self.classes)
 
     def row(self, method: Method) -> Row:
-        taught = None if method in baselines.BASELINES else self._learner(method)
+        taught = None if method in BASELINES else self._learner(method)
         found, seconds = [], 0.0
         for shots in self.options.shots:
             accuracies, spent = self._accuracies(method, taught, shots)
@@ -122,7 +124,7 @@ class _Job:
             with self.progress.stage(title, len(episodes)) as step:
                 found = []
                 for episode in episodes:
-                    answer = baselines.answers(method, vectors, episode)
+                    answer = baseline_answers(method, vectors, episode)
                     found.append(episode.accuracy(answer))
                     step(1)
             return np.array(found), time.monotonic() - began
@@ -206,5 +208,59 @@ class _Job:
         table = self.pixels
         network = Conv4(self.options.size, table.shape[3])
         if method is Method.REPTILE and self.options.rotations:
-            table, classes = inputs.turned(table, classes)
+            table, classes = turned(table, classes)
         return network, table, classes
+
+
+Answer = Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]], NDArray[np.int64]]
+"""(shown vectors, their classes, vectors asked for) -> classes, int64."""
+
+
+def baseline_answers(
+    method: Method, vectors: NDArray[np.float32], episode: Episode
+) -> NDArray[np.int64]:
+    """Answers (ways x queries,) to the queries of an episode.
+
+    Args:
+        method: One of ``BASELINES``.
+        vectors: (pictures, features), of all pictures.
+        episode: Rows of them.
+    """
+    shown = vectors[episode.support.reshape(-1)]
+    asked = vectors[episode.queries.reshape(-1)]
+    return BASELINES[method](shown, episode.support_labels, asked)
+
+
+def _head(kind: HeadKind) -> Answer:
+    """The head that ``edge build --head`` fits, on the shown pictures."""
+
+    def answer(
+        shown: NDArray[np.float32], classes: NDArray[np.int64], asked: NDArray[np.float32]
+    ) -> NDArray[np.int64]:
+        names = tuple(map(str, range(int(classes.max()) + 1)))
+        scores = fit_head(kind, shown, classes, names).scores(asked)
+        best: NDArray[np.int64] = scores.argmax(axis=1)
+        return best
+
+    return answer
+
+
+def _logistic(
+    shown: NDArray[np.float32], classes: NDArray[np.int64], asked: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Multinomial logistic regression on vectors of length 1 (Tian et al. 2020, 2003.11539)."""
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # so small a problem is slower on several threads
+        model = LogisticRegression(C=1.0, max_iter=1000).fit(normalised(shown), classes)
+        found: NDArray[np.int64] = model.predict(normalised(asked))
+    return found
+
+
+BASELINES: Final[dict[Method, Answer]] = {
+    Method.PIXELS: _head(HeadKind.KNN),
+    Method.KNN: _head(HeadKind.KNN),
+    Method.IMPRINTED: _head(HeadKind.IMPRINTED),
+    Method.LOGISTIC: _logistic,
+}

@@ -8,8 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.dataset.pictures import Picture
-from edge.evaluation.calibration_error import are_probabilities, calibration_error, reliability
-from edge.evaluation.confusion import ClassScore, class_scores, confusion, worst_mistakes
+from edge.evaluation.score import (
+    ClassScore,
+    are_probabilities,
+    calibration_error,
+    class_scores,
+    confusion,
+    reliability,
+    worst_mistakes,
+)
 from edge.runtime.files import readable
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.postprocess import answered, answers, best_class

@@ -11,8 +11,7 @@ from edge.cache import StageCache, content_key, sealed_bytes
 from edge.dataset.folder import check_outside, skipped_notes
 from edge.dataset.levels import levels_notes, with_levels
 from edge.dataset.pictures import Picture, unreadable
-from edge.dataset.scan import Dataset, scan
-from edge.dataset.split import LabeledImage
+from edge.dataset.scan import Dataset, LabeledImage, scan
 from edge.embedding.extractor import base_extractor
 from edge.embedding.features import Features, extract
 from edge.errors import UsageError

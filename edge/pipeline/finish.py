@@ -15,7 +15,7 @@ from converters.base import CALIBRATED, ConversionRequest, Precision, targets
 from edge.cache import StageCache, changed_in_use, sealed_sha256
 from edge.dataset.pictures import Picture
 from edge.errors import UsageError
-from edge.evaluation.origin import LOCK_NAME
+from edge.evaluation.images import LOCK_NAME
 from edge.evaluation.predictions import predictions
 from edge.pipeline.answers import KERAS, classes_report
 from edge.pipeline.audit import calibration_report, check_apart, warnings

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from benchmarks.environment import environment
 from edge.errors import BundleError, UsageError
-from edge.evaluation.origin import LOCK_NAME, MAX_LOCK
+from edge.evaluation.images import LOCK_NAME, MAX_LOCK
 from edge.pipeline.inputs import Inputs, flat
 from edge.runtime import checked
 from edge.runtime.bundle import Bundle

@@ -12,8 +12,8 @@ from edge.cache import StageCache, content_key
 from edge.dataset.folder import list_images
 from edge.dataset.pictures import Picture, pictures_root
 from edge.errors import ImageError, ModelLoadError, UsageError
+from edge.evaluation.confidence import mcnemar_loss
 from edge.evaluation.output import OPTION, like_fitted_to_0_and_1, output_of
-from edge.evaluation.paired import mcnemar_loss
 from edge.pipeline.options import ExportOptions
 from edge.runtime.head import sigmoid
 from edge.runtime.output import HALF, OutputActivation, OutputKind, OutputSpec

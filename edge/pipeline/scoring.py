@@ -17,17 +17,15 @@ from edge.cache import StageCache, content_key, sealed_bytes
 from edge.dataset.pictures import Picture
 from edge.errors import ConversionError, EdgeError, InferenceError, ModelLoadError, NegativeVerdict
 from edge.evaluation.chance import Level, agreement, is_constant
-from edge.evaluation.confidence import CONFIDENCE
-from edge.evaluation.confusion import share_interval
+from edge.evaluation.confidence import CONFIDENCE, drop_interval
 from edge.evaluation.multilabel import (
     LabelTruth,
     map_intervals,
     mean_average_precision,
     multi_label_score,
 )
-from edge.evaluation.paired import drop_interval
 from edge.evaluation.predictions import predictions
-from edge.evaluation.score import Score, score
+from edge.evaluation.score import Score, score, share_interval
 from edge.inspection.model import inspect_model
 from edge.pipeline.conversion import Converted
 from edge.pipeline.report import Bounds, FailedVariant, VariantReport

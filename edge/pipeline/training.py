@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.dataset.scan import Dataset
-from edge.dataset.split import LabeledImage
+from edge.dataset.scan import Dataset, LabeledImage
 from edge.embedding.features import Features
 from edge.pipeline.stages import TimedStages
 from edge.runtime.head import Head

@@ -23,34 +23,11 @@ from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing
 from edge.runtime.taught import LearningHead
 from edge.tagging.index import Stamp, TagIndex
+from edge.tagging.options import MAX_TAGS, NETWORK, THRESHOLD, TagOptions
 from edge.tagging.tags import Tagged, choose
 from edge.threads import in_threads
 
-NETWORK: Final = "mobilenet"
-THRESHOLD: Final = 0.2
-MAX_TAGS: Final = 3
 CHUNK: Final = 512  # pictures between two writes of the index; bounds the scores in memory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TagOptions:
-    """How to tag; None takes what the index was made with, or else the default.
-
-    Attributes:
-        bundle: That classifies; None for a network.
-        variant: Of the bundle; None for its default one.
-        backbone: Network of Keras Applications with its ImageNet classes.
-        threshold: Least probability of a tag, 0..1.
-        max_tags: At most so many tags of a picture.
-        dask: Address of a Dask scheduler that computes.
-    """
-
-    bundle: Path | None = None
-    variant: str | None = None
-    backbone: str | None = None
-    threshold: float | None = None
-    max_tags: int | None = None
-    dask: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,20 @@
-"""Tags: the classes that a picture shows with at least a certain probability."""
+"""Tags: the classes that a picture shows with at least a certain probability, and CSV of them."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import InferenceError
+from edge.runtime.files import readable
+from edge.runtime.place import write_output
 from edge.runtime.postprocess import top_k
+from edge.runtime.printable import csv_cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +61,22 @@ def choose(
             hint="Tag with a classifier whose output is a softmax.",
         )
     return tuple(Tag(item.label, item.score) for item in best if item.score >= threshold)
+
+
+COLUMNS: Final = ("image", "tag", "probability")
+
+
+def write_csv(path: Path, pictures: Iterable[Tagged]) -> None:
+    """Write the table; a picture without a tag has one row with two empty fields.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    stream = io.StringIO(newline="")
+    table = csv.writer(stream)  # its defaults are RFC 4180: CRLF, quotes doubled
+    table.writerow(COLUMNS)
+    for picture in pictures:
+        name = csv_cell(readable(picture.path))
+        rows = [(name, csv_cell(tag.label), f"{tag.score:.4f}") for tag in picture.tags]
+        table.writerows(rows or [(name, "", "")])
+    write_output(path, stream.getvalue())

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.evaluation.paired import mcnemar
+from edge.evaluation.confidence import mcnemar
 from edge.training.backbones import ChannelOrder
 from edge.training.input_memory import BATCH_IMAGES, NormalizationMemory
 from edge.training.input_range import (

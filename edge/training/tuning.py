@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge.dataset.split import LabeledImage
+from edge.dataset.scan import LabeledImage
 from edge.errors import UsageError
 from edge.runtime.spec import Preprocessing
 from edge.training.batches import BatchShare, Samples, changes

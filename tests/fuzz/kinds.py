@@ -750,7 +750,7 @@ def place_groups(folder: Path, content: bytes) -> Sequence[Command]:
 
 @cache
 def sidecar_seeds() -> Sequence[bytes]:
-    from edge.tagging.xmp import EMPTY, with_tags
+    from edge.tagging.sidecars import EMPTY, with_tags
 
     tags = {"subject": ["grün", "a"], "hierarchicalSubject": ["x|grün"], "TagsList": ["x/grün"]}
     return [EMPTY, with_tags(EMPTY, tags)]
@@ -1096,7 +1096,7 @@ HOST: Final = (
     "zoneinfo",
     *(f"edge.cli.{name}" for name in ("app", "output", "comparison", "progress", "tagging")),
     *(f"edge.deploy.{name}" for name in ("deploy", "operations", "plan", "signing")),
-    *(f"edge.embedding.{name}" for name in ("collection_map", "index", "query", "words")),
+    *(f"edge.embedding.{name}" for name in ("collection_map", "index", "words")),
     "benchmarks.diff",
     "benchmarks.outputs.reading",
     "devices.profile",
@@ -1110,7 +1110,7 @@ HOST: Final = (
     "edge.runtime.backends.litert",
     "edge.runtime.backends.onnx",
     "edge.tagging.tag",
-    "edge.tagging.xmp",
+    "edge.tagging.sidecars",
     *(f"edge.runtime.{name}" for name in ("classifier", "golden", "learning_head")),
     *(
         f"edge.runtime.commands.{name}"

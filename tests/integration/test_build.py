@@ -23,7 +23,7 @@ from edge.dataset.digits import export_digits
 from edge.dataset.pictures import Picture
 from edge.embedding.features import extract
 from edge.errors import UsageError, WeightsUnavailable
-from edge.evaluation import streaming
+from edge.evaluation import predictions
 from edge.pipeline.build import build
 from edge.pipeline.options import BuildOptions, OutputOptions
 from edge.progress import Silent
@@ -345,8 +345,8 @@ def test_training_and_device_see_the_same_tensor(
     from edge.pipeline.build import _Job
     from edge.pipeline.stages import TimedStages
 
-    monkeypatch.setattr(streaming, "open_session", lambda path, engine=None: Recorder())
-    monkeypatch.setattr(streaming.os, "cpu_count", lambda: 1)  # one worker keeps the order
+    monkeypatch.setattr(predictions, "open_session", lambda path, engine=None: Recorder())
+    monkeypatch.setattr(predictions.os, "cpu_count", lambda: 1)  # one worker keeps the order
     job = _Job(options(built.photos, tmp_path / "x", tmp_path / "cache"), TimedStages(Silent()))
     model = built.bundle / "models/tflite-fp32.tflite"
     cache = StageCache(tmp_path / "cache")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from edge.cache import StageCache
 from edge.cli.app import app
 from edge.embedding.embed import EmbedOptions, embed
-from edge.embedding.query import similar_pictures
+from edge.embedding.index import similar_pictures
 from edge.embedding.table import read_embeddings, write_embeddings
 from edge.errors import DataError, EdgeError
 from edge.progress import Silent

@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from edge.errors import ModelLoadError, UsageError
-from edge.explanation.activations import activations, chosen_layers, first_filters
 from edge.explanation.explain import explain
-from edge.explanation.gradcam import GradCam
+from edge.explanation.keras_model import GradCam, activations, chosen_layers, first_filters
 from edge.explanation.options import ExplainOptions
 from edge.explanation.result import correlation
 from edge.progress import Silent

@@ -11,10 +11,9 @@ from PIL import Image
 
 from edge.cache import StageCache
 from edge.fewshot.episodes import draw_episodes
-from edge.fewshot.meta import meta_trained
 from edge.fewshot.networks import Conv4, Head
 from edge.fewshot.options import FewShotOptions, Method, ReptileOptions
-from edge.fewshot.reptile import Initialisation, Learner
+from edge.fewshot.reptile import Initialisation, Learner, meta_trained
 from edge.fewshot.run import run
 from edge.progress import Silent
 

@@ -14,7 +14,7 @@ from converters.calibration import Calibration
 from converters.integer import integer_files
 from converters.quantizable import Quantizable
 from edge.errors import ConversionError, NegativeVerdict, UsageError
-from edge.evaluation.streaming import run_pixels
+from edge.evaluation.predictions import run_pixels
 from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing
 from tests.integration import planted

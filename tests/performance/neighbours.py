@@ -30,8 +30,7 @@ from support.data import photos
 
 from edge.cache import default_cache
 from edge.embedding.embed import EmbedOptions, embed
-from edge.embedding.exact import norms_of
-from edge.embedding.index import VectorIndex, coded
+from edge.embedding.index import VectorIndex, coded, norms_of
 from edge.progress import Silent
 from edge.training.options import BaseOptions
 

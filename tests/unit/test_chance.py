@@ -9,9 +9,9 @@ from edge.evaluation.confidence import (
     images_for_half_width,
     images_to_show_drop,
     normal_quantile,
+    tango,
     wilson,
 )
-from edge.evaluation.paired import tango
 
 
 def level(first: list[int], second: list[int]) -> Level:

@@ -13,7 +13,7 @@ from typer.main import get_command
 from edge.cli.app import app
 from edge.comparison.metrics import METRICS
 from edge.comparison.policy import UNCHANGED_POINTS, load_policy
-from edge.evaluation.paired import most_changed
+from edge.evaluation.confidence import most_changed
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "ci.md"

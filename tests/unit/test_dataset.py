@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.dataset.folder import check_outside, list_images, skipped_notes
-from edge.dataset.scan import Dataset, scan
-from edge.dataset.split import LabeledImage
+from edge.dataset.scan import Dataset, LabeledImage, scan
 from edge.errors import DataError, UsageError
 from tests.unit.conftest import encoded, huge_png, noise, with_size
 
@@ -298,7 +297,7 @@ def test_the_split_does_not_depend_on_listing_order_or_hash_seed(
 
 def test_the_split_of_known_bytes() -> None:
     """Ranks are sha256("seed:hash"): a change of the rule would move everyone's test images."""
-    from edge.dataset.split import carve
+    from edge.dataset.scan import carve
 
     images = [LabeledImage(path=Path(f"{n}.png"), label=0, sha256=f"{n:064x}") for n in range(10)]
     splits = carve(images, {"test": 0.2, "val": 0.2}, labels=["a"], seed=0)

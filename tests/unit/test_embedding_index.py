@@ -6,8 +6,16 @@ import pytest
 from edge.cache import StageCache
 from edge.embedding import index as module
 from edge.embedding.cleaning import review
-from edge.embedding.exact import best, neighbour_cosines, norms_of, unit
-from edge.embedding.index import VectorIndex, coded, exact_index, open_index
+from edge.embedding.index import (
+    VectorIndex,
+    best,
+    coded,
+    exact_index,
+    neighbour_cosines,
+    norms_of,
+    open_index,
+    unit,
+)
 from edge.errors import DataError, UsageError
 from edge.progress import Silent
 
@@ -108,9 +116,8 @@ def test_a_large_table_is_coded_once(
 
 
 def test_neighbour_cosines_over_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edge.embedding import exact
 
-    monkeypatch.setattr(exact, "BLOCK", 7)
+    monkeypatch.setattr(module, "BLOCK", 7)
     vectors = clustered(40, 16)
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     all_pairs = units @ units.T

@@ -12,9 +12,7 @@ from PIL import Image
 from edge.cache import StageCache
 from edge.embedding import collection_map
 from edge.embedding.collection_map import CollectionMap, make_map
-from edge.embedding.colors import class_colors
-from edge.embedding.map_page import map_page
-from edge.embedding.map_plot import draw_map
+from edge.embedding.map_view import class_colors, draw_map, map_page
 from edge.embedding.table import Embeddings, Header
 from edge.errors import DataError, OutputError
 from edge.progress import Silent
@@ -102,7 +100,7 @@ def test_the_projection_is_kept(
 ) -> None:
     first = mapped(tmp_path)
     assert np.array_equal(first.projection.tsne3, found.projection.tsne3)  # every run the same
-    monkeypatch.setattr("edge.embedding.projection._tsne", None)
+    monkeypatch.setattr("edge.embedding.collection_map._tsne", None)
     again = make_map(
         collection(tmp_path / "photos"),
         points=100,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.embedding.source import source_from_json, source_json
+from edge.embedding.extractor import source_from_json, source_json
 from edge.embedding.table import Embeddings, Header, read_embeddings, write_embeddings
 from edge.errors import DataError, OutputError
 from edge.runtime.spec import Preprocessing, Resize

@@ -12,7 +12,7 @@ from edge.cli.app import app
 from edge.errors import BundleError
 from edge.evaluation.confidence import normal_quantile, wilson
 from edge.evaluation.evaluate import Evaluation, Scope, evaluate
-from edge.evaluation.origin import Origin, origins_of
+from edge.evaluation.images import Origin, origins_of
 from edge.progress import Silent
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file

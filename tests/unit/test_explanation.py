@@ -14,11 +14,18 @@ from edge.cli.app import app
 from edge.cli.explain import _print_legend
 from edge.errors import DataError, OutputError, UsageError
 from edge.explanation.explain import explain
-from edge.explanation.masks import Masks, Method, apply, background, positions_per_side
 from edge.explanation.options import ExplainOptions
 from edge.explanation.page import short_names
 from edge.explanation.result import HeatMap, ImageExplanation, correlation
-from edge.explanation.sensitivity import heat_map, log_odds
+from edge.explanation.sensitivity import (
+    Masks,
+    Method,
+    apply,
+    background,
+    heat_map,
+    log_odds,
+    positions_per_side,
+)
 from edge.progress import Silent
 from edge.runtime.spec import Preprocessing
 from tests.color_bundles import LABELS, model, nearest_color, write_bundle

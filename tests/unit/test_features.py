@@ -13,7 +13,7 @@ from edge.cache import StageCache
 from edge.dataset.pictures import Picture
 from edge.embedding.features import COMMIT_EVERY, Features, FeatureStore, extract
 from edge.errors import OutputError
-from edge.evaluation import streaming
+from edge.evaluation import predictions
 from edge.runtime.files import sha256_file
 from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing
@@ -50,7 +50,7 @@ def invokes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         session.run = counted_run  # type: ignore[method-assign]
         return session
 
-    monkeypatch.setattr(streaming, "open_session", counting)
+    monkeypatch.setattr(predictions, "open_session", counting)
     return counted
 
 

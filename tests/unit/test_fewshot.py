@@ -11,13 +11,11 @@ from typer.testing import CliRunner
 
 from edge.cli.app import app
 from edge.errors import DataError, EdgeError, UsageError
-from edge.fewshot import plot
-from edge.fewshot.baselines import BASELINES, answers
-from edge.fewshot.classes import find_classes
+from edge.fewshot.classes import find_classes, pixels, turned
 from edge.fewshot.episodes import Episode, draw_episodes, mini_batches
-from edge.fewshot.inputs import pixels, turned
 from edge.fewshot.options import FewShotOptions, Method, Split, parse_methods, parse_shots
-from edge.fewshot.result import FewShotResult, Row, mean_accuracy
+from edge.fewshot.result import FewShotResult, Row, draw, mean_accuracy
+from edge.fewshot.run import BASELINES, answers
 from edge.progress import Silent
 
 PICTURES = 6
@@ -215,7 +213,7 @@ def result(shots: tuple[int, ...] = (1, 5)) -> FewShotResult:
 def test_the_plot_is_written_and_equal_for_equal_results(tmp_path: Path, suffix: str) -> None:
     paths = [tmp_path / f"{number}{suffix}" for number in range(2)]
     for path in paths:
-        plot.draw(result(), path)
+        draw(result(), path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     if suffix == ".png":
         with Image.open(paths[0]) as image:

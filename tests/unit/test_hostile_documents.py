@@ -20,7 +20,7 @@ from edge.device.release import Release
 from edge.device.state import State
 from edge.embedding.table import read_embeddings
 from edge.errors import EdgeError
-from edge.evaluation.origin import origins_of
+from edge.evaluation.images import origins_of
 from edge.pipeline.lock import Lock
 from edge.pipeline.recipe import read_recipe
 from edge.runtime import checked

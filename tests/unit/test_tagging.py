@@ -26,14 +26,12 @@ from edge.errors import (
 )
 from edge.progress import Silent
 from edge.tagging.copies import copy_tagged, folder_names
-from edge.tagging.groups import Groups, parse
 from edge.tagging.index import TagIndex, default_index
 from edge.tagging.options import SidecarName
-from edge.tagging.search import find
-from edge.tagging.sidecars import write_sidecars
+from edge.tagging.search import Groups, find, parse
+from edge.tagging.sidecars import EMPTY, tag_values, with_tags, write_sidecars
 from edge.tagging.tag import TagOptions, kept, tag
 from edge.tagging.tags import Tag, Tagged, choose
-from edge.tagging.xmp import EMPTY, tag_values, with_tags
 from edge.weights import imagenet_classes
 from tests.color_bundles import COLORS, model, write_bundle, write_pictures
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from edge import wording
-from edge.evaluation.confusion import share_interval
+from edge.evaluation.score import share_interval
 from edge.pipeline.answers import KERAS
 from edge.pipeline.page.element import Element, element
 

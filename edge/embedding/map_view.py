@@ -1,5 +1,7 @@
-"""The map as one HTML file that loads nothing: a canvas, its script, and the small pictures."""
+"""The map for people: one HTML file that loads nothing, and a picture of the two planes."""
 
+import colorsys
+import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -7,9 +9,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from edge.embedding.cleaning import Review
 from edge.embedding.collection_map import CollectionMap, data_uri
-from edge.embedding.colors import class_colors
+from edge.markup import plot_text
+from edge.runtime.place import write_output
 from edge.runtime.printable import one_line
 
 LISTED: Final = 50  # entries of each list on the page
@@ -86,3 +91,84 @@ def _lists(review: Review) -> list[dict[str, Any]]:
         }
         for kind, items in found.items()
     ]
+
+
+_NAMED: Final = 24  # classes of which a legend still helps
+_LONGEST: Final = 24  # characters of a name in the legend
+
+
+def draw_map(result: CollectionMap, path: Path) -> None:
+    """Write the picture, PNG.
+
+    Raises:
+        OutputError: The picture cannot be written.
+    """
+    stream = io.BytesIO()
+    _figure(result).savefig(stream, format="png", dpi=96, metadata={"Software": None})
+    write_output(path, stream.getvalue())
+
+
+def _figure(result: CollectionMap) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12.5, 5.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    projection = result.projection
+    first, second = (100 * share for share in projection.explained[:2])
+    for panel, places in ((left, projection.pca), (right, projection.tsne2)):
+        _scatter(panel, places, result)
+        panel.set_aspect("equal", adjustable="datalim")
+        panel.grid(alpha=0.2)
+    left.set_title("PCA")
+    left.set_xlabel(f"component 1: {first:.1f} % of the variance")
+    left.set_ylabel(f"component 2: {second:.1f} %")
+    right.set_title(f"t-SNE, perplexity {projection.perplexity:g}")
+    right.tick_params(labelbottom=False, labelleft=False)
+    if 1 < len(set(result.classes)) <= _NAMED:
+        figure.legend(*left.get_legend_handles_labels(), loc="outside right center", markerscale=2)
+    name, source = plot_text(Path(result.root).name), plot_text(result.name)
+    figure.suptitle(f"{name}: {len(result.paths)} pictures by {source}")
+    return figure
+
+
+def _scatter(panel: Any, places: Any, result: CollectionMap) -> None:
+    classes = sorted(set(result.classes))
+    labels = np.array(result.classes)
+    size = 6 if len(labels) > 1000 else 14
+    for name, color in zip(classes, class_colors(classes), strict=True):
+        points = places[labels == name]
+        label = plot_text(name or "no class", _LONGEST)
+        panel.scatter(points[:, 0], points[:, 1], s=size, color=color, linewidths=0, label=label)
+
+
+# Matplotlib's "tab10" (Tableau), readable on light and dark paper.
+_TEN: Final = (
+    "#1f77b4",
+    "#ff7f0e",
+    "#2ca02c",
+    "#d62728",
+    "#9467bd",
+    "#8c564b",
+    "#e377c2",
+    "#17becf",
+    "#bcbd22",
+    "#7f7f7f",
+)
+_GREY: Final = "#8a8a8a"  # of what has no class
+_GOLDEN: Final = 0.61803398875  # hues a golden section apart never come close soon
+
+
+def class_colors(classes: Sequence[str]) -> list[str]:
+    """A colour, ``#rrggbb``, for each class; grey for the one without a name."""
+    named = [name for name in classes if name]
+    if len(named) <= len(_TEN):
+        colors = dict(zip(named, _TEN, strict=False))
+    else:
+        colors = {name: _hue(number) for number, name in enumerate(named)}
+    return [colors.get(name, _GREY) for name in classes]
+
+
+def _hue(number: int) -> str:
+    lightness = (0.45, 0.6)[number % 2]
+    rgb = colorsys.hls_to_rgb(number * _GOLDEN % 1, lightness, 0.65)
+    return "#" + "".join(f"{round(255 * value):02x}" for value in rgb)

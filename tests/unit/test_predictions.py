@@ -11,9 +11,8 @@ from PIL import Image
 
 from edge.cache import StageCache
 from edge.errors import InferenceError, ModelLoadError
-from edge.evaluation import streaming
-from edge.evaluation.predictions import raw_outputs
-from edge.evaluation.streaming import run_images
+from edge.evaluation import predictions
+from edge.evaluation.predictions import raw_outputs, run_images
 from edge.runtime.spec import Preprocessing, TensorSpec
 
 MODEL = Path(__file__).parents[1] / "data" / "channels_fp32.tflite"
@@ -53,7 +52,7 @@ class Brightness:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
-    monkeypatch.setattr(streaming, "open_session", lambda path, engine=None: make())
+    monkeypatch.setattr(predictions, "open_session", lambda path, engine=None: make())
 
 
 @pytest.mark.parametrize("workers", [None, 1, 2, 7])
