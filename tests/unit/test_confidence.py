@@ -105,9 +105,6 @@ def test_logits_are_no_probabilities() -> None:
     assert not are_probabilities(np.array([[3.0, -1.0]], np.float32))
 
 
-Z = normal_quantile(0.95)
-
-
 def test_mcnemar_by_hand() -> None:
     assert mcnemar(0, 0) == 1
     assert mcnemar(5, 0) == pytest.approx(2 * 0.5**5)

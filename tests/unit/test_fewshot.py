@@ -15,7 +15,7 @@ from edge.fewshot.classes import find_classes, pixels, turned
 from edge.fewshot.episodes import Episode, draw_episodes, mini_batches
 from edge.fewshot.options import FewShotOptions, Method, Split, parse_methods, parse_shots
 from edge.fewshot.result import FewShotResult, Row, draw, mean_accuracy
-from edge.fewshot.run import BASELINES, answers
+from edge.fewshot.run import BASELINES, baseline_answers
 from edge.progress import Silent
 
 PICTURES = 6
@@ -151,9 +151,11 @@ def test_baselines_learn_clear_classes(method: Method) -> None:
     centres = np.repeat(generator.normal(size=(6, 16)), 10, axis=0)
     vectors = (centres + 0.1 * generator.normal(size=(60, 16))).astype(np.float32)
     for episode in drawn(1) + drawn(5):
-        assert episode.accuracy(answers(method, vectors, episode)) == 1.0
+        assert episode.accuracy(baseline_answers(method, vectors, episode)) == 1.0
     noise = generator.normal(size=(60, 16)).astype(np.float32)
-    chance = [item.accuracy(answers(method, noise, item)) for item in drawn(1, episodes=50)]
+    chance = [
+        item.accuracy(baseline_answers(method, noise, item)) for item in drawn(1, episodes=50)
+    ]
     assert np.mean(chance) == pytest.approx(1 / 3, abs=0.11)  # 4 standard errors of 300 answers
 
 
