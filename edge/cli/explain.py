@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.cli import options as shared
-from edge.explanation.options import Method
+from edge.explanation.options import MaskMethod
 from edge.runtime.streams import say
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def explain(
         ),
     ] = None,
     method: Annotated[
-        Method,
+        MaskMethod,
         typer.Option(
             help="Cover random parts (rise), or a window that moves over the image (occlusion)."
         ),
-    ] = Method.RISE,
+    ] = MaskMethod.RISE,
     masks: Annotated[
         int, typer.Option(help="Random masks of rise; each costs one inference a file.", min=2)
     ] = 600,

@@ -10,7 +10,7 @@ from edge.cli import options as shared
 from edge.fewshot.options import (
     BATCHED,
     FewShotOptions,
-    Method,
+    FewShotMethod,
     ReptileOptions,
     Split,
     parse_methods,
@@ -20,7 +20,7 @@ from edge.runtime.streams import say
 from edge.training.options import BaseOptions
 
 if TYPE_CHECKING:
-    from edge.fewshot.result import FewShotResult, Row
+    from edge.fewshot.result import FewShotResult, MethodAccuracy
 
 EPILOG = (
     "Example: edge fewshot omniglot --ways 5 --shots 1,5 --episodes 200 --plot fewshot.png  "
@@ -42,7 +42,8 @@ def fewshot(
     methods: Annotated[
         str | None,
         typer.Option(
-            help=f"Separated by commas: {', '.join(Method)}.  \\[default: all]", show_default=False
+            help=f"Separated by commas: {', '.join(FewShotMethod)}.  \\[default: all]",
+            show_default=False,
         ),
     ] = None,
     backbone: base.Backbone = "mobilenet",

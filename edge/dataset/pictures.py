@@ -50,7 +50,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FolderPictures:
     """What a folder of images to score gives.
 
     Attributes:
@@ -81,7 +81,7 @@ def find_pictures(
     wnids: Sequence[str] = (),
     *,
     explained: bool = False,
-) -> Found:
+) -> FolderPictures:
     """Every image below a folder, with the class that its place or its name states.
 
     The class is the folder right below ``directory`` (or below that of its test split, where
@@ -111,7 +111,7 @@ def find_pictures(
         notes.append(f"the images are those of {readable(root.relative_to(directory))}/")
     if labels and not (explained and all(item.label is None for item in pictures)):
         notes += _unmatched(root, pictures, by_name)
-    return Found(root=root, pictures=pictures, files=files, notes=tuple(notes))
+    return FolderPictures(root=root, pictures=pictures, files=files, notes=tuple(notes))
 
 
 def _label(relative: Path, by_name: Mapping[str, int], by_wnid: Mapping[str, int]) -> int | None:

@@ -21,7 +21,7 @@ _OUTLIER_FORMULA: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class NearPair:
     """Two rows and the cosine of their vectors, -1..1."""
 
     first: int
@@ -59,7 +59,7 @@ class Review:
     """
 
     same: tuple[tuple[int, ...], ...]
-    near: tuple[Pair, ...]
+    near: tuple[NearPair, ...]
     near_total: int
     outliers: tuple[Outlier, ...]
     threshold: float
@@ -104,7 +104,7 @@ def review(vectors: NDArray[np.float32], sha256: Sequence[str], *, threshold: fl
     other = np.flatnonzero(files[pairs[:, 0]] != files[pairs[:, 1]])
     listed = other[:MOST_PAIRS]
     near = tuple(
-        Pair(int(first), int(second), round(float(cosine), 6))
+        NearPair(int(first), int(second), round(float(cosine), 6))
         for (first, second), cosine in zip(pairs[listed], values[listed], strict=True)
     )
     return Review(

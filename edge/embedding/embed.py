@@ -11,7 +11,7 @@ from edge.dataset.folder import list_files
 from edge.dataset.layout import find_any_places
 from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Picture
-from edge.embedding.extractor import Source, open_extractor, source_json
+from edge.embedding.extractor import ExtractorSource, open_extractor, source_json
 from edge.embedding.features import extract
 from edge.embedding.table import Embeddings, Header
 from edge.errors import DataError
@@ -38,7 +38,7 @@ class EmbedOptions:
     """
 
     photos: Path
-    source: Source
+    source: ExtractorSource
     cache: Path
     dask: str | None = None
 

@@ -129,14 +129,14 @@ def _written(
     return Extractor(path=path, preprocessing=preprocessing, name=name, seconds=seconds)
 
 
-Source = BaseOptions | Path
+ExtractorSource = BaseOptions | Path
 """A base, or the path of a bundle."""
 
 _BACKBONE: Final = "backbone"
 _BUNDLE: Final = "bundle"
 
 
-def source_json(source: Source) -> dict[str, Any]:
+def source_json(source: ExtractorSource) -> dict[str, Any]:
     """The source as JSON values; paths become absolute, so that they hold from everywhere."""
     if isinstance(source, Path):
         return {"kind": _BUNDLE, "path": str(source.absolute())}
@@ -148,7 +148,7 @@ def source_json(source: Source) -> dict[str, Any]:
     return {"kind": _BACKBONE, **value}
 
 
-def source_from_json(value: Mapping[str, Any]) -> Source:
+def source_from_json(value: Mapping[str, Any]) -> ExtractorSource:
     """Read what ``source_json`` wrote.
 
     Raises:
@@ -168,7 +168,7 @@ def source_from_json(value: Mapping[str, Any]) -> Source:
     raise _unknown(f"its source is of kind {kind!r}")
 
 
-def open_extractor(source: Source, cache: StageCache) -> Extractor:
+def open_extractor(source: ExtractorSource, cache: StageCache) -> Extractor:
     """The extractor of a source; errors as ``base_extractor`` and ``bundle_extractor``."""
     if isinstance(source, Path):
         return bundle_extractor(source, cache)

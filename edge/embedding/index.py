@@ -252,7 +252,7 @@ _ZIP: Final = b"PK"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SimilarPictures:
     """Pictures like a picture.
 
     Attributes:
@@ -281,7 +281,7 @@ def similar_pictures(
     progress: Progress,
     *,
     exact: bool = False,
-) -> Found:
+) -> SimilarPictures:
     """The k pictures of a table nearest to a picture by cosine.
 
     Raises:
@@ -299,4 +299,4 @@ def similar_pictures(
     if image in features.problems:
         raise DataError(features.problems[image], hint="Name an image file that opens in a viewer.")
     index = open_index(table.vectors, cache, progress, exact=exact)
-    return Found(index.search(features.vectors[0], k), index.kind)
+    return SimilarPictures(index.search(features.vectors[0], k), index.kind)

@@ -41,7 +41,7 @@ TIMEOUT: Final = 10.0  # seconds for a scheduler to answer, and for its first wo
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ModelPass:
     """What every task of a pass shares, but the model's content.
 
     Attributes:
@@ -86,7 +86,7 @@ def run_on_cluster(
     open_session(model)  # a broken model is an error of this process, not of a worker
     if not images:
         return
-    job = Job(model.suffix, sha256_file(model), preprocessing)
+    job = ModelPass(model.suffix, sha256_file(model), preprocessing)
     with connected(address) as client:
         _check_workers(client)
         content = client.scatter(model.read_bytes(), broadcast=True)
@@ -195,7 +195,7 @@ def _check_workers(client: Any) -> None:
 
 
 def _results(
-    client: Any, content: Any, job: Job, images: Sequence[Hashed]
+    client: Any, content: Any, job: ModelPass, images: Sequence[Hashed]
 ) -> Iterator[tuple[int, list[Answer]]]:
     """(position of the first image, answers) of each task, as they come."""
     from distributed import as_completed
@@ -241,7 +241,7 @@ def _result(future: Any) -> list[Answer]:
 
 
 def answer_batch(
-    content: bytes, job: Job, files: Sequence[tuple[str, str]]
+    content: bytes, job: ModelPass, files: Sequence[tuple[str, str]]
 ) -> list[Answer] | Mismatch:
     """Answers to some images, on the worker.
 
@@ -267,7 +267,7 @@ def answer_batch(
 _MODELS: dict[str, Path] = {}  # sha256 -> file, of this worker process
 
 
-def _model_file(content: bytes, job: Job) -> Path:
+def _model_file(content: bytes, job: ModelPass) -> Path:
     """The model as a file of this process, written once."""
     if job.sha256 not in _MODELS:
         if hashlib.sha256(content).hexdigest() != job.sha256:

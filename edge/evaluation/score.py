@@ -110,7 +110,7 @@ class ClassScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class ConfusionCell:
     """A cell of the confusion matrix that is not empty: class indices and number of images."""
 
     truth: int
@@ -118,7 +118,7 @@ class Cell:
     images: int
 
 
-def confusion(answers: NDArray[np.int64], truth: NDArray[np.int64]) -> tuple[Cell, ...]:
+def confusion(answers: NDArray[np.int64], truth: NDArray[np.int64]) -> tuple[ConfusionCell, ...]:
     """The confusion matrix without its empty cells, in order of truth, then answer.
 
     Args:
@@ -127,10 +127,10 @@ def confusion(answers: NDArray[np.int64], truth: NDArray[np.int64]) -> tuple[Cel
     """
     pairs, counts = np.unique(np.stack([truth, answers]), axis=1, return_counts=True)
     rows = zip(pairs[0].tolist(), pairs[1].tolist(), counts.tolist(), strict=True)
-    return tuple(Cell(truth=row[0], answer=row[1], images=row[2]) for row in rows)
+    return tuple(ConfusionCell(truth=row[0], answer=row[1], images=row[2]) for row in rows)
 
 
-def class_scores(cells: Sequence[Cell], classes: int) -> tuple[ClassScore, ...]:
+def class_scores(cells: Sequence[ConfusionCell], classes: int) -> tuple[ClassScore, ...]:
     """Precision, recall and F1 of every class, in the order of their index.
 
     Args:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge.errors import DataError, ImageError, UsageError
 from edge.explanation.keras_model import KerasLooks
-from edge.explanation.options import ExplainOptions, Method
+from edge.explanation.options import ExplainOptions, MaskMethod
 from edge.explanation.result import Explanation, HeatMap, ImageExplanation, correlation
 from edge.explanation.sensitivity import Masks, heat_map, positions_per_side, scores_under
 from edge.progress import Progress
@@ -123,7 +123,7 @@ def _masks(options: ExplainOptions, height: int, width: int) -> Masks:
         method=options.method,
         height=height,
         width=width,
-        count=windows if options.method is Method.OCCLUSION else options.masks,
+        count=windows if options.method is MaskMethod.OCCLUSION else options.masks,
         seed=options.seed,
     )
 

@@ -8,7 +8,7 @@ from typing import Final
 RANDOM_MASKS: Final = 600
 
 
-class Method(StrEnum):
+class MaskMethod(StrEnum):
     """How masks are made."""
 
     OCCLUSION = "occlusion"
@@ -36,7 +36,7 @@ class ExplainOptions:
     variants: tuple[str, ...] = ()
     label: str | None = None
     layers: tuple[str, ...] = ()
-    method: Method = Method.RISE
+    method: MaskMethod = MaskMethod.RISE
     masks: int = RANDOM_MASKS
     seed: int = 0
     keras: bool = True

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from edge.explanation.options import Method
+from edge.explanation.options import MaskMethod
 from edge.explanation.result import correlation
 from edge.progress import Step
 from edge.runtime.classifier import Classifier
@@ -43,7 +43,7 @@ class Masks:
         seed: Of the random ones.
     """
 
-    method: Method
+    method: MaskMethod
     height: int
     width: int
     count: int
@@ -51,7 +51,7 @@ class Masks:
 
     def covered(self, number: int) -> NDArray[np.float32]:
         """How much of each pixel mask ``number`` covers: (height, width), float32, 0..1."""
-        if self.method is Method.RISE:
+        if self.method is MaskMethod.RISE:
             return self._random(number)
         return self._window(number)
 
@@ -189,7 +189,7 @@ def heat_map(
         the map is flat.
     """
     values = log_odds(scores)
-    random = masks.method is Method.RISE
+    random = masks.method is MaskMethod.RISE
     falls = (values.mean() if random else log_odds(np.array([whole], np.float32))[0]) - values
     total = np.zeros((2, masks.height, masks.width))
     weight = np.full_like(total, 1e-9)

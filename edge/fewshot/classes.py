@@ -164,7 +164,7 @@ TURNS: Final = 4  # of 90 degrees
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Embeddings:
+class PictureVectors:
     """Of all pictures.
 
     Attributes:
@@ -203,7 +203,7 @@ def turned(
 
 def embeddings(
     classes: Classes, options: FewShotOptions, cache: StageCache, progress: Progress
-) -> Embeddings:
+) -> PictureVectors:
     """Features of every picture, of length 1, computed once.
 
     Raises:
@@ -219,7 +219,7 @@ def embeddings(
         )
     for path, why in found.problems.items():
         raise DataError(f"{path} cannot be read: {why}", hint="Take it out of its folder.")
-    return Embeddings(
+    return PictureVectors(
         vectors=normalised(found.vectors),
         name=f"{extractor.name}, {extractor.features} features",
         id=extractor.id,

@@ -18,7 +18,7 @@ EPSILON: Final = 1e-3  # of the batch normalisation, as Keras and TensorFlow 1 h
 Weights = list[NDArray[np.float32]]
 
 
-class Network(Protocol):
+class EpisodeNetwork(Protocol):
     """A classifier of ``ways`` classes whose weights are an argument."""
 
     @property
@@ -52,11 +52,11 @@ class Conv4:
 
     @property
     def id(self) -> str:
-        """See ``Network``."""
+        """See ``EpisodeNetwork``."""
         return f"conv4-{self.size}x{self.size}x{self.channels}"
 
     def initial(self, ways: int, generator: np.random.Generator) -> Weights:
-        """See ``Network``."""
+        """See ``EpisodeNetwork``."""
         weights: Weights = []
         channels, size = self.channels, self.size
         for _ in range(BLOCKS):
@@ -67,7 +67,7 @@ class Conv4:
         return [*weights, _glorot((flat, ways), flat, ways, generator), np.zeros(ways, np.float32)]
 
     def logits(self, weights: list[Any], inputs: Any) -> Any:
-        """See ``Network``."""
+        """See ``EpisodeNetwork``."""
         import tensorflow as tf
 
         tensor = inputs
@@ -82,7 +82,7 @@ class Conv4:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class HeadNetwork:
     """A head on embeddings: dense layer, ReLU, dense layer.
 
     With the output layer alone, an initialisation could not prefer anything: which class comes
@@ -98,11 +98,11 @@ class Head:
 
     @property
     def id(self) -> str:
-        """See ``Network``."""
+        """See ``EpisodeNetwork``."""
         return f"head-{self.features}-{self.hidden}"
 
     def initial(self, ways: int, generator: np.random.Generator) -> Weights:
-        """See ``Network``."""
+        """See ``EpisodeNetwork``."""
         features, hidden = self.features, self.hidden
         return [
             _glorot((features, hidden), features, hidden, generator),
@@ -112,7 +112,7 @@ class Head:
         ]
 
     def logits(self, weights: list[Any], inputs: Any) -> Any:
-        """See ``Network``."""
+        """See ``EpisodeNetwork``."""
         import tensorflow as tf
 
         return tf.nn.relu(inputs @ weights[0] + weights[1]) @ weights[2] + weights[3]

@@ -9,7 +9,7 @@ from edge.errors import UsageError
 from edge.training.options import BaseOptions
 
 
-class Method(StrEnum):
+class FewShotMethod(StrEnum):
     """How an episode is learnt from its few pictures."""
 
     PIXELS = "pixels"  # k-NN on the pixels themselves
@@ -21,9 +21,13 @@ class Method(StrEnum):
     REPTILE = "reptile"  # the network of Reptile, meta-trained, on the pictures
 
 
-EMBEDDED: Final = frozenset({Method.KNN, Method.IMPRINTED, Method.LOGISTIC, Method.REPTILE_HEAD})
-BATCHED: Final = frozenset({Method.CONV4, Method.REPTILE})  # they normalise over a batch
-META_TRAINED: Final = frozenset({Method.REPTILE, Method.REPTILE_HEAD})
+EMBEDDED: Final = frozenset(
+    {FewShotMethod.KNN, FewShotMethod.IMPRINTED, FewShotMethod.LOGISTIC, FewShotMethod.REPTILE_HEAD}
+)
+BATCHED: Final = frozenset(
+    {FewShotMethod.CONV4, FewShotMethod.REPTILE}
+)  # they normalise over a batch
+META_TRAINED: Final = frozenset({FewShotMethod.REPTILE, FewShotMethod.REPTILE_HEAD})
 
 
 class Split(StrEnum):
@@ -90,7 +94,7 @@ class FewShotOptions:
     cache: Path
     base: BaseOptions = field(default_factory=BaseOptions)
     bundle: Path | None = None
-    methods: tuple[Method, ...] = tuple(Method)
+    methods: tuple[FewShotMethod, ...] = tuple(FewShotMethod)
     ways: int = 5
     shots: tuple[int, ...] = (1, 5)
     queries: int = 5
@@ -108,22 +112,22 @@ class FewShotOptions:
         return not META_TRAINED.isdisjoint(self.methods)
 
 
-def parse_methods(text: str | None) -> tuple[Method, ...]:
+def parse_methods(text: str | None) -> tuple[FewShotMethod, ...]:
     """Names separated by commas, in the order of the table; all without a text.
 
     Raises:
         UsageError: An unknown name, or none.
     """
     if text is None:
-        return tuple(Method)
+        return tuple(FewShotMethod)
     names = {part.strip().lower() for part in text.split(",") if part.strip()}
-    unknown = sorted(names - set(Method))
+    unknown = sorted(names - set(FewShotMethod))
     if unknown or not names:
         raise UsageError(
             f"--methods names {unknown[0]!r}" if unknown else "--methods names none",
-            hint=f"Known: {', '.join(Method)}.",
+            hint=f"Known: {', '.join(FewShotMethod)}.",
         )
-    return tuple(method for method in Method if method in names)
+    return tuple(method for method in FewShotMethod if method in names)
 
 
 def parse_shots(text: str) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edge.cache import StageCache, content_key
 from edge.fewshot.episodes import Episode, mini_batches
-from edge.fewshot.networks import Network, Weights
+from edge.fewshot.networks import EpisodeNetwork, Weights
 from edge.fewshot.options import ReptileOptions
 from edge.progress import Step
 from edge.runtime.files import write_bytes, write_json
@@ -47,7 +47,7 @@ class Initialisation:
     steps: int
 
     @classmethod
-    def random(cls, network: Network, ways: int, seed: int) -> "Initialisation":
+    def random(cls, network: EpisodeNetwork, ways: int, seed: int) -> "Initialisation":
         """Without any training."""
         weights = network.initial(ways, np.random.default_rng(seed))
         return cls(weights, [np.zeros_like(item) for item in weights], 0)
@@ -62,7 +62,9 @@ class Learner:
         options: Of the training.
     """
 
-    def __init__(self, network: Network, inputs: NDArray[Any], options: ReptileOptions) -> None:
+    def __init__(
+        self, network: EpisodeNetwork, inputs: NDArray[Any], options: ReptileOptions
+    ) -> None:
         import tensorflow as tf
 
         self._network = network
@@ -270,7 +272,7 @@ class MetaTrained:
 
 def meta_trained(
     learner: Learner,
-    network: Network,
+    network: EpisodeNetwork,
     classes: Sequence[NDArray[np.int64]],
     *,
     ways: int,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge.fewshot.options import Method
+from edge.fewshot.options import FewShotMethod
 from edge.markup import plot_text
 from edge.runtime.place import write_output
 
@@ -36,7 +36,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class MethodAccuracy:
     """One method.
 
     Attributes:
@@ -46,7 +46,7 @@ class Row:
         meta_seconds: Of meta-training, measured when it was done; None where there is none.
     """
 
-    method: Method
+    method: FewShotMethod
     accuracy: tuple[Accuracy, ...]
     seconds: float
     meta_seconds: float | None
@@ -79,7 +79,7 @@ class FewShotResult:
     training: tuple[str, ...]
     iterations: int | None
     rotations: bool
-    rows: tuple[Row, ...]
+    rows: tuple[MethodAccuracy, ...]
     seed: int
 
     def to_json(self) -> dict[str, Any]:

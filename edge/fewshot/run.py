@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.cache import StageCache, content_key
-from edge.fewshot.classes import Classes, Embeddings, embeddings, find_classes, pixels, turned
+from edge.fewshot.classes import Classes, PictureVectors, embeddings, find_classes, pixels, turned
 from edge.fewshot.episodes import Episode, draw_episodes
-from edge.fewshot.networks import Conv4, Head, Network
-from edge.fewshot.options import EMBEDDED, META_TRAINED, FewShotOptions, Method
+from edge.fewshot.networks import Conv4, HeadNetwork, EpisodeNetwork
+from edge.fewshot.options import EMBEDDED, META_TRAINED, FewShotOptions, FewShotMethod
 from edge.fewshot.reptile import Initialisation, Learner, MetaTrained, meta_trained
-from edge.fewshot.result import FewShotResult, Row, mean_accuracy
+from edge.fewshot.result import FewShotResult, MethodAccuracy, mean_accuracy
 from edge.progress import Progress
 from edge.runtime.head import normalised
 from edge.runtime.output import HeadKind
@@ -33,7 +33,7 @@ def run(options: FewShotOptions, progress: Progress) -> FewShotResult:
         UsageError, BundleError, WeightsUnavailable: The embeddings cannot be had.
         OutputError: The cache cannot be written.
     """
-    job = _Job(options, find_classes(options, progress), progress)
+    job = _FewShotRun(options, find_classes(options, progress), progress)
     if not EMBEDDED.isdisjoint(options.methods):
         progress.note(f"embeddings: {job.embeddings.name}")
     rows = tuple(job.row(method) for method in options.methods)
@@ -52,14 +52,14 @@ def run(options: FewShotOptions, progress: Progress) -> FewShotResult:
         },
         training=tuple(classes.names[index] for index in classes.training),
         iterations=options.reptile.iterations if options.meta_trains else None,
-        rotations=options.rotations and Method.REPTILE in options.methods,
+        rotations=options.rotations and FewShotMethod.REPTILE in options.methods,
         rows=rows,
         seed=options.seed,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Taught:
+class _ReadyLearner:
     """A learner, where its episodes start, and what decides its answers."""
 
     learner: Learner
@@ -68,7 +68,7 @@ class _Taught:
     seconds: float | None
 
 
-class _Job:
+class _FewShotRun:
     """One run; tables and networks come about when a method needs them."""
 
     def __init__(self, options: FewShotOptions, classes: Classes, progress: Progress) -> None:
@@ -79,21 +79,21 @@ class _Job:
         self.held_out = classes.rows(classes.held_out)
 
     @cached_property
-    def embeddings(self) -> Embeddings:
+    def embeddings(self) -> PictureVectors:
         return embeddings(self.classes, self.options, self.cache, self.progress)
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
         return pixels(self.classes)
 
-    def row(self, method: Method) -> Row:
+    def row(self, method: FewShotMethod) -> MethodAccuracy:
         taught = None if method in BASELINES else self._learner(method)
         found, seconds = [], 0.0
         for shots in self.options.shots:
             accuracies, spent = self._accuracies(method, taught, shots)
             found.append(mean_accuracy(shots, accuracies.tolist()))
             seconds += spent
-        return Row(
+        return MethodAccuracy(
             method=method,
             accuracy=tuple(found),
             seconds=seconds,
@@ -113,7 +113,7 @@ class _Job:
         )
 
     def _accuracies(
-        self, method: Method, taught: _Taught | None, shots: int
+        self, method: FewShotMethod, taught: _ReadyLearner | None, shots: int
     ) -> tuple[NDArray[np.float64], float]:
         """Of each episode, and the seconds that they took now."""
         episodes = self._episodes(shots)
@@ -147,18 +147,18 @@ class _Job:
             np.save(folder / ACCURACIES, accuracies)
         return accuracies, time.monotonic() - began
 
-    def _vectors(self, method: Method) -> NDArray[np.float32]:
-        if method is Method.PIXELS:
+    def _vectors(self, method: FewShotMethod) -> NDArray[np.float32]:
+        if method is FewShotMethod.PIXELS:
             return self.pixels.reshape(len(self.pixels), -1).astype(np.float32)
         return self.embeddings.vectors
 
-    def _learner(self, method: Method) -> _Taught:
+    def _learner(self, method: FewShotMethod) -> _ReadyLearner:
         options = self.options
         network, table, classes = self._table(method)
         parts: dict[str, Any] = {
             "network": network.id,
             "data": self.classes.sha256,
-            "table": self.embeddings.id if method is Method.REPTILE_HEAD else "pixels",
+            "table": self.embeddings.id if method is FewShotMethod.REPTILE_HEAD else "pixels",
             "ways": options.ways,
             "reptile": options.reptile.to_json(),
             "seed": options.seed,
@@ -167,9 +167,9 @@ class _Job:
         learner = Learner(network, table, options.reptile)
         if method not in META_TRAINED:
             start = Initialisation.random(network, options.ways, options.seed)
-            return _Taught(learner=learner, start=start, key=parts, seconds=None)
+            return _ReadyLearner(learner=learner, start=start, key=parts, seconds=None)
         trained = self._meta_trained(method, learner, network, classes, parts)
-        return _Taught(
+        return _ReadyLearner(
             learner=learner,
             start=trained.start,
             key=parts | {"start": trained.key},
@@ -178,9 +178,9 @@ class _Job:
 
     def _meta_trained(
         self,
-        method: Method,
+        method: FewShotMethod,
         learner: Learner,
-        network: Network,
+        network: EpisodeNetwork,
         classes: list[NDArray[np.int64]],
         parts: dict[str, Any],
     ) -> MetaTrained:
@@ -199,15 +199,17 @@ class _Job:
                 step=step,
             )
 
-    def _table(self, method: Method) -> tuple[Network, NDArray[Any], list[NDArray[np.int64]]]:
+    def _table(
+        self, method: FewShotMethod
+    ) -> tuple[EpisodeNetwork, NDArray[Any], list[NDArray[np.int64]]]:
         """Network, inputs, and rows of the classes to train on."""
         classes = self.classes.rows(self.classes.training)
-        if method is Method.REPTILE_HEAD:
+        if method is FewShotMethod.REPTILE_HEAD:
             vectors = self.embeddings.vectors
-            return Head(vectors.shape[1]), vectors, classes
+            return HeadNetwork(vectors.shape[1]), vectors, classes
         table = self.pixels
         network = Conv4(self.options.size, table.shape[3])
-        if method is Method.REPTILE and self.options.rotations:
+        if method is FewShotMethod.REPTILE and self.options.rotations:
             table, classes = turned(table, classes)
         return network, table, classes
 
@@ -217,7 +219,7 @@ Answer = Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]],
 
 
 def baseline_answers(
-    method: Method, vectors: NDArray[np.float32], episode: Episode
+    method: FewShotMethod, vectors: NDArray[np.float32], episode: Episode
 ) -> NDArray[np.int64]:
     """Answers (ways x queries,) to the queries of an episode.
 
@@ -258,9 +260,9 @@ def _logistic(
     return found
 
 
-BASELINES: Final[dict[Method, Answer]] = {
-    Method.PIXELS: _head(HeadKind.KNN),
-    Method.KNN: _head(HeadKind.KNN),
-    Method.IMPRINTED: _head(HeadKind.IMPRINTED),
-    Method.LOGISTIC: _logistic,
+BASELINES: Final[dict[FewShotMethod, Answer]] = {
+    FewShotMethod.PIXELS: _head(HeadKind.KNN),
+    FewShotMethod.KNN: _head(HeadKind.KNN),
+    FewShotMethod.IMPRINTED: _head(HeadKind.IMPRINTED),
+    FewShotMethod.LOGISTIC: _logistic,
 }

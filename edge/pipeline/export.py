@@ -5,7 +5,7 @@ from typing import Any
 
 from edge.dataset.folder import check_outside, list_images, merged, skipped_notes
 from edge.dataset.levels import levels_notes, with_levels
-from edge.dataset.pictures import Found, Picture, find_pictures, pictures_root, unreadable
+from edge.dataset.pictures import FolderPictures, Picture, find_pictures, pictures_root, unreadable
 from edge.errors import DataError
 from edge.evaluation.multilabel import UNKNOWN, truth_of
 from edge.pipeline.adoption import adopted_file, adopted_source
@@ -126,7 +126,7 @@ def _images(
 ) -> tuple[tuple[Picture, ...], Pool, tuple[Picture, ...], dict[str, Any]]:
     """Images to calibrate on and what they were taken from, images to score on, their record."""
     skipped: dict[Path, str] = {}
-    folders: list[Found] = []
+    folders: list[FolderPictures] = []
     levels: list[str] = []
 
     def found(directory: Path) -> tuple[Picture, ...]:

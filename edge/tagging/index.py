@@ -27,7 +27,7 @@ _UNCHECKED = 1  # the version before there were checksums: its pictures are tagg
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class FileStamp:
     """What tells that a file is the one that was tagged: bytes, and time of change (ns)."""
 
     size: int
@@ -41,11 +41,11 @@ def default_index(cache: Path, directory: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _PictureRow:
     """A picture as it is kept: its tags best first, and what proves that they are its own."""
 
     path: bytes
-    stamp: Stamp
+    stamp: FileStamp
     problem: str
     tags: tuple[Tag, ...]
 
@@ -75,7 +75,7 @@ class TagIndex:
         self.path = path
         self._lock = -1
         self._doubted = 0
-        self._read: list[_Row] | None = None
+        self._read: list[_PictureRow] | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open(own=own)
@@ -171,11 +171,11 @@ class TagIndex:
             kept = f"{_checksum(text).hex()} {text}"
             self._database.execute("INSERT INTO settings VALUES (?)", (kept,))
 
-    def stamps(self) -> dict[Path, Stamp]:
+    def stamps(self) -> dict[Path, FileStamp]:
         """Every picture in the index, by relative path."""
         return {_path(row.path): row.stamp for row in self._rows()}
 
-    def add(self, pictures: Sequence[tuple[Tagged, Stamp]]) -> None:
+    def add(self, pictures: Sequence[tuple[Tagged, FileStamp]]) -> None:
         """Keep pictures and their tags, all or none; earlier tags of them go.
 
         Raises:
@@ -184,7 +184,7 @@ class TagIndex:
         with _Transaction(self):
             for picture, stamp in pictures:
                 key = os.fsencode(picture.path)
-                row = _Row(key, stamp, picture.problem, picture.tags)
+                row = _PictureRow(key, stamp, picture.problem, picture.tags)
                 self._forget(key)
                 self._database.execute(
                     "INSERT INTO pictures VALUES (?, ?, ?, ?, ?)",
@@ -210,7 +210,7 @@ class TagIndex:
             Tagged(path=_path(row.path), tags=row.tags, problem=row.problem) for row in self._rows()
         ]
 
-    def _rows(self) -> list[_Row]:
+    def _rows(self) -> list[_PictureRow]:
         """Every picture whose checksum fits, sorted by path; read once until something changes."""
         if self._read is not None:
             return self._read
@@ -228,7 +228,9 @@ class TagIndex:
         fitting = []
         self._doubted = 0
         for path, size, mtime, problem, checksum in found:
-            row = _Row(path, Stamp(size, mtime), _text(problem), tuple(tags.get(path, ())))
+            row = _PictureRow(
+                path, FileStamp(size, mtime), _text(problem), tuple(tags.get(path, ()))
+            )
             try:
                 fits = row.checksum == checksum
             except (AttributeError, TypeError):  # another type than was stored

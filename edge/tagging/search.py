@@ -115,7 +115,7 @@ class Match(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Hit:
     """A picture that answers a query.
 
     Attributes:
@@ -129,7 +129,7 @@ class Found:
     match: Match
 
 
-def find(pictures: Iterable[Tagged], query: str, groups: Groups) -> list[Found]:
+def find(pictures: Iterable[Tagged], query: str, groups: Groups) -> list[Hit]:
     """Pictures whose tags answer every word of the query; better matches and tags first.
 
     A query of several words is taken as one where a group or a label has that name.
@@ -178,7 +178,7 @@ def _terms(query: str, labels: Iterable[str], groups: Groups) -> Sequence[str]:
     return whole.split(" ")
 
 
-def _answer(picture: Tagged, terms: Sequence[dict[str, Match]]) -> Found | None:
+def _answer(picture: Tagged, terms: Sequence[dict[str, Match]]) -> Hit | None:
     chosen: list[tuple[Match, float, Tag]] = []
     for term in terms:
         hits = [(term[tag.label], -tag.score, tag) for tag in picture.tags if tag.label in term]
@@ -186,4 +186,4 @@ def _answer(picture: Tagged, terms: Sequence[dict[str, Match]]) -> Found | None:
             return None
         chosen.append(min(hits, key=lambda hit: hit[:2]))
     how, _, tag = max(chosen, key=lambda hit: hit[:2])  # no better than its worst word
-    return Found(picture=picture, tag=tag, match=how)
+    return Hit(picture=picture, tag=tag, match=how)

@@ -22,7 +22,7 @@ from edge.runtime.head import Head, class_probabilities
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing
 from edge.runtime.taught import LearningHead
-from edge.tagging.index import Stamp, TagIndex
+from edge.tagging.index import FileStamp, TagIndex
 from edge.tagging.options import MAX_TAGS, NETWORK, THRESHOLD, TagOptions
 from edge.tagging.tags import Tagged, choose
 from edge.threads import in_threads
@@ -181,13 +181,13 @@ def _model(
 def _tagged(
     directory: Path,
     relatives: Sequence[Path],
-    stamps: Mapping[Path, Stamp],
+    stamps: Mapping[Path, FileStamp],
     model: _Model,
     settings: Mapping[str, Any],
     dask: str | None,
     cache: StageCache,
     step: Step,
-) -> list[tuple[Tagged, Stamp]]:
+) -> list[tuple[Tagged, FileStamp]]:
     pictures = [directory / relative for relative in relatives]
     hashes = in_threads(_content, pictures)
     images = [
@@ -231,12 +231,12 @@ def _content(path: Path) -> str:
         return ""
 
 
-def _stamp(path: Path) -> Stamp:
+def _stamp(path: Path) -> FileStamp:
     try:
         status = path.stat()
     except OSError:  # a link that leads nowhere
-        return Stamp(-1, 0)
-    return Stamp(status.st_size, status.st_mtime_ns)
+        return FileStamp(-1, 0)
+    return FileStamp(status.st_size, status.st_mtime_ns)
 
 
 def _parts(relatives: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:

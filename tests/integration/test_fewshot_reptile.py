@@ -11,8 +11,8 @@ from PIL import Image
 
 from edge.cache import StageCache
 from edge.fewshot.episodes import draw_episodes
-from edge.fewshot.networks import Conv4, Head
-from edge.fewshot.options import FewShotOptions, Method, ReptileOptions
+from edge.fewshot.networks import Conv4, HeadNetwork
+from edge.fewshot.options import FewShotOptions, FewShotMethod, ReptileOptions
 from edge.fewshot.reptile import Initialisation, Learner, meta_trained
 from edge.fewshot.run import run
 from edge.progress import Silent
@@ -97,7 +97,7 @@ def test_reptile_learns_resumes_and_keeps(
 def test_one_step_is_adam_without_momentum() -> None:
     """Against the formula, written out by hand for a small head."""
     inputs = np.array([[1.0, 2.0], [3.0, -1.0]], np.float32)
-    network = Head(2, hidden=8)
+    network = HeadNetwork(2, hidden=8)
     options = ReptileOptions(
         iterations=1, meta_batch=1, inner_iterations=1, inner_batch=2, meta_step=0.5
     )
@@ -134,7 +134,7 @@ def test_a_run_of_all_networks_and_the_next_one(tmp_path: Path) -> None:
     options = FewShotOptions(
         photos=tmp_path / "photos",
         cache=tmp_path / "cache",
-        methods=(Method.PIXELS, Method.CONV4, Method.REPTILE),
+        methods=(FewShotMethod.PIXELS, FewShotMethod.CONV4, FewShotMethod.REPTILE),
         ways=2,
         shots=(1, 2),
         queries=2,

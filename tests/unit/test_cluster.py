@@ -14,7 +14,7 @@ from edge.dataset.pictures import Picture
 from edge.embedding.features import Features, extract
 from edge.errors import ConnectionFailed, DataError, InferenceError, ModelLoadError, UsageError
 from edge.evaluation import cluster as module
-from edge.evaluation.cluster import Job, answer_batch, run_on_cluster
+from edge.evaluation.cluster import ModelPass, answer_batch, run_on_cluster
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import Preprocessing
 
@@ -142,6 +142,6 @@ def test_no_images_need_no_cluster() -> None:
 
 
 def test_a_damaged_model_is_refused_by_the_worker(pictures: list[Picture]) -> None:
-    job = Job(suffix=".tflite", sha256="0" * 64, preprocessing=SPEC)
+    job = ModelPass(suffix=".tflite", sha256="0" * 64, preprocessing=SPEC)
     with pytest.raises(InferenceError, match="arrived damaged"):
         answer_batch(MODEL.read_bytes(), job, [(str(pictures[0].path), pictures[0].sha256)])

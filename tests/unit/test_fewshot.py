@@ -13,8 +13,8 @@ from edge.cli.app import app
 from edge.errors import DataError, EdgeError, UsageError
 from edge.fewshot.classes import find_classes, pixels, turned
 from edge.fewshot.episodes import Episode, draw_episodes, mini_batches
-from edge.fewshot.options import FewShotOptions, Method, Split, parse_methods, parse_shots
-from edge.fewshot.result import FewShotResult, Row, draw, mean_accuracy
+from edge.fewshot.options import FewShotOptions, FewShotMethod, Split, parse_methods, parse_shots
+from edge.fewshot.result import FewShotResult, MethodAccuracy, draw, mean_accuracy
 from edge.fewshot.run import BASELINES, baseline_answers
 from edge.progress import Silent
 
@@ -60,7 +60,7 @@ def test_groups_are_held_out_whole(photos: Path, tmp_path: Path) -> None:
 
 
 def test_without_meta_training_every_class_is_scored(photos: Path, tmp_path: Path) -> None:
-    found = find_classes(options(photos, tmp_path, methods=(Method.KNN,)), Silent())
+    found = find_classes(options(photos, tmp_path, methods=(FewShotMethod.KNN,)), Silent())
     assert found.training == ()
     assert len(found.held_out) == 9
 
@@ -68,7 +68,7 @@ def test_without_meta_training_every_class_is_scored(photos: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"ways": 10, "methods": (Method.KNN,)}, "gives 9 classes; 10 ways need 10"),
+        ({"ways": 10, "methods": (FewShotMethod.KNN,)}, "gives 9 classes; 10 ways need 10"),
         ({"ways": 3}, "2 held-out classes; 3 ways"),
         ({"shots": (5,)}, "has 6 usable pictures; 5 shots"),
         ({"split": Split.GROUPS, "ways": 4}, "3 held-out classes; 4 ways"),
@@ -98,10 +98,10 @@ def test_copies_and_broken_pictures_do_not_count(photos: Path, tmp_path: Path) -
             (folder / f"{number}.png").write_bytes(content)
         (folder / "copy.png").write_bytes(content)
         (folder / "broken.png").write_bytes(content[:50])
-    few = options(tmp_path / "photos", tmp_path, methods=(Method.KNN,), shots=(2,))
+    few = options(tmp_path / "photos", tmp_path, methods=(FewShotMethod.KNN,), shots=(2,))
     assert len(find_classes(few, Silent()).pictures) == 8
     with pytest.raises(DataError, match="has 4 usable pictures"):
-        find_classes(options(tmp_path / "photos", tmp_path, methods=(Method.KNN,)), Silent())
+        find_classes(options(tmp_path / "photos", tmp_path, methods=(FewShotMethod.KNN,)), Silent())
 
 
 CLASSES = [np.arange(10 * index, 10 * index + 10) for index in range(6)]
@@ -146,7 +146,7 @@ def test_the_interval_is_students() -> None:
 
 
 @pytest.mark.parametrize("method", BASELINES)
-def test_baselines_learn_clear_classes(method: Method) -> None:
+def test_baselines_learn_clear_classes(method: FewShotMethod) -> None:
     generator = np.random.default_rng(0)
     centres = np.repeat(generator.normal(size=(6, 16)), 10, axis=0)
     vectors = (centres + 0.1 * generator.normal(size=(60, 16))).astype(np.float32)
@@ -176,8 +176,8 @@ def test_grey_pictures_have_one_channel_and_dark_is_high(photos: Path, tmp_path:
 
 def test_options_are_read() -> None:
     assert parse_shots("5, 1,5") == (1, 5)
-    assert parse_methods(None) == tuple(Method)
-    assert parse_methods("reptile,knn") == (Method.KNN, Method.REPTILE)
+    assert parse_methods(None) == tuple(FewShotMethod)
+    assert parse_methods("reptile,knn") == (FewShotMethod.KNN, FewShotMethod.REPTILE)
     for text in ("", "0,1", "one", "1;5"):
         with pytest.raises(UsageError):
             parse_shots(text)
@@ -188,13 +188,13 @@ def test_options_are_read() -> None:
 
 def result(shots: tuple[int, ...] = (1, 5)) -> FewShotResult:
     rows = tuple(
-        Row(
+        MethodAccuracy(
             method=method,
             accuracy=tuple(mean_accuracy(count, [0.5, 0.9]) for count in shots),
             seconds=1.0,
             meta_seconds=None,
         )
-        for method in (Method.KNN, Method.REPTILE)
+        for method in (FewShotMethod.KNN, FewShotMethod.REPTILE)
     )
     return FewShotResult(
         name="photos",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edge.evaluation.score import (
-    Cell,
+    ConfusionCell,
     Score,
     calibration_error,
     class_scores,
@@ -108,7 +108,7 @@ def test_precision_recall_and_f1() -> None:
 
 def test_intervals_are_those_of_wilson() -> None:
     # Agresti, Coull, The American Statistician 52 (1998): 0 of 10 gives 0 to 0.278.
-    (found,) = class_scores([Cell(truth=0, answer=1, images=10)], 2)[:1]
+    (found,) = class_scores([ConfusionCell(truth=0, answer=1, images=10)], 2)[:1]
     assert found.recall_interval is not None
     assert found.recall_interval.low == pytest.approx(0)
     assert found.recall_interval.high == pytest.approx(0.2775, abs=5e-4)
