@@ -9,8 +9,8 @@ from edge.cli import base_options as base
 from edge.cli import options as shared
 from edge.fewshot.options import (
     BATCHED,
-    FewShotOptions,
     FewShotMethod,
+    FewShotOptions,
     ReptileOptions,
     Split,
     parse_methods,
@@ -163,7 +163,7 @@ def _print(result: "FewShotResult", photos: Path, plot: Path | None) -> None:
         say(f"Next: edge build {quoted(photos)} --head imprinted --output bundle")
 
 
-def _cells(row: "Row", result: "FewShotResult") -> tuple[str, ...]:
+def _cells(row: "MethodAccuracy", result: "FewShotResult") -> tuple[str, ...]:
     means = [
         f"{100 * item.mean:.1f} % ± {50 * (item.high - item.low):.1f}" for item in row.accuracy
     ]

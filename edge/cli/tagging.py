@@ -13,7 +13,7 @@ from edge.runtime.files import readable
 from edge.runtime.streams import say
 from edge.tagging.copies import copy_tagged
 from edge.tagging.options import SidecarName
-from edge.tagging.search import Hit, Groups, find
+from edge.tagging.search import Groups, Hit, find
 from edge.tagging.sidecars import write_sidecars
 from edge.tagging.tag import TagRun
 from edge.tagging.tags import Tagged, write_csv

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from edge.cache import StageCache, content_key
 from edge.fewshot.classes import Classes, PictureVectors, embeddings, find_classes, pixels, turned
 from edge.fewshot.episodes import Episode, draw_episodes
-from edge.fewshot.networks import Conv4, HeadNetwork, EpisodeNetwork
-from edge.fewshot.options import EMBEDDED, META_TRAINED, FewShotOptions, FewShotMethod
+from edge.fewshot.networks import Conv4, EpisodeNetwork, HeadNetwork
+from edge.fewshot.options import EMBEDDED, META_TRAINED, FewShotMethod, FewShotOptions
 from edge.fewshot.reptile import Initialisation, Learner, MetaTrained, meta_trained
 from edge.fewshot.result import FewShotResult, MethodAccuracy, mean_accuracy
 from edge.progress import Progress

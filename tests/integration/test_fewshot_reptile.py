@@ -12,7 +12,7 @@ from PIL import Image
 from edge.cache import StageCache
 from edge.fewshot.episodes import draw_episodes
 from edge.fewshot.networks import Conv4, HeadNetwork
-from edge.fewshot.options import FewShotOptions, FewShotMethod, ReptileOptions
+from edge.fewshot.options import FewShotMethod, FewShotOptions, ReptileOptions
 from edge.fewshot.reptile import Initialisation, Learner, meta_trained
 from edge.fewshot.run import run
 from edge.progress import Silent

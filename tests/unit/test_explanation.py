@@ -18,8 +18,8 @@ from edge.explanation.options import ExplainOptions
 from edge.explanation.page import short_names
 from edge.explanation.result import HeatMap, ImageExplanation, correlation
 from edge.explanation.sensitivity import (
+    MaskMethod,
     Masks,
-    Method,
     apply,
     background,
     heat_map,
@@ -71,8 +71,10 @@ def _share(values: np.ndarray[Any, Any], row: int, column: int) -> float:
     return float(quarter.sum() / positive.sum())
 
 
-@pytest.mark.parametrize("method", list(Method))
-def test_each_file_lights_up_where_it_looks(bundle: Path, picture: Path, method: Method) -> None:
+@pytest.mark.parametrize("method", list(MaskMethod))
+def test_each_file_lights_up_where_it_looks(
+    bundle: Path, picture: Path, method: MaskMethod
+) -> None:
     options = ExplainOptions(bundle=bundle, images=(picture,), method=method, masks=200)
     (found,) = explain(options, Silent()).images
     first, second = found.maps
@@ -112,10 +114,12 @@ def test_a_model_that_looks_nowhere_gives_a_flat_map(tmp_path: Path, picture: Pa
 
 
 def test_masks_are_fair_to_every_pixel() -> None:
-    windows = Masks(method=Method.OCCLUSION, height=48, width=40, count=positions_per_side() ** 2)
+    windows = Masks(
+        method=MaskMethod.OCCLUSION, height=48, width=40, count=positions_per_side() ** 2
+    )
     total = np.sum([windows.covered(number) for number in range(windows.count)], axis=0)
     assert np.ptp(total) < 0.15 * np.mean(total)  # the border is covered like the middle
-    random = Masks(method=Method.RISE, height=48, width=40, count=2, seed=5)
+    random = Masks(method=MaskMethod.RISE, height=48, width=40, count=2, seed=5)
     assert np.allclose(random.covered(0) + random.covered(1), 1, atol=1e-6)  # the complement
     assert random.covered(0).std() > 0.2
 
@@ -132,7 +136,7 @@ def test_what_covers_is_a_blur_and_what_is_not_covered_stays() -> None:
 
 
 def test_the_map_is_the_mean_fall_in_log_odds() -> None:
-    masks = Masks(method=Method.OCCLUSION, height=16, width=16, count=4)
+    masks = Masks(method=MaskMethod.OCCLUSION, height=16, width=16, count=4)
     values, repeatability = heat_map(masks, np.full(4, 0.5, np.float32), 0.75)
     covered = sum((masks.covered(number) for number in range(4)), np.zeros((16, 16)))
     assert repeatability is None
@@ -142,7 +146,7 @@ def test_the_map_is_the_mean_fall_in_log_odds() -> None:
 
 def test_a_map_that_few_masks_made_is_not_repeatable() -> None:
     """In one half of the masks nothing changed the score."""
-    masks = Masks(method=Method.RISE, height=16, width=16, count=8)
+    masks = Masks(method=MaskMethod.RISE, height=16, width=16, count=8)
     scores = np.full(8, 0.5, np.float32)
     flat = heat_map(masks, scores, 0.5)
     assert np.ptp(flat[0]) == 0

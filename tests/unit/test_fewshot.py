@@ -13,7 +13,7 @@ from edge.cli.app import app
 from edge.errors import DataError, EdgeError, UsageError
 from edge.fewshot.classes import find_classes, pixels, turned
 from edge.fewshot.episodes import Episode, draw_episodes, mini_batches
-from edge.fewshot.options import FewShotOptions, FewShotMethod, Split, parse_methods, parse_shots
+from edge.fewshot.options import FewShotMethod, FewShotOptions, Split, parse_methods, parse_shots
 from edge.fewshot.result import FewShotResult, MethodAccuracy, draw, mean_accuracy
 from edge.fewshot.run import BASELINES, baseline_answers
 from edge.progress import Silent
