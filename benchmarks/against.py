@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.cell import Bench, spec
 from benchmarks.environment import environment
-from benchmarks.images import generated_picture
+from benchmarks.inputs import generated_picture
 from benchmarks.plan import Cell, Plan, cells
 from benchmarks.request import Task
 from benchmarks.result import Subject

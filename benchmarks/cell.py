@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from benchmarks.accelerators.base import Coverage, Label, OperatorTime, Unit
 from benchmarks.accelerators.table import Accelerator
-from benchmarks.images import pixels
+from benchmarks.inputs import pixels
 from benchmarks.parity import FLOAT16, FLOAT32, INTEGER, Tolerance, parity
 from benchmarks.plan import Cell, Plan, reference
 from benchmarks.precision import integers_inside
-from benchmarks.process import ask
-from benchmarks.request import Request, Task
+from benchmarks.request import Request, Task, ask
 from benchmarks.result import EndToEnd, Moment, Row, Status, Subject, Timing
 from benchmarks.stats import stability
 from edge.errors import EdgeError, EngineUnavailable, ImageError, ModelLoadError, UsageError

@@ -1,16 +1,22 @@
-"""The machine that measurements are made on. Standard library and the table of paths only."""
+"""The machine that measurements are made on, and what its kernel tells of clock and heat.
+
+Standard library and the table of paths only. Paths: Documentation/admin-guide/pm/cpufreq.rst,
+driver-api/thermal/sysfs-api.rst and hwmon/sysfs-interface.rst of the Linux kernel.
+"""
 
 import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Mapping
+import shutil
+import statistics
+import subprocess
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import edge
-from benchmarks import sensors
 from benchmarks.accelerators.table import ACCELERATORS
 
 ROOT: Final = Path("/")
@@ -51,9 +57,9 @@ class Sample:
 def sample(root: Path = ROOT) -> Sample:
     """The processor now, for a sustained run."""
     return Sample(
-        temperature_c=sensors.temperature_c(root),
-        frequency_hz=sensors.frequency_hz(root),
-        throttled=sensors.throttle_bits(root),
+        temperature_c=temperature_c(root),
+        frequency_hz=frequency_hz(root),
+        throttled=throttle_bits(root),
     )
 
 
@@ -75,10 +81,10 @@ def environment(root: Path = ROOT) -> Mapping[str, Any]:
     return {
         **host(),
         "cpu": _cpu(root),
-        "temperature_c": sensors.temperature_c(root),
-        "temperatures_c": dict(sensors.temperatures_c(root)) or None,
-        "throttled": sensors.throttle_bits(root),
-        "throttle_events": sensors.throttle_events(root),
+        "temperature_c": temperature_c(root),
+        "temperatures_c": dict(temperatures_c(root)) or None,
+        "throttled": throttle_bits(root),
+        "throttle_events": throttle_events(root),
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "memory": _memory(root),
         "os": _field(root / "etc/os-release", "PRETTY_NAME", "="),
@@ -95,17 +101,17 @@ def environment(root: Path = ROOT) -> Mapping[str, Any]:
 
 def _cpu(root: Path) -> dict[str, Any]:
     flags = _field(root / "proc/cpuinfo", "flags") or _field(root / "proc/cpuinfo", "Features")
-    minimum = sensors.frequencies_hz(root, "cpuinfo_min_freq")
-    maximum = sensors.frequencies_hz(root, "cpuinfo_max_freq")
+    minimum = frequencies_hz(root, "cpuinfo_min_freq")
+    maximum = frequencies_hz(root, "cpuinfo_max_freq")
     return {
         "model": cpu_model(root),
         "flags": flags.split() if flags else None,
-        "logical": len(list(sensors.cpu_folders(root))) or os.cpu_count(),
+        "logical": len(list(cpu_folders(root))) or os.cpu_count(),
         "physical": _physical_cores(root),
         "affinity": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "quota": _quota(root),
-        "governors": sensors.governors(root) or None,
-        "frequency_hz": sensors.frequency_hz(root),
+        "governors": governors(root) or None,
+        "frequency_hz": frequency_hz(root),
         "minimum_frequency_hz": min(minimum, default=None),
         "maximum_frequency_hz": max(maximum, default=None),
     }
@@ -113,7 +119,7 @@ def _cpu(root: Path) -> dict[str, Any]:
 
 def board(root: Path = ROOT) -> str | None:
     """Name of a board whose firmware states it, such as a Raspberry Pi."""
-    return sensors.text(root / "proc/device-tree/model")
+    return kernel_text(root / "proc/device-tree/model")
 
 
 def cpu_model(root: Path = ROOT) -> str | None:
@@ -122,7 +128,7 @@ def cpu_model(root: Path = ROOT) -> str | None:
     named = _field(cpuinfo, "model name")
     if named:
         return " ".join(named.split())
-    stated = sensors.text(cpuinfo) or ""
+    stated = kernel_text(cpuinfo) or ""
     parts = [int(part, 16) for part in re.findall(r"^CPU part\s*:\s*0x([0-9a-f]+)", stated, re.M)]
     if _field(cpuinfo, "CPU implementer") == "0x41" and parts:
         return " + ".join(_ARM_PARTS.get(part, f"Arm {part:#x}") for part in dict.fromkeys(parts))
@@ -131,7 +137,7 @@ def cpu_model(root: Path = ROOT) -> str | None:
 
 def _field(path: Path, name: str, separator: str = ":") -> str | None:
     """The first value of that name in lines ``name: value``."""
-    for line in (sensors.text(path) or "").splitlines():
+    for line in (kernel_text(path) or "").splitlines():
         key, found, value = line.partition(separator)
         if found and key.strip() == name:
             return value.strip().strip('"') or None
@@ -140,9 +146,9 @@ def _field(path: Path, name: str, separator: str = ":") -> str | None:
 
 def _physical_cores(root: Path) -> int | None:
     cores = set()
-    for folder in sensors.cpu_folders(root):
+    for folder in cpu_folders(root):
         place = [
-            sensors.text(folder / "topology" / name) for name in ("physical_package_id", "core_id")
+            kernel_text(folder / "topology" / name) for name in ("physical_package_id", "core_id")
         ]
         if None not in place:
             cores.add(tuple(place))
@@ -151,7 +157,7 @@ def _physical_cores(root: Path) -> int | None:
 
 def _quota(root: Path) -> float | None:
     """CPUs that the control group allows (cgroup v2 ``cpu.max``); None without a limit."""
-    allowed, _, period = (sensors.text(root / "sys/fs/cgroup/cpu.max") or "max 1").partition(" ")
+    allowed, _, period = (kernel_text(root / "sys/fs/cgroup/cpu.max") or "max 1").partition(" ")
     return int(allowed) / int(period) if allowed.isdigit() and period.isdigit() else None
 
 
@@ -160,7 +166,7 @@ def _memory(root: Path) -> dict[str, int | None]:
         value = _field(root / "proc/meminfo", name)
         return int(value.split()[0]) * 1024 if value else None
 
-    limit = sensors.number(root / "sys/fs/cgroup/memory.max")
+    limit = kernel_number(root / "sys/fs/cgroup/memory.max")
     return {
         "total": size("MemTotal"),
         "available": size("MemAvailable"),
@@ -173,7 +179,7 @@ def _virtual_machine(root: Path) -> str | None:
     flags = _field(root / "proc/cpuinfo", "flags") or ""
     if "hypervisor" not in flags.split():
         return None
-    names = [sensors.text(root / "sys/class/dmi/id" / n) for n in ("sys_vendor", "product_name")]
+    names = [kernel_text(root / "sys/class/dmi/id" / n) for n in ("sys_vendor", "product_name")]
     return " ".join(name for name in names if name) or "unknown"
 
 
@@ -183,7 +189,7 @@ def _container(root: Path) -> str | None:
         return "docker"
     if (root / "run/.containerenv").exists():
         return "podman"
-    groups = sensors.text(root / "proc/1/cgroup") or ""
+    groups = kernel_text(root / "proc/1/cgroup") or ""
     found = re.search(r"docker|kubepods|lxc|containerd", groups)
     return found.group() if found else None
 
@@ -203,5 +209,120 @@ def _versions() -> dict[str, str | None]:
 def _gpus() -> list[str] | None:
     """Name and driver of NVIDIA's GPUs; None where its tool is missing."""
     query = ("--query-gpu=name,driver_version", "--format=csv,noheader")
-    found = sensors.command("nvidia-smi", *query)
+    found = printed_by("nvidia-smi", *query)
     return found.splitlines() if found else None
+
+
+CPUS: Final = "sys/devices/system/cpu"
+# Thermal zones of processors: x86_pkg_temp, cpu-thermal (Raspberry Pi), CPU-therm (Jetson), soc...
+_PROCESSOR: Final = re.compile(r"cpu|pkg|soc|core", re.IGNORECASE)
+_HWMON: Final = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
+_COMMAND_SECONDS: Final = 5.0
+
+
+def kernel_text(path: Path) -> str | None:
+    """What a file of the kernel says, without the white space around; None where it is not."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip("\0 \t\r\n") or None
+    except OSError:  # not there, not permitted, or the driver answers with an error
+        return None
+
+
+def kernel_number(path: Path) -> float | None:
+    """A file that holds one number; None where there is none."""
+    try:
+        return float(kernel_text(path) or "")
+    except ValueError:
+        return None
+
+
+def printed_by(*arguments: str) -> str | None:
+    """What a program prints; None where it is missing or fails."""
+    if shutil.which(arguments[0]) is None:
+        return None
+    try:
+        done = subprocess.run(
+            arguments, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def cpu_folders(root: Path) -> Iterator[Path]:
+    """One folder per logical CPU, in their order."""
+    folders = [path for path in (root / CPUS).glob("cpu[0-9]*") if path.name[3:].isdigit()]
+    yield from sorted(folders, key=lambda path: int(path.name[3:]))
+
+
+def temperatures_c(root: Path) -> Mapping[str, float]:
+    """Degrees Celsius of every thermal zone and processor sensor, by its name."""
+    found: dict[str, float] = {}
+    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
+        _note(found, kernel_text(zone / "type") or zone.name, kernel_number(zone / "temp"))
+    for chip in sorted((root / "sys/class/hwmon").glob("hwmon*")):
+        name = kernel_text(chip / "name") or ""
+        if name in _HWMON:
+            _note(found, name, kernel_number(chip / "temp1_input"))
+    return found
+
+
+def _note(found: dict[str, float], name: str, millidegrees: float | None) -> None:
+    if millidegrees is not None:
+        found[name] = max(found.get(name, -300.0), millidegrees / 1000)
+
+
+def temperature_c(root: Path) -> float | None:
+    """The hottest sensor of the processor; of the whole machine where none is named so."""
+    found = temperatures_c(root)
+    processor = [value for name, value in found.items() if _PROCESSOR.search(name)]
+    processor += [value for name, value in found.items() if name in _HWMON]
+    return max(processor or found.values(), default=None)
+
+
+def frequencies_hz(root: Path, name: str) -> list[float]:
+    """Of every CPU that tells: ``scaling_cur_freq``, ``cpuinfo_min_freq`` or ``..._max_freq``."""
+    values = (kernel_number(folder / "cpufreq" / name) for folder in cpu_folders(root))
+    return [1e3 * value for value in values if value is not None]
+
+
+def frequency_hz(root: Path) -> float | None:
+    """Mean clock of the CPUs now; by /proc/cpuinfo where there is no cpufreq."""
+    found = frequencies_hz(root, "scaling_cur_freq")
+    if not found:
+        stated = re.findall(
+            r"^cpu MHz\s*:\s*([\d.]+)", kernel_text(root / "proc/cpuinfo") or "", re.M
+        )
+        found = [1e6 * float(value) for value in stated]
+    return statistics.fmean(found) if found else None
+
+
+def governors(root: Path) -> list[str]:
+    """Names of the cpufreq governors in use, each once; empty without cpufreq."""
+    names = (kernel_text(folder / "cpufreq/scaling_governor") for folder in cpu_folders(root))
+    return sorted({name for name in names if name})
+
+
+def throttle_bits(root: Path) -> int | None:
+    """Raspberry Pi firmware's ``get_throttled``; None on other machines.
+
+    Bits 0..3: under-voltage, clock capped, throttled, soft temperature limit, now; 16..19 the
+    same since boot (raspberrypi.com/documentation, ``vcgencmd``).
+    """
+    stated = kernel_text(root / "sys/devices/platform/soc/soc:firmware/get_throttled")
+    if stated is None and root == Path("/"):
+        stated = (printed_by("vcgencmd", "get_throttled") or "").removeprefix("throttled=")
+    try:
+        return int(stated or "", 16)
+    except ValueError:
+        return None
+
+
+def throttle_events(root: Path) -> int | None:
+    """Times that x86 cores lowered their clock for heat since boot; None on other machines."""
+    counts = [
+        kernel_number(folder / "thermal_throttle/core_throttle_count")
+        for folder in cpu_folders(root)
+    ]
+    known = [int(count) for count in counts if count is not None]
+    return sum(known) if known else None

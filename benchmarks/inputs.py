@@ -1,10 +1,11 @@
-"""Input tensors for any model: real images where the model has a contract, else generated.
+"""Input tensors for any model: real pictures where the model has a contract, else generated ones.
 
 Standard library, numpy and ``edge.runtime`` only: a worker runs in any Python environment.
 """
 
 import os
 from math import prod
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -12,12 +13,12 @@ from numpy.typing import NDArray
 
 from edge.errors import ModelLoadError
 from edge.runtime.session import encode_pixels
-from edge.runtime.spec import PIXEL_RANGE, TensorSpec
+from edge.runtime.spec import PIXEL_RANGE, Preprocessing, TensorSpec
 
 SEED: Final = 0
 
 
-def shape(spec: TensorSpec, batch: int) -> tuple[int, ...]:
+def with_batch(spec: TensorSpec, batch: int) -> tuple[int, ...]:
     """Extents of an input: ``batch`` for the first one if it is open or 1.
 
     A model whose first extent is fixed at another value keeps it.
@@ -66,7 +67,7 @@ def tensors(
     if pixels is None:
         return tuple(generated(spec, spec.shape) for spec in specs)
     images = pixels if pixels.ndim == 4 else pixels[np.newaxis]
-    repeated = np.resize(images, (shape(specs[0], batch)[0], *images.shape[1:]))
+    repeated = np.resize(images, (with_batch(specs[0], batch)[0], *images.shape[1:]))
     return (np.ascontiguousarray(encode_pixels(repeated, specs[0], PIXEL_RANGE)),)
 
 
@@ -81,3 +82,33 @@ def _check_room(spec: TensorSpec, extents: tuple[int, ...]) -> None:
             hint="Export the model with the shape that it gets in use, or measure fewer images at "
             "once.",
         )
+
+
+SIZE: Final = (480, 640)  # (height, width) of a generated picture: a small camera's
+PATCH: Final = 16  # pixels on a side: what a camera sees is no noise, which JPEG cannot compress
+
+
+def generated_picture(folder: Path) -> Path:
+    """A JPEG of coloured patches, the same bytes each time."""
+    from PIL import Image  # a worker in another environment may have none
+
+    height, width = SIZE
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (height // PATCH, width // PATCH, 3), np.uint8)
+    path = folder / "picture.jpg"
+    Image.fromarray(coarse.repeat(PATCH, axis=0).repeat(PATCH, axis=1)).save(path, quality=90)
+    return path
+
+
+def pixels(pictures: tuple[Path, ...], contract: Preprocessing, folder: Path) -> Path:
+    """Preprocessed pictures as a .npy file, uint8 (images, height, width, 3).
+
+    Raises:
+        ImageError: A picture cannot be decoded.
+    """
+    from edge.runtime.preprocess import load
+
+    path = folder / f"{contract.sha256[:16]}.npy"
+    if not path.exists():
+        np.save(path, np.stack([load(picture, contract) for picture in pictures]))
+    return path

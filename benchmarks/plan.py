@@ -21,7 +21,7 @@ class Place(TypingProtocol):
     """Another machine, where workers run as they do here."""
 
     def ask(self, request: Request, *, timeout: float) -> list[Message]:
-        """Run one worker to its end, as ``benchmarks.process.ask`` does."""
+        """Run one worker to its end, as ``benchmarks.request.ask`` does."""
         ...
 
     def environment(self) -> Mapping[str, Any]:

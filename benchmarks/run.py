@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.cell import Bench, measured
 from benchmarks.environment import environment
-from benchmarks.images import generated_picture
+from benchmarks.inputs import generated_picture
 from benchmarks.likeness import check_hosts
 from benchmarks.outputs import describe
 from benchmarks.plan import Cell, Plan, cells

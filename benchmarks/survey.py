@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from benchmarks.accelerators.base import Device, Settings
 from benchmarks.accelerators.table import ACCELERATORS, Accelerator
-from benchmarks.process import probe
+from benchmarks.request import probe
 from edge.errors import EdgeError
 from edge.progress import Progress
 

@@ -14,8 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import measure
-from benchmarks.timing import Protocol
+from benchmarks.timing import Protocol, measure
 from converters.base import HeldOut
 from converters.quantizable import Quantizable
 from edge.evaluation.predictions import run_pixels

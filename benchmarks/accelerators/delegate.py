@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.accelerators.base import Coverage, Device, Label, Settings
-from benchmarks.accelerators.delegation import partly_refused
+from benchmarks.accelerators.engine import partly_refused
+from benchmarks.accelerators.litert_cpu import LITERT, TfliteRunner, import_interpreter
 from benchmarks.accelerators.tflite_graph import DELEGATE, coverage
-from benchmarks.accelerators.tflite_runner import LITERT, TfliteRunner, import_interpreter
 from edge.errors import EngineUnavailable, ModelLoadError
 from edge.runtime.session import first_line
 

@@ -9,17 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accelerators.base import Coverage, Device, OperatorTime, Settings
-from benchmarks.accelerators.batch import closed
-from benchmarks.accelerators.engine_log import captured
-from benchmarks.accelerators.packages import imported
-from benchmarks.accelerators.tflite_graph import nodes
-from benchmarks.accelerators.tflite_runner import (
+from benchmarks.accelerators.engine import captured, imported
+from benchmarks.accelerators.litert_cpu import (
     LITERT,
     MAIN,
     check_answers,
     import_interpreter,
     signatures,
 )
+from benchmarks.accelerators.tflite_graph import nodes
+from benchmarks.input_shape import closed
 from edge.errors import InferenceError, ModelLoadError, UsageError
 from edge.runtime.backends.litert import tensor_spec
 from edge.runtime.refusal import refusal

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.accelerators.base import Coverage, Device, Label, Settings
-from benchmarks.accelerators.delegation import partly_refused
+from benchmarks.accelerators.engine import partly_refused
 from benchmarks.accelerators.litert_compiled import (
     CompiledRunner,
     Graph,
@@ -14,8 +14,8 @@ from benchmarks.accelerators.litert_compiled import (
     imported_options,
     read_graph,
 )
-from benchmarks.accelerators.litert_tiny import write_tiny_model
-from benchmarks.accelerators.tflite_runner import LITERT, import_interpreter
+from benchmarks.accelerators.litert_cpu import LITERT, import_interpreter
+from benchmarks.accelerators.tiny_models import write_tiny_tflite
 from edge.errors import EngineUnavailable, ModelLoadError
 
 HINT: Final = (
@@ -75,7 +75,7 @@ def probe_gpu(settings: Settings) -> Device:
     del settings
     import_interpreter(LITERT)
     with tempfile.TemporaryDirectory() as folder:
-        compiled, _, log = compile_model(write_tiny_model(Path(folder)), _options())
+        compiled, _, log = compile_model(write_tiny_tflite(Path(folder)), _options())
     device = _device(log)
     if compiled is None or device is None:
         raise _unavailable(log)

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.accelerators.base import Coverage, Device, Label, Settings
-from benchmarks.accelerators.cpu import cpu_name
-from benchmarks.accelerators.delegation import partly_refused
+from benchmarks.accelerators.engine import imported, partly_refused
 from benchmarks.accelerators.litert_compiled import (
     CompiledRunner,
     compile_model,
     imported_options,
     read_graph,
 )
-from benchmarks.accelerators.litert_tiny import write_tiny_model
-from benchmarks.accelerators.packages import imported
-from benchmarks.accelerators.tflite_runner import LITERT, import_interpreter
+from benchmarks.accelerators.litert_cpu import LITERT, import_interpreter
+from benchmarks.accelerators.processors import cpu_name
+from benchmarks.accelerators.tiny_models import write_tiny_tflite
 from edge.errors import EngineUnavailable, ModelLoadError
 
 HINT: Final = (
@@ -69,7 +68,7 @@ def probe_npu(settings: Settings) -> Device:
     import_interpreter(LITERT)
     device, backend = _device(settings)
     with tempfile.TemporaryDirectory() as folder:
-        compiled, reason, log = compile_model(write_tiny_model(Path(folder)), _options(backend))
+        compiled, reason, log = compile_model(write_tiny_tflite(Path(folder)), _options(backend))
     if compiled is None or npu_coverage(log) is None:
         raise _unavailable(reason, log)
     return device

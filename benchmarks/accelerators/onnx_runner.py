@@ -10,10 +10,14 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from benchmarks.accelerators.base import Coverage, Device, OperatorTime, Settings
-from benchmarks.accelerators.batch import check_outputs, closed
-from benchmarks.accelerators.onnx_coverage import assignments, coverage
-from benchmarks.accelerators.onnx_profile import Kernel, inferences, operator_times
-from benchmarks.input_shape import bound
+from benchmarks.accelerators.onnx_profile import (
+    Kernel,
+    assignments,
+    coverage,
+    inferences,
+    operator_times,
+)
+from benchmarks.input_shape import bound, check_outputs, closed
 from benchmarks.inputs import tensors
 from edge.errors import ModelLoadError
 from edge.runtime.backends.onnx import OnnxSession

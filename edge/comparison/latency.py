@@ -6,9 +6,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import measure
 from benchmarks.stats import median
-from benchmarks.timing import Protocol
+from benchmarks.timing import Protocol, measure
 from benchmarks.verdict import ORDER, judge, paired
 from edge.comparison.evidence import Timing
 from edge.comparison.result import Interval

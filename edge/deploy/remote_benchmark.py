@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.process import copy_package
-from benchmarks.request import PATHS, Request
+from benchmarks.request import PATHS, Request, copy_package
 from edge.deploy.deploy import send_environment, send_files
 from edge.deploy.facts import gather
 from edge.deploy.session import Session, owner

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edge
-from benchmarks.harness import measure
-from benchmarks.timing import Protocol
+from benchmarks.timing import Protocol, measure
 from converters.base import TARGETS, Precision, Target
 from edge.cache import StageCache, content_key, sealed_bytes
 from edge.dataset.pictures import Picture

@@ -13,7 +13,7 @@ import edge
 from benchmarks.accelerators.base import Settings
 from benchmarks.accelerators.table import accelerator
 from benchmarks.cell import Bench, measured
-from benchmarks.images import generated_picture
+from benchmarks.inputs import generated_picture
 from benchmarks.plan import Cell, Plan
 from benchmarks.result import Row, Subject
 from benchmarks.subjects import lone

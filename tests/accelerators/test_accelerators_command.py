@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from benchmarks.accelerators.cpu import cpu_name
+from benchmarks.accelerators.processors import cpu_name
 from benchmarks.accelerators.table import ACCELERATORS
 from tests.integration.environments import environment
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.accelerators.cpu import cpu_name
+from benchmarks.accelerators.processors import cpu_name
 from benchmarks.inputs import generated
 from benchmarks.parity import parity
 from edge.runtime.session import open_session
@@ -214,7 +214,7 @@ import json, sys
 from pathlib import Path
 import numpy as np, openvino
 from benchmarks.accelerators.base import Settings
-from benchmarks.accelerators.openvino_runner import OpenVinoRunner
+from benchmarks.accelerators.openvino import OpenVinoRunner
 core = openvino.Core()
 core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "bf16"})  # the default of CPUs with AMX
 model = Path(sys.argv[1])

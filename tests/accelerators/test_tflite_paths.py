@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from benchmarks.accelerators.litert_tiny import write_tiny_model
+from benchmarks.accelerators.tiny_models import write_tiny_tflite
 from tests.accelerators.path import ROOT, path
 from tests.integration.environments import bare_environ, environment
 
@@ -98,7 +98,7 @@ def test_1_a_gpu_run_is_timed_until_its_outputs_are_read(
     gpu_variables: dict[str, str], tmp_path: Path
 ) -> None:
     # Deep enough that computing takes far longer than asking for it.
-    model = write_tiny_model(tmp_path, ("EXP", "SIN", "COS") * 60)
+    model = write_tiny_tflite(tmp_path, ("EXP", "SIN", "COS") * 60)
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -123,7 +123,7 @@ def test_1_a_gpu_run_is_timed_until_its_outputs_are_read(
 def test_a_partly_covered_model_says_so_or_is_refused(
     gpu_variables: dict[str, str], tmp_path: Path
 ) -> None:
-    model = write_tiny_model(tmp_path, ("ABS", "ZEROS_LIKE", "ABS"))
+    model = write_tiny_tflite(tmp_path, ("ABS", "ZEROS_LIKE", "ABS"))
     found = path("litert_gpu:gpu", model, variables=gpu_variables)
     coverage = found["coverage"]
     assert (coverage["operators"], coverage["accelerated"]) == (3, 1)
@@ -161,7 +161,7 @@ def test_the_npu_plugin_answers_as_the_cpu_does(npu: Path, model: Path, operator
 
 
 def test_the_npu_says_what_it_leaves(npu: Path, tmp_path: Path) -> None:
-    model = write_tiny_model(tmp_path, ("ABS", "ZEROS_LIKE", "ABS"))
+    model = write_tiny_tflite(tmp_path, ("ABS", "ZEROS_LIKE", "ABS"))
     found = path("litert_npu:npu", model, python=npu)
     assert (found["coverage"]["operators"], found["coverage"]["accelerated"]) == (3, 2)
     refused = path("litert_npu:npu", model, python=npu, full_delegation=True)

@@ -321,4 +321,4 @@ def test_a_network_that_needs_too_much_memory_is_a_row(edge: Edge, tmp_path: Pat
     result = edge.run("benchmark", *options, "-o", tmp_path / "zoo.json", "--json")
     succeeded(result)
     (network,) = json.loads(result.stdout)["networks"]
-    assert "needs more than 0.5 GiB" in network["failures"]["network"]
+    assert "took more than 0.5 GiB" in network["failures"]["network"]

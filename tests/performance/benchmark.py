@@ -35,8 +35,7 @@ from benchmarks.accelerators.table import accelerator
 from benchmarks.against import BLOCK, against
 from benchmarks.inputs import tensors
 from benchmarks.plan import Plan
-from benchmarks.process import ask
-from benchmarks.request import Request, Task
+from benchmarks.request import Request, Task, ask
 from benchmarks.stats import median
 from benchmarks.subjects import lone
 from benchmarks.timing import Protocol, timed

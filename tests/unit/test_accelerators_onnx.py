@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.accelerators import cuda, keras, onnx_tiny, onnxruntime, openvino
+from benchmarks.accelerators import keras, onnxruntime, openvino, tiny_models
 from benchmarks.accelerators.base import Label, Settings
-from benchmarks.accelerators.batch import check_outputs, closed
-from benchmarks.accelerators.cpu import cpu_device, cpu_name
-from benchmarks.accelerators.onnx_coverage import coverage
-from benchmarks.accelerators.onnx_profile import Kernel, inferences, operator_times
+from benchmarks.accelerators.onnx_profile import Kernel, coverage, inferences, operator_times
 from benchmarks.accelerators.onnx_runner import OnnxRunner
+from benchmarks.accelerators.processors import cpu_device, cpu_name, nvidia_gpu
+from benchmarks.input_shape import check_outputs, closed
 from benchmarks.inputs import tensors
 from edge.errors import EngineUnavailable, InferenceError, ModelLoadError, UsageError
 from edge.runtime.session import open_session
@@ -98,18 +97,20 @@ def test_the_tiny_model_is_what_it_says() -> None:
     import onnx
     from onnx import numpy_helper
 
-    model = onnx.load_from_string(onnx_tiny.MODEL)
+    model = onnx.load_from_string(tiny_models.ONNX_MODEL)
     onnx.checker.check_model(model)
     weights = numpy_helper.to_array(model.graph.initializer[0])
     assert np.array_equal(weights.reshape(2, 2), [[1, 0.5], [0.25, 1]])
 
 
 def test_a_wrong_answer_makes_a_processor_unavailable() -> None:
-    right = np.broadcast_to(np.reshape(onnx_tiny.ANSWER, (1, 2, 1, 1)), onnx_tiny.SHAPE).copy()
-    onnx_tiny.check(right, "it")
+    right = np.broadcast_to(
+        np.reshape(tiny_models.ONNX_ANSWER, (1, 2, 1, 1)), tiny_models.ONNX_SHAPE
+    ).copy()
+    tiny_models.check_tiny_onnx(right, "it")
     for wrong in (right + 0.1, right * np.nan):
         with pytest.raises(EngineUnavailable, match="it is here, but computes"):
-            onnx_tiny.check(wrong, "it")
+            tiny_models.check_tiny_onnx(wrong, "it")
 
 
 # ---- ONNX Runtime on the CPU
@@ -217,22 +218,22 @@ def test_a_missing_package_is_named(module: str, probe: Any) -> None:
 
 def test_no_gpu_without_a_driver() -> None:
     try:
-        cuda.gpu()
+        nvidia_gpu()
     except EngineUnavailable as error:
         assert error.hint
         with pytest.raises(EngineUnavailable):  # and TensorFlow is not even imported to say so
             keras.probe_gpu(Settings())
     else:
         with pytest.raises(EngineUnavailable, match="shows no GPU 4096"):
-            cuda.gpu(4096)
+            nvidia_gpu(4096)
 
 
 def test_vulkan_lists_names() -> None:
-    """In a process of its own, see ``devices``: other tests need TensorFlow in this one."""
+    """In a process of its own, see ``vulkan_devices``: other tests need TensorFlow in this one."""
     program = """
 import json
-from benchmarks.accelerators import vulkan
-print(json.dumps(vulkan.devices()))
+from benchmarks.accelerators.processors import vulkan_devices
+print(json.dumps(vulkan_devices()))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -40,7 +40,7 @@ def test_a_crash_and_a_hang_are_findings_and_the_others_survive(
     assert cpu.device is not None and cpu.device.label is Label.HARDWARE
     assert cuda.device is None and cuda.reason
     assert crash.device is None and "SIGSEGV" in crash.reason
-    assert hang.device is None and "no end after 6 s" in hang.reason
+    assert hang.device is None and "did not end within 6 s" in hang.reason
 
 
 def test_the_json_form_says_everything() -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.accelerators import ethos_u, litert_gpu, litert_npu, litert_profile, vela_report
+from benchmarks.accelerators import ethos_u, litert_gpu, litert_npu, litert_profile
 from benchmarks.accelerators.base import Coverage, Label, Settings
-from benchmarks.accelerators.engine_log import captured
+from benchmarks.accelerators.engine import captured
 from benchmarks.accelerators.litert_compiled import Graph
 from benchmarks.accelerators.litert_cpu import open_litert, probe_litert
-from benchmarks.accelerators.litert_tiny import SHAPE, write_tiny_model
 from benchmarks.accelerators.tflite_graph import Node, coverage, nodes
+from benchmarks.accelerators.tiny_models import TFLITE_SHAPE, write_tiny_tflite
 from benchmarks.inputs import tensors
 from edge.errors import ModelLoadError, UsageError
 
@@ -148,8 +148,8 @@ def test_a_profile_is_read_in_order_of_execution() -> None:
 
 
 def test_a_tiny_model_runs(tmp_path: Path) -> None:
-    runner = open_litert(write_tiny_model(tmp_path, ("NEG", "ABS", "EXP")), Settings())
-    image = np.linspace(-1, 1, int(np.prod(SHAPE)), dtype=np.float32).reshape(SHAPE)
+    runner = open_litert(write_tiny_tflite(tmp_path, ("NEG", "ABS", "EXP")), Settings())
+    image = np.linspace(-1, 1, int(np.prod(TFLITE_SHAPE)), dtype=np.float32).reshape(TFLITE_SHAPE)
     np.testing.assert_allclose(runner.run(image)[0], np.exp(np.abs(image)), rtol=1e-5)
 
 
@@ -261,14 +261,12 @@ SUMMARY = {
 
 
 def test_a_time_only_where_the_npu_takes_all() -> None:
-    whole = vela_report.estimate(
-        "vela", SUMMARY, Coverage(operators=2, accelerated=2, partitions=1)
-    )
+    whole = ethos_u.estimate("vela", SUMMARY, Coverage(operators=2, accelerated=2, partitions=1))
     assert whole.seconds == 0.016
     assert whole.device == "Ethos-U55-128 at 500 MHz, Shared_Sram, Ethos_U55_High_End_Embedded"
     assert whole.facts["cycles_total"] == 8e6
     left = Coverage(operators=2, accelerated=1, partitions=1, left={"ARG_MAX": 1})
-    part = vela_report.estimate("vela", SUMMARY, left)
+    part = ethos_u.estimate("vela", SUMMARY, left)
     assert part.seconds is None
     assert part.facts["npu_part_seconds"] == 0.016
     assert part.notes[0] == "Vela leaves out the time of what stays on the CPU: 1 ARG_MAX."
@@ -277,5 +275,5 @@ def test_a_time_only_where_the_npu_takes_all() -> None:
 @pytest.mark.parametrize("time", ["nan", "0.0", "inf"])
 def test_a_time_that_is_none_is_none(time: str) -> None:
     coverage = Coverage(operators=2, accelerated=2, partitions=1)
-    found = vela_report.estimate("vela", SUMMARY | {"inference_time": time}, coverage)
+    found = ethos_u.estimate("vela", SUMMARY | {"inference_time": time}, coverage)
     assert found.seconds is None

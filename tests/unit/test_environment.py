@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 
 import edge
-from benchmarks.environment import Sample, cpu_model, environment, host, sample
-from benchmarks.sensors import command, throttle_bits
+from benchmarks.environment import (
+    Sample,
+    cpu_model,
+    environment,
+    host,
+    printed_by,
+    sample,
+    throttle_bits,
+)
 
 RASPBERRY_PI_4 = {
     "proc/cpuinfo": "".join(
@@ -163,9 +170,9 @@ def test_the_firmware_tool_is_not_asked_about_a_recording(tmp_path: Path) -> Non
 
 
 def test_programs_that_are_missing_or_fail() -> None:
-    assert command("no-such-program-of-this-name") is None
-    assert command("false") is None
-    assert command("echo", "x") == "x"
+    assert printed_by("no-such-program-of-this-name") is None
+    assert printed_by("false") is None
+    assert printed_by("echo", "x") == "x"
 
 
 def test_this_machine() -> None:

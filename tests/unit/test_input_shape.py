@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from benchmarks.accelerators.base import Settings
-from benchmarks.accelerators.batch import closed
 from benchmarks.accelerators.litert_compiled import read_graph
 from benchmarks.accelerators.litert_cpu import open_litert
 from benchmarks.accelerators.onnxruntime import open_cpu
 from benchmarks.diff import diff
-from benchmarks.input_shape import bound, parse_shapes
+from benchmarks.input_shape import bound, closed, parse_shapes
 from benchmarks.inputs import tensors
 from benchmarks.outputs.csv_file import csv_text
 from benchmarks.outputs.json_file import json_text

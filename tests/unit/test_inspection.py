@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.accelerators.table import accelerator
-from benchmarks.process import ask
-from benchmarks.request import Request, Task
+from benchmarks.request import Request, Task, ask
 from edge.errors import ModelLoadError, UsageError
 from edge.inspection import mult_adds
 from edge.inspection.flatbuffer import Reads

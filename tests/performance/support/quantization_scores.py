@@ -11,9 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import measure
 from benchmarks.stats import median
-from benchmarks.timing import Protocol
+from benchmarks.timing import Protocol, measure
 from benchmarks.verdict import ORDER
 from edge.runtime.files import write_bytes
 from edge.runtime.postprocess import dequantize

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import harness
-from benchmarks.harness import Benchmark, measure
+from benchmarks import timing
 from benchmarks.stats import median, percentile
-from benchmarks.timing import WARM_UP_SECONDS, Protocol
+from benchmarks.timing import WARM_UP_SECONDS, Benchmark, Protocol, measure
 from edge.errors import UsageError
 from edge.runtime.spec import TensorSpec
 
@@ -29,7 +28,7 @@ class Machine:
         self.seconds = seconds
         self.ran: list[float] = []
         self.opened: dict[str, Any] = {}
-        monkeypatch.setattr(harness, "open_session", self.open)
+        monkeypatch.setattr(timing, "open_session", self.open)
 
     def open(self, path: Path, **options: Any) -> Any:
         self.now += LOAD

@@ -1,11 +1,63 @@
-"""The processors that Vulkan drivers offer, asked through the loader's C interface.
+"""The processors of this machine: its CPU, the first NVIDIA GPU, and what Vulkan drivers offer.
 
-The constants and the head of ``VkPhysicalDeviceProperties`` are those of the Vulkan 1.0
-specification, which later versions keep.
+The drivers are asked through their C interfaces. The constants and the head of
+``VkPhysicalDeviceProperties`` are those of the Vulkan 1.0 specification, which later versions keep.
 """
 
 import ctypes
+import platform
+from pathlib import Path
 from typing import Final
+
+from benchmarks.accelerators.base import Device, Label
+from benchmarks.environment import ROOT, board, cpu_model
+from edge.errors import EngineUnavailable
+
+
+def cpu_device(root: Path = ROOT) -> Device:
+    """The CPU, as hardware.
+
+    Args:
+        root: Of the file system whose /proc is read; tests pass recorded ones.
+    """
+    return Device(name=cpu_name(root), label=Label.HARDWARE)
+
+
+def cpu_name(root: Path = ROOT) -> str:
+    """The board's name where the firmware states one, else the CPU's model name."""
+    return board(root) or cpu_model(root) or platform.machine() or "unknown CPU"
+
+
+CUDA_DRIVER: Final = "libcuda.so.1"
+CUDA_NAME_BYTES: Final = 256
+
+
+def nvidia_gpu(index: int = 0) -> Device:
+    """The GPU of that index among those that ``CUDA_VISIBLE_DEVICES`` shows.
+
+    Raises:
+        EngineUnavailable: No driver, or no such GPU.
+    """
+    try:
+        driver = ctypes.CDLL(CUDA_DRIVER)
+    except OSError as error:
+        raise EngineUnavailable(
+            "no NVIDIA driver is installed", hint="Use a machine with an NVIDIA GPU and its driver."
+        ) from error
+    handle = ctypes.c_int()
+    name = ctypes.create_string_buffer(CUDA_NAME_BYTES)
+    failed = (
+        driver.cuInit(0)
+        or driver.cuDeviceGet(ctypes.byref(handle), index)
+        or driver.cuDeviceGetName(name, CUDA_NAME_BYTES, handle)
+    )
+    if failed:
+        raise EngineUnavailable(
+            f"the NVIDIA driver shows no GPU {index} (CUDA error {failed})",
+            hint="See what nvidia-smi lists, and whether CUDA_VISIBLE_DEVICES hides it.",
+        )
+    return Device(name=name.value.decode(errors="replace"), label=Label.HARDWARE)
+
 
 LOADER: Final = "libvulkan.so.1"
 INSTANCE_CREATE_INFO: Final = 1  # VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO
@@ -43,7 +95,7 @@ class _Properties(ctypes.Structure):
     ]
 
 
-def devices() -> list[tuple[str, bool]]:
+def vulkan_devices() -> list[tuple[str, bool]]:
     """Name of each device, and whether it computes on the CPU; empty without loader or driver.
 
     For a process that does not use TensorFlow: Mesa's CPU driver loads an LLVM whose options end
@@ -58,7 +110,7 @@ def devices() -> list[tuple[str, bool]]:
     if loader.vkCreateInstance(ctypes.byref(info), None, ctypes.byref(instance)):
         return []
     try:
-        return [_described(loader, handle) for handle in _handles(loader, instance)]
+        return [_vulkan_device(loader, handle) for handle in _handles(loader, instance)]
     finally:
         loader.vkDestroyInstance(instance, None)
 
@@ -71,7 +123,7 @@ def _handles(loader: ctypes.CDLL, instance: ctypes.c_void_p) -> list[ctypes.c_vo
     return [ctypes.c_void_p(handle) for handle in handles[: count.value]]
 
 
-def _described(loader: ctypes.CDLL, handle: ctypes.c_void_p) -> tuple[str, bool]:
+def _vulkan_device(loader: ctypes.CDLL, handle: ctypes.c_void_p) -> tuple[str, bool]:
     properties = _Properties()
     loader.vkGetPhysicalDeviceProperties(handle, ctypes.byref(properties))
     return properties.name.decode(errors="replace"), properties.type == TYPE_CPU
