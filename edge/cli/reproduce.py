@@ -11,9 +11,8 @@ from edge.runtime.streams import say
 from edge.wording import percent
 
 if TYPE_CHECKING:
-    from edge.pipeline.data_difference import DataDifference
     from edge.pipeline.difference import Difference
-    from edge.pipeline.reproduction import FileComparison, Reproduction
+    from edge.pipeline.reproduce.differences import DataDifference, FileComparison, Reproduction
 
 EPILOG = "Example: edge reproduce bundle photos"
 MOST = 10  # images of a kind that are named
@@ -60,8 +59,8 @@ def reproduce(
     """
     from edge.cli.output import print_json
     from edge.cli.progress import shown_progress
-    from edge.pipeline.reproduce import ReproduceOptions
-    from edge.pipeline.reproduce import reproduce as run
+    from edge.pipeline.reproduce.reproduce import ReproduceOptions
+    from edge.pipeline.reproduce.reproduce import reproduce as run
 
     found = run(
         ReproduceOptions(

@@ -17,12 +17,11 @@ from edge.embedding.features import Features, extract
 from edge.errors import UsageError
 from edge.pipeline.calibration import choose
 from edge.pipeline.finish import finish
-from edge.pipeline.inputs import build_inputs
+from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.options import BuildOptions
 from edge.pipeline.output import check_output
 from edge.pipeline.report import Report, Training
-from edge.pipeline.stages import TimedStages
-from edge.pipeline.subject import Subject
+from edge.pipeline.reproduce.lock import build_inputs
 from edge.pipeline.training import Trainer
 from edge.progress import Progress
 from edge.runtime.files import write_bytes, write_json
@@ -61,7 +60,7 @@ def build(options: BuildOptions, progress: Progress) -> Report | None:
         check_options(head)  # at once, though it loads Keras: a typo should not cost a pass
     if is_distributed():
         distribution_strategy()  # a cluster has to be joined before TensorFlow does anything else
-    job = _Job(options, TimedStages(progress))
+    job = _TrainingJob(options, TimedStages(progress))
     dataset, features = job.features(job.scanned())
     trained = job.trained(dataset, features)
     if not is_chief():
@@ -105,7 +104,7 @@ class _Trained:
         )
 
 
-class _Job:
+class _TrainingJob:
     """One build up to the trained model: every stage is looked up in the cache first."""
 
     def __init__(self, options: BuildOptions, stages: TimedStages) -> None:
@@ -176,14 +175,14 @@ class _Job:
         record = json.loads(sealed_bytes(entry / RECORD))
         return _Trained(entry / MODEL, record, cached)
 
-    def subject(self, dataset: Dataset, trained: _Trained) -> Subject:
+    def subject(self, dataset: Dataset, trained: _Trained) -> ModelToBundle:
         """What is to be converted, and the images that go with it."""
         options = self.options
         tuned = trained.record["strategy"] == Strategy.FINE_TUNE
         warning = "" if tuned else random_note(str(trained.record["weights"]), "answers")
         if warning:
             self.stages.note(warning)
-        return Subject(
+        return ModelToBundle(
             command="build",
             name=options.output.name or options.photos.resolve().name,
             labels=dataset.labels,

@@ -1,16 +1,26 @@
-"""Chooses calibration images and writes them as one array, decoded as for inference."""
+"""The images that calibrate, those that are held out, and the audit of both for the report.
+
+Both are chosen by content and seed, the classes in turn, and decoded as for inference.
+"""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from converters.audit import HELD_OUT_IMAGES
+from converters.base import HeldOut
 from edge.cache import StageCache, content_key
-from edge.dataset.pictures import Hashed
+from edge.dataset.pictures import Hashed, Picture
+from edge.errors import DataError
+from edge.pipeline.conversion import Converted
+from edge.pipeline.options import CALIBRATION_IMAGES
 from edge.progress import Step
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Preprocessing
@@ -89,3 +99,177 @@ def calibration_array(
                 stream.write(load(image.path, preprocessing).tobytes())
                 step(1)
     return cache.entry(key) / PIXELS
+
+
+SEARCH_IMAGES: Final = 1000  # at most; the final files are scored on all of them
+
+
+def chosen_pictures(pictures: Sequence[Picture], *, searched: bool, seed: int) -> Sequence[Picture]:
+    """Some of the held-out images, the classes in turn."""
+    count = SEARCH_IMAGES if searched else HELD_OUT_IMAGES
+    return choose(pictures, [picture.label for picture in pictures], count, seed)
+
+
+@contextmanager
+def held_out(
+    chosen: Sequence[Picture],
+    pictures: Sequence[Picture],
+    reference: NDArray[np.float32],
+    preprocessing: Preprocessing,
+    *,
+    cache: StageCache,
+) -> Iterator[HeldOut]:
+    """Their pixels and the Keras model's answers, as files that last as long as the context.
+
+    Args:
+        chosen: Of ``pictures``.
+        pictures: All held-out images.
+        reference: (images, classes) scores of the Keras model for ``pictures``.
+        preprocessing: The contract.
+        cache: Where pixels are kept.
+    """
+    pixels = calibration_array(chosen, preprocessing, cache=cache, step=lambda count: None)  # noqa: ARG005
+    rows = {picture.path: row for picture, row in zip(pictures, reference, strict=True)}
+    with cache.scratch("held-out") as folder:
+        np.save(folder / "reference.npy", np.stack([rows[picture.path] for picture in chosen]))
+        yield HeldOut(
+            pixels=pixels,
+            reference=folder / "reference.npy",
+            truth=tuple(picture.label for picture in chosen),
+        )
+
+
+def check_apart(calibration: Sequence[Hashed], evaluation: Sequence[Hashed]) -> None:
+    """Refuse to score a model on images that calibrated it.
+
+    Raises:
+        DataError: An image, by its content, is in both.
+    """
+    shared = _shared(calibration, evaluation)
+    if shared:
+        raise DataError(
+            f"{len(shared)} of the {len(evaluation)} images to score on would calibrate the "
+            f"integer files too, such as {shared[0].path}: the scores would flatter them",
+            hint="Take them out of one of the two, or leave out --evaluation-data: edge then "
+            "divides the images of --calibration-data itself.",
+        )
+
+
+def _shared(calibration: Sequence[Hashed], evaluation: Sequence[Hashed]) -> list[Hashed]:
+    used = {picture.sha256 for picture in calibration}
+    return [picture for picture in evaluation if picture.sha256 in used]
+
+
+def calibration_report(
+    chosen: Sequence[Picture],
+    scored: Sequence[Picture],
+    preprocessing: Preprocessing,
+    labels: Sequence[str],
+    converted: Sequence[Converted],
+    *,
+    asked: int,
+    pool: Pool,
+) -> dict[str, Any]:
+    """The audit as JSON values; ``docs/bundle.md`` explains it.
+
+    Args:
+        chosen: Images that calibrate.
+        scored: Images that are scored.
+        preprocessing: The contract.
+        labels: Class names.
+        converted: The files.
+        asked: Images that were asked for at most.
+        pool: What the images were chosen from.
+    """
+    counts = Counter(picture.label for picture in chosen if picture.label is not None)
+    observed = {
+        item.target.format: item.record["calibration"]
+        for item in converted
+        if "calibration" in item.record
+    }
+    return {
+        "images": len(chosen),
+        "asked": asked,
+        "available": pool.images,
+        "kept_to_score": pool.kept,
+        "sha256": calibration_id(chosen, preprocessing),
+        "image_sha256": [picture.sha256 for picture in chosen],
+        "labelled": sum(counts.values()),
+        "classes": len(counts),
+        "classes_of_model": len(labels),
+        "least_of_a_class": min(counts.values(), default=0),
+        "most_of_a_class": max(counts.values(), default=0),
+        "scored_images_among_them": len(_shared(chosen, scored)),
+        "observed": observed,
+    }
+
+
+def warnings(report: dict[str, Any]) -> list[str]:
+    """What a user should do something about, one sentence each."""
+    found = []
+    widened = [
+        format_ for format_, item in report["observed"].items() if item["stable_after"] is None
+    ]
+    if widened:
+        found.append(
+            f"calibration ({', '.join(widened)}): the last of the {report['images']} images still "
+            f"widened ranges, and more would help; {_taken(report)}: {_way_to_more(report)}"
+        )
+    elif report["observed"] and report["images"] < report["asked"] != CALIBRATION_IMAGES:
+        found.append(f"calibration: {_taken(report)}")
+    found += _unlike(report["observed"])
+    least, most = report["least_of_a_class"], report["most_of_a_class"]
+    if most > BALANCE * max(least, 1):
+        found.append(f"calibration: {most} images of one class and {least} of another")
+    return found
+
+
+def _taken(report: Mapping[str, Any]) -> str:
+    """What was asked for, what was taken, and why."""
+    images, asked, kept = report["images"], report["asked"], report["kept_to_score"]
+    folder = report["available"]
+    if images >= asked:
+        return f"{images} of {folder} images were taken, as many as --calibration-images asks for"
+    if not kept:
+        return f"at most {asked} were asked for, and there are {images} images to calibrate on"
+    return (
+        f"at most {asked} were asked for, and {images} of {folder} images were taken, since half "
+        "of the folder is kept to score on unless --evaluation-data names another"
+    )
+
+
+def _way_to_more(report: Mapping[str, Any]) -> str:
+    """What gives more images to calibrate on than there were."""
+    images, available, kept = report["images"], report["available"], report["kept_to_score"]
+    if images < available - kept:
+        return f"give a larger --calibration-images, up to {available - kept}"
+    if kept:
+        return "give --evaluation-data FOLDER with other images to score on, or more pictures"
+    more = " and a larger --calibration-images" if images >= report["asked"] else ""
+    return f"give more pictures{more}"
+
+
+def _unlike(observed: Mapping[str, Any]) -> list[str]:
+    """Said once for all formats that find it: they look at the same images."""
+    formats = [format_ for format_, item in observed.items() if item["unlike"] is not None]
+    if not formats:
+        return []
+    item = observed[formats[0]]
+    found = item["unlike"]
+    said = (
+        f"in {found['images']} of {item['held_out']} images to score on, values of the tensor "
+        f"{found['tensor']} leave the range of calibration (chance expects "
+        f"{found['expected']:.1f} images), and the integer file cuts them off"
+        if found["test"] == "ranges"
+        else f"all activations together lie apart by {found['distance']:.2f} (0: alike, 1: nothing "
+        f"in common), most in the tensor {found['tensor']}, and the integer file has steps of a "
+        "wrong size"
+    )
+    return [
+        f"calibration ({', '.join(formats)}): the {item['images']} calibration images do not look "
+        f"like the images to score on: {said} (p {found['p_value']:.1g}). Calibrate on pictures "
+        "as the device will see them"
+    ]
+
+
+BALANCE = 3  # times as many images of one class as of another

@@ -8,18 +8,16 @@ from edge.dataset.levels import levels_notes, with_levels
 from edge.dataset.pictures import FolderPictures, Picture, find_pictures, pictures_root, unreadable
 from edge.errors import DataError
 from edge.evaluation.multilabel import UNKNOWN, truth_of
-from edge.pipeline.adoption import adopted_file, adopted_source
 from edge.pipeline.calibration import Pool, choose
 from edge.pipeline.finish import finish
-from edge.pipeline.given_model import given_model
-from edge.pipeline.inputs import export_inputs
+from edge.pipeline.given_model import adopted_file, adopted_source, given_model
+from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.model_output import answer_rule
 from edge.pipeline.options import ExportOptions
 from edge.pipeline.output import check_output
 from edge.pipeline.report import Report
-from edge.pipeline.source import Source, numbered, open_source, settled
-from edge.pipeline.stages import TimedStages
-from edge.pipeline.subject import Subject
+from edge.pipeline.reproduce.lock import export_inputs
+from edge.pipeline.source import ExportedNetwork, numbered, open_source, settled
 from edge.pipeline.teachable_machine import RANGE
 from edge.progress import Progress
 from edge.runtime.files import sha256_file
@@ -80,7 +78,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
     untrained = random_note(source.weights, "answers")
     if untrained:
         stages.note(untrained)
-    subject = Subject(
+    subject = ModelToBundle(
         command="export",
         name=options.output.name or Path(source.description).stem.lower(),
         labels=source.labels,
@@ -122,7 +120,7 @@ def _code(options: ExportOptions) -> dict[str, Any]:
 
 
 def _images(
-    options: ExportOptions, source: Source, preprocessing: Preprocessing
+    options: ExportOptions, source: ExportedNetwork, preprocessing: Preprocessing
 ) -> tuple[tuple[Picture, ...], Pool, tuple[Picture, ...], dict[str, Any]]:
     """Images to calibrate on and what they were taken from, images to score on, their record."""
     skipped: dict[Path, str] = {}

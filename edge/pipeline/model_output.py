@@ -25,7 +25,7 @@ from edge.training.models import keras_scores, load_keras
 from edge.versions import versions
 
 if TYPE_CHECKING:
-    from edge.pipeline.source import Source
+    from edge.pipeline.source import ExportedNetwork
 
 KERAS_FILE: Final = "model.keras"
 LOOKED_AT: Final = 16  # pictures whose answers are looked at
@@ -258,7 +258,7 @@ def two_labels(options: ExportOptions, named: Sequence[str] | None) -> tuple[str
 
 
 def answer_rule(
-    source: "Source",
+    source: "ExportedNetwork",
     options: ExportOptions,
     pictures: Sequence[Picture],
     contract: Preprocessing,

@@ -31,7 +31,7 @@ OLD: Final = "old"  # in a workplace, where there is no exchange: what had the p
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _SeenFolder:
     """A folder as it was looked at.
 
     Attributes:
@@ -76,7 +76,7 @@ class _Seen:
 
 
 # What the command that runs found at its output, by absolute path.
-_seen: dict[Path, _Seen | None] = {}
+_seen: dict[Path, _SeenFolder | None] = {}
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -88,7 +88,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     parent = output.absolute().parent
     check_parent(parent, f"--output {readable(output)}")
     _restore(output)
-    _seen[output.absolute()] = _Seen.of(output.absolute())
+    _seen[output.absolute()] = _SeenFolder.of(output.absolute())
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise OutputError(
             f"{output} is no folder; a bundle is one", hint="Choose another --output."
@@ -154,14 +154,14 @@ def _sync_tree(folder: Path) -> None:
         fsync_directory(Path(directory))
 
 
-def _swap_in(place: Workplace, target: Path, seen: _Seen | None) -> None:
+def _swap_in(place: Workplace, target: Path, seen: _SeenFolder | None) -> None:
     """One rename where nothing is there, one exchange where an older bundle is.
 
     Raises:
         FileExistsError: Something lies there that was not seen; it is as it was.
         OSError: It cannot be renamed.
     """
-    now = _Seen.of(target)
+    now = _SeenFolder.of(target)
     if now is None:  # also where what was seen is gone: nothing is lost
         rename_new(place.new, target)
     elif seen is None or now != seen or not target.is_dir():
@@ -169,7 +169,7 @@ def _swap_in(place: Workplace, target: Path, seen: _Seen | None) -> None:
     elif not seen.inside:
         _replace_empty(place.new, target)
     elif exchange(place.new, target):
-        if not seen.holds(_Seen.of(place.new)):
+        if not seen.holds(_SeenFolder.of(place.new)):
             _exchange_back(place, target)
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
         _remove_seen(place.new, seen, target)
@@ -198,7 +198,7 @@ def _exchange_back(place: Workplace, target: Path) -> None:
         raise changed_meanwhile(target, keep_beside(place.new, target))
 
 
-def _replace_in_two_steps(place: Workplace, target: Path, seen: _Seen) -> None:
+def _replace_in_two_steps(place: Workplace, target: Path, seen: _SeenFolder) -> None:
     """Where the file system knows no exchange.
 
     Between the renames the bundle has no name; ``_restore`` gives it back after a kill in between.
@@ -206,7 +206,7 @@ def _replace_in_two_steps(place: Workplace, target: Path, seen: _Seen) -> None:
     old = place.path / OLD
     target.rename(old)
     try:
-        if not seen.holds(_Seen.of(old)):
+        if not seen.holds(_SeenFolder.of(old)):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
         rename_new(place.new, target)
     except OSError:
@@ -222,7 +222,7 @@ def _put_back(old: Path, target: Path) -> None:
         keep_beside(old, target)
 
 
-def _remove_seen(folder: Path, seen: _Seen, target: Path) -> None:
+def _remove_seen(folder: Path, seen: _SeenFolder, target: Path) -> None:
     """Remove a replaced folder: what was seen in it, each by its name.
 
     Raises:
@@ -262,10 +262,10 @@ def _restore(output: Path) -> None:
 
 def _settle(folder: Path, record: dict[str, Any], target: Path) -> None:
     """Take out of a workplace that was killed in its swap whatever is not its own."""
-    seen = None if record["seen"] is None else _Seen.from_json(record["seen"])
+    seen = None if record["seen"] is None else _SeenFolder.from_json(record["seen"])
     for name in (OLD, NEW):
         path = folder / name
-        found = _Seen.of(path)
+        found = _SeenFolder.of(path)
         if found is None or (name == NEW and found.inode == record["made"]):
             continue
         if name == OLD and not os.path.lexists(target):

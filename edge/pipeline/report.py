@@ -144,7 +144,7 @@ class Report:
         calibration: The audit: the images, and what they did to the ranges.
         search: By mixed variant, what a search tried; see ``converters.search.Search``.
         classes: Per-class scores, confusion, mistakes and calibration of the Keras model and of
-            the default variant, and where the two differ; see ``edge.pipeline.answers``.
+            the default variant, and where the two differ; see ``edge.pipeline.class_report``.
         stages: Seconds by stage, of this run.
         host: Where the latencies were measured.
         versions: Of the packages.

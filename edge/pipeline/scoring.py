@@ -14,8 +14,8 @@ from benchmarks.timing import Protocol, measure
 from converters.base import TARGETS, Precision, Target
 from edge.cache import StageCache, content_key, sealed_bytes
 from edge.dataset.pictures import Picture
-from edge.errors import ConversionError, EdgeError, InferenceError, ModelLoadError, NegativeVerdict
-from edge.evaluation.chance import Level, agreement, is_constant
+from edge.errors import ConversionError, EdgeError, InferenceError, ModelLoadError
+from edge.evaluation.chance import agreement, is_constant
 from edge.evaluation.confidence import CONFIDENCE, drop_interval
 from edge.evaluation.multilabel import (
     LabelTruth,
@@ -38,11 +38,12 @@ from edge.runtime.session import encode_pixels
 from edge.runtime.spec import Preprocessing
 
 WHOLE: Final = frozenset({Precision.INT8, Precision.W8A16})  # quantized from end to end
+
+
 LATENCY: Final = Protocol(runs=30, min_seconds=0.5, max_seconds=10.0)
-SMALLEST: Final = "tflite-int8"  # the default unless it lost something
-MAX_DROP_POINTS: Final = 1.0  # of top-1 that the default variant may lose
+
+
 LONGEST_REASON: Final = 240  # characters
-MAX_CHANGED_POINTS: Final = 3.0  # of answers that it may change where no image has a label
 
 
 def reference_score(
@@ -105,7 +106,7 @@ class Failures:
         self._required = required
         self._note = note
         self._errors: list[EdgeError] = []
-        self.found: list[FailedVariant] = []
+        self.noted: list[FailedVariant] = []
 
     def __call__(self, target: Target, error: EdgeError) -> None:
         """Note one.
@@ -120,7 +121,7 @@ class Failures:
                 hint=error.hint or "Leave it out of --variants, and the others are written.",
             ) from error
         self._errors.append(error)
-        self.found.append(FailedVariant(name=target.name, reason=reason, hint=error.hint))
+        self.noted.append(FailedVariant(name=target.name, reason=reason, hint=error.hint))
         self._note(f"{target.name} cannot be made, and the bundle is made without it")
 
     def check(self, variants: Sequence[VariantReport]) -> None:
@@ -130,9 +131,9 @@ class Failures:
             ConversionError: Not one is left.
         """
         if not variants:
-            reasons = dict.fromkeys(item.reason for item in self.found)
+            reasons = dict.fromkeys(item.reason for item in self.noted)
             raise ConversionError(
-                f"none of the variants can be made: {'; '.join(reasons)}", hint=self.found[0].hint
+                f"none of the variants can be made: {'; '.join(reasons)}", hint=self.noted[0].hint
             ) from self._errors[0]
 
 
@@ -332,103 +333,3 @@ def _drop(
         round(100 * (lost - gained) / images, 6),
         (round(100 * found.low, 6), round(100 * found.high, 6)),
     )
-
-
-def check_budget(variants: Sequence[VariantReport], max_drop_points: float | None) -> None:
-    """Refuse to deliver a mixed file that loses more than was asked for.
-
-    Raises:
-        NegativeVerdict: On all held-out images, not only those of the search, it does.
-    """
-    if max_drop_points is None:
-        return
-    for variant in variants:
-        if variant.name.endswith("-mixed") and not _holds(variant, max_drop_points):
-            raise NegativeVerdict(
-                f"{variant.name} loses {_lost(variant):.2f} points, more than --max-drop "
-                f"{max_drop_points:g} allows",
-                hint="Search anew with --quantize auto, allow more, or use fp16.",
-            )
-
-
-def choose_default(variants: Sequence[VariantReport], max_drop_points: float | None = None) -> str:
-    """The variant that runs unless another is named: the smallest TFLite that lost next to nothing.
-
-    A file whose answers are not those of the Keras model is never it while another's are: it may
-    be right as often, by chance. Where all lost more, it is the most precise one that was written.
-    """
-    if len(variants) == 1:  # an adopted file among others, which has nothing to lose against
-        return variants[0].name
-    faithful = [variant for variant in variants if variant.is_faithful]
-    alike = [variant for variant in faithful if variant.agreement_level is not Level.LOW]
-    by_name = {variant.name: variant for variant in alike}
-    for name in (SMALLEST, "tflite-mixed", "tflite-fp16", "tflite-fp32"):
-        if name in by_name and _holds(by_name[name], max_drop_points):
-            return name
-    if alike or faithful:
-        return (alike or faithful)[0].name
-    return max(variants, key=lambda variant: variant.agreement or 0.0).name
-
-
-def default_reason(
-    variants: Sequence[VariantReport],
-    failed: Sequence[FailedVariant],
-    default: str,
-    max_drop_points: float | None = None,
-) -> str:
-    """Why the default is not the TFLite file in int8, one sentence; empty if there is no why.
-
-    Args:
-        variants: The files that were written.
-        failed: Those that were not.
-        default: Of ``choose_default``.
-        max_drop_points: As for it.
-    """
-    if default == SMALLEST:
-        return ""
-    if any(item.name == SMALLEST for item in failed):
-        return f"{default}, since {SMALLEST} could not be made."
-    found = next((item for item in variants if item.name == SMALLEST), None)
-    if found is None:
-        return ""
-    return f"{default} and not {SMALLEST}, which {_shortcoming(found, max_drop_points)}."
-
-
-def _shortcoming(variant: VariantReport, max_drop_points: float | None) -> str:
-    """What keeps a file from being the default."""
-    if variant.constant:
-        return "gives every image the same scores"
-    if variant.agreement is not None and not variant.is_faithful:
-        return (
-            f"agrees with the Keras model on {100 * variant.agreement:.1f} % of the images, no "
-            "more than chance"
-        )
-    if _holds(variant, max_drop_points):
-        assert variant.agreement is not None  # its level is low
-        return (
-            f"agrees with the Keras model on only {100 * variant.agreement:.1f} % of the images "
-            "(Cohen's kappa is below 0.8)"
-        )
-    if variant.drop_points is not None:
-        most = MAX_DROP_POINTS if max_drop_points is None else max_drop_points
-        measure = "top-1" if variant.multi_label is None else "mAP"
-        return f"loses {variant.drop_points:.1f} points of {measure}; at most {most:g} may be lost"
-    most = MAX_CHANGED_POINTS if max_drop_points is None else max_drop_points
-    return (
-        f"agrees with the Keras model on {100 - _lost(variant):.1f} % of the images; without "
-        f"labels at least {100 - most:g} % have to agree"
-    )
-
-
-def _holds(variant: VariantReport, max_drop_points: float | None) -> bool:
-    """Whether it loses no more than the budget, or than is next to nothing without one."""
-    usual = MAX_DROP_POINTS if variant.drop_points is not None else MAX_CHANGED_POINTS
-    return _lost(variant) <= (usual if max_drop_points is None else max_drop_points)
-
-
-def _lost(variant: VariantReport) -> float:
-    """Percentage points of top-1; without labels, of images that are answered otherwise."""
-    if variant.drop_points is not None:
-        return variant.drop_points
-    assert variant.agreement is not None  # there is always the Keras model to agree with
-    return round(100 * (1 - variant.agreement), 6)

@@ -27,7 +27,7 @@ from edge.weights import imagenet_classes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class ExportedNetwork:
     """The network to export.
 
     Attributes:
@@ -66,7 +66,7 @@ class Source:
     single_value: bool = False
 
 
-def open_source(options: ExportOptions) -> Source:
+def open_source(options: ExportOptions) -> ExportedNetwork:
     """The network that the options name.
 
     Raises:
@@ -79,7 +79,7 @@ def open_source(options: ExportOptions) -> Source:
     return _from_file(Path(options.model), options)
 
 
-def _from_backbone(options: ExportOptions) -> Source:
+def _from_backbone(options: ExportOptions) -> ExportedNetwork:
     row = backbone(options.model)
     _refuse_file_options(options)
     key, path = keras_classifier(
@@ -87,7 +87,7 @@ def _from_backbone(options: ExportOptions) -> Source:
     )
     classes = imagenet_classes()
     given = read_labels(options.labels, 1000) if options.labels else None
-    return Source(
+    return ExportedNetwork(
         path=path,
         model_id=key,
         given_sha256=key,
@@ -130,7 +130,7 @@ def _refuse_file_options(options: ExportOptions) -> None:
         )
 
 
-def _from_file(path: Path, options: ExportOptions) -> Source:
+def _from_file(path: Path, options: ExportOptions) -> ExportedNetwork:
     quiet_keras(options.output.seed)
     model = image_classifier(
         load_keras(path),
@@ -146,7 +146,7 @@ def _from_file(path: Path, options: ExportOptions) -> Source:
     labels = _file_labels(options, classes)
     imagenet = imagenet_classes() if classes == 1000 else ()
     digest = sha256_file(path)
-    return Source(
+    return ExportedNetwork(
         path=path,
         model_id=digest,
         given_sha256=digest,
@@ -190,12 +190,12 @@ def numbered(classes: int) -> Labels:
 
 
 def settled(
-    source: Source,
+    source: ExportedNetwork,
     options: ExportOptions,
     pictures: Sequence[Picture],
     preprocessing: Preprocessing,
     note: Callable[[str], None],
-) -> Source:
+) -> ExportedNetwork:
     """The network as it is exported: pixel values 0..255 in, probabilities out.
 
     Args:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge.dataset.scan import Dataset, LabeledImage
 from edge.embedding.features import Features
-from edge.pipeline.stages import TimedStages
+from edge.pipeline.job import TimedStages
 from edge.runtime.head import Head
 from edge.runtime.output import HeadKind
 from edge.training.base import Base

@@ -2,7 +2,7 @@
 
 A bundle carries a few preprocessed pictures and, per variant, the host's raw output for each.
 Equal kernels give equal integers but for single steps of rounding (measured between x86-64 and
-aarch64, ``docs/runner.md``); floats differ by the order of sums. ``edge.pipeline.golden`` writes
+aarch64, ``docs/runner.md``); floats differ by the order of sums. ``edge.pipeline.bundle`` writes
 the files.
 """
 

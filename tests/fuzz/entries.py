@@ -29,7 +29,7 @@ def call() -> None:
 
 def read_recipe(path: Path) -> None:
     """As ``edge export --recipe`` reads it."""
-    from edge.pipeline.recipe import read_recipe as read
+    from edge.pipeline.variants import read_recipe as read
 
     read(path, ("tflite", "onnx"))
 

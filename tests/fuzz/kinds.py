@@ -472,15 +472,15 @@ def mutated_golden(random: Random, seeds: Sequence[bytes]) -> bytes:
 
 @cache
 def lock_seeds() -> Sequence[bytes]:
-    from edge.pipeline.inputs import Inputs
-    from edge.pipeline.lock import Lock
+    from edge.device.jobs import Lock
+    from edge.pipeline.reproduce.lock import JobInputs
 
     images = {"calibration": {"red": {"red/0.png": "ab" * 32}}, "scored": {"": {"1.png": "c" * 64}}}
     made = [
         Lock(
             command=command,
             name="channels",
-            inputs=Inputs(
+            inputs=JobInputs(
                 options={"seed": 0, "output": {"variants": ["tflite-fp32"], "seed": 0}},
                 data={option: images},
                 files={"labels": {"path": "labels.txt", "sha256": "ef" * 32}},
@@ -1104,8 +1104,8 @@ HOST: Final = (
     "edge.dataset.labels",
     "edge.evaluation.evaluate",
     "edge.inspection.model",
-    "edge.pipeline.recipe",
-    "edge.pipeline.reproduce",
+    "edge.pipeline.variants",
+    "edge.pipeline.reproduce.reproduce",
     "edge.runtime.command_line",
     "edge.runtime.backends.litert",
     "edge.runtime.backends.onnx",

@@ -15,7 +15,7 @@ from PIL import Image
 
 from edge.deploy.keys import new_key
 from edge.deploy.signing import sign
-from edge.pipeline.finish import copy_runtime
+from edge.pipeline.bundle import copy_runtime
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.golden import ABSOLUTE, GOLDEN_NAME, Expected, Golden
 from edge.runtime.head import Head, head_bytes

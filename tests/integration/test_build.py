@@ -342,12 +342,14 @@ def test_training_and_device_see_the_same_tensor(
             trained_on.append(tensors[0].copy())
             return [np.zeros((1, 1), np.float32)]
 
-    from edge.pipeline.build import _Job
-    from edge.pipeline.stages import TimedStages
+    from edge.pipeline.build import _TrainingJob
+    from edge.pipeline.job import TimedStages
 
     monkeypatch.setattr(predictions, "open_session", lambda path, engine=None: Recorder())
     monkeypatch.setattr(predictions.os, "cpu_count", lambda: 1)  # one worker keeps the order
-    job = _Job(options(built.photos, tmp_path / "x", tmp_path / "cache"), TimedStages(Silent()))
+    job = _TrainingJob(
+        options(built.photos, tmp_path / "x", tmp_path / "cache"), TimedStages(Silent())
+    )
     model = built.bundle / "models/tflite-fp32.tflite"
     cache = StageCache(tmp_path / "cache")
     extract(model, pictures, job.preprocessing, cache=cache, step=lambda count: None)

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.pipeline.golden import write_golden
+from edge.pipeline.bundle import write_golden
 from edge.runtime.files import sha256_file
 from edge.runtime.session import ENGINES
 from edge.runtime.spec import Manifest, Preprocessing, Variant

@@ -14,9 +14,9 @@ from edge.errors import BundleError, DataError, EdgeError, UsageError
 from edge.pipeline.build import build
 from edge.pipeline.difference import difference
 from edge.pipeline.export import export
-from edge.pipeline.lock import LOCK_NAME, SOURCE, Lock
 from edge.pipeline.options import BuildOptions, ExportOptions, OutputOptions
-from edge.pipeline.reproduction import Reproduction, compared
+from edge.pipeline.reproduce.differences import Reproduction, compared
+from edge.pipeline.reproduce.lock import LOCK_NAME, SOURCE, BundleLock
 from edge.progress import Silent
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file, write_json
@@ -136,7 +136,9 @@ def test_other_weights_are_measured(again: Result, made: Path, tmp_path: Path) -
     content[at : at + head.nbytes] = head.tobytes()
     (first / VARIANT).write_bytes(content)
     sealed = _sealed(first)
-    result = compared(_nothing(), sealed, Lock.read(sealed), Bundle.open(made.parent / "second"))
+    result = compared(
+        _nothing(), sealed, BundleLock.read(sealed), Bundle.open(made.parent / "second")
+    )
     assert result.equal is False
     (other,) = [item for item in result.files if not item.is_equal]
     assert other.path == VARIANT
@@ -154,7 +156,7 @@ def test_other_photos_are_told_and_nothing_is_built(
     (changed / "cold" / "00.png").unlink()
     (changed / "cold" / "01.png").rename(changed / "warm" / "99.png")
     shutil.copy(changed / "cold" / "02.png", changed / "cold" / "03.png")
-    monkeypatch.setattr("edge.pipeline.reproduce.build", None)
+    monkeypatch.setattr("edge.pipeline.reproduce.reproduce.build", None)
     result = reproduce(made, changed)
     assert result.exit_code == 1, result.exception
     assert "missing: cold/00.png" in result.stdout

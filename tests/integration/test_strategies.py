@@ -19,8 +19,8 @@ from edge.embedding.extractor import base_extractor
 from edge.embedding.features import extract
 from edge.errors import ModelLoadError, UsageError
 from edge.pipeline.build import build
+from edge.pipeline.job import TimedStages
 from edge.pipeline.options import BuildOptions, OutputOptions
-from edge.pipeline.stages import TimedStages
 from edge.pipeline.training import Learned, Trainer
 from edge.progress import Silent
 from edge.training.base import Base

@@ -31,7 +31,7 @@ from edge.embedding.extractor import base_extractor
 from edge.embedding.features import Features, extract
 from edge.errors import EdgeError
 from edge.evaluation.confidence import normal_quantile, wilson
-from edge.pipeline.stages import TimedStages
+from edge.pipeline.job import TimedStages
 from edge.pipeline.training import Learned, Trainer
 from edge.runtime.files import sha256_file
 from edge.training.base import Base

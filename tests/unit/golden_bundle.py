@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from edge.pipeline.golden import write_golden
+from edge.pipeline.bundle import write_golden
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.preprocess import load
 from edge.runtime.session import encode_pixels, open_session

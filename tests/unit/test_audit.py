@@ -14,8 +14,7 @@ from converters.base import TARGETS
 from converters.observation import Observation, Spread
 from edge.dataset.pictures import Picture
 from edge.errors import DataError
-from edge.pipeline.audit import calibration_report, check_apart, warnings
-from edge.pipeline.calibration import Pool
+from edge.pipeline.calibration import Pool, calibration_report, check_apart, warnings
 from edge.pipeline.conversion import Converted
 from edge.runtime.spec import Preprocessing
 

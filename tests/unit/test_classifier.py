@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edge.errors import ImageError, UsageError
-from edge.pipeline.finish import copy_runtime
+from edge.pipeline.bundle import copy_runtime
 from edge.runtime import Category, Classifier
 from edge.runtime.bundle import Bundle
 from tests.unit.golden_bundle import LABELS, golden_bundle

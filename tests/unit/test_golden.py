@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge.errors import BundleError
-from edge.pipeline.golden import choose_golden, is_flat, tolerances
+from edge.pipeline.bundle import choose_golden, is_flat, tolerances
 from edge.runtime import session
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier

@@ -21,8 +21,8 @@ from edge.device.state import State
 from edge.embedding.table import read_embeddings
 from edge.errors import EdgeError
 from edge.evaluation.images import origins_of
-from edge.pipeline.lock import Lock
-from edge.pipeline.recipe import read_recipe
+from edge.pipeline.reproduce.lock import BundleLock
+from edge.pipeline.variants import read_recipe
 from edge.runtime import checked
 from edge.runtime.golden import Expected, Golden
 from edge.runtime.output import Activation, HeadKind, HeadSpec, OutputSpec
@@ -174,7 +174,7 @@ DOCUMENTS: dict[str, tuple[Any, Read]] = {
     ),
     "release": (RELEASE, parsed(Release.from_json)),
     "state": (STATE, lambda path: State.read(app(path))),
-    "lock": (LOCK, lambda path: Lock.read(bundle(path))),
+    "lock": (LOCK, lambda path: BundleLock.read(bundle(path))),
     "origins": (LOCK, lambda path: origins_of(bundle(path))),
     "recipe": (
         {"schema_version": 1, "model": "m", "model_id": "i", "keep_float": {"onnx": ["a"]}},

@@ -14,21 +14,32 @@ from edge.dataset.pictures import Picture
 from edge.dataset.scan import scan
 from edge.device.admission import shipped
 from edge.errors import BundleError, UsageError
-from edge.pipeline.data_difference import between, data_difference
 from edge.pipeline.difference import between as constants_between
-from edge.pipeline.inputs import UNUSED, Inputs, build_inputs, export_inputs, flat
-from edge.pipeline.lock import CONFIG, LOCK_NAME, WEIGHTS, Lock, lock_of, outputs, processor
-from edge.pipeline.named_files import named_files
 from edge.pipeline.options import BuildOptions, ExportOptions, OutputOptions
-from edge.pipeline.reproduction import Reproduction, likely_cause
-from edge.pipeline.stored_options import options_json, read_options
+from edge.pipeline.reproduce.differences import Reproduction, between, data_difference, likely_cause
+from edge.pipeline.reproduce.lock import (
+    CONFIG,
+    LOCK_NAME,
+    UNUSED,
+    WEIGHTS,
+    BundleLock,
+    JobInputs,
+    build_inputs,
+    export_inputs,
+    flat,
+    lock_of,
+    outputs,
+    processor,
+)
+from edge.pipeline.reproduce.reproduce import named_files
+from edge.pipeline.reproduce.stored_options import options_json, read_options
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.output import HeadKind
 from edge.runtime.spec import Manifest, Preprocessing, Resize, Variant
 from edge.training.options import BaseOptions, HeadOptions, Strategy, TrainingOptions, TuningOptions
 
-INPUTS = Inputs(
+INPUTS = JobInputs(
     options={"seed": 0}, data={"photos": {"train": {"a": {"a/0.png": "0" * 64}}}}, files={}
 )
 
@@ -197,7 +208,7 @@ def test_the_same_keras_model_saved_twice_is_the_same(tmp_path: Path) -> None:
 
 
 def test_a_lock_is_read_again(bundle: Bundle) -> None:
-    lock = Lock.read(bundle)
+    lock = BundleLock.read(bundle)
     assert lock.inputs == INPUTS
     assert set(lock.outputs) == {"models/x.tflite", "labels.txt", CONFIG, WEIGHTS}
     assert lock.host == processor()
@@ -213,7 +224,7 @@ def test_neither_lock_nor_report_goes_to_a_device(bundle: Bundle) -> None:
 def test_a_bundle_without_a_lock(bundle: Bundle) -> None:
     (bundle.path / LOCK_NAME).unlink()
     with pytest.raises(UsageError, match=r"has no edge\.lock"):
-        Lock.read(sealed(bundle.path))
+        BundleLock.read(sealed(bundle.path))
 
 
 @pytest.mark.parametrize(
@@ -223,9 +234,9 @@ def test_a_bundle_without_a_lock(bundle: Bundle) -> None:
 def test_a_truncated_or_foreign_lock(bundle: Bundle, text: str) -> None:
     (bundle.path / LOCK_NAME).write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(BundleError, match="sha256 differs"):
-        Lock.read(bundle)
+        BundleLock.read(bundle)
     with pytest.raises(BundleError, match=r"edge\.lock"):
-        Lock.read(sealed(bundle.path))
+        BundleLock.read(sealed(bundle.path))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +255,7 @@ def test_a_lock_with_other_fields(bundle: Bundle, change: dict[str, Any]) -> Non
     value = json.loads((bundle.path / LOCK_NAME).read_text()) | change
     (bundle.path / LOCK_NAME).write_text(json.dumps(value))
     with pytest.raises(BundleError, match=r"edge\.lock"):
-        Lock.read(sealed(bundle.path))
+        BundleLock.read(sealed(bundle.path))
 
 
 def test_files_of_options_are_found_by_content(bundle: Bundle, tmp_path: Path) -> None:
@@ -252,7 +263,7 @@ def test_files_of_options_are_found_by_content(bundle: Bundle, tmp_path: Path) -
     weights.parent.mkdir()
     weights.write_bytes(b"weights")
     file = {"path": str(tmp_path / "gone" / "base.h5"), "sha256": sha256_file(weights)}
-    inputs = Inputs(
+    inputs = JobInputs(
         options={"base": {"weights": file["path"]}}, data={}, files={"base.weights": file}
     )
     assert named_files(bundle, inputs, weights.parent) == {"base": {"weights": str(weights)}}

@@ -9,7 +9,7 @@ import pytest
 from converters.base import TARGETS
 from edge.errors import UsageError
 from edge.pipeline.conversion import Converted
-from edge.pipeline.recipe import read_recipe, recipe_of
+from edge.pipeline.variants import read_recipe, recipe_of
 from edge.runtime.files import write_json
 
 BOTH = ("tflite", "onnx")

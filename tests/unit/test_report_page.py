@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edge.dataset.pictures import Picture
-from edge.pipeline.answers import KERAS, MISTAKES, classes_report
-from edge.pipeline.page.chart import ticks
+from edge.pipeline.class_report import KERAS, MISTAKES, classes_report
+from edge.pipeline.page.curves import ticks
 from edge.pipeline.page.page import page
 from edge.pipeline.page.pictures import Thumbnails
 from edge.runtime.spec import Preprocessing

@@ -17,13 +17,11 @@ from edge.pipeline.report import FailedVariant, VariantReport
 from edge.pipeline.scoring import (
     LONGEST_REASON,
     Failures,
-    choose_default,
-    default_reason,
     first_sentence,
     reference_score,
     variant_report,
 )
-from edge.pipeline.verdict import doubts
+from edge.pipeline.verdict import choose_default, default_reason, doubts
 from edge.runtime.output import OutputKind, OutputSpec
 
 LABELS = ("a", "b", "c")
@@ -189,11 +187,11 @@ def test_a_file_that_fails_is_a_row_unless_it_was_asked_for() -> None:
     failures = Failures(("onnx-fp32",), progress.note)
     failures(TARGETS["onnx-int8"], ConversionError("no such operator", hint="use another"))
     failures(TARGETS["tflite-fp16"], InferenceError("it answers with NaN"))
-    assert [(item.name, item.reason) for item in failures.found] == [
+    assert [(item.name, item.reason) for item in failures.noted] == [
         ("onnx-int8", "no such operator"),
         ("tflite-fp16", "it answers with NaN"),
     ]
-    assert failures.found[0].hint == "use another"
+    assert failures.noted[0].hint == "use another"
     assert len(progress.notes) == 2
     failures.check([scored("tflite-fp32", RIGHT)])
     with pytest.raises(ConversionError, match="no such operator; it answers with NaN"):

@@ -3,8 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from edge.pipeline.page.element import Element, element, folded, section, table
-from edge.pipeline.page.wording import model_name, percent, short, with_interval
+from edge.pipeline.page.element import (
+    Element,
+    element,
+    folded,
+    model_name,
+    percent,
+    section,
+    short,
+    table,
+    with_interval,
+)
 
 MOST_CELLS: Final = 30  # classes of which a matrix can still be read
 MOST_PAIRS: Final = 15

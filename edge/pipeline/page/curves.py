@@ -1,12 +1,15 @@
-"""Learning curves, and the reliability diagram."""
+"""Learning curves and the reliability diagram, as line charts in inline SVG.
+
+The colours follow the page's: light or dark. The charts are drawn here and not by matplotlib: its
+pictures cannot follow the reader's colours, and its import alone takes longer than the whole page.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from edge.pipeline.page.chart import Axis, Series, line_chart
-from edge.pipeline.page.element import Element, element, section, table
-from edge.pipeline.page.wording import model_name, percent
+from edge.pipeline.page.element import Element, element, model_name, percent, section, table
 
 KINDS: Final = ("a", "b")  # of the two models of a diagram
 
@@ -103,3 +106,117 @@ def reliability_diagram(models: Mapping[str, Mapping[str, Any]]) -> Element | No
         "often as its confidence says. Larger: more images; small dots lie off it by chance."
     )
     return section("Calibration", element("p", text), element("div", chart, class_="charts"))
+
+
+WIDTH, HEIGHT = 440, 240  # units of the picture, which scales with the page
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 18, 40
+_NAME = 60  # of the name of a phase, at most
+_TICKS: Final = 5  # at most so many, about
+
+Place = Callable[[float], float]
+"""A value -> where it stands in the picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """A line.
+
+    Attributes:
+        name: For the legend; empty for a line without one.
+        points: (x, y), in order of x.
+        kind: Class of the style sheet: ``a``, ``b``, or ``guide``.
+        radii: Of a dot at each point, instead of a line; empty for a line.
+    """
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    kind: str
+    radii: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """A direction: its title and what it spans, low < high."""
+
+    title: str
+    low: float
+    high: float
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers within a range, about ``_TICKS`` of them."""
+    step = 10.0 ** math.floor(math.log10((high - low) / _TICKS))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= _TICKS)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(number * step, 10) for number in range(first, last + 1)]
+
+
+def line_chart(
+    x: Axis, y: Axis, series: Sequence[Series], marks: Sequence[tuple[float, str]] = ()
+) -> Element:
+    """A chart with its legend.
+
+    Args:
+        x: To the right.
+        y: Upwards.
+        series: The lines.
+        marks: (x, name): where something begins.
+    """
+
+    def right(value: float) -> float:
+        return round(_LEFT + (value - x.low) / (x.high - x.low) * (WIDTH - _LEFT - _RIGHT), 1)
+
+    def down(value: float) -> float:
+        span = HEIGHT - _TOP - _BOTTOM
+        return round(_TOP + (y.high - min(max(value, y.low), y.high)) / (y.high - y.low) * span, 1)
+
+    drawn = [*_grid(x, y, right, down)]
+    for place, name in marks:
+        at = right(place)
+        drawn.append(element("path", d=f"M{at} {_TOP}V{HEIGHT - _BOTTOM}", class_="mark"))
+        anchor = "end" if at > WIDTH - _RIGHT - _NAME else "start"
+        # Above the lines; a name near the right border goes to the left.
+        drawn.append(element("text", name, x=at, y=_TOP - 4, text_anchor=anchor, class_="mark"))
+    for item in series:
+        radii = item.radii or ((3.0,) if len(item.points) == 1 else ())
+        if not radii:
+            line = " ".join(f"{right(a)},{down(b)}" for a, b in item.points)
+            drawn.append(element("polyline", points=line, class_=f"line {item.kind}"))
+        for (a, b), radius in zip(item.points, radii, strict=False):
+            drawn.append(
+                element("circle", cx=right(a), cy=down(b), r=radius, class_=f"dot {item.kind}")
+            )
+    picture = element(
+        "svg", *drawn, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=f"{y.title}"
+    )
+    legend = [
+        element("span", element("i", class_=item.kind), item.name) for item in series if item.name
+    ]
+    return element("figure", picture, element("figcaption", *legend), class_="chart")
+
+
+def _grid(x: Axis, y: Axis, right: Place, down: Place) -> list[Element]:
+    drawn = []
+    low, bottom = _LEFT, HEIGHT - _BOTTOM
+    for value in ticks(y.low, y.high):
+        at = down(value)
+        drawn.append(element("path", d=f"M{low} {at}H{WIDTH - _RIGHT}", class_="grid"))
+        drawn.append(element("text", f"{value:g}", x=low - 6, y=at + 4, text_anchor="end"))
+    for value in ticks(x.low, x.high):
+        at = right(value)
+        drawn.append(element("path", d=f"M{at} {bottom}v4", class_="axis"))
+        drawn.append(element("text", f"{value:g}", x=at, y=bottom + 16, text_anchor="middle"))
+    frame = f"M{low} {_TOP}V{bottom}H{WIDTH - _RIGHT}"
+    middle = (low + WIDTH - _RIGHT) / 2
+    return [
+        *drawn,
+        element("path", d=frame, class_="axis"),
+        element("text", x.title, x=middle, y=HEIGHT - 6, text_anchor="middle", class_="title"),
+        element(
+            "text",
+            y.title,
+            transform=f"translate(13 {(_TOP + bottom) / 2}) rotate(-90)",
+            text_anchor="middle",
+            class_="title",
+        ),
+    ]

@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from edge.dataset.pictures import Picture
 from edge.errors import ImageError
-from edge.pipeline.page.element import Element, element, section
-from edge.pipeline.page.wording import model_name, percent, short
+from edge.pipeline.page.element import Element, element, model_name, percent, section, short
 from edge.runtime.files import readable
 from edge.runtime.preprocess import load, picture_of
 from edge.runtime.spec import Preprocessing

@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from edge.pipeline.page.element import Element, element, folded, section, table
-from edge.pipeline.page.wording import (
+from edge.pipeline.page.element import (
     SPACE,
     UNKNOWN,
+    Element,
     counted_interval,
+    element,
+    folded,
     percent,
+    section,
     short,
     size,
+    table,
     with_interval,
 )
 from edge.pipeline.report import ADOPTED_FILE, FailedVariant, held_out_of

@@ -1,13 +1,83 @@
-"""What came of making a bundle again: every file, then and now, and the likely cause."""
+"""What differs between two bundles and their data: each file then and now, and why."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from edge.pipeline.data_difference import DataDifference
 from edge.pipeline.difference import Difference, difference
-from edge.pipeline.lock import CONFIG, SOURCE, Lock
+from edge.pipeline.reproduce.lock import CONFIG, SOURCE, BundleLock, Images, flat, folder_hashes
 from edge.runtime.bundle import Bundle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataDifference:
+    """By path below the folder, each sorted.
+
+    Attributes:
+        images: How many the lock names.
+        missing: Named by the lock, and not there.
+        altered: There, with other bytes.
+        extra: There, and not named by the lock.
+        moved: (path then, path now) of bytes that lie elsewhere; such a path is neither missing
+            nor extra.
+    """
+
+    images: int
+    missing: tuple[str, ...]
+    altered: tuple[str, ...]
+    extra: tuple[str, ...]
+    moved: tuple[tuple[str, str], ...]
+
+    @property
+    def is_same(self) -> bool:
+        """Whether every image is as it was."""
+        return not (self.missing or self.altered or self.extra or self.moved)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether not one image is there, in whatever place."""
+        return self.images == len(self.missing) + len(self.altered)
+
+    @property
+    def other_class(self) -> tuple[tuple[str, str], ...]:
+        """Those of ``moved`` that lie in another folder now."""
+        return tuple(
+            (then, now)
+            for then, now in self.moved
+            if PurePosixPath(then).parent != PurePosixPath(now).parent
+        )
+
+
+def data_difference(images: Images, root: Path) -> DataDifference:
+    """Compare a folder with what a lock says of it.
+
+    Raises:
+        DataError: No such folder, or no image in it.
+    """
+    return between(flat(images), folder_hashes(root))
+
+
+def between(then: Mapping[str, str], now: Mapping[str, str]) -> DataDifference:
+    """The difference of two folders: path -> sha256."""
+    missing = sorted(then.keys() - now.keys())
+    extra = sorted(now.keys() - then.keys())
+    by_content: dict[str, list[str]] = {}
+    for path in extra:
+        by_content.setdefault(now[path], []).append(path)
+    moved = []
+    for path in missing:
+        places = by_content.get(then[path])
+        if places:
+            moved.append((path, places.pop(0)))
+    gone, come = {path for path, _ in moved}, {path for _, path in moved}
+    return DataDifference(
+        images=len(then),
+        missing=tuple(path for path in missing if path not in gone),
+        altered=tuple(sorted(path for path in then if now.get(path, then[path]) != then[path])),
+        extra=tuple(path for path in extra if path not in come),
+        moved=tuple(moved),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +143,7 @@ class Reproduction:
         return {"schema_version": 1, **asdict(self), "files": files}
 
 
-def compared(found: Reproduction, bundle: Bundle, lock: Lock, again: Bundle) -> Reproduction:
+def compared(found: Reproduction, bundle: Bundle, lock: BundleLock, again: Bundle) -> Reproduction:
     """What came of it, with the files of two bundles.
 
     Args:
@@ -85,7 +155,7 @@ def compared(found: Reproduction, bundle: Bundle, lock: Lock, again: Bundle) -> 
     Raises:
         BundleError, ModelLoadError: A file is altered or damaged.
     """
-    new = Lock.read(again)
+    new = BundleLock.read(again)
     files = tuple(
         FileComparison(
             path=path,
@@ -107,7 +177,7 @@ def compared(found: Reproduction, bundle: Bundle, lock: Lock, again: Bundle) -> 
 
 
 def _difference(
-    path: str, lock: Lock, new: Lock, bundle: Bundle, again: Bundle
+    path: str, lock: BundleLock, new: BundleLock, bundle: Bundle, again: Bundle
 ) -> Difference | None:
     if lock.outputs.get(path) == new.outputs.get(path):
         return None

@@ -1,6 +1,8 @@
-"""What a build or an export hands over to be converted, scored and written."""
+"""What the stages of a build or an export hand on: the model with its images, and the time."""
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,15 @@ from edge.dataset.pictures import Picture
 from edge.evaluation.multilabel import LabelTruth
 from edge.pipeline.calibration import Pool
 from edge.pipeline.conversion import Converted
-from edge.pipeline.inputs import Inputs
+from edge.pipeline.reproduce.lock import JobInputs
+from edge.progress import Progress, Step
 from edge.runtime.head import Head
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class ModelToBundle:
     """What both jobs hand over to be written.
 
     Attributes:
@@ -54,7 +57,7 @@ class Subject:
     pictures: Sequence[Picture]
     data: Mapping[str, Any]
     provenance: Mapping[str, Any]
-    inputs: Inputs
+    inputs: JobInputs
     calibration_pool: Pool | None = None
     adopted: Converted | None = None
     head: Head | None = None
@@ -62,3 +65,28 @@ class Subject:
     truth: LabelTruth | None = None
     input: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def pool(self) -> Pool:
+        """What the images to calibrate on were taken from."""
+        return self.calibration_pool or Pool(len(self.calibrate_on))
+
+
+class TimedStages:
+    """Progress that keeps the seconds of each stage, in order."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, title: str, total: int | None = None) -> Iterator[Step]:
+        """See ``Progress``."""
+        started = time.monotonic()
+        with self._progress.stage(title, total) as step:
+            yield step
+        self.seconds[title] = self.seconds.get(title, 0.0) + time.monotonic() - started
+
+    def note(self, text: str) -> None:
+        """See ``Progress``."""
+        self._progress.note(text)

@@ -1,7 +1,7 @@
 """``edge reproduce``: makes a bundle again from its lock, and compares it file by file."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,17 @@ from edge.dataset.folder import check_outside
 from edge.dataset.pictures import pictures_root
 from edge.errors import UsageError
 from edge.pipeline.build import build
-from edge.pipeline.data_difference import data_difference
 from edge.pipeline.export import export
-from edge.pipeline.lock import Lock, processor
-from edge.pipeline.named_files import named_files
 from edge.pipeline.options import BuildOptions, ExportOptions
 from edge.pipeline.output import check_output
-from edge.pipeline.reproduction import Reproduction, compared
-from edge.pipeline.stored_options import read_options
+from edge.pipeline.reproduce.differences import Reproduction, compared, data_difference
+from edge.pipeline.reproduce.lock import SOURCE, BundleLock, JobInputs, processor
+from edge.pipeline.reproduce.stored_options import read_options
+from edge.pipeline.variants import RECIPE_NAME
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
+from edge.runtime.files import sha256_file
+from edge.training.keras_files import sha256_folder
 from edge.versions import versions
 
 
@@ -60,7 +61,7 @@ def reproduce(options: ReproduceOptions, progress: Progress) -> Reproduction:
     """
     bundle = Bundle.open(options.bundle)
     bundle.verify()  # the lock says what the files were, not what they are
-    lock = Lock.read(bundle)
+    lock = BundleLock.read(bundle)
     if options.output is not None:
         if options.output.resolve() == options.bundle.resolve():
             raise UsageError(
@@ -91,7 +92,7 @@ def reproduce(options: ReproduceOptions, progress: Progress) -> Reproduction:
         return compared(found, bundle, lock, Bundle.open(output))
 
 
-def _folders(lock: Lock, options: ReproduceOptions) -> dict[str, Path]:
+def _folders(lock: BundleLock, options: ReproduceOptions) -> dict[str, Path]:
     """Option that names a folder -> where its images lie now."""
     named = set(lock.inputs.data)
     if "evaluation_data" in named and options.evaluation_data is None:
@@ -110,7 +111,7 @@ def _folders(lock: Lock, options: ReproduceOptions) -> dict[str, Path]:
 
 def _make(
     bundle: Bundle,
-    lock: Lock,
+    lock: BundleLock,
     options: ReproduceOptions,
     output: Path,
     cache: Path,
@@ -152,3 +153,61 @@ def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple
     return {
         name: (then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)
     }
+
+
+def named_files(bundle: Bundle, inputs: JobInputs, folder: Path | None) -> dict[str, Any]:
+    """The options with the path of each file where it lies now.
+
+    The bundle itself holds its labels, its recipe and an exported model. A search is not made
+    again: it times what it tries; its recipe is replayed.
+
+    Args:
+        bundle: Where the lock stands.
+        inputs: Of the lock.
+        folder: Where else to look, by name; None for nowhere.
+
+    Raises:
+        UsageError: A file is missing, or has other bytes.
+    """
+    values: dict[str, Any] = _copied(inputs.options)
+    for name, file in inputs.files.items():
+        _set(values, name, str(_found(bundle, name, file, folder)))
+    if RECIPE_NAME in bundle.manifest.files:
+        _set(values, "output.recipe", str(bundle.checked(RECIPE_NAME)))
+    return values
+
+
+def _found(bundle: Bundle, name: str, file: Mapping[str, str], folder: Path | None) -> Path:
+    if name == "labels":
+        return bundle.checked("labels.txt")
+    for path in _candidates(bundle, file, folder):
+        read = sha256_folder if path.is_dir() else sha256_file
+        if path.exists() and read(path) == file["sha256"]:
+            return path
+    raise UsageError(
+        f"the file of the option {name}, {file['path']}, is not there with the bytes that it had "
+        f"(sha256 {file['sha256'][:16]}...)",
+        hint="Put it into a folder and name that with --files.",
+    )
+
+
+def _candidates(bundle: Bundle, file: Mapping[str, str], folder: Path | None) -> Iterator[Path]:
+    given = Path(file["path"])
+    if folder is not None:
+        yield folder / given.name
+    yield given
+    if SOURCE in bundle.manifest.files and given.suffix == ".keras":
+        yield bundle.path / SOURCE
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    return value
+
+
+def _set(values: dict[str, Any], name: str, value: str) -> None:
+    *outer, last = name.split(".")
+    for key in outer:
+        values = values[key]
+    values[last] = value

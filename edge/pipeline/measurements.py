@@ -1,0 +1,144 @@
+"""What every file of a bundle is and scores: reference answers, conversion, scores and times."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.cache import StageCache
+from edge.dataset.pictures import Picture
+from edge.evaluation.predictions import predictions
+from edge.pipeline.calibration import check_apart, choose
+from edge.pipeline.conversion import Converted
+from edge.pipeline.job import ModelToBundle, TimedStages
+from edge.pipeline.options import OutputOptions
+from edge.pipeline.report import FailedVariant, VariantReport
+from edge.pipeline.scoring import Failures, score_variants
+from edge.pipeline.variants import Recipes, convert_variants
+from edge.pipeline.verdict import check_budget, choose_default
+from edge.runtime.head import class_probabilities
+from edge.training.models import keras_scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurements:
+    """The files of a bundle and what was measured of them.
+
+    Attributes:
+        reference: (images, classes) probabilities of the Keras model, or of an adopted file.
+        calibrating: The images that calibrated the integer files.
+        converted: The files that run.
+        variants: The report of each of them, in the same order.
+        failed: The files that could not be made, and why.
+        default: The name of the file that runs unless another is named.
+    """
+
+    reference: NDArray[np.float32]
+    calibrating: tuple[Picture, ...]
+    converted: tuple[Converted, ...]
+    variants: tuple[VariantReport, ...]
+    failed: tuple[FailedVariant, ...]
+    default: str
+
+    @property
+    def default_path(self) -> Path:
+        """The path of the default file in the cache."""
+        return next(item.path for item in self.converted if item.target.name == self.default)
+
+    @property
+    def searches(self) -> Mapping[str, Any]:
+        """What a search tried, by mixed variant; see ``converters.search.Search``."""
+        records = {item.target.name: item.record for item in self.converted}
+        return {name: record["search"] for name, record in records.items() if "search" in record}
+
+
+def measure(
+    subject: ModelToBundle,
+    options: OutputOptions,
+    recipes: Recipes,
+    cache: StageCache,
+    stages: TimedStages,
+) -> Measurements:
+    """Convert the model, then score and time every file.
+
+    Raises:
+        ConversionError: A required file cannot be made, or none can.
+        DataError: Images to score on calibrate as well.
+        NegativeVerdict: A mixed file does not hold the budget.
+        InferenceError: The Keras model or the adopted file does not run.
+    """
+    calibrating = choose(
+        subject.calibrate_on,
+        [picture.label for picture in subject.calibrate_on],
+        options.calibration_images,
+        options.seed,
+    )
+    check_apart(calibrating, subject.pictures)
+    outputs = _reference(subject, cache, stages)
+    reference = class_probabilities(outputs, subject.head, subject.output)
+    failures = Failures(options.required, stages.note)
+    made: tuple[Converted, ...]
+    if subject.adopted is None:
+        made = convert_variants(
+            subject, calibrating, outputs, options, recipes, cache, stages, failures
+        )
+    else:
+        made = (subject.adopted,)
+    converted, variants = _scored(subject, made, reference, cache, stages, failures)
+    check_budget(variants, options.max_drop_points)
+    return Measurements(
+        reference=reference,
+        calibrating=calibrating,
+        converted=converted,
+        variants=variants,
+        failed=tuple(failures.noted),
+        default=choose_default(variants, options.max_drop_points),
+    )
+
+
+def _reference(
+    subject: ModelToBundle, cache: StageCache, stages: TimedStages
+) -> NDArray[np.float32]:
+    """What every file is held against: the Keras model's answers, or an adopted file's own."""
+    with stages.stage("reference", len(subject.pictures)) as step:
+        if subject.adopted is not None:
+            return predictions(
+                subject.adopted.path, subject.pictures, subject.preprocessing, cache=cache
+            )
+        return keras_scores(
+            subject.model_id,
+            subject.load_model,
+            subject.pictures,
+            subject.preprocessing,
+            cache=cache,
+            step=step,
+        )
+
+
+def _scored(
+    subject: ModelToBundle,
+    made: tuple[Converted, ...],
+    reference: NDArray[np.float32],
+    cache: StageCache,
+    stages: TimedStages,
+    failures: Failures,
+) -> tuple[tuple[Converted, ...], tuple[VariantReport, ...]]:
+    """The files that run, and the report of each, in the same order."""
+    variants = score_variants(
+        made,
+        subject.pictures,
+        reference if subject.adopted is None else None,  # an adopted file has only its own answers
+        subject.preprocessing,
+        head=subject.head,
+        output=subject.output,
+        several=subject.truth,
+        cache=cache,
+        progress=stages,
+        failed=failures,
+    )
+    failures.check(variants)
+    written = {item.name for item in variants}
+    return tuple(item for item in made if item.target.name in written), variants

@@ -1,0 +1,1 @@
+"""Makes a bundle again from its lock: the lock, the stored options, and what differs."""

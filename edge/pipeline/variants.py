@@ -1,0 +1,217 @@
+"""The model files of a bundle: converted from the Keras model, the mixed ones by a recipe.
+
+``recipe.json`` says which blocks the mixed files keep in floats; a search writes it, and another
+job can replay it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.base import CALIBRATED, CONVERTERS, ConversionRequest, Precision, targets
+from edge.cache import StageCache
+from edge.dataset.pictures import Picture
+from edge.errors import UsageError
+from edge.pipeline.calibration import (
+    calibration_array,
+    calibration_id,
+    chosen_pictures,
+    held_out,
+)
+from edge.pipeline.conversion import Converted, Failed, convert_all
+from edge.pipeline.job import ModelToBundle, TimedStages
+from edge.pipeline.options import OutputOptions
+from edge.runtime import checked
+from edge.runtime.head import Head
+from edge.runtime.output import OutputSpec
+
+RECIPE_NAME: Final = "recipe.json"
+RECIPE_SCHEMA_VERSION: Final = 1
+FIELDS: Final = frozenset({"schema_version", "model", "model_id", "max_drop_points", "keep_float"})
+
+Recipes = Mapping[str, tuple[str, ...]]  # by format
+
+
+def recipe_of(
+    converted: Sequence[Converted], *, model: str, model_id: str, max_drop_points: float | None
+) -> dict[str, Any] | None:
+    """What was kept in the mixed files, as JSON values; None if there are none.
+
+    Args:
+        converted: The files.
+        model: Name of the model, for people.
+        model_id: Content hash of the model.
+        max_drop_points: The budget, if there was one.
+    """
+    kept = {item.target.format: item.record["kept"] for item in converted if "kept" in item.record}
+    if not kept:
+        return None
+    return {
+        "schema_version": RECIPE_SCHEMA_VERSION,
+        "model": model,
+        "model_id": model_id,
+        "max_drop_points": max_drop_points,
+        "keep_float": kept,
+    }
+
+
+def read_recipe(path: Path, formats: Collection[str]) -> Recipes:
+    """The blocks to keep in floats, by format.
+
+    Args:
+        path: Of the file.
+        formats: Whose mixed files are to be written.
+
+    Raises:
+        UsageError: The file is no recipe, of another schema, or lacks one of the formats.
+    """
+    try:
+        value = checked.read_json(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is no recipe: {error}", hint=HINT) from error
+    if not isinstance(value, dict) or value.get("schema_version") != RECIPE_SCHEMA_VERSION:
+        raise UsageError(f"{path} is no recipe of schema {RECIPE_SCHEMA_VERSION}", hint=HINT)
+    unknown = sorted(set(value) - FIELDS)
+    if unknown:
+        raise UsageError(
+            f"{path} has a field that is not known: {unknown[0]!r}",
+            hint=f"Known: {', '.join(sorted(FIELDS))}.",
+        )
+    kept = value.get("keep_float")
+    if not isinstance(kept, dict) or not all(_is_names(names) for names in kept.values()):
+        raise UsageError(f"{path}: keep_float maps a format to a list of block names", hint=HINT)
+    if set(kept) - set(CONVERTERS):
+        raise UsageError(
+            f"{path}: unknown format {sorted(set(kept) - set(CONVERTERS))[0]!r}",
+            hint=f"Known: {', '.join(CONVERTERS)}.",
+        )
+    missing = sorted(set(formats) - set(kept))
+    if missing:
+        raise UsageError(
+            f"{path} does not say what {missing[0]} files keep in floats",
+            hint=f"Leave out {missing[0]}-mixed with --variants, or search with --quantize auto.",
+        )
+    return {format_: tuple(names) for format_, names in kept.items()}
+
+
+HINT: Final = "edge export ... --quantize auto --max-drop 0.5 writes one into the bundle."
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def read_recipes(options: OutputOptions) -> Recipes:
+    """The recipes of the mixed files that are asked for; none without a recipe file.
+
+    Raises:
+        UsageError: As ``read_recipe``.
+    """
+    if options.recipe is None:
+        return {}
+    wanted = targets(options.variants)
+    mixed = {item.format for item in wanted if item.precision is Precision.MIXED}
+    return read_recipe(options.recipe, mixed)
+
+
+def check_search(head: Head | None, output: OutputSpec, options: OutputOptions) -> None:
+    """Refuse to search mixed files by answers that a search cannot score.
+
+    Args:
+        head: Where the files answer with embeddings, what makes probabilities of them.
+        output: What the answers mean.
+        options: Whether a search is asked for.
+
+    Raises:
+        UsageError: A search is asked for, and the answers are embeddings, or the model is scored
+            by something else than top-1.
+    """
+    if options.max_drop_points is None or options.recipe is not None:
+        return
+    hint = "Leave out --quantize auto: int8, dynamic and fp16 files are written anyway."
+    if head is not None:
+        raise UsageError(
+            f"--quantize auto scores class probabilities; files with the head {head.spec.kind} "
+            "answer with embeddings",
+            hint=hint,
+        )
+    if not output.plain:
+        raise UsageError(
+            "--quantize auto scores the best one of classes that exclude one another, from no "
+            f"threshold; this model's answers are otherwise ({output.evidence})",
+            hint=hint,
+        )
+
+
+def convert_variants(
+    subject: ModelToBundle,
+    calibrating: Sequence[Picture],
+    outputs: NDArray[np.float32],
+    options: OutputOptions,
+    recipes: Recipes,
+    cache: StageCache,
+    stages: TimedStages,
+    failed: Failed,
+) -> tuple[Converted, ...]:
+    """Write every variant that is asked for, with its calibration images where it needs them.
+
+    Args:
+        subject: The model and its images.
+        calibrating: The images that calibrate.
+        outputs: (images, values) answers of the Keras model to the held-out images.
+        options: Which variants.
+        recipes: By format, the blocks that a mixed file keeps in floats.
+        cache: Where the files lie.
+        stages: Told of the stages.
+        failed: Told of each target that cannot be written.
+
+    Raises:
+        ConversionError: A converter failed.
+        UsageError: A recipe does not fit the model.
+    """
+    wanted = targets(options.variants)
+    searched = options.max_drop_points is not None and not recipes
+    apart = chosen_pictures(subject.pictures, searched=searched, seed=options.seed)
+
+    def convert(request: ConversionRequest) -> tuple[Converted, ...]:
+        title = "convert, search" if searched else "convert"
+        with stages.stage(title, None if searched else len(wanted)) as step:
+            return convert_all(
+                request,
+                wanted,
+                model_id=subject.model_id,
+                calibration_id=calibration_id(calibrating, subject.preprocessing),
+                held_out_id=calibration_id(apart, subject.preprocessing),
+                recipes=recipes,
+                cache=cache,
+                step=step,
+                failed=failed,
+            )
+
+    request = _request(subject, options, wanted[0].format)
+    if not any(target.precision in CALIBRATED for target in wanted):
+        return convert(request)
+    with stages.stage("calibration images", len(calibrating)) as step:
+        pixels = calibration_array(calibrating, subject.preprocessing, cache=cache, step=step)
+    with held_out(apart, subject.pictures, outputs, subject.preprocessing, cache=cache) as images:
+        return convert(replace(request, calibration=pixels, held_out=images))
+
+
+def _request(subject: ModelToBundle, options: OutputOptions, format_: str) -> ConversionRequest:
+    """What all variants have in common; ``convert_all`` fills in the rest."""
+    return ConversionRequest(
+        keras_model=subject.keras_model,
+        format=format_,
+        precisions=(),
+        output=options.cache,
+        calibration=None,
+        name=subject.name,
+        labels=subject.labels if subject.head is None else (),
+        preprocessing=subject.preprocessing,
+        answers=subject.output,
+        max_drop_points=options.max_drop_points,
+    )
