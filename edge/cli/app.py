@@ -11,42 +11,14 @@ from typing import Annotated, Any, BinaryIO, Final
 import typer
 
 import edge
-from edge.cli import (
-    accelerators,
-    analogy,
-    benchmark,
-    build,
-    cache,
-    compare,
-    dataset,
-    deploy,
-    devices,
-    diagnose,
-    doctor,
-    embed,
-    evaluate,
-    explain,
-    export,
-    fewshot,
-    help,
-    inspect,
-    keys,
-    logs,
-    map,
-    predict,
-    remote_benchmark,
-    reproduce,
-    rollback,
-    sign,
-    similar,
-    status,
-    tag,
-    undeploy,
-    verify,
-    zoo,
-)
+from edge.cli import help, small
+from edge.cli.check import compare, diagnose, evaluate, explain, fewshot, inspect
+from edge.cli.deploy import deploy, devices, release, signing
 from edge.cli.help import Application
+from edge.cli.make import build, export, reproduce
+from edge.cli.measure import accelerators, benchmark, remote_benchmark, zoo
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
+from edge.cli.use import embed, map, predict, similar, tag
 from edge.errors import EdgeError, missing_package
 from edge.runtime.streams import finish_answers, say
 from edge.runtime.supervisor import supervise
@@ -57,50 +29,58 @@ app = Application(
     no_args_is_help=True,
     add_completion=True,
 )
-# Command, module that holds a function of that name and its EPILOG; by panel of --help.
-COMMANDS: Final[dict[str, dict[str, Any]]] = {
-    "Make": {"build": build, "export": export, "reproduce": reproduce, "dataset": dataset},
+# Commands, and groups of commands, by panel of --help.
+COMMANDS: Final[dict[str, dict[str, Callable[..., None] | Application]]] = {
+    "Make": {
+        "build": build.build,
+        "export": export.export,
+        "reproduce": reproduce.reproduce,
+        "dataset": small.dataset,
+    },
     "Check": {
-        "evaluate": evaluate,
-        "compare": compare,
-        "diagnose": diagnose,
-        "inspect": inspect,
-        "explain": explain,
-        "fewshot": fewshot,
+        "evaluate": evaluate.evaluate,
+        "compare": compare.compare,
+        "diagnose": diagnose.diagnose,
+        "inspect": inspect.inspect,
+        "explain": explain.explain,
+        "fewshot": fewshot.fewshot,
     },
     "Use": {
-        "predict": predict,
-        "tag": tag,
-        "embed": embed,
-        "similar": similar,
-        "analogy": analogy,
-        "map": map,
+        "predict": predict.predict,
+        "tag": tag.tag,
+        "embed": embed.embed,
+        "similar": similar.similar,
+        "analogy": similar.analogy,
+        "map": map.map,
     },
-    "Measure": {"benchmark": benchmark, "zoo": zoo, "accelerators": accelerators},
+    "Measure": {
+        "benchmark": benchmark.app,
+        "zoo": zoo.zoo,
+        "accelerators": accelerators.accelerators,
+    },
     "Deploy": {
-        "devices": devices,
-        "doctor": doctor,
-        "keys": keys,
-        "sign": sign,
-        "verify": verify,
-        "deploy": deploy,
-        "remote-benchmark": remote_benchmark,
-        "status": status,
-        "rollback": rollback,
-        "logs": logs,
-        "undeploy": undeploy,
+        "devices": devices.devices,
+        "doctor": devices.doctor,
+        "keys": signing.keys,
+        "sign": signing.sign,
+        "verify": signing.verify,
+        "deploy": deploy.deploy,
+        "remote-benchmark": remote_benchmark.remote_benchmark,
+        "status": release.status,
+        "rollback": release.rollback,
+        "logs": release.logs,
+        "undeploy": release.undeploy,
     },
-    "More": {"cache": cache, "help": help},
+    "More": {"cache": small.cache, "help": help.help},
 }
 # The panels whose commands open models that others wrote: a child of the process does the work.
 SUPERVISED: Final = ("Make", "Check", "Use", "Measure")
 for panel, commands in COMMANDS.items():
-    for name, module in commands.items():
-        if hasattr(module, "app"):  # a command with commands of its own
-            app.add_typer(module.app, name=name, rich_help_panel=panel)
+    for name, command in commands.items():
+        if isinstance(command, Application):
+            app.add_typer(command, name=name, rich_help_panel=panel)
         else:
-            command = getattr(module, name.replace("-", "_"))
-            app.command(name, epilog=module.EPILOG, rich_help_panel=panel)(command)
+            app.command(name, rich_help_panel=panel)(command)
 
 
 def _version(value: bool) -> None:

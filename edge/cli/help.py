@@ -3,12 +3,13 @@
 import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-EPILOG: Final = "Example: edge help benchmark diff"
 WIDEST: Final = 100  # columns: longer lines are hard to read
 STACKED: Final = 64  # columns: below, an explanation stands under its name, not beside it
 NAMES: Final = 32  # columns of the names; a longer one has a line of its own
@@ -46,10 +47,30 @@ class Application(typer.Typer):
         super().__init__(**(usual | settings))
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
-        """Add a command."""
-        return super().command(name, **({"cls": Command} | settings))
+        """Add a command; its help ends with what ``example`` gave it."""
+
+        def add(function: Function) -> Function:
+            usual: dict[str, Any] = {"cls": Command, "epilog": getattr(function, "epilog", None)}
+            return super(Application, self).command(name, **(usual | settings))(function)
+
+        return add
 
 
+def example(line: str) -> Callable[[Function], Function]:
+    """Give a command the example that its help ends with.
+
+    Args:
+        line: The command line as a user types it.
+    """
+
+    def mark(function: Function) -> Function:
+        function.epilog = f"Example: {line}"  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+@example("edge help benchmark diff")
 def help(
     command: Annotated[
         list[str] | None,
@@ -124,3 +145,30 @@ def _write_panels(panels: Mapping[str, Iterable[tuple[str, str]]], formatter: An
 
 def _folded(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+DEFAULT: Final = "run"
+
+
+class DefaultGroup(Group):
+    """Passes what is no command's name on to the command ``run``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command in front of arguments that start with no command."""
+        if not args or args[0] not in self.commands:
+            self._check_typing_error(ctx, args[:1])
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def _check_typing_error(self, ctx: Any, first: list[str]) -> None:
+        """Refuse a word that is nearly a command and leads to no file."""
+        names = [name for name in self.commands if name != DEFAULT]
+        for word in first:
+            near = get_close_matches(word, names, 1)
+            if near and not Path(word).exists():
+                ctx.fail(f"No such command or file {word!r}. Did you mean {near[0]!r}?")
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """The command; its usage does not show a name that nobody types."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return ("" if name == DEFAULT else name), command, rest

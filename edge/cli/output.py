@@ -1,23 +1,16 @@
-"""Standard output: tables for people, JSON for machines."""
+"""Standard output: tables that fit the terminal for people, JSON for machines."""
 
 import json
+import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from edge.runtime.printable import shell_word
-from edge.runtime.streams import say
-from edge.wording import bounds, percent, size
-
-if TYPE_CHECKING:
-    from edge.evaluation.multilabel import MultiLabelScore
-    from edge.evaluation.score import Score
-    from edge.pipeline.report import Report, Training, VariantReport
-
-LAST: Final = ("drop", "agrees", "latency")  # columns of a job's table
-MOST_LABELS: Final = 20  # rows of the table for people
+from edge.runtime.printable import one_line, shell_word, visible
 
 
 def print_json(value: Any) -> None:
@@ -45,8 +38,6 @@ def print_table(
     Returns:
         What was printed.
     """
-    from edge.cli.tables import table_lines
-
     available = shutil.get_terminal_size().columns
     text = "\n".join(table_lines(title, columns, rows, least=least, available=available))
     print(text)
@@ -55,15 +46,11 @@ def print_table(
 
 def fits_terminal(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether ``print_table`` would set the cells side by side without leaving a column out."""
-    from edge.cli.tables import fits
-
     return fits(columns, rows, shutil.get_terminal_size().columns)
 
 
 def print_beside(label: str, text: str, left: int) -> None:
     """A text that begins at column ``left``, beside its label, and is folded by words."""
-    from edge.cli.tables import beside_lines
-
     available = shutil.get_terminal_size().columns
     for line in beside_lines(label, text, left=left, available=available):
         print(line)
@@ -71,190 +58,201 @@ def print_beside(label: str, text: str, left: int) -> None:
 
 def print_folded(line: str) -> None:
     """A line, folded by words; what does not fit is set in by four more columns."""
-    from edge.cli.tables import folded
-
     indent = " " * (len(line) - len(line.lstrip()))
     available = shutil.get_terminal_size().columns
     print("\n".join(folded(line.strip(), available, indent, indent + " " * 4)) or line)
-
-
-def print_report(report: "Report", output: Path) -> None:
-    """The table at the end of a job, and the command to type next."""
-    from edge.dataset.folder import unused_files
-
-    reference = report.reference
-    title = f"{report.name}: {held_out_images(reference['images'], reference['labelled'])}"
-    several = report.output.multi_label
-    found = reference.get("multi_label")
-    adopted = all(variant.agreement is None for variant in report.variants)
-    model = "its" if adopted else "Keras model"
-    if reference["top1"] is not None:
-        title += f", {model} top-1 {percent(reference['top1'])}"
-    elif found is not None:
-        title += f", {model} mAP {percent(found['mean_average_precision'])}"
-    rows = [
-        (
-            ("* " if variant.name == report.default_variant else "  ") + variant.name,
-            size(variant.size_bytes),
-            *(_set_cells(variant) if several else _class_cells(variant)),
-            "-" if variant.drop_points is None else f"{variant.drop_points:+.1f} pt",
-            percent(variant.agreement),
-            f"{variant.latency_ms:.2f} ms",
-        )
-        for variant in report.variants
-    ]
-    rows += [(f"  {item.name}", "failed", "-", "-", "-", "-", "-") for item in report.failed]
-    print_table(
-        title,
-        ("variant", "size", *(("mAP", "F1") if several else ("top-1", "95 %")), *LAST),
-        rows,
-        least=("drop", "latency", "size", "95 %"),
-    )
-    for item in report.failed:
-        print_folded(item.told())
-    if report.default_reason:
-        print_folded(f"Default: {report.default_reason}")
-    if report.held_out:
-        print_folded(f"Held out: {report.held_out}")
-    files = report.data["files"]
-    if unused := unused_files(files["images"], files["not_used"]):
-        print_folded(f"Data: {unused}")
-    for name, search in report.search.items():
-        _print_search(name, search)
-    _print_training(report.training)
-    _print_calibration(report.calibration)
-    if report.output.evidence:
-        print_folded(f"Output: {report.output.evidence}.")
-    threads = report.variants[0].latency["threads"]
-    columns = "F1: mean of the labels'" if several else "95 %: interval of top-1"
-    against = (
-        "The file was adopted as it is: no model is known that it could differ from."
-        if adopted
-        else "Drop, agrees: against the Keras model."
-    )
-    print_folded(f"* runs by default. {columns}. {against}")
-    print_folded(
-        f"Latency: measured, median of one inference on this host's CPU, {threads} thread."
-    )
-    say(f"Next: edge predict {quoted(output)} IMAGE")
-
-
-def held_out_images(images: int, labelled: int) -> str:
-    """How many were scored; how many of them have a label, where some have none."""
-    some = f", {labelled} of them labelled" if 0 < labelled < images else ""
-    return f"{images} held-out images{some}"
-
-
-def _class_cells(variant: "VariantReport") -> tuple[str, str]:
-    return percent(variant.top1), bounds(variant.top1_interval)
-
-
-def _set_cells(variant: "VariantReport") -> tuple[str, str]:
-    found = variant.multi_label
-    if found is None:
-        return "-", "-"
-    return percent(found.mean_average_precision), percent(found.macro_f1)
-
-
-def print_labels(title: str, scores: "Mapping[str, tuple[MultiLabelScore | None, Score]]") -> None:
-    """Scores of labels that do not exclude one another: of each model, then of each label."""
-    first, (found, _) = next(iter(scores.items()))
-    known = 0 if found is None else found.images
-    print_table(
-        f"{title}: {next(iter(scores.values()))[1].images} images, {known} with known labels",
-        ("variant", "mAP", "macro F1", "micro F1", "whole sets", "wrong", "agrees"),
-        [
-            (name, *_label_cells(item), percent(score.agreement))
-            for name, (item, score) in scores.items()
-        ],
-        least=("micro F1", "wrong"),
-    )
-    if found is not None:
-        print_each_label(first, found)
-    say("mAP: mean of the labels' average precision. Whole sets: images whose every label is")
-    say(f"right. Wrong: single labels that are not. Agrees: same set of labels as {first}.")
-
-
-def _label_cells(found: "MultiLabelScore | None") -> tuple[str, ...]:
-    if found is None:
-        return ("-",) * 5
-    return (
-        percent(found.mean_average_precision),
-        percent(found.macro_f1),
-        percent(found.micro_f1),
-        percent(found.subset_accuracy),
-        percent(found.hamming_loss),
-    )
-
-
-def print_each_label(name: str, found: "MultiLabelScore") -> None:
-    """Average precision, precision, recall and F1 of each label, the lowest F1 first."""
-    rows = sorted(found.labels, key=lambda item: 2.0 if item.f1 is None else item.f1)
-    print_table(
-        f"{name} by label",
-        ("label", "holds in", "AP", "F1", "precision", "recall", "threshold"),
-        [
-            (
-                item.label,
-                str(item.positives),
-                percent(item.average_precision),
-                percent(item.f1),
-                percent(item.precision),
-                percent(item.recall),
-                f"{item.threshold:g}",
-            )
-            for item in rows[:MOST_LABELS]
-        ],
-        least=("threshold", "precision", "recall"),
-    )
-
-
-def _print_training(training: "Training | None") -> None:
-    """What learned, and why."""
-    if training is None:
-        return
-    passes = ", ".join(f"{phase['name']} {phase['epochs']}" for phase in training.phases)
-    done = "trained by an earlier run" if training.cached else f"{training.seconds:.0f} s"
-    passes = f"; passes: {passes}" if passes else ", without gradient steps"
-    print_folded(f"Strategy: {training.strategy} ({done}{passes}).")
-    if training.reason:
-        print_folded(f"Why: {training.reason}")
-
-
-def _print_calibration(calibration: Mapping[str, Any]) -> None:
-    """One line of the audit; what needs attention was a note before."""
-    stable = [
-        f"{format_} after {found['stable_after']}"
-        for format_, found in calibration["observed"].items()
-        if found["stable_after"] is not None
-    ]
-    if stable:
-        images = calibration["images"]
-        print_folded(f"Calibration: {images} images; ranges were stable: {', '.join(stable)}.")
-
-
-def _print_search(name: str, search: Mapping[str, Any]) -> None:
-    """What a search tried; its front is what nothing else beats in all three."""
-    rows = [
-        (
-            ("* " if item["kept"] == search["chosen"]["kept"] else "  ")
-            + f"{len(item['kept'])} of {search['blocks']}",
-            f"{item['drop_points']:+.2f} pt",
-            f"{item['latency_ms']:.2f} ms",
-            size(item["size_bytes"]),
-            "yes" if item["on_front"] else "",
-        )
-        for item in sorted(search["candidates"], key=lambda item: len(item["kept"]))
-    ]
-    print_table(
-        f"{name}: searched for {search['max_drop_points']:g} points on {search['images']} images",
-        ("blocks in floats", "drop", "latency", "size", "Pareto front"),
-        rows,
-        least=("size", "latency"),
-    )
 
 
 def quoted(path: Path) -> str:
     """A path as a shell takes it."""
     text = str(path)
     return shell_word(f"./{text}" if text.startswith("-") else text)
+
+
+GAPS: Final = (3, 2)  # columns between two cells, the wider one where it fits
+EDGE: Final = 2  # columns to the left of the table
+LEAST_TEXT: Final = 36  # columns that a text beside its label needs
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Text in columns, of which the first is set to the left and the others to the right.
+
+    Attributes:
+        columns: Titles.
+        rows: As many cells as columns; a row with a first cell alone is a heading over others.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def widths(self) -> list[int]:
+        """Columns of the terminal that each needs; a heading may reach over its neighbours."""
+        needed = [width(title) for title in self.columns]
+        for row in self.rows:
+            for position, cell in enumerate(row):
+                if position or not heads(row):
+                    needed[position] = max(needed[position], width(cell))
+        return needed
+
+    def total(self, gap: int) -> int:
+        """Columns of the terminal, with so many between two cells."""
+        widths = self.widths()
+        return EDGE + sum(widths) + gap * (len(widths) - 1)
+
+    def without(self, column: str) -> "Table":
+        """The table without the column of that title."""
+        kept = [position for position, title in enumerate(self.columns) if title != column]
+        return Table(
+            tuple(self.columns[position] for position in kept),
+            tuple(tuple(row[position] for position in kept) for row in self.rows),
+        )
+
+
+def fits(columns: Sequence[str], rows: Sequence[Sequence[str]], available: int) -> bool:
+    """Whether a table stands side by side there with all of its columns; else it is stacked."""
+    table = Table(
+        tuple(one_line(column) for column in columns),
+        tuple(tuple(one_line(cell) for cell in row) for row in rows),
+    )
+    return table.total(GAPS[-1]) <= available
+
+
+def table_lines(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    least: Sequence[str] = (),
+    available: int,
+) -> list[str]:
+    """The lines of a table that fits.
+
+    Args:
+        title: Stands above, folded by words; may be empty.
+        columns: Titles, all different.
+        rows: A cell per column.
+        least: Columns that are left out where there is no room, the least important first. If
+            that is not enough, or there are none, each row becomes a few lines instead.
+        available: Columns of the terminal.
+
+    Returns:
+        Lines without line breaks. None is wider than ``available`` but for a single word.
+    """
+    table = Table(
+        tuple(one_line(column) for column in columns),
+        tuple(tuple(one_line(cell) for cell in row) for row in rows),
+    )
+    fitting, left_out = table, []
+    for column in least:
+        if fitting.total(GAPS[-1]) <= available:
+            break
+        fitting = fitting.without(column)
+        left_out.append(column)
+    above = _folded(visible(title), available)
+    if fitting.total(GAPS[-1]) > available:
+        return [*above, "", *_stacked(table, available), ""]
+    gap = next(gap for gap in GAPS if fitting.total(gap) <= available)
+    lines = [*above, "", *_in_columns(fitting, gap), ""]
+    if left_out:
+        note = f"Left out for want of room: {', '.join(left_out)}. They are in --json."
+        lines += [*_folded(note, available), ""]
+    return lines
+
+
+def width(text: str) -> int:
+    """Columns of a terminal that a text takes: two for wide characters (Unicode, annex 11)."""
+    if text.isascii():
+        return len(text)
+    total = last = 0
+    joined = False
+    for character in text:
+        if character == "\ufe0f" and last == 1:  # as a picture, which is wide
+            total, last = total + 1, 2
+        elif character in "\u200c\u200d" or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+            joined = character == "\u200d"
+        elif last == 2 and (joined or "\U0001f3fb" <= character <= "\U0001f3ff"):
+            joined = False  # one picture of several, and of a colour of skin
+        else:
+            last = 1 + (unicodedata.east_asian_width(character) in ("W", "F"))
+            total, joined = total + last, False
+    return total
+
+
+def heads(row: Sequence[str]) -> bool:
+    """Whether a row is a heading over others."""
+    return len(row) > 1 and bool(row[0]) and not any(row[1:])
+
+
+def _in_columns(table: Table, gap: int) -> list[str]:
+    widths = table.widths()
+
+    def line(cells: Sequence[str]) -> str:
+        first = cells[0] + " " * (widths[0] - width(cells[0]))
+        others = [
+            " " * (needed - width(cell)) + cell
+            for cell, needed in zip(cells[1:], widths[1:], strict=True)
+        ]
+        return (" " * EDGE + (" " * gap).join([first, *others])).rstrip()
+
+    rule = " " * (EDGE - 1) + "─" * (table.total(gap) - EDGE + 1)
+    return [line(table.columns), rule, *[line(row) for row in table.rows]]
+
+
+def _stacked(table: Table, available: int) -> list[str]:
+    """A line for the first cell of each row, and one below it for every other that is not empty."""
+    lines = []
+    for row in table.rows:
+        lines += _folded(row[0], available, " " * EDGE)
+        for title, cell in zip(table.columns[1:], row[1:], strict=True):
+            if cell:
+                said = f"{title} {cell}" if title else cell
+                lines += _folded(said, available, " " * (EDGE + 4))
+    return lines
+
+
+def folded(text: str, available: int, first: str = "", others: str | None = None) -> list[str]:
+    """Lines of whole words.
+
+    Args:
+        text: To fold.
+        available: Columns of the terminal.
+        first: Set before the first line, and
+        others: before all others; None: the same.
+    """
+    lines: list[str] = []
+    line, used = first, width(first)
+    empty = True
+    for space, word in re.findall(r"(\s*)(\S+)", visible(text)):
+        gap = "" if empty else re.sub(r"\s", " ", space)
+        if not empty and used + len(gap) + width(word) > max(available, 20):
+            lines.append(line)
+            line, gap = first if others is None else others, ""
+            used = width(line)
+        line += gap + word
+        used += len(gap) + width(word)
+        empty = False
+    return lines if empty else [*lines, line]
+
+
+def _folded(text: str, available: int, indent: str = "") -> list[str]:
+    kept = text[: len(text) - len(text.lstrip())]  # indented rows stay so
+    return folded(text.strip(), available, indent + kept)
+
+
+def beside_lines(label: str, text: str, *, left: int, available: int) -> list[str]:
+    """A text, folded by words, beside its label; below it where there is little room.
+
+    Args:
+        label: Of any width; a longer one than ``left`` has a line of its own.
+        text: A sentence or a list of words.
+        left: Column of the terminal at which the text begins.
+        available: Columns of the terminal.
+    """
+    label, text = one_line(label), visible(text)
+    left = left if available - left >= LEAST_TEXT else min(left, 4)
+    lines = _folded(text, available, " " * left)
+    if label and width(label) + 1 > left:
+        return [label.rstrip(), *lines]
+    first, *others = lines or [""]
+    return [label + first[width(label) :], *others]

@@ -1,8 +1,9 @@
-"""Standard error: messages for people, and the noise of native libraries kept out of them."""
+"""Standard error: messages and progress for people, and the noise of native libraries kept out."""
 
 import os
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
 
 from edge.errors import EdgeError, refused_place
+from edge.progress import Progress, Silent, Step
+from edge.runtime.printable import one_line
 from edge.runtime.streams import VisibleStream, say, visible_streams
 
 INTERRUPTED: Final = 130
@@ -131,3 +134,81 @@ def _report_usage(error: Any) -> int:
     say(f"error: {message or 'the command line cannot be understood'}", err=True)
     say("hint: Add --help to see the options.", err=True)
     return code
+
+
+EVERY_SECONDS: Final = 10.0  # between two lines of one stage, where there is no terminal
+
+
+def shown_progress(*, quiet: bool = False) -> Progress:
+    """StageBars on a terminal, plain lines in a log, nothing if quiet."""
+    if quiet:
+        return Silent()
+    return StageBars() if sys.stderr.isatty() else StageLines()
+
+
+class StageBars:
+    """One line per stage, redrawn in place."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(file=sys.stderr)
+
+    @contextmanager
+    def stage(self, title: str, total: int | None = None) -> Iterator[Step]:
+        """See ``Progress``."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as RichProgress
+
+        columns = [
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description:<20}", markup=False),
+        ]
+        if total is not None:
+            columns += [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+        columns.append(TimeElapsedColumn())
+        with RichProgress(*columns, console=self._console) as bars:
+            task = bars.add_task(one_line(title), total=total)
+            yield lambda count: bars.advance(task, count)
+            known = bars.tasks[0].completed if total is not None else 1
+            bars.update(task, total=known, completed=known)
+
+    def note(self, text: str) -> None:
+        """See ``Progress``."""
+        said = f"note: {one_line(text)}"
+        self._console.print(said, markup=False, highlight=False, emoji=False)
+
+
+class StageLines:
+    """One line when a stage starts, one when it ends, and one now and then in between."""
+
+    @contextmanager
+    def stage(self, title: str, total: int | None = None) -> Iterator[Step]:
+        """See ``Progress``."""
+        started = shown = time.monotonic()
+        done = 0
+        say(f"{title} ...", err=True)
+
+        def step(count: int) -> None:
+            nonlocal done, shown
+            done += count
+            if time.monotonic() - shown >= EVERY_SECONDS:
+                shown = time.monotonic()
+                known = f"/{total}" if total is not None else ""
+                say(f"{title}: {done}{known}", err=True)
+
+        yield step
+        counted = f" {done}" if done else ""
+        seconds = time.monotonic() - started
+        say(f"{title}:{counted} done in {seconds:.1f} s", err=True)
+
+    def note(self, text: str) -> None:
+        """See ``Progress``."""
+        say(f"note: {text}", err=True)

@@ -1094,7 +1094,7 @@ HOST: Final = (
     "pydantic.type_adapter",
     "typer._adapters",
     "zoneinfo",
-    *(f"edge.cli.{name}" for name in ("app", "output", "comparison", "progress", "tagging")),
+    *(f"edge.cli.{name}" for name in ("app", "output", "terminal", "check.view", "use.view")),
     *(f"edge.deploy.{name}" for name in ("deploy", "operations", "plan", "signing")),
     *(f"edge.embedding.{name}" for name in ("collection_map", "index", "words")),
     "benchmarks.diff",

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.plan import Plan
 from benchmarks.result import Status
-from edge.cli.benchmark_job import Job, compare
+from edge.cli.measure.job import Job, compare
 from edge.errors import NegativeVerdict
 from edge.progress import Silent
 from edge.runtime.files import sha256_file

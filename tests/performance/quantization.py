@@ -73,7 +73,7 @@ def _measure(options: argparse.Namespace) -> None:
     from support.quantization_report import Measured
     from support.quantization_table import row
 
-    from edge.cli.progress import shown_progress
+    from edge.cli.terminal import shown_progress
     from edge.training.backbones import backbone
     from edge.training.weights import load_classifier
 

@@ -22,8 +22,7 @@ import numpy as np
 from support.data import photos
 
 from edge.cache import StageCache, default_cache
-from edge.cli.progress import shown_progress
-from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error
+from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, shown_progress
 from edge.dataset.folder import list_images
 from edge.dataset.pictures import Picture
 from edge.dataset.scan import Dataset, scan

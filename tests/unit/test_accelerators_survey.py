@@ -10,8 +10,8 @@ from benchmarks import survey as module
 from benchmarks.accelerators.base import Device, Label, Settings
 from benchmarks.accelerators.table import ACCELERATORS
 from benchmarks.survey import Finding, survey
-from edge.cli.accelerator_options import delegate_library, delegate_options, pythons
-from edge.cli.accelerators import _print
+from edge.cli.measure.accelerators import _print
+from edge.cli.measure.options import delegate_library, delegate_options, pythons
 from edge.errors import UsageError
 from edge.progress import Silent
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.cli.zoo import zoo
+from edge.cli.measure.zoo import zoo
 from edge.errors import UsageError, WeightsUnavailable
 from edge.training.backbones import BACKBONES, Backbone, Scaling, backbone
 from edge.training.base import Base

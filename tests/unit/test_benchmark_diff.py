@@ -12,7 +12,7 @@ from benchmarks.diff import BETWEEN_PROCESSES, diff, ratio_interval
 from benchmarks.outputs.files import write_results
 from benchmarks.result import Results, Row, Status
 from benchmarks.verdict import Verdict
-from edge.cli.benchmark_diff import diff as command
+from edge.cli.measure.results import diff as command
 from edge.errors import NegativeVerdict, UsageError
 from tests.unit.benchmark_results import ENVIRONMENT, results, row, subject, timing, untimed
 

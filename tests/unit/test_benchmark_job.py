@@ -19,9 +19,9 @@ from benchmarks.outputs.reading import read_results
 from benchmarks.plan import Cell, Plan
 from benchmarks.result import Row, Status, Subject
 from benchmarks.verdict import judge
-from edge.cli.benchmark_job import Job, compare, measure
-from edge.cli.benchmark_plot import plot
-from edge.cli.zoo import zoo
+from edge.cli.measure.job import Job, compare, measure
+from edge.cli.measure.results import plot
+from edge.cli.measure.zoo import zoo
 from edge.errors import OutputError, UsageError
 from edge.progress import Silent
 from tests.unit.benchmark_results import results, row
@@ -198,7 +198,7 @@ def test_two_files_of_the_same_bytes_are_called_so(
             environment={},
         )
 
-    monkeypatch.setattr("edge.cli.benchmark_job.against", planted)
+    monkeypatch.setattr("edge.cli.measure.job.against", planted)
     one = replace(job(), models=MODELS[:1])
     for reference, is_same in ((MODELS[0], True), (MODELS[1], False)):
         compare(one, str(reference), 5.0)

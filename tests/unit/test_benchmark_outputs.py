@@ -16,7 +16,7 @@ from benchmarks.outputs.json_file import json_text, results_json
 from benchmarks.outputs.markdown import markdown
 from benchmarks.outputs.reading import read_results
 from benchmarks.result import EndToEnd, Stability, Status
-from edge.cli.benchmark_table import print_rows
+from edge.cli.measure.view import print_rows
 from edge.errors import OutputError, UsageError
 from tests.unit.benchmark_results import (
     ENVIRONMENT,

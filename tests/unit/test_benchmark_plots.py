@@ -15,7 +15,7 @@ from benchmarks.plots.latency import latency
 from benchmarks.plots.pareto import front, pareto
 from benchmarks.plots.sustained import sustained
 from benchmarks.result import Moment, Row, Status
-from edge.cli.benchmark_plot import Format, plot
+from edge.cli.measure.results import Format, plot
 from edge.errors import OutputError, UsageError
 from tests.unit.benchmark_results import results, row, subject, timing, untimed
 

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from edge.cli.diagnosis import print_diagnosis
+from edge.cli.check.view import print_diagnosis
 from edge.diagnosis.blame import Evidence, conclusion, findings
 from edge.diagnosis.divergence import judged, mismatches
 from edge.diagnosis.parity import compared, failure, pairs

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edge.cli.app import app
-from edge.cli.explain import _print_legend
+from edge.cli.check.explain import _print_legend
 from edge.errors import DataError, OutputError, UsageError
 from edge.explanation.explain import explain
 from edge.explanation.options import ExplainOptions

@@ -22,7 +22,7 @@ from benchmarks.outputs.json_file import json_text
 from benchmarks.outputs.markdown import markdown
 from benchmarks.outputs.reading import read_results
 from benchmarks.request import Request, Task
-from edge.cli.benchmark_table import print_rows
+from edge.cli.measure.view import print_rows
 from edge.errors import ModelLoadError, UsageError
 from edge.runtime.spec import TensorSpec
 from tests.unit.benchmark_results import results, row

@@ -3,7 +3,7 @@
 import pytest
 
 from converters.base import DEFAULT_TARGETS, TARGETS
-from edge.cli.options import DEFAULT_MAX_DROP, Quantize, max_drop, variant_names
+from edge.cli.make.options import DEFAULT_MAX_DROP, Quantize, max_drop, variant_names
 from edge.errors import UsageError
 
 SIX = (

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.accelerators.base import Settings
 from benchmarks.accelerators.litert_cpu import open_litert
 from benchmarks.accelerators.onnxruntime import open_cpu
-from edge.cli.inspect import inspect as inspect_command
+from edge.cli.check.inspect import inspect as inspect_command
 from edge.errors import ModelLoadError
 from edge.inspection.model import inspect_model
 from edge.runtime.refusal import element_type

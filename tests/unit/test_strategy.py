@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.cli.training_options import training_options
+from edge.cli.make.options import training_options
 from edge.errors import UsageError
 from edge.training.batches import BatchShare, _order
 from edge.training.loop import is_chief, is_distributed

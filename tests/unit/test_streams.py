@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge.cli.progress import shown_progress
+from edge.cli.terminal import shown_progress
 from edge.runtime.printable import visible
 from edge.runtime.streams import say
 from tests.unit.golden_bundle import golden_bundle

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edge.cli.app import app
-from edge.cli.tables import beside_lines, folded, table_lines, width
+from edge.cli.output import beside_lines, folded, table_lines, width
 
 COLUMNS = ("model, path", "median", "p95", "load", "result")
 ROWS = [

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.accelerators.base import Label, Unit
 from benchmarks.result import Row, Stability, Status, Subject, Timing
-from edge.cli.zoo_options import seconds
+from edge.cli.measure.zoo import seconds
 from edge.errors import UsageError
 from edge.progress import Silent
 from edge.training.backbones import BACKBONES

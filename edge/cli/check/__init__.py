@@ -1,0 +1,1 @@
+"""Commands that check models and bundles."""

@@ -1,0 +1,226 @@
+"""``edge compare``."""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge.cli import options as shared
+from edge.cli.help import example
+from edge.errors import NegativeVerdict, UsageError
+from edge.runtime.output import OutputActivation
+
+if TYPE_CHECKING:
+    from edge.comparison.policy import Policy
+    from edge.comparison.result import Comparison
+
+SIDE = "a variant of BUNDLE, a .tflite or .onnx file, another bundle, or OTHER:VARIANT"
+
+
+class Undecided(StrEnum):
+    """What an inconclusive comparison counts as."""
+
+    FAIL = "fail"
+    PASS = "pass"
+
+
+@example(
+    "edge compare bundle photos/test --baseline tflite-fp32 --candidate tflite-int8 --margin 1.0"
+)
+def compare(
+    bundle: Annotated[
+        Path,
+        typer.Argument(
+            help="A bundle: its labels, and its preprocessing for model files.", show_default=False
+        ),
+    ],
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with one folder of images per class, or images named by WordNet id.",
+            show_default=False,
+        ),
+    ],
+    baseline: Annotated[
+        str, typer.Option(help=f"What to be as good as: {SIDE}.", show_default=False)
+    ],
+    candidate: Annotated[str, typer.Option(help="What to judge; the same.", show_default=False)],
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            help="Percentage points of top-1 that may be lost; not with --policy. If unset 1.0, "
+            "and 1.5 where no answer changed.",
+            min=0,
+            max=100,
+            show_default=False,
+        ),
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option(help="Of every interval.", min=0.5, max=0.9999)
+    ] = 0.95,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with the limits to keep; if unset, --margin, no class broken, and "
+            "equal scores where the weights are equal.",
+            show_default=False,
+        ),
+    ] = None,
+    inconclusive: Annotated[
+        Undecided, typer.Option(help="What it counts as if the images are too few to tell.")
+    ] = Undecided.FAIL,
+    junit: Annotated[
+        Path | None, typer.Option(help="Write JUnit XML here.", show_default=False)
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write Markdown here.", show_default=False)
+    ] = None,
+    sarif: Annotated[
+        Path | None, typer.Option(help="Write SARIF 2.1.0 here.", show_default=False)
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the files at --junit, --markdown and --sarif."),
+    ] = False,
+    output_activation: shared.OutputActivationOption = OutputActivation.AUTO,
+    truth: shared.Truth = None,
+    input_range: Annotated[
+        str | None,
+        typer.Option(
+            help="What a .tflite or .onnx file with a float input takes, LOW,HIGH such as -1,1.  "
+            "\\[default: what its metadata state, or else what the bundle's files take, 0..255]",
+            show_default=False,
+        ),
+    ] = None,
+    engine: shared.Engine = None,
+    cache: shared.Cache = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Judge a candidate against a baseline on labelled images; exit code 1 if it is worse.
+
+    Pass: the candidate loses at most the margin, with confidence. Fail: it loses more, with
+    confidence. Inconclusive: the images are too few to tell.
+    """
+    from edge.cli.check.view import print_comparison
+    from edge.cli.output import print_json
+    from edge.cli.terminal import shown_progress
+    from edge.comparison.compare import CompareOptions
+    from edge.comparison.compare import compare as run
+    from edge.comparison.result import Verdict
+
+    _check_reports({"--junit": junit, "--markdown": markdown, "--sarif": sarif}, overwrite)
+    options = CompareOptions(
+        bundle=bundle,
+        directory=directory,
+        baseline=baseline,
+        candidate=candidate,
+        policy=_policy(policy, margin),
+        confidence=confidence,
+        engine=engine,
+        input_range=input_range,
+        cache=shared.cache_root(cache),
+        output_activation=output_activation,
+        truth=truth,
+    )
+    result = run(options, shown_progress(quiet=quiet))
+    tolerant = inconclusive is Undecided.PASS
+    _write_reports(result, junit, markdown, sarif, tolerant=tolerant)
+    if json:
+        print_json(result.to_json())
+    else:
+        print_comparison(result)
+    if result.verdict is Verdict.PASS or (tolerant and result.verdict is Verdict.INCONCLUSIVE):
+        return
+    raise _negative(result, shown=not json)
+
+
+def _policy(path: Path | None, margin: float | None) -> "Policy":
+    from edge.comparison.policy import default_policy, load_policy, rule_example
+
+    if path is None:
+        return default_policy(margin)
+    if margin is not None:
+        raise UsageError(
+            "--margin and --policy exclude one another: a policy states all its limits",
+            hint=rule_example(value=margin),
+        )
+    return load_policy(path)
+
+
+def _check_reports(places: Mapping[str, Path | None], overwrite: bool) -> None:
+    """Refuse places of reports before the work is done.
+
+    Raises:
+        UsageError: Two reports have the same place.
+        OutputError: A report cannot be written, or would replace a file.
+    """
+    from edge.runtime.place import check_new_file
+
+    taken: dict[Path, str] = {}
+    for option, path in places.items():
+        if path is None:
+            continue
+        check_new_file(path, overwrite=overwrite, option=option)
+        first = taken.setdefault(path.resolve(), option)
+        if first != option:
+            raise UsageError(
+                f"{first} and {option} both name {path}", hint="Give each report its own file."
+            )
+
+
+def _write_reports(
+    result: "Comparison",
+    junit: Path | None,
+    markdown: Path | None,
+    sarif: Path | None,
+    *,
+    tolerant: bool,
+) -> None:
+    from edge.comparison.reports import junit as junit_report
+    from edge.comparison.reports import markdown as markdown_report
+    from edge.comparison.reports import sarif as sarif_report
+
+    _write(junit, lambda: junit_report.junit(result, inconclusive_passes=tolerant))
+    _write(markdown, lambda: markdown_report.markdown(result))
+    _write(sarif, lambda: sarif_report.sarif(result))
+
+
+def _write(path: Path | None, render: Callable[[], str]) -> None:
+    from edge.runtime.place import write_output
+
+    if path is None:
+        return
+    write_output(path, render())
+
+
+def _negative(result: "Comparison", *, shown: bool) -> NegativeVerdict:
+    """The error of a verdict that is no pass.
+
+    Args:
+        result: The comparison.
+        shown: Whether people have its verdict with all reasons on standard output already.
+    """
+    from edge.cli.check.view import deciding
+    from edge.comparison.result import Verdict
+    from edge.wording import counted
+
+    checks = deciding(result)
+    needed = max(check.images_needed or 0 for check in checks)
+    hint = f"Compare on more images: about {needed:,} more would tell." if needed else ""
+    if not result.labelled and any(check.value is None for check in checks):
+        hint = (
+            "Put each image into a folder named after its class (with several labels per image, "
+            "list them in a file for --truth), or use a policy of metrics that "
+            "need no labels, such as agreement."
+        )
+    names = (
+        ", ".join(check.metric for check in checks)
+        if shown
+        else "; ".join(f"{check.metric}: {check.reason}" for check in checks)
+    )
+    state = "failed" if result.verdict is Verdict.FAIL else "cannot be decided"
+    total = counted(len(result.checks), "check")
+    return NegativeVerdict(f"{len(checks)} of {total} {state}: {names}", hint=hint)

@@ -1,0 +1,136 @@
+"""``edge evaluate``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from edge.cli import options as shared
+from edge.cli.help import example
+from edge.runtime.streams import say
+
+if TYPE_CHECKING:
+    from edge.evaluation.confidence import Interval
+    from edge.evaluation.evaluate import Evaluation
+
+MOST_CLASSES: Final = 20  # rows of the table for people
+
+
+@example("edge evaluate bundle photos/test --variant tflite-int8")
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with one folder of images per class, or images named by WordNet id.",
+            show_default=False,
+        ),
+    ],
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Variant to score; may be repeated.  \\[default: all]", show_default=False
+        ),
+    ] = None,
+    truth: shared.Truth = None,
+    engine: shared.Engine = None,
+    cache: shared.Cache = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Score the written files of a bundle on labelled images; TensorFlow is not needed.
+
+    Images that trained or calibrated the bundle are found by their hash and counted apart: the
+    scores are of the others, where there are any.
+    """
+    from edge.cli.output import print_json
+    from edge.cli.terminal import shown_progress
+    from edge.evaluation.evaluate import evaluate as run
+
+    result = run(
+        bundle,
+        directory,
+        variants=tuple(variant or ()),
+        truth_file=truth,
+        engine=engine,
+        cache=shared.cache_root(cache),
+        progress=shown_progress(quiet=quiet),
+    )
+    if json:
+        print_json(result.to_json())
+    else:
+        _print(result)
+
+
+def _print(result: "Evaluation") -> None:
+    """Scores of every variant, then the classes of the first."""
+    from edge.cli.check.view import print_labels
+    from edge.cli.output import print_table
+    from edge.dataset.folder import unused_files
+    from edge.evaluation.images import said
+    from edge.wording import bounds, percent
+
+    first = result.variants[0]
+    if result.output.multi_label:
+        print_labels(
+            result.name, {item.name: (item.multi_label, item.score) for item in result.variants}
+        )
+        return
+    of_what = {
+        "unseen": "images that it was not made from",
+        "seen": "images that IT WAS MADE FROM",
+        "unknown": "images, some perhaps it was made from",
+    }[result.scope]
+    print_table(
+        f"{result.name}: {first.score.images} {of_what}, {first.score.labelled} labelled",
+        ("variant", "top-1", "95 %", "top-5", "agrees"),
+        [
+            (
+                item.name,
+                percent(item.score.top1),
+                bounds(_ends(item.top1_interval)),
+                percent(item.score.top5),
+                percent(item.score.agreement),
+            )
+            for item in result.variants
+        ],
+        least=("top-5", "95 %"),
+    )
+    if len(first.by_origin) > 1:
+        print_table(
+            f"Apart: {said(result.origins)}",
+            ("variant", *(f"{origin.replace('_', '-')}" for origin in first.by_origin)),
+            [
+                (item.name, *(percent(found.top1) for found in item.by_origin.values()))
+                for item in result.variants
+            ],
+        )
+    rows = sorted(
+        (item for item in first.classes if item.images),
+        key=lambda item: 1.0 if item.recall is None else item.recall,
+    )
+    more = f", the {MOST_CLASSES} of lowest recall" if len(rows) > MOST_CLASSES else ""
+    print_table(
+        f"{first.name} by class{more}",
+        ("class", "images", "right", "recall", "95 %", "precision"),
+        [
+            (
+                result.labels[item.index],
+                str(item.images),
+                str(item.right),
+                percent(item.recall),
+                bounds(_ends(item.recall_interval)),
+                percent(item.precision),
+            )
+            for item in rows[:MOST_CLASSES]
+        ],
+        least=("images", "right", "precision", "95 %"),
+    )
+    if unused := unused_files(len(result.files.images), result.files.others):
+        say(f"Data: {unused}")
+    agrees = f"Agrees: with {first.name}. " if len(result.variants) > 1 else ""
+    say(f"{agrees}95 %: intervals (Wilson).")
+
+
+def _ends(interval: "Interval | None") -> tuple[float, float] | None:
+    return None if interval is None else (interval.low, interval.high)

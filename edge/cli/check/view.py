@@ -1,0 +1,344 @@
+"""A comparison and a diagnosis for people, on standard output."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from edge.cli.output import fits_terminal, print_folded, print_table
+from edge.comparison.judge import bare, spanned, telling_digits, written
+from edge.comparison.result import Check, Comparison, Interval, Side, Verdict
+from edge.diagnosis.precision import traits
+from edge.diagnosis.result import Diagnosis, FileLayers, LayerError, Pair
+from edge.runtime.streams import say
+from edge.wording import bounds, counted, percent, size
+
+if TYPE_CHECKING:
+    from edge.evaluation.multilabel import MultiLabelScore
+    from edge.evaluation.score import Score
+
+MOST_LABELS: Final = 20  # rows of the table for people
+CLASSES = 5
+FLIPS = 10
+
+
+def print_comparison(result: Comparison) -> None:
+    """Both sides, what changed between them, every check, and the verdict."""
+    _print_sides(result)
+    if result.paired is not None:
+        paired = result.paired
+        margin = "" if paired.margin_points is None else f"; margin {paired.margin_points:g}"
+        low, high = paired.drop_interval.low, paired.drop_interval.high
+        say(f"{paired.lost} lost, {paired.gained} gained, McNemar p = {paired.mcnemar_p:.2g}")
+        say(f"top-1 drop {paired.drop_points:.2f} points ({low:.2f} to {high:.2f}){margin}")
+    print_table(
+        "",
+        ("check", "found", "interval", "allowed", "verdict"),
+        [_row(check) for check in result.checks],
+        least=("interval",),
+    )
+    _print_classes(result)
+    _print_flips(result)
+    _print_verdict(result)
+
+
+def _row(check: Check) -> tuple[str, str, str, str, str]:
+    sign = "<=" if check.direction == "at_most" else ">="
+    if check.value is None:
+        limit = written(check.limit, check.unit)
+        skipped = check.verdict is Verdict.PASS
+        verdict = "skipped" if skipped else str(check.verdict)
+        return check.metric, "-", "", f"{sign} {limit}", verdict
+    ends = [] if check.interval is None else [check.interval.low, check.interval.high]
+    digits = telling_digits(check.limit, [check.value, *ends], check.unit)
+    return (
+        check.metric,
+        written(check.value, check.unit, digits),
+        " to ".join(bare(end, check.unit, digits) for end in ends),
+        f"{sign} {bare(check.limit, check.unit, digits)}",
+        str(check.verdict),
+    )
+
+
+def deciding(result: Comparison) -> list[Check]:
+    """The checks that made the verdict."""
+    return [check for check in result.checks if check.verdict is result.verdict]
+
+
+def _print_sides(result: Comparison) -> None:
+    if result.baseline.output.multi_label:
+        _print_label_sides(result)
+        return
+    columns = ["", "top-1", "top-5", "ECE", "size"]
+    timed = result.candidate.latency_ms is not None
+    rows = []
+    for part, side in (("baseline", result.baseline), ("candidate", result.candidate)):
+        row = [f"{part} {side.name}", *_scores(side), size(side.size_bytes)]
+        if timed:
+            row.append("-" if side.latency_ms is None else f"{side.latency_ms:.2f} ms")
+        rows.append(row)
+    left_out = f", {len(result.left_out)} left out" if result.left_out else ""
+    skipped = f", {len(result.skipped)} unreadable" if result.skipped else ""
+    print_table(
+        f"{result.images} images, {result.labelled} labelled{left_out}{skipped}",
+        columns + ["latency"] * timed,
+        rows,
+        least=("ECE", "top-5", "size", "latency"),
+    )
+
+
+def _print_label_sides(result: Comparison) -> None:
+    """Scores of labels that do not exclude one another."""
+    rows = []
+    for part, side in (("baseline", result.baseline), ("candidate", result.candidate)):
+        found = side.multi_label
+        scores = (
+            (found.mean_average_precision, found.macro_f1, found.subset_accuracy)
+            if found
+            else (None, None, None)
+        )
+        cells = [percent(score) for score in scores]
+        rows.append([f"{part} {side.name}", *cells, size(side.size_bytes)])
+    left_out = f", {len(result.left_out)} left out" if result.left_out else ""
+    print_table(
+        f"{result.images} images, {result.labelled} with known labels{left_out}",
+        ["", "mAP", "macro F1", "whole sets", "size"],
+        rows,
+    )
+
+
+def _scores(side: Side) -> tuple[str, str, str]:
+    return (
+        percent(side.top1) + _shares(side.top1_interval),
+        percent(side.top5),
+        percent(side.ece),
+    )
+
+
+def _shares(interval: Interval | None) -> str:
+    return "" if interval is None else f" ({spanned(interval, 'share', 1)})"
+
+
+def _print_classes(result: Comparison) -> None:
+    changed = [item for item in result.classes if item.baseline != item.candidate]
+    if not changed:
+        return
+    rows = [
+        (
+            item.label,
+            str(item.images),
+            percent(item.baseline),
+            percent(item.candidate),
+            bounds((item.candidate_interval.low, item.candidate_interval.high)),
+            f"{item.drop_points:+.1f} pt",
+            f"{item.p_value:.2g}",
+        )
+        for item in changed[:CLASSES]
+    ]
+    more = f"; {len(changed) - CLASSES} more: --json" if len(changed) > CLASSES else ""
+    print_table(
+        f"recall of classes that changed, worst first{more}",
+        ("class", "images", "baseline", "candidate", "95 %", "drop", "p (Holm)"),
+        rows,
+        least=("p (Holm)", "images"),
+    )
+
+
+def _print_flips(result: Comparison) -> None:
+    total = len(result.flips)
+    say(f"{total} of {result.images} images changed their answer{':' if total else '.'}")
+    for flip in result.flips[:FLIPS]:
+        truth = "" if flip.truth is None else f" ({flip.truth})"
+        say(
+            f"  {flip.path}{truth}: {flip.baseline} {percent(flip.baseline_score)} -> "
+            f"{flip.candidate} {percent(flip.candidate_score)}"
+        )
+    if total > FLIPS:
+        say(f"  {total - FLIPS} more: --json")
+
+
+def _print_verdict(result: Comparison) -> None:
+    for note in result.notes:
+        print_folded(f"note: {note}")
+    policy = result.policy
+    say(f"policy: {policy.name}, sha256 {policy.sha256[:16]}")
+    reasons = "; ".join(f"{check.metric}: {check.reason}" for check in deciding(result))
+    print_folded(
+        f"verdict: {result.verdict}" + (f" ({reasons})" if result.verdict != "pass" else "")
+    )
+
+
+WORST = 10  # layers shown unless all are asked for
+
+
+def print_diagnosis(result: Diagnosis, *, all_layers: bool) -> None:
+    """Everything but the plot, on standard output."""
+    _print_parities(result)
+    _print_layers(result, all_layers=all_layers)
+    for finding in result.findings:
+        print_folded(f"{finding.culprit}: {finding.variant}: {finding.evidence}.")
+    for note in result.notes:
+        print_folded(f"Note: {note}.")
+    print_folded(result.conclusion)
+
+
+def _print_parities(result: Diagnosis) -> None:
+    """Agreement above the diagonal, greatest difference below it; a list of pairs if too wide."""
+    rows = [row for row in result.rows if not row.problem]
+    numbers = {row.name: str(position) for position, row in enumerate(rows, 1)}
+    pairs = {frozenset((pair.first, pair.second)): pair for pair in result.pairs}
+    lines = []
+    for position, row in enumerate(rows):
+        cells = []
+        for column, other in enumerate(rows):
+            pair = pairs.get(frozenset((row.name, other.name)))
+            cells.append("" if pair is None else _cell(pair, above=column > position))
+        lines.append((f"{numbers[row.name]} {row.name}", *cells))
+    title = f"{result.name}: parity over {counted(result.images, 'image')}"
+    columns = ("row", *numbers.values())
+    if fits_terminal(columns, lines):
+        print_table(title, columns, lines)
+        say("Above the diagonal: % of the images with the same best class.")
+        say("Below it: greatest difference of a probability.")
+    else:
+        _print_pairs(title, result.pairs)
+    variants = {row.name: row.variant for row in rows}
+    for pair in result.pairs:
+        if pair.max_steps is not None and variants[pair.first] == variants[pair.second]:
+            say(f"{pair.first}, {pair.second}: at most {pair.max_steps:.0f} steps of the output.")
+    for row in result.rows:
+        if row.problem:
+            print_folded(f"{row.name}: not available: {row.problem}.")
+        elif row.failure:
+            print_folded(f"{row.name}: answers {row.failure}.")
+        elif row.note:
+            print_folded(f"{row.name}: {row.note}.")
+
+
+def _print_pairs(title: str, pairs: Sequence[Pair]) -> None:
+    """The matrix where there is no room for it: each pair of rows with both quantities."""
+    print_table(
+        title,
+        ("pair", "agree", "differ"),
+        [
+            (
+                f"{pair.first}, {pair.second}",
+                f"{_cell(pair, above=True)} %",
+                _cell(pair, above=False),
+            )
+            for pair in pairs
+        ],
+    )
+    print_folded(
+        "Agree: images with the same best class. Differ: greatest difference of a probability, "
+        "0 to 1."
+    )
+
+
+def _cell(pair: Pair, *, above: bool) -> str:
+    if above:
+        return f"{100 * pair.agreement:.3g}"
+    return "NaN" if pair.max_difference is None else f"{pair.max_difference:.3f}"
+
+
+def _print_layers(result: Diagnosis, *, all_layers: bool) -> None:
+    """Int8 files, and those with a fault."""
+    accused = {finding.variant for finding in result.findings}
+    shown = [
+        (file, layer)
+        for file in result.files
+        if traits(file.precision).is_integer or file.variant in accused
+        for layer in file.layers
+    ]
+    if not shown:
+        return
+    total = len(shown)
+    if not all_layers:
+        shown = sorted(shown, key=_badness)[:WORST]
+    say()
+    print_table(
+        f"layers: {'all' if all_layers else 'the worst'} {len(shown)} of {total}, errors in %",
+        ("file and layer", "alone", "explained", "times", "accumulated", "SQNR", ""),
+        [_layer_row(file, layer) for file, layer in shown],
+        least=("SQNR", "accumulated", "explained"),
+    )
+    say("Alone: the layer's own error, on the inputs that the file gave it. Explained: by rounding")
+    say("its weights and output to 8 bits. Accumulated: with the errors before it.")
+
+
+def _badness(item: tuple[FileLayers, LayerError]) -> tuple[bool, float]:
+    """Sorts faults first, then by the own error."""
+    layer = item[1]
+    return not (layer.divergent or layer.failure), -(layer.alone or 0.0)
+
+
+def _layer_row(file: FileLayers, layer: LayerError) -> Sequence[str]:
+    marks = [layer.failure] if layer.failure else []
+    if layer.layer == file.first_divergent:
+        marks.append("first wrong")
+    elif layer.divergent:
+        marks.append("wrong")
+    return (
+        f"{file.variant} {layer.layer}",
+        _bare_percent(layer.alone),
+        _bare_percent(layer.explained),
+        "-" if layer.excess is None else f"{layer.excess:.1f}",
+        _bare_percent(layer.accumulated),
+        "-" if layer.sqnr_db is None else f"{layer.sqnr_db:.1f} dB",
+        ", ".join(marks),
+    )
+
+
+def _bare_percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f}"
+
+
+def print_labels(title: str, scores: Mapping[str, "tuple[MultiLabelScore | None, Score]"]) -> None:
+    """Scores of labels that do not exclude one another: of each model, then of each label."""
+    first, (found, _) = next(iter(scores.items()))
+    known = 0 if found is None else found.images
+    print_table(
+        f"{title}: {next(iter(scores.values()))[1].images} images, {known} with known labels",
+        ("variant", "mAP", "macro F1", "micro F1", "whole sets", "wrong", "agrees"),
+        [
+            (name, *_label_cells(item), percent(score.agreement))
+            for name, (item, score) in scores.items()
+        ],
+        least=("micro F1", "wrong"),
+    )
+    if found is not None:
+        print_each_label(first, found)
+    say("mAP: mean of the labels' average precision. Whole sets: images whose every label is")
+    say(f"right. Wrong: single labels that are not. Agrees: same set of labels as {first}.")
+
+
+def _label_cells(found: "MultiLabelScore | None") -> tuple[str, ...]:
+    if found is None:
+        return ("-",) * 5
+    return (
+        percent(found.mean_average_precision),
+        percent(found.macro_f1),
+        percent(found.micro_f1),
+        percent(found.subset_accuracy),
+        percent(found.hamming_loss),
+    )
+
+
+def print_each_label(name: str, found: "MultiLabelScore") -> None:
+    """Average precision, precision, recall and F1 of each label, the lowest F1 first."""
+    rows = sorted(found.labels, key=lambda item: 2.0 if item.f1 is None else item.f1)
+    print_table(
+        f"{name} by label",
+        ("label", "holds in", "AP", "F1", "precision", "recall", "threshold"),
+        [
+            (
+                item.label,
+                str(item.positives),
+                percent(item.average_precision),
+                percent(item.f1),
+                percent(item.precision),
+                percent(item.recall),
+                f"{item.threshold:g}",
+            )
+            for item in rows[:MOST_LABELS]
+        ],
+        least=("threshold", "precision", "recall"),
+    )

@@ -1,0 +1,259 @@
+"""``edge deploy``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge.cli import options as shared
+from edge.cli.deploy import fleet
+from edge.cli.deploy import options as hosts
+from edge.cli.help import example
+from edge.errors import UsageError
+from edge.runtime.streams import say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edge.deploy.deploy import Outcome
+    from edge.deploy.plan import Options, Plan
+    from edge.deploy.ssh import Address
+
+
+@example("edge deploy bundle pi@raspberrypi.local --device raspberry-pi-5")
+def deploy(
+    bundle: Annotated[Path, typer.Argument(help="A signed bundle.", show_default=False)],
+    host: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[USER@]HOST",
+            help="The device, as ssh takes it.  \\[or --inventory]",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Its profile (edge devices).  \\[default: what it says of itself]",
+            show_default=False,
+        ),
+    ] = None,
+    port: hosts.Port = None,
+    ssh_config: hosts.SshConfig = None,
+    accept_new_host_key: hosts.AcceptNewHostKey = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Look, decide, and say what would be done.")
+    ] = False,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the application there.  \\[default: the bundle's]", show_default=False
+        ),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="Model file.  \\[default: the profile's]", show_default=False),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Interpreter.  \\[default: the profile's]", show_default=False),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="CPU threads.  \\[default: the profile's]", min=1, show_default=False),
+    ] = None,
+    max_latency: Annotated[
+        float | None,
+        typer.Option(
+            help="Milliseconds: median inference of the self-test.  \\[default: the profile's]",
+            min=0.001,
+            show_default=False,
+        ),
+    ] = None,
+    max_memory: Annotated[
+        float | None,
+        typer.Option(
+            help="Megabytes resident in the self-test.  \\[default: the profile's]",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    watch: hosts.Watch = 10.0,
+    selftest_timeout: hosts.SelftestTimeout = 120.0,
+    start_timeout: Annotated[
+        int, typer.Option(help="Seconds that the service may take to be ready.", min=1)
+    ] = 120,
+    watchdog: Annotated[
+        int, typer.Option(help="Seconds of silence before systemd restarts the service.", min=1)
+    ] = 60,
+    keep: Annotated[int, typer.Option(help="Old releases that stay on the device.", min=0)] = 1,
+    allow_downgrade: Annotated[
+        bool, typer.Option("--allow-downgrade", help="Let an older bundle replace a newer one.")
+    ] = False,
+    provision: Annotated[
+        bool,
+        typer.Option("--provision", help="Set the device up anew: the key it trusts, its type."),
+    ] = False,
+    key: hosts.Key = None,
+    inventory: Annotated[
+        Path | None,
+        typer.Option(help="fleet.toml: deploy to many devices.", show_default=False),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Only this group of the inventory.", show_default=False)
+    ] = None,
+    parallel: Annotated[int, typer.Option(help="Devices at a time, with --inventory.", min=1)] = 4,
+    canary: Annotated[
+        int, typer.Option(help="Devices that go first, with --inventory.", min=0)
+    ] = 1,
+    wave: Annotated[
+        int | None,
+        typer.Option(
+            help="Devices of each wave after the canaries.  \\[default: all that are left]",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    max_failures: Annotated[
+        int, typer.Option(help="More failures end the rollout, with --inventory.", min=0)
+    ] = 0,
+    offline: hosts.Offline = False,
+    cache: shared.Cache = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Bring a bundle to a device: it goes live when it has proved itself there, or not at all.
+
+    Wheels for exactly that board are sent along, so it needs no internet; the release runs its
+    golden self-test beside the one that serves; then it is switched, started and watched. Any
+    failure goes back to the previous release.
+    """
+    from edge.deploy.keys import default_key, public_key
+    from edge.deploy.plan import Options
+    from edge.deploy.signing import refuse_altered
+
+    refuse_altered(bundle)  # first: nobody needs a key for a bundle that must not be deployed
+    options = Options(
+        key=public_key(key or default_key()),
+        device=device,
+        app=app,
+        variant=variant,
+        engine=engine,
+        threads=threads,
+        max_latency_ms=max_latency,
+        max_memory_mb=max_memory,
+        watch_seconds=watch,
+        selftest_seconds=selftest_timeout,
+        start_seconds=start_timeout,
+        watchdog_seconds=watchdog,
+        keep=keep,
+        allow_downgrade=allow_downgrade,
+        provision=provision,
+        cache=shared.cache_root(cache),
+        offline=offline,
+    )
+    if inventory is None:
+        where = hosts.address(_one(host), port, ssh_config, accept_new_host_key)
+        _to_one(bundle, where, options, dry_run=dry_run, json=json, quiet=quiet)
+        return
+    if host is not None or port is not None:
+        raise UsageError("--inventory names the devices and their ports; leave HOST and --port out")
+    fleet.to_many(
+        bundle,
+        inventory,
+        options,
+        ssh_config=ssh_config,
+        accept_new_host_key=accept_new_host_key,
+        group=group,
+        parallel=parallel,
+        canary=canary,
+        wave=wave,
+        max_failures=max_failures,
+        dry_run=dry_run,
+        json=json,
+        quiet=quiet,
+    )
+
+
+def _one(host: str | None) -> str:
+    if host is None:
+        raise UsageError(
+            "no device is named", hint="edge deploy BUNDLE USER@HOST, or --inventory fleet.toml"
+        )
+    return host
+
+
+def _to_one(
+    bundle: Path,
+    where: "Address",
+    options: "Options",
+    *,
+    dry_run: bool,
+    json: bool,
+    quiet: bool,
+) -> None:
+    from edge.cli.output import print_json
+    from edge.cli.terminal import shown_progress
+    from edge.deploy.deploy import deploy as run
+    from edge.deploy.plan import checked_bundle, make_plan
+    from edge.deploy.ssh import Remote
+
+    progress = shown_progress(quiet=quiet)
+    checked = checked_bundle(bundle, options.key)
+    with Remote(where) as remote:
+        plan = make_plan(checked, remote, options, progress)
+        for finding in plan.findings:
+            if finding.level != "ok":
+                progress.note(f"{finding.about}: {finding.found}")
+        if dry_run:
+            if json:
+                print_json({"schema_version": 1, **plan.to_json()})
+            else:
+                _print_plan(plan, where.host)
+            return
+        outcome = run(remote, plan, progress)
+    if json:
+        print_json({"schema_version": 1, **outcome.to_json()})
+        return
+    if not outcome.changed:
+        say(f"{where.host}: release {outcome.release} serves already, and is healthy")
+    else:
+        _print_outcome(outcome, plan)
+    say(f"Next: edge status {where.host}")
+
+
+def _print_plan(plan: "Plan", host: str) -> None:
+    release = plan.release
+    packages = ", ".join(f"{name} {version}" for name, version in plan.environment.packages.items())
+    say(f"{host}: {plan.profile.name}; nothing was changed there. A deploy would")
+    say(f"  send at most {plan.bundle_bytes / 1e6:.1f} MB of the bundle, {len(plan.files)} files")
+    say(f"  send at most {plan.environment_bytes / 1e6:.1f} MB of wheels: {packages}")
+    say(f"  install {plan.app} {release.id}: {release.variant} with {release.engine},")
+    say(f"    CPU threads: {release.threads}")
+    say("  test it: the golden pictures, and at most")
+    say(f"    {release.max_latency_ms:g} ms a picture, {release.max_memory_mb:g} MB")
+    say(f"  switch, start, watch for {plan.options.watch_seconds:g} s, commit")
+
+
+def _print_outcome(outcome: "Outcome", plan: "Plan") -> None:
+    release = plan.release
+    say(f"{outcome.host}: {outcome.app} {outcome.release} serves")
+    say(f"  {release.variant}, {release.engine}, CPU threads: {release.threads}")
+    say(f"  as {plan.profile.id}: {plan.profile.name}")
+    say(f"  sent {outcome.sent_bytes / 1e6:.1f} MB")
+    if outcome.selftest is not None:
+        say(f"  self-test there: {_tested(outcome.selftest)}")
+    seconds = outcome.health.get("seconds")
+    if isinstance(seconds, int | float):
+        say(f"  healthy: one inference {seconds * 1e3:.1f} ms, measured there")
+
+
+def _tested(report: "Mapping[str, Any]") -> str:
+    """What the golden self-test measured on the device."""
+    worst = max(item["worst"] for item in report["images"])
+    unit = "" if report["unit"] == "absolute" else f" {report['unit']}"
+    return (
+        f"{len(report['images'])} golden pictures, at most {worst:.2g}{unit} from the building "
+        f"host's answers; {report['latency_seconds'] * 1e3:.1f} ms an inference, "
+        f"{report['peak_memory_bytes'] / 1e6:.0f} MB"
+    )

@@ -1,0 +1,155 @@
+"""``edge export``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.cli import options as shared
+from edge.cli.help import example
+from edge.cli.make import options as making
+from edge.runtime.output import OutputActivation
+from edge.runtime.spec import Resize
+
+
+@example("edge export mobilenet --calibration-data pictures --output bundle")
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A network of Keras Applications with its 1000 classes (edge zoo lists the "
+            "networks), a .keras or .h5 file of Keras 2 or 3, a SavedModel folder, or a download "
+            "of Teachable Machine.",
+            show_default=False,
+        ),
+    ],
+    calibration_data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of images: some calibrate int8, the others are scored.", show_default=False
+        ),
+    ],
+    output: shared.Output,
+    evaluation_data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of images to score on.  \\[default: the rest of --calibration-data]",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="imagenet, none (random), or the path of a weights file.")
+    ] = "imagenet",
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file with a class name per line. Without it the classes of a file are "
+            "numbered from 0, the answers are numbers, and pictures are labelled only by folders "
+            "that are called by them.",
+            show_default=False,
+        ),
+    ] = None,
+    resize: Annotated[
+        Resize, typer.Option(help="How images become the model's size.")
+    ] = Resize.CENTER_CROP,
+    output_activation: shared.OutputActivationOption = OutputActivation.AUTO,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Of two classes: the probability from which on the second one is the answer, "
+            "chosen on calibration images if unset. Of several labels: that from which on each "
+            "holds, 0.5 if unset.",
+            min=0.0001,
+            max=0.9999,
+            show_default=False,
+        ),
+    ] = None,
+    positive_class: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a model with one value: the class whose probability it is.  \\[default: the "
+            "second one, as Keras numbers class folders]",
+            show_default=False,
+        ),
+    ] = None,
+    truth: shared.Truth = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Height and width, pixels, of a Keras file that leaves them open: 96 or 96x128.",
+            rich_help_panel=shared.NETWORK,
+            show_default=False,
+        ),
+    ] = None,
+    input_range: shared.InputRange = None,
+    channel_order: shared.ChannelOrder = None,
+    model_output: Annotated[
+        str | None,
+        typer.Option(
+            help="Output that classifies, of a Keras file with several.",
+            rich_help_panel=shared.NETWORK,
+            show_default=False,
+        ),
+    ] = None,
+    custom_objects: Annotated[
+        Path | None,
+        typer.Option(
+            help="Python file that defines the own layers of a Keras file. Its code is run.",
+            rich_help_panel=shared.NETWORK,
+            show_default=False,
+        ),
+    ] = None,
+    variants: making.Variants = None,
+    quantize: making.QuantizeOption = making.Quantize.INT8,
+    max_drop: making.MaxDrop = None,
+    recipe: making.Recipe = None,
+    calibration_images: making.CalibrationImages = 100,
+    seed: shared.Seed = 0,
+    overwrite: shared.Overwrite = False,
+    cache: shared.Cache = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Write a trained network as a verified bundle, without training."""
+    from edge.cli.make.view import print_report
+    from edge.cli.output import print_json
+    from edge.cli.terminal import shown_progress
+    from edge.pipeline.export import export as run
+    from edge.pipeline.options import ExportOptions, OutputOptions
+    from edge.training.model_shape import parse_size
+
+    report = run(
+        ExportOptions(
+            model=model,
+            calibration_data=calibration_data,
+            evaluation_data=evaluation_data,
+            weights=weights,
+            labels=labels,
+            resize=resize,
+            output_activation=output_activation,
+            threshold=threshold,
+            positive_class=positive_class,
+            truth=truth,
+            size=None if size is None else parse_size(size),
+            input_range=input_range,
+            channel_order=channel_order,
+            model_output=model_output,
+            custom_objects=custom_objects,
+            output=OutputOptions(
+                output=output,
+                overwrite=overwrite,
+                cache=shared.cache_root(cache),
+                variants=making.variant_names(variants, quantize, recipe=recipe is not None),
+                required=making.required_variants(variants, quantize, recipe=recipe is not None),
+                max_drop_points=making.max_drop(max_drop, quantize, recipe=recipe is not None),
+                recipe=recipe,
+                calibration_images=calibration_images,
+                seed=seed,
+            ),
+        ),
+        shown_progress(quiet=quiet),
+    )
+    if json:
+        print_json(report.to_json())
+    else:
+        print_report(report, output)

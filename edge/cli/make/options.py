@@ -1,0 +1,286 @@
+"""Options of the commands that make bundles."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from edge.errors import UsageError
+from edge.training.options import (
+    Augmentation,
+    HeadOptions,
+    Strategy,
+    TrainingOptions,
+    TuningOptions,
+    check_metric,
+)
+
+PANEL: Final = "Training"
+
+
+def _option(*names: str, **settings: Any) -> Any:
+    """An option that ``--help`` shows with those of its kind."""
+    return typer.Option(*names, rich_help_panel=PANEL, **settings)
+
+
+STRATEGY_HELP: Final = (
+    "features: a head on features that are computed once. augment: then the head on changed "
+    "images. fine-tune: then the end of the network too. auto: by the data, and it says why."
+)
+Strategies = Annotated[Strategy, _option("--strategy", help=STRATEGY_HELP)]
+Head = Annotated[
+    str,
+    _option(
+        help="Units of dense layers before the softmax: none, 128, 256,128 ...; or knn or "
+        "imprinted: a head without gradient steps, which learns new classes on the device."
+    ),
+]
+Optimizer = Annotated[str, _option(help="Any Keras optimizer.")]
+Loss = Annotated[str, _option(help="Any Keras classification loss.")]
+LearningRate = Annotated[
+    float, _option(help="Of the head, for a batch of 32; scaled with the batch.", min=1e-8)
+]
+BatchSize = Annotated[int, _option(help="Images per training step.", min=1)]
+Epochs = Annotated[int, _option(help="At most so many passes for the head.", min=1)]
+Patience = Annotated[
+    int, _option(help="Passes without a better validation loss before the end.", min=1)
+]
+ClassWeights = Annotated[
+    bool,
+    _option("--class-weights/--no-class-weights", help="Let rare classes weigh as much as others."),
+]
+LabelSmoothing = Annotated[
+    float, _option(help="Share of the target spread over all classes.", min=0.0, max=0.9)
+]
+Unfreeze = Annotated[
+    str | None,
+    _option(
+        help="fine-tune: how many of the network's last layers learn, the first layer that does, "
+        "or all.  \\[default: a quarter of them]",
+        show_default=False,
+    ),
+]
+TuneRate = Annotated[
+    float | None,
+    _option(
+        help="augment, fine-tune: highest learning rate for a batch of 32.  "
+        "\\[default: a tenth of --learning-rate]",
+        min=1e-9,
+        show_default=False,
+    ),
+]
+TuneEpochs = Annotated[
+    int | None,
+    _option(
+        help="augment, fine-tune: at most so many passes, from a warm-up along a cosine.  "
+        "\\[default: 15]",
+        min=1,
+        show_default=False,
+    ),
+]
+Augmentations = Annotated[
+    Augmentation | None,
+    _option(
+        "--augmentation",
+        help="augment, fine-tune: how images are changed.  \\[default: basic]",
+        show_default=False,
+    ),
+]
+Mirror = Annotated[
+    bool | None,
+    _option(
+        "--mirror/--no-mirror",
+        help="augment, fine-tune: mirror images too; not for letters and digits.  "
+        "\\[default: mirror; auto: only near ImageNet]",
+        show_default=False,
+    ),
+]
+TrainImages = Annotated[
+    int | None,
+    _option(
+        help="Learn from at most so many images, validation among them, the classes in turn.  "
+        "\\[default: all]",
+        min=2,
+        show_default=False,
+    ),
+]
+Mixup = Annotated[
+    float,
+    _option(help="augment, fine-tune: blend images, Beta(a, a); 0.2 is usual.", min=0.0),
+]
+Cutmix = Annotated[
+    bool, _option("--cutmix", help="augment, fine-tune: put parts of images into others.")
+]
+
+
+CalibrationImages = Annotated[
+    int, typer.Option(help="At most so many images calibrate int8.", min=1)
+]
+
+
+class Quantize(StrEnum):
+    """What is written besides the files of every bundle."""
+
+    INT8 = "int8"
+    W8A16 = "w8a16"
+    AUTO = "auto"
+
+
+QuantizeOption = Annotated[
+    Quantize,
+    typer.Option(
+        "--quantize",
+        help="int8; w8a16 adds TFLite with int16 activations; auto adds mixed files, which keep "
+        "the fewest blocks in floats that hold --max-drop.",
+    ),
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        help="Percentage points of top-1 that a mixed file may lose; exit code 1 if none holds "
+        "it. Without a value, auto takes 0.5.",
+        min=0.0,
+        max=100.0,
+        show_default=False,
+    ),
+]
+Recipe = Annotated[
+    Path | None,
+    typer.Option(
+        help="recipe.json of an earlier search: mixed files without searching again.",
+        show_default=False,
+    ),
+]
+Variants = Annotated[
+    str | None,
+    typer.Option(
+        help="Variants to write, separated by commas, such as tflite-int8,onnx-fp32.  "
+        "\\[default: the six without mixed and w8a16]",
+        show_default=False,
+    ),
+]
+
+
+def training_options(
+    strategy: Strategy,
+    head: HeadOptions,
+    *,
+    unfreeze: str | None,
+    learning_rate: float | None,
+    epochs: int | None,
+    augmentation: Augmentation | None,
+    mirror: bool | None,
+    mixup: float,
+    cutmix: bool,
+) -> TrainingOptions:
+    """The options as the pipeline takes them.
+
+    Raises:
+        UsageError: An option that would have no effect under the strategy.
+    """
+    check_metric(strategy, head)
+    if strategy is not Strategy.FINE_TUNE and strategy is not Strategy.AUTO and unfreeze:
+        raise UsageError(
+            f"--unfreeze has no effect with --strategy {strategy}",
+            hint="Use --strategy fine-tune or auto.",
+        )
+    given = {
+        "--tune-learning-rate": learning_rate,
+        "--tune-epochs": epochs,
+        "--augmentation": augmentation,
+        "--mirror": mirror,
+        "--mixup": mixup or None,
+        "--cutmix": cutmix or None,
+    }
+    named = [name for name, value in given.items() if value is not None]
+    if strategy is Strategy.FEATURES and named:
+        raise UsageError(
+            f"{named[0]} has no effect with --strategy features",
+            hint="Use --strategy augment, fine-tune or auto.",
+        )
+    standard = TuningOptions()
+    tuning = TuningOptions(
+        unfreeze=unfreeze,
+        learning_rate=learning_rate,
+        epochs=epochs or standard.epochs,
+        augmentation=augmentation or standard.augmentation,
+        mirror=mirror,
+        mixup=mixup,
+        cutmix=cutmix,
+    )
+    return TrainingOptions(strategy=strategy, head=head, tuning=tuning)
+
+
+def variant_names(
+    text: str | None, quantize: Quantize = Quantize.INT8, *, recipe: bool = False
+) -> tuple[str, ...]:
+    """Names of the targets to write.
+
+    Raises:
+        UsageError: An unknown name, or none, or a mixed file that nothing decides about.
+    """
+    from converters.base import DEFAULT_TARGETS, TARGETS, Precision, targets
+
+    extra = _added(quantize, recipe=recipe)
+    added = {TARGETS[name].precision for name in extra}
+    if text is None:
+        return (*DEFAULT_TARGETS, *extra)
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise UsageError("--variants names none", hint=f"Known: {', '.join(TARGETS)}.")
+    wanted = targets(names)
+    mixed = [item.name for item in wanted if item.precision is Precision.MIXED]
+    if mixed and Precision.MIXED not in added:
+        raise UsageError(
+            f"what {mixed[0]} keeps in floats is not decided",
+            hint="Add --quantize auto with --max-drop POINTS, or --recipe FILE.",
+        )
+    if extra and not any(item.precision in added for item in wanted):
+        raise UsageError(
+            f"--variants leaves out what --quantize {quantize} or --recipe adds",
+            hint=f"Name one of {', '.join(extra)} as well.",
+        )
+    return tuple(target.name for target in wanted)
+
+
+def required_variants(
+    text: str | None, quantize: Quantize = Quantize.INT8, *, recipe: bool = False
+) -> tuple[str, ...]:
+    """Those that were asked for by an option: if one cannot be written, no bundle is."""
+    if text is None:
+        return _added(quantize, recipe=recipe)
+    return variant_names(text, quantize, recipe=recipe)
+
+
+def _added(quantize: Quantize, *, recipe: bool) -> tuple[str, ...]:
+    """What ``--quantize`` and ``--recipe`` add to the usual targets."""
+    from converters.base import TARGETS, Precision
+
+    added = {Quantize.W8A16: {Precision.W8A16}, Quantize.AUTO: {Precision.MIXED}}.get(
+        quantize, set()
+    )
+    if recipe:
+        added.add(Precision.MIXED)
+    return tuple(name for name, target in TARGETS.items() if target.precision in added)
+
+
+DEFAULT_MAX_DROP = 0.5  # percentage points of top-1
+
+
+def max_drop(value: float | None, quantize: Quantize, *, recipe: bool) -> float | None:
+    """The budget of mixed files.
+
+    Raises:
+        UsageError: A budget, and nothing that could hold it.
+    """
+    if value is not None and quantize is not Quantize.AUTO and not recipe:
+        raise UsageError(
+            "--max-drop is a budget for mixed files", hint="Add --quantize auto, or --recipe FILE."
+        )
+    if quantize is Quantize.AUTO and recipe:
+        raise UsageError(
+            "--quantize auto searches, --recipe replays: only one of them can decide",
+            hint="Leave out one of the two.",
+        )
+    return DEFAULT_MAX_DROP if value is None and quantize is Quantize.AUTO else value

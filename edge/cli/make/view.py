@@ -1,0 +1,137 @@
+"""The report of a job that made a bundle, for people."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edge.cli.output import print_folded, print_table, quoted
+from edge.runtime.streams import say
+from edge.wording import bounds, percent, size
+
+if TYPE_CHECKING:
+    from edge.pipeline.report import Report, Training, VariantReport
+
+LAST: Final = ("drop", "agrees", "latency")  # columns of a job's table
+
+
+def print_report(report: "Report", output: Path) -> None:
+    """The table at the end of a job, and the command to type next."""
+    from edge.dataset.folder import unused_files
+
+    reference = report.reference
+    title = f"{report.name}: {held_out_images(reference['images'], reference['labelled'])}"
+    several = report.output.multi_label
+    found = reference.get("multi_label")
+    adopted = all(variant.agreement is None for variant in report.variants)
+    model = "its" if adopted else "Keras model"
+    if reference["top1"] is not None:
+        title += f", {model} top-1 {percent(reference['top1'])}"
+    elif found is not None:
+        title += f", {model} mAP {percent(found['mean_average_precision'])}"
+    rows = [
+        (
+            ("* " if variant.name == report.default_variant else "  ") + variant.name,
+            size(variant.size_bytes),
+            *(_set_cells(variant) if several else _class_cells(variant)),
+            "-" if variant.drop_points is None else f"{variant.drop_points:+.1f} pt",
+            percent(variant.agreement),
+            f"{variant.latency_ms:.2f} ms",
+        )
+        for variant in report.variants
+    ]
+    rows += [(f"  {item.name}", "failed", "-", "-", "-", "-", "-") for item in report.failed]
+    print_table(
+        title,
+        ("variant", "size", *(("mAP", "F1") if several else ("top-1", "95 %")), *LAST),
+        rows,
+        least=("drop", "latency", "size", "95 %"),
+    )
+    for item in report.failed:
+        print_folded(item.told())
+    if report.default_reason:
+        print_folded(f"Default: {report.default_reason}")
+    if report.held_out:
+        print_folded(f"Held out: {report.held_out}")
+    files = report.data["files"]
+    if unused := unused_files(files["images"], files["not_used"]):
+        print_folded(f"Data: {unused}")
+    for name, search in report.search.items():
+        _print_search(name, search)
+    _print_training(report.training)
+    _print_calibration(report.calibration)
+    if report.output.evidence:
+        print_folded(f"Output: {report.output.evidence}.")
+    threads = report.variants[0].latency["threads"]
+    columns = "F1: mean of the labels'" if several else "95 %: interval of top-1"
+    against = (
+        "The file was adopted as it is: no model is known that it could differ from."
+        if adopted
+        else "Drop, agrees: against the Keras model."
+    )
+    print_folded(f"* runs by default. {columns}. {against}")
+    print_folded(
+        f"Latency: measured, median of one inference on this host's CPU, {threads} thread."
+    )
+    say(f"Next: edge predict {quoted(output)} IMAGE")
+
+
+def held_out_images(images: int, labelled: int) -> str:
+    """How many were scored; how many of them have a label, where some have none."""
+    some = f", {labelled} of them labelled" if 0 < labelled < images else ""
+    return f"{images} held-out images{some}"
+
+
+def _class_cells(variant: "VariantReport") -> tuple[str, str]:
+    return percent(variant.top1), bounds(variant.top1_interval)
+
+
+def _set_cells(variant: "VariantReport") -> tuple[str, str]:
+    found = variant.multi_label
+    if found is None:
+        return "-", "-"
+    return percent(found.mean_average_precision), percent(found.macro_f1)
+
+
+def _print_training(training: "Training | None") -> None:
+    """What learned, and why."""
+    if training is None:
+        return
+    passes = ", ".join(f"{phase['name']} {phase['epochs']}" for phase in training.phases)
+    done = "trained by an earlier run" if training.cached else f"{training.seconds:.0f} s"
+    passes = f"; passes: {passes}" if passes else ", without gradient steps"
+    print_folded(f"Strategy: {training.strategy} ({done}{passes}).")
+    if training.reason:
+        print_folded(f"Why: {training.reason}")
+
+
+def _print_calibration(calibration: Mapping[str, Any]) -> None:
+    """One line of the audit; what needs attention was a note before."""
+    stable = [
+        f"{format_} after {found['stable_after']}"
+        for format_, found in calibration["observed"].items()
+        if found["stable_after"] is not None
+    ]
+    if stable:
+        images = calibration["images"]
+        print_folded(f"Calibration: {images} images; ranges were stable: {', '.join(stable)}.")
+
+
+def _print_search(name: str, search: Mapping[str, Any]) -> None:
+    """What a search tried; its front is what nothing else beats in all three."""
+    rows = [
+        (
+            ("* " if item["kept"] == search["chosen"]["kept"] else "  ")
+            + f"{len(item['kept'])} of {search['blocks']}",
+            f"{item['drop_points']:+.2f} pt",
+            f"{item['latency_ms']:.2f} ms",
+            size(item["size_bytes"]),
+            "yes" if item["on_front"] else "",
+        )
+        for item in sorted(search["candidates"], key=lambda item: len(item["kept"]))
+    ]
+    print_table(
+        f"{name}: searched for {search['max_drop_points']:g} points on {search['images']} images",
+        ("blocks in floats", "drop", "latency", "size", "Pareto front"),
+        rows,
+        least=("size", "latency"),
+    )

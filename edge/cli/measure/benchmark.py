@@ -1,0 +1,164 @@
+"""``edge benchmark``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.cli import options as shared
+from edge.cli.help import DEFAULT, Application, DefaultGroup, example
+from edge.cli.measure import options as measuring
+from edge.cli.measure import results, zoo
+from edge.errors import UsageError
+
+app = Application(cls=DefaultGroup, help="Time models on this machine.")
+MAX_REGRESSION = 5.0  # percent; that of edge benchmark diff too
+
+
+@example("edge benchmark bundle --threads 1,2 -o results.json")
+def benchmark(
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Bundles, or .tflite, .onnx or .keras files.", show_default=False),
+    ] = None,
+    variant: measuring.Variants = None,
+    accelerator: Annotated[
+        str,
+        typer.Option(
+            "--accelerator",
+            "-a",
+            help="Paths to measure, separated by commas: names of edge accelerators, cpu (the "
+            "format's own engine), gpu, npu, or all.",
+        ),
+    ] = "cpu",
+    threads: measuring.Threads = measuring.ALL_CPUS,
+    batch: measuring.Batch = 1,
+    input_shape: measuring.InputShapes = None,
+    runs: measuring.Runs = 50,
+    min_secs: measuring.MinSeconds = 1.0,
+    max_secs: measuring.MaxSeconds = 30.0,
+    warm_up_secs: measuring.WarmUpSeconds = 0.5,
+    cool_down_secs: measuring.CoolDownSeconds = 0.0,
+    images: measuring.Images = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REFERENCE",
+            help="Judge MODELS, which must be one, against this reference, in turn and in fresh "
+            "processes: a file, BUNDLE:VARIANT, or a variant of the same bundle.",
+            show_default=False,
+        ),
+    ] = None,
+    max_regression: Annotated[
+        float | None,
+        typer.Option(
+            help="With --against: exit code 1 if the model surely takes more percent longer than "
+            "the reference.  \\[default: 5]",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
+    sustained: measuring.Sustained = 0.0,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Time operators too, where the engine can.")
+    ] = False,
+    delegate: measuring.Delegate = None,
+    delegate_option: measuring.DelegateOptions = None,
+    python: measuring.Pythons = None,
+    require_full_delegation: Annotated[
+        bool,
+        typer.Option(
+            "--require-full-delegation",
+            help="Exit code 1 if an operator stays off a GPU or NPU that is measured.",
+        ),
+    ] = False,
+    timeout_secs: measuring.Timeout = 300.0,
+    seed: measuring.Seed = 0,
+    output: measuring.Outputs = None,
+    overwrite: measuring.Overwrite = False,
+    run_zoo: zoo.Zoo = False,
+    zoo_models: zoo.Models = None,
+    budget: zoo.Budget = None,
+    weights: zoo.Weights = zoo.IMAGENET,
+    memory_gib: zoo.Memory = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Time models on the CPU, GPUs and NPUs of this machine, each row in a process of its own.
+
+    With --against an inconclusive comparison ends with exit code 0: it shows no regression.
+
+    edge accelerators lists the paths to them. edge benchmark diff OLD NEW compares two results
+    files; edge benchmark plot RESULTS draws one. After Ctrl-C the same command with the same
+    --output goes on where it ended.
+    """
+    from benchmarks.accelerators.base import Settings
+    from benchmarks.input_shape import parse_shapes
+    from benchmarks.plan import Plan
+    from benchmarks.timing import Protocol
+    from edge.cli.measure.job import Job, compare, counts, measure, names, pictures
+    from edge.cli.terminal import shown_progress
+
+    if run_zoo and (against is not None or input_shape):
+        raise UsageError(
+            "--zoo measures networks of its own, without --against and --input-shape",
+            hint="Leave these out.",
+        )
+    if run_zoo:
+        zoo.benchmark_zoo(
+            models,
+            zoo_models,
+            budget,
+            weights,
+            memory_gib,
+            output or [],
+            threads=max(counts(threads)),
+            seed=seed,
+            overwrite=overwrite,
+            json=json,
+            quiet=quiet,
+        )
+        return
+    if zoo_models or budget:
+        raise UsageError("--models and --budget belong to --zoo", hint="Add --zoo.")
+    plan = Plan(
+        paths=names(accelerator),
+        threads=counts(threads),
+        settings=Settings(
+            batch=batch,
+            delegate=measuring.delegate_library(delegate),
+            options=measuring.delegate_options(delegate_option),
+            full_delegation=require_full_delegation,
+            shapes=parse_shapes(input_shape or ()),
+        ),
+        protocol=Protocol(
+            runs=runs, min_seconds=min_secs, max_seconds=max_secs, warm_up_seconds=warm_up_secs
+        ),
+        pythons=measuring.pythons(python),
+        pictures=pictures(images),
+        profile=profile,
+        sustained_seconds=60 * sustained,
+        cool_down=cool_down_secs,
+        seed=seed,
+        timeout=timeout_secs,
+    )
+    job = Job(
+        models=tuple(models or ()),
+        variants=tuple(variant or ()),
+        outputs=tuple(output or ()),
+        plan=plan,
+        progress=shown_progress(quiet=quiet),
+        json=json,
+        overwrite=overwrite,
+    )
+    if against is not None:
+        compare(job, against, MAX_REGRESSION if max_regression is None else max_regression)
+    elif max_regression is not None:
+        raise UsageError("--max-regression judges what --against compares", hint="Add --against.")
+    else:
+        measure(job)
+
+
+app.command(DEFAULT, hidden=True)(benchmark)
+app.command("diff")(results.diff)
+app.command("plot")(results.plot)

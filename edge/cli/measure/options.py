@@ -1,0 +1,153 @@
+"""Options of the commands that measure: what runs how long, and the path to an accelerator."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from edge.errors import UsageError
+
+ALL_CPUS: Final = str(os.cpu_count() or 1)
+LONGEST: Final = 1e6  # seconds, eleven days: infinity is no time to wait
+
+Variants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--variant",
+        help="Variant of the bundles; may be repeated.  \\[default: all]",
+        show_default=False,
+    ),
+]
+Threads = Annotated[
+    str, typer.Option(help="CPU threads; several, separated by commas, make a sweep.")
+]
+Batch = Annotated[int, typer.Option(help="Images of one inference.", min=1)]
+InputShapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="[NAME=]SHAPE",
+        help="Shape of an input that a model leaves open, such as 1x3x224x224 or ids=1x128; may "
+        "be repeated.",
+        show_default=False,
+    ),
+]
+Runs = Annotated[int, typer.Option(help="At least so many inferences.", min=1)]
+MinSeconds = Annotated[float, typer.Option(help="At least so long, seconds.", min=0, max=LONGEST)]
+MaxSeconds = Annotated[float, typer.Option(help="At most so long, seconds.", min=0, max=LONGEST)]
+WarmUpSeconds = Annotated[float, typer.Option(help="Seconds of warm-up.", min=0, max=LONGEST)]
+CoolDownSeconds = Annotated[
+    float, typer.Option(help="Seconds of rest before each row.", min=0, max=LONGEST)
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of pictures to run on.  \\[default: a generated one]", show_default=False
+    ),
+]
+Sustained = Annotated[
+    float,
+    typer.Option(metavar="MINUTES", help="Then run so long, for a curve.", min=0, max=LONGEST),
+]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        help="Kill a process that lasts so long beyond twice --max-secs, seconds.",
+        min=1,
+        max=LONGEST,
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Seed of the random order.", min=0)]
+Outputs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Write the results, as .json, .csv or .md; may be repeated.",
+        show_default=False,
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that lie at --output.")]
+
+
+Pythons = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--python",
+        metavar="NAME=PATH",
+        help="Python of another environment that holds what path NAME needs; may be repeated.",
+        show_default=False,
+    ),
+]
+Delegate = Annotated[
+    Path | None,
+    typer.Option(
+        help="Shared library of a TFLite external delegate, such as libedgetpu.so.1.",
+        show_default=False,
+    ),
+]
+DelegateOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--delegate-option",
+        metavar="KEY=VALUE",
+        help="Option of the delegate or the compiler; may be repeated.",
+        show_default=False,
+    ),
+]
+
+
+def pythons(given: Sequence[str] | None) -> dict[str, Path]:
+    """Interpreters by the name of the path that they serve.
+
+    Raises:
+        UsageError: Not NAME=PATH, an unknown path, or no program there.
+    """
+    from benchmarks.accelerators.table import accelerator
+
+    result = {}
+    for text in given or ():
+        name, value = _pair("--python", "NAME=PATH", text)
+        path = Path(value).expanduser()
+        if not (path.is_file() and os.access(path, os.X_OK)):
+            raise UsageError(
+                f"--python {text}: {path} is no program",
+                hint="Name the python of a virtual environment, such as venv/bin/python.",
+            )
+        # Not resolved: a link's own place is what tells Python its environment.
+        result[accelerator(name).name] = path.absolute()
+    return result
+
+
+def delegate_library(given: Path | None) -> Path | None:
+    """The library: absolute if it is a file, else a bare name that the system's loader finds.
+
+    Raises:
+        UsageError: A path to nothing.
+    """
+    if given is None or (given.parent == Path() and not given.is_file()):
+        return given
+    if not given.is_file():
+        raise UsageError(
+            f"--delegate {given}: there is no such file",
+            hint="Name the library's file, or a bare name that the system's loader finds.",
+        )
+    return given.absolute()
+
+
+def delegate_options(given: Sequence[str] | None) -> dict[str, str]:
+    """Options by key.
+
+    Raises:
+        UsageError: Not KEY=VALUE.
+    """
+    return dict(_pair("--delegate-option", "KEY=VALUE", text) for text in given or ())
+
+
+def _pair(option: str, form: str, text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not (separator and name and value):
+        raise UsageError(f"{option} {text!r} is not of the form {form}")
+    return name, value

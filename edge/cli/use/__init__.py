@@ -1,0 +1,1 @@
+"""Commands that use models on pictures."""

@@ -1,0 +1,99 @@
+"""``edge embed``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.cli import options as shared
+from edge.cli.help import example
+from edge.errors import UsageError
+from edge.runtime.spec import Resize
+from edge.runtime.streams import say
+
+
+@example("edge embed photos -o embeddings.npz")
+def embed(
+    photos: Annotated[
+        Path, typer.Argument(help="Folder of pictures, in sub-folders too.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Embedding file, .npz.", show_default=False)
+    ],
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="Embed with the network of this bundle, up to its head, instead of --backbone.",
+            show_default=False,
+        ),
+    ] = None,
+    backbone: shared.Backbone = "mobilenet",
+    weights: shared.Weights = "imagenet",
+    size: shared.Size = None,
+    alpha: shared.Alpha = 1.0,
+    resize: shared.Resize = Resize.CENTER_CROP,
+    input_range: shared.InputRange = None,
+    channel_order: shared.ChannelOrder = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            help="Compute on a Dask cluster: tcp://HOST:PORT of its scheduler, or local. The "
+            "workers have to see the pictures under the same paths.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of random weights.", min=0)] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file at --output.")
+    ] = False,
+    cache: shared.Cache = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Turn every picture of a folder into a vector of features and write them to one file."""
+    from edge.cli.output import print_json, quoted
+    from edge.cli.terminal import shown_progress
+    from edge.dataset.folder import skipped_notes
+    from edge.embedding.embed import EmbedOptions
+    from edge.embedding.embed import embed as run
+    from edge.embedding.table import write_embeddings
+    from edge.runtime.files import readable
+    from edge.runtime.place import check_new_file
+    from edge.training.options import BaseOptions
+
+    base = BaseOptions(
+        backbone=backbone,
+        weights=weights,
+        size=size,
+        alpha=alpha,
+        resize=resize,
+        input_range=input_range,
+        channel_order=channel_order,
+        seed=seed,
+    )
+    if bundle is not None and base != BaseOptions(seed=seed):
+        raise UsageError(
+            "a bundle has its network and its input",
+            hint="Leave out --backbone, --weights, --size, --alpha, --resize, --input-range and "
+            "--channel-order, or --bundle.",
+        )
+    check_new_file(output, ".npz", overwrite=overwrite)
+    progress = shown_progress(quiet=quiet)
+    found = run(
+        EmbedOptions(
+            photos=photos, source=bundle or base, cache=shared.cache_root(cache), dask=dask
+        ),
+        progress,
+    )
+    write_embeddings(found.table, output)
+    for note in skipped_notes(found.skipped):
+        progress.note(note)
+    if json:
+        print_json({"path": readable(output), **found.to_json()})
+        return
+    images, features = found.table.vectors.shape
+    name = found.table.header.name
+    say(f"{readable(output)}: {images} vectors of {features} features by {name}")
+    say(f"{found.reused} of them from earlier runs, {len(found.skipped)} pictures skipped")
+    say(f"Next: edge similar IMAGE {quoted(output)}")
+    say(f"      edge map {quoted(output)} -o map.html")

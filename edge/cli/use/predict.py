@@ -1,0 +1,117 @@
+"""``edge predict``."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge.cli import options as shared
+from edge.cli.help import example
+
+if TYPE_CHECKING:
+    from edge.runtime.classifier import Classifier
+    from edge.runtime.commands.predict import Form
+
+
+@example("edge predict mobilenet photos --top-k 3 --csv answers.csv")
+def predict(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="A bundle, or a network of Keras Applications, which answers with the 1000 "
+            "classes of ImageNet: mobilenet (its weights are shipped), resnet50 ...",
+            show_default=False,
+            metavar="BUNDLE|NETWORK",
+        ),
+    ],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, folders of any depth, or - for one picture on standard input.",
+            show_default=False,
+        ),
+    ],
+    top_k: Annotated[int, typer.Option(help="Answers per image.", min=1)] = 3,
+    variant: shared.Variant = None,
+    engine: shared.Engine = None,
+    threads: Annotated[
+        int, typer.Option(help="CPU threads of one inference.", min=1)
+    ] = os.cpu_count() or 1,
+    cache: shared.Cache = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a table, a row per image; - prints it.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file at --csv.")
+    ] = False,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Say what each image shows, with probabilities.
+
+    An image that cannot be read does not stop the others; the exit code is then 2.
+    """
+    from edge.embedding.imagenet import names_network
+    from edge.runtime.commands.predict import Form
+
+    form = Form(top_k=top_k, json=json, csv=csv, overwrite=overwrite, quiet=quiet)
+    form.check()
+    if names_network(model):
+        code = _by_network(str(model), images, variant, engine, threads, cache, form)
+    else:
+        code = _by_bundle(model, images, variant, engine, threads, form)
+    raise typer.Exit(code)
+
+
+def _by_bundle(
+    bundle: Path,
+    images: list[str],
+    variant: str | None,
+    engine: str | None,
+    threads: int,
+    form: "Form",
+) -> int:
+    """What the device's own command does: what it says there is what it says here."""
+    from edge.runtime.bundle import Bundle
+    from edge.runtime.classifier import Classifier
+    from edge.runtime.commands.predict import answered
+
+    opened = Bundle.open(bundle)
+    classifier = Classifier.open(opened, variant=variant, engine=engine, threads=threads)
+    return answered(lambda: classifier, images, opened.manifest.variant(variant).name, form)
+
+
+def _by_network(
+    name: str,
+    images: list[str],
+    variant: str | None,
+    engine: str | None,
+    threads: int,
+    cache: Path | None,
+    form: "Form",
+) -> int:
+    from edge.cache import StageCache
+    from edge.cli.options import cache_root
+    from edge.cli.terminal import shown_progress
+    from edge.embedding.imagenet import imagenet_classifier
+    from edge.errors import UsageError
+    from edge.runtime.commands.predict import answered
+    from edge.training.backbones import backbone
+
+    if variant is not None:
+        raise UsageError(
+            f"{name} is a network and has no variants; --variant is {variant}",
+            hint="Leave out --variant, or name a bundle.",
+        )
+    progress, stages = shown_progress(quiet=form.quiet), StageCache(cache_root(cache))
+
+    def opened() -> "Classifier":
+        return imagenet_classifier(name, stages, progress).open(engine=engine, threads=threads)
+
+    return answered(opened, images, backbone(name).name, form)
