@@ -11,9 +11,9 @@ import numpy as np
 from benchmarks.cell import Bench, spec
 from benchmarks.environment import environment
 from benchmarks.inputs import generated_picture
-from benchmarks.plan import Cell, Plan, cells
+from benchmarks.plan import BenchmarkPlan, Cell, cells
 from benchmarks.request import Task
-from benchmarks.result import Subject
+from benchmarks.result import MeasuredModel
 from benchmarks.stats import median
 from benchmarks.timing import Protocol
 from benchmarks.verdict import ORDER, ROUNDS, Judgement, judge, paired
@@ -41,8 +41,8 @@ class Against:
         inputs: What an inference of either got, with every extent.
     """
 
-    baseline: Subject
-    candidate: Subject
+    baseline: MeasuredModel
+    candidate: MeasuredModel
     path: str
     threads: int
     medians: tuple[tuple[float, float], ...]
@@ -68,7 +68,7 @@ class Against:
         }
 
 
-def _named(subject: Subject, inputs: tuple[TensorSpec, ...]) -> dict[str, Any]:
+def _named(subject: MeasuredModel, inputs: tuple[TensorSpec, ...]) -> dict[str, Any]:
     return {
         "name": subject.name,
         "bundle": subject.bundle,
@@ -78,13 +78,13 @@ def _named(subject: Subject, inputs: tuple[TensorSpec, ...]) -> dict[str, Any]:
 
 
 def against(
-    baseline: Subject,
-    candidate: Subject,
-    plan: Plan,
+    baseline: MeasuredModel,
+    candidate: MeasuredModel,
+    plan: BenchmarkPlan,
     progress: Progress,
     *,
     rounds: int | None = None,
-    candidate_plan: Plan | None = None,
+    candidate_plan: BenchmarkPlan | None = None,
 ) -> Against:
     """Measure both in turn.
 
@@ -132,7 +132,7 @@ def against(
     )
 
 
-def _only(subject: Subject, plan: Plan) -> Cell:
+def _only(subject: MeasuredModel, plan: BenchmarkPlan) -> Cell:
     found = cells((subject,), plan)
     if len(found) != 1:
         raise UsageError(

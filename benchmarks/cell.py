@@ -11,10 +11,10 @@ from benchmarks.accelerators.base import Coverage, Label, OperatorTime, Unit
 from benchmarks.accelerators.table import Accelerator
 from benchmarks.inputs import pixels
 from benchmarks.parity import FLOAT16, FLOAT32, INTEGER, Tolerance, parity
-from benchmarks.plan import Cell, Plan, reference
+from benchmarks.plan import BenchmarkPlan, Cell, reference
 from benchmarks.precision import integers_inside
 from benchmarks.request import Request, Task, ask
-from benchmarks.result import EndToEnd, Moment, Row, Status, Subject, Timing
+from benchmarks.result import BenchmarkRow, EndToEnd, MeasuredModel, Moment, Status, Timing
 from benchmarks.stats import stability
 from edge.errors import EdgeError, EngineUnavailable, ImageError, ModelLoadError, UsageError
 from edge.runtime import checked
@@ -33,7 +33,7 @@ STATUS: Final[tuple[tuple[type[EdgeError], Status], ...]] = (
 class Bench:
     """What the rows of one run share: the plan, scratch files, and the reference's answers."""
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: BenchmarkPlan, folder: Path) -> None:
         self.plan = plan
         self.folder = folder
         self._answers: dict[str, tuple[Message, list[NDArray[Any]]] | EdgeError] = {}
@@ -76,7 +76,9 @@ class Bench:
         self._files += 1
         return self.folder / f"outputs-{self._files}.npz"
 
-    def expected(self, subject: Subject, path: Accelerator) -> tuple[Message, list[NDArray[Any]]]:
+    def expected(
+        self, subject: MeasuredModel, path: Accelerator
+    ) -> tuple[Message, list[NDArray[Any]]]:
         """What the reference path says of a model; asked once.
 
         Raises:
@@ -96,13 +98,13 @@ class Bench:
         return found
 
 
-def measured(cell: Cell, bench: Bench) -> Row:
+def measured(cell: Cell, bench: Bench) -> BenchmarkRow:
     """One row; what goes wrong stands in it.
 
     Raises:
         ImageError: A picture cannot be decoded: nothing of the model's.
     """
-    row = Row(
+    row = BenchmarkRow(
         subject=cell.subject,
         accelerator=cell.path.name,
         unit=cell.path.unit,
@@ -148,7 +150,7 @@ def spec(value: Mapping[str, Any]) -> TensorSpec:
     )
 
 
-def _failed(row: Row, error: EdgeError, path: Accelerator) -> Row:
+def _failed(row: BenchmarkRow, error: EdgeError, path: Accelerator) -> BenchmarkRow:
     status = next((to for kind, to in STATUS if isinstance(error, kind)), Status.FAILED)
     hint = error.hint or (path.get if status is Status.UNAVAILABLE else "")
     return replace(
@@ -164,7 +166,7 @@ def _coverage(value: Mapping[str, Any] | None) -> Coverage | None:
     return None if value is None else Coverage(**{**value, "reasons": tuple(value["reasons"])})
 
 
-def _timed(row: Row, answer: Message) -> Row:
+def _timed(row: BenchmarkRow, answer: Message) -> BenchmarkRow:
     found = answer["timing"]
     timing = Timing(
         load=found["load"],
@@ -192,8 +194,8 @@ def _timed(row: Row, answer: Message) -> Row:
 
 
 def _proved(
-    row: Row, cell: Cell, bench: Bench, answer: Message, outputs: list[NDArray[Any]]
-) -> Row:
+    row: BenchmarkRow, cell: Cell, bench: Bench, answer: Message, outputs: list[NDArray[Any]]
+) -> BenchmarkRow:
     """The row, unless its answers are not the reference's or nothing ran on the accelerator."""
     if row.unit is not Unit.CPU and row.coverage is not None and not row.coverage.accelerated:
         return replace(
@@ -241,7 +243,7 @@ def _tolerance(cell: Cell) -> Tolerance:
     return FLOAT32 if cell.path.unit is Unit.CPU else FLOAT16
 
 
-def _estimated(row: Row, found: Mapping[str, Any]) -> Row:
+def _estimated(row: BenchmarkRow, found: Mapping[str, Any]) -> BenchmarkRow:
     return replace(
         row,
         status=Status.ESTIMATED,
@@ -256,7 +258,7 @@ def _estimated(row: Row, found: Mapping[str, Any]) -> Row:
     )
 
 
-def _with_extras(row: Row, cell: Cell, bench: Bench) -> Row:
+def _with_extras(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
     """Memory, steps, operators and the sustained curve, each in a process of its own.
 
     One that fails leaves a note: the time of the row stands.
@@ -273,7 +275,7 @@ def _with_extras(row: Row, cell: Cell, bench: Bench) -> Row:
     return row
 
 
-def _with(row: Row, name: str, add: Callable[[], Row]) -> Row:
+def _with(row: BenchmarkRow, name: str, add: Callable[[], BenchmarkRow]) -> BenchmarkRow:
     try:
         return add()
     except ImageError:
@@ -282,19 +284,19 @@ def _with(row: Row, name: str, add: Callable[[], Row]) -> Row:
         return replace(row, reason=f"{row.reason} {name}: {error.message}".strip())
 
 
-def _memory(row: Row, cell: Cell, bench: Bench) -> Row:
+def _memory(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
     return replace(row, peak_memory=bench.ask(cell, Task.MEMORY)[-1]["peak_memory"])
 
 
-def _end_to_end(row: Row, cell: Cell, bench: Bench) -> Row:
+def _end_to_end(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
     return replace(row, end_to_end=EndToEnd(**bench.ask(cell, Task.END_TO_END)[-1]["end_to_end"]))
 
 
-def _profile(row: Row, cell: Cell, bench: Bench) -> Row:
+def _profile(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
     found = bench.ask(cell, Task.PROFILE)[-1]["profile"]
     return replace(row, profile=tuple(OperatorTime(**item) for item in found))
 
 
-def _sustained(row: Row, cell: Cell, bench: Bench) -> Row:
+def _sustained(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
     found = [item["moment"] for item in bench.ask(cell, Task.SUSTAINED) if "moment" in item]
     return replace(row, sustained=tuple(Moment(**item) for item in found))

@@ -1,19 +1,108 @@
 """Two results files of one host: which rows became faster or slower."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.likeness import check_hosts, check_row, notes
 from benchmarks.outputs import describe
-from benchmarks.result import Results, Row, Stability, Status
+from benchmarks.result import BenchmarkRow, Results, Stability, Status
 from benchmarks.stats import median, percentile, stability
-from benchmarks.verdict import CONFIDENCE, Verdict, verdict
+from benchmarks.verdict import CONFIDENCE, SpeedVerdict, verdict
 from edge.errors import UsageError
 from edge.evaluation.confidence import Interval
+
+# What decides whether two machines are the same for a time. Versions of kernel, engines and
+# Python may be what is being compared: they are told, not refused.
+HOST: Final = (
+    "machine",
+    "board",
+    "cpu.model",
+    "cpu.logical",
+    "cpu.physical",
+    "cpu.affinity",
+    "cpu.quota",
+    "cpu.governors",
+    "cpu.maximum_frequency_hz",
+    "virtual_machine",
+)
+TOLD: Final = ("system", "python", "libc", "versions")
+
+
+def check_hosts(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuse records of unlike machines.
+
+    Raises:
+        UsageError: A field of ``HOST`` differs.
+    """
+    unlike = [
+        f"{name}: {_field(old, name)!r} and {_field(new, name)!r}"
+        for name in HOST
+        if _field(old, name) != _field(new, name)
+    ]
+    if unlike:
+        raise UsageError(
+            f"the files are of unlike hosts ({'; '.join(unlike)})",
+            hint="Measure both on one machine in the same state.",
+        )
+
+
+def check_row(name: str, old: BenchmarkRow, new: BenchmarkRow, *, other_models: bool) -> None:
+    """Refuse rows of unlike models, unless that is asked for, or of unlike processors.
+
+    Raises:
+        UsageError: They are.
+    """
+    if old.subject.sha256 != new.subject.sha256 and not other_models:
+        digests = f"{old.subject.sha256[:12]} and {new.subject.sha256[:12]}"
+        raise UsageError(
+            f"{name}: the files hold unlike models (sha256 {digests})",
+            hint="Add --allow-other-models to compare two builds of a model.",
+        )
+    before, after = describe.input_shape(old), describe.input_shape(new)
+    if before and after and before != after:
+        raise UsageError(
+            f"{name}: the files hold unlike input shapes, {before} and {after}",
+            hint="Measure both with the same --input-shape.",
+        )
+    for part in ("device", "label"):
+        before, after = getattr(old, part), getattr(new, part)
+        if before and after and before != after:
+            raise UsageError(
+                f"{name}: measured on unlike processors ({part}: {before} and {after})",
+                hint="Measure both on one machine in the same state.",
+            )
+
+
+def notes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
+    """What differs besides and may explain a change, one sentence each."""
+    told = [
+        f"{side}: {busy}"
+        for side, record in (("old", old), ("new", new))
+        if (busy := describe.busy(record))
+    ]
+    for name in TOLD:
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            told += [
+                f"{key}: {before.get(key)} and {after.get(key)}"
+                for key in sorted(before.keys() | after.keys())
+                if before.get(key) != after.get(key)
+            ]
+        elif before != after:
+            told.append(f"{name}: {before} and {after}")
+    return tuple(told)
+
+
+def _field(record: Mapping[str, Any], name: str) -> Any:
+    """A value by a dotted name; None where it is missing."""
+    found: Any = record
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
 
 RESAMPLES: Final = 2000
 SEED: Final = 0
@@ -40,7 +129,7 @@ class Change:
     old: float
     new: float
     interval: Interval
-    verdict: Verdict
+    verdict: SpeedVerdict
     regression: bool
     note: str = ""
 
@@ -164,7 +253,7 @@ def _medians(samples: Sequence[float], random: np.random.Generator) -> Any:
     return np.median(values[places.reshape(RESAMPLES, -1)[:, :count]], axis=1)
 
 
-def _change(name: str, old: Row, new: Row, max_regression: float) -> Change:
+def _change(name: str, old: BenchmarkRow, new: BenchmarkRow, max_regression: float) -> Change:
     before, after = _time(old), _time(new)
     allowed = max_regression / 100
     if old.timing is not None and new.timing is not None:
@@ -186,15 +275,15 @@ def _change(name: str, old: Row, new: Row, max_regression: float) -> Change:
     )
 
 
-def _time(row: Row | None) -> float:
+def _time(row: BenchmarkRow | None) -> float:
     """Median or estimate, seconds; 0 where the row has none to show."""
     if row is not None and row.status is Status.MEASURED and row.timing is not None:
         return median(row.timing.samples)
     return row.estimate or 0.0 if row is not None and row.status is Status.ESTIMATED else 0.0
 
 
-def _by_name(results: Results) -> dict[str, Row]:
-    rows: dict[str, Row] = {}
+def _by_name(results: Results) -> dict[str, BenchmarkRow]:
+    rows: dict[str, BenchmarkRow] = {}
     for row in results.rows:
         name = f"{describe.model_name(row)}, {row.accelerator}, t{row.threads} b{row.batch}"
         if name in rows:

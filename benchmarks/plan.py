@@ -9,7 +9,7 @@ from typing import Protocol as TypingProtocol
 from benchmarks.accelerators.base import Settings, Unit
 from benchmarks.accelerators.table import ACCELERATORS, Accelerator, accelerator
 from benchmarks.request import Request
-from benchmarks.result import Subject
+from benchmarks.result import MeasuredModel
 from benchmarks.timing import Protocol
 from edge.errors import UsageError
 from edge.workers import Message
@@ -30,7 +30,7 @@ class Place(TypingProtocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class BenchmarkPlan:
     """A run's options.
 
     Attributes:
@@ -90,12 +90,12 @@ class Plan:
 class Cell:
     """One row to measure."""
 
-    subject: Subject
+    subject: MeasuredModel
     path: Accelerator
     threads: int
 
 
-def cells(subjects: Sequence[Subject], plan: Plan) -> tuple[Cell, ...]:
+def cells(subjects: Sequence[MeasuredModel], plan: BenchmarkPlan) -> tuple[Cell, ...]:
     """Every row of a run, in the order in which they are shown.
 
     Threads matter on a CPU alone: a GPU or NPU has one row.
@@ -122,7 +122,7 @@ def reference(format_: str) -> Accelerator | None:
     return next((row for row in _of(format_) if row.unit is Unit.CPU), None)
 
 
-def _paths(format_: str, plan: Plan) -> list[Accelerator]:
+def _paths(format_: str, plan: BenchmarkPlan) -> list[Accelerator]:
     wanted: dict[str, Accelerator] = {}
     for name in plan.paths:
         if name == ALL:

@@ -31,7 +31,7 @@ class Stability(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class MeasuredModel:
     """A model file to measure.
 
     Attributes:
@@ -129,7 +129,7 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class BenchmarkRow:
     """One model on one path with one setting.
 
     Attributes:
@@ -161,7 +161,7 @@ class Row:
         usage: Whether it is the command that was refused, and not the model.
     """
 
-    subject: Subject
+    subject: MeasuredModel
     accelerator: str
     unit: Unit
     threads: int
@@ -205,5 +205,5 @@ class Results:
     environment: Mapping[str, Any]
     protocol: Mapping[str, Any]
     seed: int
-    rows: tuple[Row, ...]
+    rows: tuple[BenchmarkRow, ...]
     missing: int = 0

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cell import Bench, measured
+from benchmarks.diff import check_hosts
 from benchmarks.environment import environment
 from benchmarks.inputs import generated_picture
-from benchmarks.likeness import check_hosts
 from benchmarks.outputs import describe
-from benchmarks.plan import Cell, Plan, cells
-from benchmarks.result import Results, Row, Subject
+from benchmarks.plan import BenchmarkPlan, Cell, cells
+from benchmarks.result import BenchmarkRow, MeasuredModel, Results
 from edge.errors import UsageError
 from edge.progress import Progress
 
@@ -23,8 +23,8 @@ Key = tuple[str, str, str, int]
 
 
 def run(
-    subjects: Sequence[Subject],
-    plan: Plan,
+    subjects: Sequence[MeasuredModel],
+    plan: BenchmarkPlan,
     progress: Progress,
     *,
     begun: Results | None = None,
@@ -55,7 +55,7 @@ def run(
         seed=plan.seed,
         rows=(),
     )
-    rows: list[Row | None] = [None] * len(wanted)
+    rows: list[BenchmarkRow | None] = [None] * len(wanted)
     if begun is not None:
         rows = _kept_rows(begun, results, wanted)
         results = replace(results, started=begun.started, environment=begun.environment)
@@ -75,16 +75,16 @@ def run(
     return _with_rows(results, rows)
 
 
-def _with_rows(results: Results, rows: Sequence[Row | None]) -> Results:
+def _with_rows(results: Results, rows: Sequence[BenchmarkRow | None]) -> Results:
     found = tuple(row for row in rows if row is not None)
     return replace(results, rows=found, missing=len(rows) - len(found))
 
 
-def _key(subject: Subject, path: str, threads: int) -> Key:
+def _key(subject: MeasuredModel, path: str, threads: int) -> Key:
     return f"{subject.bundle}:{subject.name}", subject.sha256, path, threads
 
 
-def _kept_rows(begun: Results, here: Results, wanted: Sequence[Cell]) -> list[Row | None]:
+def _kept_rows(begun: Results, here: Results, wanted: Sequence[Cell]) -> list[BenchmarkRow | None]:
     """The rows of the interrupted run that have a time, each at its place.
 
     Raises:
@@ -104,7 +104,7 @@ def _kept_rows(begun: Results, here: Results, wanted: Sequence[Cell]) -> list[Ro
         )
         if before != now
     ]
-    rows: list[Row | None] = [None] * len(wanted)
+    rows: list[BenchmarkRow | None] = [None] * len(wanted)
     for row in begun.rows:
         place = places.get(_key(row.subject, row.accelerator, row.threads))
         if place is None:

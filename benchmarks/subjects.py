@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.accelerators.table import ACCELERATORS
-from benchmarks.result import Subject
+from benchmarks.result import MeasuredModel
 from edge.errors import UsageError
 from edge.runtime.bundle import Bundle, is_bundle
 from edge.runtime.files import sha256_file
 
 
-def subjects(paths: Sequence[Path], variants: Sequence[str] = ()) -> tuple[Subject, ...]:
+def subjects(paths: Sequence[Path], variants: Sequence[str] = ()) -> tuple[MeasuredModel, ...]:
     """The models at those paths, each named once.
 
     Args:
@@ -32,7 +32,7 @@ def subjects(paths: Sequence[Path], variants: Sequence[str] = ()) -> tuple[Subje
     return tuple(dict.fromkeys(found))
 
 
-def _at(path: Path, variants: Sequence[str]) -> Iterator[Subject]:
+def _at(path: Path, variants: Sequence[str]) -> Iterator[MeasuredModel]:
     if is_bundle(path):
         yield from _of_bundle(path, variants)
     elif path.is_file():
@@ -44,7 +44,7 @@ def _at(path: Path, variants: Sequence[str]) -> Iterator[Subject]:
         )
 
 
-def lone(path: Path) -> Subject:
+def lone(path: Path) -> MeasuredModel:
     """A model file that stands for itself.
 
     Raises:
@@ -56,7 +56,7 @@ def lone(path: Path) -> Subject:
         raise UsageError(
             f"{path} is no model file: allowed are names ending in .{', .'.join(known)}"
         )
-    return Subject(
+    return MeasuredModel(
         name=path.name,
         path=path,
         sha256=sha256_file(path),
@@ -65,12 +65,12 @@ def lone(path: Path) -> Subject:
     )
 
 
-def _of_bundle(path: Path, variants: Sequence[str]) -> Iterator[Subject]:
+def _of_bundle(path: Path, variants: Sequence[str]) -> Iterator[MeasuredModel]:
     bundle = Bundle.open(path)
     names = variants or tuple(item.name for item in bundle.manifest.variants)
     for name in names:
         variant, file = bundle.model(name)
-        yield Subject(
+        yield MeasuredModel(
             name=name,
             path=file,
             sha256=sha256_file(file),

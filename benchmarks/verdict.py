@@ -30,7 +30,7 @@ SMALLEST: Final = 0.01
 EQUIVALENT: Final = 0.03  # what "same" may hide; the issue's bound for agreeing measurements
 
 
-class Verdict(StrEnum):
+class SpeedVerdict(StrEnum):
     """The new side against the old one."""
 
     FASTER = "faster"
@@ -53,12 +53,12 @@ class Judgement:
     ratio: float
     interval: Interval
     confidence: float
-    verdict: Verdict
+    verdict: SpeedVerdict
 
 
 def verdict(
     interval: Interval, *, equivalent: float = EQUIVALENT, smallest: float = SMALLEST
-) -> Verdict:
+) -> SpeedVerdict:
     """What follows from the interval of a ratio of times.
 
     Args:
@@ -67,12 +67,12 @@ def verdict(
         smallest: Else faster or slower if the whole interval is further than this from 1.
     """
     if interval.low > 1 / (1 + equivalent) and interval.high < 1 + equivalent:
-        return Verdict.SAME
+        return SpeedVerdict.SAME
     if interval.low > 1 + smallest:
-        return Verdict.SLOWER
+        return SpeedVerdict.SLOWER
     if interval.high < 1 / (1 + smallest):
-        return Verdict.FASTER
-    return Verdict.INCONCLUSIVE
+        return SpeedVerdict.FASTER
+    return SpeedVerdict.INCONCLUSIVE
 
 
 def judge(pairs: NDArray[np.float64], confidence: float = CONFIDENCE) -> Judgement:

@@ -5,34 +5,34 @@ from typing import Any, Final
 
 from benchmarks.accelerators.base import Label
 from benchmarks.input_shape import plain_name, shown
-from benchmarks.result import Results, Row, Stability, Status
+from benchmarks.result import BenchmarkRow, Results, Stability, Status
 from edge.wording import UNKNOWN, joined
 
 BUSY: Final = 0.75  # of a CPU; a benchmark that has just ended leaves one thread's load behind
 
 
-def model_name(row: Row) -> str:
+def model_name(row: BenchmarkRow) -> str:
     """Of the bundle's variant, or of the file."""
     subject = row.subject
     return f"{subject.bundle}:{subject.name}" if subject.bundle else subject.name
 
 
-def input_shape(row: Row) -> str:
+def input_shape(row: BenchmarkRow) -> str:
     """What an inference got, such as ``1x224x224x3`` or ``ids=1x128 mask=1x128``."""
     if len(row.inputs) == 1:
         return shown(row.inputs[0].shape)
     return " ".join(f"{plain_name(spec.name)}={shown(spec.shape)}" for spec in row.inputs)
 
 
-def by_model(rows: Iterable[Row]) -> dict[str, list[Row]]:
+def by_model(rows: Iterable[BenchmarkRow]) -> dict[str, list[BenchmarkRow]]:
     """Rows under the names of their models, both in the order in which they come."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[BenchmarkRow]] = {}
     for row in rows:
         groups.setdefault(model_name(row), []).append(row)
     return groups
 
 
-def setting(row: Row, results: Results) -> str:
+def setting(row: BenchmarkRow, results: Results) -> str:
     """Threads and batch, as far as they differ between the rows, such as `` t2 b8``."""
     parts = []
     if len({item.threads for item in results.rows}) > 1:
@@ -42,14 +42,14 @@ def setting(row: Row, results: Results) -> str:
     return "".join(parts)
 
 
-def shared_setting(rows: Sequence[Row]) -> str:
+def shared_setting(rows: Sequence[BenchmarkRow]) -> str:
     """The threads and batches of the rows, such as ``1 and 2 threads, batch 1``."""
     threads = joined(str(count) for count in sorted({row.threads for row in rows}))
     batches = joined(str(count) for count in sorted({row.batch for row in rows}))
     return f"{threads} thread{'' if threads == '1' else 's'}, batch {batches}"
 
 
-def coverage(row: Row) -> str:
+def coverage(row: BenchmarkRow) -> str:
     """Operators on the path's own kernels of all, such as ``40/67 partial``."""
     found = row.coverage
     if found is None:
@@ -57,7 +57,7 @@ def coverage(row: Row) -> str:
     return f"{found.accelerated}/{found.operators}" + ("" if found.full else " partial")
 
 
-def outcome(row: Row) -> str:
+def outcome(row: BenchmarkRow) -> str:
     """Label and stability of a row with a time; the status of any other."""
     if row.status not in (Status.MEASURED, Status.ESTIMATED):
         return row.status.value
@@ -68,13 +68,13 @@ def outcome(row: Row) -> str:
     return ", ".join(words)
 
 
-def why(row: Row) -> str:
+def why(row: BenchmarkRow) -> str:
     """The reason of a row and the way out, in sentences; empty if there is nothing to say."""
     sentences = (row.reason, row.hint)
     return " ".join(text if text.endswith(".") else f"{text}." for text in sentences if text)
 
 
-def unmeasured(row: Row) -> bool:
+def unmeasured(row: BenchmarkRow) -> bool:
     """Whether the row has no time to show."""
     return row.status not in (Status.MEASURED, Status.ESTIMATED)
 

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.plots import style
-from benchmarks.plots.latency import latency
+from benchmarks.plots.latency import latency, sustained
 from benchmarks.plots.pareto import pareto
-from benchmarks.plots.sustained import sustained
 from benchmarks.result import Results
 from edge.errors import OutputError, UsageError
 

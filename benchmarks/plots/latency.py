@@ -1,4 +1,4 @@
-"""Latency bars: the median of each row with its spread; estimates apart."""
+"""Times: the bars of all rows, and the curve of a sustained run."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -6,7 +6,7 @@ from typing import Any, Final
 from benchmarks.accelerators.base import Label, Unit
 from benchmarks.outputs import describe
 from benchmarks.plots import style
-from benchmarks.result import Results, Row, Status
+from benchmarks.result import BenchmarkRow, Moment, Results, Status
 from benchmarks.stats import summary
 from edge import wording
 
@@ -42,15 +42,15 @@ def latency(results: Results) -> Any | None:
     return figure
 
 
-def _lines(rows: Sequence[Row]) -> int:
+def _lines(rows: Sequence[BenchmarkRow]) -> int:
     models = len(describe.by_model(rows))
     return len(rows) + (models if models < len(rows) else 0)
 
 
-def _measured(panel: Any, rows: Sequence[Row], results: Results) -> None:
+def _measured(panel: Any, rows: Sequence[BenchmarkRow], results: Results) -> None:
     times = {id(row): summary(row.timing.samples) for row in rows if row.timing is not None}
 
-    def bar(row: Row, place: float) -> None:
+    def bar(row: BenchmarkRow, place: float) -> None:
         found = times[id(row)]
         assert row.label is not None
         panel.barh(
@@ -76,8 +76,8 @@ def _measured(panel: Any, rows: Sequence[Row], results: Results) -> None:
     _legend(panel, rows)
 
 
-def _estimates(panel: Any, rows: Sequence[Row], results: Results) -> None:
-    def bar(row: Row, place: float) -> None:
+def _estimates(panel: Any, rows: Sequence[BenchmarkRow], results: Results) -> None:
+    def bar(row: BenchmarkRow, place: float) -> None:
         value = 1e3 * (row.estimate or 0.0)
         panel.barh(place, value, height=0.72, fill=False, edgecolor="#555555", linewidth=1.2)
         _beside(panel, value, place, wording.milliseconds(row.estimate))
@@ -88,7 +88,10 @@ def _estimates(panel: Any, rows: Sequence[Row], results: Results) -> None:
 
 
 def _rows(
-    panel: Any, rows: Sequence[Row], results: Results, bar: Callable[[Row, float], None]
+    panel: Any,
+    rows: Sequence[BenchmarkRow],
+    results: Results,
+    bar: Callable[[BenchmarkRow, float], None],
 ) -> None:
     """Draw the bars from top to bottom, under the names of their models.
 
@@ -137,7 +140,7 @@ def _scale(panel: Any, times: Sequence[float], label: str) -> None:
     panel.tick_params(axis="x", labelsize=8)
 
 
-def _legend(panel: Any, rows: Sequence[Row]) -> None:
+def _legend(panel: Any, rows: Sequence[BenchmarkRow]) -> None:
     from matplotlib.patches import Patch
 
     kinds = dict.fromkeys((row.unit, row.label) for row in rows)
@@ -153,3 +156,70 @@ def _legend(panel: Any, rows: Sequence[Row]) -> None:
         for unit, label in kinds
     ]
     style.legend(panel, len(patches), patches)
+
+
+THROTTLED_NOW: Final = 0xF  # the low bits of the Raspberry Pi's firmware; the others are history
+
+
+def sustained(results: Results) -> Any | None:
+    """One line per row that was run for long; None without such a row."""
+    rows = [row for row in style.measured(results) if row.sustained]
+    if not rows:
+        return None
+    panels: list[tuple[str, Callable[[Moment], float | None]]] = [
+        ("median ms", lambda moment: 1e3 * moment.median)
+    ]
+    moments = [moment for row in rows for moment in row.sustained]
+    if any(moment.temperature_c is not None for moment in moments):
+        panels.append(("temperature, °C", lambda moment: moment.temperature_c))
+    if any(moment.frequency_hz is not None for moment in moments):
+        panels.append(("clock, GHz", _gigahertz))
+    ratios = [2.0, *[1.0] * (len(panels) - 1)]
+    figure = style.new_figure(1.2 + 1.7 * sum(ratios))
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    for axis, (label, value) in zip(axes, panels, strict=True):
+        _draw(axis, rows, results, value)
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+    _mark_throttled(axes[0], rows)
+    axes[0].set_ylim(bottom=0)
+    axes[-1].set_xlabel("minutes of the steady phase")
+    style.legend(axes[0], 2)
+    style.title(figure, "Latency under sustained load", results, rows)
+    return figure
+
+
+def _gigahertz(moment: Moment) -> float | None:
+    return None if moment.frequency_hz is None else moment.frequency_hz / 1e9
+
+
+def _draw(
+    axis: Any,
+    rows: Sequence[BenchmarkRow],
+    results: Results,
+    value: Callable[[Moment], float | None],
+) -> None:
+    for number, row in enumerate(rows):
+        known = [(m.elapsed / 60, value(m)) for m in row.sustained if value(m) is not None]
+        axis.plot(
+            [minutes for minutes, _ in known],
+            [found for _, found in known],
+            color=style.COLORS[number % len(style.COLORS)],
+            marker=style.MARKERS[number % len(style.MARKERS)],
+            markersize=3,
+            linewidth=1.2,
+            label=f"{style.name(row, rows)}, {row.accelerator}{describe.setting(row, results)}"
+            + ("" if row.label is None or row.label == "hardware" else f" ({row.label})"),
+        )
+
+
+def _mark_throttled(axis: Any, rows: Sequence[BenchmarkRow]) -> None:
+    """A red cross where the firmware says that it held the clock or the voltage was low."""
+    points = [
+        (moment.elapsed / 60, 1e3 * moment.median)
+        for row in rows
+        for moment in row.sustained
+        if moment.throttled is not None and moment.throttled & THROTTLED_NOW
+    ]
+    if points:
+        axis.plot(*zip(*points, strict=True), "x", color="#B00020", markersize=5, label="throttled")

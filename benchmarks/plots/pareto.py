@@ -6,7 +6,7 @@ from typing import Any, Final
 from benchmarks.accelerators.base import Label
 from benchmarks.outputs import describe
 from benchmarks.plots import style
-from benchmarks.result import Results, Row
+from benchmarks.result import BenchmarkRow, Results
 from benchmarks.stats import median
 
 # Where a label may stand, in points from its marker: the nearest that hides nothing is taken.
@@ -70,9 +70,9 @@ def pareto(
     return figure
 
 
-def front(rows: Sequence[Row]) -> list[Row]:
+def front(rows: Sequence[BenchmarkRow]) -> list[BenchmarkRow]:
     """Rows that no other beats in one of both and equals in the other, fastest first."""
-    best: list[Row] = []
+    best: list[BenchmarkRow] = []
     for row in sorted(rows, key=lambda item: (per_image(item), -_percent(item))):
         place = (per_image(row), _percent(row))
         if (
@@ -84,22 +84,22 @@ def front(rows: Sequence[Row]) -> list[Row]:
     return best
 
 
-def per_image(row: Row) -> float:
+def per_image(row: BenchmarkRow) -> float:
     """Median milliseconds of one image."""
     assert row.timing is not None
     return 1e3 * median(row.timing.samples) / row.batch
 
 
-def _percent(row: Row) -> float:
+def _percent(row: BenchmarkRow) -> float:
     return 100 * (row.subject.top1 or 0.0)
 
 
-def _path(row: Row, results: Results) -> str:
+def _path(row: BenchmarkRow, results: Results) -> str:
     return f"{row.accelerator}{describe.setting(row, results)}"
 
 
 def _draw_path(
-    panel: Any, number: int, path: str, rows: Sequence[Row], best: Sequence[Row]
+    panel: Any, number: int, path: str, rows: Sequence[BenchmarkRow], best: Sequence[BenchmarkRow]
 ) -> None:
     """The points of one path: those of the front in full colour, the others pale."""
     color = style.COLORS[number % len(style.COLORS)]
@@ -127,7 +127,7 @@ def _draw_path(
 
 
 def _name_points(
-    figure: Any, panel: Any, best: Sequence[Row], rows: Sequence[Row], most: int
+    figure: Any, panel: Any, best: Sequence[BenchmarkRow], rows: Sequence[BenchmarkRow], most: int
 ) -> None:
     """Name the front's points first, then others as far as there is room."""
     from matplotlib.patheffects import withStroke

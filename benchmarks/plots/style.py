@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from benchmarks.accelerators.base import Label, Unit
 from benchmarks.outputs import describe
-from benchmarks.result import Results, Row, Status
+from benchmarks.result import BenchmarkRow, Results, Status
 from edge.markup import plot_text
 from edge.runtime.place import write_output
 
@@ -23,7 +23,7 @@ LOG_SPREAD: Final = 15  # the largest time / the least, from which the least is 
 _TITLE: Final = 100  # characters; more does not fit WIDTH
 
 
-def measured(results: Results) -> list[Row]:
+def measured(results: Results) -> list[BenchmarkRow]:
     """Rows with a time that may be shown."""
     return [
         row
@@ -42,7 +42,7 @@ def new_figure(height: float) -> Any:
     return figure
 
 
-def title(figure: Any, what: str, results: Results, rows: Sequence[Row]) -> None:
+def title(figure: Any, what: str, results: Results, rows: Sequence[BenchmarkRow]) -> None:
     """What is shown, and below it where it was measured."""
     machine = describe.machine(results.environment)
     setting = describe.shared_setting(rows)
@@ -55,7 +55,7 @@ def title(figure: Any, what: str, results: Results, rows: Sequence[Row]) -> None
     figure.suptitle(f"{what}\n{plot_text(shown, 2 * _TITLE)}", fontsize=10)
 
 
-def name(row: Row, rows: Sequence[Row]) -> str:
+def name(row: BenchmarkRow, rows: Sequence[BenchmarkRow]) -> str:
     """Of the model; without its bundle where all rows are of one."""
     one = len({item.subject.bundle for item in rows}) == 1
     return plot_text(row.subject.name if one else describe.model_name(row))

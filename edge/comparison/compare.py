@@ -7,26 +7,35 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.environment import host
 from edge.cache import StageCache
-from edge.comparison.adopted import adopted_output, adopted_range
-from edge.comparison.degenerate import output_check
-from edge.comparison.evidence import UNKNOWN, Evidence, Timing
-from edge.comparison.findings import findings
-from edge.comparison.images import compared_images
-from edge.comparison.judge import judge
+from edge.comparison.evidence import UNKNOWN, Evidence, Latencies, class_recalls, confusion, flips
+from edge.comparison.images import ComparedImages, compared_images
+from edge.comparison.judge import judge, output_check, overall
 from edge.comparison.latency import measured, recorded
+from edge.comparison.metrics import METRICS
+from edge.comparison.model import (
+    ComparedModel,
+    adopted_output,
+    adopted_range,
+    check_classes,
+    column_order,
+    find_model,
+)
 from edge.comparison.policy import Policy, policy_of_labels
-from edge.comparison.result import Comparison
-from edge.comparison.subject import Subject, check_classes, column_order, find_subject
+from edge.comparison.result import Check, Comparison, Interval, Paired, Side
 from edge.comparison.weights import same_network
 from edge.dataset.pictures import Picture
 from edge.errors import UsageError
-from edge.evaluation.multilabel import label_truth
+from edge.evaluation.confidence import mcnemar, wilson
+from edge.evaluation.multilabel import label_truth, multi_label_score
 from edge.evaluation.predictions import raw_outputs
+from edge.evaluation.score import are_probabilities, calibration_error, score
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
 from edge.runtime.head import class_probabilities
 from edge.runtime.output import OutputActivation, OutputSpec
+from edge.runtime.spec import Preprocessing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +45,7 @@ class CompareOptions:
     Attributes:
         bundle: Whose variants, labels and contract are meant.
         directory: Folder of images.
-        baseline: See ``find_subject``.
+        baseline: See ``find_model``.
         candidate: The same.
         policy: To be kept.
         confidence: Of every interval, 0..1.
@@ -99,10 +108,10 @@ def compare(options: CompareOptions, progress: Progress) -> Comparison:
     return findings(evidence, sides, images, checks, policy)
 
 
-def _sides(options: CompareOptions) -> tuple[Subject, Subject]:
+def _sides(options: CompareOptions) -> tuple[ComparedModel, ComparedModel]:
     bundle = Bundle.open(options.bundle)
     baseline, candidate = (
-        adopted_range(find_subject(text, bundle, engine=options.engine), options.input_range)
+        adopted_range(find_model(text, bundle, engine=options.engine), options.input_range)
         for text in (options.baseline, options.candidate)
     )
     if options.input_range is not None and not (baseline.fed or candidate.fed):
@@ -119,11 +128,11 @@ def _sides(options: CompareOptions) -> tuple[Subject, Subject]:
 
 
 def _tables(
-    sides: Sequence[Subject],
+    sides: Sequence[ComparedModel],
     pictures: Sequence[Picture],
     options: CompareOptions,
     progress: Progress,
-) -> tuple[tuple[Subject, Subject], list[NDArray[np.float32]]]:
+) -> tuple[tuple[ComparedModel, ComparedModel], list[NDArray[np.float32]]]:
     """The sides with what they answer with, and scores (images, classes) of each."""
     found, tables = [], []
     with progress.stage("score", len(sides) * len(pictures)) as step:
@@ -167,12 +176,134 @@ def _reordered(output: OutputSpec, order: Sequence[int] | None) -> OutputSpec:
 
 
 def _timings(
-    policy: Policy, confidence: float, sides: tuple[Subject, Subject], progress: Progress
-) -> dict[str, Timing | None]:
-    timings: dict[str, Timing | None] = {}
+    policy: Policy,
+    confidence: float,
+    sides: tuple[ComparedModel, ComparedModel],
+    progress: Progress,
+) -> dict[str, Latencies | None]:
+    timings: dict[str, Latencies | None] = {}
     for source in policy.sources():
         if source == "recorded":
             timings[source] = recorded(*sides)
         else:
             timings[source] = measured(*sides, confidence, progress)
     return timings
+
+
+def findings(
+    evidence: Evidence,
+    sides: tuple[ComparedModel, ComparedModel],
+    images: ComparedImages,
+    checks: tuple[Check, ...],
+    policy: Policy,
+) -> Comparison:
+    """Everything that the reports show.
+
+    Args:
+        evidence: What was computed from.
+        sides: Baseline and candidate.
+        images: Compared on.
+        checks: Already judged.
+        policy: Applied.
+    """
+    known_images = sum(evidence.several.known) if evidence.several else 0
+    return Comparison(
+        verdict=overall(checks),
+        baseline=_side(sides[0], evidence, 0),
+        candidate=_side(sides[1], evidence, 1),
+        images=len(images.pictures),
+        labelled=int(evidence.labelled.sum() if evidence.several is None else known_images),
+        left_out=images.left_out,
+        skipped=images.skipped,
+        identical=evidence.identical,
+        paired=_paired(evidence, checks),
+        agreement=_agreement(evidence),
+        checks=checks,
+        classes=class_recalls(evidence),
+        flips=flips(evidence, [item.path for item in images.pictures]),
+        confusion=confusion(evidence),
+        policy=policy.record,
+        host=host(),
+        notes=(*images.notes, *_notes(*sides, evidence)),
+    )
+
+
+def _side(subject: ComparedModel, evidence: Evidence, which: int) -> Side:
+    table = (evidence.baseline, evidence.candidate)[which]
+    known = evidence.labelled
+    labels = evidence.truth[known]
+    classes = [None if label == UNKNOWN else int(label) for label in evidence.truth]
+    output = evidence.outputs[which]
+    found = score(table, classes, output=output)
+    truth = evidence.several
+    several = None if truth is None else multi_label_score(table, truth, output)
+    times = [timing for timing in evidence.timings.values() if timing is not None]
+
+    def interval(share: float | None) -> Interval | None:
+        return None if share is None else wilson(share * len(labels), len(labels), evidence.z)
+
+    return Side(
+        name=subject.name,
+        path=str(subject.path),
+        sha256=subject.sha256,
+        size_bytes=evidence.sizes[which],
+        engine=subject.engine,
+        top1=found.top1,
+        top1_interval=interval(found.top1),
+        top5=found.top5,
+        top5_interval=interval(found.top5),
+        ece=calibration_error(table[known], labels)
+        if len(labels) and are_probabilities(table)
+        else None,
+        multi_label=several,
+        output=output,
+        latency_ms=(times[0].baseline_ms, times[0].candidate_ms)[which] if times else None,
+    )
+
+
+def _agreement(evidence: Evidence) -> float:
+    before, after = evidence.answers
+    return float((before == after).mean())
+
+
+def _paired(evidence: Evidence, checks: Sequence[Check]) -> Paired | None:
+    drop = METRICS["top1_drop"].estimate(evidence, "")
+    if drop.value is None or drop.interval is None or not evidence.labelled.any():
+        return None
+    before, after = evidence.right(1)
+    lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
+    return Paired(
+        lost=lost,
+        gained=gained,
+        mcnemar_p=mcnemar(lost, gained),
+        drop_points=drop.value,
+        drop_interval=drop.interval,
+        confidence=evidence.confidence,
+        margin_points=min(
+            (check.limit for check in checks if check.metric == "top1_drop"), default=None
+        ),
+    )
+
+
+def _notes(baseline: ComparedModel, candidate: ComparedModel, evidence: Evidence) -> list[str]:
+    notes = []
+    if evidence.identical:
+        notes.append("both sides are the same file, so that nothing can be lost")
+    elif np.array_equal(evidence.baseline, evidence.candidate):
+        notes.append("every score is the same on both sides, to the last bit")
+    notes += [side.fed for side in (baseline, candidate) if side.fed]
+    if baseline.labels != candidate.labels:
+        notes.append("the sides list their labels in different orders; they are matched by name")
+    if baseline.preprocessing != candidate.preprocessing:
+        notes.append(
+            "each side is fed by its own contract, and these differ: "
+            + _differences(baseline.preprocessing, candidate.preprocessing)
+        )
+    return notes
+
+
+def _differences(ours: Preprocessing, theirs: Preprocessing) -> str:
+    before, after = ours.to_json(), theirs.to_json()
+    return ", ".join(
+        f"{key} {before[key]} and {after[key]}" for key in before if before[key] != after[key]
+    )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.comparison.subject import Subject
+from edge.comparison.model import ComparedModel
 from edge.dataset.pictures import Picture
 from edge.errors import DataError
 from edge.evaluation.images import SEEN, Origin, find_scored_images
@@ -29,7 +29,7 @@ class ComparedImages:
 
 
 def compared_images(
-    directory: Path, sides: Sequence[Subject], progress: Progress
+    directory: Path, sides: Sequence[ComparedModel], progress: Progress
 ) -> ComparedImages:
     """Find the images, labelled by the classes of the first side.
 
@@ -69,7 +69,7 @@ def compared_images(
 
 
 def _fresh(
-    pictures: Sequence[Picture], sides: Sequence[Subject]
+    pictures: Sequence[Picture], sides: Sequence[ComparedModel]
 ) -> tuple[list[Picture], tuple[str, ...], list[str]]:
     """Those that made neither side, the paths of the others, and what a reader should know.
 
@@ -96,7 +96,7 @@ def _fresh(
     return kept, tuple(str(item.path) for item in pictures if item.path not in chosen), notes
 
 
-def _unrecorded(sides: Sequence[Subject]) -> list[str]:
+def _unrecorded(sides: Sequence[ComparedModel]) -> list[str]:
     unknown = [side.name for side in sides if side.variant is None or not side.origins.is_recorded]
     if not unknown:
         return []

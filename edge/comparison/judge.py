@@ -1,17 +1,25 @@
-"""Applies the rules of a policy to the evidence."""
+"""Applies the rules of a policy to the evidence, and one rule that every policy has."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from edge.comparison.estimates import narrowing
-from edge.comparison.evidence import Estimate, Evidence
-from edge.comparison.metrics import AT_MOST, METRICS, Metric
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.comparison.estimate import MetricEstimate, narrowing
+from edge.comparison.evidence import Evidence
+from edge.comparison.metrics import AT_MOST, CONSTANT_OUTPUTS, METRICS, Metric
+from edge.comparison.model import ComparedModel
 from edge.comparison.policy import Policy, Rule
 from edge.comparison.result import Check, Interval, Verdict
+from edge.comparison.wording import spanned, telling_digits, written
 from edge.evaluation.confidence import images_to_decide
+from edge.runtime.head import activated
+from edge.runtime.postprocess import dequantize
+from edge.runtime.session import encode_pixels, open_session
+from edge.runtime.spec import Preprocessing
 
-_SIGNS: Final = {"share": "%", "ratio": "", "count": "", "milliseconds": "ms", "percent": "%"}
 _WORST: Final = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
@@ -67,7 +75,7 @@ def _check(rule: Rule, metric: Metric, evidence: Evidence) -> Check:
     )
 
 
-def _verdict(rule: Rule, metric: Metric, found: Estimate) -> tuple[Verdict, str]:
+def _verdict(rule: Rule, metric: Metric, found: MetricEstimate) -> tuple[Verdict, str]:
     if found.value is None:
         if rule.missing == "skip":
             return Verdict.PASS, f"{found.missing}; the policy skips it then"
@@ -83,7 +91,7 @@ def _verdict(rule: Rule, metric: Metric, found: Estimate) -> tuple[Verdict, str]
     return Verdict.INCONCLUSIVE, "the images are too few to tell"
 
 
-def _numbers(rule: Rule, metric: Metric, found: Estimate, unit: str) -> str:
+def _numbers(rule: Rule, metric: Metric, found: MetricEstimate, unit: str) -> str:
     """What was found and what is allowed; nothing if nothing was found."""
     if found.value is None:
         return ""
@@ -98,19 +106,21 @@ def _numbers(rule: Rule, metric: Metric, found: Estimate, unit: str) -> str:
     return f"{text}, allowed is {metric.direction.replace('_', ' ')} {limit}"
 
 
-def _relative(found: Estimate, z: float) -> Estimate:
+def _relative(found: MetricEstimate, z: float) -> MetricEstimate:
     """The change in percent of the baseline's value; the baseline is taken as known."""
     if found.value is None:
         return found
     if not found.baseline:
-        return Estimate(value=None, missing="the baseline's value is 0, so there is no percentage")
+        return MetricEstimate(
+            value=None, missing="the baseline's value is 0, so there is no percentage"
+        )
     base = found.baseline
     value = 100 * (found.value / base - 1)
     if found.difference is None:
-        return Estimate(value=value)
+        return MetricEstimate(value=value)
     change = found.difference
     interval = Interval(100 * change.low / base, 100 * change.high / base)
-    return Estimate(
+    return MetricEstimate(
         value=value,
         interval=interval,
         images=found.images,
@@ -118,37 +128,55 @@ def _relative(found: Estimate, z: float) -> Estimate:
     )
 
 
-def telling_digits(limit: float, values: Sequence[float], unit: str) -> int:
-    """Digits behind the point that tell the values from the limit; a rounded tie would mislead."""
-    others = [value for value in values if value != limit]
-    for digits in range(2, 6):
-        shown = written(limit, unit, digits)
-        if all(written(value, unit, digits) != shown for value in others):
-            return digits
-    return 6
-
-
-def written(value: float, unit: str, digits: int = 2) -> str:
-    """A number of a check with its unit, for people.
+def output_check(sides: Sequence[tuple[str, ComparedModel, NDArray[np.float32]]]) -> Check:
+    """Fails if a side's scores do not depend on the image; holds under every policy.
 
     Args:
-        value: In ``unit``.
-        unit: As in ``Check``.
-        digits: Behind the point; whole numbers and ratios have their own.
+        sides: Part in the comparison, model, and its (images, classes) scores.
     """
-    return f"{bare(value, unit, digits)} {_SIGNS.get(unit, unit)}".strip()
+    problems = []
+    for part, subject, scores in sides:
+        if not scores.any():
+            problems.append(f"every score of the {part} is 0")
+        elif (scores == scores[0]).all() and _is_constant(subject, scores[0]):
+            problems.append(f"the {part} gives every image the same scores")
+    return Check(
+        metric=CONSTANT_OUTPUTS,
+        unit="count",
+        value=len(problems),
+        interval=None,
+        limit=0,
+        direction=AT_MOST,
+        verdict=Verdict.FAIL if problems else Verdict.PASS,
+        reason="; ".join(problems) or "the scores depend on the image",
+    )
 
 
-def spanned(interval: Interval, unit: str, digits: int = 2) -> str:
-    """An interval for people: ``-0.50 to 1.20 points``."""
-    return f"{bare(interval.low, unit, digits)} to {written(interval.high, unit, digits)}"
+def _is_constant(subject: ComparedModel, scores: NDArray[np.float32]) -> bool:
+    """Whether test pictures get these scores too: a few images of one class may round alike."""
+    session = open_session(subject.path, engine=subject.interpreter)
+    contract = subject.preprocessing
+    for pixels in _test_pictures(contract):
+        output = session.run(encode_pixels(pixels, session.inputs[0], contract.value_range))[0]
+        values = dequantize(output, session.outputs[0]).reshape(1, -1)
+        if subject.head is not None:
+            values = subject.head.scores(values)
+        else:
+            values = activated(values, subject.output)
+        if not np.array_equal(values[0], scores):
+            return False
+    return True
 
 
-def bare(value: float, unit: str, digits: int = 2) -> str:
-    """The number without its unit; shares are in percent."""
-    if unit in ("count", "bytes"):
-        return f"{value:,.0f}"
-    if unit == "ratio":
-        digits += 1
-    sign = "+" if unit == "percent" else ""  # a change, as against a share
-    return f"{100 * value if unit == 'share' else value:{sign}.{digits}f}"
+def _test_pictures(contract: Preprocessing) -> Iterator[NDArray[np.uint8]]:
+    """Plain colours, noise and its coarse version: uint8 (height, width, channels)."""
+    shape = contract.shape
+    for color in ((0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)):
+        # Of three values, a grey image takes the first, and one with opacity is opaque.
+        values = (*color, 255)[: shape[2]]
+        yield np.broadcast_to(np.array(values, np.uint8), shape).copy()
+    random = np.random.default_rng(0)
+    yield random.integers(0, 256, shape, np.uint8)
+    coarse = random.integers(0, 256, (contract.height // 8 + 1, contract.width // 8 + 1, shape[2]))
+    fine = coarse.repeat(8, axis=0).repeat(8, axis=1)[: shape[0], : shape[1]]
+    yield fine.astype(np.uint8)

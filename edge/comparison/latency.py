@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from benchmarks.stats import median
 from benchmarks.timing import Protocol, measure
 from benchmarks.verdict import ORDER, judge, paired
-from edge.comparison.evidence import Timing
+from edge.comparison.evidence import Latencies
+from edge.comparison.model import ComparedModel
 from edge.comparison.result import Interval
-from edge.comparison.subject import Subject
 from edge.errors import UsageError
 from edge.progress import Progress
 from edge.runtime.session import encode_pixels
@@ -22,8 +22,8 @@ BLOCK: Final = Protocol(runs=5, min_seconds=0.05, max_seconds=2.0)
 
 
 def measured(
-    baseline: Subject, candidate: Subject, confidence: float, progress: Progress
-) -> Timing:
+    baseline: ComparedModel, candidate: ComparedModel, confidence: float, progress: Progress
+) -> Latencies:
     """Time both files here, on a noise image, one thread.
 
     Neighbouring blocks share the machine's speed of that moment, so it is the median of their
@@ -37,7 +37,7 @@ def measured(
         with progress.stage("latency"):
             engine = baseline.interpreter
             alone = 1e3 * measure(baseline.path, _input(baseline), Protocol(), engine=engine).median
-        return Timing(baseline_ms=alone, candidate_ms=alone, ratio=Interval(1.0, 1.0))
+        return Latencies(baseline_ms=alone, candidate_ms=alone, ratio=Interval(1.0, 1.0))
     sides = {"A": baseline, "B": candidate}
     pairs: list[tuple[float, float]] = []
     with progress.stage("latency", ROUNDS) as step:
@@ -51,15 +51,15 @@ def measured(
             step(1)
     found = judge(np.array(pairs), confidence)
     before = median([first for first, _ in pairs])
-    return Timing(baseline_ms=before, candidate_ms=before * found.ratio, ratio=found.interval)
+    return Latencies(baseline_ms=before, candidate_ms=before * found.ratio, ratio=found.interval)
 
 
-def _input(side: Subject) -> Callable[[TensorSpec], NDArray[Any]]:
+def _input(side: ComparedModel) -> Callable[[TensorSpec], NDArray[Any]]:
     noise = np.random.default_rng(0).integers(0, 256, side.preprocessing.shape, np.uint8)
     return lambda spec: encode_pixels(noise, spec, side.preprocessing.value_range)
 
 
-def recorded(baseline: Subject, candidate: Subject) -> Timing | None:
+def recorded(baseline: ComparedModel, candidate: ComparedModel) -> Latencies | None:
     """The latencies that the two bundles state; None if a side has none.
 
     Raises:
@@ -76,10 +76,10 @@ def recorded(baseline: Subject, candidate: Subject) -> Timing | None:
             f"the recorded latencies are of unlike hosts ({differing})",
             hint='Write source = "measured" in the rule: both are then timed here.',
         )
-    return Timing(baseline_ms=before[0], candidate_ms=after[0])
+    return Latencies(baseline_ms=before[0], candidate_ms=after[0])
 
 
-def _record(side: Subject) -> tuple[float, Mapping[str, Any]] | None:
+def _record(side: ComparedModel) -> tuple[float, Mapping[str, Any]] | None:
     """Median in milliseconds, and what decides it: the host and the threads."""
     report = side.report or {}
     try:

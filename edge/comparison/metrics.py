@@ -6,24 +6,25 @@ from typing import Final
 
 import numpy as np
 
-from edge.comparison.classes import class_recalls
-from edge.comparison.estimates import (
+from edge.comparison.estimate import (
     NO_LABELS,
+    MetricEstimate,
     mean_estimate,
     narrowing,
     resampled_errors,
     share_estimate,
 )
-from edge.comparison.evidence import Estimate, Evidence, Timing
+from edge.comparison.evidence import Evidence, Latencies, class_recalls
 from edge.comparison.result import Interval
 from edge.evaluation.confidence import confidence_of, drop_interval, most_changed, tango
 from edge.evaluation.multilabel import map_intervals
 from edge.evaluation.multilabel import mean_average_precision as average_precisions
 from edge.evaluation.score import are_probabilities
 
+CONSTANT_OUTPUTS: Final = "constant_outputs"  # a check that every comparison has
 AT_MOST: Final = "at_most"
 AT_LEAST: Final = "at_least"
-NO_BEST: Final = Estimate(
+NO_BEST: Final = MetricEstimate(
     value=None, missing="labels do not exclude one another, so no best class is right or wrong"
 )
 DROPS: Final = ("top1_drop", "top5_drop", "map_drop")  # bounded by the answers that changed
@@ -51,7 +52,7 @@ class Metric:
     relative: bool
     timed: bool
     labelled: bool
-    estimate: Callable[[Evidence, str], Estimate]
+    estimate: Callable[[Evidence, str], MetricEstimate]
 
 
 METRICS: Final[dict[str, Metric]] = {}
@@ -59,10 +60,12 @@ METRICS: Final[dict[str, Metric]] = {}
 
 def metric(
     unit: str, direction: str, meaning: str, *, relative: bool = False, labelled: bool = True
-) -> Callable[[Callable[[Evidence], Estimate]], Callable[[Evidence], Estimate]]:
+) -> Callable[[Callable[[Evidence], MetricEstimate]], Callable[[Evidence], MetricEstimate]]:
     """Enter a function of the evidence into ``METRICS`` under its own name."""
 
-    def enter(function: Callable[[Evidence], Estimate]) -> Callable[[Evidence], Estimate]:
+    def enter(
+        function: Callable[[Evidence], MetricEstimate],
+    ) -> Callable[[Evidence], MetricEstimate]:
         METRICS[function.__name__] = Metric(
             name=function.__name__,
             unit=unit,
@@ -80,14 +83,16 @@ def metric(
 
 def timed_metric(
     unit: str, meaning: str, *, relative: bool = False
-) -> Callable[[Callable[[Timing], Estimate]], Callable[[Timing], Estimate]]:
+) -> Callable[[Callable[[Latencies], MetricEstimate]], Callable[[Latencies], MetricEstimate]]:
     """The same for a function of the latencies; lower is better."""
 
-    def enter(function: Callable[[Timing], Estimate]) -> Callable[[Timing], Estimate]:
-        def estimate(evidence: Evidence, source: str) -> Estimate:
+    def enter(
+        function: Callable[[Latencies], MetricEstimate],
+    ) -> Callable[[Latencies], MetricEstimate]:
+        def estimate(evidence: Evidence, source: str) -> MetricEstimate:
             timing = evidence.timings.get(source)
             if timing is None:
-                return Estimate(value=None, missing=f"a side has no {source} latency")
+                return MetricEstimate(value=None, missing=f"a side has no {source} latency")
             return function(timing)
 
         METRICS[function.__name__] = Metric(
@@ -106,39 +111,39 @@ def timed_metric(
 
 
 @metric("points", AT_MOST, "percentage points of top-1 that the candidate loses")
-def top1_drop(evidence: Evidence) -> Estimate:
+def top1_drop(evidence: Evidence) -> MetricEstimate:
     """Of the labelled images, bounded by the answers that changed on any image."""
     return _drop(evidence, 1)
 
 
 @metric("points", AT_MOST, "percentage points of top-5 that the candidate loses")
-def top5_drop(evidence: Evidence) -> Estimate:
+def top5_drop(evidence: Evidence) -> MetricEstimate:
     """Of the labelled images; needs six classes."""
     return _drop(evidence, 5)
 
 
 @metric("share", AT_LEAST, "share of images that the candidate answers right", relative=True)
-def top1(evidence: Evidence) -> Estimate:
+def top1(evidence: Evidence) -> MetricEstimate:
     """Of the labelled images."""
     return _accuracy(evidence, 1)
 
 
 @metric("share", AT_LEAST, "share with the right class among its best five", relative=True)
-def top5(evidence: Evidence) -> Estimate:
+def top5(evidence: Evidence) -> MetricEstimate:
     """Of the labelled images; needs six classes."""
     return _accuracy(evidence, 5)
 
 
 @metric("points", AT_MOST, "percentage points of mAP that the candidate loses")
-def map_drop(evidence: Evidence) -> Estimate:
+def map_drop(evidence: Evidence) -> MetricEstimate:
     """Of labels that do not exclude one another, with a paired bootstrap over the images."""
     found = _mean_average_precisions(evidence)
-    if isinstance(found, Estimate):
+    if isinstance(found, MetricEstimate):
         return found
     before, after, images = found
     drop = round(100 * (before - after), 6)
     if evidence.identical:
-        return Estimate(value=drop, interval=Interval(0.0, 0.0), images=images)
+        return MetricEstimate(value=drop, interval=Interval(0.0, 0.0), images=images)
     interval = _map_intervals(evidence)[2]
     if interval is None or interval.low == interval.high:
         # The bootstrap knows no change that it has not seen: as for a drop of top-1, as many
@@ -149,7 +154,7 @@ def map_drop(evidence: Evidence) -> Estimate:
         bound = most_changed(len(evidence.truth), changed, evidence.confidence)
         interval = Interval(-bound, bound)
     ends = Interval(min(100 * interval.low, drop), max(100 * interval.high, drop))
-    return Estimate(
+    return MetricEstimate(
         value=drop,
         interval=ends,
         images=images,
@@ -158,14 +163,14 @@ def map_drop(evidence: Evidence) -> Estimate:
 
 
 @metric("share", AT_LEAST, "mean average precision of the candidate (mAP)", relative=True)
-def mean_average_precision(evidence: Evidence) -> Estimate:
+def mean_average_precision(evidence: Evidence) -> MetricEstimate:
     """Of labels that do not exclude one another, with a bootstrap over the images."""
     found = _mean_average_precisions(evidence)
-    if isinstance(found, Estimate):
+    if isinstance(found, MetricEstimate):
         return found
     before, after, images = found
     _, interval, lost = _map_intervals(evidence)
-    return Estimate(
+    return MetricEstimate(
         value=after,
         interval=interval,
         images=images,
@@ -175,10 +180,10 @@ def mean_average_precision(evidence: Evidence) -> Estimate:
     )
 
 
-def _mean_average_precisions(evidence: Evidence) -> Estimate | tuple[float, float, int]:
+def _mean_average_precisions(evidence: Evidence) -> MetricEstimate | tuple[float, float, int]:
     """Of baseline and candidate, and the images; or why there is none."""
     if evidence.several is None:
-        return Estimate(value=None, missing="one class is the answer, so there is no mAP")
+        return MetricEstimate(value=None, missing="one class is the answer, so there is no mAP")
     before = average_precisions(evidence.baseline, evidence.several)
     after = average_precisions(evidence.candidate, evidence.several)
     if before is None or after is None:
@@ -193,14 +198,14 @@ def _map_intervals(evidence: Evidence) -> tuple[Interval | None, ...]:
 
 
 @metric("share", AT_LEAST, "share of images with the same answer on both sides", labelled=False)
-def agreement(evidence: Evidence) -> Estimate:
+def agreement(evidence: Evidence) -> MetricEstimate:
     """Of all images, labelled or not."""
     before, after = evidence.answers
     return share_estimate(before == after, evidence)
 
 
 @metric("share", AT_MOST, "share of images whose answer changed", labelled=False)
-def flips(evidence: Evidence) -> Estimate:
+def flips(evidence: Evidence) -> MetricEstimate:
     """Of all images, labelled or not."""
     before, after = evidence.answers
     return share_estimate(before != after, evidence)
@@ -209,31 +214,31 @@ def flips(evidence: Evidence) -> Estimate:
 @metric(
     "share", AT_MOST, "largest change of any class's score, mean over the images", labelled=False
 )
-def score_shift(evidence: Evidence) -> Estimate:
+def score_shift(evidence: Evidence) -> MetricEstimate:
     """Of all images, labelled or not."""
     changes = np.abs(evidence.candidate - evidence.baseline).max(axis=1)
     return mean_estimate(changes, evidence)
 
 
 @metric("share", AT_MOST, "largest change of any score between files with the same weights")
-def same_weights_shift(evidence: Evidence) -> Estimate:
+def same_weights_shift(evidence: Evidence) -> MetricEstimate:
     """Of files with the same float32 weights: such differ by rounding or by a mistake.
 
     Wrong scaling, as 128 for 127.5, changes too few answers to be seen in the accuracy.
     """
     if evidence.same_network is None:
         missing = "without the package onnx the weights of the sides cannot be compared"
-        return Estimate(value=None, missing=missing)
+        return MetricEstimate(value=None, missing=missing)
     if not evidence.same_network:
-        return Estimate(value=None, missing="the sides do not hold the same float32 weights")
-    return Estimate(
+        return MetricEstimate(value=None, missing="the sides do not hold the same float32 weights")
+    return MetricEstimate(
         value=float(np.abs(evidence.candidate - evidence.baseline).max()),
         detail="the weights are the same: only scaling, channel order or rounding can differ",
     )
 
 
 @metric("points", AT_MOST, "largest loss of recall of one class that is not chance")
-def worst_class_recall_drop(evidence: Evidence) -> Estimate:
+def worst_class_recall_drop(evidence: Evidence) -> MetricEstimate:
     """Of the classes where McNemar's test, one-sided and corrected for all, is significant."""
     recalls = class_recalls(evidence)
     if not recalls:
@@ -241,51 +246,51 @@ def worst_class_recall_drop(evidence: Evidence) -> Estimate:
     certain = [item for item in recalls if item.p_value < 1 - evidence.confidence]
     if not certain:
         chance = "; what others lose may be chance" if recalls[0].drop_points > 0 else ""
-        return Estimate(value=0.0, detail=f"no class is surely worse{chance}")
+        return MetricEstimate(value=0.0, detail=f"no class is surely worse{chance}")
     worst = certain[0]
     detail = f"{worst.label}, {worst.images} images, p = {worst.p_value:.2g}"
-    return Estimate(value=worst.drop_points, detail=detail)
+    return MetricEstimate(value=worst.drop_points, detail=detail)
 
 
 @metric("share", AT_MOST, "expected calibration error of the candidate", relative=True)
-def ece(evidence: Evidence) -> Estimate:
+def ece(evidence: Evidence) -> MetricEstimate:
     """Guo et al. 2017, 15 bins."""
     return _calibration(evidence, increase=False)
 
 
 @metric("share", AT_MOST, "expected calibration error less that of the baseline")
-def ece_increase(evidence: Evidence) -> Estimate:
+def ece_increase(evidence: Evidence) -> MetricEstimate:
     """Guo et al. 2017, 15 bins."""
     return _calibration(evidence, increase=True)
 
 
 @metric("bytes", AT_MOST, "size of the candidate's file", relative=True)
-def size_bytes(evidence: Evidence) -> Estimate:
+def size_bytes(evidence: Evidence) -> MetricEstimate:
     """Exact."""
-    return Estimate(value=evidence.sizes[1], baseline=evidence.sizes[0])
+    return MetricEstimate(value=evidence.sizes[1], baseline=evidence.sizes[0])
 
 
 @metric("ratio", AT_MOST, "size of the candidate's file / the baseline's")
-def size_ratio(evidence: Evidence) -> Estimate:
+def size_ratio(evidence: Evidence) -> MetricEstimate:
     """Exact."""
-    return Estimate(value=evidence.sizes[1] / evidence.sizes[0])
+    return MetricEstimate(value=evidence.sizes[1] / evidence.sizes[0])
 
 
 @timed_metric("ratio", "median latency of the candidate / the baseline's")
-def latency_ratio(timing: Timing) -> Estimate:
+def latency_ratio(timing: Latencies) -> MetricEstimate:
     """On one host."""
-    return Estimate(value=timing.candidate_ms / timing.baseline_ms, interval=timing.ratio)
+    return MetricEstimate(value=timing.candidate_ms / timing.baseline_ms, interval=timing.ratio)
 
 
 @timed_metric("milliseconds", "median latency of the candidate", relative=True)
-def latency_ms(timing: Timing) -> Estimate:
+def latency_ms(timing: Latencies) -> MetricEstimate:
     """On one host; only its change has an interval."""
     base, ratio = timing.baseline_ms, timing.ratio
     change = ratio and Interval((ratio.low - 1) * base, (ratio.high - 1) * base)
-    return Estimate(value=timing.candidate_ms, baseline=base, difference=change)
+    return MetricEstimate(value=timing.candidate_ms, baseline=base, difference=change)
 
 
-def _drop(evidence: Evidence, k: int) -> Estimate:
+def _drop(evidence: Evidence, k: int) -> MetricEstimate:
     problem = _unscorable(evidence, k)
     if problem is not None:
         return problem
@@ -306,19 +311,19 @@ def _drop(evidence: Evidence, k: int) -> Estimate:
         _times(100, drop_interval(images, lost, gained, evidence.confidence)),
         100 * most_changed(everything, changed, evidence.confidence),
     )
-    return Estimate(value=drop, interval=interval, images=images, projected=projected)
+    return MetricEstimate(value=drop, interval=interval, images=images, projected=projected)
 
 
-def _unchanged(images: int, evidence: Evidence) -> Estimate:
+def _unchanged(images: int, evidence: Evidence) -> MetricEstimate:
     """The drop where no answer changed; more images narrow it, with a label or without."""
     if evidence.identical:
-        return Estimate(value=0.0, interval=Interval(0.0, 0.0), images=images)
+        return MetricEstimate(value=0.0, interval=Interval(0.0, 0.0), images=images)
 
     def projected(count: float, _: float) -> Interval:
         bound = 100 * most_changed(count, 0, evidence.confidence)
         return Interval(-bound, bound)
 
-    return Estimate(
+    return MetricEstimate(
         value=0.0,
         interval=projected(images, 0),
         images=images,
@@ -328,7 +333,7 @@ def _unchanged(images: int, evidence: Evidence) -> Estimate:
     )
 
 
-def _accuracy(evidence: Evidence, k: int) -> Estimate:
+def _accuracy(evidence: Evidence, k: int) -> MetricEstimate:
     problem = _unscorable(evidence, k)
     if problem is not None:
         return problem
@@ -342,23 +347,25 @@ def _accuracy(evidence: Evidence, k: int) -> Estimate:
     )
 
 
-def _unscorable(evidence: Evidence, k: int) -> Estimate | None:
+def _unscorable(evidence: Evidence, k: int) -> MetricEstimate | None:
     if evidence.outputs[0].multi_label:
         return NO_BEST
     if not evidence.labelled.any():
         return NO_LABELS
     if len(evidence.labels) <= k:
-        return Estimate(value=None, missing=f"top-{k} needs more than {k} classes")
+        return MetricEstimate(value=None, missing=f"top-{k} needs more than {k} classes")
     return None
 
 
-def _calibration(evidence: Evidence, *, increase: bool) -> Estimate:
+def _calibration(evidence: Evidence, *, increase: bool) -> MetricEstimate:
     if evidence.outputs[0].multi_label:
         return NO_BEST
     if not evidence.labelled.any():
         return NO_LABELS
     if not (are_probabilities(evidence.baseline) and are_probabilities(evidence.candidate)):
-        return Estimate(value=None, missing="a side answers with scores that are no probabilities")
+        return MetricEstimate(
+            value=None, missing="a side answers with scores that are no probabilities"
+        )
     return resampled_errors(evidence, increase=increase)
 
 

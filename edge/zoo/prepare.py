@@ -1,4 +1,4 @@
-"""One network made ready: the Keras file and four converted ones, kept in the cache by content."""
+"""One network made ready: built, counted, and converted; kept in the cache by content."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from converters.base import ConversionRequest, targets
 from edge.cache import StageCache, content_key
@@ -19,7 +20,81 @@ from edge.training.backbones import Backbone, backbone
 from edge.training.options import IMAGENET, NONE
 from edge.training.weights import WeightedModel, load_classifier
 from edge.versions import versions
-from edge.zoo.network import SEED, Facts, counted, pictures, random_network
+
+SEED: Final = 0
+IMAGES: Final = 4  # generated pictures; they set statistics of random networks, and int8 ranges
+LARGE: Final = 400  # pixels on a side; Keras holds all activations of a pass: 17 GB for 4 of 600
+GRAIN: Final = 8  # pixels on a side of one patch of colour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkFacts:
+    """What was counted in a Keras model.
+
+    Attributes:
+        parameters: Elements of all weights, statistics of batch normalization included.
+        depth: Layers that have weights.
+        size_bytes: Of the parameters as float32.
+        input_size: Height and width, pixels.
+    """
+
+    parameters: int
+    depth: int
+    size_bytes: int
+    input_size: int
+
+
+def counted(model: Any, input_size: int) -> NetworkFacts:
+    """The facts of a Keras model.
+
+    Args:
+        model: As ``keras.applications`` builds it; a scaling in front has no weights.
+        input_size: Height and width, pixels.
+    """
+    parameters = int(model.count_params())
+    return NetworkFacts(
+        parameters=parameters,
+        depth=sum(1 for layer in model.layers if layer.weights),
+        size_bytes=4 * parameters,
+        input_size=input_size,
+    )
+
+
+def pictures(size: int) -> NDArray[np.uint8]:
+    """Generated pictures of coloured patches, (IMAGES, size, size, 3), RGB.
+
+    Patches and not noise: what a convolution sees of noise averages out.
+    """
+    patches = -(-size // GRAIN)
+    random = np.random.default_rng(SEED)
+    coarse = random.integers(0, 256, (IMAGES, patches, patches, 3), np.uint8)
+    return coarse.repeat(GRAIN, axis=1).repeat(GRAIN, axis=2)[:, :size, :size]
+
+
+def random_network(row: Backbone) -> WeightedModel:
+    """The network with its 1000-class top and random weights that behave like trained ones."""
+    found = load_classifier(row, NONE, SEED)
+    images = pictures(row.size)
+    settle(found.model, images[:1] if row.size > LARGE else images)
+    return found
+
+
+def settle(model: Any, images: NDArray[np.uint8]) -> None:
+    """Give a random network's batch normalization the statistics of some images, in place.
+
+    Without them activations of a deep random network vanish or explode: it would compute with
+    denormal numbers, which takes longer, and an integer file would hold nothing but zeros.
+    """
+    import keras
+
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0  # the moving statistics become those of this batch
+    model(images.astype(np.float32), training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
 
 FORMATS: Final = [("tflite-fp32", "tflite-int8"), ("onnx-fp32", "onnx-int8")]
 VARIANTS: Final = tuple(name for format_ in FORMATS for name in format_)
@@ -43,7 +118,7 @@ class Prepared:
         failures: By variant, why not.
     """
 
-    facts: Facts
+    facts: NetworkFacts
     weights: str
     random_because: str
     keras: Path
@@ -63,7 +138,7 @@ class Prepared:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read what ``to_json`` wrote."""
         return cls(
-            facts=Facts(**value["facts"]),
+            facts=NetworkFacts(**value["facts"]),
             weights=value["weights"],
             random_because=value["random_because"],
             keras=Path(value["keras"]),
@@ -90,7 +165,7 @@ def prepare(name: str, weights: str, cache: StageCache, step: Step) -> Prepared:
     entry, reason = _network(row, weights, cache)
     step(1)
     record = json.loads((entry / RECORD).read_text(encoding="utf-8"))
-    facts = Facts(**record["facts"])
+    facts = NetworkFacts(**record["facts"])
     files, failures = _converted(row, entry, facts, cache, step, corrected=not reason)
     return Prepared(
         facts=facts,
@@ -130,7 +205,13 @@ def _entry(
 
 
 def _converted(
-    row: Backbone, entry: Path, facts: Facts, cache: StageCache, step: Step, *, corrected: bool
+    row: Backbone,
+    entry: Path,
+    facts: NetworkFacts,
+    cache: StageCache,
+    step: Step,
+    *,
+    corrected: bool,
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Files and failures by variant."""
     request = ConversionRequest(

@@ -1098,7 +1098,7 @@ HOST: Final = (
     *(f"edge.deploy.{name}" for name in ("deploy", "operations", "plan", "signing")),
     *(f"edge.embedding.{name}" for name in ("collection_map", "index", "words")),
     "benchmarks.diff",
-    "benchmarks.outputs.reading",
+    "benchmarks.outputs.json_file",
     "devices.profile",
     "edge.comparison.compare",
     "edge.dataset.labels",

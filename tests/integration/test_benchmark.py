@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from benchmarks.plan import Plan
+from benchmarks.plan import BenchmarkPlan
 from benchmarks.result import Status
 from edge.cli.measure.job import Job, compare
 from edge.errors import NegativeVerdict
@@ -154,7 +154,9 @@ def test_another_environment_is_reached_by_its_python(edge: Edge) -> None:
 
 
 def against_job(model: Path) -> Job:
-    return Job(models=(model,), variants=(), outputs=(), plan=Plan(), progress=Silent(), json=True)
+    return Job(
+        models=(model,), variants=(), outputs=(), plan=BenchmarkPlan(), progress=Silent(), json=True
+    )
 
 
 def test_the_argument_is_judged_and_the_reference_is_what_follows_against(

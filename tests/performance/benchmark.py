@@ -34,12 +34,12 @@ from benchmarks.accelerators.litert_cpu import open_litert
 from benchmarks.accelerators.table import accelerator
 from benchmarks.against import BLOCK, against
 from benchmarks.inputs import tensors
-from benchmarks.plan import Plan
+from benchmarks.plan import BenchmarkPlan
 from benchmarks.request import Request, Task, ask
 from benchmarks.stats import median
 from benchmarks.subjects import lone
 from benchmarks.timing import Protocol, timed
-from benchmarks.verdict import EQUIVALENT, ROUNDS, Verdict, judge
+from benchmarks.verdict import EQUIVALENT, ROUNDS, SpeedVerdict, judge
 from edge.cli.terminal import report_error
 from edge.errors import EdgeError
 from edge.progress import Silent
@@ -201,8 +201,8 @@ def verdicts(model: Path, comparisons: int, rounds: int) -> list[bool]:
     """A model against itself, as it is and slowed down, in turn."""
     with tempfile.TemporaryDirectory() as folder:
         plain, slow = _plans(model, Path(folder))
-        same: list[Verdict] = []
-        planted: list[Verdict] = []
+        same: list[SpeedVerdict] = []
+        planted: list[SpeedVerdict] = []
         for number in range(comparisons):
             for verdicts_, plan in ((same, plain), (planted, slow)):
                 kind = "itself" if plan is plain else "slowed down"
@@ -213,19 +213,19 @@ def verdicts(model: Path, comparisons: int, rounds: int) -> list[bool]:
                     f"{found.ratio:.3f} ({found.interval.low:.3f} to {found.interval.high:.3f})",
                     flush=True,
                 )
-    false = sum(verdict in (Verdict.FASTER, Verdict.SLOWER) for verdict in same)
-    hits = planted.count(Verdict.SLOWER)
+    false = sum(verdict in (SpeedVerdict.FASTER, SpeedVerdict.SLOWER) for verdict in same)
+    hits = planted.count(SpeedVerdict.SLOWER)
     print(f"against itself: {dict(Counter(same))}; {false} of {comparisons} false")
     print(f"slowed down by 10 %: {dict(Counter(planted))}; {hits} of {comparisons} found")
     return [false <= comparisons * 2 / 40, hits >= comparisons * 38 / 40]
 
 
-def _plans(model: Path, folder: Path) -> tuple[Plan, Plan]:
+def _plans(model: Path, folder: Path) -> tuple[BenchmarkPlan, BenchmarkPlan]:
     """The delegate without sleep, and with a sleep of ``SLOWDOWN`` of the model's time."""
     from tests.accelerators.sleeping_delegate import build_delegate
 
     library = build_delegate(folder)
-    plain = Plan(
+    plain = BenchmarkPlan(
         paths=("tflite-delegate",),
         settings=Settings(delegate=library, options={"claim": "last", "sleep_us": "0"}),
     )
@@ -248,7 +248,7 @@ def _plans(model: Path, folder: Path) -> tuple[Plan, Plan]:
     return plain, slow
 
 
-def _judged(model: Path, plain: Plan, plan: Plan, rounds: int) -> Any:
+def _judged(model: Path, plain: BenchmarkPlan, plan: BenchmarkPlan, rounds: int) -> Any:
     subject = lone(model)
     found = against(subject, subject, plain, Silent(), rounds=rounds, candidate_plan=plan)
     return found.judgement

@@ -8,14 +8,14 @@ import numpy as np
 
 from benchmarks.accelerators.base import Coverage, Label, OperatorTime, Unit
 from benchmarks.result import (
+    BenchmarkRow,
     EndToEnd,
+    MeasuredModel,
     Moment,
     Parity,
     Results,
-    Row,
     Stability,
     Status,
-    Subject,
     Timing,
 )
 from edge.runtime.spec import Preprocessing
@@ -29,7 +29,7 @@ ENVIRONMENT = {
 }
 
 
-def subject(name: str = "tflite-int8", top1: float | None = 0.7, **values: Any) -> Subject:
+def subject(name: str = "tflite-int8", top1: float | None = 0.7, **values: Any) -> MeasuredModel:
     standard = {
         "name": name,
         "path": Path(f"{name}.tflite"),
@@ -40,7 +40,7 @@ def subject(name: str = "tflite-int8", top1: float | None = 0.7, **values: Any) 
         "top1": top1,
         "preprocessing": Preprocessing(height=224, width=224),
     }
-    return Subject(**standard | values)
+    return MeasuredModel(**standard | values)
 
 
 def samples(milliseconds: float, count: int = 120, seed: int = 0, scatter: float = 0.02) -> Any:
@@ -59,7 +59,7 @@ def timing(milliseconds: float, **options: Any) -> Timing:
     )
 
 
-def row(milliseconds: float = 5.0, **values: Any) -> Row:
+def row(milliseconds: float = 5.0, **values: Any) -> BenchmarkRow:
     """A measured row on the CPU."""
     standard: dict[str, Any] = {
         "subject": subject(),
@@ -75,10 +75,10 @@ def row(milliseconds: float = 5.0, **values: Any) -> Row:
         "stability": Stability.STABLE,
     }
     given = standard | values
-    return Row(timing=given.pop("timing", timing(milliseconds)), **given)
+    return BenchmarkRow(timing=given.pop("timing", timing(milliseconds)), **given)
 
 
-def untimed(status: Status, **values: Any) -> Row:
+def untimed(status: Status, **values: Any) -> BenchmarkRow:
     return row(timing=None, stability=None, coverage=None, status=status, **values)
 
 
@@ -95,7 +95,7 @@ AGREES = Parity(
 DIFFERS = replace(AGREES, ok=False, worst=201.0, detail="all its elements are 0")
 
 
-def every_kind() -> tuple[Row, ...]:
+def every_kind() -> tuple[BenchmarkRow, ...]:
     """One row of each status, label and field."""
     return (
         row(5.0, end_to_end=EndToEnd(decode=0.004, encode=0.0001, invoke=0.005, post=0.0002)),
@@ -170,7 +170,7 @@ def every_kind() -> tuple[Row, ...]:
     )
 
 
-def results(*rows: Row, **values: Any) -> Results:
+def results(*rows: BenchmarkRow, **values: Any) -> Results:
     standard: dict[str, Any] = {
         "started": "2026-11-22T09:00:00Z",
         "environment": ENVIRONMENT,

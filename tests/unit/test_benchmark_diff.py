@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.diff import BETWEEN_PROCESSES, diff, ratio_interval
 from benchmarks.outputs.files import write_results
-from benchmarks.result import Results, Row, Status
-from benchmarks.verdict import Verdict
+from benchmarks.result import BenchmarkRow, Results, Status
+from benchmarks.verdict import SpeedVerdict
 from edge.cli.measure.results import diff as command
 from edge.errors import NegativeVerdict, UsageError
 from tests.unit.benchmark_results import ENVIRONMENT, results, row, subject, timing, untimed
@@ -27,24 +27,24 @@ def run(old_ms: float, new_ms: float, **options: Any) -> Any:
 
 def test_a_rerun_is_the_same() -> None:
     change = run(10.0, 10.0)
-    assert (change.verdict, change.regression) == (Verdict.SAME, False)
+    assert (change.verdict, change.regression) == (SpeedVerdict.SAME, False)
 
 
 def test_slower() -> None:
     change = run(10.0, 12.0)
-    assert (change.verdict, change.regression) == (Verdict.SLOWER, True)
+    assert (change.verdict, change.regression) == (SpeedVerdict.SLOWER, True)
     assert change.ratio == pytest.approx(1.2, rel=0.02)
     assert change.interval.low < change.ratio < change.interval.high
 
 
 def test_slower_within_what_is_allowed() -> None:
     change = run(10.0, 12.0, max_regression=30)
-    assert (change.verdict, change.regression) == (Verdict.SAME, False)
+    assert (change.verdict, change.regression) == (SpeedVerdict.SAME, False)
     assert not run(10.0, 10.7).regression  # 7 %, but surely only about 4 %
 
 
 def test_faster() -> None:
-    assert run(10.0, 8.0).verdict is Verdict.FASTER
+    assert run(10.0, 8.0).verdict is SpeedVerdict.FASTER
 
 
 def test_one_process_each_knows_nothing_of_the_next() -> None:
@@ -74,14 +74,14 @@ def test_an_unsteady_machine_decides_nothing_small() -> None:
     """Levels that jump by half: the medians differ by a third and mean nothing."""
     random = np.random.default_rng(0)
 
-    def jumping(share: float) -> Row:
+    def jumping(share: float) -> BenchmarkRow:
         slow = np.arange(90) < 90 * share
         samples = 0.01 * np.where(slow, 1.5, 1) * random.lognormal(0, 0.02, 90)
         return row(timing=replace(timing(10.0), samples=tuple(samples)))
 
     (change,) = diff(results(jumping(0.4)), results(jumping(0.6))).changes
     assert change.ratio > 1.3
-    assert change.verdict is Verdict.INCONCLUSIVE
+    assert change.verdict is SpeedVerdict.INCONCLUSIVE
     assert "drifting" in change.note
     slow = row(timing=timing(40.0))
     (change,) = diff(results(jumping(0.4)), results(slow)).changes
@@ -148,7 +148,7 @@ def test_rows_match_by_name_path_and_setting() -> None:
     old = results(row(10.0), row(20.0, threads=2), row(30.0, batch=8))
     new = results(row(30.0, batch=8), row(10.0), row(5.0, accelerator="openvino-cpu"))
     found = diff(old, new)
-    assert [change.verdict for change in found.changes] == [Verdict.SAME] * 2
+    assert [change.verdict for change in found.changes] == [SpeedVerdict.SAME] * 2
     assert found.only_old == ("flowers:tflite-int8, litert-cpu, t2 b1",)
     assert found.only_new == ("flowers:tflite-int8, openvino-cpu, t1 b1",)
 
@@ -158,7 +158,7 @@ def test_estimates_do_not_scatter() -> None:
         return results(untimed(Status.ESTIMATED, estimate=seconds))
 
     (change,) = diff(estimated(0.010), estimated(0.011)).changes
-    assert (change.verdict, change.regression) == (Verdict.SLOWER, True)
+    assert (change.verdict, change.regression) == (SpeedVerdict.SLOWER, True)
     assert change.interval.low == change.interval.high == pytest.approx(1.1)
 
 

@@ -15,9 +15,9 @@ from benchmarks.against import Against
 from benchmarks.cell import Bench
 from benchmarks.diff import diff
 from benchmarks.outputs.files import write_results
-from benchmarks.outputs.reading import read_results
-from benchmarks.plan import Cell, Plan
-from benchmarks.result import Row, Status, Subject
+from benchmarks.outputs.json_file import read_results
+from benchmarks.plan import BenchmarkPlan, Cell
+from benchmarks.result import BenchmarkRow, MeasuredModel, Status
 from benchmarks.verdict import judge
 from edge.cli.measure.job import Job, compare, measure
 from edge.cli.measure.results import plot
@@ -36,7 +36,7 @@ def job(*outputs: Path, threads: tuple[int, ...] = (1, 2), **values: Any) -> Job
         models=MODELS,
         variants=(),
         outputs=outputs,
-        plan=Plan(threads=threads, **values),
+        plan=BenchmarkPlan(threads=threads, **values),
         progress=Silent(),
         json=False,
     )
@@ -49,7 +49,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, in
     def plant(interrupt: int | None = None, failed: int | None = None) -> list[tuple[str, int]]:
         asked: list[tuple[str, int]] = []
 
-        def measured(cell: Cell, bench: Bench) -> Row:
+        def measured(cell: Cell, bench: Bench) -> BenchmarkRow:
             if len(asked) == interrupt:
                 raise KeyboardInterrupt
             asked.append((cell.subject.name, cell.threads))
@@ -187,7 +187,7 @@ def test_two_files_of_the_same_bytes_are_called_so(
 ) -> None:
     pairs = ((1e-3, 1e-3),) * 8
 
-    def planted(baseline: Subject, candidate: Subject, *_: object) -> Against:
+    def planted(baseline: MeasuredModel, candidate: MeasuredModel, *_: object) -> Against:
         return Against(
             baseline=baseline,
             candidate=candidate,

@@ -10,11 +10,8 @@ import pytest
 
 from benchmarks.accelerators.base import Label
 from benchmarks.environment import environment
-from benchmarks.outputs.csv_file import COLUMNS, csv_text
-from benchmarks.outputs.files import write_results
-from benchmarks.outputs.json_file import json_text, results_json
-from benchmarks.outputs.markdown import markdown
-from benchmarks.outputs.reading import read_results
+from benchmarks.outputs.files import COLUMNS, csv_text, markdown, write_results
+from benchmarks.outputs.json_file import json_text, read_results, results_json
 from benchmarks.result import EndToEnd, Stability, Status
 from edge.cli.measure.view import print_rows
 from edge.errors import OutputError, UsageError

@@ -11,16 +11,15 @@ from PIL import Image
 from benchmarks.accelerators.base import Label, Unit
 from benchmarks.outputs.files import write_results
 from benchmarks.plots.draw import draw
-from benchmarks.plots.latency import latency
+from benchmarks.plots.latency import latency, sustained
 from benchmarks.plots.pareto import front, pareto
-from benchmarks.plots.sustained import sustained
-from benchmarks.result import Moment, Row, Status
+from benchmarks.result import BenchmarkRow, Moment, Status
 from edge.cli.measure.results import Format, plot
 from edge.errors import OutputError, UsageError
 from tests.unit.benchmark_results import results, row, subject, timing, untimed
 
 
-def steady(milliseconds: float, **values: Any) -> Row:
+def steady(milliseconds: float, **values: Any) -> BenchmarkRow:
     """A row whose samples are all alike."""
     return row(timing=replace(timing(1.0), samples=(milliseconds / 1e3,) * 20), **values)
 

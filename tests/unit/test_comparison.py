@@ -12,9 +12,9 @@ import pytest
 
 from edge.comparison import latency
 from edge.comparison.compare import CompareOptions, compare
+from edge.comparison.model import column_order, find_model
 from edge.comparison.policy import default_policy
 from edge.comparison.result import Comparison, Interval, Verdict
-from edge.comparison.subject import column_order, find_subject
 from edge.errors import DataError, UsageError
 from edge.evaluation import predictions
 from edge.progress import Silent
@@ -238,7 +238,7 @@ def test_labels_that_stand_twice_keep_their_order(place: Path, tmp_path: Path) -
     bundles = []
     for name, labels in {"a": ("x", "y", "x", "z"), "b": ("x", "x", "z", "y")}.items():
         path = write_bundle(tmp_path / name, {"onnx-fp32": model()}, labels=labels)
-        bundles.append(find_subject("onnx-fp32", Bundle.open(path), engine=None))
+        bundles.append(find_model("onnx-fp32", Bundle.open(path), engine=None))
     assert column_order(bundles[0], bundles[1]) == [0, 3, 1, 2]
 
 
@@ -352,7 +352,7 @@ def test_latencies_are_as_apart_as_neighbouring_blocks(
 ) -> None:
     """Other work that falls into many blocks of one side moves neither the ratio nor its ends."""
     bundle = Bundle.open(place / "bundle")
-    sides = [find_subject(name, bundle, engine=None) for name in ("onnx-fp32", "onnx-copy")]
+    sides = [find_model(name, bundle, engine=None) for name in ("onnx-fp32", "onnx-copy")]
     pairs = [(1.0, 1.0)] * 8 + [(9.0, 9.0)] * 8 + [(9.0, 1.0)] * 4  # both medians: 9 and 1
     turned = [pair if number % 2 == 0 else pair[::-1] for number, pair in enumerate(pairs)]
     seconds = iter([moment for pair in turned for moment in pair])  # in the order ABBA

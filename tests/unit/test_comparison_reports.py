@@ -10,12 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from edge.comparison import degenerate
-from edge.comparison.metrics import METRICS
+from edge.comparison.metrics import CONSTANT_OUTPUTS, METRICS
 from edge.comparison.reports.junit import junit
 from edge.comparison.reports.markdown import LARGEST, markdown
 from edge.comparison.reports.sarif import relative_uri, sarif
-from edge.comparison.reports.wording import meaning
 from edge.comparison.result import (
     Check,
     ClassRecall,
@@ -28,6 +26,7 @@ from edge.comparison.result import (
     Side,
     Verdict,
 )
+from edge.comparison.wording import meaning
 from edge.markup import code, prose
 
 # Everything that means something to XML, Markdown, HTML, GitHub or a terminal; and a byte of a
@@ -424,5 +423,5 @@ def test_places_are_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_check_is_explained() -> None:
     """A rule of code scanning needs a description; the built-in check has no metric."""
-    for metric in (*METRICS, degenerate.METRIC):
+    for metric in (*METRICS, CONSTANT_OUTPUTS):
         assert re.fullmatch(rf"{metric}: \w.*[^.]", meaning(metric))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.comparison.adopted import _ends
+from edge.comparison.model import _ends
 from edge.errors import UsageError
 from edge.training.backbones import ChannelOrder
 from edge.training.input_range import NAMED, named_range, parse_range, takes_pixels

@@ -17,10 +17,8 @@ from benchmarks.accelerators.onnxruntime import open_cpu
 from benchmarks.diff import diff
 from benchmarks.input_shape import bound, closed, parse_shapes
 from benchmarks.inputs import tensors
-from benchmarks.outputs.csv_file import csv_text
-from benchmarks.outputs.json_file import json_text
-from benchmarks.outputs.markdown import markdown
-from benchmarks.outputs.reading import read_results
+from benchmarks.outputs.files import csv_text, markdown
+from benchmarks.outputs.json_file import json_text, read_results
 from benchmarks.request import Request, Task
 from edge.cli.measure.view import print_rows
 from edge.errors import ModelLoadError, UsageError

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.comparison.evidence import UNKNOWN, Evidence, Timing
-from edge.comparison.judge import judge, overall, telling_digits, written
+from edge.comparison.evidence import UNKNOWN, Evidence, Latencies
+from edge.comparison.judge import judge, overall
 from edge.comparison.metrics import METRICS
 from edge.comparison.policy import Policy, Rule, default_policy
 from edge.comparison.result import Check, Interval, PolicyRecord, Verdict
+from edge.comparison.wording import telling_digits, written
 from edge.evaluation.multilabel import LabelTruth
 
 Table = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -311,7 +312,7 @@ def test_exact_numbers_need_no_interval() -> None:
 )
 def test_latency(ratio: Interval | None, verdict: Verdict) -> None:
     value = 0.5 if ratio is None else (ratio.low + ratio.high) / 2
-    timing = Timing(baseline_ms=10, candidate_ms=10 * value, ratio=ratio)
+    timing = Latencies(baseline_ms=10, candidate_ms=10 * value, ratio=ratio)
     found = evidence(timings={"measured": timing})
     assert check(Rule(metric="latency_ratio", limit=0.8), found).verdict is verdict
     percent = check(Rule(metric="latency_ms", limit=-20, percent=True), found)
@@ -345,7 +346,7 @@ def test_every_metric_gives_a_check_in_its_unit(name: str) -> None:
     truth = LabelTruth(
         labels=tuple("abcdef"), table=np.eye(6, dtype=np.int8)[evidence(lost=9).truth]
     )
-    timing = Timing(baseline_ms=10, candidate_ms=5, ratio=Interval(0.4, 0.6))
+    timing = Latencies(baseline_ms=10, candidate_ms=5, ratio=Interval(0.4, 0.6))
     found = evidence(
         labels=tuple("abcdef"),
         baseline=np.pad(evidence(lost=9).baseline, ((0, 0), (0, 2))),

@@ -4,19 +4,19 @@ from pathlib import Path
 import pytest
 
 from benchmarks.accelerators.table import ACCELERATORS
-from benchmarks.plan import Plan, cells, reference
-from benchmarks.result import Subject
+from benchmarks.plan import BenchmarkPlan, cells, reference
+from benchmarks.result import MeasuredModel
 from edge.errors import UsageError
 
 
-def subject(format_: str) -> Subject:
-    return Subject(
+def subject(format_: str) -> MeasuredModel:
+    return MeasuredModel(
         name=f"m.{format_}", path=Path(f"m.{format_}"), sha256="0", size_bytes=1, format=format_
     )
 
 
 def names(format_: str, *paths: str, threads: tuple[int, ...] = (1,)) -> list[tuple[str, int]]:
-    found = cells((subject(format_),), Plan(paths=paths, threads=threads))
+    found = cells((subject(format_),), BenchmarkPlan(paths=paths, threads=threads))
     return [(cell.path.name, cell.threads) for cell in found]
 
 
@@ -76,5 +76,5 @@ def test_every_callable_of_the_table_exists() -> None:
 def test_the_plan_that_results_hold_is_json() -> None:
     import json
 
-    plan = dataclasses.replace(Plan(), cool_down=1.0)
+    plan = dataclasses.replace(BenchmarkPlan(), cool_down=1.0)
     assert json.loads(json.dumps(plan.to_json()))["cool_down_seconds"] == 1.0

@@ -8,7 +8,7 @@ from benchmarks.verdict import (
     ORDER,
     ROUNDS,
     Judgement,
-    Verdict,
+    SpeedVerdict,
     judge,
     paired,
     ratio_interval,
@@ -50,26 +50,26 @@ def comparisons(effect: float) -> list[Judgement]:
 def test_a_model_against_itself() -> None:
     """The issue's bar is 2 of 40 on a real machine."""
     found = [item.verdict for item in comparisons(1.0)]
-    assert found.count(Verdict.FASTER) + found.count(Verdict.SLOWER) <= COMPARISONS / 100
+    assert found.count(SpeedVerdict.FASTER) + found.count(SpeedVerdict.SLOWER) <= COMPARISONS / 100
 
 
 def test_a_slowdown_by_a_tenth() -> None:
     """The issue's bar is 38 of 40."""
     found = [item.verdict for item in comparisons(1.1)]
-    assert found.count(Verdict.SLOWER) >= 0.95 * COMPARISONS
-    assert Verdict.FASTER not in found
+    assert found.count(SpeedVerdict.SLOWER) >= 0.95 * COMPARISONS
+    assert SpeedVerdict.FASTER not in found
 
 
 def test_a_speedup_mirrors_a_slowdown() -> None:
     slower, faster = comparisons(1.1)[0], comparisons(1 / 1.1)[0]
-    assert (slower.verdict, faster.verdict) == (Verdict.SLOWER, Verdict.FASTER)
+    assert (slower.verdict, faster.verdict) == (SpeedVerdict.SLOWER, SpeedVerdict.FASTER)
     assert slower.ratio == pytest.approx(1.21 * faster.ratio)
 
 
 def test_a_quiet_machine_says_same() -> None:
     random = np.random.default_rng(0)
     found = judge(10 * random.lognormal(0, 0.005, (2 * ROUNDS, 2)))
-    assert found.verdict is Verdict.SAME
+    assert found.verdict is SpeedVerdict.SAME
     assert found.confidence == CONFIDENCE
 
 
@@ -112,22 +112,22 @@ def test_pairs_that_other_work_fell_into() -> None:
         disturbed = random.random(2 * ROUNDS) < 1 / 3
         ratios *= np.where(disturbed, np.exp(random.normal(0, 0.5, 2 * ROUNDS)), 1)
         found.append(judge(np.column_stack([np.ones(2 * ROUNDS), ratios])).verdict)
-    assert found.count(Verdict.SLOWER) >= 95
+    assert found.count(SpeedVerdict.SLOWER) >= 95
 
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
-        (0.98, 1.02, Verdict.SAME),
-        (1.005, 1.02, Verdict.SAME),
-        (1.02, 1.05, Verdict.SLOWER),
-        (1.005, 1.05, Verdict.INCONCLUSIVE),
-        (0.90, 0.98, Verdict.FASTER),
-        (0.90, 0.995, Verdict.INCONCLUSIVE),
-        (0.5, 2.0, Verdict.INCONCLUSIVE),
+        (0.98, 1.02, SpeedVerdict.SAME),
+        (1.005, 1.02, SpeedVerdict.SAME),
+        (1.02, 1.05, SpeedVerdict.SLOWER),
+        (1.005, 1.05, SpeedVerdict.INCONCLUSIVE),
+        (0.90, 0.98, SpeedVerdict.FASTER),
+        (0.90, 0.995, SpeedVerdict.INCONCLUSIVE),
+        (0.5, 2.0, SpeedVerdict.INCONCLUSIVE),
     ],
 )
-def test_what_follows_from_an_interval(low: float, high: float, expected: Verdict) -> None:
+def test_what_follows_from_an_interval(low: float, high: float, expected: SpeedVerdict) -> None:
     assert verdict(Interval(low, high)) is expected
 
 

@@ -7,23 +7,19 @@ import numpy as np
 import pytest
 
 from benchmarks.accelerators.base import Label, Unit
-from benchmarks.result import Row, Stability, Status, Subject, Timing
+from benchmarks.result import BenchmarkRow, MeasuredModel, Stability, Status, Timing
 from edge.cli.measure.zoo import seconds
 from edge.errors import UsageError
 from edge.progress import Silent
 from edge.training.backbones import BACKBONES
 from edge.zoo import run as zoo_run
-from edge.zoo.budget import Budget
-from edge.zoo.check import differences
-from edge.zoo.files import read_zoo, write_zoo
-from edge.zoo.measure import ZooOptions
-from edge.zoo.network import IMAGES, Facts, pictures
-from edge.zoo.plot import picture
+from edge.zoo.prepare import IMAGES, NetworkFacts, pictures
 from edge.zoo.published import published
-from edge.zoo.result import Entry, ZooResults
-from edge.zoo.table import markdown
+from edge.zoo.report import differences, markdown, picture
+from edge.zoo.results import Entry, ZooResults, read_zoo, write_zoo
+from edge.zoo.run import TimeBudget, ZooOptions
 
-MOBILENET = Facts(parameters=4253864, depth=55, size_bytes=4 * 4253864, input_size=224)
+MOBILENET = NetworkFacts(parameters=4253864, depth=55, size_bytes=4 * 4253864, input_size=224)
 ENVIRONMENT = {
     "cpu": {"model": "Some CPU", "logical": 2},
     "versions": {"keras": "3.15", "edge": "1"},
@@ -33,9 +29,9 @@ ENVIRONMENT = {
 }
 
 
-def row(variant: str, milliseconds: float) -> Row:
-    return Row(
-        subject=Subject(
+def row(variant: str, milliseconds: float) -> BenchmarkRow:
+    return BenchmarkRow(
+        subject=MeasuredModel(
             name=variant,
             path=Path(f"{variant}.tflite"),
             sha256="0" * 64,
@@ -103,7 +99,7 @@ def test_each_figure_that_differs_is_named(change: dict[str, Any], figure: str) 
 
 
 def test_a_rounded_number_of_parameters_is_compared_rounded() -> None:
-    facts = Facts(parameters=5330571, depth=132, size_bytes=4 * 5330571, input_size=224)
+    facts = NetworkFacts(parameters=5330571, depth=132, size_bytes=4 * 5330571, input_size=224)
     found = differences(entry("EfficientNetB0", facts=facts, mult_adds=None))
     assert [item.figure for item in found] == ["size"]  # 29 MB published, 20.3 counted
     assert "do not give the published size" in found[0].reason
@@ -121,11 +117,11 @@ def test_anything_else_is_no_budget(text: str) -> None:
 
 
 def test_a_budget_is_shared_by_the_rows_that_remain() -> None:
-    budget = Budget(deadline=1000.0)
+    budget = TimeBudget(deadline=1000.0)
     assert budget.protocol(0.0, 100, 2, keras=True).max_seconds == 5.0
     assert budget.protocol(900.0, 100, 2, keras=True).max_seconds == 0.5
     assert budget.protocol(2000.0, 1, 2, keras=True).max_seconds == 0.5  # one run all the same
-    assert Budget(None).protocol(0.0, 100, 2, keras=True).max_seconds == 30.0
+    assert TimeBudget(None).protocol(0.0, 100, 2, keras=True).max_seconds == 30.0
 
 
 def test_results_come_back_as_they_were_written(tmp_path: Path) -> None:

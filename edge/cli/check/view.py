@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from edge.cli.output import fits_terminal, print_folded, print_table
-from edge.comparison.judge import bare, spanned, telling_digits, written
 from edge.comparison.result import Check, Comparison, Interval, Side, Verdict
+from edge.comparison.wording import bare, spanned, telling_digits, written
 from edge.diagnosis.precision import traits
 from edge.diagnosis.result import Diagnosis, FileLayers, LayerError, Pair
 from edge.runtime.streams import say

@@ -94,7 +94,7 @@ def benchmark(
     """
     from benchmarks.accelerators.base import Settings
     from benchmarks.input_shape import parse_shapes
-    from benchmarks.plan import Plan
+    from benchmarks.plan import BenchmarkPlan
     from benchmarks.timing import Protocol
     from edge.cli.measure.job import Job, compare, counts, measure, names, pictures
     from edge.cli.terminal import shown_progress
@@ -121,7 +121,7 @@ def benchmark(
         return
     if zoo_models or budget:
         raise UsageError("--models and --budget belong to --zoo", hint="Add --zoo.")
-    plan = Plan(
+    plan = BenchmarkPlan(
         paths=names(accelerator),
         threads=counts(threads),
         settings=Settings(

@@ -9,14 +9,13 @@ from typing import Final
 from benchmarks.against import Against, against
 from benchmarks.input_shape import shown
 from benchmarks.outputs.files import FORMS, write_results
-from benchmarks.outputs.json_file import results_json
-from benchmarks.outputs.reading import read_results
-from benchmarks.plan import Plan
-from benchmarks.result import Results, Row, Status, Subject
+from benchmarks.outputs.json_file import read_results, results_json
+from benchmarks.plan import BenchmarkPlan
+from benchmarks.result import BenchmarkRow, MeasuredModel, Results, Status
 from benchmarks.run import run
 from benchmarks.stats import median
 from benchmarks.subjects import subjects
-from benchmarks.verdict import Verdict
+from benchmarks.verdict import SpeedVerdict
 from edge.cli.measure.view import print_rows
 from edge.cli.output import print_folded, print_json
 from edge.dataset.pictures import find_pictures
@@ -50,7 +49,7 @@ class Job:
     models: tuple[Path, ...]
     variants: tuple[str, ...]
     outputs: tuple[Path, ...]
-    plan: Plan
+    plan: BenchmarkPlan
     progress: Progress
     json: bool
     overwrite: bool = False
@@ -178,7 +177,7 @@ def _say_what_is_kept(results: Results, journal: Path | None) -> None:
     say(f"{done} of {total} rows are done; {way}", err=True)
 
 
-def _judge(results: Results, plan: Plan) -> None:
+def _judge(results: Results, plan: BenchmarkPlan) -> None:
     """Raise if a row calls for it.
 
     Raises:
@@ -197,7 +196,7 @@ def _judge(results: Results, plan: Plan) -> None:
         raise _nothing(results.rows)
 
 
-def _nothing(rows: Sequence[Row]) -> EdgeError:
+def _nothing(rows: Sequence[BenchmarkRow]) -> EdgeError:
     """The error for a run that measured nothing: that of its first row."""
     row = rows[0]
     unloaded = row.status in (Status.UNAVAILABLE, Status.REFUSED)
@@ -253,7 +252,7 @@ def _print(found: Against) -> None:
             "Both are the same bytes: what is found between them says how far two measurements "
             "of one model differ here."
         )
-    inconclusive = judgement.verdict is Verdict.INCONCLUSIVE
+    inconclusive = judgement.verdict is SpeedVerdict.INCONCLUSIVE
     subject = "The comparison" if inconclusive else names[0]
     taker = names[0] if inconclusive else "it"
     say(
@@ -272,11 +271,11 @@ def _print(found: Against) -> None:
         )
 
 
-def _shown(subject: Subject) -> str:
+def _shown(subject: MeasuredModel) -> str:
     return one_line(f"{subject.bundle}:{subject.name}" if subject.bundle else subject.name)
 
 
-def _single(found: Sequence[Subject]) -> Subject:
+def _single(found: Sequence[MeasuredModel]) -> MeasuredModel:
     if len(found) != 1:
         raise UsageError(
             f"--against compares two models, and {len(found)} are named on one side",
@@ -285,7 +284,7 @@ def _single(found: Sequence[Subject]) -> Subject:
     return found[0]
 
 
-def _reference(text: str, job: Job) -> tuple[Subject, ...]:
+def _reference(text: str, job: Job) -> tuple[MeasuredModel, ...]:
     """The model after ``--against``."""
     if Path(text).exists():
         return subjects((Path(text),))

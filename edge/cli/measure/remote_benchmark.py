@@ -48,7 +48,7 @@ def remote_benchmark(
 
     from benchmarks.accelerators.base import Settings
     from benchmarks.input_shape import parse_shapes
-    from benchmarks.plan import Plan
+    from benchmarks.plan import BenchmarkPlan
     from benchmarks.subjects import subjects
     from benchmarks.timing import Protocol
     from edge.cli.measure.job import Job, counts, measure, pictures
@@ -56,7 +56,7 @@ def remote_benchmark(
     from edge.deploy.remote_benchmark import place_on
     from edge.runtime.session import model_format
 
-    plan = Plan(
+    plan = BenchmarkPlan(
         threads=counts(threads),
         settings=Settings(batch=batch, shapes=parse_shapes(input_shape or ())),
         protocol=Protocol(

@@ -34,7 +34,7 @@ def diff(
     holds one process per row: to decide about small differences, measure with --against.
     """
     from benchmarks.diff import diff as run
-    from benchmarks.outputs.reading import read_results
+    from benchmarks.outputs.json_file import read_results
     from edge.cli.output import print_json
 
     found = run(
@@ -63,7 +63,7 @@ def _judge(found: "Diff") -> None:
 
 
 def _print(found: "Diff", old: Path, new: Path) -> None:
-    from benchmarks.verdict import Verdict
+    from benchmarks.verdict import SpeedVerdict
     from edge.cli.output import print_table
 
     print_table(
@@ -81,7 +81,7 @@ def _print(found: "Diff", old: Path, new: Path) -> None:
     ):
         for line in lines:
             say(f"{title}: {line}")
-    open_ = sum(change.verdict is Verdict.INCONCLUSIVE for change in found.changes)
+    open_ = sum(change.verdict is SpeedVerdict.INCONCLUSIVE for change in found.changes)
     if open_:
         say(
             f"inconclusive: {open_} of {len(found.changes)} rows; measure on a quiet machine, or "
@@ -150,7 +150,7 @@ def plot(
     ] = False,
 ) -> None:
     """Draw latency bars, accuracy against latency, and sustained runs, as far as measured."""
-    from benchmarks.outputs.reading import read_results
+    from benchmarks.outputs.json_file import read_results
     from benchmarks.plots.draw import PICTURES, draw
     from edge.runtime.place import check_folder
 

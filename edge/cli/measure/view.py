@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from benchmarks.outputs import describe
-from benchmarks.result import Results, Row, Status
+from benchmarks.result import BenchmarkRow, Results, Status
 from benchmarks.stats import summary
 from edge import wording
 from edge.cli.output import print_folded, print_table
@@ -60,7 +60,7 @@ def _print_legend(table: str) -> None:
         say()
 
 
-def _line(row: Row, results: Results) -> tuple[str, ...]:
+def _line(row: BenchmarkRow, results: Results) -> tuple[str, ...]:
     times = [wording.UNKNOWN] * 5
     if row.status is Status.MEASURED and row.timing is not None:
         found = summary(row.timing.samples)
@@ -115,11 +115,11 @@ def _print_details(results: Results) -> None:
     _print_sustained(rows, results)
 
 
-def _name(row: Row, results: Results) -> str:
+def _name(row: BenchmarkRow, results: Results) -> str:
     return f"{describe.model_name(row)}, {row.accelerator}{describe.setting(row, results)}"
 
 
-def _print_steps(rows: list[Row], results: Results) -> None:
+def _print_steps(rows: list[BenchmarkRow], results: Results) -> None:
     lines = []
     for row in rows:
         if row.end_to_end is not None:
@@ -137,7 +137,7 @@ def _print_steps(rows: list[Row], results: Results) -> None:
         _print_other_speeds(rows, results)
 
 
-def _print_other_speeds(rows: list[Row], results: Results) -> None:
+def _print_other_speeds(rows: list[BenchmarkRow], results: Results) -> None:
     """Name the rows whose inference took another time here than in the first table."""
     for row in rows:
         if row.end_to_end is None or row.timing is None:
@@ -153,7 +153,7 @@ def _print_other_speeds(rows: list[Row], results: Results) -> None:
             )
 
 
-def _print_profile(row: Row, results: Results) -> None:
+def _print_profile(row: BenchmarkRow, results: Results) -> None:
     total = sum(item.seconds for item in row.profile)
     slowest = sorted(row.profile, key=lambda item: -item.seconds)
     lines = [
@@ -176,7 +176,7 @@ def _print_profile(row: Row, results: Results) -> None:
     )
 
 
-def _print_sustained(rows: list[Row], results: Results) -> None:
+def _print_sustained(rows: list[BenchmarkRow], results: Results) -> None:
     lines = []
     for row in rows:
         if not row.sustained:

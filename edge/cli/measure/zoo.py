@@ -15,7 +15,7 @@ from edge.runtime.place import check_new_file, write_output
 from edge.runtime.streams import say
 
 if TYPE_CHECKING:
-    from edge.zoo.result import ZooResults
+    from edge.zoo.results import ZooResults
 
 FORMS: Final = (".json", ".md", ".png", ".svg")
 # Columns that a narrow terminal does not get, the least important first.
@@ -49,7 +49,7 @@ def zoo(
 ) -> None:
     """Show Keras Applications: the published table, and what edge benchmark --zoo measured."""
     from edge.cli.output import print_json
-    from edge.zoo.files import read_zoo, zoo_json
+    from edge.zoo.results import read_zoo, zoo_json
 
     if results is None:
         if output:
@@ -90,9 +90,8 @@ def write_outputs(outputs: Sequence[Path], results: "ZooResults") -> None:
     Raises:
         OutputError: A place cannot be written.
     """
-    from edge.zoo.files import write_zoo
-    from edge.zoo.plot import picture
-    from edge.zoo.table import markdown
+    from edge.zoo.report import markdown, picture
+    from edge.zoo.results import write_zoo
 
     forms: dict[str, Callable[[], bytes]] = {
         ".md": lambda: markdown(results).encode(),
@@ -109,7 +108,7 @@ def write_outputs(outputs: Sequence[Path], results: "ZooResults") -> None:
 def print_zoo(results: "ZooResults") -> None:
     """The table for people, and what it leaves open."""
     from edge.cli.output import print_beside, print_table
-    from edge.zoo.table import cells, notes
+    from edge.zoo.report import cells, notes
 
     rows = [cells(entry) for entry in results.entries]
     if rows:
@@ -254,9 +253,8 @@ def benchmark_zoo(
     from edge.cache import default_cache
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
-    from edge.zoo.files import zoo_json
-    from edge.zoo.measure import ZooOptions
-    from edge.zoo.run import networks, run
+    from edge.zoo.results import zoo_json
+    from edge.zoo.run import ZooOptions, networks, run
 
     if given:
         raise UsageError(

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 import edge
-from edge.comparison.reports.wording import meaning, sides
 from edge.comparison.result import Check, Comparison, Verdict
+from edge.comparison.wording import meaning, sides
 from edge.runtime.printable import one_line
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import edge
-from edge.comparison.reports.wording import quantity, sides, span
 from edge.comparison.result import Check, Comparison, Verdict
+from edge.comparison.wording import quantity, sides, span
 from edge.markup import code, folded, prose, table
 
 LARGEST: Final = 65_535  # GitHub refuses comments of 65,536 characters; bytes are never fewer

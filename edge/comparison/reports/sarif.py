@@ -16,8 +16,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import edge
-from edge.comparison.reports.wording import meaning, sides
 from edge.comparison.result import Check, Comparison, Interval, Verdict
+from edge.comparison.wording import meaning, sides
 from edge.runtime.printable import one_line
 
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"

@@ -1,18 +1,66 @@
-"""The results file of a run over the zoo: written after each network, read to go on."""
+"""What a run over the zoo found, network by network, and the file that keeps it."""
 
 import json
 import re
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.outputs.fields import Fields, load
-from benchmarks.outputs.json_file import row_json
-from benchmarks.outputs.reading import read_row
+from benchmarks.outputs.json_file import Fields, load, read_row, row_json
+from benchmarks.result import BenchmarkRow
 from edge.errors import OutputError, UsageError
 from edge.runtime.files import write_bytes
-from edge.zoo.network import Facts
-from edge.zoo.result import Entry, ZooResults
+from edge.zoo.prepare import NetworkFacts
+from edge.zoo.published import Published, published
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One network.
+
+    Attributes:
+        network: Its name in ``keras.applications``.
+        facts: Counted; None if it could not be built.
+        mult_adds: Of one image, counted in the converted graph; None if that is missing.
+        weights: Where they come from.
+        random_because: Why they are random; empty for published weights.
+        rows: By variant (``keras``, ``tflite-fp32`` ...), as ``edge benchmark`` measures them.
+        failures: By variant, why there is no row; under ``network`` why there is none at all.
+    """
+
+    network: str
+    facts: NetworkFacts | None
+    mult_adds: int | None
+    weights: str
+    random_because: str
+    rows: Mapping[str, BenchmarkRow]
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def published(self) -> Published | None:
+        """Its row in the published table; None for a network that is not in it."""
+        return published().get(self.network)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZooResults:
+    """A run, maybe not finished.
+
+    Attributes:
+        started: UTC, ISO 8601.
+        environment: Record of the machine.
+        threads: CPU threads of every row.
+        batch: Of the Keras rows.
+        entries: In the order in which they were measured.
+    """
+
+    started: str
+    environment: Mapping[str, Any]
+    threads: int
+    batch: int
+    entries: tuple[Entry, ...]
+
 
 SCHEMA_VERSION: Final = 1
 KIND: Final = "zoo"
@@ -90,7 +138,7 @@ def _entry(fields: Fields) -> Entry:
     if fields.has("facts"):
         counted = fields.object("facts")
         names = ("parameters", "depth", "size_bytes", "input_size")
-        facts = Facts(**{name: counted.whole(name) for name in names})
+        facts = NetworkFacts(**{name: counted.whole(name) for name in names})
     return Entry(
         network=fields.text("network"),
         facts=facts,

@@ -2,21 +2,31 @@
 
 import difflib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from edge.errors import UsageError
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import BundleError, UsageError
 from edge.evaluation.images import MAX_REPORT, Origins, origins_of
-from edge.evaluation.output import other_count
+from edge.evaluation.output import OPTION, other_count, output_of
+from edge.inspection.ending import file_end
 from edge.runtime import checked
 from edge.runtime.bundle import Bundle, is_bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.head import Head, read_head
-from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.output import PROBABILITIES, Activation, OutputActivation, OutputSpec
 from edge.runtime.session import ENGINES, open_session
 from edge.runtime.spec import Preprocessing
+from edge.training.backbones import ChannelOrder
+from edge.training.input_range import InputRange, parse_range
+
+if TYPE_CHECKING:
+    from converters.onnx_metadata import OnnxMetadata
+    from converters.tflite_metadata import TFLiteMetadata
 
 REPORT: Final = "report.json"
 FORMS: Final = (
@@ -25,7 +35,7 @@ FORMS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class ComparedModel:
     """One side of a comparison.
 
     Attributes:
@@ -41,7 +51,7 @@ class Subject:
             is one of them; else the file alone.
         head: Of its bundle, where the files answer with embeddings.
         output: What it answers with; of a model file that of the bundle, until its own is found
-            (``edge.comparison.adopted``).
+            (``edge.comparison.model``).
         takes_reals: Whether its input is of floats, and not the pixel itself.
         fed: Of a model file, what its input is fed and what says so; empty otherwise.
         report: ``report.json`` of its bundle; None if the bundle has none.
@@ -65,7 +75,7 @@ class Subject:
     origins: Origins = field(repr=False)
 
 
-def find_subject(text: str, bundle: Bundle, *, engine: str | None) -> Subject:
+def find_model(text: str, bundle: Bundle, *, engine: str | None) -> ComparedModel:
     """The side that the user means.
 
     Args:
@@ -101,7 +111,7 @@ def find_subject(text: str, bundle: Bundle, *, engine: str | None) -> Subject:
     )
 
 
-def _variant(name: str, bundle: Bundle, variant: str | None, engine: str | None) -> Subject:
+def _variant(name: str, bundle: Bundle, variant: str | None, engine: str | None) -> ComparedModel:
     found, path = bundle.model(variant)
     shown = name if variant else f"{name}:{found.name}"
     return _subject(shown, path, bundle, found.name, engine)
@@ -109,11 +119,11 @@ def _variant(name: str, bundle: Bundle, variant: str | None, engine: str | None)
 
 def _subject(
     name: str, path: Path, bundle: Bundle, variant: str | None, engine: str | None
-) -> Subject:
+) -> ComparedModel:
     other = engine in ENGINES and ENGINES[engine].format != path.suffix.lower().removeprefix(".")
     interpreter = None if other else engine
     session = open_session(path, engine=interpreter)
-    subject = Subject(
+    subject = ComparedModel(
         name=name,
         path=path,
         sha256=sha256_file(path),
@@ -157,7 +167,7 @@ def _family(path: Path, bundle: Bundle, variant: str | None) -> tuple[Path, ...]
     return tuple(bundle.checked(item.path) for item in floats)
 
 
-def _check_input(subject: Subject, shape: tuple[int, ...]) -> None:
+def _check_input(subject: ComparedModel, shape: tuple[int, ...]) -> None:
     """Refuse a model for images of another shape than its contract gives; -1 takes any."""
     contract = subject.preprocessing
     wanted = contract.shape
@@ -172,7 +182,7 @@ def _check_input(subject: Subject, shape: tuple[int, ...]) -> None:
         )
 
 
-def check_classes(subject: Subject, classes: int) -> None:
+def check_classes(subject: ComparedModel, classes: int) -> None:
     """Refuse a model whose outputs are not the labels; -1 is not known yet.
 
     A single value tells two classes apart: it is the probability of the second one.
@@ -205,7 +215,7 @@ def _report(bundle: Bundle) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def column_order(baseline: Subject, candidate: Subject) -> list[int] | None:
+def column_order(baseline: ComparedModel, candidate: ComparedModel) -> list[int] | None:
     """Which output of the candidate belongs to each label of the baseline; None if in order.
 
     Raises:
@@ -229,3 +239,126 @@ def column_order(baseline: Subject, candidate: Subject) -> list[int] | None:
     for index, label in enumerate(candidate.labels):
         places.setdefault(label, []).append(index)
     return [places[label].pop(0) for label in baseline.labels]
+
+
+def adopted_output(
+    side: ComparedModel, values: NDArray[np.float32], asked: OutputActivation
+) -> OutputSpec:
+    """What the values of a file mean that is run with the labels of a bundle.
+
+    What edge wrote into the file comes first, then its last operator, then the values. Thresholds
+    are the bundle's.
+
+    Args:
+        side: A model file; ``side.output`` is that of the bundle.
+        values: (images, values) float32, what it answers.
+        asked: What the user says they are.
+
+    Raises:
+        UsageError: The values cannot be what the graph or the user says, or its answers are of
+            another kind than the bundle's.
+    """
+    stated = _stated(side) if asked is OutputActivation.AUTO else None
+    if stated is not None:
+        return stated
+    end, ours = file_end(side.path), side.output
+    found = output_of(end, values.shape[1], values, asked)
+    if found.multi_label is not ours.multi_label:
+        if (
+            ours.multi_label
+            and found.activation is Activation.SOFTMAX
+            and asked is OutputActivation.AUTO
+        ):
+            # Logits look alike, whatever they are to become: the bundle's labels decide.
+            return adopted_output(side, values, OutputActivation.MULTI_LABEL_LOGITS)
+        raise UsageError(
+            f"{side.path} answers with {found.kind} values ({found.evidence}), the bundle with "
+            f"{ours.kind} ones: they have no score in common",
+            hint=f"If its values are something else, say what with {OPTION}.",
+        )
+    return replace(found, thresholds=ours.thresholds)
+
+
+def _stated(side: ComparedModel) -> OutputSpec | None:
+    """What edge wrote into the file; None in a file of another writer."""
+    described = _metadata(side.path)
+    content = None if described is None else described.edge_output
+    if content is None:
+        return None
+    try:
+        return OutputSpec.from_json(content, labels=len(side.labels))
+    except BundleError as error:
+        raise UsageError(
+            f"{side.path} states an output that does not fit the bundle: {error.message}",
+            hint=f"Say what its values are with {OPTION}.",
+        ) from error
+
+
+def adopted_range(side: ComparedModel, told: str | None) -> ComparedModel:
+    """The side with the values that its input takes, and what says so.
+
+    A variant of a bundle, and an integer input, take the pixel itself. Of a model file with an
+    input of real values, what the user says comes first, then the contract of edge or the
+    normalization that its metadata state, then the range of the bundle.
+
+    Args:
+        side: As ``find_model`` gave it.
+        told: See ``CompareOptions.input_range``.
+
+    Raises:
+        UsageError: The range is none, or differs from channel to channel.
+    """
+    if side.variant is not None or not side.takes_reals:
+        return side
+    ends, source = side.preprocessing.value_range, "nothing in it says so: --input-range changes it"
+    if told is not None:
+        ends, source = _ends(parse_range(told), f"--input-range {told}"), "as asked for"
+    else:
+        described = _metadata(side.path)
+        if described is not None and described.edge_preprocessing is not None:
+            contract = Preprocessing.from_json(described.edge_preprocessing)
+            ends, source = contract.value_range, "so edge wrote into it"
+        elif described is not None and described.mean is not None and described.std:
+            stated = InputRange(mean=(described.mean,), std=(described.std,))
+            ends = _ends(stated, "its metadata")
+            source = f"its metadata state mean {described.mean:g} and std {described.std:g}"
+    low, high = ends
+    return replace(
+        side,
+        preprocessing=replace(side.preprocessing, value_range=ends),
+        fed=f"{side.name} is fed pixel values as {low:g} to {high:g}: {source}",
+    )
+
+
+def _ends(found: InputRange, name: str) -> tuple[float, float]:
+    if found.ends is None or found.order is not ChannelOrder.RGB:
+        raise UsageError(
+            f"{name} treats the channels differently ({found.text}); a file that is compared as "
+            "it is can take one range for all",
+            hint="Give LOW,HIGH, or put the scaling into the model.",
+        )
+    low, high = found.ends
+    if low > high:
+        raise UsageError(
+            f"{name} makes black more than white; a file that is compared as it is can only take "
+            "a range that rises",
+            hint="Put the scaling into the model: edge export takes such a range for a Keras file.",
+        )
+    return low, high
+
+
+def _metadata(path: Path) -> "TFLiteMetadata | OnnxMetadata | None":
+    """What a model file says of itself; None where it says nothing, or cannot be read here."""
+    if path.suffix.lower() == ".tflite":
+        from converters import tflite_metadata
+
+        return tflite_metadata.read(path.read_bytes())
+    from importlib.util import find_spec
+
+    if find_spec("onnx") is None:
+        return None
+    import onnx
+
+    from converters import onnx_metadata
+
+    return onnx_metadata.read(onnx.load(str(path), load_external_data=False))

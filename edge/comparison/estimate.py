@@ -1,12 +1,14 @@
 """Estimates from the images: a share, a mean, a calibration error, each with its interval."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.comparison.evidence import Estimate, Evidence, Projection
+from edge.comparison.evidence import Evidence
 from edge.comparison.result import Interval
 from edge.evaluation.confidence import wilson
 from edge.evaluation.score import bin_gaps, error_of
@@ -15,16 +17,46 @@ RESAMPLES: Final = 2000
 SEED: Final = 0  # the same images give the same verdict
 _AT_ONCE: Final = 20_000_000  # weights held in memory at a time, 8 bytes each
 
-NO_LABELS: Final = Estimate(value=None, missing="no image has a known class")
+Projection = Callable[[float, float], Interval]
 
 
-def share_estimate(hits: NDArray[np.bool_], evidence: Evidence, **more: Any) -> Estimate:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricEstimate:
+    """What a metric found.
+
+    Attributes:
+        value: In the metric's unit; None where it cannot be had.
+        interval: Of the value, if it is an estimate from the images.
+        images: That it was estimated from.
+        projected: The interval from (images, z) if the rates seen so far go on.
+        baseline: The baseline's value, of a metric that each side has for itself.
+        difference: Interval of candidate - baseline, of such a metric.
+        unchanged: Whether not one answer changed, of a drop; see ``Rule.unchanged``.
+        detail: A few words on where the value comes from.
+        missing: Why there is no value, one sentence.
+    """
+
+    value: float | None
+    interval: Interval | None = None
+    images: int = 0
+    projected: Projection | None = None
+    baseline: float | None = None
+    difference: Interval | None = None
+    unchanged: bool = False
+    detail: str = ""
+    missing: str = ""
+
+
+NO_LABELS: Final = MetricEstimate(value=None, missing="no image has a known class")
+
+
+def share_estimate(hits: NDArray[np.bool_], evidence: Evidence, **more: Any) -> MetricEstimate:
     """Share of the images that count, with Wilson's interval; exact between identical files."""
     images = len(hits)
     share = float(hits.mean())
     if evidence.identical and not more:
-        return Estimate(value=share, interval=Interval(share, share), images=images)
-    return Estimate(
+        return MetricEstimate(value=share, interval=Interval(share, share), images=images)
+    return MetricEstimate(
         value=share,
         interval=wilson(float(hits.sum()), images, evidence.z),
         images=images,
@@ -33,14 +65,14 @@ def share_estimate(hits: NDArray[np.bool_], evidence: Evidence, **more: Any) -> 
     )
 
 
-def mean_estimate(values: NDArray[np.floating[Any]], evidence: Evidence) -> Estimate:
+def mean_estimate(values: NDArray[np.floating[Any]], evidence: Evidence) -> MetricEstimate:
     """Mean over the images with its normal interval."""
     mean, images = float(values.mean()), len(values)
     deviation = float(values.std(ddof=1)) if images > 1 else mean
 
     half = evidence.z * deviation / math.sqrt(images)
     interval = Interval(mean - half, mean + half)
-    return Estimate(
+    return MetricEstimate(
         value=mean,
         interval=interval,
         images=images,
@@ -48,7 +80,7 @@ def mean_estimate(values: NDArray[np.floating[Any]], evidence: Evidence) -> Esti
     )
 
 
-def resampled_errors(evidence: Evidence, *, increase: bool) -> Estimate:
+def resampled_errors(evidence: Evidence, *, increase: bool) -> MetricEstimate:
     """Calibration error of the candidate, or its increase, with a percentile bootstrap.
 
     The error is a sum of absolute values, so resampling pushes it up; the interval is moved back
@@ -73,7 +105,7 @@ def resampled_errors(evidence: Evidence, *, increase: bool) -> Estimate:
     else:
         value, interval = after, _reversed(after, resampled[1], evidence.confidence)
         interval = Interval(max(0.0, interval.low), interval.high)
-    return Estimate(
+    return MetricEstimate(
         value=value,
         interval=interval,
         images=images,
