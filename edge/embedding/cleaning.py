@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from edge.embedding.index import neighbour_cosines
 
-NEIGHBOURS: Final = 10  # of the distance that makes an outlier
+NEIGHBOURS: Final = 10  # the mean distance to so many makes an outlier
 FAR: Final = 3.5  # modified z-score from which on Iglewicz and Hoaglin call a value an outlier
-MOST_PAIRS: Final = 10_000  # that are listed: a collection of plain pictures has millions
-_NORMAL: Final = 0.6745  # MAD of a standard normal distribution
+MOST_PAIRS: Final = 10_000  # pairs that are listed: a collection of plain pictures has millions
+_NORMAL: Final = 0.6745  # the MAD of a standard normal distribution
 _EXACT_FORMULA: Final = "equal sha256"
 _OUTLIER_FORMULA: Final = (
     "z = 0.6745 (d - median d) / MAD, d the mean cosine distance to the {k} nearest"
@@ -31,12 +31,12 @@ class NearPair:
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
-    """A row far from its nearest.
+    """A row that lies far from its nearest neighbours.
 
     Attributes:
-        row: Of the table.
-        distance: Mean cosine distance to its nearest neighbours, 0..2.
-        score: Modified z-score of the distance.
+        row: The row of the table.
+        distance: The mean cosine distance to its nearest neighbours, 0..2.
+        score: The modified z-score of the distance.
     """
 
     row: int
@@ -46,16 +46,16 @@ class Outlier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
-    """What was found.
+    """What a person should look at in a collection.
 
     Attributes:
         same: Groups of rows whose files are equal, in order.
-        near: Pairs of other files with a cosine of ``threshold`` or more, nearest first; at most
-            ``MOST_PAIRS``.
+        near: Pairs of different files with a cosine of ``threshold`` or more, nearest first; at
+            most ``MOST_PAIRS``.
         near_total: How many such pairs there are.
-        outliers: Farthest first.
-        threshold: Cosine.
-        neighbours: How many the distance is over.
+        outliers: The rows that lie far from all others, farthest first.
+        threshold: The cosine from which on two pictures are near duplicates.
+        neighbours: The number of neighbours whose mean distance makes an outlier.
     """
 
     same: tuple[tuple[int, ...], ...]
@@ -67,7 +67,7 @@ class Review:
 
     @property
     def formulas(self) -> dict[str, str]:
-        """How each list was made, in words."""
+        """How each list was made, in words, by its name."""
         return {
             "same": _EXACT_FORMULA,
             "near": f"cosine {self.threshold:g} or more",
@@ -75,7 +75,7 @@ class Review:
         }
 
     def to_json(self, paths: Sequence[str]) -> dict[str, Any]:
-        """The lists with the name of each row."""
+        """Return the lists as JSON values, with the path of each row."""
         return {
             "formulas": self.formulas,
             "same": [[paths[row] for row in group] for group in self.same],
@@ -92,12 +92,12 @@ class Review:
 
 
 def review(vectors: NDArray[np.float32], sha256: Sequence[str], *, threshold: float) -> Review:
-    """Look for duplicates and outliers.
+    """Find duplicates, near duplicates and outliers.
 
     Args:
         vectors: (n, d) float32, n at least 2.
-        sha256: Of each file.
-        threshold: Cosine from which on two pictures are near duplicates.
+        sha256: The digest of each file, hex.
+        threshold: The cosine from which on two pictures are near duplicates.
     """
     nearest, pairs, values = neighbour_cosines(vectors, NEIGHBOURS, threshold)
     files = np.unique(np.array(sha256), return_inverse=True)[1]
@@ -118,14 +118,15 @@ def review(vectors: NDArray[np.float32], sha256: Sequence[str], *, threshold: fl
 
 
 def _groups(sha256: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    found: dict[str, list[int]] = defaultdict(list)
+    """Group the rows whose files are equal."""
+    rows_of: dict[str, list[int]] = defaultdict(list)
     for row, digest in enumerate(sha256):
-        found[digest].append(row)
-    return tuple(tuple(rows) for rows in found.values() if len(rows) > 1)
+        rows_of[digest].append(row)
+    return tuple(tuple(rows) for rows in rows_of.values() if len(rows) > 1)
 
 
 def _outliers(distances: NDArray[np.float64]) -> tuple[Outlier, ...]:
-    """Modified z-score of Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993."""
+    """Find rows by modified z-score: Iglewicz, Hoaglin, "Detect and Handle Outliers", 1993."""
     median = np.median(distances)
     deviation = np.median(np.abs(distances - median))
     if deviation == 0:  # more than half of the distances are the same

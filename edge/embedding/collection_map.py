@@ -31,21 +31,21 @@ from edge.threads import in_threads
 from edge.versions import versions
 
 THUMBNAIL: Final = 64  # pixels of the longer side
-MOST_THUMBNAILS: Final = 4000  # of some 3 kB each in the page
+MOST_THUMBNAILS: Final = 4000  # each takes some 3 kB in the page
 _QUALITY: Final = 70
 _BATCH: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Projection:
-    """Places of n points.
+    """The positions of n points.
 
     Attributes:
         pca: (n, 3) float32; the first two columns are the plane.
         tsne2: (n, 2) float32.
         tsne3: (n, 3) float32.
-        explained: Share of the variance along each of the three components, 0..1.
-        perplexity: Of t-SNE.
+        explained: The share of the variance along each of the three components, 0..1.
+        perplexity: The perplexity of t-SNE.
     """
 
     pca: NDArray[np.float32]
@@ -57,17 +57,19 @@ class Projection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionMap:
-    """Points of a map, all sequences in the same order.
+    """The points of a map; all sequences are in the same order.
 
     Attributes:
-        total: Images of the table; more than there are points, where a sample was drawn.
-        paths: Of each point's image, fit to be printed.
-        classes: Of each; "" where it has none.
-        projection: Where it lies.
+        total: The number of images in the table; a sample of them was drawn if there are fewer
+            points.
+        paths: The path of each point's image, fit to be printed.
+        classes: The class of each image; "" where it has none.
+        projection: Where each point lies.
         review: Duplicates and outliers among the points.
-        thumbnails: JPEG of each, or None: beyond the most, gone, or changed since.
-        root: Folder that the paths are relative to.
-        name: Of the network.
+        thumbnails: The JPEG of each image; None if there are too many, or if the file is gone or
+            has changed since.
+        root: The folder that the paths are relative to.
+        name: The name of the network.
     """
 
     total: int
@@ -80,7 +82,7 @@ class CollectionMap:
     name: str
 
     def to_json(self) -> dict[str, Any]:
-        """The map as JSON values, without the pictures."""
+        """Return the map as JSON values, without the pictures."""
         projection = self.projection
         return {
             "root": self.root,
@@ -108,18 +110,18 @@ def make_map(
     cache: StageCache,
     progress: Progress,
 ) -> CollectionMap:
-    """The map of an embedding file.
+    """Make the map of an embedding file.
 
     Args:
-        table: What ``edge embed`` wrote.
-        points: At most so many; a sample is drawn of more.
-        threshold: Cosine from which on two pictures are near duplicates.
-        seed: Of the sample and of t-SNE.
-        cache: Where the projections are kept.
-        progress: Told of each stage.
+        table: The content of the file that ``edge embed`` wrote.
+        points: The maximum number of points; a sample is drawn if there are more images.
+        threshold: The cosine from which on two pictures are near duplicates.
+        seed: The seed of the sample and of t-SNE.
+        cache: The cache that keeps the projections.
+        progress: It is told of each stage.
 
     Raises:
-        DataError: Too few images.
+        DataError: There are too few images.
         OutputError: The cache cannot be written.
     """
     if len(table.paths) < LEAST:
@@ -131,14 +133,14 @@ def make_map(
     vectors = table.vectors[rows]
     projection = project(vectors, seed, cache, progress)
     with progress.stage("duplicates, outliers"):
-        found = review(vectors, [table.sha256[row] for row in rows], threshold=threshold)
+        reviewed = review(vectors, [table.sha256[row] for row in rows], threshold=threshold)
     thumbnails = _thumbnails(table, rows.tolist(), progress)
     return CollectionMap(
         total=len(table.paths),
         paths=tuple(readable(Path(table.paths[row])) for row in rows),
         classes=tuple(_shown(table.classes[row]) for row in rows),
         projection=projection,
-        review=found,
+        review=reviewed,
         thumbnails=thumbnails,
         root=readable(Path(table.header.root)),
         name=table.header.name,
@@ -146,7 +148,7 @@ def make_map(
 
 
 def data_uri(jpeg: bytes | None) -> str:
-    """The picture as a URL that holds it (RFC 2397); "" for none."""
+    """Return a URL that holds the picture (RFC 2397); "" if there is none."""
     return "" if jpeg is None else "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
@@ -157,19 +159,19 @@ def _sample(count: int, points: int, seed: int) -> NDArray[np.intp]:
 
 
 def _thumbnails(table: Embeddings, rows: list[int], progress: Progress) -> tuple[bytes | None, ...]:
-    """A small picture of each row, as far as the page has room."""
+    """Make a small picture of each row, as far as the page has room."""
     drawn = rows[:MOST_THUMBNAILS]
-    found: list[bytes | None] = []
+    thumbnails: list[bytes | None] = []
     with progress.stage("thumbnails", len(drawn)) as step:
         for start in range(0, len(drawn), _BATCH):
             batch = drawn[start : start + _BATCH]
-            found += in_threads(lambda row: _thumbnail(table, row), batch)
+            thumbnails += in_threads(lambda row: _thumbnail(table, row), batch)
             step(len(batch))
-    return (*found, *[None] * (len(rows) - len(drawn)))
+    return (*thumbnails, *[None] * (len(rows) - len(drawn)))
 
 
 def _thumbnail(table: Embeddings, row: int) -> bytes | None:
-    """A small JPEG of an image, if it still is the one that was embedded."""
+    """Make a small JPEG of an image if it still is the one that was embedded."""
     path, levels = table.file(row), table.header.preprocessing.levels
     try:
         if sha256_file(path) != table.sha256[row]:
@@ -187,7 +189,7 @@ def _shown(label: str) -> str:
     return readable(Path(label)) if label else ""
 
 
-LEAST: Final = 4  # points: fewer have no three principal components
+LEAST: Final = 4  # points; fewer have no three principal components
 PERPLEXITY: Final = 30.0  # van der Maaten and Hinton advise 5 to 50
 _COMPONENTS: Final = 50
 _NAMES: Final = ("pca", "tsne2", "tsne3")
@@ -196,7 +198,7 @@ _NAMES: Final = ("pca", "tsne2", "tsne3")
 def project(
     vectors: NDArray[np.float32], seed: int, cache: StageCache, progress: Progress
 ) -> Projection:
-    """The projections of vectors (n, d) float32, n at least ``LEAST``; computed once.
+    """Project vectors (n, d) float32, n at least ``LEAST``; what was computed once is kept.
 
     Raises:
         OutputError: The cache cannot be written.
@@ -217,12 +219,12 @@ def project(
         with threadpool_limits(1):
             with progress.stage("PCA"):
                 reduced, explained = _pca(units, seed)
-            places = {"pca": reduced[:, :3]}
+            positions = {"pca": reduced[:, :3]}
             for dimensions in (2, 3):
                 with progress.stage(f"t-SNE {dimensions}-D"):
-                    places[f"tsne{dimensions}"] = _tsne(reduced, dimensions, perplexity, seed)
+                    positions[f"tsne{dimensions}"] = _tsne(reduced, dimensions, perplexity, seed)
         with cache.store(key) as folder:
-            for name, array in places.items():
+            for name, array in positions.items():
                 np.save(folder / f"{name}.npy", array)
             write_json(folder / "explained.json", explained)
     return _kept(cache.entry(key), perplexity)
@@ -235,7 +237,7 @@ def _kept(entry: Path, perplexity: float) -> Projection:
 
 
 def _pca(units: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], list[float]]:
-    """At most 50 principal components of each point, and the share of the first three."""
+    """Return at most 50 principal components of each point, and the shares of the first three."""
     from sklearn.decomposition import PCA
 
     model = PCA(n_components=min(_COMPONENTS, *units.shape), random_state=seed)
@@ -243,7 +245,7 @@ def _pca(units: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], li
         warnings.simplefilter("ignore", RuntimeWarning)
         reduced = model.fit_transform(units.astype(np.float64))
     shares = np.nan_to_num(model.explained_variance_ratio_)[:3].tolist()
-    missing = 3 - reduced.shape[1]  # vectors of one or two numbers
+    missing = 3 - reduced.shape[1]  # above zero for vectors of one or two numbers
     if missing > 0:
         reduced = np.pad(reduced, ((0, 0), (0, missing)))
     return reduced.astype(np.float32), shares + [0.0] * max(0, missing)
@@ -254,14 +256,14 @@ def _tsne(
 ) -> NDArray[np.float32]:
     from sklearn.manifold import TSNE
 
-    # init as scikit-learn's "pca" scales it, but without dividing by a variance of zero.
+    # The start is that of scikit-learn's init="pca", but no variance of zero divides it.
     start = reduced[:, :dimensions].astype(np.float32)
     scale = float(start[:, 0].std()) or 1.0
     model = TSNE(
         n_components=dimensions, perplexity=perplexity, init=start / scale * 1e-4, random_state=seed
     )
-    found: NDArray[np.float32] = model.fit_transform(reduced).astype(np.float32)
-    return found
+    embedded: NDArray[np.float32] = model.fit_transform(reduced).astype(np.float32)
+    return embedded
 
 
 def _digest(units: NDArray[np.float32]) -> str:

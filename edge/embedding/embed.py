@@ -1,4 +1,4 @@
-"""A folder of pictures -> its embeddings."""
+"""``edge embed``: a folder of pictures -> its embeddings."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from edge.dataset.folder import list_files
 from edge.dataset.layout import find_any_places
 from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Picture
-from edge.embedding.extractor import ExtractorSource, open_extractor, source_json
+from edge.embedding.extractor import Extractor, ExtractorSource, open_extractor, source_json
 from edge.embedding.features import extract
 from edge.embedding.table import Embeddings, Header
 from edge.errors import DataError
@@ -28,13 +28,13 @@ _BATCH: Final = 256  # files hashed between two reports of progress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedOptions:
-    """What to embed, and with what.
+    """What to embed, and with which extractor.
 
     Attributes:
-        photos: Folder whose pictures are embedded, those in sub-folders too.
-        source: A base or a bundle.
-        cache: Root of the stage cache.
-        dask: Address of a Dask scheduler, ``local``, or None for this process.
+        photos: The folder whose pictures are embedded, those in sub-folders too.
+        source: The base or the bundle that the extractor is made from.
+        cache: The root of the stage cache.
+        dask: The address of a Dask scheduler, ``local``, or None for this process.
     """
 
     photos: Path
@@ -45,13 +45,13 @@ class EmbedOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
-    """What came of it.
+    """The embeddings of a folder, and what was left out of them.
 
     Attributes:
-        table: Of every readable picture, in the order of the relative paths.
-        skipped: Why each of the others could not be read.
-        reused: Pictures whose vectors an earlier run had computed.
-        warning: Of an extractor that has learned nothing; else empty.
+        table: The vectors of every readable picture, in the order of the relative paths.
+        skipped: The reason why each of the other pictures could not be read.
+        reused: The number of pictures whose vectors an earlier run had computed.
+        warning: A sentence on an extractor that has learned nothing; otherwise empty.
     """
 
     table: Embeddings
@@ -60,7 +60,7 @@ class Embedded:
     warning: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON values, without the vectors."""
+        """Return the result as JSON values, without the vectors."""
         header = self.table.header
         images, features = self.table.vectors.shape
         return {
@@ -81,9 +81,9 @@ def embed(options: EmbedOptions, progress: Progress) -> Embedded:
     """Embed every readable picture; what an earlier run computed is not computed again.
 
     Raises:
-        DataError: The folder cannot be read, or no picture of it.
+        DataError: The folder, or every picture in it, cannot be read.
         UsageError, ConnectionFailed: See ``run_on_cluster``.
-        WeightsUnavailable, ModelLoadError, ConversionError: No extractor.
+        WeightsUnavailable, ModelLoadError, ConversionError: The extractor cannot be made.
         OutputError: The cache cannot be written.
     """
     if options.dask is not None:
@@ -92,30 +92,8 @@ def embed(options: EmbedOptions, progress: Progress) -> Embedded:
     places, files = find_any_places(options.photos), list_files(options.photos)
     for note in (*places.notes, *files.notes()):
         progress.note(note)
-    paths = files.images
-    with progress.stage("extractor"):
-        if not isinstance(options.source, Path):
-            base = Base(options.source)
-            tried = paths[:: max(1, len(paths) // PICTURES)][:PICTURES]
-            base.find_input([Picture(path, "") for path in tried], progress.note)
-        extractor = open_extractor(options.source, cache)
-    warning = random_note(extractor.weights, "vectors")
-    if warning:
-        progress.note(warning)
-    if not isinstance(options.source, Path):  # the contract of a bundle has its levels
-        contract, notes = with_levels(extractor.preprocessing, paths)
-        extractor = replace(extractor, preprocessing=contract)
-        for note in notes:
-            progress.note(note)
-    skipped: dict[Path, str] = {}
-    with progress.stage("hashing", len(paths)) as step:
-        pictures = []
-        for path, digest, problem in _digests(paths):
-            step(1)
-            if problem:
-                skipped[path] = problem
-            else:
-                pictures.append(Picture(path, digest))
+    extractor, warning = _open(options.source, files.images, cache, progress)
+    pictures, skipped = _hashed(files.images, progress)
     with progress.stage("embedding", len(pictures)) as step:
         features = extract(
             extractor.path,
@@ -130,29 +108,67 @@ def embed(options: EmbedOptions, progress: Progress) -> Embedded:
     if not kept:
         path, problem = next(iter(skipped.items()))
         raise DataError(
-            f"none of the {len(paths)} pictures in {options.photos} can be read, such as "
+            f"none of the {len(files.images)} pictures in {options.photos} can be read, such as "
             f"{path}: {problem}",
             hint="Name a folder with pictures that open in a viewer.",
         )
-    relative = [picture.path.relative_to(options.photos) for picture in kept]
     table = Embeddings(
-        header=Header(
-            extractor=extractor.id,
-            name=extractor.name,
-            source=source_json(options.source),
-            preprocessing=extractor.preprocessing,
-            root=os.path.abspath(options.photos),  # noqa: PTH100 (Path.absolute keeps "..")
-        ),
+        header=_header(options, extractor),
         vectors=features.vectors,
-        paths=tuple(path.as_posix() for path in relative),
+        paths=tuple(picture.path.relative_to(options.photos).as_posix() for picture in kept),
         sha256=tuple(picture.sha256 for picture in kept),
         classes=tuple(places.class_of(picture.path) for picture in kept),
     )
     return Embedded(table=table, skipped=skipped, reused=features.reused, warning=warning)
 
 
+def _open(
+    source: ExtractorSource, paths: Sequence[Path], cache: StageCache, progress: Progress
+) -> tuple[Extractor, str]:
+    """Open the extractor, fit for the pictures, and say whether it has learned nothing."""
+    with progress.stage("extractor"):
+        if not isinstance(source, Path):
+            base = Base(source)
+            tried = paths[:: max(1, len(paths) // PICTURES)][:PICTURES]
+            base.find_input([Picture(path, "") for path in tried], progress.note)
+        extractor = open_extractor(source, cache)
+    warning = random_note(extractor.weights, "vectors")
+    if warning:
+        progress.note(warning)
+    if not isinstance(source, Path):  # the contract of a bundle has its levels
+        contract, notes = with_levels(extractor.preprocessing, paths)
+        extractor = replace(extractor, preprocessing=contract)
+        for note in notes:
+            progress.note(note)
+    return extractor, warning
+
+
+def _hashed(paths: Sequence[Path], progress: Progress) -> tuple[list[Picture], dict[Path, str]]:
+    """Return the pictures by content, and why the others cannot be read."""
+    pictures: list[Picture] = []
+    problems: dict[Path, str] = {}
+    with progress.stage("hashing", len(paths)) as step:
+        for path, digest, problem in _digests(paths):
+            step(1)
+            if problem:
+                problems[path] = problem
+            else:
+                pictures.append(Picture(path, digest))
+    return pictures, problems
+
+
+def _header(options: EmbedOptions, extractor: Extractor) -> Header:
+    return Header(
+        extractor=extractor.id,
+        name=extractor.name,
+        source=source_json(options.source),
+        preprocessing=extractor.preprocessing,
+        root=os.path.abspath(options.photos),  # noqa: PTH100 (Path.absolute keeps "..")
+    )
+
+
 def _digests(paths: Sequence[Path]) -> Iterator[tuple[Path, str, str]]:
-    """Each path with the sha256 of its file, or else with why that cannot be read."""
+    """Yield each path with the sha256 of its file, or with the reason why it cannot be read."""
     for start in range(0, len(paths), _BATCH):
         yield from in_threads(_digest, paths[start : start + _BATCH])
 

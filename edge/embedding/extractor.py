@@ -12,14 +12,14 @@ from typing import Any, Final
 
 from converters.base import Precision
 from converters.tflite import converted, traced
+from edge import schema
 from edge.cache import StageCache, content_key
 from edge.embedding.table import Header
 from edge.errors import BundleError, DataError
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file, write_bytes
 from edge.runtime.session import open_session
-from edge.runtime.spec import Preprocessing, Resize
-from edge.training.backbones import ChannelOrder
+from edge.runtime.spec import Preprocessing
 from edge.training.base import Base
 from edge.training.keras_files import KERAS_SUFFIXES
 from edge.training.models import load_keras, without_head
@@ -36,10 +36,11 @@ class Extractor:
     """A model file whose first output holds the features of an image.
 
     Attributes:
-        path: TFLite file: RGB 0..255 -> (1, features), float32.
+        path: The TFLite file: RGB 0..255 -> (1, features), float32.
         preprocessing: The contract of its input.
-        name: For people.
-        seconds: That writing the file took in this run; 0 where an earlier one wrote it.
+        name: Its name, for people.
+        seconds: The time that writing the file took in this run, in seconds; 0 if an earlier run
+            wrote it.
         weights: Where its numbers come from, as ``WeightedModel`` names it; empty where a bundle
             trained all of them.
     """
@@ -52,12 +53,12 @@ class Extractor:
 
     @property
     def features(self) -> int:
-        """Length of a vector."""
+        """The length of a vector."""
         return open_session(self.path).outputs[0].shape[-1]
 
     @property
     def id(self) -> str:
-        """sha256 (hex) of file and contract: vectors of two extractors do not compare."""
+        """The content key of file and contract; vectors of two extractors do not compare."""
         return content_key(
             "features",
             {"model": sha256_file(self.path), "preprocessing": self.preprocessing.sha256},
@@ -65,10 +66,10 @@ class Extractor:
 
 
 def base_extractor(base: Base, cache: StageCache) -> Extractor:
-    """The extractor of a base; written once.
+    """Return the extractor of a base; its file is written once.
 
     Raises:
-        WeightsUnavailable: No pretrained weights.
+        WeightsUnavailable: There are no pretrained weights.
         ConversionError: The base cannot be converted.
     """
     parts = {
@@ -76,16 +77,16 @@ def base_extractor(base: Base, cache: StageCache) -> Extractor:
         "size": [base.preprocessing.height, base.preprocessing.width],
         "versions": versions(),
     }
-    found = _written(base.name, base.preprocessing, parts, lambda: base.load().model, cache)
-    return replace(found, weights=RANDOM) if base.is_random else found
+    extractor = _written(base.name, base.preprocessing, parts, lambda: base.load().model, cache)
+    return replace(extractor, weights=RANDOM) if base.is_random else extractor
 
 
 def bundle_extractor(path: Path, cache: StageCache) -> Extractor:
-    """The extractor of a bundle: its Keras model up to the features that its head sees.
+    """Return the extractor of a bundle: its Keras model up to the features that its head sees.
 
     Raises:
-        UsageError: No bundle there.
-        BundleError: It does not hold its Keras model, or an altered one.
+        UsageError: There is no bundle at the path.
+        BundleError: The bundle does not hold its Keras model, or holds an altered one.
         ConversionError: The model cannot be converted.
     """
     bundle = Bundle.open(path)
@@ -98,12 +99,12 @@ def bundle_extractor(path: Path, cache: StageCache) -> Extractor:
         quiet_keras(0)
         return without_head(load_keras(source))
 
-    found = _written(bundle.manifest.name, bundle.manifest.preprocessing, parts, load, cache)
-    return replace(found, weights=_weights(bundle.manifest.provenance))
+    extractor = _written(bundle.manifest.name, bundle.manifest.preprocessing, parts, load, cache)
+    return replace(extractor, weights=_weights(bundle.manifest.provenance))
 
 
 def _weights(provenance: Mapping[str, Any]) -> str:
-    """Where the numbers come from; empty where the bundle tuned them itself."""
+    """Return where the weights come from; empty if the bundle tuned them itself."""
     options = provenance.get("options")
     strategy = options.get("strategy") if isinstance(options, Mapping) else None
     weights = provenance.get("weights")
@@ -130,14 +131,20 @@ def _written(
 
 
 ExtractorSource = BaseOptions | Path
-"""A base, or the path of a bundle."""
+"""What an extractor is made from: a base, or the path of a bundle."""
 
 _BACKBONE: Final = "backbone"
 _BUNDLE: Final = "bundle"
+_EMBED_AGAIN: Final = "Run edge embed again."
+
+
+@dataclass(frozen=True, slots=True)
+class _BundleSource:
+    path: Path
 
 
 def source_json(source: ExtractorSource) -> dict[str, Any]:
-    """The source as JSON values; paths become absolute, so that they hold from everywhere."""
+    """Return the source as JSON values, with absolute paths, which hold from everywhere."""
     if isinstance(source, Path):
         return {"kind": _BUNDLE, "path": str(source.absolute())}
     value = asdict(source)
@@ -152,38 +159,39 @@ def source_from_json(value: Mapping[str, Any]) -> ExtractorSource:
     """Read what ``source_json`` wrote.
 
     Raises:
-        DataError: A field is missing, unknown or of no known value.
+        DataError: A field is missing or unknown, or its value is not allowed.
     """
-    fields = dict(value)
-    kind = fields.pop("kind", None)
-    try:
-        if kind == _BUNDLE:
-            return Path(fields["path"])
-        if kind == _BACKBONE:
-            order = fields.get("channel_order")
-            fields["channel_order"] = None if order is None else ChannelOrder(order)
-            return BaseOptions(**fields | {"resize": Resize(fields["resize"])})
-    except (KeyError, TypeError, ValueError) as error:
-        raise _unknown(f"its source cannot be read: {error}") from error
-    raise _unknown(f"its source is of kind {kind!r}")
+    kinds: dict[object, type[BaseOptions | _BundleSource]]
+    kinds = {_BACKBONE: BaseOptions, _BUNDLE: _BundleSource}
+    kind = value.get("kind")
+    if kind not in kinds:
+        raise DataError(f"the source of the embedding file is of kind {kind!r}", hint=_EMBED_AGAIN)
+    source = schema.from_json(
+        kinds[kind],
+        {name: item for name, item in value.items() if name != "kind"},
+        "the source of the embedding file",
+        hint=_EMBED_AGAIN,
+        error=DataError,
+    )
+    return source.path if isinstance(source, _BundleSource) else source
 
 
 def open_extractor(source: ExtractorSource, cache: StageCache) -> Extractor:
-    """The extractor of a source; errors as ``base_extractor`` and ``bundle_extractor``."""
+    """Return the extractor of a source; see ``base_extractor`` and ``bundle_extractor``."""
     if isinstance(source, Path):
         return bundle_extractor(source, cache)
     return base_extractor(Base(source), cache)
 
 
 def extractor_of(header: Header, cache: StageCache) -> Extractor:
-    """The extractor that made the vectors of a file, made again and compared by its id.
+    """Make the extractor of an embedding file again, and compare its id.
 
     Raises:
-        DataError: What is made of the same source now is another extractor.
+        DataError: The same source now gives another extractor.
     """
     source = source_from_json(header.source)
     extractor = open_extractor(source, cache)
-    if not isinstance(source, Path):  # whose levels are those of the embedded pictures
+    if not isinstance(source, Path):  # the levels of a base are those of the embedded pictures
         contract = replace(extractor.preprocessing, levels=header.preprocessing.levels)
         extractor = replace(extractor, preprocessing=contract)
     if extractor.id != header.extractor:
@@ -198,7 +206,3 @@ def extractor_of(header: Header, cache: StageCache) -> Extractor:
 
 def _short(id_: str) -> str:
     return id_.rpartition("-")[2][:12]
-
-
-def _unknown(found: str) -> DataError:
-    return DataError(f"the embedding file cannot be used: {found}", hint="Run edge embed again.")

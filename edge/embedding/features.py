@@ -24,18 +24,18 @@ from edge.progress import Step
 from edge.runtime.files import sha256_file
 from edge.runtime.spec import Preprocessing
 
-_CHECK: Final = 8  # bytes of a checksum, in front of its vector
-COMMIT_EVERY: Final = 64  # images; at most this many are computed again after a kill
+_CHECK: Final = 8  # bytes of the checksum in front of each vector
+COMMIT_EVERY: Final = 64  # images; at most so many are computed again after a kill
 
 
 class FeatureStore:
     """Vectors by (extractor, image content), in one SQLite file: safe against kill -9.
 
-    Each vector carries a checksum of itself and of its name; one that does not fit is computed
-    again, as all are where SQLite finds the file damaged.
+    Each vector carries a checksum of itself and of its name. A vector whose checksum does not fit
+    is computed again, and so are all vectors if SQLite finds the file damaged.
 
     Args:
-        path: Of the file; created when missing.
+        path: The path of the file, which is created if it is missing.
 
     Raises:
         OutputError: The file cannot be opened or written.
@@ -51,7 +51,7 @@ class FeatureStore:
             raise _unwritable(path, error) from error
 
     def _open(self) -> None:
-        """Open the file; make it anew where it is damaged."""
+        """Open the file, and make it anew if it is damaged."""
         try:
             self._connect()
         except sqlite3.Error as error:
@@ -91,7 +91,7 @@ class FeatureStore:
             )
 
     def find(self, extractor: str, image: str) -> NDArray[np.float32] | None:
-        """The vector of an image, float32, or None."""
+        """Return the vector of an image, float32, or None."""
         try:
             with closing(self._database.cursor()) as cursor:
                 row = cursor.execute(
@@ -112,10 +112,10 @@ class FeatureStore:
         return np.frombuffer(vector, np.float32)
 
     def add(self, extractor: str, vectors: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
-        """Keep vectors by the content hash of their image, all or none.
+        """Keep vectors, all or none, by the content hash of their images.
 
         Raises:
-            OutputError: The disk is full, say.
+            OutputError: The file cannot be written; the disk is full, for example.
         """
         rows = []
         for image, vector in vectors:
@@ -145,7 +145,7 @@ class FeatureStore:
         """Make a damaged file anew.
 
         Raises:
-            OutputError: It is not damaged, but full or read-only, say.
+            OutputError: The file is not damaged, but cannot be written.
         """
         if not is_damage(error):
             raise _unwritable(self._path, error) from error
@@ -156,7 +156,7 @@ class FeatureStore:
 
 
 def _checksum(extractor: str, image: str, vector: bytes) -> bytes:
-    """8 bytes of BLAKE2b (RFC 7693) of a vector and of what it is kept by."""
+    """Return 8 bytes of BLAKE2b (RFC 7693) of a vector, keyed by what it is kept by."""
     return hashlib.blake2b(
         vector, digest_size=_CHECK, key=hashlib.sha256(f"{extractor} {image}".encode()).digest()
     ).digest()
@@ -175,8 +175,8 @@ class Features:
 
     Attributes:
         vectors: (readable images, features) float32, in the order that was asked for.
-        problems: Why each of the others could not be read.
-        reused: How many an earlier run had computed.
+        problems: The reason why each of the other images could not be read.
+        reused: The number of vectors that an earlier run had computed.
     """
 
     vectors: NDArray[np.float32]
@@ -193,16 +193,16 @@ def extract(
     step: Step,
     dask: str | None = None,
 ) -> Features:
-    """Features of every readable image.
+    """Compute the features of every readable image.
 
     Args:
-        extractor: TFLite file: RGB 0..255 -> (1, features).
-        images: What to read.
-        preprocessing: The contract.
-        cache: Where earlier vectors are found and new ones are kept.
-        step: Told of each finished image.
-        dask: Address of a Dask scheduler, or ``local``: the workers compute, with the same
-            results; None computes in this process. Errors as ``run_on_cluster``.
+        extractor: The TFLite file: RGB 0..255 -> (1, features).
+        images: The images to read.
+        preprocessing: The contract of its input.
+        cache: The cache that has the earlier vectors and keeps the new ones.
+        step: It is told of each finished image.
+        dask: The address of a Dask scheduler, or ``local``: its workers compute, with the same
+            results and with the errors of ``run_on_cluster``. None computes in this process.
 
     Raises:
         ModelLoadError: The extractor does not load.
@@ -239,7 +239,7 @@ def extract(
 def _answers(
     extractor: Path, images: Sequence[Hashed], preprocessing: Preprocessing, dask: str | None
 ) -> Iterator[Answer]:
-    """Answers in any order."""
+    """Yield the answers in any order."""
     if dask is None:
         return run_images(extractor, [image.path for image in images], preprocessing)
     return run_on_cluster(dask, extractor, images, preprocessing)

@@ -32,9 +32,9 @@ class ImageNetClassifier:
     """A classifier of the 1000 ImageNet classes as a float TFLite file.
 
     Attributes:
-        name: Of the network, as users type it.
-        path: TFLite file: RGB 0..255 -> (1, 1000) probabilities, float32.
-        labels: One per class, all different.
+        name: The name of the network, as users type it.
+        path: The TFLite file: RGB 0..255 -> (1, 1000) probabilities, float32.
+        labels: One label per class; all are different.
         preprocessing: The contract of its input.
     """
 
@@ -44,21 +44,21 @@ class ImageNetClassifier:
     preprocessing: Preprocessing
 
     def open(self, *, engine: str | None = None, threads: int = 1) -> Classifier:
-        """The loaded classifier.
+        """Load the classifier.
 
         Raises:
             UsageError: The engine is unknown, or not for TFLite.
-            EngineUnavailable: No interpreter is installed.
+            EngineUnavailable: There is no interpreter installed.
         """
         session = open_session(self.path, engine=engine, threads=threads)
         return Classifier(session, self.labels, self.preprocessing)
 
 
 def names_network(model: Path) -> bool:
-    """Whether the user's words name a network; a bundle of that name goes first.
+    """Return whether the words of the user name a network; a bundle of that name goes first.
 
     Raises:
-        UsageError: They name neither, and nothing lies there.
+        UsageError: They name neither a network nor a path at which something lies.
     """
     if is_bundle(model):
         return False
@@ -82,16 +82,16 @@ def names_network(model: Path) -> bool:
 def imagenet_classifier(
     name: str, cache: StageCache, progress: Progress | None = None
 ) -> ImageNetClassifier:
-    """The classifier of that name; converted once, which loads TensorFlow, and then kept.
+    """Return the classifier of that name; it is converted once, which loads TensorFlow, and kept.
 
     Args:
-        name: Of a network.
-        cache: Where the file is kept.
-        progress: Shows the conversion, where there is one.
+        name: The name of a network.
+        cache: The cache that keeps the file.
+        progress: It shows the conversion, if there is one.
 
     Raises:
-        UsageError: No such network.
-        WeightsUnavailable: Its weights are neither here nor to be downloaded.
+        UsageError: There is no such network.
+        WeightsUnavailable: Its weights are not here and cannot be downloaded.
         ConversionError: The network cannot be converted.
     """
     row = backbone(name)
@@ -128,17 +128,19 @@ def _source(row: Backbone, cache: StageCache) -> Path:
 
 
 def keras_classifier(row: Backbone, weights: str, seed: int, cache: StageCache) -> tuple[str, Path]:
-    """Key and .keras file of a network with its 1000-class top, RGB 0..255 in; written once.
+    """Return key and .keras file of a network with its 1000-class top; it is written once.
+
+    The input of the network is RGB, 0..255.
 
     Args:
-        row: Which network.
+        row: The network.
         weights: ``imagenet``, ``none`` (random), or the path of a weights file.
-        seed: Of random weights.
-        cache: Where the file is kept.
+        seed: The seed of random weights.
+        cache: The cache that keeps the file.
 
     Raises:
-        UsageError: No file of that name.
-        WeightsUnavailable: No network and no local copy, or a file that does not fit.
+        UsageError: There is no file of that name.
+        WeightsUnavailable: There is no connection and no local copy, or the file does not fit.
     """
     identity = weights_id(row, weights, seed)
     key = content_key("classifier", {"weights": identity, "versions": versions()})
@@ -150,7 +152,7 @@ def keras_classifier(row: Backbone, weights: str, seed: int, cache: StageCache) 
 
 
 def distinct(labels: Sequence[str]) -> tuple[str, ...]:
-    """ImageNet calls two classes "crane" and two "maillot": the later one gets its index."""
+    """Tell equal labels apart: the later "crane" and the later "maillot" get their index."""
     seen: set[str] = set()
     result = []
     for index, label in enumerate(labels):

@@ -27,23 +27,23 @@ from edge.runtime.files import sha256_file
 
 EXACT: Final = "exact"
 RABITQ: Final = "rabitq"
-SMALL: Final = 50_000_000  # numbers: below, an exact search takes some 20 ms
-CANDIDATES: Final = 1000  # of which the cosine is computed, at least
-# Of a larger table 2 n / d, that is, 2 of its 1024 parts at 1024 dimensions: fewer dimensions are
+SMALL: Final = 50_000_000  # numbers; an exact search of fewer takes at most some 20 ms
+CANDIDATES: Final = 1000  # at least so many get their exact cosine
+# A larger table has 2 n / d candidates, which is n / 512 at 1024 dimensions: fewer dimensions are
 # fewer bits, whose order is less sure, and as many bytes are read again.
 CANDIDATES_PER_DIMENSION: Final = 2
-_BLOCK: Final = 65_536  # vectors coded at a time
+CODED_AT_ONCE: Final = 65_536  # vectors
 _CODES: Final = "codes.faiss"
 _NORMS: Final = "norms.npy"
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """What lies nearest to a query.
+    """The vectors that lie nearest to a query.
 
     Attributes:
-        rows: Positions in the table, nearest first.
-        cosines: Of each, -1..1, float32.
+        rows: Their positions in the table, nearest first.
+        cosines: The cosine of each with the query, -1..1, float32.
     """
 
     rows: NDArray[np.intp]
@@ -51,11 +51,11 @@ class Neighbours:
 
 
 class VectorIndex:
-    """Nearest neighbours in a table.
+    """Finds nearest neighbours in a table.
 
     Attributes:
         kind: ``exact`` or ``rabitq``.
-        size_bytes: Of what it keeps besides the vectors.
+        size_bytes: The size of what it keeps besides the vectors.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class VectorIndex:
         Args:
             vectors: (n, d) float32; not copied.
             norms: (n,), as ``norms_of`` gives them.
-            codes: Faiss index of the directions, in the same order; None searches exactly.
+            codes: The Faiss index of the directions, in the same order; None searches exactly.
         """
         self._vectors = vectors
         self._norms = norms
@@ -75,15 +75,15 @@ class VectorIndex:
         self.size_bytes = norms.nbytes + (0 if codes is None else codes.ntotal * codes.code_size)
 
     def search(self, query: NDArray[np.float32], k: int) -> Neighbours:
-        """The k nearest vectors, or all where there are fewer.
+        """Return the k nearest vectors, or all if there are fewer.
 
         Args:
-            query: (d,) float32, not of zeros only.
+            query: (d,) float32; at least one number is not zero.
             k: At least 1.
 
         Raises:
-            UsageError: k below 1.
-            DataError: A query of another length, or without a direction.
+            UsageError: k is below 1.
+            DataError: The query has another length, or no direction.
         """
         count, features = self._vectors.shape
         if k < 1:
@@ -105,23 +105,23 @@ class VectorIndex:
 
 
 def exact_index(vectors: NDArray[np.float32]) -> VectorIndex:
-    """An index that compares the query with every vector (n, d) float32."""
+    """Return an index that compares the query with every vector (n, d) float32."""
     return VectorIndex(vectors, norms_of(vectors))
 
 
 def open_index(
     vectors: NDArray[np.float32], cache: StageCache, progress: Progress, *, exact: bool = False
 ) -> VectorIndex:
-    """The index of a table; codes are made once and kept by the content of the vectors.
+    """Open the index of a table; codes are made once and kept by the content of the vectors.
 
     Args:
         vectors: (n, d) float32, finite.
-        cache: Where the codes are kept.
-        progress: Told while they are made.
-        exact: Search exactly, however large the table is.
+        cache: The cache that keeps the codes.
+        progress: It is told while they are made.
+        exact: Whether to search exactly, however large the table is.
 
     Raises:
-        OutputError: The cache cannot be written, or was damaged.
+        OutputError: The cache cannot be written, or is damaged.
     """
     if exact or vectors.size < SMALL:
         return exact_index(vectors)
@@ -149,15 +149,15 @@ def open_index(
 def coded(
     vectors: NDArray[np.float32], norms: NDArray[np.float32], step: Callable[[int], None]
 ) -> Any:
-    """A Faiss index of the directions of vectors (n, d) float32, one bit per dimension."""
+    """Make a Faiss index of the directions of vectors (n, d) float32, one bit per dimension."""
     import faiss
 
     codes = faiss.index_factory(vectors.shape[1], "RaBitQfs", faiss.METRIC_INNER_PRODUCT)
-    # Training means: take the centre, about which the codes are made.
-    sample = slice(None, None, max(1, len(vectors) // _BLOCK))
+    # To train is to take the centre, about which the codes are made.
+    sample = slice(None, None, max(1, len(vectors) // CODED_AT_ONCE))
     codes.train(vectors[sample] / norms[sample, None])
-    for start in range(0, len(vectors), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for start in range(0, len(vectors), CODED_AT_ONCE):
+        block = slice(start, start + CODED_AT_ONCE)
         codes.add(vectors[block] / norms[block, None])
         step(len(norms[block]))
     return codes
@@ -169,20 +169,20 @@ def _shown(path: Path) -> str:
     return shell_word(str(path))
 
 
-BLOCK: Final = 4096  # vectors at a time
+BLOCK: Final = 4096  # vectors compared at a time
 
 
 def norms_of(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Euclidean length of each vector, float32 (n,); 1 for a vector of zeros.
+    """Return the Euclidean length of each vector, float32 (n,); 1 for a vector of zeros.
 
-    The cosine of a vector of zeros with anything then is 0.
+    The cosine of a vector of zeros with any other is 0 then.
     """
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
     return np.where(lengths > 0, lengths, 1.0).astype(np.float32)
 
 
 def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The vector of that direction with length 1, float32 (d,); zeros stay zeros."""
+    """Return the vector of that direction with length 1, float32 (d,); zeros stay zeros."""
     length = float(np.linalg.norm(vector.astype(np.float64)))
     return (vector / length if length else vector).astype(np.float32)
 
@@ -190,19 +190,19 @@ def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 def cosines(
     vectors: NDArray[np.float32], norms: NDArray[np.float32], query: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Cosine of a query with each vector, float32 (n,).
+    """Return the cosine of a query with each vector, float32 (n,).
 
     Args:
         vectors: (n, d) float32.
         norms: (n,), as ``norms_of`` gives them.
         query: (d,) float32.
     """
-    found: NDArray[np.float32] = (vectors @ unit(query)) / norms
-    return np.clip(found, -1.0, 1.0)
+    scores: NDArray[np.float32] = (vectors @ unit(query)) / norms
+    return np.clip(scores, -1.0, 1.0)
 
 
 def best(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
-    """Positions of the k largest scores, largest first; of equals the first comes first."""
+    """Return the positions of the k largest scores, largest first; equal ones keep their order."""
     k = min(k, len(scores))
     threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
     above = np.flatnonzero(scores > threshold)
@@ -214,12 +214,12 @@ def best(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
 def neighbour_cosines(
     vectors: NDArray[np.float32], k: int, at_least: float
 ) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float32]]:
-    """Of every vector the cosines with its k nearest others; and every near pair.
+    """Compare all vectors: the cosines of each with its k nearest others, and every near pair.
 
     Args:
         vectors: (n, d) float32, n at least 2.
-        k: At least 1; fewer where there are fewer others.
-        at_least: Cosine from which on two vectors are a near pair.
+        k: The number of neighbours, at least 1; it is lowered if there are fewer others.
+        at_least: The cosine from which on two vectors are a near pair.
 
     Returns:
         Cosines float32 (n, k), largest first; the pairs' rows (pairs, 2), first < second; and
@@ -239,25 +239,25 @@ def neighbour_cosines(
         scores[rows - start, rows] = -np.inf
         top = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k :]
         nearest[rows] = -np.sort(-top, axis=1)
-    found = np.concatenate(values)
-    order = np.argsort(-found, kind="stable")
+    pair_cosines = np.concatenate(values)
+    order = np.argsort(-pair_cosines, kind="stable")
     return (
         np.clip(nearest, -1.0, 1.0),
         np.concatenate(pairs)[order],
-        np.clip(found, -1.0, 1.0)[order],
+        np.clip(pair_cosines, -1.0, 1.0)[order],
     )
 
 
-_ZIP: Final = b"PK"
+ZIP: Final = b"PK"
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarPictures:
-    """Pictures like a picture.
+    """The pictures of a table that are like a picture.
 
     Attributes:
-        neighbours: Rows of the table and their cosines.
-        search: ``exact`` or ``rabitq``: how they were searched for.
+        neighbours: The rows of the table and their cosines.
+        search: How they were searched for, ``exact`` or ``rabitq``.
     """
 
     neighbours: Neighbours
@@ -265,10 +265,10 @@ class SimilarPictures:
 
 
 def is_word_table(path: Path) -> bool:
-    """Whether a file is to be read as text: it is there, and it is no archive of arrays."""
+    """Return whether a file is to be read as text: it exists, and is not an archive of arrays."""
     try:
         with path.open("rb") as stream:
-            return stream.read(2) != _ZIP and path.suffix.lower() not in (".npz", ".npy")
+            return stream.read(2) != ZIP and path.suffix.lower() not in (".npz", ".npy")
     except OSError:
         return False
 
@@ -282,10 +282,10 @@ def similar_pictures(
     *,
     exact: bool = False,
 ) -> SimilarPictures:
-    """The k pictures of a table nearest to a picture by cosine.
+    """Find the k pictures of a table that are nearest to a picture by cosine.
 
     Raises:
-        DataError: The picture cannot be read, or the table is of another extractor.
+        DataError: The picture cannot be read, or another extractor made the table.
     """
     if not image.is_file():
         raise DataError(f"no picture at {image}", hint="Name an image file to compare with.")

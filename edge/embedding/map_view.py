@@ -18,16 +18,16 @@ from edge.runtime.place import write_output
 from edge.runtime.printable import one_line
 
 LISTED: Final = 50  # entries of each list on the page
-_DIGITS: Final = 5  # of a coordinate
+_DIGITS: Final = 5  # significant digits of a coordinate
 
 
 def map_page(result: CollectionMap) -> str:
-    """The whole page."""
+    """Return the HTML of the page."""
     here = resources.files("edge.embedding")
     page = here.joinpath("map.html").read_text(encoding="utf-8")
     script = here.joinpath("map.js").read_text(encoding="utf-8")
-    # Within a script element only "<" can end it or begin a comment (HTML, section 13.2.5.4);
-    # ASCII alone says the same whatever a name holds.
+    # Only "<" can end a script element or begin a comment in it (HTML, section 13.2.5.4), and
+    # ASCII alone says the same in every encoding, whatever a name holds.
     data = json.dumps(_data(result), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return page.replace("__SCRIPT__", script.strip()).replace("__DATA__", data)
 
@@ -37,7 +37,7 @@ def _data(result: CollectionMap) -> dict[str, Any]:
     classes = sorted(counts)
     label = {name: index for index, name in enumerate(classes)}
     return {
-        # The folder's name: whoever gets the page need not know where it lay.
+        # The name of the folder alone: whoever gets the page need not know where it lay.
         "title": f"{one_line(Path(result.root).name) or 'Map'}: {len(result.paths)} pictures",
         "summary": _summary(result),
         "paths": [one_line(path) for path in result.paths],
@@ -80,7 +80,7 @@ def _lists(review: Review) -> list[dict[str, Any]]:
         for item in review.outliers
     ]
     titles = {"same": "Duplicates", "near": "Near duplicates", "outliers": "Outliers"}
-    found: dict[str, Sequence[dict[str, Any]]] = {"same": same, "near": near, "outliers": far}
+    lists: dict[str, Sequence[dict[str, Any]]] = {"same": same, "near": near, "outliers": far}
     totals = {"same": len(same), "near": review.near_total, "outliers": len(far)}
     return [
         {
@@ -89,16 +89,16 @@ def _lists(review: Review) -> list[dict[str, Any]]:
             "items": list(items[:LISTED]),
             "total": totals[kind],
         }
-        for kind, items in found.items()
+        for kind, items in lists.items()
     ]
 
 
-_NAMED: Final = 24  # classes of which a legend still helps
+_NAMED: Final = 24  # classes; a legend of more does not help
 _LONGEST: Final = 24  # characters of a name in the legend
 
 
 def draw_map(result: CollectionMap, path: Path) -> None:
-    """Write the picture, PNG.
+    """Write the map as a PNG picture: PCA and t-SNE on the plane, side by side.
 
     Raises:
         OutputError: The picture cannot be written.
@@ -115,8 +115,8 @@ def _figure(result: CollectionMap) -> Any:
     left, right = figure.subplots(1, 2)
     projection = result.projection
     first, second = (100 * share for share in projection.explained[:2])
-    for panel, places in ((left, projection.pca), (right, projection.tsne2)):
-        _scatter(panel, places, result)
+    for panel, points in ((left, projection.pca), (right, projection.tsne2)):
+        _scatter(panel, points, result)
         panel.set_aspect("equal", adjustable="datalim")
         panel.grid(alpha=0.2)
     left.set_title("PCA")
@@ -131,14 +131,14 @@ def _figure(result: CollectionMap) -> Any:
     return figure
 
 
-def _scatter(panel: Any, places: Any, result: CollectionMap) -> None:
+def _scatter(panel: Any, points: Any, result: CollectionMap) -> None:
     classes = sorted(set(result.classes))
     labels = np.array(result.classes)
     size = 6 if len(labels) > 1000 else 14
     for name, color in zip(classes, class_colors(classes), strict=True):
-        points = places[labels == name]
+        some = points[labels == name]
         label = plot_text(name or "no class", _LONGEST)
-        panel.scatter(points[:, 0], points[:, 1], s=size, color=color, linewidths=0, label=label)
+        panel.scatter(some[:, 0], some[:, 1], s=size, color=color, linewidths=0, label=label)
 
 
 # Matplotlib's "tab10" (Tableau), readable on light and dark paper.
@@ -154,12 +154,15 @@ _TEN: Final = (
     "#bcbd22",
     "#7f7f7f",
 )
-_GREY: Final = "#8a8a8a"  # of what has no class
-_GOLDEN: Final = 0.61803398875  # hues a golden section apart never come close soon
+_GREY: Final = "#8a8a8a"  # the colour of what has no class
+_GOLDEN: Final = 0.61803398875  # hues a golden section apart come close only after many
 
 
 def class_colors(classes: Sequence[str]) -> list[str]:
-    """A colour, ``#rrggbb``, for each class; grey for the one without a name."""
+    """Return a colour, ``#rrggbb``, for each class; grey for the one without a name.
+
+    The colours tell classes apart on white and on black.
+    """
     named = [name for name in classes if name]
     if len(named) <= len(_TEN):
         colors = dict(zip(named, _TEN, strict=False))

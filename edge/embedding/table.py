@@ -1,4 +1,4 @@
-"""The embedding file: vectors with the image that each came from, as plain arrays in one .npz."""
+"""The embedding file: vectors and the image that each comes from, as plain arrays in one .npz."""
 
 import zipfile
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import schema
 from edge.errors import BundleError, DataError
 from edge.runtime import checked
 from edge.runtime.files import atomic_writer
@@ -18,9 +19,9 @@ from edge.runtime.spec import Preprocessing, canonical_json
 FORMAT: Final = "edge-embeddings"
 SCHEMA_VERSION: Final = 1
 MEMBERS: Final = ("header", "vectors", "paths", "sha256", "classes")
-MAX_GROWTH: Final = 8  # times the size of the file, which numbers never come near
+MAX_GROWTH: Final = 8  # times the size of the file; arrays of numbers never come near it
 MAX_SMALL: Final = 256 << 20  # bytes of arrays that any file may hold
-_FIELDS: Final = ("extractor", "name", "source", "preprocessing", "root")
+AGAIN: Final = "Make it again with edge embed; what an earlier run computed is kept."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +29,12 @@ class Header:
     """How the vectors of a file were made.
 
     Attributes:
-        extractor: ``Extractor.id``: vectors of another one do not compare with these.
-        name: Of the network, for people.
+        extractor: ``Extractor.id``; vectors of another extractor do not compare with these.
+        name: The name of the network, for people.
         source: How to make the extractor again: ``{"kind": "backbone", **options}`` or
             ``{"kind": "bundle", "path": PATH}``.
-        preprocessing: The contract of its input.
-        root: The folder that the paths are relative to, absolute.
+        preprocessing: The contract of the input of the extractor.
+        root: The absolute path of the folder that the paths are relative to.
     """
 
     extractor: str
@@ -43,7 +44,7 @@ class Header:
     root: str
 
     def to_json(self) -> dict[str, Any]:
-        """The header as JSON values."""
+        """Return the header as JSON values."""
         return {
             "format": FORMAT,
             "schema_version": SCHEMA_VERSION,
@@ -56,15 +57,26 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredHeader:
+    """The header as it stands in the file."""
+
+    extractor: str
+    name: str
+    source: Mapping[str, Any]
+    preprocessing: Mapping[str, Any]
+    root: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Embeddings:
-    """Vectors of images.
+    """The vectors of images.
 
     Attributes:
         header: How they were made.
         vectors: (n, d) float32, n and d at least 1, finite.
-        paths: Of each image, relative to ``header.root``, with forward slashes.
-        sha256: Of each image file, hex.
-        classes: Name of the folder that is the image's class; "" where there is none.
+        paths: The path of each image, relative to ``header.root``, with forward slashes.
+        sha256: The digest of each image file, hex.
+        classes: The name of the folder that is the class of each image; "" if there is none.
     """
 
     header: Header
@@ -74,7 +86,7 @@ class Embeddings:
     classes: tuple[str, ...]
 
     def file(self, row: int) -> Path:
-        """Where the image of a row lay when the file was written."""
+        """Return where the image of a row lay when the file was written."""
         return Path(self.header.root) / self.paths[row]
 
 
@@ -82,7 +94,7 @@ def write_embeddings(table: Embeddings, path: Path) -> None:
     """Write the file; equal tables give equal bytes.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The path cannot be written.
     """
     arrays: dict[str, NDArray[Any]] = {
         "header": np.array(canonical_json(table.header.to_json())),
@@ -94,16 +106,16 @@ def write_embeddings(table: Embeddings, path: Path) -> None:
     with writing(path, "Name a place with space that you may write to."):
         with atomic_writer(path) as stream, zipfile.ZipFile(stream, "w") as archive:
             for name, array in arrays.items():
-                entry = zipfile.ZipInfo(f"{name}.npy")  # of the year 1980: no clock in the bytes
+                entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980: no clock gets into the bytes
                 with archive.open(entry, "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def read_embeddings(path: Path) -> Embeddings:
-    """Read what ``write_embeddings`` wrote, every part checked.
+    """Read what ``write_embeddings`` wrote, and check every part.
 
     Raises:
-        DataError: Missing, truncated, altered, not of edge, or of another schema.
+        DataError: The file is missing, truncated, altered, not of edge, or of another schema.
     """
     arrays = _arrays(path)
     header = _header(path, str(arrays["header"]))
@@ -143,45 +155,42 @@ def _header(path: Path, text: str) -> Header:
         raise _foreign(path, str(error)) from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise _foreign(path, "its header does not say that edge wrote it")
-    if value.get("schema_version") != SCHEMA_VERSION:
-        raise DataError(
-            f"{path} has schema_version {value.get('schema_version')!r}; this edge reads "
-            f"{SCHEMA_VERSION}",
-            hint="Make the file again with edge embed.",
-        )
-    missing = [name for name in _FIELDS if name not in value]
-    texts = ("extractor", "name", "root")
-    if not missing and not all(isinstance(value[name], str) for name in texts):
-        raise _damaged(path, f"its header has no texts in {', '.join(texts)}")
-    if missing or not isinstance(value["source"], dict):
-        raise _damaged(path, f"its header lacks {', '.join(missing) or 'a source'}")
+    stored = schema.from_json(
+        _StoredHeader,
+        value,
+        f"the header of {path}",
+        version=SCHEMA_VERSION,
+        extra="ignore",
+        hint=AGAIN,
+        error=DataError,
+    )
     try:
-        preprocessing = Preprocessing.from_json(value["preprocessing"])
+        preprocessing = Preprocessing.from_json(stored.preprocessing)
     except BundleError as error:
         raise _damaged(path, f"its preprocessing cannot be read: {error}") from error
     return Header(
-        extractor=str(value["extractor"]),
-        name=str(value["name"]),
-        source=value["source"],
+        extractor=stored.extractor,
+        name=stored.name,
+        source=stored.source,
         preprocessing=preprocessing,
-        root=str(value["root"]),
+        root=stored.root,
     )
 
 
-def _foreign(path: Path, found: str) -> DataError:
+def _foreign(path: Path, problem: str) -> DataError:
     return DataError(
-        f"{path} is no embedding file of edge: {found}",
+        f"{path} is no embedding file of edge: {problem}",
         hint="Make one with: edge embed PHOTOS -o FILE.npz",
     )
 
 
-def _damaged(path: Path, found: str) -> DataError:
+def _damaged(path: Path, problem: str) -> DataError:
     return DataError(
-        f"{path} cannot be read as an embedding file: {found}",
-        hint="Make it again with edge embed; what an earlier run computed is kept.",
+        f"{path} cannot be read as an embedding file: {problem}",
+        hint=AGAIN,
     )
 
 
 def _text(values: tuple[str, ...]) -> NDArray[Any]:
-    """Fixed-width Unicode: an array of Python strings would need pickle."""
+    """Return fixed-width Unicode: an array of Python strings would need pickle."""
     return np.array(values, np.str_)

@@ -1,8 +1,8 @@
-"""Word vectors: a text file of GloVe (or word2vec) as a table of vectors.
+"""Word vectors: a text file of GloVe or word2vec as a table of vectors.
 
-Format: one word per line, then its numbers, separated by single spaces (Pennington, Socher,
-Manning, "GloVe: Global Vectors for Word Representation", EMNLP 2014); word2vec's text form has a
-line with the number of words and of dimensions in front.
+The format is one word per line and then its numbers, separated by single spaces (Pennington,
+Socher, Manning, "GloVe: Global Vectors for Word Representation", EMNLP 2014). The text form of
+word2vec has a first line with the number of words and of dimensions.
 """
 
 import difflib
@@ -26,10 +26,10 @@ from edge.runtime import checked
 from edge.runtime.files import sha256_file
 
 MAX_WORDS: Final = 10_000_000  # the largest published tables have 3 million
-MAX_TEXT: Final = 16 << 30  # bytes, unpacked; glove.840B.300d has 5.6 GB
-MAX_GROWTH: Final = 50  # times the size of a gzipped file; numbers grow three- to fourfold
+MAX_TEXT: Final = 16 << 30  # bytes when unpacked; glove.840B.300d has 5.6 GB
+MAX_GROWTH: Final = 50  # times the size of a gzipped file; text of numbers grows 3- to 4-fold
 MAX_LINE: Final = 1 << 20  # bytes
-_SMALL: Final = 16 << 20  # bytes that any file may grow to
+_SMALL: Final = 16 << 20  # bytes; any gzipped file may grow to this size
 _GZIP: Final = b"\x1f\x8b"
 _EVERY: Final = 10_000  # words between two reports of progress
 _SHOWN: Final = 40  # characters of a line that an error shows
@@ -41,9 +41,9 @@ class WordTable:
     """Words and their vectors.
 
     Attributes:
-        words: Each once, in the order of the file.
+        words: The words, each once, in the order of the file.
         vectors: (words, d) float32, finite.
-        rows: Position of each word.
+        rows: The position of each word.
     """
 
     words: tuple[str, ...]
@@ -51,7 +51,7 @@ class WordTable:
     rows: dict[str, int] = field(repr=False)
 
     def vector(self, word: str) -> NDArray[np.float32]:
-        """The vector of a word, float32 (d,).
+        """Return the vector of a word, float32 (d,).
 
         Raises:
             UsageError: There is no such word.
@@ -66,7 +66,7 @@ class WordTable:
         return vector
 
     def _alike(self, word: str) -> list[str]:
-        """Words that are spelled alike."""
+        """Return words that are spelled alike."""
         if word.lower() in self.rows:
             return [word.lower()]
         alike = [other for other in self.words if abs(len(other) - len(word)) <= 2]
@@ -75,14 +75,14 @@ class WordTable:
 
 @dataclass(frozen=True, slots=True)
 class NearWord:
-    """A word and its cosine, -1..1, with what was asked for."""
+    """A word, and its cosine with what was asked for, -1..1."""
 
     word: str
     cosine: float
 
 
 def similar_words(table: WordTable, index: VectorIndex, word: str, k: int) -> list[NearWord]:
-    """The k words nearest to a word, itself left out.
+    """Return the k words nearest to a word, which is left out itself.
 
     Raises:
         UsageError: There is no such word.
@@ -93,11 +93,11 @@ def similar_words(table: WordTable, index: VectorIndex, word: str, k: int) -> li
 def analogy(
     table: WordTable, index: VectorIndex, words: tuple[str, str, str], k: int
 ) -> list[NearWord]:
-    """What D can be in "A is to B as C is to D", best first.
+    """Return what D can be in "A is to B as C is to D", best first.
 
-    The words nearest to b - a + c by cosine, of vectors of length 1, the three themselves left
-    out (Mikolov, Yih, Zweig, "Linguistic Regularities in Continuous Space Word Representations",
-    NAACL 2013).
+    They are the words nearest to b - a + c by cosine, for vectors of length 1, without the three
+    words themselves (Mikolov, Yih, Zweig, "Linguistic Regularities in Continuous Space Word
+    Representations", NAACL 2013).
 
     Raises:
         UsageError: There is no such word.
@@ -110,19 +110,19 @@ def analogy(
 def _nearest(
     table: WordTable, index: VectorIndex, query: NDArray[np.float32], without: set[str], k: int
 ) -> list[NearWord]:
-    found = index.search(query, k + len(without))
+    neighbours = index.search(query, k + len(without))
     near = [
         NearWord(table.words[row], float(cosine))
-        for row, cosine in zip(found.rows, found.cosines, strict=True)
+        for row, cosine in zip(neighbours.rows, neighbours.cosines, strict=True)
     ]
     return [item for item in near if item.word not in without][:k]
 
 
 def open_words(path: Path, cache: StageCache, progress: Progress) -> WordTable:
-    """The table of a text file, which may be gzipped; parsed once, kept by its content.
+    """Open the table of a text file, which may be gzipped; it is parsed once and kept by content.
 
     Raises:
-        DataError: Missing, empty, damaged, or a line that is no word with its numbers.
+        DataError: The file is missing, empty or damaged, or a line is not a word with its numbers.
         OutputError: The cache cannot be written.
     """
     if not path.is_file():
@@ -144,7 +144,7 @@ def open_words(path: Path, cache: StageCache, progress: Progress) -> WordTable:
 
 
 def read_words(path: Path, step: Callable[[int], None]) -> tuple[list[str], NDArray[np.float32]]:
-    """Words and vectors (words, d) float32 of a text file; of a word twice the first counts.
+    """Read words and vectors (words, d) float32; if a word stands twice, its first vector counts.
 
     Raises:
         DataError: See ``open_words``.
@@ -178,7 +178,7 @@ _EXPECTED: Final = "Expected GloVe's text format: a word and its numbers on each
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Each line with its number from 1, empty ones left out."""
+    """Yield each line that is not empty with its number, counted from 1."""
     try:
         with checked.opened(path) as file, _unpacked(file) as stream:
             most = _most(file, packed=stream is not file)
@@ -191,7 +191,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                         else f"{path} unpacks to more than a table of words would",
                         hint=_EXPECTED,
                     )
-                # Undecodable bytes stand in some published tables; such a word is not lost.
+                # Some published tables hold bytes that are not UTF-8; such a word is not lost.
                 line = content.decode(errors="replace").strip(" \r\n")
                 if line:
                     yield number, line
@@ -206,7 +206,7 @@ def _unpacked(file: BinaryIO) -> BinaryIO:
 
 
 def _most(file: BinaryIO, *, packed: bool) -> int:
-    """Bytes of text that a file may hold; a packed one of zeros would grow a thousandfold."""
+    """Return how many bytes of text a file may hold; packed zeros would grow a thousandfold."""
     size = os.fstat(file.fileno()).st_size
     return min(MAX_TEXT, max(_SMALL, MAX_GROWTH * size)) if packed else MAX_TEXT
 
@@ -217,7 +217,7 @@ def _is_word2vec_header(line: str) -> bool:
 
 
 def _parsed(path: Path, number: int, line: str, features: int) -> tuple[str, NDArray[np.float32]]:
-    """Word and vector of a line; the word itself may hold spaces, as some of GloVe's do."""
+    """Return word and vector of a line; the word itself may hold spaces, as some of GloVe do."""
     parts = line.rsplit(" ", features) if features else []
     if len(parts) == features + 1 and features:
         try:

@@ -134,9 +134,9 @@ def test_damaged_parts_are_refused(written: Path, arrays: dict[str, Any], said: 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"schema_version": 9}, "schema_version 9; this edge reads 1"),
+        ({"schema_version": 9}, "schema_version is 9; this edge reads 1"),
         ({"preprocessing": {}}, "preprocessing cannot be read"),
-        ({"source": "mobilenet"}, "lacks a source"),
+        ({"source": "mobilenet"}, 'source is "mobilenet", expected an object'),
     ],
 )
 def test_other_headers_are_refused(written: Path, changed: dict[str, Any], said: str) -> None:
@@ -167,5 +167,5 @@ def test_paths_of_a_source_hold_from_everywhere(
     "value", [{}, {"kind": "pickle"}, {"kind": "bundle"}, {"kind": "backbone", "resize": "x"}]
 )
 def test_an_unknown_source_is_refused(value: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match="embedding file cannot be used"):
+    with pytest.raises(DataError, match="the source of the embedding file"):
         source_from_json(value)
