@@ -1,51 +1,66 @@
 """Carry a plan out, and what else can be done with a device: roll back, take off, read its logs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.deploy.plan import Plan
-from edge.deploy.session import Session, owner
+from edge.deploy.plan import DeployPlan
+from edge.deploy.session import Conversation
 from edge.deploy.ssh import Address, Remote
 from edge.deploy.wheelhouse import Environment
+from edge.device.messages import (
+    ActivateRequest,
+    BeginRequest,
+    EnvironmentRequest,
+    Health,
+    InstallEnvironmentRequest,
+    InstallReleaseRequest,
+    LogsReply,
+    LogsRequest,
+    ProvisionRequest,
+    PruneRequest,
+    RollbackReply,
+    RollbackRequest,
+    SelftestReply,
+    SelftestRequest,
+    StateReply,
+    StateRequest,
+    UndeployRequest,
+    Upload,
+)
 from edge.errors import DeviceError, NotDeployed, UsageError
 from edge.progress import Progress
 
 
-def send_environment(session: Session, wheels: Environment, progress: Progress) -> int:
-    """Send what is missing of it, and install it; bytes sent."""
-    sent = send_files(
-        session,
-        progress,
-        "send the interpreter",
-        wheels.path,
-        {"kind": "environment", "id": wheels.id, "files": dict(wheels.files)},
-    )
-    session.ask("install environment", id=wheels.id)
+def send_environment(session: Conversation, wheels: Environment, progress: Progress) -> int:
+    """Send what is missing of an environment, and install it; the bytes sent."""
+    listed = BeginRequest(kind=Upload.ENVIRONMENT, id=wheels.id, files=dict(wheels.files))
+    sent = send_files(session, progress, "send the interpreter", wheels.path, listed)
+    session.ask(InstallEnvironmentRequest(id=wheels.id))
     return sent
 
 
 def send_files(
-    session: Session, progress: Progress, title: str, folder: Path, listed: dict[str, Any]
+    session: Conversation, progress: Progress, title: str, folder: Path, listed: BeginRequest
 ) -> int:
     """Send what the device lacks of the listed files of a folder.
 
     Args:
-        session: Under the device's lock.
+        session: The conversation, under the device's lock.
         progress: Is shown kilobytes.
-        title: Of the stage.
-        folder: Of the files.
-        listed: The ``begin`` request: ``kind``, ``files`` and what else it needs.
+        title: The title of the stage.
+        folder: The folder of the files.
+        listed: The files, and what they are of.
 
     Returns:
-        Bytes sent.
+        The bytes sent.
     """
-    missing: dict[str, int] = session.ask("begin", **listed)["missing"]
+    missing = session.ask(listed).missing
     for path, have in missing.items():  # no other file of this machine, nor another part of it
-        if path not in listed["files"] or not 0 <= have <= listed["files"][path][1]:
+        if path not in listed.files or not 0 <= have <= listed.files[path][1]:
             raise DeviceError(f"the device asks for {path[:200]!r} from byte {have} on")
-    total: int = sum(listed["files"][path][1] - have for path, have in missing.items())
+    total = sum(listed.files[path][1] - have for path, have in missing.items())
     with progress.stage(f"{title}, kB", round(total / 1000)) as step:
         session.put_all(missing, folder, _Kilobytes(step).add)
     return total
@@ -83,8 +98,8 @@ class Outcome:
     release: str
     changed: bool
     sent_bytes: int
-    selftest: Mapping[str, Any] | None
-    health: Mapping[str, Any]
+    selftest: SelftestReply | None
+    health: Health | None
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -94,26 +109,27 @@ class Outcome:
             "release": self.release,
             "changed": self.changed,
             "sent_bytes": self.sent_bytes,
-            "selftest": self.selftest,
-            "health": self.health,
+            "selftest": None if self.selftest is None else self.selftest.report,
+            "health": {} if self.health is None else self.health.to_json(),
         }
 
 
-def deploy(remote: Remote, plan: Plan, progress: Progress) -> Outcome:
+def deploy(remote: Remote, plan: DeployPlan, progress: Progress) -> Outcome:
     """Bring the release to the device, or leave the device as it was.
 
     Raises:
         DeployFailed: The release did not prove itself; the one before serves.
         EdgeError: The device refused, or the connection ended; run it again to go on.
     """
-    with Session(remote, note=progress.note) as session:
-        session.ask("lock", owner=owner(), what=f"edge deploy of {plan.app} {plan.release.id}")
+    with Conversation(remote, note=progress.note) as session:
+        session.lock(f"edge deploy of {plan.app} {plan.release.id}")
         done = session.ask(
-            "provision",
-            key=plan.options.key.allowed_signer,
-            device=plan.profile.id,
-            again=plan.options.provision,
-        )["done"]
+            ProvisionRequest(
+                key=plan.options.key.allowed_signer,
+                device=plan.profile.id,
+                again=plan.options.provision,
+            )
+        ).done
         if done:
             progress.note(f"set up there for the first time: {', '.join(done)}")
         return _Deploy(session, remote, plan, progress).run()
@@ -122,7 +138,9 @@ def deploy(remote: Remote, plan: Plan, progress: Progress) -> Outcome:
 class _Deploy:
     """One deploy, under the device's lock."""
 
-    def __init__(self, session: Session, remote: Remote, plan: Plan, progress: Progress) -> None:
+    def __init__(
+        self, session: Conversation, remote: Remote, plan: DeployPlan, progress: Progress
+    ) -> None:
         self._session = session
         self._remote = remote
         self._plan = plan
@@ -131,59 +149,55 @@ class _Deploy:
 
     def run(self) -> Outcome:
         plan, release = self._plan, self._plan.release
-        found = self._session.ask("state", app=plan.app)["apps"]
-        if len(found) != 1:
-            raise DeviceError(f"the device answers for {len(found)} applications, asked for one")
-        state = found[0]
-        proved = state["healthy"] and not state["on_trial"]
-        if state["release"] == release.id == state["last_good"] and proved:
-            return self._outcome(None, state.get("health") or {}, changed=False)
-        known = self._session.ask("has environment", environment=release.environment)
-        if not known["environment"]:
+        states = self._session.ask(StateRequest(app=plan.app)).apps
+        if len(states) != 1:
+            raise DeviceError(f"the device answers for {len(states)} applications, asked for one")
+        (state,) = states
+        proved = state.healthy and not state.on_trial
+        if state.release == release.id == state.last_good and proved:
+            return self._outcome(None, state.health, changed=False)
+        known = self._session.ask(EnvironmentRequest(environment=release.environment))
+        if not known.environment:
             self._sent += send_environment(self._session, plan.environment, self._progress)
         self._send_release()
         selftest = self._selftest()
         health = self._activate()
         with self._progress.stage("clean up"):
-            self._session.ask("prune", app=plan.app, keep=plan.options.keep)
+            self._session.ask(PruneRequest(app=plan.app, keep=plan.options.keep))
         return self._outcome(selftest, health, changed=True)
 
     def _send_release(self) -> None:
-        plan = self._plan
-        listed = {"kind": "release", "app": plan.app, "id": plan.release.id, "files": plan.files}
+        plan, release = self._plan, self._plan.release
+        listed = BeginRequest(
+            kind=Upload.RELEASE, app=plan.app, id=release.id, files=dict(plan.files)
+        )
         self._sent += send_files(
             self._session, self._progress, "send the bundle", plan.bundle.path, listed
         )
+        downgrade = plan.options.allow_downgrade
         with self._progress.stage("verify hashes and signature there"):
             self._session.ask(
-                "install release",
-                app=plan.app,
-                release=plan.release.to_json(),
-                allow_downgrade=plan.options.allow_downgrade,
+                InstallReleaseRequest(app=plan.app, release=release, allow_downgrade=downgrade)
             )
 
-    def _selftest(self) -> dict[str, Any]:
+    def _selftest(self) -> SelftestReply:
         plan = self._plan
+        seconds = plan.options.selftest_seconds
         with self._progress.stage("self-test there"):
             return self._session.ask(
-                "selftest",
-                app=plan.app,
-                release=plan.release.id,
-                timeout=plan.options.selftest_seconds,
+                SelftestRequest(app=plan.app, release=plan.release.id, timeout=seconds)
             )
 
-    def _activate(self) -> dict[str, Any]:
+    def _activate(self) -> Health:
         plan = self._plan
+        seconds = plan.options.watch_seconds
         with self._progress.stage("switch, health check, watch"):
             return self._session.ask(
-                "activate",
-                app=plan.app,
-                release=plan.release.id,
-                watch=plan.options.watch_seconds,
+                ActivateRequest(app=plan.app, release=plan.release.id, watch=seconds)
             )
 
     def _outcome(
-        self, selftest: Mapping[str, Any] | None, health: Mapping[str, Any], *, changed: bool
+        self, selftest: SelftestReply | None, health: Health | None, *, changed: bool
     ) -> Outcome:
         return Outcome(
             host=self._remote.address.host,
@@ -196,22 +210,22 @@ class _Deploy:
         )
 
 
-def states(address: Address, app: str | None) -> dict[str, Any]:
-    """``device`` (its type) and ``apps``: release, healthy, last_good, reason of each.
+def states(address: Address, app: str | None) -> StateReply:
+    """Ask a device what serves there, and whether it is well.
 
     Args:
-        address: Of the device.
+        address: The address of the device.
         app: One application; None for all.
     """
-    with Remote(address) as remote, Session(remote) as session:
-        return session.ask("state", app=app)
+    with Remote(address) as remote, Conversation(remote) as session:
+        return session.ask(StateRequest(app=app))
 
 
-def logs(address: Address, app: str | None, lines: int) -> dict[str, Any]:
-    """``events``, oldest first, and ``service``, what the service said."""
-    with Remote(address) as remote, Session(remote) as session:
+def logs(address: Address, app: str | None, lines: int) -> tuple[str, LogsReply]:
+    """Ask for an application's last events and what its service said; with its name."""
+    with Remote(address) as remote, Conversation(remote) as session:
         name = _app(session, app)
-        return {"app": name, **session.ask("logs", app=name, lines=lines)}
+        return name, session.ask(LogsRequest(app=name, lines=lines))
 
 
 def roll_back(
@@ -222,44 +236,47 @@ def roll_back(
     watch_seconds: float,
     selftest_seconds: float,
     progress: Progress,
-) -> dict[str, Any]:
-    """Let the release that was good before serve.
+) -> tuple[str, RollbackReply]:
+    """Let the release that was good before serve; the application's name, and what came of it.
 
     Raises:
         NotDeployed: There is none.
         DeviceError: The device is locked.
         DeployFailed: It did not prove itself; what served serves.
     """
-    with Remote(address) as remote, Session(remote, note=progress.note) as session:
+    with Remote(address) as remote, Conversation(remote, note=progress.note) as session:
         name = _app(session, app)
-        session.ask("lock", owner=owner(), what=f"edge rollback of {name}")
+        session.lock(f"edge rollback of {name}")
+        request = RollbackRequest(
+            app=name, reason=reason, watch=watch_seconds, timeout=selftest_seconds
+        )
         with progress.stage("self-test, switch, health check, watch"):
-            done = session.ask(
-                "rollback", app=name, reason=reason, watch=watch_seconds, timeout=selftest_seconds
-            )
-        return {"app": name, **done}
+            return name, session.ask(request)
 
 
-def take_off(address: Address, app: str | None, *, delete_inbox: bool) -> dict[str, Any]:
-    """Remove an application from the device.
+def take_off(
+    address: Address, app: str | None, *, delete_inbox: bool
+) -> tuple[str, tuple[str, ...]]:
+    """Remove an application; its name, and the ids of the environments that went with it.
 
     Raises:
         NotDeployed: It is not there.
         DeviceError: Its inbox holds pictures, or the device is locked.
     """
-    with Remote(address) as remote, Session(remote) as session:
+    with Remote(address) as remote, Conversation(remote) as session:
         name = _app(session, app)
-        session.ask("lock", owner=owner(), what=f"edge undeploy of {name}")
-        return {"app": name, **session.ask("undeploy", app=name, delete_inbox=delete_inbox)}
+        session.lock(f"edge undeploy of {name}")
+        reply = session.ask(UndeployRequest(app=name, delete_inbox=delete_inbox))
+        return name, reply.environments
 
 
-def _app(session: Session, app: str | None) -> str:
-    """The named application, or the only one there."""
+def _app(session: Conversation, app: str | None) -> str:
+    """Return the named application, or the only one there."""
     if app is not None:
         return app
-    names = [item["app"] for item in session.ask("state")["apps"]]
+    names = [state.app for state in session.ask(StateRequest()).apps]
     if not names:
         raise NotDeployed("no application of edge is on this device", hint="edge deploy puts one.")
     if len(names) > 1:
         raise UsageError(f"this device has {', '.join(names)}", hint="Name one with --app.")
-    return str(names[0])
+    return names[0]

@@ -4,12 +4,12 @@ import sys
 import time
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Final, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, Self
 
 from edge.deploy.ssh import Remote
+from edge.device.typed import Mistyped, typed
 from edge.errors import DeviceError
 from edge.processes import Flood, Silence, run
 from edge.runtime.checked import Malformed, parse_json
@@ -208,10 +208,10 @@ class Facts:
         Raises:
             DeviceError: It is something else.
         """
-        known = {"clock_skew_seconds": None} | value if isinstance(value, dict) else value
-        if isinstance(known, dict) and isinstance(known.get("installed"), dict):
-            known |= {"installed": {"unsafe": [], "exposed": []} | known["installed"]}
-        found = typed(cls, known, "facts")
+        try:
+            found = typed(cls, value, "facts", exact=True)
+        except Mistyped as error:
+            raise DeviceError(f"the device's answer makes no sense: {error}") from error
         if found.schema_version != SCHEMA_VERSION:
             raise DeviceError(f"the device's facts have schema_version {found.schema_version}")
         return found
@@ -311,57 +311,4 @@ def without_python(said: str) -> Facts:
         machine=machine,
         errors={"python": "there is no python3"},
         **missing,
-    )
-
-
-T = TypeVar("T")
-LONGEST: Final = 200  # characters of what a device says, in a message
-
-
-def typed(kind: type[T], value: object, where: str) -> T:
-    """A dataclass whose fields are scalars, tuples, mappings, unions with None, or dataclasses.
-
-    Args:
-        kind: The dataclass.
-        value: Parsed JSON.
-        where: For messages.
-
-    Raises:
-        DeviceError: A field is missing, unknown, or of another type.
-    """
-    found: T = _read(kind, value, where)
-    return found
-
-
-def _read(kind: Any, value: Any, where: str) -> Any:
-    if get_origin(kind) is UnionType:
-        if value is None and NoneType in get_args(kind):
-            return None
-        (kind,) = (item for item in get_args(kind) if item is not NoneType)
-    if is_dataclass(kind) and isinstance(value, dict):
-        return _dataclass(kind, value, where)
-    if get_origin(kind) is tuple and isinstance(value, list):
-        return tuple(_read(get_args(kind)[0], item, where) for item in value)
-    if get_origin(kind) is Mapping and isinstance(value, dict):
-        inner = get_args(kind)[1]
-        return {
-            str(name): _read(inner, item, f"{where}.{name[:LONGEST]}")
-            for name, item in value.items()
-        }
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        said = repr(value)[:LONGEST]
-        raise DeviceError(f"the device says {where} = {said}, which is not what was asked for")
-    return value
-
-
-def _dataclass(kind: Any, value: Mapping[str, Any], where: str) -> Any:
-    names = {field.name for field in fields(kind)}
-    if set(value) != names:
-        odd = ", ".join(sorted(names ^ set(value)))[:LONGEST]
-        raise DeviceError(f"the device's answer lacks or adds fields in {where}: {odd}")
-    hints = get_type_hints(kind)
-    return kind(
-        **{name: _read(hints[name], item, f"{where}.{name}") for name, item in value.items()}
     )

@@ -8,11 +8,11 @@ from typing import Final, Self
 from devices.profile import MACHINES, BoardAccelerator, Profile, profile, profiles
 from edge.deploy.facts import Disk, Facts, User
 from edge.deploy.wheelhouse.environment import environment_id
-from edge.deploy.wheelhouse.lock import Target, locked
+from edge.deploy.wheelhouse.lock import Platform, locked
 from edge.errors import DeviceError
 
 
-class Level(StrEnum):
+class Severity(StrEnum):
     """How much a finding matters."""
 
     OK = "ok"
@@ -31,7 +31,7 @@ class Finding:
         hint: What to do about it; empty where all is well.
     """
 
-    level: Level
+    level: Severity
     about: str
     found: str
     hint: str = ""
@@ -39,17 +39,17 @@ class Finding:
     @classmethod
     def ok(cls, about: str, found: str) -> Self:
         """All is well."""
-        return cls(level=Level.OK, about=about, found=found)
+        return cls(level=Severity.OK, about=about, found=found)
 
     @classmethod
     def warning(cls, about: str, found: str, hint: str) -> Self:
         """It works, but not as it should."""
-        return cls(level=Level.WARNING, about=about, found=found, hint=hint)
+        return cls(level=Severity.WARNING, about=about, found=found, hint=hint)
 
     @classmethod
     def error(cls, about: str, found: str, hint: str) -> Self:
         """A deploy would fail."""
-        return cls(level=Level.ERROR, about=about, found=found, hint=hint)
+        return cls(level=Severity.ERROR, about=about, found=found, hint=hint)
 
     def to_json(self) -> dict[str, str]:
         """The finding as JSON values."""
@@ -136,7 +136,7 @@ def wheels(facts: Facts, board: Profile) -> Iterator[Finding]:
     if facts.machine is None or facts.python is None or facts.libraries is None:
         return
     try:
-        found = locked(board.engine, Target.of(facts))
+        found = locked(board.engine, Platform.of(facts))
     except DeviceError as error:
         yield Finding.error("wheels", error.message, error.hint)
     else:
@@ -321,7 +321,7 @@ def _noexec(found: Disk) -> Iterator[Finding]:
 def _needed(facts: Facts, board: Profile) -> int:
     """Bytes that a deploy will write; the environment may be there already."""
     try:
-        known = environment_id(locked(board.engine, Target.of(facts)))
+        known = environment_id(locked(board.engine, Platform.of(facts)))
     except DeviceError:  # said among the wheels
         return BUNDLES
     there = facts.installed.environments if facts.installed else ()
@@ -437,7 +437,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-__all__ = ["Finding", "Level", "findings", "guess_profile", "refusals"]
+__all__ = ["Finding", "Severity", "findings", "guess_profile", "refusals"]
 
 CHECKS: Final = (
     model,

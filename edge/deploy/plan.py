@@ -14,7 +14,7 @@ from edge.deploy.findings import Finding, findings, guess_profile, refusals
 from edge.deploy.keys import PublicKey
 from edge.deploy.signing import verify
 from edge.deploy.ssh import Remote
-from edge.deploy.wheelhouse import Environment, Target, environment
+from edge.deploy.wheelhouse import Environment, Platform, environment
 from edge.device.admission import check_board, shipped
 from edge.device.layout import App
 from edge.device.release import Release
@@ -74,7 +74,7 @@ _GATHERING: Final = threading.Lock()  # a fleet needs the same wheels for most o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class DeployPlan:
     """A deploy that can be carried out.
 
     Attributes:
@@ -148,7 +148,7 @@ def checked_bundle(path: Path, key: PublicKey) -> Bundle:
     return bundle
 
 
-def make_plan(bundle: Bundle, remote: Remote, options: Options, progress: Progress) -> Plan:
+def make_plan(bundle: Bundle, remote: Remote, options: Options, progress: Progress) -> DeployPlan:
     """Look at the device, decide, and gather the wheels; the device is not changed.
 
     Raises:
@@ -171,12 +171,12 @@ def make_plan(bundle: Bundle, remote: Remote, options: Options, progress: Progre
     with progress.stage("gather the wheels"), _GATHERING:
         wheels = environment(
             draft.engine,
-            Target.of(facts),
+            Platform.of(facts),
             cache=options.cache or default_cache(),
             offline=options.offline,
         )
     release = named(replace(draft, environment=wheels.id))
-    return Plan(
+    return DeployPlan(
         app=App.named(options.app or app_name(bundle.manifest.name)).name,
         bundle=bundle,
         release=release,

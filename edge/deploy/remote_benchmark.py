@@ -13,9 +13,16 @@ from typing import Any, Final
 from benchmarks.request import PATHS, Request, copy_package
 from edge.deploy.deploy import send_environment, send_files
 from edge.deploy.facts import gather
-from edge.deploy.session import Session, owner
+from edge.deploy.session import Conversation
 from edge.deploy.ssh import Address, Remote
-from edge.deploy.wheelhouse import Environment, Target, environment
+from edge.deploy.wheelhouse import Environment, Platform, environment
+from edge.device.messages import (
+    BeginRequest,
+    EnvironmentRequest,
+    PingRequest,
+    SweepRequest,
+    Upload,
+)
 from edge.errors import DeviceError, EdgeError
 from edge.processes import Completed
 from edge.progress import Progress, Silent
@@ -48,7 +55,7 @@ class RemotePlace:
     def __init__(
         self,
         remote: Remote,
-        session: Session,
+        session: Conversation,
         environments: Sequence[Environment],
         folder: Path,
     ) -> None:
@@ -104,11 +111,11 @@ class RemotePlace:
 
     def _send(self) -> None:
         files = {
-            path.relative_to(self._folder).as_posix(): [sha256_file(path), path.stat().st_size]
+            path.relative_to(self._folder).as_posix(): (sha256_file(path), path.stat().st_size)
             for path in sorted(self._folder.rglob("*"))
             if path.is_file()
         }
-        listed = {"kind": "scratch", "files": files}
+        listed = BeginRequest(kind=Upload.SCRATCH, files=files)
         send_files(self._session, Silent(), "send", self._folder, listed)
 
     def _run(self, timeout: float) -> list[Message]:
@@ -154,23 +161,23 @@ def place_on(
     """
     with Remote(address) as remote, tempfile.TemporaryDirectory(prefix="edge-remote-") as name:
         with progress.stage("look at the device"):
-            target = Target.of(gather(remote))
+            target = Platform.of(gather(remote))
         engines = [_engine(format_) for format_ in sorted(formats)]
         with progress.stage("gather the wheels"):
             wheels = [
                 environment(engine, target, cache=cache, offline=offline) for engine in engines
             ]
-        with Session(remote) as session:
-            session.ask("lock", owner=owner(), what="edge remote-benchmark")
+        with Conversation(remote) as session:
+            session.lock("edge remote-benchmark")
             for item in wheels:
-                if not session.ask("has environment", environment=item.id)["environment"]:
+                if not session.ask(EnvironmentRequest(environment=item.id)).environment:
                     send_environment(session, item, progress)
-            session.ask("sweep")
+            session.ask(SweepRequest())
             try:
                 yield RemotePlace(remote, session, wheels, Path(name))
             finally:
                 with suppress(EdgeError):  # the connection has gone; the next one sweeps first
-                    session.ask("sweep")
+                    session.ask(SweepRequest())
 
 
 def _engine(format_: str) -> str:
@@ -179,14 +186,14 @@ def _engine(format_: str) -> str:
 
 
 @contextmanager
-def _kept_alive(session: Session) -> Iterator[None]:
+def _kept_alive(session: Conversation) -> Iterator[None]:
     """Keep the conversation, and with it the lock, while nothing is said."""
     ended = threading.Event()
 
     def ping() -> None:
         while not ended.wait(_PING_SECONDS):
             try:
-                session.ask("ping")
+                session.ask(PingRequest())
             except EdgeError:
                 return
 

@@ -16,6 +16,8 @@ from typing import IO, Any, Final, Self
 
 import edge
 from edge.deploy.ssh import LONGEST, Remote, failure, flood
+from edge.device.messages import LockRequest, PutRequest, R, Request, SelftestReply
+from edge.device.typed import Mistyped, typed
 from edge.errors import ConnectionFailed, DeviceError, EdgeError, rebuilt
 from edge.processes import Flood, Lines, Silence, Tail, send
 from edge.progress import Silent
@@ -110,8 +112,8 @@ def control() -> tuple[str, bytes]:
     return sha256(content).hexdigest()[:16], content
 
 
-class Session:
-    """A conversation: ``with Session(remote) as session: session.ask("state")``.
+class Conversation:
+    """A conversation: ``with Conversation(remote) as session: session.ask(StateRequest())``.
 
     Args:
         remote: An open connection.
@@ -156,16 +158,34 @@ class Session:
         for stream in (process.stdout, process.stderr):
             self._pipe(stream).close()
 
-    def ask(self, request: str, **fields: Any) -> dict[str, Any]:
+    def lock(self, what: str) -> None:
+        """Take the device's lock for the rest of the conversation; ``what`` says what for."""
+        self.ask(LockRequest(owner=_owner(), what=what))
+
+    def ask(self, request: Request[R]) -> R:
         """Send a request and wait for its reply.
 
         Raises:
             EdgeError: What the device said, as the same class of ``edge.errors``.
             ConnectionFailed: The connection ended.
         """
-        self._send(json.dumps({"do": request, **fields}).encode() + b"\n")
-        waits = sum(float(fields.get(name) or 0) for name in ("watch", "timeout"))
-        return checked_reply(request, self._reply(_SILENCE + waits))
+        self._send(json.dumps(request.to_json()).encode() + b"\n")
+        return self._read(request, self._reply(_SILENCE + request.waits))
+
+    def _read(self, request: Request[R], value: Mapping[str, Any]) -> R:
+        """Read the reply to a request, since a device may say anything.
+
+        Raises:
+            DeviceError: It lacks a field, or one is of another type.
+        """
+        try:
+            reply: R = typed(request.reply, value, f"the reply to {request.do!r}")
+            if isinstance(reply, SelftestReply):
+                reply.read()
+        except Mistyped as error:
+            hint = "Is another version of edge there? Deploy again."
+            raise DeviceError(str(error), hint=hint) from error
+        return reply
 
     def put_all(
         self, files: Mapping[str, int], folder: Path, progress: Callable[[int], None]
@@ -193,7 +213,7 @@ class Session:
     def _put(self, path: str, source: Path, offset: int, progress: Callable[[int], None]) -> None:
         with source.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
-            self._send(json.dumps({"do": "put", "path": path, "offset": offset}).encode() + b"\n")
+            self._send(json.dumps(PutRequest(path=path, offset=offset).to_json()).encode() + b"\n")
             stream.seek(offset)
             for block in _blocks(stream, size - offset):
                 self._send(block)
@@ -201,7 +221,7 @@ class Session:
 
     @property
     def _open(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None, "Session is used within its with block"
+        assert self._process is not None, "Conversation is used within its with block"
         return self._process
 
     def _pipe(self, stream: IO[bytes] | None) -> IO[bytes]:
@@ -304,93 +324,8 @@ def _blocks(stream: IO[bytes], count: int) -> Iterator[bytes]:
         yield block
 
 
-Shape = Any  # a type, types, [shape], or a mapping of names to shapes; "*" is every name
-
-_NUMBER: Final = (int, float)
-_TEXT: Final = (str, type(None))
-_MOMENT: Final = "moment"  # Unix seconds
-_YEARS: Final = 253402300799  # seconds until the year 10000, which no date goes beyond
-_HEALTH: Final = {"seconds": _NUMBER, "answered": int, "failed": int}
-_APP: Final = {
-    "app": str,
-    "release": _TEXT,
-    "healthy": bool,
-    "last_good": _TEXT,
-    "on_trial": bool,
-    "reason": _TEXT,
-    "failed_release": _TEXT,
-    "problem": _TEXT,
-}
-# Fields that not every reply has; where they are, they are this.
-_OPTIONAL: Final = {
-    "bundle": {"variant": str, "engine": str, "threads": int},
-    "health": _HEALTH,
-    "damage": str,
-}
-_REPLIES: Final[Mapping[str, Shape]] = {
-    "provision": {"done": [str]},
-    "state": {"apps": [_APP]},
-    "has environment": {"environment": bool},
-    "begin": {"missing": {"*": int}},
-    "selftest": {
-        "images": [{"worst": _NUMBER}],
-        "unit": str,
-        "latency_seconds": _NUMBER,
-        "peak_memory_bytes": _NUMBER,
-    },
-    "rollback": {"release": str, "from": _TEXT, "health": {}},
-    "logs": {
-        "events": [{"at": _MOMENT, "event": str, "release": _TEXT, "reason": _TEXT}],
-        "service": str,
-    },
-    "undeploy": {"environments": [str]},
-}
-
-
-def checked_reply(request: str, reply: dict[str, Any]) -> dict[str, Any]:
-    """The same reply.
-
-    Raises:
-        DeviceError: It lacks a field, or one is of another type.
-    """
-    _check(_REPLIES.get(request, {}), reply, f"the reply to {request!r}")
-    return reply
-
-
-def _check(shape: Shape, value: Any, where: str) -> None:
-    if isinstance(shape, list):
-        if not isinstance(value, list):
-            raise _wrong(where, value)
-        for number, item in enumerate(value):
-            _check(shape[0], item, f"{where}[{number}]")
-    elif isinstance(shape, Mapping):
-        if not isinstance(value, dict):
-            raise _wrong(where, value)
-        for name, below in shape.items():
-            for key in value if name == "*" else (name,):
-                if key not in value:
-                    raise DeviceError(f"{where} lacks {key}", hint=_HINT)
-                _check(below, value[key], f"{where}.{key[:60]}")
-        for name, below in _OPTIONAL.items() if shape is _APP else ():
-            if value.get(name) is not None:
-                _check(below, value[name], f"{where}.{name}")
-    elif shape is _MOMENT:
-        if isinstance(value, bool) or not isinstance(value, _NUMBER) or not 0 <= value < _YEARS:
-            raise _wrong(where, value)
-    elif not isinstance(value, shape) or (isinstance(value, bool) and shape is not bool):
-        raise _wrong(where, value)
-
-
-_HINT: Final = "Is another version of edge there? Deploy again."
-
-
-def _wrong(where: str, value: object) -> DeviceError:
-    said = repr(value)[:200]
-    return DeviceError(f"{where} says {said}, which is not what was asked", hint=_HINT)
-
-
-def owner() -> str:
-    """``user@host`` of this process."""
+def _owner() -> str:
+    """Return ``user@host``, for whoever finds the device locked."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container may have no name for its user

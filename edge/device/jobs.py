@@ -1,4 +1,4 @@
-"""What a host can ask of a device: one function per request, of JSON values."""
+"""What a host can ask of a device: a function for each request of ``edge.device.messages``."""
 
 import fcntl
 import json
@@ -25,9 +25,40 @@ from edge.device.layout import (
     root,
     scratch,
 )
+from edge.device.messages import (
+    ActivateRequest,
+    BeginReply,
+    BeginRequest,
+    Done,
+    EnvironmentReply,
+    EnvironmentRequest,
+    Health,
+    InstallEnvironmentRequest,
+    InstallReleaseRequest,
+    LockRequest,
+    LogsReply,
+    LogsRequest,
+    PingRequest,
+    ProvisionReply,
+    ProvisionRequest,
+    PruneReply,
+    PruneRequest,
+    PutRequest,
+    R,
+    Request,
+    RollbackReply,
+    RollbackRequest,
+    SelftestReply,
+    SelftestRequest,
+    StateReply,
+    StateRequest,
+    SweepRequest,
+    UndeployReply,
+    UndeployRequest,
+    Upload,
+)
 from edge.device.receive import MAX_LISTING, Incoming, Listing, check_folder
 from edge.device.release import Release
-from edge.device.slots import prune
 from edge.device.state import State, events, keep_highest, record
 from edge.errors import (
     BundleError,
@@ -41,7 +72,7 @@ from edge.runtime import checked
 from edge.runtime.files import fsync_directory, write_json
 
 
-class Lock:
+class DeviceLock:
     """Held until ``release``, or the end of the process."""
 
     def __init__(self, owner: str, what: str) -> None:
@@ -87,9 +118,6 @@ def _owner(content: bytes) -> str:
         return "its owner is not known yet"
 
 
-Request = Mapping[str, Any]
-
-
 class Jobs:
     """The requests of one conversation.
 
@@ -101,60 +129,60 @@ class Jobs:
     def __init__(self, stream: BinaryIO, note: Callable[[str], None]) -> None:
         self._stream = stream
         self._note = note
-        self._lock: Lock | None = None
+        self._lock: DeviceLock | None = None
         self._incoming: Incoming | None = None
 
-    def do(self, name: object, request: Request) -> dict[str, Any]:
-        """Carry out one request; its result.
+    def do(self, request: Request[R]) -> R:
+        """Carry out one request, and return its reply.
 
         Raises:
-            UsageError: There is no such request, or it needs the lock.
+            UsageError: The request needs the lock.
             EdgeError: What went wrong.
         """
-        method = _METHODS.get(name) if isinstance(name, str) else None
-        if method is None:
-            raise UsageError(f"unknown request {name!r}", hint="Use the same version of edge.")
-        if name not in _READING and self._lock is None:
+        if request.locked and self._lock is None:
             raise UsageError("the device is changed under its lock only")
-        return method(self, request)
+        reply: R = _METHODS[type(request)](self, request)
+        return reply
 
-    def lock(self, request: Request) -> dict[str, Any]:
+    def lock(self, request: LockRequest) -> Done:
         """Take the device's lock, for the rest of the conversation."""
         check_place()
-        self._lock = Lock(str(request["owner"]), str(request["what"]))
-        return {}
+        self._lock = DeviceLock(request.owner, request.what)
+        return Done()
 
-    def provision(self, request: Request) -> dict[str, Any]:
+    def provision(self, request: ProvisionRequest) -> ProvisionReply:
         """Set the device up: the key that it trusts, and its type."""
         closed = close_to_others()
-        done = provision(str(request["key"]), str(request["device"]), again=bool(request["again"]))
+        done = provision(request.key, request.device, again=request.again)
         if closed:
             self._note(f"took the rights of other users to {closed} files and folders away")
-        done += filter(None, [service.outlive_login()])
-        return {"done": done, "device": device_type()}
+        lingers = service.outlive_login()
+        if lingers is not None:
+            done.append(lingers)
+        return ProvisionReply(done=tuple(done), device=device_type())
 
-    def state(self, request: Request) -> dict[str, Any]:
-        """What serves, of one application or of all."""
-        if request.get("app") is None:
-            return {"device": device_type(), "apps": [trial.state_json(app) for app in apps()]}
-        return {"device": device_type(), "apps": [trial.state_json(App.named(request["app"]))]}
+    def state(self, request: StateRequest) -> StateReply:
+        """Tell what serves, of one application or of all."""
+        asked = apps() if request.app is None else [App.named(request.app)]
+        return StateReply(device=device_type(), apps=tuple(trial.app_state(app) for app in asked))
 
-    def has_environment(self, request: Request) -> dict[str, Any]:
-        """Whether an environment is here and whole; changes nothing."""
-        return {"environment": _environment_is_whole(checked_id(request["environment"]))}
+    def has_environment(self, request: EnvironmentRequest) -> EnvironmentReply:
+        """Tell whether an environment is here and whole; nothing is changed."""
+        whole = _environment_is_whole(checked_id(request.environment))
+        return EnvironmentReply(environment=whole)
 
-    def begin(self, request: Request) -> dict[str, Any]:
-        """Begin to fill a folder: what is here already, of this try or another release."""
-        listing = Listing.from_json(request["files"])
-        if request["kind"] == "environment":
-            folder = environments() / f".incoming-{checked_id(request['id'])}"
+    def begin(self, request: BeginRequest) -> BeginReply:
+        """Begin to fill a folder: with what is here already, of this try or another release."""
+        listing = Listing.of(request.files)
+        if request.kind is Upload.ENVIRONMENT:
+            folder = environments() / f".incoming-{checked_id(request.id)}"
             known = _folders(environments())
             left = list(environments().glob(".incoming-*"))
-        elif request["kind"] == "scratch":
+        elif request.kind is Upload.SCRATCH:
             folder, known, left = scratch(), [], []
         else:
-            app = App.named(request["app"])
-            folder = app.incoming / checked_id(request["id"])
+            app = App.named(request.app)
+            folder = app.incoming / checked_id(request.id)
             known = [path / BUNDLE for path in _folders(app.releases)]
             left = list(app.incoming.glob("*"))
         for path in left:
@@ -164,123 +192,98 @@ class Jobs:
         self._incoming = Incoming(folder, listing)
         self._incoming.take(known)
         self._incoming.check_space()
-        return {"missing": self._incoming.missing()}
+        return BeginReply(missing=self._incoming.missing())
 
-    def sweep(self, _: Request) -> dict[str, Any]:
+    def sweep(self, _: SweepRequest) -> Done:
         """Take the scratch files away."""
         make_room(scratch())
-        return {}
+        return Done()
 
-    def ping(self, _: Request) -> dict[str, Any]:
-        """The host is still there."""
-        return {}
+    def ping(self, _: PingRequest) -> Done:
+        """Hear that the host is still there."""
+        return Done()
 
-    def put(self, request: Request) -> dict[str, Any]:
+    def put(self, request: PutRequest) -> Done:
         """Take the bytes of one file."""
         if self._incoming is None:
             raise UsageError("a file came before its listing")
-        self._incoming.put(str(request["path"]), int(request["offset"]), self._stream)
-        return {}
+        self._incoming.put(request.path, request.offset, self._stream)
+        return Done()
 
-    def install_environment(self, request: Request) -> dict[str, Any]:
+    def install_environment(self, request: InstallEnvironmentRequest) -> Done:
         """Give the environment its name; a listing beside it tells later whether it is whole."""
-        incoming, place = self._filled(), environments() / checked_id(request["id"])
-        make_room(place)
-        listed = {path: [item.sha256, item.size] for path, item in incoming.listing.files.items()}
-        write_json(_listing_of(place.name), listed)
-        incoming.install(place)
-        return {}
+        incoming, folder = self._filled(), environments() / checked_id(request.id)
+        make_room(folder)
+        write_json(_listing_of(folder.name), incoming.listing.to_json())
+        incoming.install(folder)
+        return Done()
 
-    def install_release(self, request: Request) -> dict[str, Any]:
+    def install_release(self, request: InstallReleaseRequest) -> Done:
         """Check the upload, and put it into the slot that does not serve."""
-        app = App.named(request["app"])
-        release = Release.from_json(request["release"])
+        app, release = App.named(request.app), request.release
+        release.check()
         incoming = self._filled()
-        place = app.releases / release.id
         if app.serving() == release.id and State.read(app).last_good == release.id:
             raise UsageError(f"release {release.id} serves; it is not written over")
         try:
-            admit(app, incoming.folder, release, allow_downgrade=bool(request["allow_downgrade"]))
+            admit(app, incoming.folder, release, allow_downgrade=request.allow_downgrade)
         except EdgeError as error:
             slots.refuse(app, release.id, error.message)
             shutil.rmtree(incoming.folder)
             raise
         slots.begin(app)
-        staged = app.incoming / f".{release.id}"
-        make_room(staged)
-        staged.mkdir()
-        incoming.install(staged / BUNDLE)
-        write_json(staged / RELEASE_FILE, release.to_json())
-        make_room(place)
-        place.parent.mkdir(exist_ok=True)
-        staged.replace(place)
-        fsync_directory(place.parent)
+        _install(app, release, incoming)
         record(app, "installed", release.id)
-        return {}
+        return Done()
 
-    def selftest(self, request: Request) -> dict[str, Any]:
+    def selftest(self, request: SelftestRequest) -> SelftestReply:
         """Run the golden self-test of an installed release; one that fails is taken away."""
-        app = App.named(request["app"])
-        release = Release.read(app, request["release"])
+        app = App.named(request.app)
+        release = Release.read(app, request.release)
         try:
-            return trial.selftest(app, release, float(request["timeout"]))
+            return trial.selftest(app, release, request.timeout)
         except DeployFailed:
             _discard(app, release.id)
             raise
 
-    def activate(self, request: Request) -> dict[str, Any]:
+    def activate(self, request: ActivateRequest) -> Health:
         """Let a release serve and prove itself; one that fails is taken away."""
-        app = App.named(request["app"])
-        release = Release.read(app, request["release"])
+        app = App.named(request.app)
+        release = Release.read(app, request.release)
         try:
-            return trial.activate(app, release, float(request["watch"]), self._note)
+            return trial.activate(app, release, request.watch, self._note)
         except DeployFailed:
             _discard(app, release.id)
             raise
 
-    def rollback(self, request: Request) -> dict[str, Any]:
-        """Back to the release that was good before, through the same proof as a new one."""
-        app = _deployed(request["app"])
-        state, serving = State.read(app), app.serving()
-        target = state.before if serving == state.last_good else state.last_good
-        if target is None and state.version is None:
-            raise NotDeployed(
-                f"the state of {app.name} is damaged or lost, so that nobody knows which release "
-                "was good before; what serves goes on",
-                hint="Deploy the bundle that you want, with --allow-downgrade: the state is "
-                "written anew with it.",
-            )
-        if target is None or not slots.is_installed(app, target):
-            raise NotDeployed(
-                f"{app.name} has no earlier release that was good",
-                hint="Deploy the bundle that you want, with --allow-downgrade.",
-            )
-        release = Release.read(app, target)
-        self._note(f"self-test of {target}")
-        trial.selftest(app, release, float(request["timeout"]))
-        watch = float(request["watch"])
-        health = trial.activate(app, release, watch, self._note, anew=False)
-        reason = str(request.get("reason") or "asked for by hand")
-        record(app, "rolled back", serving, reason)
-        return {"release": target, "from": serving, "health": health}
+    def rollback(self, request: RollbackRequest) -> RollbackReply:
+        """Go back to the release that was good before, through the same proof as a new one."""
+        app = _deployed(request.app)
+        serving, release = app.serving(), Release.read(app, _good_before(app))
+        self._note(f"self-test of {release.id}")
+        trial.selftest(app, release, request.timeout)
+        health = trial.activate(app, release, request.watch, self._note, anew=False)
+        record(app, "rolled back", serving, request.reason)
+        return RollbackReply(release=release.id, replaced=serving, health=health)
 
-    def logs(self, request: Request) -> dict[str, Any]:
-        """The last events, and the last lines of the service."""
-        app, lines = _deployed(request["app"]), int(request["lines"])
-        return {"events": events(app, lines), "service": service.said(app, lines)}
+    def logs(self, request: LogsRequest) -> LogsReply:
+        """Tell the last events, and the last lines of the service."""
+        app, lines = _deployed(request.app), request.lines
+        return LogsReply(events=tuple(events(app, lines)), service=service.said(app, lines))
 
-    def prune(self, request: Request) -> dict[str, Any]:
+    def prune(self, request: PruneRequest) -> PruneReply:
         """Take away what is not needed any more."""
-        return prune(App.named(request["app"]), keep=int(request["keep"]))
+        releases, unused = slots.prune(App.named(request.app), keep=request.keep)
+        return PruneReply(releases=tuple(releases), environments=tuple(unused))
 
-    def undeploy(self, request: Request) -> dict[str, Any]:
+    def undeploy(self, request: UndeployRequest) -> UndeployReply:
         """Take the application off, but for the highest version, below which nothing comes back.
 
         Pictures that nobody asked to delete keep all of it there.
         """
-        app = _deployed(request["app"])
+        app = _deployed(request.app)
         kept = sorted(path.name for path in app.inbox.iterdir()) if app.inbox.is_dir() else []
-        if kept and not request["delete_inbox"]:
+        if kept and not request.delete_inbox:
             raise DeviceError(
                 f"the inbox still holds {len(kept)} files, such as {kept[0]}",
                 hint="Copy them, then add --delete-inbox.",
@@ -293,13 +296,51 @@ class Jobs:
         if not app.highest.exists():
             app.path.rmdir()
         fsync_directory(app.path.parent)
-        return {"environments": prune(None, keep=0)["environments"]}
+        _, unused = slots.prune(None, keep=0)
+        return UndeployReply(environments=tuple(unused))
 
     def _filled(self) -> Incoming:
         if self._incoming is None:
             raise UsageError("nothing was sent that could be installed")
-        found, self._incoming = self._incoming, None
-        return found
+        filled, self._incoming = self._incoming, None
+        return filled
+
+
+def _install(app: App, release: Release, incoming: Incoming) -> None:
+    """Put an admitted upload among the releases, as a whole or not at all."""
+    folder = app.releases / release.id
+    staged = app.incoming / f".{release.id}"
+    make_room(staged)
+    staged.mkdir()
+    incoming.install(staged / BUNDLE)
+    write_json(staged / RELEASE_FILE, release.to_json())
+    make_room(folder)
+    folder.parent.mkdir(exist_ok=True)
+    staged.replace(folder)
+    fsync_directory(folder.parent)
+
+
+def _good_before(app: App) -> str:
+    """Return the id of the release to go back to.
+
+    Raises:
+        NotDeployed: There is none, or nobody knows.
+    """
+    state = State.read(app)
+    target = state.before if app.serving() == state.last_good else state.last_good
+    if target is None and state.version is None:
+        raise NotDeployed(
+            f"the state of {app.name} is damaged or lost, so that nobody knows which release "
+            "was good before; what serves goes on",
+            hint="Deploy the bundle that you want, with --allow-downgrade: the state is "
+            "written anew with it.",
+        )
+    if target is None or not slots.is_installed(app, target):
+        raise NotDeployed(
+            f"{app.name} has no earlier release that was good",
+            hint="Deploy the bundle that you want, with --allow-downgrade.",
+        )
+    return target
 
 
 def _deployed(name: object) -> App:
@@ -343,24 +384,21 @@ def _folders(place: Path) -> list[Path]:
     return [path for path in found if path.is_dir() and not path.name.startswith(".")]
 
 
-_METHODS: Final[dict[str, Callable[[Jobs, Request], dict[str, Any]]]] = {
-    "lock": Jobs.lock,
-    "provision": Jobs.provision,
-    "state": Jobs.state,
-    "has environment": Jobs.has_environment,
-    "begin": Jobs.begin,
-    "ping": Jobs.ping,
-    "put": Jobs.put,
-    "sweep": Jobs.sweep,
-    "install environment": Jobs.install_environment,
-    "install release": Jobs.install_release,
-    "selftest": Jobs.selftest,
-    "activate": Jobs.activate,
-    "rollback": Jobs.rollback,
-    "logs": Jobs.logs,
-    "prune": Jobs.prune,
-    "undeploy": Jobs.undeploy,
+_METHODS: Final[Mapping[type[Request[Any]], Callable[[Jobs, Any], Any]]] = {
+    LockRequest: Jobs.lock,
+    PingRequest: Jobs.ping,
+    ProvisionRequest: Jobs.provision,
+    StateRequest: Jobs.state,
+    EnvironmentRequest: Jobs.has_environment,
+    BeginRequest: Jobs.begin,
+    PutRequest: Jobs.put,
+    SweepRequest: Jobs.sweep,
+    InstallEnvironmentRequest: Jobs.install_environment,
+    InstallReleaseRequest: Jobs.install_release,
+    SelftestRequest: Jobs.selftest,
+    ActivateRequest: Jobs.activate,
+    RollbackRequest: Jobs.rollback,
+    LogsRequest: Jobs.logs,
+    PruneRequest: Jobs.prune,
+    UndeployRequest: Jobs.undeploy,
 }
-_READING: Final = frozenset(
-    {"lock", "ping", "state", "has environment", "logs"}
-)  # the others need the lock

@@ -31,6 +31,18 @@ class Listing:
     files: Mapping[str, Listed]
 
     @classmethod
+    def of(cls, files: Mapping[str, tuple[str, int]]) -> Self:
+        """Check a listing: sha256 (hex) and size in bytes, by path.
+
+        Raises:
+            BundleError: A path leads outside, or a size is negative.
+        """
+        checked = {_checked_path(path): Listed(*listed) for path, listed in files.items()}
+        if any(item.size < 0 for item in checked.values()):
+            raise BundleError("a file of negative size is listed")
+        return cls(checked)
+
+    @classmethod
     def from_json(cls, value: Any) -> Self:
         """Read ``{path: [sha256, size]}``.
 
@@ -38,15 +50,15 @@ class Listing:
             BundleError: Not such a listing, or a path that leads outside.
         """
         try:
-            files = {
-                _checked_path(path): Listed(str(digest), int(size))
-                for path, (digest, size) in value.items()
-            }
+            return cls.of(
+                {path: (str(digest), int(size)) for path, (digest, size) in value.items()}
+            )
         except (AttributeError, TypeError, ValueError) as error:
             raise BundleError(f"not a listing of files: {error}") from error
-        if any(item.size < 0 for item in files.values()):
-            raise BundleError("a file of negative size is listed")
-        return cls(files)
+
+    def to_json(self) -> dict[str, list[str | int]]:
+        """Return the listing as JSON values."""
+        return {path: [item.sha256, item.size] for path, item in self.files.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """``release.json``: a bundle, and how it is to run on this device."""
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from edge.device.layout import BUNDLE, RELEASE_FILE, App, checked_id, environments
+from edge.device.typed import Mistyped, typed
 from edge.errors import BundleError, DeviceError
 from edge.runtime import checked
 from edge.runtime.files import write_bytes
@@ -57,23 +58,28 @@ class Release:
         Raises:
             BundleError: A field is missing, unknown or of another type.
         """
-        if not isinstance(value, dict) or set(value) != {item.name for item in fields(cls)}:
-            raise BundleError("the description of the release lacks or misspells a field")
-        whole = ("version", "threads", "start_seconds", "watchdog_seconds")
-        bounds = ("max_latency_ms", "max_memory_mb")
-        for name, item in value.items():
-            right: bool
-            if name in whole:
-                right = isinstance(item, int) and item >= (0 if name == "version" else 1)
-            elif name in bounds:
-                right = item is None or (isinstance(item, int | float) and item > 0)
-            else:
-                right = isinstance(item, str)
-            if not right:
-                raise BundleError(f"{name} of the release is {item!r}")
-        checked_id(value["id"])
-        checked_id(value["environment"])
-        return cls(**value)
+        try:
+            found = typed(cls, value, "the description of the release", exact=True)
+        except Mistyped as error:
+            raise BundleError(str(error)) from error
+        found.check()
+        return found
+
+    def check(self) -> None:
+        """Refuse what is of the right types and still no release that could run.
+
+        Raises:
+            BundleError: A number is too small.
+            UsageError: An id could lead to another folder.
+        """
+        counts = (self.threads, self.start_seconds, self.watchdog_seconds)
+        bounds = (self.max_latency_ms, self.max_memory_mb)
+        if self.version < 0 or min(counts) < 1:
+            raise BundleError("a number of the release's description is too small")
+        if any(bound is not None and bound <= 0 for bound in bounds):
+            raise BundleError("a bound of the release's description is not above 0")
+        checked_id(self.id)
+        checked_id(self.environment)
 
     @classmethod
     def read(cls, app: App, release: str) -> Self:

@@ -10,10 +10,12 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, BinaryIO, Final, cast
 
 from edge.device.jobs import Jobs
 from edge.device.layout import PRIVATE
+from edge.device.messages import read_request
 from edge.device.receive import MAX_LISTING
 from edge.errors import DeviceError, EdgeError, UsageError, described
 from edge.runtime import checked
@@ -39,7 +41,7 @@ def serve(stream: BinaryIO, output: int) -> None:
     jobs = Jobs(patient, lambda text: channel.say({"note": text}))
     while (request := _next(patient)) is not None:
         try:
-            channel.say({"result": jobs.do(request["do"], request)})
+            channel.say({"result": asdict(jobs.do(read_request(request)))})
             continue
         except (EOFError, TimeoutError):
             return
@@ -48,7 +50,7 @@ def serve(stream: BinaryIO, output: int) -> None:
         except OSError as error:
             text = f"{error.strerror or error} ({error.filename or 'on the device'})"
             channel.say({"error": described(DeviceError(text))})
-        except (KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             text = f"the request is not understood: {type(error).__name__}: {error}"
             channel.say({"error": described(UsageError(text))})
         if request.get("do") == "put":

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from edge.device.layout import (
     ENVIRONMENT_FILE,
@@ -179,7 +179,7 @@ def _mended(app: App) -> str | None:
 _OF_CONTROL: Final = re.compile(r"[0-9a-f]{16}(\.[0-9]+(\.open)?)?|\.current\.[0-9]+", re.ASCII)
 
 
-def prune(app: App | None, *, keep: int) -> dict[str, Any]:
+def prune(app: App | None, *, keep: int) -> tuple[list[str], list[str]]:
     """Take away what is neither serving, nor good, nor among the newest.
 
     Args:
@@ -188,14 +188,14 @@ def prune(app: App | None, *, keep: int) -> dict[str, Any]:
             before it.
 
     Returns:
-        Ids of what went: ``releases`` and ``environments``.
+        The ids of the releases and of the environments that went.
     """
     gone = _releases(app, keep) if app is not None else []
     if app is not None:
         for path in app.incoming.iterdir() if app.incoming.is_dir() else ():
             make_room(path)
     _control()
-    return {"releases": gone, "environments": _environments()}
+    return gone, _environments()
 
 
 def _control() -> None:

@@ -11,59 +11,19 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
 from edge.device.layout import App, is_id
+from edge.device.typed import Mistyped, typed, wrong
 from edge.runtime import checked
 from edge.runtime.files import write_bytes, write_json
 
-KEPT: Final = 500  # lines, when the file is cut
+KEPT: Final = 500  # lines, when the log is cut
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _CUT_AT_BYTES: Final = 256_000
-
-
-def record(app: App, event: str, release: str | None, reason: str = "") -> None:
-    """Append one event; it is on the disk when this returns, unless the disk is full.
-
-    What happened has happened: a log that cannot be written undoes it no more.
-    """
-    entry = {"at": round(time.time(), 3), "event": event, "release": release, "reason": reason}
-    line = json.dumps(entry, ensure_ascii=False) + "\n"
-    with suppress(OSError):
-        app.path.mkdir(parents=True, exist_ok=True)
-        _append(app.log, line.encode(errors="replace"))
-        if app.log.stat().st_size > _CUT_AT_BYTES:
-            write_bytes(app.log, b"".join(app.log.read_bytes().splitlines(keepends=True)[-KEPT:]))
-
-
-def _append(path: Path, line: bytes) -> None:
-    """All of the line or nothing of it, but for a power cut."""
-    descriptor = os.open(path, _APPEND, 0o600)
-    try:
-        before = os.fstat(descriptor).st_size
-        if os.write(descriptor, line) != len(line):
-            os.ftruncate(descriptor, before)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def events(app: App, count: int) -> list[dict[str, Any]]:
-    """The last ``count`` events, oldest first; a line that a power cut tore is left out."""
-    if not app.log.is_file():
-        return []
-    found = []
-    for line in app.log.read_bytes().splitlines()[-count:]:
-        try:
-            entry = checked.parse_json(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict):
-            found.append(entry)
-    return found
-
+_YEARS: Final = 253402300799  # seconds until the year 10000, which no date goes beyond
 
 MAX_BYTES: Final = 1 << 16  # of state.json; ``edge.device.facts`` sends no more of it
 MAX_REASON: Final = 2000  # characters; with them the file stays far below its bound
@@ -145,23 +105,15 @@ class State:
 
     @classmethod
     def parsed(cls, content: bytes) -> Self:
-        """Of the bytes of ``state.json``; a dataclass itself checks no type.
+        """Read the bytes of ``state.json``.
 
         Raises:
             ValueError: They are no such state.
         """
         value = checked.parse_json(content, "the state", max_bytes=MAX_BYTES)
-        try:
-            trial, failure = value["trial"], value["failure"]
-            found = cls(
-                last_good=value["last_good"],
-                before=value["before"],
-                version=value["version"],
-                trial=None if trial is None else Trial(**trial),
-                failure=None if failure is None else Failure(**failure),
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError("the state lacks or misspells a field") from error
+        if not isinstance(value, dict) or {item.name for item in fields(cls)} - value.keys():
+            raise Mistyped("the state lacks a field")
+        found = typed(cls, value, "the state")
         _check(found)
         return found
 
@@ -179,30 +131,16 @@ class State:
 
 
 def _check(state: State) -> None:
-    """Refuse what a dataclass does not check when it is filled with JSON values.
+    """Refuse what is of the right types and still no state.
 
     Raises:
-        ValueError: Something is no text, no number, no version, or no id of a release.
+        ValueError: A release has a name that none can have, or the version is none.
     """
-    names: list[object] = [name for name in (state.last_good, state.before) if name is not None]
-    texts: list[object] = []
-    numbers: list[object] = []
-    if state.trial is not None:
-        names.append(state.trial.release)
-        texts.append(state.trial.boot_id)
-        numbers += (state.trial.since, state.trial.starts)
-    if state.failure is not None:
-        names.append(state.failure.release)
-        texts.append(state.failure.reason)
-        numbers.append(state.failure.at)
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("the state has something else where a text is expected")
-    if not all(is_id(name) for name in names):
+    releases: list[object] = [name for name in (state.last_good, state.before) if name is not None]
+    releases += [item.release for item in (state.trial, state.failure) if item is not None]
+    if not all(is_id(name) for name in releases):
         raise ValueError("the state names a release that none can have the name of")
-    if not all(type(number) in (int, float) for number in numbers):
-        raise ValueError("the state has something else where a number is expected")
-    version = state.version
-    if version is not None and not (type(version) is int and 0 <= version < 10**_DIGITS):
+    if state.version is not None and not 0 <= state.version < 10**_DIGITS:
         raise ValueError("the state has something else where a version is expected")
 
 
@@ -275,7 +213,7 @@ def judged(
 def _logged(app: App) -> int:
     """The highest version that the log tells of: an edge that had no file of its own for it
     lowered the state's version by a rollback."""
-    ids = [event.get("release") for event in events(app, KEPT) if event.get("event") == "committed"]
+    ids = [event.release for event in events(app, KEPT) if event.event == "committed"]
     numbers = [str(release).partition("-")[0] for release in ids]
     return max((int(text) for text in numbers if _VERSION.fullmatch(text)), default=0)
 
@@ -323,3 +261,64 @@ def changing(app: App) -> Iterator[StateFile]:
 def boot_id() -> str:
     """Differs after every start of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a release: a line of ``log.jsonl``.
+
+    Attributes:
+        at: Unix seconds.
+        event: What happened, such as ``committed``.
+        release: The id of the release.
+        reason: Why; may be empty.
+    """
+
+    at: float
+    event: str
+    release: str | None
+    reason: str | None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.at < _YEARS:
+            raise wrong("at of the event", self.at)
+
+
+def record(app: App, event: str, release: str | None, reason: str = "") -> None:
+    """Append one event; it is on the disk when this returns, unless the disk is full.
+
+    What happened has happened: a log that cannot be written undoes it no more.
+    """
+    entry = Event(at=round(time.time(), 3), event=event, release=release, reason=reason)
+    line = json.dumps(asdict(entry), ensure_ascii=False) + "\n"
+    with suppress(OSError):
+        app.path.mkdir(parents=True, exist_ok=True)
+        _append(app.log, line.encode(errors="replace"))
+        if app.log.stat().st_size > _CUT_AT_BYTES:
+            write_bytes(app.log, b"".join(app.log.read_bytes().splitlines(keepends=True)[-KEPT:]))
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Write all of the line or nothing of it, but for a power cut."""
+    descriptor = os.open(path, _APPEND, 0o600)
+    try:
+        before = os.fstat(descriptor).st_size
+        if os.write(descriptor, line) != len(line):
+            os.ftruncate(descriptor, before)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def events(app: App, count: int) -> list[Event]:
+    """Read the last ``count`` lines of the log, oldest first.
+
+    A line that is no event, such as one that a power cut tore, is left out.
+    """
+    if not app.log.is_file():
+        return []
+    read = []
+    for line in app.log.read_bytes().splitlines()[-count:]:
+        with suppress(ValueError):
+            read.append(typed(Event, checked.parse_json(line), "a line of the log"))
+    return read

@@ -8,13 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from edge.device import service
 from edge.device.layout import App
+from edge.device.messages import AppState, Health, SelftestReply
 from edge.device.release import Release
 from edge.device.slots import begin_trial, commit, give_up, refuse
 from edge.device.state import DAMAGED, State, record
+from edge.device.typed import Mistyped, typed
 from edge.errors import DeployFailed, DeviceError, EdgeError
 from edge.runtime import checked
 from edge.runtime.child import ended, goes_first, tree_memory
@@ -25,21 +28,19 @@ _POLL_SECONDS: Final = 0.1
 _OVER_BYTES: Final = 256_000_000  # beyond the bound, so that a moderate excess is still measured
 _MEMORY_MB: Final = 1024.0  # of a release without a bound
 _MAX_REPORT: Final = 8 << 20  # bytes
+_MAX_ANSWER: Final = 65_536  # bytes of the answer for the health
 _TRIES: Final = 3  # unanswered questions in a row; a busy device may miss one
 
 Note = Callable[[str], None]
 
 
-def selftest(app: App, release: Release, timeout: float) -> dict[str, Any]:
+def selftest(app: App, release: Release, timeout: float) -> SelftestReply:
     """Run the golden self-test of an installed release, which need not serve.
 
     Args:
         app: Whose release.
         release: Installed.
         timeout: Seconds; a release that hangs is stopped then.
-
-    Returns:
-        The runtime's own report.
 
     Raises:
         DeployFailed: It did not pass, with its reasons.
@@ -61,7 +62,7 @@ def selftest(app: App, release: Release, timeout: float) -> dict[str, Any]:
     if code == 0 and report.get("passed"):
         release.prove(app)
         record(app, "self-test passed", release.id)
-        return report
+        return SelftestReply(report=report)
     if code < 0:
         raise _failed(app, release, f"self-test: the interpreter {ended(code)}")
     reasons = report.get("reasons") or [_last_line(stderr, code)]
@@ -118,7 +119,7 @@ def _run(
 
 def activate(
     app: App, release: Release, watch_seconds: float, note: Note, *, anew: bool = True
-) -> dict[str, Any]:
+) -> Health:
     """Switch, restart, ask for health, watch, commit; back to the last good release otherwise.
 
     Args:
@@ -173,7 +174,7 @@ def fall_back(app: App, release: Release, reason: str) -> str:
     return text + f"Release {back} serves again."
 
 
-def _until_ready(app: App, release: Release) -> dict[str, Any]:
+def _until_ready(app: App, release: Release) -> Health:
     """The first answer of the service, which must come from that release."""
     last = time.monotonic() + release.start_seconds + 10
     while True:
@@ -187,13 +188,13 @@ def _until_ready(app: App, release: Release) -> dict[str, Any]:
         time.sleep(_LOOK_SECONDS / 2)
 
 
-def _healthy(app: App, release: Release) -> dict[str, Any]:
-    """Ask, and check the answer."""
+def _healthy(app: App, release: Release) -> Health:
+    """Ask the service for its health, and check the answer."""
     answer = ask(app, HEALTH_SECONDS)
-    if answer.get("release") != release.id:
-        raise DeviceError(f"release {answer.get('release')} answers in its place")
-    if answer.get("ok") is not True:
-        raise DeviceError(f"it says that it is not well: {answer.get('reason')}")
+    if answer.release != release.id:
+        raise DeviceError(f"release {answer.release} answers in its place")
+    if not answer.ok:
+        raise DeviceError(f"it says that it is not well: {answer.reason}")
     return answer
 
 
@@ -245,47 +246,44 @@ def _last_line(stderr: bytes, code: int) -> str:
     return f"it ended with {code}" + (f": {lines[-1][:300]}" if lines else "")
 
 
-def state_json(app: App) -> dict[str, Any]:
-    """For ``edge status``: what serves, whether it is well, what failed last."""
+def app_state(app: App) -> AppState:
+    """Find out what serves of an application, whether it is well, and what failed last."""
     state = State.read(app)
     serving = app.serving()
-    found: dict[str, Any] = {
-        "app": app.name,
-        "release": serving,
-        "healthy": False,
-        "last_good": state.last_good,
-        "on_trial": state.trial is not None and state.trial.release == serving,
-        "reason": state.failure.reason if state.failure else None,
-        "failed_release": state.failure.release if state.failure else None,
-        "damage": DAMAGED if state.version is None else None,
-    }
+    known = AppState(
+        app=app.name,
+        release=serving,
+        healthy=False,
+        last_good=state.last_good,
+        on_trial=state.trial is not None and state.trial.release == serving,
+        reason=state.failure.reason if state.failure else None,
+        failed_release=state.failure.release if state.failure else None,
+        damage=DAMAGED if state.version is None else None,
+        problem="no release serves",
+    )
     if serving is None:
-        return found | {"problem": "no release serves"}
+        return known
     try:
         release = Release.read(app, serving)
-        found |= {"bundle": release.to_json()}
+        known = replace(known, bundle=release)
         status = service.status(app)
-        found |= {"service": status.active, "restarts": status.restarts}
+        known = replace(known, service=status.active, restarts=status.restarts)
         if status.active != "active":
-            return found | {"problem": f"its service is {status.active} ({status.result})"}
-        found |= {"health": _healthy(app, release), "healthy": True, "problem": None}
+            return replace(known, problem=f"its service is {status.active} ({status.result})")
+        return replace(known, health=_healthy(app, release), healthy=True, problem=None)
     except EdgeError as error:
-        found |= {"problem": error.message}
-    return found
+        return replace(known, problem=error.message)
 
 
-_MAX_BYTES: Final = 65_536
-
-
-def ask(app: App, timeout: float) -> dict[str, Any]:
-    """The service's own answer; it runs the network on a golden picture for it.
+def ask(app: App, timeout: float) -> Health:
+    """Ask the running service for its health; it answers a golden picture for that.
 
     Args:
         app: Whose service.
         timeout: Seconds.
 
     Raises:
-        DeviceError: No service answers, or not within the time, or not in JSON.
+        DeviceError: No service answers, or not within the time, or with something else.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
@@ -293,12 +291,13 @@ def ask(app: App, timeout: float) -> dict[str, Any]:
             client.connect(str(app.socket))
             client.sendall(b'{"ask": "health"}\n')
             with client.makefile("rb") as stream:
-                line = stream.readline(_MAX_BYTES)
-        answer = checked.parse_json(line, "the answer", max_bytes=_MAX_BYTES)
+                line = stream.readline(_MAX_ANSWER)
+        answer = checked.parse_json(line, "the answer", max_bytes=_MAX_ANSWER)
     except TimeoutError:
         raise DeviceError(f"the service gave no answer within {timeout:.0f} s") from None
     except (OSError, ValueError) as error:
         raise DeviceError(f"the service does not answer: {error}") from error
-    if not isinstance(answer, dict):
-        raise DeviceError("the service's answer is not understood")
-    return answer
+    try:
+        return typed(Health, answer, "the answer")
+    except Mistyped as error:
+        raise DeviceError(f"the service's answer is not understood: {error}") from error

@@ -118,7 +118,7 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class GoldenComparison:
     """One golden image, run here.
 
     It passes if no element differs by more than the tolerance, and the best class is the same;
@@ -181,7 +181,7 @@ class GoldenTest:
         self.same_engine = session.engine.partition(" ")[0] == found.engine.partition(" ")[0]
         self.tolerance = found.tolerance if self.same_engine else found.other_engine_tolerance
 
-    def run(self, number: int = 0) -> Comparison:
+    def run(self, number: int = 0) -> GoldenComparison:
         """Run one image and compare.
 
         Raises:
@@ -199,7 +199,7 @@ class GoldenTest:
 
     def _compare(
         self, image: str, expected: NDArray[Any], output: NDArray[Any], seconds: float
-    ) -> Comparison:
+    ) -> GoldenComparison:
         given = output.reshape(-1)
         wanted = expected.reshape(-1)
         if given.shape != wanted.shape or given.dtype != wanted.dtype:
@@ -220,7 +220,7 @@ class GoldenTest:
             reason = f"{image}: {worst:.3g} {unit} from the host's answer, "
             reason += f"at most {self.tolerance:g} pass"
             reason += f"; class {here} in place of {best}" if here != best else ""
-        return Comparison(
+        return GoldenComparison(
             image=image,
             worst=worst,
             differing=int(np.count_nonzero(apart)),

@@ -18,7 +18,9 @@ SHARE: Final = 1 / 200  # of the time at most is spent on looking through a fold
 _TICK: Final = 0.03  # seconds: of the system's clock
 _COARSE_TICK: Final = 2.1  # seconds: of file systems whose times are whole, such as FAT
 
-Stamp = tuple[int, int, int, int]  # device, inode, size in bytes, time of change in nanoseconds
+PictureStamp = tuple[
+    int, int, int, int
+]  # device, inode, size in bytes, time of change in nanoseconds
 
 
 class Inbox:
@@ -34,8 +36,8 @@ class Inbox:
             UsageError: It is no folder, may not be read, or another process answers in it.
         """
         self.folder = folder
-        self._seen: dict[str, Stamp] = {}
-        self._settled: dict[str, Stamp] = {}
+        self._seen: dict[str, PictureStamp] = {}
+        self._settled: dict[str, PictureStamp] = {}
         try:
             self._take()
         except BlockingIOError:
@@ -92,7 +94,7 @@ class Inbox:
         """Whether the last look found a picture without an answer."""
         return bool(self._seen)
 
-    def stamp(self, picture: Path) -> Stamp:
+    def stamp(self, picture: Path) -> PictureStamp:
         """What the last look saw of a picture that it found complete."""
         return self._seen[picture.name]
 
@@ -121,7 +123,7 @@ class Inbox:
         """Whether an opened picture is what the looks saw."""
         return _stamp(os.fstat(stream.fileno())) == self._seen[picture.name]
 
-    def _now(self, name: str) -> Stamp | None:
+    def _now(self, name: str) -> PictureStamp | None:
         """Of a regular file that has the name; None for anything else."""
         try:
             return _stamp(os.stat(name, dir_fd=self._opened, follow_symlinks=False))
@@ -189,7 +191,7 @@ class Inbox:
         if settle and stamp is not None:
             self._settled[picture.name] = stamp
 
-    def _unanswered(self) -> dict[str, Stamp]:
+    def _unanswered(self) -> dict[str, PictureStamp]:
         """The pictures without an answer.
 
         All names are read where the folder has changed, or has not been read for long; else those
@@ -217,12 +219,12 @@ class Inbox:
         os.close(before)
         self._seen, self._settled = {}, {}
 
-    def _all_unanswered(self) -> dict[str, Stamp]:
+    def _all_unanswered(self) -> dict[str, PictureStamp]:
         with os.scandir(self.folder) as entries:
             names = {entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)}
         suffixes = image_suffixes()
-        found: dict[str, Stamp] = {}
-        settled: dict[str, Stamp] = {}
+        found: dict[str, PictureStamp] = {}
+        settled: dict[str, PictureStamp] = {}
         for name in names:
             if name[0] == "." or os.path.splitext(name)[1].lower() not in suffixes:  # noqa: PTH122
                 continue
@@ -268,7 +270,7 @@ class _Look:
         self._due = now + (now - began) / SHARE
 
 
-def _stamp(found: os.stat_result) -> Stamp | None:
+def _stamp(found: os.stat_result) -> PictureStamp | None:
     if not stat.S_ISREG(found.st_mode):
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

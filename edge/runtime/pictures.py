@@ -25,7 +25,7 @@ _STAGE: Final = re.compile(r"[\w-]+-[0-9a-f]{40}")  # name of a folder in a cach
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class NamedPicture:
     """A picture that was asked for.
 
     Attributes:
@@ -55,7 +55,7 @@ class Picture:
         return read_pipe(sys.stdin.buffer, self.name)
 
 
-def pictures(words: Sequence[str]) -> tuple[list[Picture], list[str]]:
+def pictures(words: Sequence[str]) -> tuple[list[NamedPicture], list[str]]:
     """The pictures, in the order of the words, and sentences on what in folders is left out.
 
     A folder means every picture file in it and below, sorted by path. A word that leads to none
@@ -68,12 +68,12 @@ def pictures(words: Sequence[str]) -> tuple[list[Picture], list[str]]:
         raise UsageError(
             "standard input, -, is named twice", hint="It holds one picture; name it once."
         )
-    found: list[Picture] = []
+    found: list[NamedPicture] = []
     notes: list[str] = []
     for word in words:
         path = Path(word)
         if word == STANDARD_INPUT:
-            found.append(Picture(name=word))
+            found.append(NamedPicture(name=word))
         elif os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises where a name is too long
             inside, left_out = _inside(path)
             found += inside
@@ -83,22 +83,24 @@ def pictures(words: Sequence[str]) -> tuple[list[Picture], list[str]]:
     return found, notes
 
 
-def _named(path: Path) -> Picture:
+def _named(path: Path) -> NamedPicture:
     """The picture at a path, or why there is none."""
     name = readable(path)
     try:
         path.stat()
     except OSError as error:
         refused = unread(name, error)
-        return Picture(name=name, problem=refused.message, hint=refused.hint)
-    return Picture(name=name, path=path)
+        return NamedPicture(name=name, problem=refused.message, hint=refused.hint)
+    return NamedPicture(name=name, path=path)
 
 
-def _inside(folder: Path) -> tuple[list[Picture], list[str]]:
+def _inside(folder: Path) -> tuple[list[NamedPicture], list[str]]:
     """The pictures of a folder, and what else lies there."""
     shown = readable(folder)
     if is_bundle(folder):
-        return [Picture(name=shown, problem=f"{shown} is a bundle, not a folder of pictures")], []
+        return [
+            NamedPicture(name=shown, problem=f"{shown} is a bundle, not a folder of pictures")
+        ], []
     found = walk(folder)
     notes = [f"{readable(path)} was written by edge: it is not entered" for path in found.outputs]
     if found.others:
@@ -107,11 +109,13 @@ def _inside(folder: Path) -> tuple[list[Picture], list[str]]:
         )
         count = sum(found.others.values())
         notes.append(f"{shown}: {count} other file{'s' * (count != 1)} not used ({kinds})")
-    inside = [Picture(name=readable(path), path=path) for path in found.images]
-    inside += [Picture(name=readable(path), problem=why) for path, why in found.problems.items()]
+    inside = [NamedPicture(name=readable(path), path=path) for path in found.images]
+    inside += [
+        NamedPicture(name=readable(path), problem=why) for path, why in found.problems.items()
+    ]
     if not inside:
         suffixes = ", ".join(sorted(image_suffixes()))
-        inside = [Picture(name=shown, problem=f"{shown} holds no picture ({suffixes})")]
+        inside = [NamedPicture(name=shown, problem=f"{shown} holds no picture ({suffixes})")]
     return inside, notes
 
 

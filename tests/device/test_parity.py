@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edge.deploy.wheelhouse import Target, environment
+from edge.deploy.wheelhouse import Platform, environment
 from edge.runtime.bundle import Bundle
 from tests.device.machine import Machine, running
 
@@ -21,8 +21,8 @@ VARIANTS = {
     "onnx-int8": "onnxruntime",
 }
 TARGETS = {
-    "bookworm": Target(machine="aarch64", python="3.11", glibc=(2, 36)),
-    "trixie": Target(machine="aarch64", python="3.13", glibc=(2, 41)),
+    "bookworm": Platform(machine="aarch64", python="3.11", glibc=(2, 36)),
+    "trixie": Platform(machine="aarch64", python="3.13", glibc=(2, 41)),
 }
 PICTURES = 24
 XNNPACK = "Created TensorFlow Lite XNNPACK delegate"

@@ -868,7 +868,7 @@ def reply_seeds() -> Sequence[bytes]:
         replies({"result": state_reply()}, {"result": state_reply()}),
         replies({"result": {"events": [event], "service": "started\n"}}),
         replies(
-            {"result": {}}, {"result": {"release": "r0", "from": "r1", "health": {"ok": True}}}
+            {"result": {}}, {"result": {"release": "r0", "replaced": "r1", "health": {"ok": True}}}
         ),
         replies({"error": {"error": "DeviceError", "message": "no space", "hint": "Free some."}}),
     ]
@@ -1095,7 +1095,7 @@ HOST: Final = (
     "typer._adapters",
     "zoneinfo",
     *(f"edge.cli.{name}" for name in ("app", "output", "terminal", "check.view", "use.view")),
-    *(f"edge.deploy.{name}" for name in ("deploy", "operations", "plan", "signing")),
+    *(f"edge.deploy.{name}" for name in ("deploy", "plan", "signing")),
     *(f"edge.embedding.{name}" for name in ("collection_map", "index", "words")),
     "benchmarks.diff",
     "benchmarks.outputs.json_file",
@@ -1111,7 +1111,7 @@ HOST: Final = (
     "edge.runtime.backends.onnx",
     "edge.tagging.tag",
     "edge.tagging.sidecars",
-    *(f"edge.runtime.{name}" for name in ("classifier", "golden", "learning_head")),
+    *(f"edge.runtime.{name}" for name in ("classifier", "golden", "taught")),
     *(
         f"edge.runtime.commands.{name}"
         for name in ("bench", "info", "predict", "selftest", "watch")

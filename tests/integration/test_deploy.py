@@ -509,8 +509,9 @@ def test_the_device_itself_refuses_altered_files(site: Loopback) -> None:
     from edge.deploy.deploy import send_files
     from edge.deploy.keys import public_key
     from edge.deploy.plan import Options, checked_bundle, make_plan
-    from edge.deploy.session import Session
+    from edge.deploy.session import Conversation
     from edge.deploy.ssh import Address, Remote
+    from edge.device.messages import BeginRequest, InstallReleaseRequest, Upload
     from edge.errors import BundleError
     from edge.progress import Silent
     from edge.runtime.files import sha256_file
@@ -524,16 +525,15 @@ def test_the_device_itself_refuses_altered_files(site: Loopback) -> None:
         labels = second / "labels.txt"
         labels.write_text("altered\n")
         files = {**plan.files, "labels.txt": (sha256_file(labels), labels.stat().st_size)}
-        with Session(remote) as session:
-            session.ask("lock", owner="test", what="test")
-            listed = {"kind": "release", "app": plan.app, "id": plan.release.id, "files": files}
+        with Conversation(remote) as session:
+            session.lock("test")
+            listed = BeginRequest(
+                kind=Upload.RELEASE, app=plan.app, id=plan.release.id, files=files
+            )
             send_files(session, Silent(), "send", second, listed)
             with pytest.raises(BundleError, match="is not the file that the manifest lists"):
                 session.ask(
-                    "install release",
-                    app=plan.app,
-                    release=plan.release.to_json(),
-                    allow_downgrade=False,
+                    InstallReleaseRequest(app=plan.app, release=plan.release, allow_downgrade=False)
                 )
     state = site.state()
     assert state["release"] == good and state["healthy"]

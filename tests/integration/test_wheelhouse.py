@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.deploy.wheelhouse import Environment, Target, environment
+from edge.deploy.wheelhouse import Environment, Platform, environment
 from edge.deploy.wheelhouse.lock import FOLDER
 from edge.deploy.wheelhouse.slim import needed
 from edge.device.facts import LIBRARIES
@@ -61,7 +61,7 @@ print(json.dumps(found))
 
 
 def made(engine: str, python: str, machine: str) -> Environment:
-    target = Target(machine=machine, python=python, glibc=(2, 36))
+    target = Platform(machine=machine, python=python, glibc=(2, 36))
     try:
         return environment(engine, target, cache=environments_root() / "wheelhouse")
     except EngineUnavailable as error:

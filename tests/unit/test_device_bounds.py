@@ -13,8 +13,19 @@ import pytest
 from edge.deploy import session as module
 from edge.deploy.deploy import send_files
 from edge.deploy.facts import gather
-from edge.deploy.session import Session
+from edge.deploy.session import Conversation
 from edge.deploy.ssh import Address, Remote
+from edge.device.messages import (
+    BeginRequest,
+    EnvironmentRequest,
+    LockRequest,
+    LogsRequest,
+    Request,
+    RollbackRequest,
+    SelftestRequest,
+    StateRequest,
+    Upload,
+)
 from edge.errors import ConnectionFailed, DeviceError, MeasurementError
 from edge.processes import Flood, Silence, run
 from edge.progress import Silent
@@ -30,6 +41,12 @@ FLOODS = {
     "both": "import os\nwhile True: os.write(1, b'\\n' * 9); os.write(2, b'x' * 65536)",
 }
 MEMORY = 48 << 20
+STATE = StateRequest()
+BEGIN = BeginRequest(kind=Upload.SCRATCH, files={})
+LOGS = LogsRequest(app="photos", lines=1)
+EVENT = {"at": 1.0, "event": "", "release": "", "reason": ""}
+ROLLBACK = RollbackRequest(app="photos", watch=0, timeout=1)
+SELFTEST = SelftestRequest(app="photos", release="r1", timeout=1)
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +78,8 @@ def replies(*values: Any) -> Fake:
 def test_a_device_that_writes_for_ever(kind: str) -> None:
     begun = time.monotonic()
     with pytest.raises(DeviceError, match=r"pi (sends|writes)") as caught:
-        with Session(Fake(FLOODS[kind])) as session:
-            session.ask("state")
+        with Conversation(Fake(FLOODS[kind])) as session:
+            session.ask(StateRequest())
     assert caught.value.hint
     assert time.monotonic() - begun < 30
     with pytest.raises(DeviceError, match=r"pi (sends|writes)"):
@@ -72,11 +89,11 @@ def test_a_device_that_writes_for_ever(kind: str) -> None:
 def test_a_device_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SILENCE", 0.5)
     with pytest.raises(ConnectionFailed, match="silent for"):
-        with Session(Fake("import time; time.sleep(60)")) as session:
-            session.ask("state")
+        with Conversation(Fake("import time; time.sleep(60)")) as session:
+            session.ask(StateRequest())
     with pytest.raises(ConnectionFailed, match="silent for"):  # nor reads what is sent
-        with Session(Fake("import time; time.sleep(60)")) as session:
-            session.ask("lock", owner="x" * 1_000_000)
+        with Conversation(Fake("import time; time.sleep(60)")) as session:
+            session.ask(LockRequest(owner="x" * 1_000_000, what="test"))
 
 
 def test_greetings_and_notes_are_no_harm() -> None:
@@ -85,44 +102,45 @@ def test_greetings_and_notes_are_no_harm() -> None:
         "import sys; print('welcome'); print('[1]'); print('{\"note\": \"a\\\\u001b[2J\\\\nb\"}')\n"
         'print(\'{"result": {"environment": true}}\', flush=True); sys.stdin.read()'
     )
-    with Session(fake, notes.append) as session:
-        assert session.ask("has environment") == {"environment": True}
+    with Conversation(fake, notes.append) as session:
+        assert session.ask(EnvironmentRequest(environment="e")).environment
     assert notes == [r"a\u001b[2J\nb"]
 
 
 @pytest.mark.parametrize(
     ("request_", "result"),
     [
-        ("state", {}),
-        ("state", {"apps": {}}),
-        ("state", {"apps": [{"app": 1}]}),
-        ("has environment", {"environment": 1}),
-        ("begin", {"missing": {"a": "b"}}),
-        ("begin", {"missing": {"a": True}}),
-        ("logs", {"events": [], "service": None}),
-        ("logs", {"events": [{"at": 1e300, "event": "", "release": "", "reason": ""}]}),
-        ("rollback", {"release": "1", "from": "2", "health": None}),
+        (STATE, {}),
+        (STATE, {"apps": {}}),
+        (STATE, {"apps": [{"app": 1}]}),
+        (EnvironmentRequest(environment="e"), {"environment": 1}),
+        (BEGIN, {"missing": {"a": "b"}}),
+        (BEGIN, {"missing": {"a": True}}),
+        (LOGS, {"events": [], "service": None}),
+        (LOGS, {"events": [EVENT | {"at": 1e300}], "service": ""}),
+        (ROLLBACK, {"release": "1", "replaced": "2", "health": None}),
+        (SELFTEST, {"report": {"images": [{"worst": None}]}}),
     ],
 )
-def test_a_reply_that_is_none(request_: str, result: Any) -> None:
-    with Session(replies({"result": result})) as session:
+def test_a_reply_that_is_none(request_: Request[Any], result: Any) -> None:
+    with Conversation(replies({"result": result})) as session:
         with pytest.raises(DeviceError, match=r"lacks|not what was asked"):
             session.ask(request_)
 
 
 @pytest.mark.parametrize("error", ["text", None, 1, [], {"message": ["\x1b"]}, {"error": {}}])
 def test_an_error_that_is_none(error: Any) -> None:
-    with Session(replies({"error": error})) as session:
+    with Conversation(replies({"error": error})) as session:
         with pytest.raises(DeviceError) as caught:
-            session.ask("state")
+            session.ask(StateRequest())
     assert "\x1b" not in caught.value.message
 
 
 def test_an_error_is_one_short_line() -> None:
     value = {"error": "DeployFailed", "message": "x\nerror: forged\x1b]0;t\x07" * 1000}
-    with Session(replies({"error": value})) as session:
+    with Conversation(replies({"error": value})) as session:
         with pytest.raises(Exception, match="forged") as caught:
-            session.ask("state")
+            session.ask(StateRequest())
     assert type(caught.value).__name__ == "DeployFailed"
     assert str(caught.value).isprintable() and len(str(caught.value)) < 4000
 
@@ -130,8 +148,8 @@ def test_an_error_is_one_short_line() -> None:
 @pytest.mark.parametrize("missing", [{"../../etc/passwd": 0}, {"a": -1}, {"a": 9}])
 def test_a_device_gets_no_other_file(missing: Any, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12")
-    listed = {"kind": "scratch", "files": {"a": ["0", 2]}}
-    with Session(replies({"result": {"missing": missing}})) as session:
+    listed = BeginRequest(kind=Upload.SCRATCH, files={"a": ("0", 2)})
+    with Conversation(replies({"result": {"missing": missing}})) as session:
         with pytest.raises(DeviceError, match="asks for"):
             send_files(session, Silent(), "send", tmp_path, listed)
 

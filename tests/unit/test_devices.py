@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from devices import profile as module
 from devices.profile import MICROCONTROLLER, Profile, profile, profiles
 from edge.cli.app import app
-from edge.deploy.wheelhouse import Target, locked
+from edge.deploy.wheelhouse import Platform, locked
 from edge.errors import DeviceError, UsageError
 from edge.runtime.session import ENGINES
 
@@ -67,7 +67,7 @@ def test_every_fact_of_a_board_has_a_source(board: Profile) -> None:
 @pytest.mark.parametrize("board", profiles(), ids=lambda board: board.id)
 def test_every_board_has_wheels_for_its_systems(board: Profile) -> None:
     for system in board.systems:
-        target = Target.parse(board.machine, system.python, system.glibc)
+        target = Platform.parse(board.machine, system.python, system.glibc)
         if system.python in TOO_OLD:
             assert "too old" in system.note
             with pytest.raises(DeviceError):

@@ -9,8 +9,8 @@ import pytest
 
 from devices.profile import profile, profiles
 from edge.deploy.facts import Facts, Installed, without_python
-from edge.deploy.findings import Finding, Level, findings, guess_profile, refusals, throttle
-from edge.deploy.wheelhouse import Target, locked
+from edge.deploy.findings import Finding, Severity, findings, guess_profile, refusals, throttle
+from edge.deploy.wheelhouse import Platform, locked
 from edge.deploy.wheelhouse.environment import environment_id
 
 DATA = Path(__file__).parents[1] / "data" / "facts"
@@ -24,7 +24,7 @@ def case(name: str) -> tuple[dict[str, Any], Facts]:
 
 def by_about(found: tuple[Finding, ...]) -> dict[str, Finding]:
     """The worst finding about each thing."""
-    order = [Level.OK, Level.WARNING, Level.ERROR]
+    order = [Severity.OK, Severity.WARNING, Severity.ERROR]
     return {item.about: item for item in sorted(found, key=lambda item: order.index(item.level))}
 
 
@@ -33,7 +33,7 @@ def test_a_device_is_judged(path: Path) -> None:
     value, facts = case(path.stem)
     found = (*findings(facts, profile(value["board"])), *refusals(facts))
     seen = by_about(found)
-    assert {name for name, item in seen.items() if item.level is not Level.OK} == set(
+    assert {name for name, item in seen.items() if item.level is not Severity.OK} == set(
         value["expect"]
     )
     for about, (level, text, hint) in value["expect"].items():
@@ -51,7 +51,7 @@ def test_the_board_is_guessed(path: Path) -> None:
 def test_every_problem_has_a_way_out_on_one_line(path: Path) -> None:
     value, facts = case(path.stem)
     for item in (*findings(facts, profile(value["board"])), *refusals(facts)):
-        assert bool(item.hint) == (item.level is not Level.OK), item
+        assert bool(item.hint) == (item.level is not Severity.OK), item
         assert "\n" not in item.found + item.hint
         assert item.found.strip()
 
@@ -59,14 +59,14 @@ def test_every_problem_has_a_way_out_on_one_line(path: Path) -> None:
 @pytest.mark.parametrize("board", profiles(), ids=lambda board: board.id)
 def test_every_board_can_be_judged(board: Any) -> None:
     _, facts = case("pi5-good")
-    fails = any(item.level is Level.ERROR for item in findings(facts, board))
+    fails = any(item.level is Severity.ERROR for item in findings(facts, board))
     assert fails == (board.machine != "aarch64")
 
 
 def test_a_device_without_python_is_judged() -> None:
     facts = without_python("aarch64\n6.6.51\nRaspberry Pi 5 Model B Rev 1.0\0")
     found = by_about(findings(facts, guess_profile(facts)))
-    assert found["Python"].level is Level.ERROR
+    assert found["Python"].level is Severity.ERROR
     assert found["Python"].hint == "sudo apt install python3"
     assert guess_profile(facts).id == "raspberry-pi-5"
 
@@ -74,19 +74,21 @@ def test_a_device_without_python_is_judged() -> None:
 def test_another_board_than_was_named() -> None:
     _, facts = case("pi5-good")
     found = by_about(findings(facts, profile("raspberry-pi-4")))
-    assert found["board"].level is Level.WARNING
+    assert found["board"].level is Severity.WARNING
     assert "Raspberry Pi 5 Model B Rev 1.0" in found["board"].found
     wrong = by_about(findings(facts, profile("generic-x86-64")))
-    assert wrong["architecture"].level is Level.ERROR
+    assert wrong["architecture"].level is Severity.ERROR
 
 
 def test_a_board_whose_accelerator_is_not_plugged_in() -> None:
     _, facts = case("pi5-good")
     found = by_about(findings(facts, profile("raspberry-pi-5-hailo")))
-    assert found["accelerator"].level is Level.WARNING
+    assert found["accelerator"].level is Severity.WARNING
     assert "hailo-all" in found["accelerator"].hint
     _, plugged = case("pi5-hailo")
-    assert by_about(findings(plugged, profile("raspberry-pi-5")))["accelerator"].level is Level.OK
+    assert (
+        by_about(findings(plugged, profile("raspberry-pi-5")))["accelerator"].level is Severity.OK
+    )
 
 
 def test_an_unknown_machine_is_guessed_by_its_architecture() -> None:
@@ -101,7 +103,7 @@ def test_an_unknown_machine_is_guessed_by_its_architecture() -> None:
         found = replace(facts, machine=machine)
         assert guess_profile(found).id == board
         levels = {item.level for item in findings(found, guess_profile(found))}
-        assert (Level.ERROR in levels) == (name == "riscv64")
+        assert (Severity.ERROR in levels) == (name == "riscv64")
 
 
 @pytest.mark.parametrize(
@@ -124,11 +126,11 @@ def test_throttle_bits(bits: int, said: str) -> None:
 def test_an_environment_that_is_there_needs_no_room() -> None:
     _, facts = case("full-disk")
     board = profile("raspberry-pi-5")
-    there = environment_id(locked(board.engine, Target.of(facts)))
+    there = environment_id(locked(board.engine, Platform.of(facts)))
     assert facts.installed is not None
     installed: Installed = replace(facts.installed, environments=(there,))
     found = by_about(findings(replace(facts, installed=installed), board))
-    assert found["disk"].level is Level.WARNING  # little, but enough
+    assert found["disk"].level is Severity.WARNING  # little, but enough
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,17 @@ from edge.device import service, slots, state, trial
 from edge.device.admission import check_version
 from edge.device.jobs import Jobs
 from edge.device.layout import App
+from edge.device.messages import (
+    Health,
+    LockRequest,
+    RollbackRequest,
+    SelftestReply,
+    StateRequest,
+    UndeployRequest,
+)
 from edge.device.release import Release
 from edge.device.state import DAMAGED, State, changing, events, record
-from edge.device.trial import state_json
+from edge.device.trial import app_state
 from edge.errors import NotDeployed, ReleaseRefused
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +77,7 @@ def test_a_restart_during_the_trial_goes_back(app: App, restart: Callable[[], No
     state = State.read(app)
     assert state.failure is not None and "restarted" in state.failure.reason
     assert state.trial is None
-    assert "restarted" in events(app, 1)[0]["reason"]
+    assert "restarted" in (events(app, 1)[0].reason or "")
 
 
 def test_a_service_that_starts_again_and_again_goes_back(
@@ -210,10 +218,10 @@ def test_a_state_of_wrong_values_is_damaged(
         app.state.write_text(json.dumps(whole | change))
     assert State.read(app) == State(last_good=OLD, version=None)
     assert version_refused(app, 1 << 50)
-    assert state_json(app)["damage"] == DAMAGED
+    assert app_state(app).damage == DAMAGED
     assert slots.guard(app) == OLD
     slots.refuse(app, NEW, "the state is damaged")
-    assert state_json(app)["damage"] == DAMAGED
+    assert app_state(app).damage == DAMAGED
     slots.begin_trial(app, NEW)
     assert slots.guard(app) == NEW
     assert slots.give_up(app, NEW, "planted") == OLD
@@ -228,7 +236,7 @@ def test_a_reason_of_any_length_and_characters_damages_no_state(app: App) -> Non
     state = State.read(app)
     assert state.version == 1 and state.failure is not None
     assert state.failure.reason.startswith("it said: \\u0000\\n")
-    assert events(app, 1)[0]["reason"] == state.failure.reason
+    assert events(app, 1)[0].reason == state.failure.reason
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "y" * 200, "UPPER", "\udcff", ".."])
@@ -241,31 +249,31 @@ def test_a_link_to_no_name_of_a_release_serves_nothing(
         (app.releases / name).mkdir()
         (app.releases / name / "release.json").write_text("{}")
     assert app.serving() is None
-    assert state_json(app)["problem"] == "no release serves"
+    assert app_state(app).problem == "no release serves"
     assert slots.guard(app) == OLD == app.serving()
 
 
 def test_a_damaged_description_of_a_release_is_a_problem_of_one_application(app: App) -> None:
-    problem = state_json(app)["problem"]
-    assert problem == "the description of the release lacks or misspells a field"
+    problem = app_state(app).problem
+    assert problem.startswith("the description of the release lacks id, name, ")
 
 
 def jobs_of(app: App, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     """Under the lock, on a device whose systemd does as it is told."""
     monkeypatch.setattr(service, "remove", lambda app: None)
-    monkeypatch.setattr(trial, "selftest", lambda *_: {})
+    monkeypatch.setattr(trial, "selftest", lambda *_: SelftestReply(report={}))
     monkeypatch.setattr(trial, "activate", activated)
     found = Jobs(io.BytesIO(), lambda text: None)
-    found.do("lock", {"owner": "test", "what": "test"})
+    found.do(LockRequest(owner="test", what="test"))
     return found
 
 
 def activated(
     app: App, release: Release, watch: float, note: object, *, anew: bool = True
-) -> dict[str, object]:
+) -> Health:
     slots.begin_trial(app, release.id)
     slots.commit(app, release.id, release.version, anew=anew)
-    return {}
+    return Health()
 
 
 def test_a_rollback_of_a_lost_state_says_so(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,9 +281,9 @@ def test_a_rollback_of_a_lost_state_says_so(app: App, monkeypatch: pytest.Monkey
     slots.commit(app, NEW, 2)
     jobs = jobs_of(app, monkeypatch)
     app.state.write_text("{")
-    request = {"app": app.name, "timeout": 1, "watch": 0}
+    request = RollbackRequest(app=app.name, timeout=1, watch=0)
     with pytest.raises(NotDeployed, match="state of camera is damaged or lost") as caught:
-        jobs.do("rollback", request)
+        jobs.do(request)
     assert "--allow-downgrade" in (caught.value.hint or "")
 
 
@@ -289,12 +297,12 @@ def test_a_rollback_mends_no_damaged_highest_version(
     (app.releases / OLD / "release.json").write_text(json.dumps(described.to_json()))
     jobs = jobs_of(app, monkeypatch)
     torn(app.highest)
-    assert jobs.do("rollback", {"app": app.name, "timeout": 1, "watch": 0})["release"] == OLD
+    assert jobs.do(RollbackRequest(app=app.name, timeout=1, watch=0)).release == OLD
     assert app.serving() == OLD == State.read(app).last_good
     assert version_refused(app, 1500) and version_refused(app, 3000)
-    assert state_json(app)["damage"] == DAMAGED
+    assert app_state(app).damage == DAMAGED
     slots.commit(app, NEW, 3000)  # --allow-downgrade was given
-    assert state_json(app)["damage"] is None
+    assert app_state(app).damage is None
 
 
 def release_of(name: str, version: int) -> Release:
@@ -323,12 +331,12 @@ def test_an_undeploy_keeps_the_highest_version(
     jobs = jobs_of(app, monkeypatch)
     app.inbox.mkdir()
     os.mkfifo(app.path / "pipe")
-    jobs.do("undeploy", {"app": app.name, "delete_inbox": False})
+    jobs.do(UndeployRequest(app=app.name, delete_inbox=False))
     assert [path.name for path in app.path.iterdir()] == ["highest-version"]
-    assert jobs.do("state", {})["apps"] == []
+    assert jobs.do(StateRequest()).apps == ()
     assert version_refused(app, 1999) and not version_refused(app, 2000)
     with pytest.raises(NotDeployed):
-        jobs.do("undeploy", {"app": app.name, "delete_inbox": False})
+        jobs.do(UndeployRequest(app=app.name, delete_inbox=False))
     slots.begin(app)
     (app.releases / NEW).mkdir(parents=True)
     assert version_refused(app, 1999) and not version_refused(app, 2000)
@@ -341,7 +349,7 @@ def test_an_undeploy_makes_no_damaged_state_whole(
     app: App, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     torn(getattr(app, name))
-    jobs_of(app, monkeypatch).do("undeploy", {"app": app.name, "delete_inbox": False})
+    jobs_of(app, monkeypatch).do(UndeployRequest(app=app.name, delete_inbox=False))
     assert version_refused(app, 1 << 50)
     slots.begin(app)
     slots.commit(app, NEW, 2)  # --allow-downgrade was given
@@ -353,7 +361,7 @@ def test_an_undeploy_of_what_never_proved_itself_leaves_nothing(
 ) -> None:
     other = App.named("other")
     slots.refuse(other, NEW, "planted")
-    jobs_of(app, monkeypatch).do("undeploy", {"app": "other", "delete_inbox": False})
+    jobs_of(app, monkeypatch).do(UndeployRequest(app="other", delete_inbox=False))
     assert not other.path.exists()
 
 
@@ -386,7 +394,7 @@ def test_a_torn_line_of_the_log_is_left_out(app: App) -> None:
     record(app, "committed", OLD)
     with app.log.open("ab") as stream:
         stream.write(b'{"at": 1, "ev')
-    assert [event["event"] for event in events(app, 5)][-1] == "committed"
+    assert [event.event for event in events(app, 5)][-1] == "committed"
 
 
 class PowerCut(BaseException):

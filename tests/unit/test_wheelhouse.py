@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from edge.deploy.facts import Facts, without_python
-from edge.deploy.wheelhouse import Environment, Target, environment, lock, locked, slim
+from edge.deploy.wheelhouse import Environment, Platform, environment, lock, locked, slim
 from edge.deploy.wheelhouse.environment import environment_id
 from edge.deploy.wheelhouse.lock import MACHINES, PACKAGES, Wheel, read
 from edge.deploy.wheelhouse.slim import needed
 from edge.errors import DeviceError, EngineUnavailable
 
 LOCKS = sorted(lock.FOLDER.glob("*.toml"))
-PI = Target(machine="aarch64", python="3.11", glibc=(2, 36))
+PI = Platform(machine="aarch64", python="3.11", glibc=(2, 36))
 
 
 # ---- the locks that are shipped
@@ -64,30 +64,30 @@ def test_the_bundle_is_scored_with_the_interpreter_that_is_shipped() -> None:
 
 
 def test_a_target_out_of_facts(tmp_path: Path) -> None:
-    assert Target.parse("aarch64", "3.11.2", "2.36") == PI
-    assert Target.parse("x86_64", "3.13.1+", "2.41.1").glibc == (2, 41)
+    assert Platform.parse("aarch64", "3.11.2", "2.36") == PI
+    assert Platform.parse("x86_64", "3.13.1+", "2.41.1").glibc == (2, 41)
     with pytest.raises(DeviceError, match="not glibc"):
-        Target.parse("aarch64", "3.12.3", None)
+        Platform.parse("aarch64", "3.12.3", None)
     with pytest.raises(DeviceError, match="no versions"):
-        Target.parse("aarch64", "3", "2.36")
+        Platform.parse("aarch64", "3", "2.36")
     facts: Facts = without_python("aarch64\n6.6\n\n")
     with pytest.raises(DeviceError, match="did not say"):
-        Target.of(facts)
+        Platform.of(facts)
 
 
 @pytest.mark.parametrize(
     ("engine", "target", "said"),
     [
-        ("litert", Target(machine="aarch64", python="3.9"), "for Python 3.9"),
-        ("tflite-runtime", Target(machine="aarch64", python="3.13"), "for Python 3.13"),
-        ("litert", Target(machine="armv7l"), "no wheels for armv7l"),
-        ("litert", Target(machine="aarch64", glibc=(2, 26)), "needs glibc 2.27; the device has"),
-        ("tflite-runtime", Target(machine="aarch64", glibc=(2, 31)), "needs glibc 2.34"),
+        ("litert", Platform(machine="aarch64", python="3.9"), "for Python 3.9"),
+        ("tflite-runtime", Platform(machine="aarch64", python="3.13"), "for Python 3.13"),
+        ("litert", Platform(machine="armv7l"), "no wheels for armv7l"),
+        ("litert", Platform(machine="aarch64", glibc=(2, 26)), "needs glibc 2.27; the device has"),
+        ("tflite-runtime", Platform(machine="aarch64", glibc=(2, 31)), "needs glibc 2.34"),
         ("tensorflow", PI, "no wheels of tensorflow"),
         ("../locks/litert", PI, "no wheels of"),
     ],
 )
-def test_a_device_without_wheels(engine: str, target: Target, said: str) -> None:
+def test_a_device_without_wheels(engine: str, target: Platform, said: str) -> None:
     with pytest.raises(DeviceError) as caught:
         locked(engine, target)
     assert said in caught.value.message
@@ -96,10 +96,10 @@ def test_a_device_without_wheels(engine: str, target: Target, said: str) -> None
 
 def test_the_id_tells_environments_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = {environment_id(locked(engine, PI)) for engine in PACKAGES}
-    ids.add(environment_id(locked("litert", Target(machine="x86_64"))))
-    ids.add(environment_id(locked("litert", Target(machine="aarch64", python="3.13"))))
+    ids.add(environment_id(locked("litert", Platform(machine="x86_64"))))
+    ids.add(environment_id(locked("litert", Platform(machine="aarch64", python="3.13"))))
     assert len(ids) == 5
-    same = environment_id(locked("litert", Target(machine="aarch64", glibc=(2, 41))))
+    same = environment_id(locked("litert", Platform(machine="aarch64", glibc=(2, 41))))
     assert same in ids  # the same wheels
     monkeypatch.setitem(slim.PACKAGE, "numpy", {})  # other rules leave other files
     assert environment_id(locked("litert", PI)) not in ids

@@ -1,7 +1,7 @@
 """``edge deploy``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,11 +13,10 @@ from edge.errors import UsageError
 from edge.runtime.streams import say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from edge.deploy.deploy import Outcome
-    from edge.deploy.plan import Options, Plan
+    from edge.deploy.plan import DeployPlan, Options
     from edge.deploy.ssh import Address
+    from edge.device.messages import SelftestReport
 
 
 @example("edge deploy bundle pi@raspberrypi.local --device raspberry-pi-5")
@@ -222,7 +221,7 @@ def _to_one(
     say(f"Next: edge status {where.host}")
 
 
-def _print_plan(plan: "Plan", host: str) -> None:
+def _print_plan(plan: "DeployPlan", host: str) -> None:
     release = plan.release
     packages = ", ".join(f"{name} {version}" for name, version in plan.environment.packages.items())
     say(f"{host}: {plan.profile.name}; nothing was changed there. A deploy would")
@@ -235,25 +234,25 @@ def _print_plan(plan: "Plan", host: str) -> None:
     say(f"  switch, start, watch for {plan.options.watch_seconds:g} s, commit")
 
 
-def _print_outcome(outcome: "Outcome", plan: "Plan") -> None:
+def _print_outcome(outcome: "Outcome", plan: "DeployPlan") -> None:
     release = plan.release
     say(f"{outcome.host}: {outcome.app} {outcome.release} serves")
     say(f"  {release.variant}, {release.engine}, CPU threads: {release.threads}")
     say(f"  as {plan.profile.id}: {plan.profile.name}")
     say(f"  sent {outcome.sent_bytes / 1e6:.1f} MB")
     if outcome.selftest is not None:
-        say(f"  self-test there: {_tested(outcome.selftest)}")
-    seconds = outcome.health.get("seconds")
-    if isinstance(seconds, int | float):
+        say(f"  self-test there: {_tested(outcome.selftest.read())}")
+    seconds = None if outcome.health is None else outcome.health.seconds
+    if seconds is not None:
         say(f"  healthy: one inference {seconds * 1e3:.1f} ms, measured there")
 
 
-def _tested(report: "Mapping[str, Any]") -> str:
+def _tested(report: "SelftestReport") -> str:
     """What the golden self-test measured on the device."""
-    worst = max(item["worst"] for item in report["images"])
-    unit = "" if report["unit"] == "absolute" else f" {report['unit']}"
+    worst = max((image.worst for image in report.images), default=0.0)
+    unit = "" if report.unit == "absolute" else f" {report.unit}"
     return (
-        f"{len(report['images'])} golden pictures, at most {worst:.2g}{unit} from the building "
-        f"host's answers; {report['latency_seconds'] * 1e3:.1f} ms an inference, "
-        f"{report['peak_memory_bytes'] / 1e6:.0f} MB"
+        f"{len(report.images)} golden pictures, at most {worst:.2g}{unit} from the building "
+        f"host's answers; {report.latency_seconds * 1e3:.1f} ms an inference, "
+        f"{report.peak_memory_bytes / 1e6:.0f} MB"
     )

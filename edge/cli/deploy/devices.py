@@ -114,13 +114,13 @@ def doctor(
     """
     from devices.profile import profile
     from edge.cli.output import print_json
-    from edge.deploy.findings import Level, findings, guess_profile, refusals
+    from edge.deploy.findings import Severity, findings, guess_profile, refusals
 
     board = profile(device) if device else None
     facts = _facts(host, port, ssh_config, accept_new_host_key)
     board = board or guess_profile(facts)
     found = (*findings(facts, board), *refusals(facts))
-    fails = any(finding.level is Level.ERROR for finding in found)
+    fails = any(finding.level is Severity.ERROR for finding in found)
     if json:
         print_json(
             {

@@ -1,6 +1,6 @@
 """``edge status``, ``edge logs``, ``edge rollback`` and ``edge undeploy``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,6 +8,9 @@ from edge.cli import options as shared
 from edge.cli.deploy import options as hosts
 from edge.cli.help import example
 from edge.runtime.streams import say
+
+if TYPE_CHECKING:
+    from edge.device.messages import AppState
 
 
 @example("edge status pi@raspberrypi.local --json")
@@ -26,37 +29,37 @@ def status(
     from edge.cli.output import print_json
     from edge.deploy.deploy import states
 
-    found = states(hosts.address(host, port, ssh_config, accept_new_host_key), app)
+    reply = states(hosts.address(host, port, ssh_config, accept_new_host_key), app)
     if json:
-        print_json({"schema_version": 1, "host": host, **found})
+        print_json({"schema_version": 1, "host": host, **reply.to_json()})
     else:
-        for item in found["apps"]:
-            _print_state(item)
-        if not found["apps"]:
+        for state in reply.apps:
+            _print_state(state)
+        if not reply.apps:
             say(f"{host}: no application of edge is there")
-    if not found["apps"] or not all(item["healthy"] for item in found["apps"]):
+    if not reply.apps or not all(state.healthy for state in reply.apps):
         raise typer.Exit(1)
 
 
-def _print_state(item: dict[str, object]) -> None:
-    verdict = "healthy" if item["healthy"] else f"not healthy: {item['problem']}"
-    if item["on_trial"]:
+def _print_state(state: "AppState") -> None:
+    verdict = "healthy" if state.healthy else f"not healthy: {state.problem}"
+    if state.on_trial:
         verdict += ", on trial"
-    say(f"{item['app']}: release {item['release']} is {verdict}")
-    bundle, health = item.get("bundle"), item.get("health")
-    if isinstance(bundle, dict):
-        say(f"  {bundle['variant']}, {bundle['engine']}, CPU threads: {bundle['threads']}")
-    if isinstance(health, dict):
+    say(f"{state.app}: release {state.release} is {verdict}")
+    bundle, health = state.bundle, state.health
+    if bundle is not None:
+        say(f"  {bundle.variant}, {bundle.engine}, CPU threads: {bundle.threads}")
+    if health is not None and health.seconds is not None:
         say(
-            f"  one inference {health['seconds'] * 1e3:.1f} ms; {health['answered']} pictures "
-            f"answered, {health['failed']} failed"
+            f"  one inference {health.seconds * 1e3:.1f} ms; {health.answered} pictures "
+            f"answered, {health.failed} failed"
         )
-    if item.get("damage"):
-        say(f"  {item['damage']}")
-    if item["last_good"] != item["release"]:
-        say(f"  last good release: {item['last_good']}")
-    if item["reason"]:
-        say(f"  last failure, of {item['failed_release']}: {item['reason']}")
+    if state.damage:
+        say(f"  {state.damage}")
+    if state.last_good != state.release:
+        say(f"  last good release: {state.last_good}")
+    if state.reason:
+        say(f"  last failure, of {state.failed_release}: {state.reason}")
 
 
 @example("edge logs pi@raspberrypi.local --lines 50")
@@ -70,22 +73,23 @@ def logs(
     json: shared.Json = False,
 ) -> None:
     """Show what happened to the releases of a device and why, and what its service said."""
+    from dataclasses import asdict
     from datetime import UTC, datetime
 
     from edge.cli.output import print_json
     from edge.deploy.deploy import logs as run
 
-    found = run(hosts.address(host, port, ssh_config, accept_new_host_key), app, lines)
+    name, told = run(hosts.address(host, port, ssh_config, accept_new_host_key), app, lines)
     if json:
-        print_json({"schema_version": 1, "host": host, **found})
+        print_json({"schema_version": 1, "host": host, "app": name, **asdict(told)})
         return
-    for event in found["events"]:
-        at = datetime.fromtimestamp(event["at"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        reason = f": {event['reason']}" if event["reason"] else ""
-        say(f"{at}  {event['event']} {event['release']}{reason}")
-    if found["service"]:
+    for event in told.events:
+        at = datetime.fromtimestamp(event.at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        reason = f": {event.reason}" if event.reason else ""
+        say(f"{at}  {event.event} {event.release}{reason}")
+    if told.service:
         say("service:")
-        print(found["service"], end="")
+        print(told.service, end="")
 
 
 @example('edge rollback pi@raspberrypi.local --reason "confuses foxes with dogs"')
@@ -106,7 +110,7 @@ def rollback(
     from edge.cli.terminal import shown_progress
     from edge.deploy.deploy import roll_back
 
-    done = roll_back(
+    name, done = roll_back(
         hosts.address(host, port, ssh_config, accept_new_host_key),
         app,
         reason=reason,
@@ -115,9 +119,18 @@ def rollback(
         progress=shown_progress(quiet=quiet),
     )
     if json:
-        print_json({"schema_version": 1, "host": host, **done})
+        print_json(
+            {
+                "schema_version": 1,
+                "host": host,
+                "app": name,
+                "release": done.release,
+                "from": done.replaced,
+                "health": done.health.to_json(),
+            }
+        )
     else:
-        say(f"{host}: {done['app']} {done['release']} serves again, in place of {done['from']}")
+        say(f"{host}: {name} {done.release} serves again, in place of {done.replaced}")
 
 
 @example("edge undeploy pi@raspberrypi.local")
@@ -139,10 +152,12 @@ def undeploy(
     from edge.cli.output import print_json
     from edge.deploy.deploy import take_off
 
-    done = take_off(
+    name, environments = take_off(
         hosts.address(host, port, ssh_config, accept_new_host_key), app, delete_inbox=delete_inbox
     )
     if json:
-        print_json({"schema_version": 1, "host": host, **done})
+        print_json(
+            {"schema_version": 1, "host": host, "app": name, "environments": environments}
+        )
     else:
-        say(f"{host}: {done['app']} is gone")
+        say(f"{host}: {name} is gone")

@@ -14,7 +14,7 @@ from typing import Final
 
 from edge.cache import StageCache, content_key
 from edge.deploy.wheelhouse import slim
-from edge.deploy.wheelhouse.lock import Target, Wheel, locked
+from edge.deploy.wheelhouse.lock import Platform, Wheel, locked
 from edge.device.receive import MAX_LISTING
 from edge.errors import EngineUnavailable
 from edge.runtime import checked
@@ -64,7 +64,7 @@ def environment_id(wheels: Sequence[Wheel]) -> str:
 
 def environment(
     engine: str,
-    target: Target,
+    target: Platform,
     *,
     cache: Path,
     offline: bool = False,
@@ -130,7 +130,7 @@ def _open(folder: Path | None, name: str, wheels: tuple[Wheel, ...]) -> Environm
 
 
 def _archives(
-    wheels: Sequence[Wheel], target: Target, stages: StageCache, *, offline: bool
+    wheels: Sequence[Wheel], target: Platform, stages: StageCache, *, offline: bool
 ) -> dict[Wheel, Path]:
     """Where each wheel lies, after those that are not cached were downloaded."""
     cached = {wheel: _archive(wheel, stages) for wheel in wheels}
@@ -196,7 +196,7 @@ SECONDS: Final = 1800.0
 HASH_DIFFERS: Final = "DO NOT MATCH THE HASHES"
 
 
-def download(wheels: Sequence[Wheel], target: Target, folder: Path) -> None:
+def download(wheels: Sequence[Wheel], target: Platform, folder: Path) -> None:
     """Get exactly these wheels.
 
     Args:

@@ -28,7 +28,7 @@ _GLIBC: Final = re.compile(r"manylinux_(\d+)_(\d+)_|manylinux(2014)_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Platform:
     """What wheels have to fit.
 
     Attributes:
@@ -124,7 +124,7 @@ class _LockFile:
     wheels: tuple[Wheel, ...] = ()
 
 
-def locked(engine: str, target: Target) -> tuple[Wheel, ...]:
+def locked(engine: str, target: Platform) -> tuple[Wheel, ...]:
     """The wheels of an engine for a device.
 
     Raises:

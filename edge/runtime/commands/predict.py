@@ -18,7 +18,7 @@ from edge.runtime.commands.arguments import (
     open_classifier,
     print_json,
 )
-from edge.runtime.pictures import STANDARD_INPUT, Picture, pictures
+from edge.runtime.pictures import STANDARD_INPUT, NamedPicture, pictures
 from edge.runtime.printable import csv_cell
 from edge.runtime.streams import reader_left, say
 
@@ -147,7 +147,7 @@ def answered(
 
 
 def predicted(
-    classifier: Classifier | None, picture: Picture, k: int, variant: str
+    classifier: Classifier | None, picture: NamedPicture, k: int, variant: str
 ) -> tuple[dict[str, Any], EdgeError | None]:
     """The JSON object for a picture: its categories, or the error that kept it from an answer."""
     try:
@@ -159,7 +159,7 @@ def predicted(
     return answer, None
 
 
-def _counted(asked: Sequence[Picture], *, shown: bool) -> Iterator[Picture]:
+def _counted(asked: Sequence[NamedPicture], *, shown: bool) -> Iterator[NamedPicture]:
     """The pictures one by one; work that takes more than two seconds tells how far it is."""
     last = time.monotonic() + SILENT_SECONDS - EVERY_SECONDS
     for done, picture in enumerate(asked):
