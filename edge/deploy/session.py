@@ -16,7 +16,7 @@ from typing import IO, Any, Final, Self
 
 import edge
 from edge.deploy.ssh import LONGEST, Remote, failure, flood
-from edge.device.messages import LockRequest, PutRequest, R, Request, SelftestReply
+from edge.device.messages import DeviceRequest, LockRequest, PutRequest, R, SelftestReply
 from edge.device.typed import Mistyped, typed
 from edge.errors import ConnectionFailed, DeviceError, EdgeError, rebuilt
 from edge.processes import Flood, Lines, Silence, Tail, send
@@ -162,7 +162,7 @@ class Conversation:
         """Take the device's lock for the rest of the conversation; ``what`` says what for."""
         self.ask(LockRequest(owner=_owner(), what=what))
 
-    def ask(self, request: Request[R]) -> R:
+    def ask(self, request: DeviceRequest[R]) -> R:
         """Send a request and wait for its reply.
 
         Raises:
@@ -172,7 +172,7 @@ class Conversation:
         self._send(json.dumps(request.to_json()).encode() + b"\n")
         return self._read(request, self._reply(_SILENCE + request.waits))
 
-    def _read(self, request: Request[R], value: Mapping[str, Any]) -> R:
+    def _read(self, request: DeviceRequest[R], value: Mapping[str, Any]) -> R:
         """Read the reply to a request, since a device may say anything.
 
         Raises:

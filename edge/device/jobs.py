@@ -29,6 +29,7 @@ from edge.device.messages import (
     ActivateRequest,
     BeginReply,
     BeginRequest,
+    DeviceRequest,
     Done,
     EnvironmentReply,
     EnvironmentRequest,
@@ -45,7 +46,6 @@ from edge.device.messages import (
     PruneRequest,
     PutRequest,
     R,
-    Request,
     RollbackReply,
     RollbackRequest,
     SelftestReply,
@@ -132,7 +132,7 @@ class Jobs:
         self._lock: DeviceLock | None = None
         self._incoming: Incoming | None = None
 
-    def do(self, request: Request[R]) -> R:
+    def do(self, request: DeviceRequest[R]) -> R:
         """Carry out one request, and return its reply.
 
         Raises:
@@ -384,7 +384,7 @@ def _folders(place: Path) -> list[Path]:
     return [path for path in found if path.is_dir() and not path.name.startswith(".")]
 
 
-_METHODS: Final[Mapping[type[Request[Any]], Callable[[Jobs, Any], Any]]] = {
+_METHODS: Final[Mapping[type[DeviceRequest[Any]], Callable[[Jobs, Any], Any]]] = {
     LockRequest: Jobs.lock,
     PingRequest: Jobs.ping,
     ProvisionRequest: Jobs.provision,

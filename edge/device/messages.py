@@ -1,6 +1,6 @@
 """The conversation of a host with a device: a class for every request, and one for its reply.
 
-Both sides import this: a host sends ``Request.to_json`` as one line, the device reads it with
+Both sides import this: a host sends ``DeviceRequest.to_json`` as one line, the device reads it with
 ``read_request`` and answers with the fields of the reply.
 """
 
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request(Generic[R]):
+class DeviceRequest(Generic[R]):
     """Something that a host asks of a device.
 
     Attributes:
@@ -47,7 +47,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LockRequest(Request[Done]):
+class LockRequest(DeviceRequest[Done]):
     """Take the device's lock, for the rest of the conversation.
 
     Attributes:
@@ -64,7 +64,7 @@ class LockRequest(Request[Done]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PingRequest(Request[Done]):
+class PingRequest(DeviceRequest[Done]):
     """Say that the host is still there."""
 
     do: ClassVar[str] = "ping"
@@ -81,7 +81,7 @@ class ProvisionReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProvisionRequest(Request[ProvisionReply]):
+class ProvisionRequest(DeviceRequest[ProvisionReply]):
     """Set the device up: the key that it trusts, and its type.
 
     Attributes:
@@ -185,7 +185,7 @@ class StateReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StateRequest(Request[StateReply]):
+class StateRequest(DeviceRequest[StateReply]):
     """Say what serves, of one application or of all."""
 
     do: ClassVar[str] = "state"
@@ -203,7 +203,7 @@ class EnvironmentReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnvironmentRequest(Request[EnvironmentReply]):
+class EnvironmentRequest(DeviceRequest[EnvironmentReply]):
     """Say whether an environment, which is named by its id, is there and whole."""
 
     do: ClassVar[str] = "has environment"
@@ -229,7 +229,7 @@ class BeginReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BeginRequest(Request[BeginReply]):
+class BeginRequest(DeviceRequest[BeginReply]):
     """Begin to fill a folder.
 
     Attributes:
@@ -249,7 +249,7 @@ class BeginRequest(Request[BeginReply]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PutRequest(Request[Done]):
+class PutRequest(DeviceRequest[Done]):
     """Take the bytes of one listed file from an offset on; they follow the request."""
 
     do: ClassVar[str] = "put"
@@ -260,7 +260,7 @@ class PutRequest(Request[Done]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SweepRequest(Request[Done]):
+class SweepRequest(DeviceRequest[Done]):
     """Take the scratch files away."""
 
     do: ClassVar[str] = "sweep"
@@ -268,7 +268,7 @@ class SweepRequest(Request[Done]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InstallEnvironmentRequest(Request[Done]):
+class InstallEnvironmentRequest(DeviceRequest[Done]):
     """Check the upload, and make it the environment of that id."""
 
     do: ClassVar[str] = "install environment"
@@ -278,7 +278,7 @@ class InstallEnvironmentRequest(Request[Done]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InstallReleaseRequest(Request[Done]):
+class InstallReleaseRequest(DeviceRequest[Done]):
     """Check the upload, and put it into the slot that does not serve.
 
     Attributes:
@@ -335,7 +335,7 @@ class SelftestReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SelftestRequest(Request[SelftestReply]):
+class SelftestRequest(DeviceRequest[SelftestReply]):
     """Run the golden self-test of an installed release; it is stopped after ``timeout`` seconds."""
 
     do: ClassVar[str] = "selftest"
@@ -352,7 +352,7 @@ class SelftestRequest(Request[SelftestReply]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ActivateRequest(Request[Health]):
+class ActivateRequest(DeviceRequest[Health]):
     """Let a release serve, and prove itself for ``watch`` seconds."""
 
     do: ClassVar[str] = "activate"
@@ -378,7 +378,7 @@ class RollbackReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RollbackRequest(Request[RollbackReply]):
+class RollbackRequest(DeviceRequest[RollbackReply]):
     """Go back to the release that was good before, through the same proof as a new one.
 
     Attributes:
@@ -411,7 +411,7 @@ class LogsReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogsRequest(Request[LogsReply]):
+class LogsRequest(DeviceRequest[LogsReply]):
     """Tell the last events of an application, and the last lines of its service."""
 
     do: ClassVar[str] = "logs"
@@ -431,7 +431,7 @@ class PruneReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PruneRequest(Request[PruneReply]):
+class PruneRequest(DeviceRequest[PruneReply]):
     """Take away what is not needed any more, but for ``keep`` old releases."""
 
     do: ClassVar[str] = "prune"
@@ -449,7 +449,7 @@ class UndeployReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UndeployRequest(Request[UndeployReply]):
+class UndeployRequest(DeviceRequest[UndeployReply]):
     """Take an application off; pictures in its inbox keep it there unless they may be deleted."""
 
     do: ClassVar[str] = "undeploy"
@@ -459,7 +459,7 @@ class UndeployRequest(Request[UndeployReply]):
     delete_inbox: bool
 
 
-REQUESTS: Final[Mapping[str, type[Request[Any]]]] = {
+REQUESTS: Final[Mapping[str, type[DeviceRequest[Any]]]] = {
     kind.do: kind
     for kind in (
         LockRequest,
@@ -482,8 +482,8 @@ REQUESTS: Final[Mapping[str, type[Request[Any]]]] = {
 }
 
 
-def read_request(value: Mapping[str, Any]) -> Request[Any]:
-    """Read what ``Request.to_json`` gave.
+def read_request(value: Mapping[str, Any]) -> DeviceRequest[Any]:
+    """Read what ``DeviceRequest.to_json`` gave.
 
     Raises:
         UsageError: There is no request of that name.

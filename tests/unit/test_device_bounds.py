@@ -17,10 +17,10 @@ from edge.deploy.session import Conversation
 from edge.deploy.ssh import Address, Remote
 from edge.device.messages import (
     BeginRequest,
+    DeviceRequest,
     EnvironmentRequest,
     LockRequest,
     LogsRequest,
-    Request,
     RollbackRequest,
     SelftestRequest,
     StateRequest,
@@ -122,7 +122,7 @@ def test_greetings_and_notes_are_no_harm() -> None:
         (SELFTEST, {"report": {"images": [{"worst": None}]}}),
     ],
 )
-def test_a_reply_that_is_none(request_: Request[Any], result: Any) -> None:
+def test_a_reply_that_is_none(request_: DeviceRequest[Any], result: Any) -> None:
     with Conversation(replies({"result": result})) as session:
         with pytest.raises(DeviceError, match=r"lacks|not what was asked"):
             session.ask(request_)

@@ -14,6 +14,7 @@ from edge.device.messages import (
     ActivateRequest,
     AppState,
     BeginRequest,
+    DeviceRequest,
     EnvironmentRequest,
     Health,
     InstallEnvironmentRequest,
@@ -24,7 +25,6 @@ from edge.device.messages import (
     ProvisionRequest,
     PruneRequest,
     PutRequest,
-    Request,
     RollbackRequest,
     SelftestRequest,
     StateReply,
@@ -53,7 +53,7 @@ RELEASE = Release(
     start_seconds=1,
     watchdog_seconds=1,
 )
-ALL: tuple[Request[Any], ...] = (
+ALL: tuple[DeviceRequest[Any], ...] = (
     LockRequest(owner="me@host", what="edge deploy"),
     PingRequest(),
     ProvisionRequest(key="ssh-ed25519 AAAA", device="raspberry-pi-5", again=False),
