@@ -156,8 +156,6 @@ def undeploy(
         hosts.address(host, port, ssh_config, accept_new_host_key), app, delete_inbox=delete_inbox
     )
     if json:
-        print_json(
-            {"schema_version": 1, "host": host, "app": name, "environments": environments}
-        )
+        print_json({"schema_version": 1, "host": host, "app": name, "environments": environments})
     else:
         say(f"{host}: {name} is gone")
