@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.cell import Bench, spec
+from benchmarks.cell import Bench
 from benchmarks.environment import environment
 from benchmarks.inputs import generated_picture
 from benchmarks.plan import BenchmarkPlan, Cell, cells
-from benchmarks.request import Task
+from benchmarks.request import Task, TimedModel
 from benchmarks.result import MeasuredModel
 from benchmarks.stats import median
 from benchmarks.timing import Protocol
@@ -146,6 +146,6 @@ def _only(subject: MeasuredModel, plan: BenchmarkPlan) -> Cell:
 
 def _asked(cell: Cell, bench: Bench) -> tuple[float, tuple[TensorSpec, ...]]:
     """Median seconds of a process, and what its inferences got."""
-    answer = bench.ask(cell, Task.TIME)[-1]
-    inputs = tuple(replace(spec(item), quantization=None) for item in answer["inputs"])
-    return median(answer["timing"]["samples"]), inputs
+    timed = bench.ask(cell, Task.TIME, TimedModel)[-1]
+    inputs = tuple(replace(spec, quantization=None) for spec in timed.model.inputs)
+    return median(timed.timing.samples), inputs

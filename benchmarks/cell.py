@@ -1,25 +1,32 @@
 """Measures one row: time, then whether the answers are right, then what else was asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from benchmarks.accelerators.base import Coverage, Label, OperatorTime, Unit
+from benchmarks.accelerators.base import Estimate, Label, Unit
 from benchmarks.accelerators.table import Accelerator
 from benchmarks.inputs import pixels
 from benchmarks.parity import FLOAT16, FLOAT32, INTEGER, Tolerance, parity
 from benchmarks.plan import BenchmarkPlan, Cell, reference
 from benchmarks.precision import integers_inside
-from benchmarks.request import Request, Task, ask
-from benchmarks.result import BenchmarkRow, EndToEnd, MeasuredModel, Moment, Status, Timing
+from benchmarks.request import (
+    LoadedModel,
+    OperatorTimes,
+    PeakMemory,
+    Reply,
+    Request,
+    Task,
+    TimedModel,
+    ask,
+)
+from benchmarks.result import BenchmarkRow, EndToEnd, MeasuredModel, Moment, Status
 from benchmarks.stats import stability
 from edge.errors import EdgeError, EngineUnavailable, ImageError, ModelLoadError, UsageError
 from edge.runtime import checked
-from edge.runtime.spec import QuantizationParams, TensorSpec
-from edge.workers import Message
 
 MAX_ANSWERS: Final = 1 << 30  # bytes of what a model answers to the pictures of a cell
 ESTIMATE_SECONDS: Final = 600.0  # a compiler takes longer than an inference
@@ -36,7 +43,7 @@ class Bench:
     def __init__(self, plan: BenchmarkPlan, folder: Path) -> None:
         self.plan = plan
         self.folder = folder
-        self._answers: dict[str, tuple[Message, list[NDArray[Any]]] | EdgeError] = {}
+        self._answers: dict[str, tuple[LoadedModel, list[NDArray[Any]]] | EdgeError] = {}
         self._files = 0
 
     def request(self, cell: Cell, task: Task, outputs: Path | None = None) -> Request:
@@ -56,16 +63,19 @@ class Bench:
             preprocessing=contract,
         )
 
-    def ask(self, cell: Cell, task: Task, outputs: Path | None = None) -> list[Message]:
-        """The worker's answers; errors as ``process.ask``."""
+    def ask(
+        self, cell: Cell, task: Task, reply: type[Reply], outputs: Path | None = None
+    ) -> list[Reply]:
+        """The worker's messages; arguments and errors as ``request.ask``."""
         plan = self.plan
         longest = {Task.ESTIMATE: ESTIMATE_SECONDS, Task.SUSTAINED: plan.sustained_seconds}
         request = self.request(cell, task, outputs)
         timeout = plan.timeout + longest.get(task, 2 * plan.protocol.max_seconds)
         if plan.place is not None:
-            return plan.place.ask(request, timeout=timeout)
+            return plan.place.ask(request, reply, timeout=timeout)
         return ask(
             request,
+            reply,
             python=plan.pythons.get(cell.path.name),
             timeout=timeout,
             memory_bytes=plan.memory_bytes,
@@ -78,7 +88,7 @@ class Bench:
 
     def expected(
         self, subject: MeasuredModel, path: Accelerator
-    ) -> tuple[Message, list[NDArray[Any]]]:
+    ) -> tuple[LoadedModel, list[NDArray[Any]]]:
         """What the reference path says of a model; asked once.
 
         Raises:
@@ -88,8 +98,8 @@ class Bench:
             file = self.new_file()
             cell = Cell(subject=subject, path=path, threads=1)
             try:
-                answer = self.ask(cell, Task.OUTPUTS, file)[-1]
-                self._answers[subject.sha256] = (answer, arrays(file))
+                model = self.ask(cell, Task.OUTPUTS, LoadedModel, file)[-1]
+                self._answers[subject.sha256] = (model, arrays(file))
             except EdgeError as error:
                 self._answers[subject.sha256] = error
         found = self._answers[subject.sha256]
@@ -114,11 +124,11 @@ def measured(cell: Cell, bench: Bench) -> BenchmarkRow:
     )
     try:
         if cell.path.estimate:
-            return _estimated(row, bench.ask(cell, Task.ESTIMATE)[-1]["estimate"])
+            return _estimated(row, bench.ask(cell, Task.ESTIMATE, Estimate)[-1])
         file = bench.new_file()
-        answer = bench.ask(cell, Task.TIME, file)[-1]
-        row = _timed(row, answer)
-        row = _proved(row, cell, bench, answer, arrays(file))
+        timed = bench.ask(cell, Task.TIME, TimedModel, file)[-1]
+        row = _timed(row, timed)
+        row = _proved(row, cell, bench, timed.model, arrays(file))
     except ImageError:
         raise
     except EdgeError as error:
@@ -130,24 +140,6 @@ def arrays(file: Path) -> list[NDArray[Any]]:
     """What a worker left, in order."""
     found = checked.read_npz(file, "what the worker left", max_bytes=MAX_ANSWERS)
     return [found[f"arr_{number}"] for number in range(len(found))]
-
-
-def spec(value: Mapping[str, Any]) -> TensorSpec:
-    """A tensor that a worker described."""
-    found = value["quantization"]
-    quantization = None
-    if found is not None:
-        quantization = QuantizationParams(
-            scales=tuple(found["scales"]),
-            zero_points=tuple(found["zero_points"]),
-            quantized_dimension=found["quantized_dimension"],
-        )
-    return TensorSpec(
-        name=value["name"],
-        shape=tuple(value["shape"]),
-        dtype=value["dtype"],
-        quantization=quantization,
-    )
 
 
 def _failed(row: BenchmarkRow, error: EdgeError, path: Accelerator) -> BenchmarkRow:
@@ -162,39 +154,29 @@ def _failed(row: BenchmarkRow, error: EdgeError, path: Accelerator) -> Benchmark
     )
 
 
-def _coverage(value: Mapping[str, Any] | None) -> Coverage | None:
-    return None if value is None else Coverage(**{**value, "reasons": tuple(value["reasons"])})
-
-
-def _timed(row: BenchmarkRow, answer: Message) -> BenchmarkRow:
-    found = answer["timing"]
-    timing = Timing(
-        load=found["load"],
-        first=found["first"],
-        warm_up=tuple(found["warm_up"]),
-        samples=tuple(found["samples"]),
-    )
-    others = [key for key in answer["signatures"] if key != answer["signature"]]
+def _timed(row: BenchmarkRow, timed: TimedModel) -> BenchmarkRow:
+    model, timing = timed.model, timed.timing
+    others = [key for key in model.signatures if key != model.signature]
     return replace(
         row,
         status=Status.MEASURED,
-        reason=f"signature {answer['signature']} was measured; edge does not measure the file's "
+        reason=f"signature {model.signature} was measured; edge does not measure the file's "
         f"others, {', '.join(others)}"
         if others
         else "",
-        inputs=tuple(replace(spec(item), quantization=None) for item in answer["inputs"]),
-        signature=answer["signature"],
-        engine=answer["engine"],
-        device=answer["device"]["name"],
-        label=Label(answer["device"]["label"]),
-        coverage=_coverage(answer["coverage"]),
+        inputs=tuple(replace(spec, quantization=None) for spec in model.inputs),
+        signature=model.signature,
+        engine=model.engine,
+        device=model.device.name,
+        label=model.device.label,
+        coverage=model.coverage,
         timing=timing,
         stability=stability(timing.samples),
     )
 
 
 def _proved(
-    row: BenchmarkRow, cell: Cell, bench: Bench, answer: Message, outputs: list[NDArray[Any]]
+    row: BenchmarkRow, cell: Cell, bench: Bench, model: LoadedModel, outputs: list[NDArray[Any]]
 ) -> BenchmarkRow:
     """The row, unless its answers are not the reference's or nothing ran on the accelerator."""
     if row.unit is not Unit.CPU and row.coverage is not None and not row.coverage.accelerated:
@@ -220,8 +202,7 @@ def _proved(
             reason=reason,
             hint=error.hint,
         )
-    specs = [spec(item) for item in described["outputs"]]
-    own = [spec(item) for item in answer["outputs"]]
+    specs, own = list(described.outputs), list(model.outputs)
     tolerance = _tolerance(cell)
     found = parity(expected, outputs, specs, known.name, own=own, tolerance=tolerance)
     if found.ok:
@@ -243,18 +224,18 @@ def _tolerance(cell: Cell) -> Tolerance:
     return FLOAT32 if cell.path.unit is Unit.CPU else FLOAT16
 
 
-def _estimated(row: BenchmarkRow, found: Mapping[str, Any]) -> BenchmarkRow:
+def _estimated(row: BenchmarkRow, estimate: Estimate) -> BenchmarkRow:
     return replace(
         row,
         status=Status.ESTIMATED,
-        engine=found["engine"],
-        device=found["device"],
+        engine=estimate.engine,
+        device=estimate.device,
         label=Label.ESTIMATE,
-        coverage=_coverage(found["coverage"]),
-        inputs=tuple(map(spec, found["inputs"])),
-        estimate=found["seconds"],
-        facts=found["facts"],
-        reason=" ".join(found["notes"]),
+        coverage=estimate.coverage,
+        inputs=estimate.inputs,
+        estimate=estimate.seconds,
+        facts=estimate.facts,
+        reason=" ".join(estimate.notes),
     )
 
 
@@ -285,18 +266,16 @@ def _with(row: BenchmarkRow, name: str, add: Callable[[], BenchmarkRow]) -> Benc
 
 
 def _memory(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
-    return replace(row, peak_memory=bench.ask(cell, Task.MEMORY)[-1]["peak_memory"])
+    return replace(row, peak_memory=bench.ask(cell, Task.MEMORY, PeakMemory)[-1].size_bytes)
 
 
 def _end_to_end(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
-    return replace(row, end_to_end=EndToEnd(**bench.ask(cell, Task.END_TO_END)[-1]["end_to_end"]))
+    return replace(row, end_to_end=bench.ask(cell, Task.END_TO_END, EndToEnd)[-1])
 
 
 def _profile(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
-    found = bench.ask(cell, Task.PROFILE)[-1]["profile"]
-    return replace(row, profile=tuple(OperatorTime(**item) for item in found))
+    return replace(row, profile=bench.ask(cell, Task.PROFILE, OperatorTimes)[-1].operators)
 
 
 def _sustained(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
-    found = [item["moment"] for item in bench.ask(cell, Task.SUSTAINED) if "moment" in item]
-    return replace(row, sustained=tuple(Moment(**item) for item in found))
+    return replace(row, sustained=tuple(bench.ask(cell, Task.SUSTAINED, Moment)))

@@ -8,11 +8,10 @@ from typing import Protocol as TypingProtocol
 
 from benchmarks.accelerators.base import Settings, Unit
 from benchmarks.accelerators.table import ACCELERATORS, Accelerator, accelerator
-from benchmarks.request import Request
+from benchmarks.request import Reply, Request
 from benchmarks.result import MeasuredModel
 from benchmarks.timing import Protocol
 from edge.errors import UsageError
-from edge.workers import Message
 
 ALL: Final = "all"
 
@@ -20,7 +19,7 @@ ALL: Final = "all"
 class Place(TypingProtocol):
     """Another machine, where workers run as they do here."""
 
-    def ask(self, request: Request, *, timeout: float) -> list[Message]:
+    def ask(self, request: Request, reply: type[Reply], *, timeout: float) -> list[Reply]:
         """Run one worker to its end, as ``benchmarks.request.ask`` does."""
         ...
 

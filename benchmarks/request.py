@@ -8,35 +8,39 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, TypeVar
 
 import benchmarks
 import edge
-from benchmarks.accelerators.base import Device, Label, Settings
+from benchmarks.accelerators.base import Coverage, Device, OperatorTime, Settings
 from benchmarks.accelerators.table import Accelerator
+from benchmarks.result import Timing
 from benchmarks.timing import Protocol
+from edge.errors import MeasurementError
+from edge.messages import decoded, encoded
+from edge.runtime import checked
 from edge.runtime.files import write_json
-from edge.runtime.spec import Preprocessing
+from edge.runtime.spec import Preprocessing, TensorSpec
 from edge.workers import Message, WorkerLimits, answers
 
-PATHS: Final = ("model", "pixels", "outputs", "image")
+Reply = TypeVar("Reply")
 
 
 class Task(StrEnum):
-    """What a worker does."""
+    """What a worker does, and with which messages it replies."""
 
-    PROBE = "probe"  # say whether the path works here
-    OUTPUTS = "outputs"  # run once and leave the outputs in a file
-    TIME = "time"  # the protocol, then the outputs and the coverage
-    MEMORY = "memory"  # run a few times and say how much memory that took
-    END_TO_END = "end-to-end"  # from an image file to an answer, step by step
-    PROFILE = "profile"  # times per operator
-    SUSTAINED = "sustained"  # run for minutes and say how the time develops
-    ESTIMATE = "estimate"  # ask a compiler
+    PROBE = "probe"  # say whether the path works here: a Device
+    OUTPUTS = "outputs"  # run once and leave the outputs in a file: a LoadedModel
+    TIME = "time"  # the protocol, then the outputs and the coverage: a TimedModel
+    MEMORY = "memory"  # run a few times and say how much memory that took: a PeakMemory
+    END_TO_END = "end-to-end"  # from an image file to an answer, step by step: an EndToEnd
+    PROFILE = "profile"  # times per operator: OperatorTimes
+    SUSTAINED = "sustained"  # run for minutes and say how the time develops: Moments
+    ESTIMATE = "estimate"  # ask a compiler: an Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,37 +73,50 @@ class Request:
     image: Path | None = None
     preprocessing: Preprocessing | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values; paths become absolute, a worker runs in another folder."""
-        value = asdict(self)
-        for name in PATHS:
-            value[name] = str(value[name].absolute()) if value[name] else None
-        delegate = self.settings.delegate
-        value["settings"]["delegate"] = str(delegate) if delegate else None
-        value["preprocessing"] = self.preprocessing.to_json() if self.preprocessing else None
-        value["settings"]["options"] = dict(self.settings.options)
-        value["settings"]["shapes"] = dict(self.settings.shapes)
-        return value
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read what ``to_json`` wrote."""
-        paths = {name: Path(value[name]) if value[name] else None for name in PATHS}
-        settings = dict(value["settings"])
-        settings["delegate"] = Path(settings["delegate"]) if settings["delegate"] else None
-        settings["shapes"] = {name: tuple(item) for name, item in settings["shapes"].items()}
-        return cls(
-            task=Task(value["task"]),
-            place=value["place"],
-            probe=value["probe"],
-            settings=Settings(**settings),
-            protocol=Protocol(**value["protocol"]),
-            seconds=float(value["seconds"]),
-            preprocessing=Preprocessing.from_json(value["preprocessing"])
-            if value["preprocessing"]
-            else None,
-            **paths,
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """The reply to ``Task.OUTPUTS``: a model that an engine has loaded and run.
+
+    Attributes:
+        engine: The interpreter and its version.
+        device: The processor that ran it.
+        coverage: Where the operators ran; None where the engine cannot tell.
+        inputs: What an inference got, with every extent.
+        outputs: What it gave.
+        signature: The signature of a TFLite file that was run; empty where the file names none.
+        signatures: All of them.
+    """
+
+    engine: str
+    device: Device
+    coverage: Coverage | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    signature: str = ""
+    signatures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedModel:
+    """The reply to ``Task.TIME``."""
+
+    model: LoadedModel
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeakMemory:
+    """The reply to ``Task.MEMORY``: bytes that a model took; None where nothing tells."""
+
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorTimes:
+    """The reply to ``Task.PROFILE``: one time for each operator."""
+
+    operators: tuple[OperatorTime, ...]
 
 
 PACKAGE: Final = (
@@ -109,47 +126,71 @@ PACKAGE: Final = (
     "input_shape.py",
     "inputs.py",
     "request.py",
+    "result.py",
     "timing.py",
     "worker.py",
 )  # of benchmarks: what a worker in another environment is given
-EDGE: Final = ("__init__.py", "errors.py", "processes.py", "runtime", "threads.py", "workers.py")
+EDGE: Final = (
+    "__init__.py",
+    "errors.py",
+    "messages.py",
+    "processes.py",
+    "runtime",
+    "threads.py",
+    "workers.py",
+)
 
 
 def ask(
     request: Request,
+    reply: type[Reply],
     *,
     python: Path | None = None,
     timeout: float,
     memory_bytes: int | None = None,
-) -> list[Message]:
+) -> list[Reply]:
     """Run one worker to its end.
 
     Args:
-        request: What it shall do.
-        python: Of another environment; this one by default.
-        timeout: Seconds until it is killed.
-        memory_bytes: Resident memory at which it is killed; None for no limit.
+        request: What it has to do.
+        reply: The class of its messages, as ``Task`` states it.
+        python: The interpreter of another environment; that of this one by default.
+        timeout: The time after which it is killed, in seconds.
+        memory_bytes: The resident memory at which it is killed; None for no limit.
 
     Returns:
-        Its answers in order; at least one.
+        Its messages in order, at least one.
 
     Raises:
         EngineUnavailable, ModelLoadError, InferenceError: What the worker met.
-        MeasurementError: It crashed, hung, or went beyond its memory.
+        MeasurementError: It crashed, took more than allowed, or sent what is no such message.
         UsageError: There is no such python.
     """
     with tempfile.TemporaryDirectory(prefix="edge-benchmark-") as name:
         folder = Path(name)
-        write_json(folder / "request.json", request.to_json())
+        write_json(folder / "request.json", encoded(request))
         environment, root = _environment(folder, python)
         # Not resolved: a virtual environment's python is a link that must be called as such.
         program = str(python.absolute() if python else sys.executable)
-        return answers(
+        messages = answers(
             [program, "-m", "benchmarks.worker", str(folder / "request.json")],
             folder=root,
             environment=environment,
             limits=WorkerLimits(seconds=timeout, memory_bytes=memory_bytes),
         )
+        return replies(reply, messages)
+
+
+def replies(reply: type[Reply], messages: Sequence[Message]) -> list[Reply]:
+    """The messages of a worker, each as an object of this class.
+
+    Raises:
+        MeasurementError: One of them is none.
+    """
+    try:
+        return [decoded(reply, message) for message in messages]
+    except checked.Malformed as error:
+        raise MeasurementError(f"the process says what is no answer: {error}") from error
 
 
 def probe(
@@ -164,8 +205,7 @@ def probe(
     request = Request(
         task=Task.PROBE, place=accelerator.open, probe=accelerator.probe, settings=settings
     )
-    found = ask(request, python=python, timeout=timeout)[-1]["device"]
-    return Device(name=found["name"], label=Label(found["label"]))
+    return ask(request, Device, python=python, timeout=timeout)[-1]
 
 
 def _environment(folder: Path, python: Path | None) -> tuple[dict[str, str], Path]:

@@ -18,26 +18,28 @@ from numpy.typing import NDArray
 from benchmarks.accelerators.base import Runner
 from benchmarks.environment import sample
 from benchmarks.inputs import tensors
-from benchmarks.request import Request, Task
+from benchmarks.request import LoadedModel, OperatorTimes, PeakMemory, Request, Task, TimedModel
+from benchmarks.result import EndToEnd, Moment, Timing
 from benchmarks.timing import timed
 from edge.errors import InferenceError
+from edge.messages import decoded, encoded
+from edge.runtime import checked
 from edge.workers import Message, answer, read_request
 
 MEMORY_RUNS: Final = 3  # the first allocates; the others show whether more comes
 PROFILE_RUNS: Final = 20
 PROFILE_SECONDS: Final = 10.0  # fewer runs of a model that would take longer
+MAX_PIXELS: Final = 1 << 30  # bytes of all pictures of a cell, decoded
 POINT_SECONDS: Final = 1.0  # between two points of a sustained run's curve
-
-Answer = dict[str, Any]
 
 
 def main() -> NoReturn:
     """Do what the request says."""
 
     def work(say: Callable[[Message], None]) -> None:
-        request = Request.from_json(read_request(Path(sys.argv[1])))
-        for message in TASKS[request.task](request):
-            say(message)
+        request = decoded(Request, read_request(Path(sys.argv[1])), "the request")
+        for reply in TASKS[request.task](request):
+            say(encoded(reply))
 
     answer(work, failure=InferenceError)
 
@@ -56,26 +58,26 @@ def _opened(request: Request) -> tuple[Runner, tuple[NDArray[Any], ...]]:
 def _inputs(request: Request, runner: Runner) -> tuple[NDArray[Any], ...]:
     pixels = None
     if request.pixels is not None:
-        pixels = np.load(request.pixels, mmap_mode="r", allow_pickle=False)
+        pixels = checked.read_npy(request.pixels, "the pixels", max_bytes=MAX_PIXELS)
     return tensors(runner.inputs, request.settings.batch, pixels)
 
 
-def _probe(request: Request) -> Iterator[Answer]:
-    yield {"device": asdict(_called(request.probe)(request.settings))}
+def _probe(request: Request) -> Iterator[object]:
+    yield _called(request.probe)(request.settings)
 
 
-def _estimate(request: Request) -> Iterator[Answer]:
-    yield {"estimate": asdict(_called(request.place)(request.model, request.settings))}
+def _estimate(request: Request) -> Iterator[object]:
+    yield _called(request.place)(request.model, request.settings)
 
 
-def _outputs(request: Request) -> Iterator[Answer]:
+def _outputs(request: Request) -> Iterator[object]:
     runner, arrays = _opened(request)
     outputs = runner.run(*arrays)
     _keep(outputs, request)
     yield _described(runner)
 
 
-def _time(request: Request) -> Iterator[Answer]:
+def _time(request: Request) -> Iterator[object]:
     _called(request.probe)(request.settings)  # imports the engine: no part of loading a model
     started = time.perf_counter()
     runner: Runner = _called(request.place)(request.model, request.settings)
@@ -87,16 +89,11 @@ def _time(request: Request) -> Iterator[Answer]:
         request.protocol,
         after_first=lambda outputs: _keep(outputs, request),
     )
-    timing = {
-        "load": load,
-        "first": times.first,
-        "warm_up": times.warm_up,
-        "samples": times.steady,
-    }
-    yield _described(runner) | {"timing": timing}
+    timing = Timing(load=load, first=times.first, warm_up=times.warm_up, samples=times.steady)
+    yield TimedModel(model=_described(runner), timing=timing)
 
 
-def _memory(request: Request) -> Iterator[Answer]:
+def _memory(request: Request) -> Iterator[object]:
     _called(request.probe)(request.settings)
     before = _status("VmRSS")
     runner, arrays = _opened(request)
@@ -104,10 +101,10 @@ def _memory(request: Request) -> Iterator[Answer]:
         runner.run(*arrays)
     peak = _status("VmHWM")
     known = before is not None and peak is not None
-    yield {"peak_memory": max(peak - before, 0) if known else None}  # type: ignore[operator]
+    yield PeakMemory(size_bytes=max(peak - before, 0) if known else None)  # type: ignore[operator]
 
 
-def _end_to_end(request: Request) -> Iterator[Answer]:
+def _end_to_end(request: Request) -> Iterator[object]:
     """Medians of each step; the whole chain runs each time, as it does on a device."""
     from edge.runtime.postprocess import dequantize
     from edge.runtime.preprocess import load
@@ -131,21 +128,20 @@ def _end_to_end(request: Request) -> Iterator[Answer]:
         steps.append(tuple(np.diff(marks).tolist()))
 
     times = timed(once, request.protocol)
-    medians = np.median(steps[-len(times.steady) :], axis=0).tolist()
-    yield {"end_to_end": dict(zip(("decode", "encode", "invoke", "post"), medians, strict=True))}
+    decode, encode, invoke, post = np.median(steps[-len(times.steady) :], axis=0).tolist()
+    yield EndToEnd(decode=decode, encode=encode, invoke=invoke, post=post)
 
 
-def _profile(request: Request) -> Iterator[Answer]:
+def _profile(request: Request) -> Iterator[object]:
     runner, arrays = _opened(request)
     runner.run(*arrays)
     before = time.perf_counter()
     runner.run(*arrays)
     runs = int(PROFILE_SECONDS / max(time.perf_counter() - before, 1e-6))
-    found = runner.profile(arrays, max(1, min(runs, PROFILE_RUNS)))
-    yield {"profile": [asdict(item) for item in found]}
+    yield OperatorTimes(operators=runner.profile(arrays, max(1, min(runs, PROFILE_RUNS))))
 
 
-def _sustained(request: Request) -> Iterator[Answer]:
+def _sustained(request: Request) -> Iterator[object]:
     """One answer per point, so that a run that is broken off is not lost."""
     runner, arrays = _opened(request)
     runner.run(*arrays)
@@ -157,18 +153,15 @@ def _sustained(request: Request) -> Iterator[Answer]:
             before = time.perf_counter()
             runner.run(*arrays)
             samples.append(time.perf_counter() - before)
-        yield {
-            "moment": {
-                "elapsed": time.perf_counter() - begin,
-                "median": float(np.median(samples)),
-                "runs": len(samples),
-                **asdict(sample()),
-            }
-        }
-    yield _described(runner)
+        yield Moment(
+            elapsed=time.perf_counter() - begin,
+            median=float(np.median(samples)),
+            runs=len(samples),
+            **asdict(sample()),
+        )
 
 
-TASKS: Final[dict[Task, Callable[[Request], Iterator[Answer]]]] = {
+TASKS: Final[dict[Task, Callable[[Request], Iterator[object]]]] = {
     Task.PROBE: _probe,
     Task.OUTPUTS: _outputs,
     Task.TIME: _time,
@@ -180,17 +173,16 @@ TASKS: Final[dict[Task, Callable[[Request], Iterator[Answer]]]] = {
 }
 
 
-def _described(runner: Runner) -> Answer:
-    coverage = runner.coverage()
-    return {
-        "engine": runner.engine,
-        "device": asdict(runner.device()),
-        "coverage": asdict(coverage) if coverage else None,
-        "inputs": [asdict(spec) for spec in runner.inputs],
-        "outputs": [asdict(spec) for spec in runner.outputs],
-        "signature": getattr(runner, "signature", ""),
-        "signatures": [key for key, _ in getattr(runner, "signatures", ())],
-    }
+def _described(runner: Runner) -> LoadedModel:
+    return LoadedModel(
+        engine=runner.engine,
+        device=runner.device(),
+        coverage=runner.coverage(),
+        inputs=runner.inputs,
+        outputs=runner.outputs,
+        signature=getattr(runner, "signature", ""),
+        signatures=tuple(key for key, _ in getattr(runner, "signatures", ())),
+    )
 
 
 def _keep(outputs: list[NDArray[Any]], request: Request) -> None:

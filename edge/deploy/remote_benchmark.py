@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.request import PATHS, Request, copy_package
+from benchmarks.request import Reply, Request, copy_package, replies
 from edge.deploy.deploy import send_environment, send_files
 from edge.deploy.facts import gather
 from edge.deploy.session import Conversation
@@ -24,6 +24,7 @@ from edge.device.messages import (
     Upload,
 )
 from edge.errors import DeviceError, EdgeError
+from edge.messages import encoded
 from edge.processes import Completed
 from edge.progress import Progress, Silent
 from edge.runtime.checked import MAX_ARRAY_BYTES, Malformed, parse_json
@@ -69,22 +70,24 @@ class RemotePlace:
         variables = f'PYTHONPATH="{":".join(paths)}" PYTHONNOUSERSITE=1'
         self._python = f'cd "{_SCRATCH}" && exec env {variables} python3 -P -s'
 
-    def ask(self, request: Request, *, timeout: float) -> list[Message]:
+    def ask(self, request: Request, reply: type[Reply], *, timeout: float) -> list[Reply]:
         """See ``Place``.
 
         Raises:
             DeviceError: The device can no longer be asked.
             EdgeError: What the worker met.
         """
-        value = request.to_json()
-        for name in PATHS:
-            path: Path | None = getattr(request, name)
-            value[name] = None if path is None or name == "outputs" else self._mirrored(path)
-        if request.outputs is not None:
-            value["outputs"] = "outputs.npz"
+        value = encoded(request)
+        for name, path in (
+            ("model", request.model),
+            ("pixels", request.pixels),
+            ("image", request.image),
+        ):
+            value[name] = None if path is None else self._mirrored(path)
+        value["outputs"] = None if request.outputs is None else "outputs.npz"
         write_json(self._folder / "request.json", value)
         self._send()
-        found = self._run(timeout)
+        found = replies(reply, self._run(timeout))
         if request.outputs is not None:
             request.outputs.write_bytes(self._fetched())
         return found

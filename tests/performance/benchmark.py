@@ -35,7 +35,7 @@ from benchmarks.accelerators.table import accelerator
 from benchmarks.against import BLOCK, against
 from benchmarks.inputs import tensors
 from benchmarks.plan import BenchmarkPlan
-from benchmarks.request import Request, Task, ask
+from benchmarks.request import Request, Task, TimedModel, ask
 from benchmarks.stats import median
 from benchmarks.subjects import lone
 from benchmarks.timing import Protocol, timed
@@ -127,7 +127,7 @@ def _edge(model: Path) -> float:
         model=model,
         protocol=Protocol(runs=RUNS, min_seconds=0.0),
     )
-    return median(ask(request, timeout=TIMEOUT)[-1]["timing"]["samples"])
+    return median(ask(request, TimedModel, timeout=TIMEOUT)[-1].timing.samples)
 
 
 def _by_hand(model: Path) -> float:
@@ -239,7 +239,7 @@ def _plans(model: Path, folder: Path) -> tuple[BenchmarkPlan, BenchmarkPlan]:
         protocol=BLOCK,
     )
     medians = [
-        median(ask(request, timeout=TIMEOUT)[-1]["timing"]["samples"]) for _ in range(ROUNDS)
+        median(ask(request, TimedModel, timeout=TIMEOUT)[-1].timing.samples) for _ in range(ROUNDS)
     ]
     microseconds = round(1e6 * SLOWDOWN * median(medians))
     print(f"the delegate sleeps for {microseconds} microseconds")

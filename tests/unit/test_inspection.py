@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.accelerators.table import accelerator
-from benchmarks.request import Request, Task, ask
+from benchmarks.request import Request, Task, TimedModel, ask
 from edge.errors import ModelLoadError, UsageError
 from edge.inspection import mult_adds
 from edge.inspection.flatbuffer import Reads
@@ -591,7 +591,8 @@ def test_onnx_functions_that_have_no_end_are_refused(
     with pytest.raises(ModelLoadError, match=told):
         open_session(path)
     with pytest.raises(ModelLoadError, match=told):
-        ask(Request(task=Task.TIME, place=ORT.open, probe=ORT.probe, model=path), timeout=60)
+        request = Request(task=Task.TIME, place=ORT.open, probe=ORT.probe, model=path)
+        ask(request, TimedModel, timeout=60)
 
 
 def test_functions_of_one_name_are_told_apart_by_their_overload(tmp_path: Path) -> None:
