@@ -3,32 +3,18 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Annotated, Any, Final
 
+from edge import schema
 from edge.deploy.plan import Options
 from edge.deploy.ssh import Address
 from edge.errors import EdgeError, UsageError
 from edge.progress import Progress
-from edge.runtime import checked
 from edge.threads import in_threads
 
-# Field -> type; they may stand in [defaults], in a group, and with a host, which counts most.
-_VARIABLES: Final[dict[str, type]] = {
-    "user": str,
-    "port": int,
-    "device": str,
-    "app": str,
-    "variant": str,
-    "engine": str,
-    "threads": int,
-    "max_latency": float,
-    "max_memory": float,
-    "watch": float,
-    "keep": int,
-}
 EXAMPLE: Final = """Such as:
 [defaults]
 user = "pi"
@@ -40,126 +26,154 @@ hosts = ["window", "door"]
 address = "192.0.2.7\""""
 
 
+def _is_amount(value: object) -> bool:
+    return type(value) in (int, float) and value >= 0  # type: ignore[operator]
+
+
+# The number stays as it is written: 20 and 20.0 give a release different ids.
+Number = Annotated[Any, schema.Expect("a number that is not negative", _is_amount)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an inventory may say of a device; None where it does not.
+
+    The settings of a host count more than those of its groups, and these more than the defaults.
+
+    Attributes:
+        user: The name to log in with.
+        port: The port of ssh.
+        device: The id of its profile.
+        app: The name of the application.
+        variant: The model file.
+        engine: The interpreter.
+        threads: CPU threads of one inference.
+        max_latency: The largest median time of one inference in the self-test, in milliseconds.
+        max_memory: The largest resident memory in the self-test, in megabytes.
+        watch: Seconds for which a release has to stay healthy before it is committed.
+        keep: The number of old releases that stay on the device.
+    """
+
+    user: str | None = None
+    port: schema.Count | None = None
+    device: str | None = None
+    app: str | None = None
+    variant: str | None = None
+    engine: str | None = None
+    threads: schema.Count | None = None
+    max_latency: Number | None = None
+    max_memory: Number | None = None
+    watch: Number | None = None
+    keep: schema.Count | None = None
+
+    def stated(self) -> dict[str, Any]:
+        """Return the settings that are not None, by name."""
+        values = {item.name: getattr(self, item.name) for item in fields(Settings)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group(Settings):
+    """A table ``[groups.NAME]``: settings, and the names of the hosts that they are for."""
+
+    hosts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        twice = sorted({host for host in self.hosts if self.hosts.count(host) > 1})
+        if twice:
+            raise ValueError(f"hosts lists {', '.join(twice)} twice")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host(Settings):
+    """A table ``[hosts.NAME]``: settings, and the address where the name is none."""
+
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """The file of a fleet."""
+
+    defaults: Settings = Settings()
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """One device of a fleet.
 
     Attributes:
-        name: In the inventory.
-        address: For ssh.
-        groups: That list it.
-        variables: What was said of it.
+        name: Its name in the inventory.
+        address: Its address, for ssh.
+        groups: The groups that list it.
+        settings: What the inventory says of it.
     """
 
     name: str
     address: Address
     groups: tuple[str, ...]
-    variables: Mapping[str, Any]
+    settings: Settings
 
     def options(self, common: Options) -> Options:
-        """The options of its deploy: its own variables, before those of the command line."""
-        names = {"max_latency": "max_latency_ms", "max_memory": "max_memory_mb"}
-        names |= {"watch": "watch_seconds"}
+        """Return the options of its deploy: its own settings before those of the command line."""
+        other = {"max_latency": "max_latency_ms", "max_memory": "max_memory_mb"}
+        other |= {"watch": "watch_seconds"}
         own = {
-            names.get(name, name): value
-            for name, value in self.variables.items()
+            other.get(name, name): value
+            for name, value in self.settings.stated().items()
             if name not in ("user", "port")
         }
         return replace(common, **own)
 
 
 def read_inventory(path: Path, *, group: str | None = None) -> tuple[Member, ...]:
-    """Every device, or those of one group, in the order of the file.
+    """Read every device, or those of one group, in the order of the file.
 
     Raises:
         UsageError: The file cannot be read; an unknown field, a device listed twice in a group,
-            or with two values of one variable; no such group.
+            or with two values of one setting; no such group.
     """
-    try:
-        value = checked.read_toml(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint=EXAMPLE) from error
-    return _Reader(path, value).members(group)
-
-
-class _Reader:
-    """One inventory, checked as it is read."""
-
-    def __init__(self, path: Path, value: Mapping[str, Any]) -> None:
-        self._path = path
-        unknown = set(value) - {"defaults", "groups", "hosts"}
-        if unknown:
-            self._fail(f"has unknown tables: {', '.join(sorted(unknown))}")
-        self._defaults = self._variables("defaults", self._table(value, "defaults"))
-        self._groups = self._table(value, "groups")
-        self._hosts = self._table(value, "hosts")
-
-    def members(self, group: str | None) -> tuple[Member, ...]:
-        if group is not None and group not in self._groups:
-            self._fail(f"has no group {group!r}; it has: {', '.join(self._groups) or 'none'}")
-        lists = {name: self._listed(name) for name in self._groups}
-        names = list(dict.fromkeys([*chain(*lists.values()), *self._hosts]))
-        found = tuple(
-            self._member(name, tuple(key for key, hosts in lists.items() if name in hosts))
-            for name in names
-            if group is None or name in lists[group]
+    inventory = schema.read(Inventory, path, "the inventory", form="toml", hint=EXAMPLE)
+    groups = inventory.groups
+    if group is not None and group not in groups:
+        raise UsageError(
+            f"{path} has no group {group!r}; it has: {', '.join(groups) or 'none'}", hint=EXAMPLE
         )
-        if not found:
-            self._fail("names no device")
-        return found
+    listed = chain(*(item.hosts for item in groups.values()))
+    members = tuple(
+        _member(path, inventory, name)
+        for name in dict.fromkeys([*listed, *inventory.hosts])
+        if group is None or name in groups[group].hosts
+    )
+    if not members:
+        raise UsageError(f"{path} names no device", hint=EXAMPLE)
+    return members
 
-    def _member(self, name: str, groups: tuple[str, ...]) -> Member:
-        own = dict(self._table(self._hosts, name)) if name in self._hosts else {}
-        host = own.pop("address", name)
-        if not isinstance(host, str):
-            self._fail(f"[hosts.{name}] address is {host!r}; expected a text")
-        variables = dict(self._defaults)
-        variables |= self._of_groups(name, groups)
-        variables |= self._variables(f"hosts.{name}", own)
-        user = variables.get("user")
-        address = Address.parse(
-            f"{user}@{host}" if user and "@" not in host else host, port=variables.get("port")
-        )
-        return Member(name=name, address=address, groups=groups, variables=variables)
 
-    def _of_groups(self, name: str, groups: tuple[str, ...]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for group in groups:
-            table = {key: item for key, item in self._groups[group].items() if key != "hosts"}
-            for key, item in self._variables(f"groups.{group}", table).items():
-                if found.setdefault(key, item) != item:
-                    self._fail(f"gives {name} two values of {key}: {found[key]!r} and {item!r}")
-        return found
-
-    def _listed(self, group: str) -> list[str]:
-        hosts = self._table(self._groups, group).get("hosts")
-        if not isinstance(hosts, list) or not all(isinstance(item, str) for item in hosts):
-            self._fail(f"[groups.{group}] needs hosts, a list of names")
-        twice = sorted({item for item in hosts if hosts.count(item) > 1})
-        if twice:
-            self._fail(f"[groups.{group}] lists {', '.join(twice)} twice")
-        return list(hosts)
-
-    def _variables(self, where: str, table: Mapping[str, Any]) -> dict[str, Any]:
-        for name, item in table.items():
-            kind = _VARIABLES.get(name)
-            if kind is None:
-                self._fail(
-                    f"[{where}] has an unknown field {name!r}; known: {', '.join(_VARIABLES)}"
+def _member(path: Path, inventory: Inventory, name: str) -> Member:
+    """Put together what the inventory says of one device."""
+    host = inventory.hosts.get(name, Host())
+    groups = tuple(key for key, group in inventory.groups.items() if name in group.hosts)
+    of_groups: dict[str, Any] = {}
+    for group in groups:
+        for key, value in inventory.groups[group].stated().items():
+            if of_groups.setdefault(key, value) != value:
+                raise UsageError(
+                    f"{path} gives {name} two values of {key}: {of_groups[key]!r} and {value!r}",
+                    hint=EXAMPLE,
                 )
-            right = isinstance(item, int | float if kind is float else kind)
-            if not right or isinstance(item, bool) or (kind is not str and item < 0):
-                self._fail(f"[{where}] {name} is {item!r}")
-        return dict(table)
-
-    def _table(self, value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-        table = value.get(name, {})
-        if not isinstance(table, Mapping):
-            self._fail(f"{name} is not a table")
-        return table
-
-    def _fail(self, text: str) -> NoReturn:
-        raise UsageError(f"{self._path} {text}", hint=EXAMPLE)
+    settings = Settings(**{**inventory.defaults.stated(), **of_groups, **host.stated()})
+    address = name if host.address is None else host.address
+    if settings.user and "@" not in address:
+        address = f"{settings.user}@{address}"
+    return Member(
+        name=name,
+        address=Address.parse(address, port=settings.port),
+        groups=groups,
+        settings=settings,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

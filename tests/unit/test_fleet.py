@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.deploy.fleet import Member, Result, read_inventory, roll_out
+from edge.deploy.fleet import Member, Result, Settings, read_inventory, roll_out
 from edge.deploy.ssh import Address
 from edge.errors import ConnectionFailed, UsageError
 from edge.progress import Silent
@@ -13,7 +13,7 @@ from edge.progress import Silent
 
 def members(count: int) -> list[Member]:
     return [
-        Member(name=f"pi-{n}", address=Address(host=f"pi-{n}"), groups=(), variables={})
+        Member(name=f"pi-{n}", address=Address(host=f"pi-{n}"), groups=(), settings=Settings())
         for n in range(count)
     ]
 
@@ -132,7 +132,7 @@ def test_an_inventory(tmp_path: Path) -> None:
     ]
     assert found[1].address.port == 2222
     assert found[1].groups == ("kitchen", "door")
-    assert [member.variables.get("threads") for member in found] == [2, 4, None, None]
+    assert [member.settings.threads for member in found] == [2, 4, None, None]
     only = read_inventory(tmp_path / "fleet.toml", group="door")
     assert [member.name for member in only] == ["b", "c"]
 
@@ -141,22 +141,25 @@ def test_an_inventory(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("", "names no device"),
-        ("[groups.a]\n", "needs hosts"),
-        ("[groups.a]\nhosts = 1\n", "needs hosts"),
-        ('[groups.a]\nhosts = ["x", "x"]\n', "lists x twice"),
+        ("[groups.a]\n", "groups.a.hosts is missing"),
+        ("[groups.a]\nhosts = 1\n", "groups.a.hosts is 1, expected a list"),
+        ('[groups.a]\nhosts = ["x", "x"]\n', "groups.a: hosts lists x twice"),
         ('[groups.a]\nhosts = ["x"]\n[groups.a]\nhosts = []\n', "cannot be read"),
-        ('[groups.a]\nhosts = ["x"]\ntreads = 2\n', "unknown field 'treads'"),
-        ('[groups.a]\nhosts = ["x"]\nthreads = "2"\n', "threads is '2'"),
-        ('[groups.a]\nhosts = ["x"]\nthreads = true\n', "threads is True"),
+        ('[groups.a]\nhosts = ["x"]\ntreads = 2\n', "groups.a.treads is unknown"),
+        ('[groups.a]\nhosts = ["x"]\nthreads = "2"\n', 'threads is "2", expected a whole number'),
+        ('[groups.a]\nhosts = ["x"]\nthreads = true\n', "threads is true, expected a whole number"),
         ('[groups.a]\nhosts = ["-oProxyCommand=x"]\n', "no address"),
         (
             '[groups.a]\nhosts = ["x"]\nport = 1\n[groups.b]\nhosts = ["x"]\nport = 2\n',
             "two values",
         ),
-        ('[host.a]\naddress = "x"\n', "unknown tables: host"),
-        ("[hosts]\na = 1\n", "a is not a table"),
-        ("[hosts.a]\naddress = 1\n", "address is 1"),
+        ('[host.a]\naddress = "x"\n', "host is unknown"),
+        ("[hosts]\na = 1\n", "hosts.a is 1, expected an object"),
+        ("[hosts.a]\naddress = 1\n", "hosts.a.address is 1, expected a string"),
         ("not toml", "cannot be read"),
+        ("[defaults]\nwatch = -1\n", "watch is -1, expected a number that is not negative"),
+        ('[defaults]\nmax_memory = "5"\n', 'is "5", expected a number that is not negative'),
+        ("[defaults]\nkeep = 1.5\n", "keep is 1.5, expected a whole number"),
     ],
 )
 def test_a_wrong_inventory(tmp_path: Path, text: str, said: str) -> None:
