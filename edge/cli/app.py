@@ -13,8 +13,8 @@ import typer
 import edge
 from edge.cli import help, small
 from edge.cli.check import compare, diagnose, evaluate, explain, fewshot, inspect
-from edge.cli.deploy import deploy, devices, release, signing
-from edge.cli.help import Application
+from edge.cli.deploy import deploy, devices, fleet, release, signing
+from edge.cli.help import Application, RootGroup
 from edge.cli.make import build, export, reproduce
 from edge.cli.measure import accelerators, benchmark, remote_benchmark, zoo
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
@@ -24,6 +24,7 @@ from edge.runtime.streams import finish_answers, say
 from edge.runtime.supervisor import supervise
 
 app = Application(
+    cls=RootGroup,
     name="edge",
     help="From a folder of photos to a verified model on an embedded device.",
     no_args_is_help=True,
@@ -65,6 +66,7 @@ COMMANDS: Final[dict[str, dict[str, Callable[..., None] | Application]]] = {
         "sign": signing.sign,
         "verify": signing.verify,
         "deploy": deploy.deploy,
+        "fleet": fleet.fleet,
         "remote-benchmark": remote_benchmark.remote_benchmark,
         "status": release.status,
         "rollback": release.rollback,

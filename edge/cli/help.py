@@ -10,6 +10,9 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from edge.errors import UsageError
+from edge.runtime.streams import say
+
 WIDEST: Final = 100  # columns: longer lines are hard to read
 STACKED: Final = 64  # columns: below, an explanation stands under its name, not beside it
 NAMES: Final = 32  # columns of the names; a longer one has a line of its own
@@ -31,6 +34,57 @@ class Group(TyperGroup):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """As for a command, and its commands by panel."""
         _write_help(self, ctx, formatter)
+
+
+class RootGroup(Group):
+    """The commands of ``edge``, some of which had other names before."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take an old spelling for what it is called today."""
+        return super().parse_args(ctx, current_spelling(args))
+
+
+def current_spelling(words: list[str]) -> list[str]:
+    """Return the command line as it is spelled today, with a notice if that is another way.
+
+    ``benchmark --zoo`` and ``deploy --inventory`` were commands of their own, which ignored
+    options of the commands that they were written as.
+    """
+    name, rest = words[:1], words[1:]
+    if name == ["benchmark"] and "--zoo" in rest:
+        _say_moved("edge benchmark --zoo", "edge zoo measure")
+        return ["zoo", "measure", *(word for word in rest if word != "--zoo")]
+    places = [at for at, word in enumerate(rest) if word.partition("=")[0] == "--inventory"]
+    if name == ["deploy"] and places:
+        _say_moved("edge deploy BUNDLE --inventory FILE", "edge fleet deploy BUNDLE FILE")
+        at = places[-1]
+        _, joined, value = rest[at].partition("=")
+        inventory = [value] if joined else rest[at + 1 : at + 2]
+        others = rest[:at] + rest[at + 1 + (not joined) :]
+        return ["fleet", "deploy", *others, *inventory]
+    return words
+
+
+def _say_moved(old: str, new: str) -> None:
+    say(f"note: {old} is now {new}; the old spelling still works", err=True)
+
+
+def refuse_unused(context: typer.Context, because: str, *names: str) -> None:
+    """Refuse options that were given and would change nothing.
+
+    Args:
+        context: The context of the command that runs.
+        because: Why they have no effect, such as ``with --against``.
+        names: The command's parameters, as its function names them.
+
+    Raises:
+        UsageError: One of them was given.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            option = parameter.opts[0]
+            raise UsageError(f"{option} has no effect {because}", hint=f"Leave out {option}.")
 
 
 class Application(typer.Typer):

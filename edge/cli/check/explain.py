@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.cli import options as shared
-from edge.cli.help import example
+from edge.cli.help import example, refuse_unused
 from edge.explanation.options import MaskMethod
 from edge.runtime.streams import say
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 @example("edge explain bundle photo.jpg -o explanation")
 def explain(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
     images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
     output: Annotated[
@@ -77,6 +78,10 @@ def explain(
     from edge.runtime.place import check_folder
     from edge.wording import percent
 
+    if method is not MaskMethod.RISE:
+        refuse_unused(context, f"with --method {method}", "masks", "seed")
+    if files_only:
+        refuse_unused(context, "with --files-only", "layers")
     check_folder(output, overwrite=overwrite)
     progress = shown_progress(quiet=quiet)
     found = run(

@@ -1,14 +1,15 @@
 """``edge fewshot``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from edge.cli import options as shared
-from edge.cli.help import example
+from edge.cli.help import example, refuse_unused
 from edge.fewshot.options import (
     BATCHED,
+    EMBEDDED,
     FewShotMethod,
     FewShotOptions,
     ReptileOptions,
@@ -22,12 +23,17 @@ from edge.training.options import BaseOptions
 if TYPE_CHECKING:
     from edge.fewshot.result import FewShotResult, MethodAccuracy
 
+# Parameters that only a method that meta-trains uses, and those that only embeddings need.
+META_TRAINING: Final = ("iterations", "train_classes", "split", "rotations")
+NETWORK: Final = ("backbone", "weights", "size", "alpha", "input_range", "channel_order")
+
 
 @example(
     "edge fewshot omniglot --ways 5 --shots 1,5 --episodes 200 --plot fewshot.png  "
     "(photos: --methods knn,imprinted,logistic needs no meta-training)"
 )
 def fewshot(
+    context: typer.Context,
     photos: Annotated[
         Path,
         typer.Argument(help="Folder with one folder of images per class.", show_default=False),
@@ -122,6 +128,12 @@ def fewshot(
         reptile=ReptileOptions(iterations=iterations),
         seed=seed,
     )
+    if not options.meta_trains:
+        refuse_unused(context, "with these --methods: none of them meta-trains", *META_TRAINING)
+    if EMBEDDED.isdisjoint(options.methods):
+        refuse_unused(context, "with these --methods: none uses embeddings", "bundle", *NETWORK)
+    if bundle is not None:
+        refuse_unused(context, "with --bundle, which has its own network", *NETWORK)
     result = run(options, shown_progress(quiet=quiet))
     if plot is not None:
         draw(result, plot)

@@ -8,6 +8,7 @@ import typer
 from edge.cli import options as shared
 from edge.cli.help import example
 from edge.cli.measure.options import InputShapes
+from edge.errors import UsageError
 from edge.runtime.streams import say
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def inspect(
         names = [variant] if variant else [item.name for item in bundle.manifest.variants]
         reports = {name: inspect_model(bundle.model(name)[1], shapes) for name in names}
         fed = input_lines(bundle.manifest.provenance)
+    elif variant is not None:
+        raise UsageError(f"--variant {variant} names a part of a bundle, and {path} is a file")
     else:
         reports, fed = {path.name: inspect_model(path, shapes)}, []
     if json:

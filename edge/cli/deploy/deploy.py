@@ -1,15 +1,11 @@
 """``edge deploy``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from edge.cli import options as shared
-from edge.cli.deploy import fleet
 from edge.cli.deploy import options as hosts
 from edge.cli.help import example
-from edge.errors import UsageError
 from edge.runtime.streams import say
 
 if TYPE_CHECKING:
@@ -21,101 +17,27 @@ if TYPE_CHECKING:
 
 @example("edge deploy bundle pi@raspberrypi.local --device raspberry-pi-5")
 def deploy(
-    bundle: Annotated[Path, typer.Argument(help="A signed bundle.", show_default=False)],
-    host: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[USER@]HOST",
-            help="The device, as ssh takes it.  \\[or --inventory]",
-            show_default=False,
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="Its profile (edge devices).  \\[default: what it says of itself]",
-            show_default=False,
-        ),
-    ] = None,
+    bundle: hosts.Bundle,
+    host: hosts.Host,
+    device: hosts.Device = None,
     port: hosts.Port = None,
     ssh_config: hosts.SshConfig = None,
     accept_new_host_key: hosts.AcceptNewHostKey = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Look, decide, and say what would be done.")
-    ] = False,
-    app: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the application there.  \\[default: the bundle's]", show_default=False
-        ),
-    ] = None,
-    variant: Annotated[
-        str | None,
-        typer.Option(help="Model file.  \\[default: the profile's]", show_default=False),
-    ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(help="Interpreter.  \\[default: the profile's]", show_default=False),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(help="CPU threads.  \\[default: the profile's]", min=1, show_default=False),
-    ] = None,
-    max_latency: Annotated[
-        float | None,
-        typer.Option(
-            help="Milliseconds: median inference of the self-test.  \\[default: the profile's]",
-            min=0.001,
-            show_default=False,
-        ),
-    ] = None,
-    max_memory: Annotated[
-        float | None,
-        typer.Option(
-            help="Megabytes resident in the self-test.  \\[default: the profile's]",
-            min=1,
-            show_default=False,
-        ),
-    ] = None,
+    dry_run: hosts.DryRun = False,
+    app: hosts.AppName = None,
+    variant: hosts.Variant = None,
+    engine: hosts.Engine = None,
+    threads: hosts.Threads = None,
+    max_latency: hosts.MaxLatency = None,
+    max_memory: hosts.MaxMemory = None,
     watch: hosts.Watch = 10.0,
     selftest_timeout: hosts.SelftestTimeout = 120.0,
-    start_timeout: Annotated[
-        int, typer.Option(help="Seconds that the service may take to be ready.", min=1)
-    ] = 120,
-    watchdog: Annotated[
-        int, typer.Option(help="Seconds of silence before systemd restarts the service.", min=1)
-    ] = 60,
-    keep: Annotated[int, typer.Option(help="Old releases that stay on the device.", min=0)] = 1,
-    allow_downgrade: Annotated[
-        bool, typer.Option("--allow-downgrade", help="Let an older bundle replace a newer one.")
-    ] = False,
-    provision: Annotated[
-        bool,
-        typer.Option("--provision", help="Set the device up anew: the key it trusts, its type."),
-    ] = False,
+    start_timeout: hosts.StartTimeout = 120,
+    watchdog: hosts.Watchdog = 60,
+    keep: hosts.Keep = 1,
+    allow_downgrade: hosts.AllowDowngrade = False,
+    provision: hosts.Provision = False,
     key: hosts.Key = None,
-    inventory: Annotated[
-        Path | None,
-        typer.Option(help="fleet.toml: deploy to many devices.", show_default=False),
-    ] = None,
-    group: Annotated[
-        str | None, typer.Option(help="Only this group of the inventory.", show_default=False)
-    ] = None,
-    parallel: Annotated[int, typer.Option(help="Devices at a time, with --inventory.", min=1)] = 4,
-    canary: Annotated[
-        int, typer.Option(help="Devices that go first, with --inventory.", min=0)
-    ] = 1,
-    wave: Annotated[
-        int | None,
-        typer.Option(
-            help="Devices of each wave after the canaries.  \\[default: all that are left]",
-            min=1,
-            show_default=False,
-        ),
-    ] = None,
-    max_failures: Annotated[
-        int, typer.Option(help="More failures end the rollout, with --inventory.", min=0)
-    ] = 0,
     offline: hosts.Offline = False,
     cache: shared.Cache = None,
     json: shared.Json = False,
@@ -151,38 +73,11 @@ def deploy(
         cache=shared.cache_root(cache),
         offline=offline,
     )
-    if inventory is None:
-        where = hosts.address(_one(host), port, ssh_config, accept_new_host_key)
-        _to_one(bundle, where, options, dry_run=dry_run, json=json, quiet=quiet)
-        return
-    if host is not None or port is not None:
-        raise UsageError("--inventory names the devices and their ports; leave HOST and --port out")
-    fleet.to_many(
-        bundle,
-        inventory,
-        options,
-        ssh_config=ssh_config,
-        accept_new_host_key=accept_new_host_key,
-        group=group,
-        parallel=parallel,
-        canary=canary,
-        wave=wave,
-        max_failures=max_failures,
-        dry_run=dry_run,
-        json=json,
-        quiet=quiet,
-    )
+    where = hosts.address(host, port, ssh_config, accept_new_host_key)
+    _deploy(bundle, where, options, dry_run=dry_run, json=json, quiet=quiet)
 
 
-def _one(host: str | None) -> str:
-    if host is None:
-        raise UsageError(
-            "no device is named", hint="edge deploy BUNDLE USER@HOST, or --inventory fleet.toml"
-        )
-    return host
-
-
-def _to_one(
+def _deploy(
     bundle: Path,
     where: "Address",
     options: "Options",

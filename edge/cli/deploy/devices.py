@@ -9,6 +9,7 @@ import typer
 from edge.cli import options as shared
 from edge.cli.deploy import options as hosts
 from edge.cli.help import example
+from edge.errors import UsageError
 from edge.runtime.streams import say
 
 if TYPE_CHECKING:
@@ -146,6 +147,11 @@ def _facts(
     from edge.deploy.ssh import Remote
 
     if host is None:
+        if port is not None or ssh_config is not None or accept_new_host_key:
+            raise UsageError(
+                "--port, --ssh-config and --accept-new-host-key are of ssh, and no device is named",
+                hint="Name the device as [USER@]HOST, or leave them out to look at this machine.",
+            )
         return gather_here()
     with Remote(hosts.address(host, port, ssh_config, accept_new_host_key)) as connection:
         return gather(connection)

@@ -1,64 +1,121 @@
-"""``edge deploy --inventory``."""
+"""``edge fleet``: many devices at once."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge.cli import options as shared
+from edge.cli.deploy import options as hosts
+from edge.cli.help import Application, example
 from edge.runtime.streams import say
 
 if TYPE_CHECKING:
-    from edge.deploy.fleet import Result
-    from edge.deploy.plan import Options
+    from edge.deploy.fleet import Member, Result
+
+fleet = Application(help="Deploy to many devices.", no_args_is_help=True)
 
 
-def to_many(
-    bundle: Path,
-    inventory: Path,
-    options: "Options",
-    *,
-    ssh_config: Path | None,
-    accept_new_host_key: bool,
-    group: str | None,
-    parallel: int,
-    canary: int,
-    wave: int | None,
-    max_failures: int,
-    dry_run: bool,
-    json: bool,
-    quiet: bool,
+@fleet.callback()
+def root() -> None:
+    """Deploy a bundle to the devices of an inventory."""
+
+
+@fleet.command()
+@example("edge fleet deploy bundle fleet.toml --group shop --canary 2")
+def deploy(
+    bundle: hosts.Bundle,
+    inventory: Annotated[
+        Path,
+        typer.Argument(
+            help="TOML file that names the devices, such as fleet.toml.", show_default=False
+        ),
+    ],
+    group: Annotated[
+        str | None,
+        typer.Option(help="Deploy only to this group of the inventory.", show_default=False),
+    ] = None,
+    parallel: Annotated[int, typer.Option(help="Number of devices at a time.", min=1)] = 4,
+    canary: Annotated[int, typer.Option(help="Number of devices that go first.", min=0)] = 1,
+    wave: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of devices in each wave after the canaries.  \\[default: all that are "
+            "left]",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    max_failures: Annotated[
+        int, typer.Option(help="Number of failures that do not end the rollout.", min=0)
+    ] = 0,
+    device: hosts.Device = None,
+    ssh_config: hosts.SshConfig = None,
+    accept_new_host_key: hosts.AcceptNewHostKey = False,
+    dry_run: hosts.DryRun = False,
+    app: hosts.AppName = None,
+    variant: hosts.Variant = None,
+    engine: hosts.Engine = None,
+    threads: hosts.Threads = None,
+    max_latency: hosts.MaxLatency = None,
+    max_memory: hosts.MaxMemory = None,
+    watch: hosts.Watch = 10.0,
+    selftest_timeout: hosts.SelftestTimeout = 120.0,
+    start_timeout: hosts.StartTimeout = 120,
+    watchdog: hosts.Watchdog = 60,
+    keep: hosts.Keep = 1,
+    allow_downgrade: hosts.AllowDowngrade = False,
+    provision: hosts.Provision = False,
+    key: hosts.Key = None,
+    offline: hosts.Offline = False,
+    cache: shared.Cache = None,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
 ) -> None:
-    """Deploy to the devices of an inventory; exit code 1 if one of them does not serve."""
-    from dataclasses import replace
+    """Deploy to the devices of an inventory: canaries first, then in waves.
 
+    What the inventory says of a device counts before the options. The exit code is 1 if one of
+    the devices does not serve the bundle.
+    """
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
-    from edge.deploy.deploy import deploy
-    from edge.deploy.fleet import Member, read_inventory, roll_out
-    from edge.deploy.plan import checked_bundle, make_plan
-    from edge.deploy.ssh import Address, Remote
+    from edge.deploy.deploy import deploy as deploy_to
+    from edge.deploy.fleet import roll_out
+    from edge.deploy.keys import default_key, public_key
+    from edge.deploy.plan import Options, checked_bundle, make_plan
+    from edge.deploy.signing import refuse_altered
+    from edge.deploy.ssh import Remote
     from edge.progress import Silent
 
-    members = [
-        replace(
-            member,
-            address=Address.parse(
-                member.address.host,
-                port=member.address.port,
-                ssh_config=ssh_config,
-                accept_new_host_key=accept_new_host_key,
-            ),
-        )
-        for member in read_inventory(inventory, group=group)
-    ]
+    refuse_altered(bundle)  # first: nobody needs a key for a bundle that must not be deployed
+    options = Options(
+        key=public_key(key or default_key()),
+        device=device,
+        app=app,
+        variant=variant,
+        engine=engine,
+        threads=threads,
+        max_latency_ms=max_latency,
+        max_memory_mb=max_memory,
+        watch_seconds=watch,
+        selftest_seconds=selftest_timeout,
+        start_seconds=start_timeout,
+        watchdog_seconds=watchdog,
+        keep=keep,
+        allow_downgrade=allow_downgrade,
+        provision=provision,
+        cache=shared.cache_root(cache),
+        offline=offline,
+    )
+    members = _members(inventory, group, ssh_config, accept_new_host_key)
     checked = checked_bundle(bundle, options.key)
 
-    def one(member: Member) -> tuple[str, bool]:
+    def one(member: "Member") -> tuple[str, bool]:
         with Remote(member.address) as remote:
             plan = make_plan(checked, remote, member.options(options), Silent())
             if dry_run:
                 return plan.release.id, True
-            outcome = deploy(remote, plan, Silent())
+            outcome = deploy_to(remote, plan, Silent())
             return outcome.release, outcome.changed
 
     results = roll_out(
@@ -76,6 +133,29 @@ def to_many(
         _print(results, dry_run=dry_run)
     if any(item.result in ("failed", "not tried") for item in results):
         raise typer.Exit(1)
+
+
+def _members(
+    inventory: Path, group: str | None, ssh_config: Path | None, accept_new_host_key: bool
+) -> "list[Member]":
+    """Read the devices of an inventory, with the options of ssh that hold for all of them."""
+    from dataclasses import replace
+
+    from edge.deploy.fleet import read_inventory
+    from edge.deploy.ssh import Address
+
+    return [
+        replace(
+            member,
+            address=Address.parse(
+                member.address.host,
+                port=member.address.port,
+                ssh_config=ssh_config,
+                accept_new_host_key=accept_new_host_key,
+            ),
+        )
+        for member in read_inventory(inventory, group=group)
+    ]
 
 
 def _print(results: "list[Result]", *, dry_run: bool) -> None:

@@ -54,6 +54,82 @@ Key = Annotated[
 ]
 
 
+Bundle = Annotated[Path, typer.Argument(help="A signed bundle.", show_default=False)]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="The device's profile; edge devices lists them.  \\[default: what the device says of "
+        "itself]",
+        show_default=False,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Look, decide, and say what would be done; change nothing."),
+]
+AppName = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        help="Name of the application on the device.  \\[default: the bundle's]",
+        show_default=False,
+    ),
+]
+Variant = Annotated[
+    str | None,
+    typer.Option(
+        help="Variant of the bundle that runs there.  \\[default: the profile's]",
+        show_default=False,
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="Interpreter that runs it there.  \\[default: the profile's]", show_default=False
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="CPU threads of one inference.  \\[default: the profile's]", min=1, show_default=False
+    ),
+]
+MaxLatency = Annotated[
+    float | None,
+    typer.Option(
+        help="Highest median time of an inference in the self-test, in milliseconds.  "
+        "\\[default: the profile's]",
+        min=0.001,
+        show_default=False,
+    ),
+]
+MaxMemory = Annotated[
+    float | None,
+    typer.Option(
+        help="Highest resident memory in the self-test, in megabytes.  \\[default: the profile's]",
+        min=1,
+        show_default=False,
+    ),
+]
+StartTimeout = Annotated[
+    int, typer.Option(help="Time until the service has to be ready, in seconds.", min=1)
+]
+Watchdog = Annotated[
+    int,
+    typer.Option(help="Silence after which systemd restarts the service, in seconds.", min=1),
+]
+Keep = Annotated[int, typer.Option(help="Number of old releases that stay on the device.", min=0)]
+AllowDowngrade = Annotated[
+    bool, typer.Option("--allow-downgrade", help="Let an older bundle replace a newer one.")
+]
+Provision = Annotated[
+    bool,
+    typer.Option(
+        "--provision", help="Set the device up anew: the key that it trusts, and its type."
+    ),
+]
+
+
 def address(
     host: str, port: int | None, ssh_config: Path | None, accept_new_host_key: bool
 ) -> "Address":

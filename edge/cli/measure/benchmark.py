@@ -6,17 +6,23 @@ from typing import Annotated
 import typer
 
 from edge.cli import options as shared
-from edge.cli.help import DEFAULT, Application, DefaultGroup, example
+from edge.cli.help import DEFAULT, Application, DefaultGroup, example, refuse_unused
 from edge.cli.measure import options as measuring
-from edge.cli.measure import results, zoo
+from edge.cli.measure import results
 from edge.errors import UsageError
 
 app = Application(cls=DefaultGroup, help="Time models on this machine.")
+# Parameters of a measurement that a comparison does not make.
+NOT_AGAINST = (
+    *("runs", "min_secs", "max_secs", "warm_up_secs", "cool_down_secs"),
+    *("sustained", "profile", "require_full_delegation"),
+)
 MAX_REGRESSION = 5.0  # percent; that of edge benchmark diff too
 
 
 @example("edge benchmark bundle --threads 1,2 -o results.json")
 def benchmark(
+    context: typer.Context,
     models: Annotated[
         list[Path] | None,
         typer.Argument(help="Bundles, or .tflite, .onnx or .keras files.", show_default=False),
@@ -76,11 +82,6 @@ def benchmark(
     seed: measuring.Seed = 0,
     output: measuring.Outputs = None,
     overwrite: measuring.Overwrite = False,
-    run_zoo: zoo.Zoo = False,
-    zoo_models: zoo.Models = None,
-    budget: zoo.Budget = None,
-    weights: zoo.Weights = zoo.IMAGENET,
-    memory_gib: zoo.Memory = None,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
@@ -99,28 +100,10 @@ def benchmark(
     from edge.cli.measure.job import Job, compare, counts, measure, names, pictures
     from edge.cli.terminal import shown_progress
 
-    if run_zoo and (against is not None or input_shape):
-        raise UsageError(
-            "--zoo measures networks of its own, without --against and --input-shape",
-            hint="Leave these out.",
+    if against is not None:
+        refuse_unused(
+            context, "with --against, which times many short processes in turn", *NOT_AGAINST
         )
-    if run_zoo:
-        zoo.benchmark_zoo(
-            models,
-            zoo_models,
-            budget,
-            weights,
-            memory_gib,
-            output or [],
-            threads=max(counts(threads)),
-            seed=seed,
-            overwrite=overwrite,
-            json=json,
-            quiet=quiet,
-        )
-        return
-    if zoo_models or budget:
-        raise UsageError("--models and --budget belong to --zoo", hint="Add --zoo.")
     plan = BenchmarkPlan(
         paths=names(accelerator),
         threads=counts(threads),

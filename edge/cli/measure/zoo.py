@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from edge.cli import options as shared
-from edge.cli.help import example
+from edge.cli.help import DEFAULT, Application, DefaultGroup, example
 from edge.cli.measure.options import Overwrite
 from edge.errors import UsageError
 from edge.runtime.place import check_new_file, write_output
@@ -26,12 +26,16 @@ LEAST: Final = (
 )
 
 
+zoo = Application(cls=DefaultGroup, help="Show or measure Keras Applications.")
+
+
+@zoo.command(DEFAULT, hidden=True)
 @example("edge zoo docs/zoo.json -o zoo.md -o zoo.svg")
-def zoo(
+def show(
     results: Annotated[
         Path | None,
         typer.Argument(
-            help="Results file of edge benchmark --zoo.  \\[default: the published table alone]",
+            help="Results file of edge zoo measure.  \\[default: the published table alone]",
             show_default=False,
         ),
     ] = None,
@@ -47,14 +51,14 @@ def zoo(
     overwrite: Overwrite = False,
     json: shared.Json = False,
 ) -> None:
-    """Show Keras Applications: the published table, and what edge benchmark --zoo measured."""
+    """Show Keras Applications: the published table, and what edge zoo measure measured."""
     from edge.cli.output import print_json
     from edge.zoo.results import read_zoo, zoo_json
 
     if results is None:
         if output:
             raise UsageError(
-                "--output writes what was measured", hint="Run edge benchmark --zoo first."
+                "--output writes what was measured", hint="Run edge zoo measure first."
             )
         _published(json=json)
         return
@@ -160,43 +164,39 @@ def _published(*, json: bool) -> None:
     known = {row.model for row in rows}
     others = [row.keras_name for row in BACKBONES.values() if row.keras_name not in known]
     print_beside("", f"Known to edge too, but not in that table: {', '.join(others)}.", 0)
-    print_beside("", "Next: edge benchmark --zoo --models MobileNet,MobileNetV2", 0)
+    print_beside("", "Next: edge zoo measure --models MobileNet,MobileNetV2", 0)
 
 
 IMAGENET: Final = "imagenet"
 FILE: Final = Path("zoo.json")
 UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
-Zoo = Annotated[
-    bool,
-    typer.Option("--zoo", help="Measure Keras Applications, beside their published table."),
-]
 Models = Annotated[
     str | None,
     typer.Option(
         "--models",
-        help="With --zoo: networks, separated by commas.  \\[default: the 33 of the table]",
+        help="Names of networks, separated by commas.  \\[default: the 33 of the table]",
         show_default=False,
     ),
 ]
 Budget = Annotated[
     str | None,
     typer.Option(
-        help="With --zoo: time for measuring, such as 20m or 2h.  \\[default: no end]",
+        help="Time for measuring, such as 20m or 2h.  \\[default: no end]",
         show_default=False,
     ),
 ]
 Weights = Annotated[
     str,
     typer.Option(
-        help="With --zoo: imagenet (random where they cannot be had, and said so), or none."
+        help="imagenet (random where they cannot be had, which is said), or none (random)."
     ),
 ]
 Memory = Annotated[
     float | None,
     typer.Option(
         "--memory-gib",
-        help="With --zoo: kill a process that needs more.  \\[default: 90 % of this machine's]",
+        help="Memory at which a process is killed, in GiB.  \\[default: 90 % of this machine's]",
         min=0.5,
         show_default=False,
     ),
@@ -231,24 +231,35 @@ def memory_bytes(gib: float | None) -> int:
     return int(0.9 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-def benchmark_zoo(
-    given: Sequence[Path] | None,
-    models: str | None,
-    budget: str | None,
-    weights: str,
-    memory_gib: float | None,
-    outputs: Sequence[Path],
-    *,
-    threads: int,
-    seed: int,
-    overwrite: bool,
-    json: bool,
-    quiet: bool,
+@zoo.command()
+@example("edge zoo measure --models MobileNet,MobileNetV2 --budget 5m -o zoo.json")
+def measure(
+    models: Models = None,
+    budget: Budget = None,
+    weights: Weights = IMAGENET,
+    memory_gib: Memory = None,
+    threads: Annotated[
+        int, typer.Option(help="CPU threads of one inference.", min=1)
+    ] = os.cpu_count() or 1,
+    seed: Annotated[int, typer.Option(help="Seed of the random order.", min=0)] = 0,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the results (.json), the table (.md) or accuracy against latency (.png, "
+            ".svg); may be repeated.  \\[default: zoo.json]",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
 ) -> None:
-    """Measure the zoo and show it.
+    """Measure Keras Applications on this machine, beside their published table.
 
-    Raises:
-        UsageError: Options that do not go together.
+    A run that reached its budget, or that Ctrl-C ended, goes on with the same command: the
+    networks in the results file are not measured again.
     """
     from edge.cache import default_cache
     from edge.cli.output import print_json
@@ -256,12 +267,9 @@ def benchmark_zoo(
     from edge.zoo.results import zoo_json
     from edge.zoo.run import ZooOptions, networks, run
 
-    if given:
-        raise UsageError(
-            f"--zoo builds its own models; {given[0]} is not one", hint="Use --models."
-        )
+    outputs = output or []
     if weights not in (IMAGENET, "none"):
-        raise UsageError(f"--weights {weights!r}: not known", hint="With --zoo: imagenet or none.")
+        raise UsageError(f"--weights {weights!r}: not known", hint="Name imagenet or none.")
     files = [path for path in outputs if path.suffix.lower() == ".json"] or [FILE]
     check_outputs((*outputs, files[0]), overwrite=overwrite, goes_on=True)
     options = ZooOptions(

@@ -71,11 +71,11 @@ def embed(
         channel_order=channel_order,
         seed=seed,
     )
-    if bundle is not None and base != BaseOptions(seed=seed):
+    if bundle is not None and base != BaseOptions():
         raise UsageError(
             "a bundle has its network and its input",
-            hint="Leave out --backbone, --weights, --size, --alpha, --resize, --input-range and "
-            "--channel-order, or --bundle.",
+            hint="Leave out --backbone, --weights, --size, --alpha, --resize, --input-range, "
+            "--channel-order and --seed, or --bundle.",
         )
     check_new_file(output, ".npz", overwrite=overwrite)
     progress = shown_progress(quiet=quiet)

@@ -8,6 +8,7 @@ import typer
 
 from edge.cli import options as shared
 from edge.cli.help import example
+from edge.errors import UsageError
 
 if TYPE_CHECKING:
     from edge.runtime.classifier import Classifier
@@ -64,6 +65,11 @@ def predict(
     form.check()
     if names_network(model):
         code = _by_network(str(model), images, variant, engine, threads, cache, form)
+    elif cache is not None:
+        raise UsageError(
+            "--cache has no effect with a bundle, whose files are as they are",
+            hint="Leave out --cache.",
+        )
     else:
         code = _by_bundle(model, images, variant, engine, threads, form)
     raise typer.Exit(code)
@@ -100,7 +106,6 @@ def _by_network(
     from edge.cli.options import cache_root
     from edge.cli.terminal import shown_progress
     from edge.embedding.imagenet import imagenet_classifier
-    from edge.errors import UsageError
     from edge.runtime.commands.predict import answered
     from edge.training.backbones import backbone
 

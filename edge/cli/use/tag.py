@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edge.cli import options as shared
-from edge.cli.help import example
+from edge.cli.help import example, refuse_unused
 from edge.tagging.options import SidecarName
 
 OUTPUTS = "Outputs"
@@ -14,6 +14,7 @@ OUTPUTS = "Outputs"
 
 @example("edge tag photos --find sea")
 def tag(
+    context: typer.Context,
     directory: Annotated[
         Path, typer.Argument(help="Folder of pictures, of any depth.", show_default=False)
     ],
@@ -132,6 +133,8 @@ def tag(
     check_folder(directory)
     if link and copy_to is None:
         raise UsageError("--link is for --copy-to", hint="Name a folder with --copy-to.")
+    if not (xmp or xmp_dir):
+        refuse_unused(context, "without --xmp or --xmp-dir", "xmp_name")
     if copy_to is not None:
         check_place(directory, copy_to)
         check_target(copy_to, (), overwrite=True, option="--copy-to", parents=True)
