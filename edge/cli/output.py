@@ -75,7 +75,7 @@ LEAST_TEXT: Final = 36  # columns that a text beside its label needs
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TextTable:
     """Text in columns, of which the first is set to the left and the others to the right.
 
     Attributes:
@@ -100,10 +100,10 @@ class Table:
         widths = self.widths()
         return EDGE + sum(widths) + gap * (len(widths) - 1)
 
-    def without(self, column: str) -> "Table":
+    def without(self, column: str) -> "TextTable":
         """The table without the column of that title."""
         kept = [position for position, title in enumerate(self.columns) if title != column]
-        return Table(
+        return TextTable(
             tuple(self.columns[position] for position in kept),
             tuple(tuple(row[position] for position in kept) for row in self.rows),
         )
@@ -111,7 +111,7 @@ class Table:
 
 def fits(columns: Sequence[str], rows: Sequence[Sequence[str]], available: int) -> bool:
     """Whether a table stands side by side there with all of its columns; else it is stacked."""
-    table = Table(
+    table = TextTable(
         tuple(one_line(column) for column in columns),
         tuple(tuple(one_line(cell) for cell in row) for row in rows),
     )
@@ -139,7 +139,7 @@ def table_lines(
     Returns:
         Lines without line breaks. None is wider than ``available`` but for a single word.
     """
-    table = Table(
+    table = TextTable(
         tuple(one_line(column) for column in columns),
         tuple(tuple(one_line(cell) for cell in row) for row in rows),
     )
@@ -184,7 +184,7 @@ def heads(row: Sequence[str]) -> bool:
     return len(row) > 1 and bool(row[0]) and not any(row[1:])
 
 
-def _in_columns(table: Table, gap: int) -> list[str]:
+def _in_columns(table: TextTable, gap: int) -> list[str]:
     widths = table.widths()
 
     def line(cells: Sequence[str]) -> str:
@@ -199,7 +199,7 @@ def _in_columns(table: Table, gap: int) -> list[str]:
     return [line(table.columns), rule, *[line(row) for row in table.rows]]
 
 
-def _stacked(table: Table, available: int) -> list[str]:
+def _stacked(table: TextTable, available: int) -> list[str]:
     """A line for the first cell of each row, and one below it for every other that is not empty."""
     lines = []
     for row in table.rows:

@@ -118,7 +118,7 @@ def read_zoo(path: Path) -> ZooResults:
     fields = load(path)
     if fields.values.get("kind") != KIND:
         raise UsageError(
-            f"{path} is no results file of the zoo", hint="edge benchmark --zoo -o FILE writes one."
+            f"{path} is no results file of the zoo", hint="edge zoo measure -o FILE writes one."
         )
     if fields.whole("schema_version") != SCHEMA_VERSION:
         fields.fail("schema_version", str(SCHEMA_VERSION))

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.plan import BenchmarkPlan
 from benchmarks.result import Status
-from edge.cli.measure.job import Job, compare
+from edge.cli.measure.job import BenchmarkJob, compare
 from edge.errors import NegativeVerdict
 from edge.progress import Silent
 from edge.runtime.files import sha256_file
@@ -153,8 +153,8 @@ def test_another_environment_is_reached_by_its_python(edge: Edge) -> None:
     assert found[1]["parity"]["ok"]
 
 
-def against_job(model: Path) -> Job:
-    return Job(
+def against_job(model: Path) -> BenchmarkJob:
+    return BenchmarkJob(
         models=(model,), variants=(), outputs=(), plan=BenchmarkPlan(), progress=Silent(), json=True
     )
 
@@ -245,14 +245,15 @@ def test_results_of_one_host_can_be_compared(edge: Edge, tmp_path: Path) -> None
         ((MODEL, "--accelerator", "onnxruntime-cpu"), "none of onnxruntime-cpu takes"),
         ((MODEL, "--variant", "tflite-int8"), "no bundle is named"),
         ((MODEL, "--max-regression", "5"), "Add --against"),
-        ((MODEL, "--models", "MobileNet"), "Add --zoo"),
+        ((MODEL, "--models", "MobileNet"), "No such option: --models"),
+        ((MODEL, "--against", MODEL, "--runs", "9"), "--runs has no effect with --against"),
         ((MODEL, "--against", "nosuch"), "no model nosuch"),
         ((MODEL, "--output", "results.txt"), "expected a name ending in"),
         ((MODEL, "--min-secs", "5", "--max-secs", "1"), "nor the least above the most"),
         (("--zoo", "--budget", "soon"), "expected a time such as"),
         (("--zoo", "--models", "vgg99"), "unknown backbone"),
-        ((MODEL, "--zoo"), "builds its own models"),
-        (("--zoo", "--input-shape", "1x3"), "networks of its own"),
+        ((MODEL, "--zoo"), "unexpected extra argument"),
+        (("--zoo", "--input-shape", "1x3"), "No such option: --input-shape"),
         ((MODEL, "--max-secs", "inf"), "1000000"),
         ((MODEL, "--input-shape", "1x16x16x4"), "contradicts the input"),
         ((MODEL, "--input-shape", "axb"), "whole numbers"),
@@ -293,8 +294,8 @@ def test_an_interrupt_keeps_the_rows_that_are_done(edge: Edge, tmp_path: Path) -
 
 def test_the_zoo_measures_a_network_and_goes_on(edge: Edge, tmp_path: Path) -> None:
     file = tmp_path / "zoo.json"
-    options = ("--zoo", "--models", "MobileNet", "--budget", "20s", "-o", file)
-    result = edge.run("benchmark", *options, "--json")
+    options = ("--models", "MobileNet", "--budget", "20s", "-o", file)
+    result = edge.run("zoo", "measure", *options, "--json")
     succeeded(result)
     (network,) = json.loads(result.stdout)["networks"]
     assert network["facts"]["parameters"] == 4253864
@@ -311,7 +312,9 @@ def test_the_zoo_measures_a_network_and_goes_on(edge: Edge, tmp_path: Path) -> N
     for row in network["rows"].values():
         assert row["status"] == "measured", row["reason"]
     assert network["rows"]["keras"]["batch"] == 32
-    succeeded(edge.run("benchmark", *options, "-o", tmp_path / "zoo.md"))
+    old_spelling = edge.run("benchmark", "--zoo", *options, "-o", tmp_path / "zoo.md")
+    succeeded(old_spelling)
+    assert "edge zoo measure" in old_spelling.stderr
     assert json.loads(file.read_text())["networks"] == [network]  # nothing is measured again
     assert "| MobileNet * |" in (tmp_path / "zoo.md").read_text(encoding="utf-8")
     succeeded(edge.run("zoo", file, "-o", tmp_path / "zoo.svg"))
@@ -319,8 +322,8 @@ def test_the_zoo_measures_a_network_and_goes_on(edge: Edge, tmp_path: Path) -> N
 
 
 def test_a_network_that_needs_too_much_memory_is_a_row(edge: Edge, tmp_path: Path) -> None:
-    options = ("--zoo", "--models", "MobileNet", "--weights", "none", "--memory-gib", "0.5")
-    result = edge.run("benchmark", *options, "-o", tmp_path / "zoo.json", "--json")
+    options = ("--models", "MobileNet", "--weights", "none", "--memory-gib", "0.5")
+    result = edge.run("zoo", "measure", *options, "-o", tmp_path / "zoo.json", "--json")
     succeeded(result)
     (network,) = json.loads(result.stdout)["networks"]
     assert "took more than 0.5 GiB" in network["failures"]["network"]

@@ -1,4 +1,4 @@
-"""``edge deploy --inventory`` to twenty devices, each with its own sshd, home and services."""
+"""``edge fleet deploy`` to twenty devices, each with its own sshd, home and services."""
 
 import json
 from collections.abc import Callable
@@ -37,10 +37,10 @@ def test_twenty_devices(
         '[groups.door]\nhosts = ["pi-05", "pi-06"]\n'
     )
     edge = make_edge(environments_root() / "wheels")
-    where = ("--inventory", inventory, "--key", key, "--ssh-config", devices[0].ssh_config)
+    where = (inventory, "--key", key, "--ssh-config", devices[0].ssh_config)
 
     devices[0].turn_off()
-    canary = edge.run("deploy", bundle, *where, *QUICK, "--json")
+    canary = edge.run("fleet", "deploy", bundle, *where, *QUICK, "--json")
     assert canary.returncode == 1, canary.stderr
     found = results(canary.stdout)
     assert found["pi-01"]["result"] == "failed"
@@ -48,12 +48,12 @@ def test_twenty_devices(
     assert {found[name]["result"] for name in names[1:]} == {"not tried"}
     devices[0].turn_on()
 
-    door = edge.run("deploy", bundle, *where, *QUICK, "--group", "door", "--json")
+    door = edge.run("fleet", "deploy", bundle, *where, *QUICK, "--group", "door", "--json")
     assert door.returncode == 0, door.stderr
     assert set(results(door.stdout)) == {"pi-05", "pi-06"}
 
     devices[10].turn_off()
-    partly = edge.run("deploy", bundle, *where, *QUICK, "--max-failures", "1", "--json")
+    partly = edge.run("fleet", "deploy", bundle, *where, *QUICK, "--max-failures", "1", "--json")
     assert partly.returncode == 1, partly.stderr
     found = results(partly.stdout)
     assert list(found) == names
@@ -62,7 +62,7 @@ def test_twenty_devices(
     assert sum(item["result"] == "deployed" for item in found.values()) == 17
     devices[10].turn_on()
 
-    rest = edge.run("deploy", bundle, *where, *QUICK)
+    rest = edge.run("deploy", bundle, "--inventory", *where, *QUICK)  # the old spelling
     assert rest.returncode == 0, rest.stderr
     assert rest.stdout.count("unchanged") == 19
     assert rest.stdout.count("deployed") == 1

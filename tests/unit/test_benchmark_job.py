@@ -19,7 +19,7 @@ from benchmarks.outputs.json_file import read_results
 from benchmarks.plan import BenchmarkPlan, Cell
 from benchmarks.result import BenchmarkRow, MeasuredModel, Status
 from benchmarks.verdict import judge
-from edge.cli.measure.job import Job, compare, measure
+from edge.cli.measure.job import BenchmarkJob, compare, measure
 from edge.cli.measure.results import plot
 from edge.cli.measure.zoo import zoo
 from edge.errors import OutputError, UsageError
@@ -31,8 +31,8 @@ MODELS: Final = tuple(DATA / f"channels_{kind}.tflite" for kind in ("fp32", "int
 ZOO: Final = Path(__file__).parents[2] / "docs" / "zoo.json"
 
 
-def job(*outputs: Path, threads: tuple[int, ...] = (1, 2), **values: Any) -> Job:
-    return Job(
+def job(*outputs: Path, threads: tuple[int, ...] = (1, 2), **values: Any) -> BenchmarkJob:
+    return BenchmarkJob(
         models=MODELS,
         variants=(),
         outputs=outputs,

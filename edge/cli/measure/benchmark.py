@@ -97,7 +97,7 @@ def benchmark(
     from benchmarks.input_shape import parse_shapes
     from benchmarks.plan import BenchmarkPlan
     from benchmarks.timing import Protocol
-    from edge.cli.measure.job import Job, compare, counts, measure, names, pictures
+    from edge.cli.measure.job import BenchmarkJob, compare, counts, measure, names, pictures
     from edge.cli.terminal import shown_progress
 
     if against is not None:
@@ -125,7 +125,7 @@ def benchmark(
         seed=seed,
         timeout=timeout_secs,
     )
-    job = Job(
+    job = BenchmarkJob(
         models=tuple(models or ()),
         variants=tuple(variant or ()),
         outputs=tuple(output or ()),

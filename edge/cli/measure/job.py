@@ -33,7 +33,7 @@ PICTURES: Final = 8  # of a folder: an inference takes as long on any picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class BenchmarkJob:
     """The options of one command.
 
     Attributes:
@@ -95,7 +95,7 @@ def pictures(folder: Path | None) -> tuple[Path, ...]:
     return tuple(picture.path for picture in find_pictures(folder, ()).pictures[:PICTURES])
 
 
-def measure(job: Job) -> None:
+def measure(job: BenchmarkJob) -> None:
     """Measure every row, show and write them, and end as the rows ask for.
 
     After Ctrl-C the rows that are done are shown and written; the same command goes on from them.
@@ -156,7 +156,7 @@ def _kept(journal: Path) -> Results | None:
         return None
 
 
-def _show(job: Job, results: Results) -> None:
+def _show(job: BenchmarkJob, results: Results) -> None:
     for path in job.outputs:
         write_results(path, results)
     if job.json:
@@ -208,7 +208,7 @@ def _nothing(rows: Sequence[BenchmarkRow]) -> EdgeError:
     )
 
 
-def compare(job: Job, reference: str, max_regression: float) -> None:
+def compare(job: BenchmarkJob, reference: str, max_regression: float) -> None:
     """Measure the job's model and a reference in turn, show the verdict, and end as it asks for.
 
     Args:
@@ -284,7 +284,7 @@ def _single(found: Sequence[MeasuredModel]) -> MeasuredModel:
     return found[0]
 
 
-def _reference(text: str, job: Job) -> tuple[MeasuredModel, ...]:
+def _reference(text: str, job: BenchmarkJob) -> tuple[MeasuredModel, ...]:
     """The model after ``--against``."""
     if Path(text).exists():
         return subjects((Path(text),))

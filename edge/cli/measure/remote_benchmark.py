@@ -51,7 +51,7 @@ def remote_benchmark(
     from benchmarks.plan import BenchmarkPlan
     from benchmarks.subjects import subjects
     from benchmarks.timing import Protocol
-    from edge.cli.measure.job import Job, counts, measure, pictures
+    from edge.cli.measure.job import BenchmarkJob, counts, measure, pictures
     from edge.cli.terminal import shown_progress
     from edge.deploy.remote_benchmark import place_on
     from edge.runtime.session import model_format
@@ -67,7 +67,7 @@ def remote_benchmark(
         seed=seed,
         timeout=timeout_secs,
     )
-    job = Job(
+    job = BenchmarkJob(
         models=tuple(models),
         variants=tuple(variant or ()),
         outputs=tuple(output or ()),

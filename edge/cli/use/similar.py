@@ -18,7 +18,7 @@ Count = Annotated[int, typer.Option("-k", help="Answers.", min=1)]
 Exact = Annotated[
     bool, typer.Option("--exact", help="Compare with every vector, however many there are.")
 ]
-Table = Annotated[
+VectorTable = Annotated[
     Path,
     typer.Argument(
         help="File of edge embed, or word vectors in GloVe's text format (.gz too).",
@@ -33,7 +33,7 @@ def similar(
         str,
         typer.Argument(help="Image file; or a word, if the table is of words.", show_default=False),
     ],
-    table: Table,
+    table: VectorTable,
     count: Count = 10,
     exact: Exact = False,
     cache: shared.Cache = None,
@@ -119,7 +119,7 @@ def analogy(
     a: Annotated[str, typer.Argument(help="A is to", show_default=False)],
     b: Annotated[str, typer.Argument(help="B", show_default=False)],
     c: Annotated[str, typer.Argument(help="as C is to what is looked for.", show_default=False)],
-    table: Table,
+    table: VectorTable,
     count: Count = 5,
     exact: Exact = False,
     cache: shared.Cache = None,
