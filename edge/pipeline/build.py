@@ -3,10 +3,11 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from edge import schema
 from edge.cache import StageCache, content_key, sealed_bytes
 from edge.dataset.folder import check_outside, skipped_notes
 from edge.dataset.levels import levels_notes, with_levels
@@ -14,7 +15,7 @@ from edge.dataset.pictures import Picture, unreadable
 from edge.dataset.scan import Dataset, LabeledImage, scan
 from edge.embedding.extractor import base_extractor
 from edge.embedding.features import Features, extract
-from edge.errors import UsageError
+from edge.errors import TrainingError, UsageError
 from edge.pipeline.calibration import choose
 from edge.pipeline.finish import finish
 from edge.pipeline.job import ModelToBundle, TimedStages
@@ -33,6 +34,8 @@ from edge.training.loop import distribution_strategy, is_chief, is_distributed
 from edge.training.models import load_keras
 from edge.training.objective import check_options
 from edge.training.options import HeadOptions, Strategy
+from edge.training.strategy import Decision
+from edge.training.tuning import Phase
 from edge.training.weights import random_note, weights_sha256
 from edge.versions import versions
 
@@ -69,38 +72,81 @@ def build(options: BuildOptions, progress: Progress) -> Report | None:
     return finish(subject, options.output, job.stages, trained.report)
 
 
+def _decision_json(decision: Decision | None) -> dict[str, Any]:
+    return {} if decision is None else decision.to_json()
+
+
+def _head_spec(value: dict[str, Any] | None) -> HeadSpec | None:
+    return None if value is None else HeadSpec.from_json(value)
+
+
+def _head_json(spec: HeadSpec | None) -> dict[str, Any] | None:
+    return None if spec is None else spec.to_json()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRecord:
+    """``training.json``: what is kept beside a trained model in the cache.
+
+    Attributes:
+        seconds: The wall time of conversion, features and training.
+        features_reused: The images whose features an earlier run had computed.
+        strategy: How much of the network learned.
+        reason: Why; empty where the strategy was asked for.
+        situation: What decided about it; None where nothing had to be decided.
+        phases: The phases of training, in order.
+        weights: Where the weights of the base come from, for people.
+        weights_sha256: The content hash of these weights.
+        model_sha256: The content hash of the trained weights.
+        head: Where the model is the base alone: the head beside it.
+    """
+
+    seconds: float
+    features_reused: int
+    strategy: Strategy
+    reason: str
+    situation: Annotated[
+        Decision | None, schema.As(dict[str, Any], Decision.from_json, _decision_json)
+    ]
+    phases: tuple[Phase, ...]
+    weights: str
+    weights_sha256: str
+    model_sha256: str
+    head: Annotated[HeadSpec | None, schema.As(dict[str, Any] | None, _head_spec, _head_json)]
+
+
 @dataclass(frozen=True, slots=True)
 class _Trained:
     """The trained model as it lies in the cache.
 
     Attributes:
-        keras_model: RGB 0..255 -> probabilities.
-        record: What ``training.json`` says: seconds, phases, model and weights hashes.
+        keras_model: The path of the model, RGB 0..255 -> probabilities.
+        record: What was kept of its training.
         cached: Whether an earlier run had trained it.
     """
 
     keras_model: Path
-    record: dict[str, Any]
+    record: TrainingRecord
     cached: bool
 
     def head(self, labels: tuple[str, ...]) -> Head | None:
         """Where the model is the base alone: what makes probabilities of its features."""
-        if self.record["head"] is None:
+        if self.record.head is None:
             return None
-        spec = HeadSpec.from_json(self.record["head"])
-        return load_head(self.keras_model.with_name(HEAD), spec, labels)
+        return load_head(self.keras_model.with_name(HEAD), self.record.head, labels)
 
     def report(self, top1: float | None) -> Training:
         """The report's part; ``top1`` is the Keras model's, on the held-out images."""
+        record = self.record
         return Training(
-            seconds=float(self.record["seconds"]),
-            features_reused=int(self.record["features_reused"]),
+            seconds=record.seconds,
+            features_reused=record.features_reused,
             top1=top1,
             cached=self.cached,
-            strategy=str(self.record["strategy"]),
-            reason=str(self.record["reason"]),
-            situation=self.record["situation"],
-            phases=self.record["phases"],
+            strategy=record.strategy,
+            reason=record.reason,
+            decision=record.situation,
+            phases=record.phases,
         )
 
 
@@ -172,14 +218,15 @@ class _TrainingJob:
         if not cached:
             self._train(key, dataset, features)
         entry = self.cache.entry(key)
-        record = json.loads(sealed_bytes(entry / RECORD))
+        value = json.loads(sealed_bytes(entry / RECORD))
+        record = schema.from_json(TrainingRecord, value, RECORD, error=TrainingError)
         return _Trained(entry / MODEL, record, cached)
 
     def subject(self, dataset: Dataset, trained: _Trained) -> ModelToBundle:
         """What is to be converted, and the images that go with it."""
-        options = self.options
-        tuned = trained.record["strategy"] == Strategy.FINE_TUNE
-        warning = "" if tuned else random_note(str(trained.record["weights"]), "answers")
+        options, record = self.options, trained.record
+        tuned = record.strategy is Strategy.FINE_TUNE
+        warning = "" if tuned else random_note(record.weights, "answers")
         if warning:
             self.stages.note(warning)
         return ModelToBundle(
@@ -188,67 +235,72 @@ class _TrainingJob:
             labels=dataset.labels,
             preprocessing=self.preprocessing,
             keras_model=trained.keras_model,
-            model_id=str(trained.record["model_sha256"]),
+            model_id=record.model_sha256,
             load_model=lambda: load_keras(trained.keras_model),
             head=trained.head(dataset.labels),
             input=self.input.to_json(),
             calibrate_on=_pictures(dataset.train),
             pictures=_pictures(dataset.test),
-            data={
-                "sha256": dataset.sha256,
-                "counts": dataset.counts(),
-                "skipped": [
-                    {"path": str(item.path), "reason": item.reason} for item in dataset.skipped
-                ],
-                "notes": list(dataset.notes),
-                "files": dataset.files.to_json(),
-            },
-            provenance={
-                "input": self.input.provenance(),
-                "command": "build",
-                "backbone": self.base.name,
-                "weights": trained.record["weights"],
-                "weights_sha256": trained.record["weights_sha256"],
-                "data_sha256": dataset.sha256,
-                "seed": self.seed,
-                "options": {
-                    "size": [self.preprocessing.height, self.preprocessing.width],
-                    "alpha": options.base.alpha,
-                    **options.training.to_json(),
-                    "calibration_images": options.output.calibration_images,
-                },
-                "versions": versions(),
-            },
+            data=_data_json(dataset),
+            provenance=self._provenance(dataset, record),
             inputs=build_inputs(options, dataset),
             notes=(*self.input.doubts, *((warning,) if warning else ())),
         )
+
+    def _provenance(self, dataset: Dataset, record: TrainingRecord) -> dict[str, Any]:
+        """What the manifest says of the origin of the model."""
+        options = self.options
+        return {
+            "input": self.input.provenance(),
+            "command": "build",
+            "backbone": self.base.name,
+            "weights": record.weights,
+            "weights_sha256": record.weights_sha256,
+            "data_sha256": dataset.sha256,
+            "seed": self.seed,
+            "options": {
+                "size": [self.preprocessing.height, self.preprocessing.width],
+                "alpha": options.base.alpha,
+                **options.training.to_json(),
+                "calibration_images": options.output.calibration_images,
+            },
+            "versions": versions(),
+        }
 
     def _train(self, key: str, dataset: Dataset, features: Features) -> None:
         started = time.monotonic()
         trainer = Trainer(self.base, dataset, features, self.options.training, self.stages)
         learned = trainer.learned()
-        head = learned.head
         seconds = time.monotonic() - started
         seconds += self.conversion_seconds + self.stages.seconds["features"]
+        record = TrainingRecord(
+            seconds=seconds,
+            features_reused=features.reused,
+            strategy=learned.strategy,
+            reason=learned.reason,
+            situation=learned.decision,
+            phases=learned.phases,
+            weights=self.base.load().source,
+            weights_sha256=self.base.load().sha256,
+            model_sha256=weights_sha256(learned.model),
+            head=None if learned.head is None else learned.head.spec,
+        )
         with self.cache.store(key) as folder:
             learned.model.save(folder / MODEL)
-            if head is not None:
-                write_bytes(folder / HEAD, head_bytes(head))
-            write_json(
-                folder / RECORD,
-                {
-                    "seconds": seconds,
-                    "features_reused": features.reused,
-                    "strategy": str(learned.strategy),
-                    "reason": learned.reason,
-                    "situation": learned.situation,
-                    "phases": [asdict(phase) for phase in learned.phases],
-                    "weights": self.base.load().source,
-                    "weights_sha256": self.base.load().sha256,
-                    "model_sha256": weights_sha256(learned.model),
-                    "head": None if head is None else head.spec.to_json(),
-                },
-            )
+            if learned.head is not None:
+                write_bytes(folder / HEAD, head_bytes(learned.head))
+            write_json(folder / RECORD, schema.to_json(record))
+
+
+def _data_json(dataset: Dataset) -> dict[str, Any]:
+    """What the report says of the data."""
+    return {
+        "sha256": dataset.sha256,
+        "counts": dataset.counts(),
+        "skipped": [{"path": str(item.path), "reason": item.reason} for item in dataset.skipped],
+        "notes": list(dataset.notes),
+        "files": dataset.files.to_json(),
+    }
 
 
 def _reduced(dataset: Dataset, count: int, seed: int) -> Dataset:

@@ -160,6 +160,41 @@ def _shared(calibration: Sequence[Hashed], evaluation: Sequence[Hashed]) -> list
     return [picture for picture in evaluation if picture.sha256 in used]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationAudit:
+    """The images that calibrate, and what they did to the ranges; see ``docs/bundle.md``.
+
+    Attributes:
+        images: How many calibrate.
+        asked: How many were asked for at most.
+        available: How many they were chosen from.
+        kept_to_score: How many of these are kept to score on at least.
+        sha256: The content hash of the calibration array.
+        image_sha256: The content hash of each image.
+        labelled: How many of them have a label.
+        classes: How many classes they show.
+        classes_of_model: How many classes the model knows.
+        least_of_a_class: The images of the class with the fewest.
+        most_of_a_class: The images of the class with the most.
+        scored_images_among_them: How many are scored as well.
+        observed: By format, what the converter saw; see ``converters.audit.audit``.
+    """
+
+    images: int
+    asked: int
+    available: int
+    kept_to_score: int
+    sha256: str
+    image_sha256: tuple[str, ...]
+    labelled: int
+    classes: int
+    classes_of_model: int
+    least_of_a_class: int
+    most_of_a_class: int
+    scored_images_among_them: int
+    observed: Mapping[str, Mapping[str, Any]]
+
+
 def calibration_report(
     chosen: Sequence[Picture],
     scored: Sequence[Picture],
@@ -169,8 +204,8 @@ def calibration_report(
     *,
     asked: int,
     pool: Pool,
-) -> dict[str, Any]:
-    """The audit as JSON values; ``docs/bundle.md`` explains it.
+) -> CalibrationAudit:
+    """Audit the images that calibrate.
 
     Args:
         chosen: Images that calibrate.
@@ -187,47 +222,45 @@ def calibration_report(
         for item in converted
         if "calibration" in item.record
     }
-    return {
-        "images": len(chosen),
-        "asked": asked,
-        "available": pool.images,
-        "kept_to_score": pool.kept,
-        "sha256": calibration_id(chosen, preprocessing),
-        "image_sha256": [picture.sha256 for picture in chosen],
-        "labelled": sum(counts.values()),
-        "classes": len(counts),
-        "classes_of_model": len(labels),
-        "least_of_a_class": min(counts.values(), default=0),
-        "most_of_a_class": max(counts.values(), default=0),
-        "scored_images_among_them": len(_shared(chosen, scored)),
-        "observed": observed,
-    }
+    return CalibrationAudit(
+        images=len(chosen),
+        asked=asked,
+        available=pool.images,
+        kept_to_score=pool.kept,
+        sha256=calibration_id(chosen, preprocessing),
+        image_sha256=tuple(picture.sha256 for picture in chosen),
+        labelled=sum(counts.values()),
+        classes=len(counts),
+        classes_of_model=len(labels),
+        least_of_a_class=min(counts.values(), default=0),
+        most_of_a_class=max(counts.values(), default=0),
+        scored_images_among_them=len(_shared(chosen, scored)),
+        observed=observed,
+    )
 
 
-def warnings(report: dict[str, Any]) -> list[str]:
+def warnings(audit: CalibrationAudit) -> list[str]:
     """What a user should do something about, one sentence each."""
     found = []
-    widened = [
-        format_ for format_, item in report["observed"].items() if item["stable_after"] is None
-    ]
+    widened = [format_ for format_, item in audit.observed.items() if item["stable_after"] is None]
     if widened:
         found.append(
-            f"calibration ({', '.join(widened)}): the last of the {report['images']} images still "
-            f"widened ranges, and more would help; {_taken(report)}: {_way_to_more(report)}"
+            f"calibration ({', '.join(widened)}): the last of the {audit.images} images still "
+            f"widened ranges, and more would help; {_taken(audit)}: {_way_to_more(audit)}"
         )
-    elif report["observed"] and report["images"] < report["asked"] != CALIBRATION_IMAGES:
-        found.append(f"calibration: {_taken(report)}")
-    found += _unlike(report["observed"])
-    least, most = report["least_of_a_class"], report["most_of_a_class"]
+    elif audit.observed and audit.images < audit.asked != CALIBRATION_IMAGES:
+        found.append(f"calibration: {_taken(audit)}")
+    found += _unlike(audit.observed)
+    least, most = audit.least_of_a_class, audit.most_of_a_class
     if most > BALANCE * max(least, 1):
         found.append(f"calibration: {most} images of one class and {least} of another")
     return found
 
 
-def _taken(report: Mapping[str, Any]) -> str:
+def _taken(audit: CalibrationAudit) -> str:
     """What was asked for, what was taken, and why."""
-    images, asked, kept = report["images"], report["asked"], report["kept_to_score"]
-    folder = report["available"]
+    images, asked, kept = audit.images, audit.asked, audit.kept_to_score
+    folder = audit.available
     if images >= asked:
         return f"{images} of {folder} images were taken, as many as --calibration-images asks for"
     if not kept:
@@ -238,14 +271,14 @@ def _taken(report: Mapping[str, Any]) -> str:
     )
 
 
-def _way_to_more(report: Mapping[str, Any]) -> str:
+def _way_to_more(audit: CalibrationAudit) -> str:
     """What gives more images to calibrate on than there were."""
-    images, available, kept = report["images"], report["available"], report["kept_to_score"]
+    images, available, kept = audit.images, audit.available, audit.kept_to_score
     if images < available - kept:
         return f"give a larger --calibration-images, up to {available - kept}"
     if kept:
         return "give --evaluation-data FOLDER with other images to score on, or more pictures"
-    more = " and a larger --calibration-images" if images >= report["asked"] else ""
+    more = " and a larger --calibration-images" if images >= audit.asked else ""
     return f"give more pictures{more}"
 
 

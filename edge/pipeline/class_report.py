@@ -1,7 +1,7 @@
 """What the report says of classes and of single images: the numbers behind ``report.html``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edge.dataset.pictures import Picture
 from edge.evaluation.score import (
     ClassScore,
+    Reliability,
     are_probabilities,
     calibration_error,
     class_scores,
@@ -25,96 +26,247 @@ KERAS: Final = "keras"  # name of the Keras model beside those of the variants
 MISTAKES: Final = 24  # images that are named, of each model
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRow:
+    """The scores of one class, by its name; see ``edge.evaluation.score.ClassScore``.
+
+    Attributes:
+        label: The name of the class.
+        images: The images that are of the class.
+        answers: The images for which the model names the class.
+        right: The images that are both.
+        precision: right / answers, 0..1; None where there are no answers.
+        recall: right / images, 0..1; None where there are no images.
+        f1: The harmonic mean of the two, 0..1.
+        precision_interval: The low and the high end of its Wilson interval.
+        recall_interval: The low and the high end of its Wilson interval.
+    """
+
+    label: str
+    images: int
+    answers: int
+    right: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    precision_interval: tuple[float, float] | None
+    recall_interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfusedPair:
+    """A cell of the confusion matrix that is not empty, by the names of its classes."""
+
+    truth: str
+    answer: str
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a model says of one image, and the score of it, 0..1."""
+
+    answer: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """A wrong answer: the path of the image, what it shows, and what the model says."""
+
+    path: str
+    truth: str
+    answer: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOnClasses:
+    """One model on the labelled images.
+
+    Attributes:
+        images: The labelled images.
+        right: Those that it answers right.
+        calibration_error: The expected calibration error; None where scores are no probabilities.
+        reliability: The points of the reliability diagram; empty likewise.
+        per_class: The classes that have an image or an answer.
+        confusion: The cells that are not empty.
+        mistakes: The surest wrong answers, at most ``MISTAKES``.
+    """
+
+    images: int
+    right: int
+    calibration_error: float | None
+    reliability: tuple[Reliability, ...]
+    per_class: tuple[ClassRow, ...]
+    confusion: tuple[ConfusedPair, ...]
+    mistakes: tuple[Mistake, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedAnswer:
+    """An image that two models answer differently.
+
+    Attributes:
+        path: The path of the image.
+        truth: The name of its class; None without a label.
+        before: What the first model says.
+        after: What the last model says.
+    """
+
+    path: str
+    truth: str | None
+    before: Answer
+    after: Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerChanges:
+    """The images whose answer differs between two models.
+
+    Attributes:
+        between: The names of the first and the last model.
+        images: How many there are.
+        shown: The surest of them, at most ``MISTAKES``.
+    """
+
+    between: tuple[str, str]
+    images: int
+    shown: tuple[ChangedAnswer, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the changes as JSON values; each answer stands under the name of its model."""
+        first, last = self.between
+        return {
+            "between": list(self.between),
+            "images": self.images,
+            "shown": [
+                {
+                    "path": item.path,
+                    "truth": item.truth,
+                    first: asdict(item.before),
+                    last: asdict(item.after),
+                }
+                for item in self.shown
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassReport:
+    """Per-class scores and single answers; ``docs/report.md`` explains them.
+
+    Attributes:
+        models: By name, what each model says of the labelled images. It is empty if there are
+            none, and where labels do not exclude one another: no class is confused with another.
+        differences: The images whose answer differs between the first and the last model; None
+            where there is one model.
+    """
+
+    models: Mapping[str, ModelOnClasses]
+    differences: AnswerChanges | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report on classes as JSON values."""
+        return {
+            "models": {name: asdict(model) for name, model in self.models.items()},
+            "differences": None if self.differences is None else self.differences.to_json(),
+        }
+
+
 def classes_report(
     tables: Mapping[str, NDArray[np.float32]],
     pictures: Sequence[Picture],
     labels: Sequence[str],
     output: OutputSpec = PROBABILITIES,
-) -> dict[str, Any]:
-    """Per-class scores and single answers as JSON values; ``docs/report.md`` explains them.
+) -> ClassReport:
+    """Compare what the models say of the images.
 
     Args:
         tables: Name of a model -> (images, classes) scores, the Keras model first; the last is
             that of the default variant, and the only one where that was adopted.
         pictures: The images, in the order of the rows.
-        labels: Class names.
+        labels: The names of the classes.
         output: What the scores mean.
-
-    Returns:
-        ``models``: what each says of the labelled images; empty if there are none, and where
-        labels do not exclude one another, so that no class is confused with another.
-        ``differences``: images whose answer differs between the first and the last table; None
-        where there is one table.
     """
     known = np.array([item.label is not None and not output.multi_label for item in pictures], bool)
     named = [picture for picture, is_known in zip(pictures, known, strict=True) if is_known]
     truth = np.array([picture.label for picture in named], np.int64)
-    return {
-        "models": {
-            name: _of_model(table[known], truth, named, labels, output)
+    return ClassReport(
+        models={
+            name: _on_classes(table[known], truth, named, labels, output)
             for name, table in tables.items()
             if len(truth)
         },
-        "differences": _differences(tables, pictures, labels, output),
-    }
+        differences=_changes(tables, pictures, labels, output),
+    )
 
 
-def _of_model(
+def _on_classes(
     scores: NDArray[np.float32],
     truth: NDArray[np.int64],
     pictures: Sequence[Picture],
     labels: Sequence[str],
     output: OutputSpec,
-) -> dict[str, Any]:
+) -> ModelOnClasses:
     """One model on labelled images: ``scores`` (images, classes), ``truth`` (images,)."""
     cells = confusion(best_class(scores, output), truth)
-    found = class_scores(cells, len(labels))
+    classes = class_scores(cells, len(labels))
     probable = are_probabilities(scores)
-    return {
-        "images": len(truth),
-        "right": sum(item.right for item in found),
-        "calibration_error": calibration_error(scores, truth) if probable else None,
-        "reliability": [asdict(point) for point in reliability(scores, truth)] if probable else [],
-        "per_class": [_class(item, labels) for item in found if item.images or item.answers],
-        "confusion": [
-            {"truth": labels[cell.truth], "answer": labels[cell.answer], "images": cell.images}
+    return ModelOnClasses(
+        images=len(truth),
+        right=sum(item.right for item in classes),
+        calibration_error=calibration_error(scores, truth) if probable else None,
+        reliability=tuple(reliability(scores, truth)) if probable else (),
+        per_class=tuple(_row(item, labels) for item in classes if item.images or item.answers),
+        confusion=tuple(
+            ConfusedPair(truth=labels[cell.truth], answer=labels[cell.answer], images=cell.images)
             for cell in cells
-        ],
-        "mistakes": [
-            {
-                "path": readable(pictures[row].path),
-                "truth": labels[int(truth[row])],
-                **_answer(scores[row], labels, output),
-            }
+        ),
+        mistakes=tuple(
+            Mistake(
+                path=readable(pictures[row].path),
+                truth=labels[int(truth[row])],
+                **asdict(_answer(scores[row], labels, output)),
+            )
             for row in worst_mistakes(scores, truth, MISTAKES, output).tolist()
-        ],
-    }
+        ),
+    )
 
 
-def _class(found: ClassScore, labels: Sequence[str]) -> dict[str, Any]:
-    values = asdict(found)
-    del values["index"]
-    for name in ("precision_interval", "recall_interval"):
-        interval = values[name]
-        values[name] = None if interval is None else [interval["low"], interval["high"]]
-    return {"label": labels[found.index], **values}
+def _row(scored: ClassScore, labels: Sequence[str]) -> ClassRow:
+    precision, recall = (
+        None if interval is None else (interval.low, interval.high)
+        for interval in (scored.precision_interval, scored.recall_interval)
+    )
+    return ClassRow(
+        label=labels[scored.index],
+        images=scored.images,
+        answers=scored.answers,
+        right=scored.right,
+        precision=scored.precision,
+        recall=scored.recall,
+        f1=scored.f1,
+        precision_interval=precision,
+        recall_interval=recall,
+    )
 
 
-def _answer(row: NDArray[np.float32], labels: Sequence[str], output: OutputSpec) -> dict[str, Any]:
+def _answer(row: NDArray[np.float32], labels: Sequence[str], output: OutputSpec) -> Answer:
     """What one (classes,) row says, and the score of it; of several labels, the highest score."""
     if output.multi_label:
         said = ", ".join(answered(row, labels, output)) or "no label"
-        return {"answer": said, "score": float(row.max())}
+        return Answer(answer=said, score=float(row.max()))
     best = int(best_class(row, output))
-    return {"answer": labels[best], "score": float(row[best])}
+    return Answer(answer=labels[best], score=float(row[best]))
 
 
-def _differences(
+def _changes(
     tables: Mapping[str, NDArray[np.float32]],
     pictures: Sequence[Picture],
     labels: Sequence[str],
     output: OutputSpec,
-) -> dict[str, Any] | None:
+) -> AnswerChanges | None:
     """Images with another answer in the last table than in the first, surest ones first."""
     items = list(tables.items())
     if len(items) == 1:
@@ -123,15 +275,15 @@ def _differences(
     rows = np.flatnonzero(answers(before, output) != answers(after, output))
     surest = np.maximum(before.max(axis=1), after.max(axis=1))
     rows = rows[np.argsort(-surest[rows], kind="stable")]
-    found = []
+    shown = []
     for row in rows[:MISTAKES].tolist():
         label = None if output.multi_label else pictures[row].label
-        found.append(
-            {
-                "path": readable(pictures[row].path),
-                "truth": None if label is None else labels[label],
-                first: _answer(before[row], labels, output),
-                last: _answer(after[row], labels, output),
-            }
+        shown.append(
+            ChangedAnswer(
+                path=readable(pictures[row].path),
+                truth=None if label is None else labels[label],
+                before=_answer(before[row], labels, output),
+                after=_answer(after[row], labels, output),
+            )
         )
-    return {"between": [first, last], "images": len(rows), "shown": found}
+    return AnswerChanges(between=(first, last), images=len(rows), shown=tuple(shown))

@@ -1,14 +1,13 @@
 """The second half of every job, in three stages: the measurements, the report, the bundle."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from benchmarks.environment import host
 from edge.cache import StageCache
 from edge.evaluation.predictions import predictions
 from edge.pipeline.bundle import write_bundle
 from edge.pipeline.calibration import calibration_report, warnings
-from edge.pipeline.class_report import KERAS, classes_report
+from edge.pipeline.class_report import KERAS, ClassReport, classes_report
 from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.measurements import Measurements, measure
 from edge.pipeline.options import OutputOptions
@@ -60,8 +59,13 @@ def _report(
 ) -> Report:
     """What the measurements come to; what a user should know is said on the way."""
     most_lost = options.max_drop_points
-    truth = reference_score(measured.reference, subject.pictures, subject.output, subject.truth)
-    truth["of"] = KERAS_MODEL if subject.adopted is None else ADOPTED_FILE
+    reference = reference_score(
+        measured.reference,
+        subject.pictures,
+        subject.output,
+        subject.truth,
+        of=KERAS_MODEL if subject.adopted is None else ADOPTED_FILE,
+    )
     calibration = calibration_report(
         measured.calibrating,
         subject.pictures,
@@ -73,7 +77,7 @@ def _report(
     )
     notes = (
         *warnings(calibration),
-        *doubts(truth, measured.variants, measured.default, subject.pictures, subject.labels),
+        *doubts(reference, measured.variants, measured.default, subject.pictures, subject.labels),
     )
     for text in notes:
         stages.note(text)
@@ -81,8 +85,8 @@ def _report(
         command=subject.command,
         name=subject.name,
         data=subject.data,
-        training=training(truth["top1"]),
-        reference=truth,
+        training=training(reference.top1),
+        reference=reference,
         variants=measured.variants,
         failed=measured.failed,
         default_variant=measured.default,
@@ -101,9 +105,7 @@ def _report(
     )
 
 
-def _classes(
-    subject: ModelToBundle, measured: Measurements, cache: StageCache
-) -> Mapping[str, Any]:
+def _classes(subject: ModelToBundle, measured: Measurements, cache: StageCache) -> ClassReport:
     """The report's part on classes: of the Keras model and of the default file."""
     answers = predictions(
         measured.default_path,

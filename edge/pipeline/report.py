@@ -1,12 +1,17 @@
 """``report.json``: what a job did and what each file scored; ``docs/bundle.md`` explains it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from edge.evaluation.chance import Level
 from edge.evaluation.multilabel import MultiLabelScore
+from edge.pipeline.calibration import CalibrationAudit
+from edge.pipeline.class_report import ClassReport
 from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.training.options import Strategy
+from edge.training.strategy import Decision
+from edge.training.tuning import Phase
 
 REPORT_SCHEMA_VERSION: Final = 2
 # Whose answers ``reference`` holds.
@@ -19,27 +24,83 @@ Bounds = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """How the head was trained.
+    """How the network was trained.
 
     Attributes:
-        seconds: Features and head, without start-up, wall time when it was done.
-        features_reused: Images whose features an earlier run had computed; not in the seconds.
-        top1: Of the Keras model on the held-out images, 0..1.
+        seconds: The wall time of features and head when they were made, without the start-up.
+        features_reused: The images whose features an earlier run had computed; they are not in
+            the seconds.
+        top1: Top-1 of the Keras model on the held-out images, 0..1.
         cached: Whether an earlier run had trained it.
-        strategy: ``features``, ``augment`` or ``fine-tune``.
-        reason: Why that one; empty where it was asked for.
-        situation: What decided about it; see ``edge.training.strategy.Situation``.
-        phases: See ``edge.training.tuning.Phase``.
+        strategy: How much of the network learned.
+        reason: Why that strategy was taken; empty where it was asked for.
+        decision: What decided about it; None where nothing had to be decided.
+        phases: The phases of training, in order.
     """
 
     seconds: float
     features_reused: int
     top1: float | None
     cached: bool
-    strategy: str
+    strategy: Strategy
     reason: str
-    situation: Mapping[str, Any]
-    phases: Sequence[Mapping[str, Any]]
+    decision: Decision | None
+    phases: tuple[Phase, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the training as JSON values."""
+        return {
+            "seconds": self.seconds,
+            "features_reused": self.features_reused,
+            "top1": self.top1,
+            "cached": self.cached,
+            "strategy": str(self.strategy),
+            "reason": self.reason,
+            "situation": {} if self.decision is None else self.decision.to_json(),
+            "phases": [asdict(phase) for phase in self.phases],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """The scores of the model that every file is held against, on the held-out images.
+
+    Attributes:
+        images: How many were scored.
+        labelled: How many of them have a label.
+        top1: Share of the labelled ones that is answered right, 0..1; None without labels.
+        top5: The same for the best five classes; None with fewer than six.
+        multi_label: The scores of a model whose labels do not exclude one another; None of any
+            other model, or without truth.
+        map_interval: The low and the high end of the mAP, 95 %; None without ``multi_label``.
+        top1_interval: The low and the high end of top-1, 95 %, Wilson.
+        chance: Top-1 that guessing would give, 0..1.
+        level: Whether the model does better than that.
+        of: ``KERAS_MODEL`` or ``ADOPTED_FILE``: whose scores these are, in words.
+    """
+
+    images: int
+    labelled: int
+    top1: float | None
+    top5: float | None
+    multi_label: MultiLabelScore | None = None
+    map_interval: Bounds | None = None
+    top1_interval: Bounds | None
+    chance: float | None
+    level: Level | None
+    of: str = KERAS_MODEL
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether the only file was adopted, so that there is no model to compare it with."""
+        return self.of == ADOPTED_FILE
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the scores as JSON values; those of several labels only where there are some."""
+        values = asdict(self)
+        if self.multi_label is None:
+            del values["multi_label"], values["map_interval"]
+        return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +193,7 @@ class Report:
         name: Of the model.
         data: Counts per split and class, skipped files, notes, hash.
         training: None for an export.
-        reference: The Keras model, or else the adopted file, as ``of`` says in words, on the
-            held-out images: images, labelled, top1 with its interval, top5, and of the labelled
-            ones what guessing would give (``chance``, 0..1) and whether the model does better
-            (``level``, see ``edge.evaluation.chance.Level``).
+        reference: The scores of the Keras model, or else of the adopted file.
         variants: In the order of the table.
         failed: Files that could not be written or do not run, and why.
         default_variant: The one that runs unless another is named.
@@ -144,7 +202,7 @@ class Report:
         calibration: The audit: the images, and what they did to the ranges.
         search: By mixed variant, what a search tried; see ``converters.search.Search``.
         classes: Per-class scores, confusion, mistakes and calibration of the Keras model and of
-            the default variant, and where the two differ; see ``edge.pipeline.class_report``.
+            the default variant, and where the two differ.
         stages: Seconds by stage, of this run.
         host: Where the latencies were measured.
         versions: Of the packages.
@@ -158,10 +216,10 @@ class Report:
     name: str
     data: Mapping[str, Any]
     training: Training | None
-    reference: Mapping[str, Any]
+    reference: Reference
     variants: tuple[VariantReport, ...]
     default_variant: str
-    calibration: Mapping[str, Any]
+    calibration: CalibrationAudit
     search: Mapping[str, Any]
     stages: Mapping[str, float]
     host: Mapping[str, Any]
@@ -171,8 +229,13 @@ class Report:
     notes: tuple[str, ...] = ()
     output: OutputSpec = PROBABILITIES
     input: Mapping[str, Any] = field(default_factory=dict)
-    classes: Mapping[str, Any] = field(default_factory=dict)
+    classes: ClassReport = field(default_factory=lambda: ClassReport(models={}, differences=None))
     schema_version: int = field(default=REPORT_SCHEMA_VERSION)
+
+    @property
+    def default(self) -> VariantReport:
+        """The variant that runs unless another is named."""
+        return next(item for item in self.variants if item.name == self.default_variant)
 
     @property
     def held_out(self) -> str:
@@ -180,8 +243,12 @@ class Report:
         return held_out_of(self.command)
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON values."""
-        return asdict(self)
+        """Return the report as JSON values."""
+        return asdict(self) | {
+            "training": None if self.training is None else self.training.to_json(),
+            "reference": self.reference.to_json(),
+            "classes": self.classes.to_json(),
+        }
 
 
 def held_out_of(command: str) -> str:

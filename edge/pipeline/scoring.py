@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -27,7 +26,7 @@ from edge.evaluation.predictions import predictions
 from edge.evaluation.score import Score, score, share_interval
 from edge.inspection.model import inspect_model
 from edge.pipeline.conversion import Converted
-from edge.pipeline.report import Bounds, FailedVariant, VariantReport
+from edge.pipeline.report import KERAS_MODEL, Bounds, FailedVariant, Reference, VariantReport
 from edge.progress import Progress
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.head import Head
@@ -51,35 +50,40 @@ def reference_score(
     pictures: Sequence[Picture],
     output: OutputSpec = PROBABILITIES,
     truth: LabelTruth | None = None,
-) -> dict[str, Any]:
-    """The Keras model's own score, for the report, and whether it is better than guessing.
+    *,
+    of: str = KERAS_MODEL,
+) -> Reference:
+    """Score the model that the files are held against, and compare it with guessing.
 
     Args:
         scores: (images, classes) of the Keras model, or of an adopted file.
         pictures: The images.
         output: What the scores mean.
-        truth: Of labels that do not exclude one another.
+        truth: Which labels hold, where they do not exclude one another.
+        of: Whose scores these are.
     """
     classes = known_classes(pictures, output)
-    several = multi_label_score(scores, truth, output) if truth else None
-    found = asdict(score(scores, classes, output=output))
-    del found["agreement"]
+    scored = score(scores, classes, output=output)
     rows = [row for row, label in enumerate(classes) if label is not None]
     labels = np.array([classes[row] for row in rows], np.int64)
     right = agreement(answers(scores[rows], output), labels) if rows else None
+    several = multi_label_score(scores, truth, output) if truth else None
+    interval = None
     if several is not None:
         assert truth is not None  # it was scored by it
         interval = map_intervals([scores], truth, CONFIDENCE)[0]
-        found |= {
-            "labelled": several.images,
-            "multi_label": asdict(several),
-            "map_interval": None if interval is None else (interval.low, interval.high),
-        }
-    return found | {
-        "top1_interval": None if right is None else (right.interval.low, right.interval.high),
-        "chance": None if right is None else right.chance,
-        "level": None if right is None else right.level,
-    }
+    return Reference(
+        images=scored.images,
+        labelled=scored.labelled if several is None else several.images,
+        top1=scored.top1,
+        top5=scored.top5,
+        multi_label=several,
+        map_interval=None if interval is None else (interval.low, interval.high),
+        top1_interval=None if right is None else (right.interval.low, right.interval.high),
+        chance=None if right is None else right.chance,
+        level=None if right is None else right.level,
+        of=of,
+    )
 
 
 def first_sentence(text: str) -> str:

@@ -1,7 +1,7 @@
 """Trains by the strategy that was asked for, or that the data suggests."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from edge.training.head import Examples, TrainedHead, fit_head, train_head
 from edge.training.models import joined
 from edge.training.objective import scaled
 from edge.training.options import Strategy, TrainingOptions, TuningOptions
-from edge.training.strategy import Choice, Situation, choose, imagenet_distance
+from edge.training.strategy import Choice, Decision, Situation, choose, imagenet_distance
 from edge.training.tuning import Phase, Tuned, TuningData, batches, tune
 from edge.training.weights import RANDOM
 
@@ -30,7 +30,7 @@ class Learned:
         model: Keras model, RGB 0..255 -> probabilities.
         strategy: That made it.
         reason: Why that one, for people; empty where it was asked for.
-        situation: What decided, as JSON values; empty where nothing had to be decided.
+        decision: What decided; None where nothing had to be decided.
         phases: Of training, in order.
         head: Where the model is the base alone: what makes probabilities of its features.
     """
@@ -38,7 +38,7 @@ class Learned:
     model: Any
     strategy: Strategy
     reason: str
-    situation: dict[str, Any]
+    decision: Decision | None
     phases: tuple[Phase, ...]
     head: Head | None = None
 
@@ -80,7 +80,7 @@ class Trainer:
         if self._options.head.metric is not None:
             return self._with_metric_head(self._options.head.metric)
         if strategy is Strategy.FEATURES:
-            return self._with_head(self._head(keep_apart=False), "", {})
+            return self._with_head(self._head(keep_apart=False), "", None)
         head = self._head(keep_apart=True)
         if strategy is Strategy.AUTO:
             return self._decided(head)
@@ -91,7 +91,7 @@ class Trainer:
                 f"{strategy} lowered the validation accuracy from {before:.1%} to {after:.1%}: "
                 "--strategy auto would keep the features"
             )
-        return self._with_base(head, tuned, strategy, "", {})
+        return self._with_base(head, tuned, strategy, "", None)
 
     def _with_metric_head(self, kind: HeadKind) -> Learned:
         """Training and validation images teach: what there is to choose needs none apart."""
@@ -106,7 +106,7 @@ class Trainer:
             model=self._base.load().model,
             strategy=Strategy.FEATURES,
             reason="",
-            situation={},
+            decision=None,
             phases=(),
             head=head,
         )
@@ -114,16 +114,16 @@ class Trainer:
     def _decided(self, head: TrainedHead) -> Learned:
         situation = self._situation(head)
         choice = choose(situation)
-        facts = asdict(situation) | {"quadrant": choice.quadrant}
+        decision = Decision(situation=situation, quadrant=choice.quadrant)
         if choice.strategy is Strategy.FEATURES:
-            return self._with_head(self._head(keep_apart=False), choice.reason, facts)
+            return self._with_head(self._head(keep_apart=False), choice.reason, decision)
         tuned = self._tuned(head, _completed(self._options.tuning, choice), fine=True)
         before, after = self._head_phase(head), tuned.phase
-        facts["tuned_val_accuracy"] = after.val_accuracy
+        decision = replace(decision, tuned_val_accuracy=after.val_accuracy)
         if after.val_loss < before.val_loss and after.val_accuracy >= before.val_accuracy:
-            return self._with_base(head, tuned, choice.strategy, choice.reason, facts)
+            return self._with_base(head, tuned, choice.strategy, choice.reason, decision)
         reason = _not_adopted(choice, before, after)
-        return self._with_head(self._head(keep_apart=False), reason, facts)
+        return self._with_head(self._head(keep_apart=False), reason, decision)
 
     def _situation(self, head: TrainedHead) -> Situation:
         pretrained = self._base.load().source != RANDOM
@@ -165,12 +165,12 @@ class Trainer:
                 on_batch=lambda: step(1),
             )
 
-    def _with_head(self, head: TrainedHead, reason: str, situation: dict[str, Any]) -> Learned:
+    def _with_head(self, head: TrainedHead, reason: str, decision: Decision | None) -> Learned:
         return Learned(
             model=joined(self._base.load().model, head.model),
             strategy=Strategy.FEATURES,
             reason=reason,
-            situation=situation,
+            decision=decision,
             phases=(self._head_phase(head),),
         )
 
@@ -180,13 +180,13 @@ class Trainer:
         tuned: Tuned,
         strategy: Strategy,
         reason: str,
-        situation: dict[str, Any],
+        decision: Decision | None,
     ) -> Learned:
         return Learned(
             model=tuned.model,
             strategy=strategy,
             reason=reason,
-            situation=situation,
+            decision=decision,
             phases=(self._head_phase(head), tuned.phase),
         )
 

@@ -1,20 +1,20 @@
 """What the scores say: the file that runs by default, the budget, and what is in doubt."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from edge.dataset.pictures import Picture
 from edge.errors import NegativeVerdict
 from edge.evaluation.chance import Level
 from edge.evaluation.confidence import CONFIDENCE, WIDE, images_for_half_width, too_few
 from edge.evaluation.multilabel import few_positives
-from edge.pipeline.report import KERAS_MODEL, FailedVariant, VariantReport
+from edge.pipeline.report import FailedVariant, Reference, VariantReport
 from edge.wording import percent, span
 
 
 def doubts(
-    reference: Mapping[str, Any],
+    reference: Reference,
     variants: Sequence[VariantReport],
     default: str,
     pictures: Sequence[Picture],
@@ -38,36 +38,36 @@ def doubts(
     ]
 
 
-def _of_reference(reference: Mapping[str, Any], variants: Sequence[VariantReport]) -> list[str]:
-    model = reference.get("of", KERAS_MODEL)
-    several = reference.get("multi_label")
-    if several and reference["map_interval"] and reference["map_interval"][0] <= several["chance"]:
+def _of_reference(reference: Reference, variants: Sequence[VariantReport]) -> list[str]:
+    model, several, interval = reference.of, reference.multi_label, reference.map_interval
+    if several and several.chance is not None and interval and interval[0] <= several.chance:
         return [
-            f"the mAP of {model}, {percent(several['mean_average_precision'])} (95 % "
-            f"interval {span(reference['map_interval'])}), may be no better than guessing "
-            f"({percent(several['chance'])}, how often the labels hold): it is untrained, it is "
+            f"the mAP of {model}, {percent(several.mean_average_precision)} (95 % "
+            f"interval {span(interval)}), may be no better than guessing "
+            f"({percent(several.chance)}, how often the labels hold): it is untrained, it is "
             "fed wrongly, or the labels are not those of its outputs"
         ]
-    if reference["level"] is Level.CHANCE:
-        right = round(reference["top1"] * reference["labelled"])
+    if reference.level is Level.CHANCE and reference.top1 is not None:
+        right = round(reference.top1 * reference.labelled)
         return [
-            f"{model} is right on {right} of the {reference['labelled']} labelled "
-            f"images ({percent(reference['top1'])}, 95 % interval "
-            f"{span(reference['top1_interval'])}), no better than guessing "
-            f"({percent(reference['chance'])}): {_cause(reference)}; no score or drop of this "
+            f"{model} is right on {right} of the {reference.labelled} labelled "
+            f"images ({percent(reference.top1)}, 95 % interval "
+            f"{span(reference.top1_interval)}), no better than guessing "
+            f"({percent(reference.chance)}): {_cause(reference)}; no score or drop of this "
             "table means anything"
         ]
-    if all(item.chance_agreement == 1 for item in variants) and reference["images"] > 1:
+    if all(item.chance_agreement == 1 for item in variants) and reference.images > 1:
         return [
-            f"every one of the {reference['images']} images gets the same class from the Keras "
+            f"every one of the {reference.images} images gets the same class from the Keras "
             "model and from every file: such images cannot tell whether the files agree"
         ]
     return []
 
 
-def _cause(reference: Mapping[str, Any]) -> str:
+def _cause(reference: Reference) -> str:
     """The likely cause of answers at chance level, or clearly below it."""
-    if reference["top1_interval"][1] < reference["chance"]:
+    interval, chance = reference.top1_interval, reference.chance
+    if interval is not None and chance is not None and interval[1] < chance:
         return (
             "that is clearly worse than guessing, so that it does tell the images apart: most "
             "likely the labels are in another order than its outputs, or its values have the "
@@ -117,19 +117,17 @@ def _fault(item: VariantReport) -> str:
     )
 
 
-def _of_few(
-    reference: Mapping[str, Any], pictures: Sequence[Picture], labels: Sequence[str]
-) -> list[str]:
+def _of_few(reference: Reference, pictures: Sequence[Picture], labels: Sequence[str]) -> list[str]:
     """Images too few to tell, and how many would."""
-    several = reference.get("multi_label")
+    several = reference.multi_label
     if several:
-        held = {item["label"]: item["positives"] for item in several["labels"]}
-        return few_positives(held, several["images"])
-    if reference["top1"] is None:
-        return _few_without_labels(reference["images"])
+        held = {item.label: item.positives for item in several.labels}
+        return few_positives(held, several.images)
+    if reference.top1 is None:
+        return _few_without_labels(reference.images)
     counts = Counter(item.label for item in pictures if item.label is not None)
     of_class = {label: counts[index] for index, label in enumerate(labels)}
-    return too_few(reference["top1"], reference["labelled"], of_class)
+    return too_few(reference.top1, reference.labelled, of_class)
 
 
 def _few_without_labels(images: int) -> list[str]:

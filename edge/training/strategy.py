@@ -11,7 +11,8 @@ Normalised, each channel had mean beta and standard deviation |gamma| over the t
 (Ioffe and Szegedy 2015); taken as normal, its mean behind the activation is a Gauss-Hermite sum.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -61,6 +62,38 @@ class Choice:
     mirror: bool
     quadrant: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What ``--strategy auto`` decided by.
+
+    Attributes:
+        situation: What was known before.
+        quadrant: Such as ``small, near ImageNet``.
+        tuned_val_accuracy: The accuracy of the tuned network on the validation images, 0..1;
+            None where nothing was tuned.
+    """
+
+    situation: Situation
+    quadrant: str
+    tuned_val_accuracy: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the decision as JSON values, in one object."""
+        facts = asdict(self.situation) | {"quadrant": self.quadrant}
+        if self.tuned_val_accuracy is not None:
+            facts["tuned_val_accuracy"] = self.tuned_val_accuracy
+        return facts
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Decision | None":
+        """Read what ``to_json`` gave; an empty object says that nothing was decided."""
+        if not value:
+            return None
+        facts = dict(value)
+        quadrant, tuned = facts.pop("quadrant"), facts.pop("tuned_val_accuracy", None)
+        return cls(situation=Situation(**facts), quadrant=quadrant, tuned_val_accuracy=tuned)
 
 
 def choose(situation: Situation) -> Choice:

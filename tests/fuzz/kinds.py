@@ -472,12 +472,11 @@ def mutated_golden(random: Random, seeds: Sequence[bytes]) -> bytes:
 
 @cache
 def lock_seeds() -> Sequence[bytes]:
-    from edge.device.jobs import Lock
-    from edge.pipeline.reproduce.lock import JobInputs
+    from edge.pipeline.reproduce.lock import BundleLock, JobInputs
 
     images = {"calibration": {"red": {"red/0.png": "ab" * 32}}, "scored": {"": {"1.png": "c" * 64}}}
     made = [
-        Lock(
+        BundleLock(
             command=command,
             name="channels",
             inputs=JobInputs(

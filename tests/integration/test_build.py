@@ -480,16 +480,16 @@ def keras_hash(bundle: Path) -> str:
 def test_another_seed_gives_another_head(built: Built, make: Make) -> None:
     report, bundle = make(seed=1)
     assert keras_hash(bundle) != keras_hash(built.bundle)
-    assert report.reference["top1"] >= 0.7
+    assert report.reference.top1 >= 0.7
 
 
 def test_a_larger_head_and_another_optimizer(make: Make) -> None:
     import keras
 
     report, bundle = make(hidden=(128, 16), optimizer="sgd", learning_rate=0.05)
-    assert report.reference["top1"] >= 0.7
+    assert report.reference.top1 >= 0.7
     assert report.variants[0].agreement == 1.0
-    history = report.training.phases[0]["history"]
+    history = report.training.phases[0].history
     assert history["loss"][-1] < history["loss"][0]
     layers = keras_model(bundle).layers
     dense = [layer for layer in layers if isinstance(layer, keras.layers.Dense)]
@@ -501,8 +501,8 @@ def test_a_loss_with_one_hot_targets(built: Built, make: Make) -> None:
     """The same loss by another name: the same course of training."""
     report, _ = make(loss="categorical_crossentropy")
     sparse = built.report["training"]["phases"][0]["history"]["loss"]
-    assert report.training.phases[0]["history"]["loss"][:5] == pytest.approx(sparse[:5], rel=1e-4)
-    assert report.reference["top1"] == built.report["reference"]["top1"]
+    assert report.training.phases[0].history["loss"][:5] == pytest.approx(sparse[:5], rel=1e-4)
+    assert report.reference.top1 == built.report["reference"]["top1"]
 
 
 def test_class_weights_count_on_unbalanced_data(
@@ -515,7 +515,7 @@ def test_class_weights_count_on_unbalanced_data(
     weighed, one = make(photos, class_weights=True, epochs=10)
     plain, other = make(photos, class_weights=False, epochs=10)
     assert keras_hash(one) != keras_hash(other)
-    losses = [found.training.phases[0]["history"]["loss"][0] for found in (weighed, plain)]
+    losses = [found.training.phases[0].history["loss"][0] for found in (weighed, plain)]
     assert losses[0] != losses[1]
 
 

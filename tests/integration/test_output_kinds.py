@@ -122,8 +122,8 @@ def test_one_sigmoid_is_two_classes(photos: Path, tmp_path: Path) -> None:
         assert found[:, 1:] == pytest.approx(second, abs=TOLERANCE[variant.partition("-")[2]])
         assert found.sum(axis=1) == pytest.approx(np.ones(len(paths)), abs=0.01)
     assert Bundle.open(bundle).manifest.labels == ("blue", "red")
-    assert report.reference["top1"] == 1.0
-    assert report.reference["labelled"] > 20
+    assert report.reference.top1 == 1.0
+    assert report.reference.labelled > 20
     assert "0.5" in report.output.evidence
 
 
@@ -136,7 +136,7 @@ def test_the_threshold_is_chosen_stated_and_kept(photos: Path, tmp_path: Path) -
     )
     report = exported(model, photos, tmp_path)
     bundle = tmp_path / "bundle"
-    assert report.reference["top1"] == 1.0
+    assert report.reference.top1 == 1.0
     assert 0 < report.output.threshold < 0.5
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert manifest["output"]["thresholds"] == [report.output.threshold]
@@ -239,8 +239,8 @@ def test_several_labels_from_end_to_end(tmp_path: Path) -> None:
         truth=truth,
     )
     bundle, paths = tmp_path / "bundle", sorted((tmp_path / "photos").glob("*.png"))
-    assert report.reference["top1"] is None
-    assert report.reference["multi_label"]["mean_average_precision"] == 1.0
+    assert report.reference.top1 is None
+    assert report.reference.multi_label.mean_average_precision == 1.0
     assert {item.multi_label.macro_f1 for item in report.variants if item.multi_label} == {1.0}
     assert [item.top1 for item in report.variants] == [None] * 4
     page = (bundle / "report.html").read_text(encoding="utf-8")
@@ -289,8 +289,8 @@ def test_the_shared_faults(shared: Path, tmp_path: Path, name: str, labels: str)
     found = probabilities(tmp_path / "bundle", "tflite-int8", paths)
     assert found.min() >= 0 and found.max() <= 1
     assert found.sum(axis=1) == pytest.approx(np.ones(len(paths)), abs=0.01)
-    assert report.reference["top1"] == report.variants[0].top1 == 1.0
-    assert report.reference["labelled"] == 20 * len(labels.split())
+    assert report.reference.top1 == report.variants[0].top1 == 1.0
+    assert report.reference.labelled == 20 * len(labels.split())
 
 
 @pytest.fixture

@@ -130,23 +130,23 @@ def test_fine_tuning_changes_the_end_of_the_base_but_no_normalisation(
     report, bundle = tuned
     found = changed(plain, weights(bundle))
     assert found == {"conv_dw_12", "conv_pw_12", "conv_dw_13", "conv_pw_13"}
-    assert [phase["name"] for phase in report.training.phases] == ["head", "fine-tune"]
+    assert [phase.name for phase in report.training.phases] == ["head", "fine-tune"]
     head, fine = report.training.phases
-    assert fine["learning_rate"] == 1e-3
-    assert fine["trainable"] > head["trainable"] == 1024 * 3 + 3
+    assert fine.learning_rate == 1e-3
+    assert fine.trainable > head.trainable == 1024 * 3 + 3
 
 
 def test_the_best_weights_are_the_ones_that_are_kept(tuned: tuple[Any, Path]) -> None:
     report, _ = tuned
     fine = report.training.phases[1]
-    assert fine["epochs"] == int(np.argmin(fine["history"]["val_loss"])) + 1
-    assert len(fine["history"]["loss"]) == 2
+    assert fine.epochs == int(np.argmin(fine.history["val_loss"])) + 1
+    assert len(fine.history["loss"]) == 2
 
 
 def test_the_file_that_is_written_is_the_tuned_one(tuned: tuple[Any, Path]) -> None:
     report, _ = tuned
     assert report.variants[0].agreement == 1.0
-    assert report.training.top1 == report.reference["top1"] >= 0.6
+    assert report.training.top1 == report.reference.top1 >= 0.6
 
 
 def test_augmented_training_changes_the_head_alone(
@@ -179,9 +179,9 @@ def test_every_way_to_change_images_learns_the_same_twice(
 def test_auto_says_what_it_saw_and_why(train: Train) -> None:
     learned = train(Strategy.AUTO)
     assert learned.strategy in {"features", "fine-tune"}
-    assert learned.situation["images_per_class"] == pytest.approx(20, abs=2)
-    assert learned.situation["distance"] > 0.2  # digits are no photos
-    assert learned.situation["quadrant"] == "small, far from ImageNet"
+    assert learned.decision.situation.images_per_class == pytest.approx(20, abs=2)
+    assert learned.decision.situation.distance > 0.2  # digits are no photos
+    assert learned.decision.quadrant == "small, far from ImageNet"
     assert learned.reason.endswith(".")
 
 

@@ -75,7 +75,7 @@ def bundle(request: pytest.FixtureRequest, digits: Path) -> Path:
     output = digits / str(request.param)
     report = build(options(digits, output, request.param), Silent())
     assert report is not None
-    assert report.reference["top1"] >= 0.9  # zeros and ones
+    assert report.reference.top1 >= 0.9  # zeros and ones
     for variant in report.variants:
         assert variant.top1 is not None
         assert variant.top1 >= 0.9

@@ -232,12 +232,12 @@ def test_the_report_counts_the_images_of_each_class() -> None:
         converted("onnx-int8", calibration=OBSERVED | {"tensors": 4}),
     ]
     report = calibration_report(chosen, (), SPEC, ("a", "b", "c"), files, asked=100, pool=Pool(5))
-    assert report["images"] == 5
-    assert report["image_sha256"] == [picture.sha256 for picture in chosen]
-    assert (report["labelled"], report["classes"], report["classes_of_model"]) == (4, 2, 3)
-    assert (report["least_of_a_class"], report["most_of_a_class"]) == (1, 3)
-    assert report["scored_images_among_them"] == 0
-    assert report["observed"] == {"tflite": OBSERVED, "onnx": OBSERVED | {"tensors": 4}}
+    assert report.images == 5
+    assert list(report.image_sha256) == [picture.sha256 for picture in chosen]
+    assert (report.labelled, report.classes, report.classes_of_model) == (4, 2, 3)
+    assert (report.least_of_a_class, report.most_of_a_class) == (1, 3)
+    assert report.scored_images_among_them == 0
+    assert report.observed == {"tflite": OBSERVED, "onnx": OBSERVED | {"tensors": 4}}
     assert warnings(report) == []
 
 

@@ -1,6 +1,7 @@
 """``report.html``: whole, self-contained, escaped, and with few or many classes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,19 @@ import pytest
 from numpy.typing import NDArray
 
 from edge.dataset.pictures import Picture
-from edge.pipeline.class_report import KERAS, MISTAKES, classes_report
+from edge.evaluation.chance import Level
+from edge.pipeline.calibration import CalibrationAudit
+from edge.pipeline.class_report import KERAS, MISTAKES, ClassReport, classes_report
 from edge.pipeline.page.curves import ticks
 from edge.pipeline.page.page import page
 from edge.pipeline.page.pictures import Thumbnails
+from edge.pipeline.report import Reference, Report, Training, VariantReport
 from edge.runtime.spec import Preprocessing
+from edge.training.options import Strategy
+from edge.training.tuning import Phase
 
 SPEC = Preprocessing(height=24, width=24)
 EVIL = "<script>alert('&\"x')</script>"
-PHASE = {"name": "head", "learning_rate": 1e-3, "trainable": 2050, "epochs": 2}
 VOID = {"meta", "img", "br", "link"}
 
 
@@ -67,38 +72,99 @@ def scores(count: int, classes: int, wrong: int, seed: int = 0) -> NDArray[np.fl
     return (table / table.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def report(classes: dict[str, Any], labels: list[str], **changes: Any) -> dict[str, Any]:
-    """The values of ``report.json`` that the page reads."""
-    variant = {
-        "name": "tflite-int8",
-        "size_bytes": 3_500_000,
-        "top1": 0.9,
-        "top1_interval": (0.7, 0.98),
-        "drop_points": 1.5,
-        "drop_interval": (-2.5, 8.5),
-        "agreement": 0.97,
-        "agreement_interval": (0.8, 0.99),
-        "latency_ms": 5.21,
-        "latency": {"threads": 1},
-    }
-    history = {name: [0.9, 0.5] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
-    return {
-        "name": "a name",
+def phase(name: str = "head", learning_rate: float = 1e-3, **history: list[float]) -> Phase:
+    return Phase(name=name, learning_rate=learning_rate, trainable=2050, epochs=2, history=history)
+
+
+def training(*phases: Phase, strategy: Strategy = Strategy.FEATURES, reason: str = "") -> Training:
+    return Training(
+        seconds=1.0,
+        features_reused=0,
+        top1=0.9,
+        cached=False,
+        strategy=strategy,
+        reason=reason,
+        decision=None,
+        phases=phases,
+    )
+
+
+VARIANT = VariantReport(
+    name="tflite-int8",
+    path="models/int8.tflite",
+    size_bytes=3_500_000,
+    top1=0.9,
+    top1_interval=(0.7, 0.98),
+    top5=None,
+    drop_points=1.5,
+    drop_interval=(-2.5, 8.5),
+    agreement=0.97,
+    agreement_interval=(0.8, 0.99),
+    chance_agreement=0.3,
+    agreement_level=Level.GOOD,
+    constant=False,
+    latency_ms=5.21,
+    latency={"threads": 1},
+    convert_seconds=1.0,
+)
+AUDIT = CalibrationAudit(
+    images=0,
+    asked=100,
+    available=0,
+    kept_to_score=0,
+    sha256="",
+    image_sha256=(),
+    labelled=0,
+    classes=0,
+    classes_of_model=3,
+    least_of_a_class=0,
+    most_of_a_class=0,
+    scored_images_among_them=0,
+    observed={},
+)
+
+
+def scored(labelled: int, top1: float | None) -> Reference:
+    return Reference(
+        images=12,
+        labelled=labelled,
+        top1=top1,
+        top5=None,
+        top1_interval=None,
+        chance=None,
+        level=None,
+    )
+
+
+def report(classes: ClassReport, labels: list[str], **changes: Any) -> Report:
+    """A report with what the page shows."""
+    counts = {"train": dict.fromkeys(labels, 8), "test": dict.fromkeys(labels, 4)}
+    curves = {name: [0.9, 0.5] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+    values: dict[str, Any] = {
         "data": {
-            "counts": {"train": dict.fromkeys(labels, 8), "test": dict.fromkeys(labels, 4)},
+            "counts": counts,
             "skipped": [{"path": f"{EVIL}.jpg", "reason": "broken"}],
         },
-        "training": {"seconds": 1.0, "phases": [{**PHASE, "history": history}]},
-        "reference": {"images": 12, "labelled": 12, "top1": 0.915, "top5": None},
-        "variants": [variant],
-        "default_variant": "tflite-int8",
-        "classes": classes,
-        "host": {"machine": "x86_64", "cpus": 2},
+        "training": training(phase(**curves)),
+        "reference": scored(12, 0.915),
+        "variants": (VARIANT,),
         **changes,
     }
+    return Report(
+        command="build",
+        name="a name",
+        default_variant="tflite-int8",
+        calibration=AUDIT,
+        search={},
+        stages={},
+        host={"machine": "x86_64", "cpus": 2},
+        versions={},
+        classes=classes,
+        **values,
+    )
 
 
-def rendered(values: dict[str, Any], labels: list[str], pictures: tuple[Picture, ...]) -> str:
+def rendered(values: Report, labels: list[str], pictures: tuple[Picture, ...]) -> str:
     provenance = {"backbone": "mobilenet", "weights": "none", "options": {"head": {"hidden": []}}}
     return page(values, labels, Thumbnails(pictures, SPEC), provenance)
 
@@ -115,8 +181,9 @@ def test_a_page_of_three_classes(pictures: tuple[Picture, ...]) -> None:
     labels = ["one", EVIL, "three"]
     tables = {KERAS: scores(12, 3, 1), "tflite-int8": scores(12, 3, 2)}
     classes = classes_report(tables, pictures, labels)
-    assert classes["models"][KERAS]["right"] == 11
-    assert classes["differences"]["images"] == 1
+    assert classes.models[KERAS].right == 11
+    assert classes.differences is not None
+    assert classes.differences.images == 1
     text = rendered(report(classes, labels), labels, pictures)
     read = Reader(text)
     assert "script" not in read.tags
@@ -133,11 +200,11 @@ def test_a_page_of_three_classes(pictures: tuple[Picture, ...]) -> None:
 def test_notes_name_folders_without_their_places(pictures: tuple[Picture, ...]) -> None:
     labels = ["one", "two", "three"]
     classes = classes_report({KERAS: scores(12, 3, 0)}, pictures, labels)
-    values = report(classes, labels)
     inside = pictures[0].path.absolute().parent
     outside = inside.parent.parent
-    values["data"]["notes"] = [f"1 image directly in {inside}", f"the folder {outside} is large"]
-    text = rendered(values, labels, pictures)
+    notes = [f"1 image directly in {inside}", f"the folder {outside} is large"]
+    data = {**report(classes, labels).data, "notes": notes}
+    text = rendered(report(classes, labels, data=data), labels, pictures)
     assert str(outside) not in text
     assert f"1 image directly in {inside.name}" in text
     assert f"the folder {outside.name} is large" in text
@@ -148,7 +215,7 @@ def test_a_thousand_classes(pictures: tuple[Picture, ...]) -> None:
     many = tuple(Picture(pictures[row % 12].path, str(row), row % 1000) for row in range(3000))
     tables = {KERAS: scores(3000, 1000, 300), "tflite-int8": scores(3000, 1000, 400)}
     classes = classes_report(tables, many, labels)
-    assert len(classes["models"][KERAS]["mistakes"]) == MISTAKES
+    assert len(classes.models[KERAS].mistakes) == MISTAKES
     text = rendered(report(classes, labels), labels, many)
     assert len(text) < 3_000_000
     read = Reader(text)
@@ -158,17 +225,14 @@ def test_a_thousand_classes(pictures: tuple[Picture, ...]) -> None:
 
 def test_phases_are_marked_and_the_reason_is_said(pictures: tuple[Picture, ...]) -> None:
     history = {"loss": [1.0, 0.5], "accuracy": [0.5, 0.8]}
-    training = {
-        "seconds": 2.0,
-        "strategy": "fine-tune",
-        "reason": "Few images, far from ImageNet.",
-        "phases": [
-            {**PHASE, "history": {**history, "val_accuracy": [0.25, 0.75]}},
-            {**PHASE, "name": "fine-tune", "learning_rate": 1e-5, "history": history},
-        ],
-    }
+    tuned = training(
+        phase(**history, val_accuracy=[0.25, 0.75]),
+        phase("fine-tune", 1e-5, **history),
+        strategy=Strategy.FINE_TUNE,
+        reason="Few images, far from ImageNet.",
+    )
     classes = classes_report({KERAS: scores(12, 3, 0)}, pictures, ["a", "b", "c"])
-    text = rendered(report(classes, ["a", "b", "c"], training=training), ["a", "b", "c"], pictures)
+    text = rendered(report(classes, ["a", "b", "c"], training=tuned), ["a", "b", "c"], pictures)
     read = Reader(text)
     assert "Few images, far from ImageNet." in read.text
     assert text.count('class="mark"') == 8  # a line and a name, of two phases, in two charts
@@ -181,16 +245,16 @@ def test_without_labels_and_without_training(pictures: tuple[Picture, ...]) -> N
     unlabelled = tuple(Picture(item.path, item.sha256) for item in pictures)
     tables = {KERAS: scores(12, 3, 0), "tflite-int8": scores(12, 3, 2)}
     classes = classes_report(tables, unlabelled, ["a", "b", "c"])
-    assert classes["models"] == {}
-    assert classes["differences"]["images"] == 2
-    variant = {**report({}, [])["variants"][0], "top1": None, "drop_points": None}
+    assert classes.models == {}
+    assert classes.differences is not None
+    assert classes.differences.images == 2
     values = report(
         classes,
         [],
         training=None,
         data={"counts": {"calibration": 3, "scored": 12}, "skipped": []},
-        reference={"images": 12, "labelled": 0, "top1": None, "top5": None},
-        variants=[variant],
+        reference=scored(0, None),
+        variants=(replace(VARIANT, top1=None, drop_points=None),),
     )
     read = Reader(rendered(values, ["a", "b", "c"], unlabelled))
     assert "No image has a label" in read.text

@@ -128,8 +128,8 @@ def test_many_changed_answers_are_not_the_default_though_no_accuracy_is_lost() -
 
 def test_a_keras_model_that_guesses_is_said() -> None:
     found = reference_score(TURNED, pictures(TRUTH))
-    assert (found["level"], found["top1"]) == (Level.CHANCE, 0)
-    assert found["chance"] == pytest.approx(1 / 3)
+    assert (found.level, found.top1) == (Level.CHANCE, 0)
+    assert found.chance == pytest.approx(1 / 3)
     text = " ".join(said(scored("tflite-int8", TURNED, TURNED), reference=TURNED))
     assert "right on 0 of the 60" in text
     assert "no better than guessing (33.3 %)" in text
@@ -138,8 +138,8 @@ def test_a_keras_model_that_guesses_is_said() -> None:
     text = " ".join(said(scored("tflite-int8", guessed, guessed), reference=guessed))
     assert "untrained" in text and "opposite sign" not in text
     one = answers(*[0] * IMAGES)
-    assert reference_score(one, pictures(TRUTH))["level"] is Level.CHANCE
-    assert reference_score(RIGHT, pictures(TRUTH))["level"] is Level.GOOD
+    assert reference_score(one, pictures(TRUTH)).level is Level.CHANCE
+    assert reference_score(RIGHT, pictures(TRUTH)).level is Level.GOOD
 
 
 def test_pictures_with_several_labels_are_not_called_unlabelled() -> None:
@@ -149,7 +149,7 @@ def test_pictures_with_several_labels_are_not_called_unlabelled() -> None:
     found = reference_score(RIGHT[:36], pictures(TRUTH[:36]), output, truth)
     file = scored("tflite-int8", RIGHT[:36], RIGHT[:36], TRUTH[:36])
     text = " ".join(doubts(found, [file], "tflite-int8", pictures(TRUTH[:36]), LABELS))
-    assert found["labelled"] == 36
+    assert found.labelled == 36
     assert "without labels" not in text
 
 

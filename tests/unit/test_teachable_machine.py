@@ -113,7 +113,7 @@ def pictures(tmp_path: Path) -> Path:
 def test_a_tfjs_download_becomes_a_bundle(pictures: Path, tmp_path: Path) -> None:
     path = zipped(tmp_path / "tm-my-model.zip", tfjs_files())
     report = export(options(path, tmp_path, pictures, "tflite-fp32"), Silent())
-    assert report.reference["top1"] == 1.0
+    assert report.reference.top1 == 1.0
     assert "Teachable Machine" in " ".join(report.data["notes"])
     bundle = Bundle.open(tmp_path / "bundle")
     bundle.verify()
@@ -161,12 +161,12 @@ def test_a_tflite_download_is_adopted(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="onnx-fp32 cannot be made"):
         export(asked, Silent())
     report = export(options(path, tmp_path, pictures, "tflite-fp32"), Silent())
-    assert report.reference["top1"] == 1.0
+    assert report.reference.top1 == 1.0
     (only,) = report.variants
     assert only.name == report.default_variant == "tflite-fp32"
     # Agreeing with itself would prove nothing.
     assert (only.drop_points, only.agreement, only.agreement_interval) == (None, None, None)
-    assert report.classes["differences"] is None
+    assert report.classes.differences is None
     page = (tmp_path / "bundle/report.html").read_text(encoding="utf-8")
     assert "Keras model" not in page
     assert "adopted" in page

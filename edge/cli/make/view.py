@@ -9,6 +9,7 @@ from edge.runtime.streams import say
 from edge.wording import bounds, percent, size
 
 if TYPE_CHECKING:
+    from edge.pipeline.calibration import CalibrationAudit
     from edge.pipeline.report import Report, Training, VariantReport
 
 LAST: Final = ("drop", "agrees", "latency")  # columns of a job's table
@@ -19,15 +20,15 @@ def print_report(report: "Report", output: Path) -> None:
     from edge.dataset.folder import unused_files
 
     reference = report.reference
-    title = f"{report.name}: {held_out_images(reference['images'], reference['labelled'])}"
+    title = f"{report.name}: {held_out_images(reference.images, reference.labelled)}"
     several = report.output.multi_label
-    found = reference.get("multi_label")
+    found = reference.multi_label
     adopted = all(variant.agreement is None for variant in report.variants)
     model = "its" if adopted else "Keras model"
-    if reference["top1"] is not None:
-        title += f", {model} top-1 {percent(reference['top1'])}"
+    if reference.top1 is not None:
+        title += f", {model} top-1 {percent(reference.top1)}"
     elif found is not None:
-        title += f", {model} mAP {percent(found['mean_average_precision'])}"
+        title += f", {model} mAP {percent(found.mean_average_precision)}"
     rows = [
         (
             ("* " if variant.name == report.default_variant else "  ") + variant.name,
@@ -96,7 +97,7 @@ def _print_training(training: "Training | None") -> None:
     """What learned, and why."""
     if training is None:
         return
-    passes = ", ".join(f"{phase['name']} {phase['epochs']}" for phase in training.phases)
+    passes = ", ".join(f"{phase.name} {phase.epochs}" for phase in training.phases)
     done = "trained by an earlier run" if training.cached else f"{training.seconds:.0f} s"
     passes = f"; passes: {passes}" if passes else ", without gradient steps"
     print_folded(f"Strategy: {training.strategy} ({done}{passes}).")
@@ -104,16 +105,17 @@ def _print_training(training: "Training | None") -> None:
         print_folded(f"Why: {training.reason}")
 
 
-def _print_calibration(calibration: Mapping[str, Any]) -> None:
+def _print_calibration(calibration: "CalibrationAudit") -> None:
     """One line of the audit; what needs attention was a note before."""
     stable = [
         f"{format_} after {found['stable_after']}"
-        for format_, found in calibration["observed"].items()
+        for format_, found in calibration.observed.items()
         if found["stable_after"] is not None
     ]
     if stable:
-        images = calibration["images"]
-        print_folded(f"Calibration: {images} images; ranges were stable: {', '.join(stable)}.")
+        print_folded(
+            f"Calibration: {calibration.images} images; ranges were stable: {', '.join(stable)}."
+        )
 
 
 def _print_search(name: str, search: Mapping[str, Any]) -> None:

@@ -1,8 +1,10 @@
 """Confusion matrix, and precision, recall and F1 of each class."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
+from edge.evaluation.multilabel import MultiLabelScore
+from edge.pipeline.class_report import ClassRow, ModelOnClasses
 from edge.pipeline.page.element import (
     Element,
     element,
@@ -20,10 +22,8 @@ MOST_PAIRS: Final = 15
 MOST_ROWS: Final = 200  # classes in a table
 MOST_OPENED: Final = 60  # classes in a table that is shown before it is asked for
 
-Model = Mapping[str, Any]
 
-
-def confusion_section(models: Mapping[str, Model], labels: Sequence[str]) -> Element:
+def confusion_section(models: Mapping[str, ModelOnClasses], labels: Sequence[str]) -> Element:
     """The matrix of each model; with many classes, the pairs that are confused most."""
     if len(labels) > MOST_CELLS:
         parts = [_pairs(name, model) for name, model in models.items()]
@@ -41,8 +41,8 @@ def confusion_section(models: Mapping[str, Model], labels: Sequence[str]) -> Ele
     )
 
 
-def _matrix(name: str, model: Model, labels: Sequence[str]) -> Element:
-    found = {(cell["truth"], cell["answer"]): cell["images"] for cell in model["confusion"]}
+def _matrix(name: str, model: ModelOnClasses, labels: Sequence[str]) -> Element:
+    found = {(cell.truth, cell.answer): cell.images for cell in model.confusion}
     rows = {
         truth: sum(count for (row, _), count in found.items() if row == truth) for truth in labels
     }
@@ -66,7 +66,7 @@ def _matrix(name: str, model: Model, labels: Sequence[str]) -> Element:
         element("tbody", *lines),
         class_="matrix",
     )
-    right = f"{model_name(name)}: {model['right']} of {model['images']} right"
+    right = f"{model_name(name)}: {model.right} of {model.images} right"
     return element("div", element("h3", right), element("div", drawn, class_="scroll"))
 
 
@@ -80,19 +80,19 @@ def _cell(count: int, of_row: int, truth: str, answer: str) -> Element:
     return element("td", str(count), style=style, title=f"{truth} answered as {answer}: {count}")
 
 
-def _pairs(name: str, model: Model) -> Element:
-    wrong = [cell for cell in model["confusion"] if cell["truth"] != cell["answer"]]
-    wrong.sort(key=lambda cell: -cell["images"])
-    support = {item["label"]: item["images"] for item in model["per_class"]}
+def _pairs(name: str, model: ModelOnClasses) -> Element:
+    wrong = [cell for cell in model.confusion if cell.truth != cell.answer]
+    wrong.sort(key=lambda cell: -cell.images)
+    support = {item.label: item.images for item in model.per_class}
     rows: list[tuple[Element | str, ...]] = [
         (
-            short(cell["truth"]),
-            short(cell["answer"]),
-            f"{cell['images']} of {support[cell['truth']]}",
+            short(cell.truth),
+            short(cell.answer),
+            f"{cell.images} of {support[cell.truth]}",
         )
         for cell in wrong[:MOST_PAIRS]
     ]
-    title = element("h3", f"{model_name(name)}: {model['right']} of {model['images']} right")
+    title = element("h3", f"{model_name(name)}: {model.right} of {model.images} right")
     if not rows:
         return element("div", title, element("p", "Every image is answered rightly."))
     more = len(wrong) - len(rows)
@@ -104,15 +104,15 @@ def _pairs(name: str, model: Model) -> Element:
     )
 
 
-def per_class_section(models: Mapping[str, Model]) -> Element:
+def per_class_section(models: Mapping[str, ModelOnClasses]) -> Element:
     """Scores of each class: of the default variant, the last of the models, with intervals."""
     name, model = [*models.items()][-1]
-    reference = {item["label"]: item for item in next(iter(models.values()))["per_class"]}
-    classes = model["per_class"]
+    reference = {item.label: item for item in next(iter(models.values())).per_class}
+    classes: Sequence[ClassRow] = model.per_class
     many = len(classes) > MOST_CELLS
     if many:
-        classes = sorted(classes, key=lambda item: -1.0 if item["f1"] is None else item["f1"])
-    rows = [_class_row(item, reference.get(item["label"], {})) for item in classes[:MOST_ROWS]]
+        classes = sorted(classes, key=lambda item: -1.0 if item.f1 is None else item.f1)
+    rows = [_class_row(item, reference.get(item.label)) for item in classes[:MOST_ROWS]]
     first = model_name(next(iter(models)))
     titles = ("class", "images", "precision", "recall", "F1", f"F1 of {first}")
     text = (
@@ -126,33 +126,33 @@ def per_class_section(models: Mapping[str, Model]) -> Element:
     return section("Classes", element("p", text, class_="soft"), shown)
 
 
-def per_label_section(name: str, found: Mapping[str, Any]) -> Element:
+def per_label_section(name: str, scored: MultiLabelScore) -> Element:
     """Scores of labels that do not exclude one another, of the default variant."""
     rows: list[tuple[Element | str, ...]] = [
         (
-            element("span", short(item["label"]), title=item["label"]),
-            f"{item['positives']} of {item['images']}",
-            *[percent(item[key]) for key in ("average_precision", "f1", "precision", "recall")],
-            f"{item['threshold']:g}",
+            element("span", short(item.label), title=item.label),
+            f"{item.positives} of {item.images}",
+            *map(percent, (item.average_precision, item.f1, item.precision, item.recall)),
+            f"{item.threshold:g}",
         )
-        for item in found["labels"][:MOST_ROWS]
+        for item in scored.labels[:MOST_ROWS]
     ]
     titles = ("label", "holds in", "AP", "F1", "precision", "recall", "threshold")
     text = (
         f"Of {model_name(name)}: labels do not exclude one another, so that there is no best one. "
-        f"AP: average precision; guessing would get a mean of {percent(found['chance'])}. Whole "
-        f"sets of labels are right in {percent(found['subset_accuracy'])} of the images, and "
-        f"{percent(found['hamming_loss'])} of all single labels are wrong (Hamming loss)."
+        f"AP: average precision; guessing would get a mean of {percent(scored.chance)}. Whole "
+        f"sets of labels are right in {percent(scored.subset_accuracy)} of the images, and "
+        f"{percent(scored.hamming_loss)} of all single labels are wrong (Hamming loss)."
     )
     return section("Labels", element("p", text, class_="soft"), table(titles, rows))
 
 
-def _class_row(item: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Element | str, ...]:
+def _class_row(item: ClassRow, other: ClassRow | None) -> tuple[Element | str, ...]:
     return (
-        element("span", short(item["label"]), title=item["label"]),
-        str(item["images"]),
-        with_interval(item["precision"], item["precision_interval"]),
-        with_interval(item["recall"], item["recall_interval"]),
-        percent(item["f1"]),
-        percent(other.get("f1")),
+        element("span", short(item.label), title=item.label),
+        str(item.images),
+        with_interval(item.precision, item.precision_interval),
+        with_interval(item.recall, item.recall_interval),
+        percent(item.f1),
+        percent(None if other is None else other.f1),
     )

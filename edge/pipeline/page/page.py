@@ -1,10 +1,12 @@
 """Puts the parts of the page together and writes it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from edge.dataset.pictures import Picture
+from edge.pipeline.class_report import ModelOnClasses
 from edge.pipeline.page.classes import confusion_section, per_class_section, per_label_section
 from edge.pipeline.page.curves import learning_curves, reliability_diagram
 from edge.pipeline.page.element import Element, document, element, section
@@ -41,35 +43,32 @@ def write_page(
         OSError: The file cannot be written.
     """
     thumbnails = Thumbnails(pictures, preprocessing)
-    write_bytes(path, page(report.to_json(), labels, thumbnails, provenance).encode())
+    write_bytes(path, page(report, labels, thumbnails, provenance).encode())
 
 
 def page(
-    report: Mapping[str, Any],
+    report: Report,
     labels: Sequence[str],
     thumbnails: Thumbnails,
     provenance: Mapping[str, Any],
 ) -> str:
-    """The page as text; arguments as for ``write_page``, the report as JSON values."""
-    classes = report["classes"]
+    """Return the page as text; the arguments are those of ``write_page``."""
+    differences = report.classes.differences
     # Whoever gets the page need not know where the pictures lay.
-    told = {key: _named(report[key], thumbnails) for key in ("notes", "data") if key in report}
-    report = {**report, **told}
+    report = replace(
+        report, notes=_named(report.notes, thumbnails), data=_named(report.data, thumbnails)
+    )
     parts = [
         summary(report, provenance),
         variants_section(report),
-        learning_curves(report["training"] or {}),
+        learning_curves(report.training),
         *_answers(report, labels, thumbnails),
-        differences_section(classes["differences"], thumbnails)
-        if classes.get("differences")
-        else None,
-        data_section(report["data"]),
+        None if differences is None else differences_section(differences, thumbnails),
+        data_section(report.data),
         provenance_section(report, provenance),
     ]
     style = STYLE.read_text(encoding="utf-8")
-    return document(
-        f"{report['name']}: report", style, *[part for part in parts if part is not None]
-    )
+    return document(f"{report.name}: report", style, *[part for part in parts if part is not None])
 
 
 def _named(value: Any, thumbnails: Thumbnails) -> Any:
@@ -83,21 +82,18 @@ def _named(value: Any, thumbnails: Thumbnails) -> Any:
     return value
 
 
-def _answers(
-    report: Mapping[str, Any], labels: Sequence[str], thumbnails: Thumbnails
-) -> list[Element | None]:
+def _answers(report: Report, labels: Sequence[str], thumbnails: Thumbnails) -> list[Element | None]:
     """What can be said of the classes, or of labels that do not exclude one another."""
-    if report.get("output", {}).get("kind") != "multi-label":
-        return _classes(report["classes"].get("models", {}), labels, thumbnails)
-    named = next(it for it in report["variants"] if it["name"] == report["default_variant"])
-    if named.get("multi_label"):
-        return [per_label_section(named["name"], named["multi_label"])]
+    if not report.output.multi_label:
+        return _classes(report.classes.models, labels, thumbnails)
+    if report.default.multi_label is not None:
+        return [per_label_section(report.default.name, report.default.multi_label)]
     text = "It is not known which labels hold in the images: say it in a file for --truth."
     return [section("Labels", element("p", text))]
 
 
 def _classes(
-    models: Mapping[str, Any], labels: Sequence[str], thumbnails: Thumbnails
+    models: Mapping[str, ModelOnClasses], labels: Sequence[str], thumbnails: Thumbnails
 ) -> list[Element | None]:
     """What can be said where images have labels."""
     if not models:

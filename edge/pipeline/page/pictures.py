@@ -4,10 +4,11 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from edge.dataset.pictures import Picture
 from edge.errors import ImageError
+from edge.pipeline.class_report import Answer, AnswerChanges, Mistake, ModelOnClasses
 from edge.pipeline.page.element import Element, element, model_name, percent, section, short
 from edge.runtime.files import readable
 from edge.runtime.preprocess import load, picture_of
@@ -75,32 +76,29 @@ class Thumbnails:
         )
 
 
-def mistakes_section(models: Mapping[str, Mapping[str, Any]], thumbnails: Thumbnails) -> Element:
+def mistakes_section(models: Mapping[str, ModelOnClasses], thumbnails: Thumbnails) -> Element:
     """The most confident wrong answers of the models, each image once."""
-    found: dict[str, dict[str, Any]] = {}
+    by_image: dict[str, dict[str, Mistake]] = {}
     for name, model in models.items():
-        for item in model["mistakes"]:
-            entry = found.setdefault(item["path"], {"truth": item["truth"], "wrong": {}})
-            entry["wrong"][name] = item
+        for item in model.mistakes:
+            by_image.setdefault(item.path, {})[name] = item
     worst = sorted(
-        found.items(),
-        key=lambda pair: -max(item["score"] for item in pair[1]["wrong"].values()),
+        by_image.items(), key=lambda pair: -max(item.score for item in pair[1].values())
     )[:MOST]
     if not worst:
         return section("Worst mistakes", element("p", "Every image is answered rightly."))
     figures = [
         thumbnails.figure(
             path,
-            element("b", short(entry["truth"])),
-            *[_said(name, item) for name, item in entry["wrong"].items()],
+            element("b", short(next(iter(wrong.values())).truth)),
+            *[_said(name, item) for name, item in wrong.items()],
         )
-        for path, entry in worst
+        for path, wrong in worst
     ]
-    wrong = ", ".join(
-        f"{model['images'] - model['right']} by {model_name(name)}"
-        for name, model in models.items()
+    counts = ", ".join(
+        f"{model.images - model.right} by {model_name(name)}" for name, model in models.items()
     )
-    text = f"Wrong: {wrong}. The surest of these answers; in bold, what the image shows."
+    text = f"Wrong: {counts}. The surest of these answers; in bold, what the image shows."
     return section(
         "Worst mistakes",
         element("p", text, class_="soft"),
@@ -108,24 +106,22 @@ def mistakes_section(models: Mapping[str, Mapping[str, Any]], thumbnails: Thumbn
     )
 
 
-def differences_section(differences: Mapping[str, Any], thumbnails: Thumbnails) -> Element:
+def differences_section(differences: AnswerChanges, thumbnails: Thumbnails) -> Element:
     """Images that the default variant answers otherwise than the Keras model."""
-    first, last = differences["between"]
+    first, last = differences.between
     title = f"Where {model_name(last)} differs from {model_name(first)}"
-    count = differences["images"]
+    count = differences.images
     if not count:
         return section(title, element("p", "Both give every image the same best class."))
-    figures = []
-    for item in differences["shown"]:
-        truth = item["truth"]
-        figures.append(
-            thumbnails.figure(
-                item["path"],
-                element("b", short(truth)) if truth is not None else element("b", "no label"),
-                _said(first, item[first]),
-                _said(last, item[last]),
-            )
+    figures = [
+        thumbnails.figure(
+            item.path,
+            element("b", "no label" if item.truth is None else short(item.truth)),
+            _said(first, item.before),
+            _said(last, item.after),
         )
+        for item in differences.shown
+    ]
     text = f"{count} images have another best class"
     text += f"; the {len(figures)} surest are shown." if count > len(figures) else "."
     return section(
@@ -133,5 +129,5 @@ def differences_section(differences: Mapping[str, Any], thumbnails: Thumbnails) 
     )
 
 
-def _said(name: str, item: Mapping[str, Any]) -> Element:
-    return element("div", f"{model_name(name)}: {short(item['answer'])} {percent(item['score'])}")
+def _said(name: str, item: Answer | Mistake) -> Element:
+    return element("div", f"{model_name(name)}: {short(item.answer)} {percent(item.score)}")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from edge.evaluation.multilabel import MultiLabelScore
 from edge.pipeline.page.element import (
     SPACE,
     UNKNOWN,
@@ -17,26 +18,25 @@ from edge.pipeline.page.element import (
     table,
     with_interval,
 )
-from edge.pipeline.report import ADOPTED_FILE, FailedVariant, held_out_of
+from edge.pipeline.report import Report, Training, VariantReport
 
 MOST_SKIPPED: Final = 100  # files that are named
 
 
-def summary(report: Mapping[str, Any], provenance: Mapping[str, Any]) -> Element:
+def summary(report: Report, provenance: Mapping[str, Any]) -> Element:
     """Name, strategy and the score in a few lines."""
-    reference = report["reference"]
-    model = "adopted file" if _is_adopted(report) else "Keras model"
-    training = report["training"] or {}
+    reference, training = report.reference, report.training
+    model = "adopted file" if reference.is_adopted else "Keras model"
     facts = {
         "network": provenance.get("backbone") or provenance.get("model"),
         "weights": provenance.get("weights"),
-        "strategy": training.get("strategy"),
-        "why": training.get("reason"),
-        "training": _trained(training),
-        "held-out images": _held_out(reference, str(report.get("command", ""))),
-        model: _of_labels(reference) or _top1(reference["top1"], reference["labelled"]),
+        "strategy": training and training.strategy,
+        "why": training and training.reason,
+        "training": training and _trained(training),
+        "held-out images": _held_out(report),
+        model: _of_labels(reference.multi_label) or _top1(reference.top1, reference.labelled),
         "default variant": _default(report),
-        "output": report.get("output", {}).get("evidence"),
+        "output": report.output.evidence,
     }
     rows = [
         part
@@ -44,29 +44,26 @@ def summary(report: Mapping[str, Any], provenance: Mapping[str, Any]) -> Element
         if text
         for part in (element("dt", name), element("dd", str(text)))
     ]
-    notes = [element("li", str(note)) for note in report.get("notes", ())]
+    notes = [element("li", note) for note in report.notes]
     warned = element("div", element("h2", "Notes"), element("ul", *notes), class_="notes")
     return element(
         "header",
-        element("h1", report["name"]),
+        element("h1", report.name),
         element("dl", *rows),
         warned if notes else None,
     )
 
 
-def _trained(training: Mapping[str, Any]) -> str:
-    if not training:
-        return ""
-    epochs = [f"{phase['name']} {phase['epochs']}" for phase in training["phases"]]
+def _trained(training: Training) -> str:
+    epochs = [f"{phase.name} {phase.epochs}" for phase in training.phases]
     passes = f"epochs: {', '.join(epochs)}; " if epochs else ""
-    return f"{passes}{training['seconds']:.1f}{SPACE}s"
+    return f"{passes}{training.seconds:.1f}{SPACE}s"
 
 
-def _held_out(reference: Mapping[str, Any], command: str) -> str:
-    images, labelled = reference["images"], reference["labelled"]
+def _held_out(report: Report) -> str:
+    images, labelled = report.reference.images, report.reference.labelled
     text = str(images) if images == labelled else f"{images}, {labelled} of them labelled"
-    of = held_out_of(command)
-    return f"{text}: {of}" if of else text
+    return f"{text}: {report.held_out}" if report.held_out else text
 
 
 def _top1(share: float | None, images: int) -> str:
@@ -75,83 +72,75 @@ def _top1(share: float | None, images: int) -> str:
     return f"top-1 {percent(share)} (95 % interval {counted_interval(share, images)})"
 
 
-def _of_labels(scored: Mapping[str, Any]) -> str:
+def _of_labels(scored: MultiLabelScore | None) -> str:
     """Scores of labels that do not exclude one another; empty of any other model."""
-    found = scored.get("multi_label")
-    if not found:
+    if scored is None:
         return ""
-    return f"mAP {percent(found['mean_average_precision'])}, mean F1 {percent(found['macro_f1'])}"
+    return f"mAP {percent(scored.mean_average_precision)}, mean F1 {percent(scored.macro_f1)}"
 
 
-def _default(report: Mapping[str, Any]) -> str:
-    found = next(item for item in report["variants"] if item["name"] == report["default_variant"])
-    if found.get("multi_label"):
-        return f"{found['name']}: {_of_labels(found)}"
-    if _is_adopted(report):
-        return str(found["name"])  # whose score stands above
-    if found["top1"] is None:
-        return f"{found['name']}: agrees on {percent(found['agreement'])}"
-    return f"{found['name']}: {_top1(found['top1'], report['reference']['labelled'])}"
+def _default(report: Report) -> str:
+    variant = report.default
+    if variant.multi_label is not None:
+        return f"{variant.name}: {_of_labels(variant.multi_label)}"
+    if report.reference.is_adopted:
+        return variant.name  # whose score stands above
+    if variant.top1 is None:
+        return f"{variant.name}: agrees on {percent(variant.agreement)}"
+    return f"{variant.name}: {_top1(variant.top1, report.reference.labelled)}"
 
 
-def variants_section(report: Mapping[str, Any]) -> Element:
+def variants_section(report: Report) -> Element:
     """The files: size, score, latency."""
     rows: list[tuple[Element | str, ...]] = [
         (
-            ("★ " if item["name"] == report["default_variant"] else "") + item["name"],
-            size(item["size_bytes"]),
+            ("★ " if item.name == report.default_variant else "") + item.name,
+            size(item.size_bytes),
             _score(item),
             _drop(item),
-            with_interval(item["agreement"], item["agreement_interval"]),
-            f"{item['latency_ms']:.2f} ms",
+            with_interval(item.agreement, item.agreement_interval),
+            f"{item.latency_ms:.2f} ms",
         )
-        for item in report["variants"]
+        for item in report.variants
     ]
-    rows += [(item["name"], "failed", *[UNKNOWN] * 4) for item in report.get("failed", ())]
-    failed = [element("p", FailedVariant(**item).told()) for item in report.get("failed", ())]
+    rows += [(item.name, "failed", *[UNKNOWN] * 4) for item in report.failed]
     text = (
         f"★ runs by default. Intervals: 95 %, Wilson, of the drop paired (Tango, bootstrap). "
         f"{_against(report)} "
         f"Latency: measured, median of one inference on the building host's CPU "
-        f"({report['host']['machine']}, {report['host']['cpus']} CPUs), "
-        f"{report['variants'][0]['latency']['threads']} thread."
+        f"({report.host['machine']}, {report.host['cpus']} CPUs), "
+        f"{report.variants[0].latency['threads']} thread."
     )
-    several = report.get("output", {}).get("kind") == "multi-label"
-    titles = ("variant", "size", "mAP" if several else "top-1", "drop", "agreement", "latency")
-    why = report.get("default_reason")
+    score = "mAP" if report.output.multi_label else "top-1"
+    titles = ("variant", "size", score, "drop", "agreement", "latency")
     return section(
         "Variants",
         table(titles, rows),
-        *failed,
-        element("p", why) if why else None,
+        *[element("p", item.told()) for item in report.failed],
+        element("p", report.default_reason) if report.default_reason else None,
         element("p", text, class_="soft"),
     )
 
 
-def _is_adopted(report: Mapping[str, Any]) -> bool:
-    return bool(report["reference"].get("of") == ADOPTED_FILE)
-
-
-def _against(report: Mapping[str, Any]) -> str:
-    if _is_adopted(report):
+def _against(report: Report) -> str:
+    if report.reference.is_adopted:
         return "The file was adopted as it is: no model is known that it could differ from."
     return "Drop and agreement: against the Keras model."
 
 
-def _score(item: Mapping[str, Any]) -> Element | str:
-    found = item.get("multi_label")
-    if found:
-        return percent(found["mean_average_precision"])
-    return with_interval(item["top1"], item["top1_interval"])
+def _score(item: VariantReport) -> Element | str:
+    if item.multi_label is not None:
+        return percent(item.multi_label.mean_average_precision)
+    return with_interval(item.top1, item.top1_interval)
 
 
-def _drop(item: Mapping[str, Any]) -> Element | str:
+def _drop(item: VariantReport) -> Element | str:
     """Percentage points with their interval."""
-    if item["drop_points"] is None or item["drop_interval"] is None:
+    if item.drop_points is None or item.drop_interval is None:
         return UNKNOWN
-    low, high = item["drop_interval"]
+    low, high = item.drop_interval
     spread = element("span", f"{low:+.1f} to {high:+.1f}", class_="range")
-    return element("span", f"{item['drop_points']:+.1f}{SPACE}pt", " ", spread)
+    return element("span", f"{item.drop_points:+.1f}{SPACE}pt", " ", spread)
 
 
 def data_section(data: Mapping[str, Any]) -> Element:
@@ -192,11 +181,11 @@ def _counts(counts: Mapping[str, Any]) -> Element:
     return element("div", table(("", *splits), [sums]), by_class)
 
 
-def provenance_section(report: Mapping[str, Any], provenance: Mapping[str, Any]) -> Element:
+def provenance_section(report: Report, provenance: Mapping[str, Any]) -> Element:
     """Hashes, options and versions: what the numbers rest on."""
     rows: list[tuple[Element | str, ...]] = [
         (name, element("span", value))
-        for name, value in flattened({**provenance, "host": report["host"]})
+        for name, value in flattened({**provenance, "host": report.host})
     ]
     shown = table(("", ""), rows, text_columns=2)
     text = "edge.lock, beside this page, holds the hash of every image and file: edge reproduce."
