@@ -12,7 +12,6 @@ from benchmarks.accelerators.table import Accelerator
 from benchmarks.inputs import pixels
 from benchmarks.parity import FLOAT16, FLOAT32, INTEGER, Tolerance, parity
 from benchmarks.plan import BenchmarkPlan, Cell, reference
-from benchmarks.precision import integers_inside
 from benchmarks.request import (
     LoadedModel,
     OperatorTimes,
@@ -26,6 +25,7 @@ from benchmarks.request import (
 from benchmarks.result import BenchmarkRow, EndToEnd, MeasuredModel, Moment, Status
 from benchmarks.stats import stability
 from edge.errors import EdgeError, EngineUnavailable, ImageError, ModelLoadError, UsageError
+from edge.modelfile.contents import integers_inside
 from edge.runtime import checked
 
 MAX_ANSWERS: Final = 1 << 30  # bytes of what a model answers to the pictures of a cell

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.bias_correction import Layer, corrected
+from converters.rounding import WeightedOperator, corrected
 from edge.errors import ConversionError
 
 STEPS: Final = 255
@@ -54,7 +54,7 @@ class Observation:
         low, high = self.ranges[name]
         return max(high - low, 1e-9) / STEPS
 
-    def corrected(self, layer: Layer, source: str) -> Layer:
+    def corrected(self, layer: WeightedOperator, source: str) -> WeightedOperator:
         """The layer that reads the tensor ``source``, made ready to be rounded."""
         covariance = self.covariances.get(source) if layer.is_pointwise else None
         return corrected(layer, self.means[source], self.step(source), covariance)

@@ -3,17 +3,19 @@
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision
-from converters.calibration import Calibration
-from converters.onnx_folding import fold_channels
-from converters.onnx_metadata import embed
 from converters.onnx_quantization import QuantizableONNX
-from converters.onnx_weights import large_weights, put_in
+from converters.quantizable import Calibration
 from converters.writing import written, written_integers
 from edge.errors import ConversionError
+from edge.modelfile.onnx_metadata import embed
 
 OPSET: Final = 17  # has LayerNormalization; read by every ONNX Runtime >= 1.12
 IR_VERSION: Final = 8  # what belongs to opset 17; runtimes refuse files of a newer IR version
@@ -170,3 +172,129 @@ def _name_by_place(graph: Any) -> None:
     del graph.initializer[:]
     graph.initializer.extend(copies)
     del graph.value_info[:]
+
+
+LARGE: Final = 1 << 16  # elements; what is smaller costs nothing and may stay a constant
+PREFIX: Final = "weight_"  # of the inputs' names
+
+
+def large_weights(model: Any) -> dict[str, Any]:
+    """Kernels of convolutions and matrix products by the name that their input is to have.
+
+    Depthwise kernels stay: tf2onnx reshapes them, for which it wants constants.
+    """
+    found = [
+        variable
+        for variable in model.variables
+        if len(variable.shape) in (2, 4)
+        and np.prod(variable.shape) >= LARGE
+        and "depthwise" not in variable.path
+    ]
+    return {f"{PREFIX}{number}": variable for number, variable in enumerate(found)}
+
+
+def put_in(graph: Any, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Make constants of the graph's inputs of those names, and of all that follows from them.
+
+    Args:
+        graph: An ONNX graph, changed in place.
+        weights: Values by name of the input; an input that tf2onnx dropped is passed over.
+    """
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    inputs = [value for value in graph.input if value.name not in weights]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    constants = {item.name: item for item in graph.initializer}
+    known: dict[str, NDArray[Any]] = dict(weights)
+    for node in list(graph.node):
+        if not any(name in known for name in node.input):
+            continue
+        if not all(name in known or name in constants for name in node.input):
+            continue
+        values = {
+            name: known[name] if name in known else onnx.numpy_helper.to_array(constants[name])
+            for name in node.input
+        }
+        known.update(zip(node.output, ReferenceEvaluator(node).run(None, values), strict=True))
+        graph.node.remove(node)
+    needed = {name for node in graph.node for name in node.input}
+    for name, value in known.items():
+        if name in needed:
+            kept = np.ascontiguousarray(value)
+            graph.initializer.append(onnx.numpy_helper.from_array(kept, name))
+
+
+def fold_channels(graph: Any) -> None:
+    """Fold ``Conv -> Mul -> Add`` with constants per output channel, in place.
+
+    w' = w * factor, b' = b * factor + term, per output channel.
+    """
+    from onnx import numpy_helper
+
+    constants = {item.name: item for item in graph.initializer}
+    uses = Counter(name for node in graph.node for name in node.input)
+    uses.update(value.name for value in graph.output)
+    consumers = {name: node for node in graph.node for name in node.input}
+    shared = {name for name, count in uses.items() if count > 1}
+    for conv in [node for node in graph.node if node.op_type == "Conv"]:
+        if not set(conv.input[1:]) <= constants.keys() or shared.intersection(conv.input[1:]):
+            continue
+        kernel = numpy_helper.to_array(constants[conv.input[1]])
+        bias = None
+        if len(conv.input) > 2:
+            bias = numpy_helper.to_array(constants[conv.input[2]])
+        changed = False
+        while uses[conv.output[0]] == 1 and conv.output[0] in consumers:
+            after = consumers[conv.output[0]]
+            values = _per_channel(after, conv.output[0], constants, kernel)
+            if values is None:
+                break
+            if after.op_type == "Mul":
+                kernel = kernel * values.reshape(-1, *[1] * (kernel.ndim - 1))
+                bias = None if bias is None else bias * values
+            else:
+                bias = values if bias is None else bias + values
+            conv.output[0] = after.output[0]
+            graph.node.remove(after)
+            changed = True
+        if changed:
+            _put(graph, conv, kernel, bias)
+
+
+def _per_channel(
+    node: Any, activation: str, constants: dict[str, Any], kernel: NDArray[Any]
+) -> NDArray[Any] | None:
+    """The constant operand, one value per output channel; None where the node is another thing."""
+    from onnx import numpy_helper
+
+    if node.op_type not in ("Mul", "Add") or len(node.input) != 2:
+        return None
+    (other,) = [name for name in node.input if name != activation] or [activation]
+    if other not in constants:
+        return None
+    values: NDArray[Any] = numpy_helper.to_array(constants[other])
+    spatial, channels = kernel.ndim - 2, kernel.shape[0]
+    if values.size == 1 and values.ndim <= kernel.ndim:
+        return np.full(channels, values.reshape(()), kernel.dtype)
+    if values.ndim < spatial + 1 or values.shape[-spatial:] != (1,) * spatial:
+        return None
+    if values.shape[-spatial - 1] != channels or values.size != channels:
+        return None
+    return values.reshape(-1)
+
+
+def _put(graph: Any, conv: Any, kernel: NDArray[Any], bias: NDArray[Any] | None) -> None:
+    """New constants for a convolution; the old ones go when nothing uses them."""
+    from onnx import numpy_helper
+
+    for position, values in ((1, kernel), (2, bias)):
+        if values is None:
+            continue
+        name = f"{conv.name}:folded:{position}"
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        if position < len(conv.input):
+            conv.input[position] = name
+        else:
+            conv.input.append(name)

@@ -5,15 +5,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.bias_correction import Layer
-from converters.block import Block, blocks
 from converters.observation import Activations, Wanted, merged
+from converters.quantizable import Block, blocks
+from converters.rounding import WeightedOperator
 
 KERNEL: Final = 1  # position among a weighted node's inputs
 BIAS: Final = 2
 
 
-class FloatGraph:
+class OnnxFloatGraph:
     """A float graph, batch normalization folded.
 
     Args:
@@ -51,7 +51,7 @@ class FloatGraph:
             if node.op_type == "Softmax" and node.output[0] in outputs
         )
 
-    def layers(self) -> dict[str, tuple[Layer, str]]:
+    def layers(self) -> dict[str, tuple[WeightedOperator, str]]:
         """Weighted nodes by name, each with the name of its input tensor."""
         found = {}
         for node in self._weighted():
@@ -63,11 +63,11 @@ class FloatGraph:
             if values.shape != (len(kernel),):
                 continue
             groups = _attribute(node, "group", 1) if node.op_type == "Conv" else 1
-            layer = Layer(name=node.name, kernel=kernel, bias=values, groups=groups)
+            layer = WeightedOperator(name=node.name, kernel=kernel, bias=values, groups=groups)
             found[node.name] = (layer, node.input[0])
         return found
 
-    def replace(self, layer: Layer) -> None:
+    def replace(self, layer: WeightedOperator) -> None:
         """Put other weights of the same shapes in the place of the layer's."""
         node = next(node for node in self._weighted() if node.name == layer.name)
         kernel = self._array(node.input[KERNEL])
@@ -154,7 +154,7 @@ class FloatGraph:
             node.input.append(name)
 
 
-class Session:
+class OnnxActivations:
     """Runs an observable file and gives every activation."""
 
     def __init__(self, content: bytes) -> None:

@@ -1,19 +1,103 @@
 """A float model with its observation: integer files are made from it in a second each."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from converters.base import Precision
-from converters.bias_correction import Layer
-from converters.block import Block
-from converters.calibration import Calibration
 from converters.observation import Activations, Observation, Spread, Wanted, observe, spread
+from converters.rounding import WeightedOperator
 from edge.errors import ConversionError
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """An operator with weights, and the operators after it up to the next such one.
+
+    Attributes:
+        name: Of the block, in its file: the Keras layer that first stands in a tensor's name.
+        members: What the format's quantizer knows its operators by.
+    """
+
+    name: str
+    members: tuple[str, ...]
+
+
+def blocks(operators: Iterable[tuple[bool, str, tuple[str, ...]]]) -> tuple[Block, ...]:
+    """Cut a graph into blocks; what stands before the first operator with weights joins it.
+
+    Args:
+        operators: In the order of execution: whether it has weights, the tensor that it writes,
+            and what the quantizer knows it by.
+    """
+    found: list[tuple[list[str], list[str]]] = []
+    waiting: list[str] = []
+    for weighted, written, members in operators:
+        if weighted:
+            found.append(([written], [*waiting, *members]))
+            waiting = []
+        elif found:
+            found[-1][0].append(written)
+            found[-1][1].extend(members)
+        else:
+            waiting.extend(members)
+    seen: Counter[str] = Counter()
+    result = []
+    for tensors, parts in found:
+        name = scope(next((tensor for tensor in tensors if "/" in tensor), tensors[0]))
+        seen[name] += 1
+        own = name if seen[name] == 1 else f"{name}#{seen[name]}"  # attention: several in a layer
+        result.append(Block(own, tuple(parts)))
+    return tuple(result)
+
+
+def scope(tensor: str) -> str:
+    """The Keras layer that a tensor's name states.
+
+    ``net/conv_relu/Relu6;net/conv_bn/...`` (fused operators) and ``net/conv_relu/Relu6:0`` both
+    give ``net/conv_relu``.
+    """
+    parts = tensor.split(";", maxsplit=1)[0].split("/")
+    if len(parts) > 2 and parts[-2] == "batchnorm":  # batch normalization writes in a scope below
+        parts = parts[:-1]
+    return "/".join(parts[:-1]) or tensor
+
+
+class Calibration:
+    """Representative images for the ranges of activations.
+
+    Args:
+        path: .npy file, uint8 (images, height, width, 3), RGB.
+        zero_point: Subtracted from every pixel, so that the model's input is real 0 there.
+    """
+
+    def __init__(self, path: Path | None, zero_point: int) -> None:
+        if path is None:
+            raise ConversionError("int8 needs calibration images")
+        self._pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.zero_point = zero_point
+
+    def __len__(self) -> int:
+        return int(self._pixels.shape[0])
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Arrays (1, height, width, 3), float32.
+
+        Two corner pixels of the first image are set to black and to white. The input's range is
+        then exactly 0..255 in every calibrator, its scale 1, and the pixel is the quantized value.
+        """
+        for position in range(len(self)):
+            image = self._pixels[position : position + 1].astype(np.float32)
+            if position == 0:
+                image[0, 0, 0], image[0, 0, -1] = 0.0, 255.0
+            yield image - np.float32(self.zero_point)
 
 
 class FloatGraph(Protocol):
@@ -29,16 +113,16 @@ class FloatGraph(Protocol):
         """What is to be known of which activation."""
         ...
 
-    def layers(self) -> Mapping[str, tuple[Layer, str]]:
+    def layers(self) -> Mapping[str, tuple[WeightedOperator, str]]:
         """Operators with weights, each with the name of its input tensor."""
         ...
 
-    def replace(self, layer: Layer) -> None:
+    def replace(self, layer: WeightedOperator) -> None:
         """Put other weights of the same shapes in the place of the layer's."""
         ...
 
 
-class Runner(Protocol):
+class ActivationReader(Protocol):
     """Runs a float model and gives every activation."""
 
     def __call__(self, image: NDArray[np.float32]) -> Activations:
@@ -65,7 +149,7 @@ class Quantizable(ABC):
         """A fresh copy of the float model."""
 
     @abstractmethod
-    def runner(self) -> Runner:
+    def runner(self) -> ActivationReader:
         """Runs the float model."""
 
     @abstractmethod
@@ -113,7 +197,7 @@ class Quantizable(ABC):
                 graph.replace(layer)
 
     @cached_property
-    def _corrected(self) -> dict[str, Layer]:
+    def _corrected(self) -> dict[str, WeightedOperator]:
         return {
             name: self.observation.corrected(layer, source)
             for name, (layer, source) in self.graph().layers().items()

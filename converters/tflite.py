@@ -5,15 +5,16 @@ The model is traced once; each precision then takes a second or two of conversio
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision
-from converters.calibration import Calibration
-from converters.tflite_metadata import embed
-from converters.tflite_quantization import QuantizableTFLite
+from converters.quantizable import Calibration, Quantizable
+from converters.tflite_graph import TfliteActivations, TfliteFloatGraph, taking_pixels
 from converters.writing import written, written_integers
 from edge.errors import ConversionError
+from edge.modelfile.tflite_metadata import embed
+from edge.runtime.session import first_line
 
 
 def convert(
@@ -77,3 +78,100 @@ def converted(function: Any, precision: Precision) -> bytes:
             f"TensorFlow's converter refused {precision}: {str(error).strip()[:500]}"
         ) from error
     return content
+
+
+class QuantizableTFLite(Quantizable):
+    """Makes integer TFLite files.
+
+    Args:
+        content: Float TFLite whose input is what ``calibration`` yields.
+        calibration: Representative images.
+        corrected: See ``Quantizable``.
+    """
+
+    suffix = "tflite"
+
+    def __init__(self, content: bytes, calibration: Calibration, *, corrected: bool = True) -> None:
+        super().__init__(calibration, corrected=corrected)
+        self._content = content
+
+    def graph(self) -> TfliteFloatGraph:
+        """A fresh copy of the float model."""
+        return TfliteFloatGraph(self._content)
+
+    def runner(self) -> TfliteActivations:
+        """Runs the float model."""
+        return TfliteActivations(self.graph().observable())
+
+    def quantized(self, keep: Collection[str] = ()) -> bytes:
+        """Full-integer int8, uint8 in and out, but for the blocks of those names.
+
+        Raises:
+            ConversionError: TensorFlow's quantizer refused the model.
+        """
+        import tensorflow as tf
+        from tensorflow.lite.python.convert import mlir_quantize
+        from tensorflow.lite.python.util import modify_model_io_type
+
+        members = self.members(keep)
+        graph = self.graph()
+        self.correct(graph, members)
+        try:
+            content = mlir_quantize(
+                graph.content(self.observation.ranges), denylisted_nodes=sorted(members)
+            )
+        except Exception as error:  # MLIR's errors are of several types
+            raise _refused(error) from error
+        names = [block.name for block in self.blocks] or [""]  # a network without weights
+        first, last = names[0] in keep, names[-1] in keep
+        result: bytes = modify_model_io_type(
+            content, tf.float32 if first else tf.uint8, tf.float32 if last else tf.uint8
+        )
+        return taking_pixels(result, self.calibration.zero_point) if first else result
+
+    def integer(self, precision: Precision) -> bytes:
+        """See ``Quantizable``."""
+        return self.w8a16() if precision is Precision.W8A16 else super().integer(precision)
+
+    def w8a16(self) -> bytes:
+        """Int8 weights and int16 activations, uint8 pixels in, float32 probabilities out.
+
+        TensorFlow has a quantizer of its own for this, which calibrates by itself.
+
+        Raises:
+            ConversionError: TensorFlow's quantizer refused the model, or wrote a useless file.
+        """
+        import tensorflow as tf
+        from tensorflow.lite.python.optimize.calibrator import Calibrator, add_intermediate_tensors
+
+        graph = self.graph()
+        self.correct(graph, ())
+        try:
+            calibrator = Calibrator(add_intermediate_tensors(graph.content()))
+            content: bytes = calibrator.calibrate_and_quantize(
+                lambda: ([image] for image in self.calibration),
+                tf.float32,
+                tf.float32,
+                False,
+                tf.int16,
+                tf.int64,
+            )
+        except Exception as error:  # the quantizer's errors are of several types
+            raise _refused(error) from error
+        _check_loads(content)
+        return taking_pixels(content, self.calibration.zero_point)
+
+
+def _check_loads(content: bytes) -> None:
+    """TensorFlow writes int16 files that overflow when they are loaded: ReLU6 of tiny values."""
+    try:
+        TfliteActivations(content)
+    except (RuntimeError, ValueError) as error:
+        raise ConversionError(
+            f"TensorFlow wrote a w8a16 file that does not load: {first_line(error)}",
+            hint="Activations next to zero do not fit int16; int8 files are not affected.",
+        ) from error
+
+
+def _refused(error: Exception) -> ConversionError:
+    return ConversionError(f"TensorFlow's quantizer refused the model: {str(error).strip()[:500]}")

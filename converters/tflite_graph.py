@@ -1,7 +1,4 @@
-"""A float TFLite file, taken apart so that it can be observed, corrected and quantized.
-
-The flatbuffer classes are TensorFlow's own, generated from the TFLite schema.
-"""
+"""A float TFLite file, taken apart so that it can be observed, corrected and quantized."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -10,9 +7,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.bias_correction import Layer
-from converters.block import Block, blocks
 from converters.observation import Activations, Wanted, merged
+from converters.quantizable import Block, blocks
+from converters.rounding import WeightedOperator
+from edge.modelfile.tflite import load_schema, packed, unpacked
 
 CONV_2D: Final = 3  # BuiltinOperator of the TFLite schema
 DEPTHWISE_CONV_2D: Final = 4
@@ -25,7 +23,7 @@ KERNEL: Final = 1
 BIAS: Final = 2
 
 
-class FloatGraph:
+class TfliteFloatGraph:
     """The first subgraph of a float TFLite file.
 
     Args:
@@ -33,10 +31,8 @@ class FloatGraph:
     """
 
     def __init__(self, content: bytes) -> None:
-        from tensorflow.lite.python import schema_py_generated as schema
-
-        self._schema = schema
-        self._model = schema.ModelT.InitFromPackedBuf(content, 0)
+        self._schema = load_schema()
+        self._model = unpacked(content)
         self._graph = self._model.subgraphs[0]
         codes = self._model.operatorCodes
         self._kinds = [
@@ -66,7 +62,7 @@ class FloatGraph:
             for layer, source in self.layers().values()
         )
 
-    def layers(self) -> dict[str, tuple[Layer, str]]:
+    def layers(self) -> dict[str, tuple[WeightedOperator, str]]:
         """Weighted operators with a bias, by the tensor they write; each with its input tensor."""
         found = {}
         for operator, kind in self._weighted():
@@ -81,11 +77,11 @@ class FloatGraph:
             groups = inputs // canonical.shape[1]
             if groups * canonical.shape[1] != inputs:
                 continue  # the operator flattens its input
-            layer = Layer(name=name, kernel=canonical, bias=bias, groups=groups)
+            layer = WeightedOperator(name=name, kernel=canonical, bias=bias, groups=groups)
             found[name] = (layer, self._name(source))
         return found
 
-    def replace(self, layer: Layer) -> None:
+    def replace(self, layer: WeightedOperator) -> None:
         """Put other weights of the same shapes in the place of the layer's."""
         for operator, kind in self._weighted():
             if self._name(operator.outputs[0]) == layer.name:
@@ -172,9 +168,7 @@ def taking_pixels(content: bytes, zero_point: int) -> bytes:
 
     TensorFlow's quantizer leaves the input in floats where its first consumer stays in floats.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    schema, model = load_schema(), unpacked(content)
     graph = model.subgraphs[0]
     pixels = copy(graph.tensors[graph.inputs[0]])
     pixels.name, pixels.type, pixels.buffer = b"pixels", UINT8, len(model.buffers)
@@ -197,16 +191,7 @@ def taking_pixels(content: bytes, zero_point: int) -> bytes:
     return packed(model)
 
 
-def packed(model: Any) -> bytes:
-    """The bytes of a file."""
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-class Interpreter:
+class TfliteActivations:
     """Runs an observable file and gives every activation."""
 
     def __init__(self, content: bytes) -> None:

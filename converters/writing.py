@@ -1,14 +1,18 @@
-"""Files written with their metadata, and integer files in the order asked for; for both formats."""
+"""The files that a request asks for, each written with its metadata; for both formats."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from converters.base import ConversionRequest, ConversionResult, Precision, Target
-from converters.calibration import Calibration
-from converters.integer import integer_files
+from converters.audit import HELD_OUT_IMAGES, audit
+from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision, Target
 from converters.pixel_input import pixel_model
-from converters.quantizable import Quantizable
+from converters.quantizable import Calibration, Quantizable
+from converters.search import Candidate, Search, search
+from edge.errors import NegativeVerdict, UsageError
 from edge.runtime.files import write_bytes
 
 Embed = Callable[..., bytes]  # (content, **metadata) -> content with the metadata in it
@@ -74,3 +78,67 @@ def written_integers(
             request, precision, content, embed, started=started, notes=pixels.notes, record=record
         )
         started = time.monotonic()
+
+
+Step = Callable[[], None]
+
+
+def integer_files(
+    request: ConversionRequest, model: Quantizable, step: Step
+) -> Iterator[tuple[Precision, bytes, dict[str, Any]]]:
+    """Precision, bytes without metadata, and record of every integer file that is asked for.
+
+    Raises:
+        NegativeVerdict: No mixed file holds the budget.
+        UsageError: The recipe names blocks that the model does not have.
+        ConversionError: A quantizer refused the model.
+    """
+    record: dict[str, Any] = {}
+    if request.held_out is not None:
+        images = Calibration(request.held_out.pixels, model.calibration.zero_point)
+        record["calibration"] = audit(model, islice(images, HELD_OUT_IMAGES))
+    for precision in request.precisions:
+        if precision is Precision.MIXED:
+            content, found = _mixed(request, model, step)
+            yield precision, content, record | found
+        elif precision in CALIBRATED:
+            yield precision, model.integer(precision), dict(record)
+
+
+def _mixed(
+    request: ConversionRequest, model: Quantizable, step: Step
+) -> tuple[bytes, dict[str, Any]]:
+    if request.recipe is not None:
+        _check(request.recipe, model)
+        return model.quantized(request.recipe), {"kept": list(request.recipe)}
+    if request.held_out is None or request.max_drop_points is None:
+        raise UsageError(
+            "a mixed file needs a budget or a recipe", hint="Give --max-drop or --recipe."
+        )
+    with tempfile.TemporaryDirectory(prefix="edge-search-") as folder:
+        found = search(model, request.held_out, request.max_drop_points, Path(folder), step)
+    if found.chosen is None:
+        raise NegativeVerdict(
+            _missed(request.format, found), hint="Allow more, or use fp16, which has no recipe."
+        )
+    kept = found.chosen.kept
+    return model.quantized(kept), {"kept": list(kept), "search": found.to_json()}
+
+
+def _check(recipe: tuple[str, ...], model: Quantizable) -> None:
+    known = [block.name for block in model.blocks]
+    unknown = sorted(set(recipe) - set(known))
+    if unknown:
+        raise UsageError(
+            f"the recipe keeps {unknown[0]!r} in floats, which the {model.suffix} model lacks",
+            hint=f"It has {len(known)} blocks, such as {', '.join(known[:3])}.",
+        )
+
+
+def _missed(format_: str, found: Search) -> str:
+    best: Candidate = min(found.candidates, key=lambda item: item.drop_points)
+    return (
+        f"no {format_} file with integer blocks holds the budget of "
+        f"{found.max_drop_points:g} points: the best of {len(found.candidates)} that were tried "
+        f"loses {best.drop_points:.2f}, with {len(best.kept)} of {found.blocks} blocks in floats"
+    )

@@ -6,9 +6,14 @@ from typing import Any, Final
 
 from benchmarks.accelerators.base import Coverage, Device, Label, Settings
 from benchmarks.accelerators.engine import partly_refused
-from benchmarks.accelerators.litert_cpu import LITERT, TfliteRunner, import_interpreter
-from benchmarks.accelerators.tflite_graph import DELEGATE, coverage
+from benchmarks.accelerators.litert_cpu import (
+    LITERT,
+    TfliteRunner,
+    delegated_coverage,
+    import_interpreter,
+)
 from edge.errors import EngineUnavailable, ModelLoadError
+from edge.modelfile.delegation import DELEGATE
 from edge.runtime.session import first_line
 
 REASON: Final = "The delegate does not take them; the CPU computes them."
@@ -22,7 +27,7 @@ class DelegateRunner(TfliteRunner):
         graph = self.graph()
         partitions = [node for node in graph if node.type == DELEGATE][: self.delegated]
         operators = [node for node in graph if node.type != DELEGATE]
-        return coverage([*operators, *partitions], (REASON,))
+        return delegated_coverage([*operators, *partitions], (REASON,))
 
 
 def open_delegate(model: Path, settings: Settings) -> DelegateRunner:

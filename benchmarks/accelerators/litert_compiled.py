@@ -17,9 +17,9 @@ from benchmarks.accelerators.litert_cpu import (
     import_interpreter,
     signatures,
 )
-from benchmarks.accelerators.tflite_graph import nodes
 from benchmarks.input_shape import closed
 from edge.errors import InferenceError, ModelLoadError, UsageError
+from edge.modelfile.delegation import nodes_of
 from edge.runtime.backends.litert import tensor_spec
 from edge.runtime.refusal import refusal
 from edge.runtime.session import first_line
@@ -82,7 +82,7 @@ def read_graph(model: Path, settings: Settings) -> Graph:
         outputs={
             detail["index"]: tensor_spec(detail) for detail in interpreter.get_output_details()
         },
-        operators=tuple(node.type for node in nodes(interpreter._get_ops_details())),
+        operators=tuple(node.type for node in nodes_of(interpreter)),
         signatures=signatures(interpreter),
     )
 

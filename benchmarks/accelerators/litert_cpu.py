@@ -11,9 +11,9 @@ from benchmarks.accelerators import litert_profile
 from benchmarks.accelerators.base import Coverage, Device, OperatorTime, Settings
 from benchmarks.accelerators.engine import imported, version
 from benchmarks.accelerators.processors import cpu_device
-from benchmarks.accelerators.tflite_graph import DELEGATE, Node, coverage, nodes
 from benchmarks.input_shape import closed
 from edge.errors import InferenceError, ModelLoadError, UsageError
+from edge.modelfile.delegation import DELEGATE, InterpreterNode, delegation, nodes_of
 from edge.runtime.backends.litert import LiteRTSession, tensor_spec
 from edge.runtime.refusal import refusal
 from edge.runtime.spec import TensorSpec
@@ -93,18 +93,35 @@ class TfliteRunner(LiteRTSession):
         """See ``base.Runner``."""
         return self._device
 
-    def graph(self) -> tuple[Node, ...]:
+    def graph(self) -> tuple[InterpreterNode, ...]:
         """The main graph's nodes, those that stand for partitions included."""
-        return nodes(self._interpreter._get_ops_details())
+        return nodes_of(self._interpreter)
 
     def coverage(self) -> Coverage | None:
         """Operators that a delegate took; those of control-flow bodies are not among them."""
-        return coverage(self.graph(), (REASON,))
+        return delegated_coverage(self.graph(), (REASON,))
 
     def profile(self, tensors: tuple[NDArray[Any], ...], runs: int) -> tuple[OperatorTime, ...]:
         """Empty: Python's interpreter has no way to its profiler; ``litert_cpu`` knows another."""
         del tensors, runs
         return ()
+
+
+def delegated_coverage(graph: Sequence[InterpreterNode], reasons: tuple[str, ...] = ()) -> Coverage:
+    """Return what delegates took of a graph.
+
+    Args:
+        graph: All nodes, those of type ``DELEGATE`` included.
+        reasons: Why delegates left the others, one sentence each.
+    """
+    divided = delegation(graph)
+    return Coverage(
+        operators=divided.operators,
+        accelerated=divided.delegated,
+        partitions=divided.partitions,
+        left=divided.left,
+        reasons=reasons if divided.left else (),
+    )
 
 
 def signatures(interpreter: Any) -> tuple[tuple[str, int], ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge.errors import BundleError, UsageError
 from edge.evaluation.images import MAX_REPORT, Origins, origins_of
 from edge.evaluation.output import OPTION, other_count, output_of
-from edge.inspection.ending import file_end
+from edge.modelfile.contents import file_end
 from edge.runtime import checked
 from edge.runtime.bundle import Bundle, is_bundle
 from edge.runtime.files import sha256_file
@@ -25,8 +25,8 @@ from edge.training.backbones import ChannelOrder
 from edge.training.input_range import InputRange, parse_range
 
 if TYPE_CHECKING:
-    from converters.onnx_metadata import OnnxMetadata
-    from converters.tflite_metadata import TFLiteMetadata
+    from edge.modelfile.onnx_metadata import OnnxMetadata
+    from edge.modelfile.tflite_metadata import TFLiteMetadata
 
 REPORT: Final = "report.json"
 FORMS: Final = (
@@ -350,7 +350,7 @@ def _ends(found: InputRange, name: str) -> tuple[float, float]:
 def _metadata(path: Path) -> "TFLiteMetadata | OnnxMetadata | None":
     """What a model file says of itself; None where it says nothing, or cannot be read here."""
     if path.suffix.lower() == ".tflite":
-        from converters import tflite_metadata
+        from edge.modelfile import tflite_metadata
 
         return tflite_metadata.read(path.read_bytes())
     from importlib.util import find_spec
@@ -359,6 +359,6 @@ def _metadata(path: Path) -> "TFLiteMetadata | OnnxMetadata | None":
         return None
     import onnx
 
-    from converters import onnx_metadata
+    from edge.modelfile import onnx_metadata
 
     return onnx_metadata.read(onnx.load(str(path), load_external_data=False))

@@ -1,6 +1,5 @@
 """Whether two files hold the same float32 weights: then they must answer the same."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -8,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ModelLoadError
-from edge.inspection.corruption import corruption
-from edge.inspection.flatbuffer import load_schema
+from edge.modelfile.contents import constants
+from edge.modelfile.corruption import corruption
 
 # Smaller tensors are scalings, means, axes and shapes: just what may be wrong around the weights.
 FEWEST: Final = 64
+# The types of 4, 8 and 16 bits: weights in them are rounded.
+NARROW: Final = frozenset({"int4", "int8", "uint8", "int16", "uint16", "float16", "bfloat16"})
 # Training moves every tensor by more, rounding in a converter by less.
 TOLERANCE: Final = 1e-4
 
@@ -52,49 +53,18 @@ def _fingerprints(path: Path) -> NDArray[np.float64] | None:
     Norms stay the same where channels are reversed, which is a fault to be found, not another
     network. None for a file that is not of float32 alone.
     """
-    read = _tflite_tensors if path.suffix.lower() == ".tflite" else _onnx_tensors
     rows = []
     try:
         with corruption(path, "model"):
-            for values in read(path):
-                if values is None:
+            for constant in constants(path):
+                if constant.elements < FEWEST:
+                    continue
+                if constant.dtype in NARROW:
                     return None
-                size = np.abs(values)
-                rows.append((len(size), size.sum(dtype=float), np.square(size).sum(dtype=float)))
+                if constant.dtype == "float32":
+                    size = np.abs(constant.read().reshape(-1))
+                    total, squares = size.sum(dtype=float), np.square(size).sum(dtype=float)
+                    rows.append((len(size), total, squares))
     except ModelLoadError:
         return None
     return np.array(sorted(rows), float).reshape(-1, 3)
-
-
-def _tflite_tensors(path: Path) -> Iterator[NDArray[np.float32] | None]:
-    """The large float32 constants; None for a constant of 8 or 16 bits."""
-    schema = load_schema()
-    kinds = schema.TensorType
-    model = schema.Model.GetRootAs(path.read_bytes(), 0)
-    graph = model.Subgraphs(0)
-    for index in range(graph.TensorsLength()):
-        tensor = graph.Tensors(index)
-        content = model.Buffers(tensor.Buffer()).DataAsNumpy()
-        if not isinstance(content, np.ndarray) or content.nbytes < FEWEST:
-            continue
-        if tensor.Type() in (kinds.INT4, kinds.INT8, kinds.UINT8, kinds.INT16, kinds.FLOAT16):
-            yield None
-        elif tensor.Type() == kinds.FLOAT32 and content.nbytes >= 4 * FEWEST:
-            yield content.view(np.float32)
-
-
-def _onnx_tensors(path: Path) -> Iterator[NDArray[np.float32] | None]:
-    """The large float32 constants; None for a constant of 8 or 16 bits."""
-    import onnx
-
-    narrow = {
-        getattr(onnx.TensorProto, name)
-        for name in ("INT8", "UINT8", "INT16", "UINT16", "FLOAT16", "BFLOAT16")
-    }
-    for tensor in onnx.load(str(path), load_external_data=False).graph.initializer:
-        if np.prod(tensor.dims) < FEWEST:
-            continue
-        if tensor.data_type in narrow:
-            yield None
-        elif tensor.data_type == onnx.TensorProto.FLOAT:
-            yield onnx.numpy_helper.to_array(tensor).reshape(-1)

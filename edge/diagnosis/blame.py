@@ -7,12 +7,21 @@ differ. Budgets are far above what healthy bundles need (ImageNet MobileNet over
 pictures, dogs-vs-cats, digits); the measured values stand beside them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
+from statistics import median
 from typing import Final
 
-from edge.diagnosis.precision import traits
-from edge.diagnosis.result import Culprit, FileLayers, Finding, LayerError, Pair, Row
+from edge.diagnosis.result import (
+    Culprit,
+    Fault,
+    FileLayers,
+    LayerError,
+    MatrixRow,
+    RowDifference,
+    traits,
+)
 from edge.runtime.spec import Variant
 
 FLOAT_TOLERANCE: Final = 1e-3  # of a probability; measured 4e-6 at most
@@ -21,7 +30,7 @@ MAX_FLIPS: Final = 0.05  # share of the images; 0.042 measured over 400 pictures
 SIGNIFICANCE: Final = 0.001  # chance to blame a file that flips MAX_FLIPS of all images
 
 
-class Evidence:
+class Measurements:
     """What was measured, by name.
 
     Args:
@@ -33,8 +42,8 @@ class Evidence:
 
     def __init__(
         self,
-        rows: Sequence[Row],
-        pairs: Sequence[Pair],
+        rows: Sequence[MatrixRow],
+        pairs: Sequence[RowDifference],
         files: Sequence[FileLayers],
         reference: str,
     ) -> None:
@@ -43,18 +52,18 @@ class Evidence:
         self._rows = [row for row in rows if not row.problem]
         self._pairs = {frozenset((pair.first, pair.second)): pair for pair in pairs}
 
-    def rows_of(self, variant: str) -> list[Row]:
+    def rows_of(self, variant: str) -> list[MatrixRow]:
         """The available rows of a variant."""
         return [row for row in self._rows if row.variant == variant]
 
-    def pair(self, first: str, second: str) -> Pair:
+    def pair(self, first: str, second: str) -> RowDifference:
         """Two rows, in any order."""
         return self._pairs[frozenset((first, second))]
 
 
-def findings(variants: Sequence[Variant], evidence: Evidence) -> tuple[Finding, ...]:
+def findings(variants: Sequence[Variant], evidence: Measurements) -> tuple[Fault, ...]:
     """Every fault, in the order of the variants; empty if all is well."""
-    found: list[Finding] = []
+    found: list[Fault] = []
     for variant in variants:
         rows = evidence.rows_of(variant.name)
         kernel = _kernel(variant, rows, evidence)
@@ -68,7 +77,7 @@ def findings(variants: Sequence[Variant], evidence: Evidence) -> tuple[Finding, 
     return tuple(found)
 
 
-def _complaint(variant: Variant, row: Row, evidence: Evidence) -> str:
+def _complaint(variant: Variant, row: MatrixRow, evidence: Measurements) -> str:
     """What is wrong with a row's answers; empty if nothing."""
     if row.failure:
         return f"{row.name} answers {row.failure}"
@@ -83,7 +92,7 @@ def _complaint(variant: Variant, row: Row, evidence: Evidence) -> str:
     return _too_far(pair, traits(variant.precision).variation)
 
 
-def _too_far(pair: Pair, budget: float) -> str:
+def _too_far(pair: RowDifference, budget: float) -> str:
     """Why two rows are further apart than a budget of total variation or of flips; or empty."""
     if pair.variation is not None and pair.variation > budget:
         return (
@@ -102,12 +111,12 @@ def _chance(flips: int, images: int) -> float:
     return float(binom.sf(flips - 1, images, MAX_FLIPS))
 
 
-def _kernel(variant: Variant, rows: Sequence[Row], evidence: Evidence) -> list[Finding]:
+def _kernel(variant: Variant, rows: Sequence[MatrixRow], evidence: Measurements) -> list[Fault]:
     """Faults of kernels: rows of one file that disagree."""
     broken = [row for row in rows if row.failure]
     if broken and len(broken) < len(rows):
         return [
-            Finding(
+            Fault(
                 culprit=Culprit.KERNEL,
                 variant=variant.name,
                 layer=None,
@@ -124,11 +133,11 @@ def _kernel(variant: Variant, rows: Sequence[Row], evidence: Evidence) -> list[F
     if not said:
         return []
     return [
-        Finding(culprit=Culprit.KERNEL, variant=variant.name, layer=None, evidence=said),
+        Fault(culprit=Culprit.KERNEL, variant=variant.name, layer=None, evidence=said),
     ]
 
 
-def _file(variant: Variant, layers: FileLayers | None, complaint: str) -> Finding:
+def _file(variant: Variant, layers: FileLayers | None, complaint: str) -> Fault:
     """A fault of the file itself, with the layer where it starts, if one is known."""
     first = layers.first_divergent if layers else None
     where = [error for error in (layers.layers if layers else ()) if error.layer == first]
@@ -138,7 +147,7 @@ def _file(variant: Variant, layers: FileLayers | None, complaint: str) -> Findin
         sentences.append(
             f"no single layer stands out, the greatest own error is that of {layers.worst}"
         )
-    return Finding(
+    return Fault(
         culprit=Culprit.CONVERTER if variant.precision == "fp32" else Culprit.QUANTIZER,
         variant=variant.name,
         layer=first,
@@ -156,7 +165,7 @@ def _described(error: LayerError) -> str:
     )
 
 
-def conclusion(found: Sequence[Finding], *, source_known: bool) -> str:
+def conclusion(found: Sequence[Fault], *, source_known: bool) -> str:
     """The diagnosis in one sentence.
 
     Args:
@@ -174,3 +183,61 @@ def conclusion(found: Sequence[Finding], *, source_known: bool) -> str:
     others = "" if len(found) == 1 else f" ({len(found) - 1} more below)"
     place = f" from layer {first.layer} on" if first.layer else ""
     return f"The {first.culprit} is to blame: {first.variant} is wrong{place}{others}."
+
+
+EXCESS: Final = 4.0
+OUTLIER: Final = 4.0
+VISIBLE: Final = 1 / 3  # least accumulated error, in own errors
+# A float file whose answers are the Keras model's cannot have a layer this wrong: what was taken
+# for the layer's output is another tensor.
+MISMATCHED: Final = 1e-2
+
+
+def judged(
+    variant: str,
+    precision: str,
+    errors: Sequence[LayerError],
+    *,
+    unmatched: Sequence[str] = (),
+    mismatched: Collection[str] = (),
+) -> FileLayers:
+    """A file's layers, those that diverge marked.
+
+    Args:
+        variant: Of the bundle.
+        precision: As in the manifest.
+        errors: In the order of execution.
+        unmatched: Layers without a tensor.
+        mismatched: Layers to leave out.
+    """
+    kept = [error for error in errors if error.layer not in mismatched]
+    usual = median([error.excess for error in kept if error.excess is not None] or [0.0])
+    material = traits(precision).material
+    layers = tuple(replace(error, divergent=_diverges(error, usual, material)) for error in kept)
+    own = [error for error in layers if error.alone is not None]
+    return FileLayers(
+        variant=variant,
+        precision=precision,
+        layers=layers,
+        first_divergent=next((e.layer for e in layers if e.divergent or e.failure), None),
+        worst=max(own, key=lambda error: error.alone or 0.0).layer if own else None,
+        unmatched=tuple(unmatched),
+        mismatched=tuple(error.layer for error in errors if error.layer in mismatched),
+    )
+
+
+def mismatches(errors: Sequence[LayerError]) -> frozenset[str]:
+    """Layers that seem wrong in a float file that answers as the Keras model does."""
+    return frozenset(
+        error.layer
+        for error in errors
+        if max(error.accumulated or 0.0, error.alone or 0.0) > MISMATCHED
+    )
+
+
+def _diverges(error: LayerError, usual: float, material: float) -> bool:
+    if error.alone is None or error.excess is None:
+        return False
+    visible = error.accumulated is None or error.accumulated > VISIBLE * error.alone
+    outlying = error.excess > max(EXCESS, OUTLIER * usual)
+    return error.alone > material and outlying and visible

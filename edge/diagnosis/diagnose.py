@@ -1,27 +1,159 @@
-"""``edge diagnose``: run every file with every set of kernels, and say who is to blame."""
+"""``edge diagnose``: run every file with every set of kernels, and say which tool is to blame."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.dataset.folder import list_files
 from edge.dataset.pictures import Picture
-from edge.diagnosis import blame, divergence
-from edge.diagnosis.collect import Collector
-from edge.diagnosis.engines import KERAS
-from edge.diagnosis.parity import Table, failure, pairs
-from edge.diagnosis.precision import traits
-from edge.diagnosis.result import Diagnosis, FileLayers, Pair, Row
-from edge.errors import DataError, UsageError
+from edge.diagnosis import blame
+from edge.diagnosis.keras_layers import ANSWER, KerasLayers
+from edge.diagnosis.probe import FileProbe
+from edge.diagnosis.result import Diagnosis, FileLayers, MatrixRow, RowDifference, traits
+from edge.diagnosis.rows import KERAS, RunnableRow, Table, failure, pairs, runners
+from edge.errors import DataError, EngineUnavailable, ImageError, ModelLoadError, UsageError
 from edge.evaluation.images import SEEN, Origins, counted, origins_of, said
-from edge.progress import Progress
+from edge.progress import Progress, Step
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
+from edge.runtime.head import Head, class_probabilities, read_head
 from edge.runtime.image import READABLE
-from edge.runtime.spec import Manifest, Variant
+from edge.runtime.preprocess import load
+from edge.runtime.session import first_line
+from edge.runtime.spec import Manifest, Preprocessing, Variant
 from edge.threads import in_threads
+
+SOURCE: Final = "source/model.keras"
+
+
+class Collector:
+    """The rows and files of a bundle, opened, and what they answered so far.
+
+    Attributes:
+        rows: In the order of the matrix, with those that are not available.
+        probes: Of each file whose layers can be read.
+        notes: What could not be opened.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Open everything.
+
+        Raises:
+            BundleError: A file of the bundle is altered, or a model file is missing.
+            ModelLoadError: A model file does not load with the kernels that a user gets.
+        """
+        self.notes: list[str] = []
+        self._head = read_head(bundle)
+        self._runners: list[RunnableRow] = []
+        rows = []
+        for found in runners(bundle):
+            if isinstance(found, RunnableRow):
+                self._runners.append(found)
+            rows.append(found.row if isinstance(found, RunnableRow) else found)
+        self._keras, row = _keras(bundle)
+        self.rows = (row, *rows)
+        self.probes = self._probes(bundle) if self._keras else []
+        names = {name for probe in self.probes for name in probe.names}
+        self._activations = self._keras.activations(tuple(names)) if self._keras else None
+        self._answers: dict[str, list[NDArray[np.float32]]] = {
+            row.name: [] for row in self.rows if not row.problem
+        }
+
+    def _probes(self, bundle: Bundle) -> list[FileProbe]:
+        assert self._keras is not None
+        black = np.zeros(bundle.manifest.preprocessing.shape, np.uint8)
+        probes = []
+        for variant in bundle.manifest.variants:
+            path = bundle.model(variant.name)[1]
+            try:
+                probes.append(FileProbe(variant, path, self._keras, black))
+            except (EngineUnavailable, ModelLoadError) as error:
+                self.notes.append(f"layers of {variant.name}: {error.message}")
+        return probes
+
+    def run(
+        self, paths: Sequence[Path], preprocessing: Preprocessing, step: Step
+    ) -> dict[str, str]:
+        """Every image through everything, the rows beside the layers.
+
+        Args:
+            paths: Images.
+            preprocessing: The contract.
+            step: Told of each finished image.
+
+        Returns:
+            Why an image could not be read, by path.
+
+        Raises:
+            InferenceError: An interpreter failed.
+        """
+        skipped = {}
+        with ThreadPoolExecutor(max(1, len(self._runners))) as pool:
+            for path in paths:
+                try:
+                    self._add(load(path, preprocessing), pool)
+                except ImageError as error:
+                    skipped[str(path)] = error.message
+                step(1)
+        return skipped
+
+    def _add(self, pixels: NDArray[np.uint8], pool: ThreadPoolExecutor) -> None:
+        waiting = [(item.row.name, pool.submit(item.run, pixels)) for item in self._runners]
+        if self._activations is not None:
+            reference = self._activations(pixels[np.newaxis])
+            self._answers[KERAS].append(reference[ANSWER].reshape(-1))
+            for probe in self.probes:
+                probe.add(pixels, reference)
+        for name, future in waiting:
+            self._answers[name].append(future.result())
+
+    def tables(self) -> dict[str, Table]:
+        """(images, classes) real values of each available row."""
+        return {
+            name: _scores(np.stack(answers), self._head) for name, answers in self._answers.items()
+        }
+
+    def steps(self) -> dict[str, float | None]:
+        """Quantization step of each available row's output; None for a real one."""
+        known = self._head is None
+        return {KERAS: None} | {
+            item.row.name: item.step if known else None for item in self._runners
+        }
+
+
+def _scores(outputs: Table, head: Head | None) -> Table:
+    """What a row's outputs say of the classes; where they are not finite, NaN says so."""
+    finite = np.isfinite(outputs).all(axis=1, keepdims=True)
+    if head is None:
+        return outputs
+    scores = class_probabilities(np.where(finite, outputs, 0.0).astype(np.float32), head)
+    return np.where(finite, scores, np.float32(np.nan))
+
+
+def _keras(bundle: Bundle) -> tuple[KerasLayers | None, MatrixRow]:
+    """The Keras model, or None, and its row.
+
+    Raises:
+        BundleError: The file is altered.
+    """
+    row = MatrixRow(name=KERAS, variant=None, kernels=KERAS)
+    if SOURCE not in bundle.manifest.files or not (bundle.path / SOURCE).exists():
+        return None, replace(row, problem=f"the bundle lacks {SOURCE}")
+    path = bundle.checked(SOURCE)
+    try:
+        import tensorflow as tf
+
+        model = KerasLayers(path)
+    except ImportError as error:
+        return None, replace(row, problem=f"TensorFlow is not installed ({first_line(error)})")
+    except ModelLoadError as error:
+        return None, replace(row, problem=error.message)
+    return model, replace(row, engine=f"tensorflow {tf.__version__}")
 
 
 def diagnose(path: Path, directory: Path, *, images: int, progress: Progress) -> Diagnosis:
@@ -111,7 +243,7 @@ def _judged(
     rows = _with_failures(collector.rows, tables, reference)
     found = pairs(tables, steps, manifest.output)
     files = _files(manifest.variants, collector, found, reference)
-    findings = blame.findings(manifest.variants, blame.Evidence(rows, found, files, reference))
+    findings = blame.findings(manifest.variants, blame.Measurements(rows, found, files, reference))
     notes = list(collector.notes)
     if reference != KERAS:
         notes.append(
@@ -143,8 +275,8 @@ def _reference(manifest: Manifest, tables: Mapping[str, Table]) -> str:
 
 
 def _with_failures(
-    rows: Sequence[Row], tables: Mapping[str, Table], reference: str
-) -> tuple[Row, ...]:
+    rows: Sequence[MatrixRow], tables: Mapping[str, Table], reference: str
+) -> tuple[MatrixRow, ...]:
     return tuple(
         replace(row, failure=failure(tables[row.name], tables[reference]))
         if row.name in tables
@@ -154,7 +286,10 @@ def _with_failures(
 
 
 def _files(
-    variants: Sequence[Variant], collector: Collector, found: Sequence[Pair], reference: str
+    variants: Sequence[Variant],
+    collector: Collector,
+    found: Sequence[RowDifference],
+    reference: str,
 ) -> tuple[FileLayers, ...]:
     """The layers of each file, without those whose tensor is another one (see ``divergence``)."""
     errors = {probe.variant.name: probe.errors() for probe in collector.probes}
@@ -164,9 +299,9 @@ def _files(
         difference = differences.get(variant.name)
         sound = difference is not None and difference <= blame.FLOAT_TOLERANCE
         if variant.precision == "fp32" and variant.name in errors and sound:
-            mismatched[variant.format] = divergence.mismatches(errors[variant.name])
+            mismatched[variant.format] = blame.mismatches(errors[variant.name])
     return tuple(
-        divergence.judged(
+        blame.judged(
             probe.variant.name,
             probe.variant.precision,
             errors[probe.variant.name],

@@ -51,7 +51,7 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class LayerTensor:
     """A layer and the tensor that holds its output; ``axes`` brings it into Keras's order."""
 
     layer: Layer
@@ -65,7 +65,9 @@ class Match:
         return values.reshape((1, *self.layer.shape))
 
 
-def match(layers: Sequence[Layer], tensors: Sequence[Tensor], output: str) -> tuple[Match, ...]:
+def match(
+    layers: Sequence[Layer], tensors: Sequence[Tensor], output: str
+) -> tuple[LayerTensor, ...]:
     """The layers that have a tensor, in the order of the layers.
 
     Args:
@@ -89,7 +91,7 @@ def _by_name(
     positions: Mapping[str, int],
     tensors: Sequence[Tensor],
     counted: bool,
-) -> dict[str, Match]:
+) -> dict[str, LayerTensor]:
     """Layer -> its last tensor, with or without a counter on every layer's name."""
     found = {}
     for tensor in tensors:
@@ -126,12 +128,12 @@ def _layer_in(path: str, positions: Mapping[str, int], counted: bool) -> int | N
     return None
 
 
-def _fitted(layer: Layer, tensor: Tensor) -> Match | None:
+def _fitted(layer: Layer, tensor: Tensor) -> LayerTensor | None:
     """The match if the shapes are the same but for extents of 1 and the place of the channels."""
     if tensor.channels_first and tuple(tensor.shape[axis] for axis in NHWC) == layer.shape:
-        return Match(layer, tensor, NHWC)
+        return LayerTensor(layer, tensor, NHWC)
     same = _without_ones(tensor.shape) == _without_ones(layer.shape)
-    return Match(layer, tensor, None) if same else None
+    return LayerTensor(layer, tensor, None) if same else None
 
 
 def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:

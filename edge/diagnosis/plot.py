@@ -4,8 +4,7 @@ import io
 from pathlib import Path
 from typing import Any, Final
 
-from edge.diagnosis.precision import traits
-from edge.diagnosis.result import Diagnosis, FileLayers, LayerError
+from edge.diagnosis.result import Diagnosis, FileLayers, LayerError, traits
 from edge.errors import UsageError
 from edge.markup import plot_text
 from edge.runtime.place import write_output

@@ -1,1 +1,1 @@
-"""What a model file holds, read from its graph alone: no interpreter is loaded, nothing is run."""
+"""Inspection: what a model file holds, read from its graph alone; nothing of it is run."""

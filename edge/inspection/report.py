@@ -4,11 +4,9 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from edge.modelfile.graph import CONVERSIONS
 from edge.runtime.spec import TensorSpec
 
-CONVERSIONS: Final = frozenset(
-    {"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
-)
 MOST_MULT_ADDS: Final = 0.9  # that an integer file computes on integers
 MOST_OPERATORS: Final = 0.5  # the same of operators, many of which only move numbers
 CALLED_INTEGER: Final = re.compile(

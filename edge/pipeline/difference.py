@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ModelLoadError
-from edge.inspection.corruption import corruption
-from edge.inspection.flatbuffer import load_schema
+from edge.modelfile.contents import constants
+from edge.modelfile.corruption import corruption
 from edge.runtime import checked
 from edge.training.keras_files import MOST_BYTES
 
@@ -89,38 +89,8 @@ def _gap(before: NDArray[Any], after: NDArray[Any]) -> float:
     return float(np.nanmax(gap, initial=0.0))
 
 
-def _tflite(path: Path) -> Constants:
-    schema = load_schema()
-    names = {
-        value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()
-    }
-    model = schema.Model.GetRootAs(path.read_bytes(), 0)
-    graph = model.Subgraphs(0)
-    found = {}
-    for index in range(graph.TensorsLength()):
-        tensor = graph.Tensors(index)
-        content = model.Buffers(tensor.Buffer()).DataAsNumpy()
-        kind = names.get(tensor.Type(), "")
-        if isinstance(content, np.ndarray) and kind in _NUMPY_KINDS:
-            name = f"{index} {(tensor.Name() or b'').decode(errors='replace')}"
-            found[name] = content.view(kind)
-    return found
-
-
-_NUMPY_KINDS: Final = frozenset(
-    {"float32", "float16", "float64", "int8", "uint8", "int16", "int32", "int64"}
-)
-
-
-def _onnx(path: Path) -> Constants:
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
-    return {
-        tensor.name: onnx.numpy_helper.to_array(tensor)
-        for tensor in model.graph.initializer
-        if tensor.data_type != onnx.TensorProto.STRING
-    }
+def _stored(path: Path) -> Constants:
+    return {item.name: item.read() for item in constants(path) if not item.opaque}
 
 
 def _keras(path: Path) -> Constants:
@@ -143,7 +113,7 @@ def _keras(path: Path) -> Constants:
 
 
 _READERS: Final[Mapping[str, Callable[[Path], Constants]]] = {
-    ".tflite": _tflite,
-    ".onnx": _onnx,
+    ".tflite": _stored,
+    ".onnx": _stored,
     ".keras": _keras,
 }

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from converters.calibration import Calibration
-from converters.quantizable import FloatGraph, Quantizable
+from converters.quantizable import Calibration, FloatGraph, Quantizable
 from converters.rounding import nearest
 from tests.integration.test_quantization import quantizable
 
@@ -28,10 +27,10 @@ def rounded(model: Quantizable, graph: FloatGraph) -> FloatGraph:
 
 def answers(graph: FloatGraph, format_: str, images: Calibration) -> NDArray[np.float64]:
     """Of the float graph, (images and positions, channels)."""
-    from converters.onnx_graph import Session
-    from converters.tflite_graph import Interpreter
+    from converters.onnx_graph import OnnxActivations
+    from converters.tflite_graph import TfliteActivations
 
-    run = (Interpreter if format_ == "tflite" else Session)(graph.observable())
+    run = (TfliteActivations if format_ == "tflite" else OnnxActivations)(graph.observable())
     found = []
     for image in images:
         _, (_, answer), *_ = [(name, np.array(values)) for name, values in run(image)]

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from converters import onnx_metadata, tflite_metadata
 from converters.base import CONVERTERS, TARGETS, ConversionRequest, Precision, targets
 from edge.cache import StageCache
 from edge.errors import ConversionError
+from edge.modelfile import onnx_metadata, tflite_metadata
 from edge.runtime.classifier import Classifier
 from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing
@@ -241,13 +241,9 @@ def test_a_float_onnx_takes_a_batch(written: Written) -> None:
 
 def tflite_nodes(path: Path) -> Any:
     """The operators in the order in which they run."""
-    from edge.inspection.flatbuffer import Reads, load_schema
-    from edge.inspection.tflite_graph import TfliteGraphReader
+    from edge.modelfile.tflite import TfliteFile
 
-    content = path.read_bytes()
-    schema = load_schema()
-    model = schema.Model.GetRootAs(content, 0)
-    return TfliteGraphReader(schema, model, Reads(len(content)), len(content)).read().nodes
+    return TfliteFile(path.read_bytes()).graph().nodes
 
 
 def operators_before_convolution(path: Path) -> list[str]:
@@ -284,7 +280,7 @@ def test_tflite_int8_has_no_float_inside(written: Written) -> None:
 
 @pytest.mark.parametrize("operator", ["CONV_2D", "DEPTHWISE_CONV_2D"])
 def test_tflite_int8_weights_are_per_channel(written: Written, operator: str) -> None:
-    from edge.inspection.flatbuffer import load_schema
+    from edge.modelfile.tflite import load_schema
 
     schema = load_schema()
     model = schema.Model.GetRootAs(written.files["tflite-int8"].read_bytes(), 0)

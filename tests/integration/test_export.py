@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from converters import tflite_metadata
 from converters.base import DEFAULT_TARGETS
 from edge.errors import DataError, EdgeError, ModelLoadError
+from edge.modelfile import tflite_metadata
 from edge.pipeline.export import export as run_export
 from edge.pipeline.options import ExportOptions, OutputOptions
 from edge.progress import Silent

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from converters import tflite_metadata
+from edge.modelfile import tflite_metadata
 from edge.runtime.spec import Preprocessing
 from tests.integration.environments import environment
 

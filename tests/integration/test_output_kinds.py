@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from converters import onnx_metadata, tflite_metadata
 from edge.errors import UsageError
 from edge.evaluation.output import Ending
-from edge.inspection.ending import file_end
+from edge.modelfile import onnx_metadata, tflite_metadata
+from edge.modelfile.contents import file_end
 from edge.pipeline.export import export as run_export
 from edge.pipeline.options import ExportOptions, OutputOptions
 from edge.pipeline.report import Report

@@ -10,9 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from converters.base import ConversionRequest, HeldOut, Precision
-from converters.calibration import Calibration
-from converters.integer import integer_files
-from converters.quantizable import Quantizable
+from converters.quantizable import Calibration, Quantizable
+from converters.writing import integer_files
 from edge.errors import ConversionError, NegativeVerdict, UsageError
 from edge.evaluation.predictions import run_pixels
 from edge.runtime.session import open_session
@@ -29,8 +28,7 @@ def quantizable(model: Any, calibration: Path) -> dict[str, Quantizable]:
     from converters.onnx import exported
     from converters.onnx_quantization import QuantizableONNX
     from converters.pixel_input import pixel_model
-    from converters.tflite import converted, traced
-    from converters.tflite_quantization import QuantizableTFLite
+    from converters.tflite import QuantizableTFLite, converted, traced
 
     pixels = pixel_model(model)
     images = Calibration(calibration, pixels.zero_point)

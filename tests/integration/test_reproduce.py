@@ -214,9 +214,9 @@ def _sealed(folder: Path) -> Bundle:
 
 
 def _largest_constant(path: Path) -> np.ndarray[Any, Any]:
-    from edge.pipeline.difference import _tflite
+    from edge.modelfile.contents import constants
 
-    floats = [value for value in _tflite(path).values() if value.dtype == np.float32]
+    floats = [item.read() for item in constants(path) if item.dtype == "float32"]
     return max(floats, key=lambda value: value.size)
 
 

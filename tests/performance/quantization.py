@@ -123,9 +123,9 @@ def _source(model: Any, pictures: "Pictures", split: "Split", folder: Path) -> "
     from support.quantization_methods import Source
 
     from converters.base import Precision
-    from converters.calibration import Calibration
     from converters.onnx import exported
     from converters.pixel_input import pixel_model
+    from converters.quantizable import Calibration
     from converters.tflite import converted, traced
 
     pixels = pixel_model(model)

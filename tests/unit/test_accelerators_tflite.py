@@ -10,18 +10,18 @@ from benchmarks.accelerators import ethos_u, litert_gpu, litert_npu, litert_prof
 from benchmarks.accelerators.base import Coverage, Label, Settings
 from benchmarks.accelerators.engine import captured
 from benchmarks.accelerators.litert_compiled import Graph
-from benchmarks.accelerators.litert_cpu import open_litert, probe_litert
-from benchmarks.accelerators.tflite_graph import Node, coverage, nodes
+from benchmarks.accelerators.litert_cpu import delegated_coverage, open_litert, probe_litert
 from benchmarks.accelerators.tiny_models import TFLITE_SHAPE, write_tiny_tflite
 from benchmarks.inputs import tensors
 from edge.errors import ModelLoadError, UsageError
+from edge.modelfile.delegation import InterpreterNode, nodes
 
 ROOT = Path(__file__).parents[2]
 FLOAT, INT8 = (ROOT / "tests/data" / f"channels_{name}.tflite" for name in ("fp32", "int8"))
 
 
-def node(type_: str, inputs: tuple[int, ...], output: int) -> Node:
-    return Node(type=type_, inputs=frozenset(inputs), outputs=(output,))
+def node(type_: str, inputs: tuple[int, ...], output: int) -> InterpreterNode:
+    return InterpreterNode(type=type_, inputs=frozenset(inputs), outputs=(output,))
 
 
 # ---- the graph walk
@@ -36,7 +36,7 @@ def test_a_partition_is_what_lies_between_its_inputs_and_outputs() -> None:
         node("D", (3,), 4),
         node("DELEGATE", (1, 9), 3),
     ]
-    found = coverage(graph, ("because",))
+    found = delegated_coverage(graph, ("because",))
     assert (found.operators, found.accelerated, found.partitions) == (4, 2, 1)
     assert (found.left, found.reasons) == ({"A": 1, "D": 1}, ("because",))
 
@@ -52,14 +52,14 @@ def test_branches_within_a_partition_and_two_partitions() -> None:
         node("DELEGATE", (0,), 4),
         node("DELEGATE", (5,), 6),
     ]
-    found = coverage(graph)
+    found = delegated_coverage(graph)
     assert (found.accelerated, found.partitions, found.left) == (5, 2, {"X": 1})
 
 
 def test_all_or_nothing() -> None:
     operators = [node("A", (0,), 1), node("A", (1,), 2)]
-    assert coverage(operators, ("why",)).left == {"A": 2}
-    full = coverage([*operators, node("DELEGATE", (0,), 2)], ("why",))
+    assert delegated_coverage(operators, ("why",)).left == {"A": 2}
+    full = delegated_coverage([*operators, node("DELEGATE", (0,), 2)], ("why",))
     assert full.full
     assert full.reasons == ()
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from converters.bias_correction import BIAS_LEVELS, Layer, corrected
-from converters.rounding import nearest, scales
+from converters.rounding import BIAS_LEVELS, WeightedOperator, corrected, nearest, scales
 
 POSITIONS = 9  # of a 3 x 3 kernel
 INPUT_SCALE = 6 / 255  # of a ReLU6
@@ -23,12 +22,12 @@ def windows(inputs: int, positions: int) -> NDArray[np.float64]:
     return np.stack([np.roll(ring, -shift, axis=1).T for shift in range(positions)], axis=-1)
 
 
-def answers(layer: Layer, seen: NDArray[np.float64]) -> NDArray[np.float64]:
+def answers(layer: WeightedOperator, seen: NDArray[np.float64]) -> NDArray[np.float64]:
     """(windows, outputs) of the layer with its kernel in int8, as the integer file has it."""
     return in_floats(replace(layer, kernel=nearest(layer.kernel)), seen)
 
 
-def in_floats(layer: Layer, seen: NDArray[np.float64]) -> NDArray[np.float64]:
+def in_floats(layer: WeightedOperator, seen: NDArray[np.float64]) -> NDArray[np.float64]:
     kernel = layer.kernel.astype(np.float64)
     outputs, inputs, positions = kernel.shape
     kernel = kernel.reshape(layer.groups, outputs // layer.groups, inputs, positions)
@@ -37,9 +36,9 @@ def in_floats(layer: Layer, seen: NDArray[np.float64]) -> NDArray[np.float64]:
     return found.reshape(len(seen), outputs) + layer.bias
 
 
-def make(outputs: int, inputs: int, positions: int, groups: int) -> Layer:
+def make(outputs: int, inputs: int, positions: int, groups: int) -> WeightedOperator:
     random = np.random.default_rng(1)
-    return Layer(
+    return WeightedOperator(
         name="layer",
         kernel=random.normal(0, 0.3, (outputs, inputs // groups, positions)).astype(np.float32),
         bias=random.normal(0, 0.5, outputs).astype(np.float32),

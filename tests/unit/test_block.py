@@ -2,7 +2,7 @@
 
 import pytest
 
-from converters.block import Block, blocks, scope
+from converters.quantizable import Block, blocks, scope
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from edge.cli.check.view import print_diagnosis
-from edge.diagnosis.blame import Evidence, conclusion, findings
-from edge.diagnosis.divergence import judged, mismatches
-from edge.diagnosis.parity import compared, failure, pairs
-from edge.diagnosis.result import Culprit, Diagnosis, LayerError, Pair, Row
+from edge.diagnosis.blame import Measurements, conclusion, findings, judged, mismatches
+from edge.diagnosis.result import Culprit, Diagnosis, LayerError, MatrixRow, RowDifference
+from edge.diagnosis.rows import compared, failure, pairs
 from edge.runtime.spec import Variant
 
 FLOAT = Variant(
@@ -47,7 +46,7 @@ def _found(changes=None, layers=(), without=()):
     tables = {name: table for name, table in tables.items() if name not in without}
     reference = "keras" if "keras" in tables else "tflite-fp32"
     rows = [
-        Row(
+        MatrixRow(
             name=name,
             variant=variant,
             kernels="",
@@ -58,7 +57,7 @@ def _found(changes=None, layers=(), without=()):
     ]
     files = [judged("tflite-int8", "int8", layers)] if layers else []
     measured = pairs(tables, dict.fromkeys(tables))
-    return findings([FLOAT, INT8], Evidence(rows, measured, files, reference))
+    return findings([FLOAT, INT8], Measurements(rows, measured, files, reference))
 
 
 def _culprits(found):
@@ -174,7 +173,7 @@ def test_a_matrix_without_room_becomes_pairs_that_name_both_quantities(
     monkeypatch.setenv("COLUMNS", terminal)
     names = [f"tflite-int8 kernels of kind {number}" for number in range(9)]
     pairs = tuple(
-        Pair(
+        RowDifference(
             first=first,
             second=second,
             images=16,
@@ -186,7 +185,7 @@ def test_a_matrix_without_room_becomes_pairs_that_name_both_quantities(
         )
         for first, second in combinations(names, 2)
     )
-    rows = tuple(Row(name=name, variant=name, kernels="default") for name in names)
+    rows = tuple(MatrixRow(name=name, variant=name, kernels="default") for name in names)
     print_diagnosis(
         Diagnosis(
             name="shapes",

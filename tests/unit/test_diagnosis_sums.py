@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from edge.diagnosis.layers import Layer, Match, Tensor
-from edge.diagnosis.rounding import rounded
-from edge.diagnosis.sums import LayerSums
+from edge.diagnosis.keras_layers import rounded
+from edge.diagnosis.layers import Layer, LayerTensor, Tensor
+from edge.diagnosis.probe import LayerSums
 
 STEP = 1 / 16
 
 
 def _sums(step: float | None = STEP, precision: str = "int8") -> LayerSums:
     layer = Layer("conv", "Conv2D", (8, 8, 4))
-    return LayerSums(Match(layer, Tensor("conv", layer.shape, step), None), precision)
+    return LayerSums(LayerTensor(layer, Tensor("conv", layer.shape, step), None), precision)
 
 
 def _image(seed: int) -> np.ndarray:

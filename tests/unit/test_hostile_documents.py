@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters import onnx_metadata
 from devices.profile import FOLDER, read_profile
 from edge.comparison.policy import load_policy
 from edge.dataset.labels import read_labels
@@ -21,6 +20,7 @@ from edge.device.state import State
 from edge.embedding.table import read_embeddings
 from edge.errors import EdgeError
 from edge.evaluation.images import origins_of
+from edge.modelfile import onnx_metadata
 from edge.pipeline.reproduce.lock import BundleLock
 from edge.pipeline.variants import read_recipe
 from edge.runtime import checked

@@ -13,11 +13,9 @@ import pytest
 from benchmarks.accelerators.table import accelerator
 from benchmarks.request import Request, Task, TimedModel, ask
 from edge.errors import ModelLoadError, UsageError
-from edge.inspection import mult_adds
-from edge.inspection.flatbuffer import Reads
-from edge.inspection.model import inspect_model
-from edge.inspection.onnx_graph import inspect_onnx
-from edge.inspection.tflite import inspect_tflite
+from edge.inspection.model import inspect_model, inspect_onnx, inspect_tflite
+from edge.modelfile import mult_adds
+from edge.modelfile.tflite import ReadBudget
 from edge.runtime.backends.onnx import check_functions
 from edge.runtime.session import open_session
 
@@ -246,7 +244,7 @@ def test_reads_refuse_more_than_the_file_can_hold() -> None:
         raise AssertionError(index)
 
     with pytest.raises(ValueError, match="than fit into the file"):
-        Reads(1000).tables(2**32 - 1, never)
+        ReadBudget(1000).tables(2**32 - 1, never)
 
 
 # ---- ONNX --------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import pytest
 from numpy.typing import NDArray
 
 from converters import observation
-from converters.bias_correction import Layer, corrected
 from converters.observation import (
     POSITIONS,
     Activations,
@@ -17,7 +16,7 @@ from converters.observation import (
     observe,
     spread,
 )
-from converters.rounding import nearest
+from converters.rounding import WeightedOperator, corrected, nearest
 from edge.errors import ConversionError
 
 Image = NDArray[np.float32]
@@ -164,7 +163,7 @@ def test_readers_of_one_tensor_share_what_they_want() -> None:
 def test_only_a_pointwise_layer_is_rounded_with_the_covariance(positions: int) -> None:
     random = np.random.default_rng(3)
     kernel = random.normal(0, 1, (4, CHANNELS, positions)).astype(np.float32)
-    layer = Layer(name="layer", kernel=kernel, bias=np.zeros(4, np.float32))
+    layer = WeightedOperator(name="layer", kernel=kernel, bias=np.zeros(4, np.float32))
     found = observed(images(5), {"image": Wanted(-1, covariance=True)})
     ready = found.corrected(layer, "image")
     covariance = found.covariances["image"] if positions == 1 else None

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.onnx_folding import fold_channels
-from converters.onnx_weights import LARGE, large_weights, put_in
+from converters.onnx import LARGE, fold_channels, large_weights, put_in
 
 CHANNELS = 5
 

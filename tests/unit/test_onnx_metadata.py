@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters import onnx_metadata
 from edge.errors import ConversionError, ModelLoadError
+from edge.modelfile import onnx_metadata
 from edge.runtime.spec import Preprocessing
 
 LABELS = ("red 🍎", "it's grün", "青")

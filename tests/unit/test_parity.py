@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.parity import FLOAT16, FLOAT32, INTEGER, LABELS_UNIT, RANGE_UNIT, STEPS_UNIT, parity
-from benchmarks.precision import integers_inside
+from edge.modelfile.contents import integers_inside
 from edge.runtime.spec import QuantizationParams, TensorSpec
 
 DATA = Path(__file__).parents[1] / "data"

@@ -11,8 +11,7 @@ import pytest
 from benchmarks.timing import Protocol
 from converters import search as module
 from converters.base import HeldOut
-from converters.block import Block
-from converters.quantizable import Quantizable
+from converters.quantizable import Block, Quantizable
 from converters.search import Candidate, Search, search
 
 IMAGES = 50

@@ -30,8 +30,9 @@ import numpy as np
 import pytest
 from flatbuffers.table import Table
 
-from converters import metadata_schema, tflite_metadata
 from edge.errors import ConversionError, ModelLoadError
+from edge.modelfile import tflite_metadata, tflite_metadata_schema
+from edge.modelfile.tflite import packed
 from edge.runtime.spec import Preprocessing
 
 DATA = Path(__file__).parents[1] / "data"
@@ -110,7 +111,7 @@ def test_everything_else_stays(name: str) -> None:
     added = after.metadata.pop()
     assert (added.name, added.buffer) == (b"TFLITE_METADATA", len(before.buffers))
     content = after.buffers.pop()
-    assert content.data[4:8].tobytes() == metadata_schema.FILE_IDENTIFIER
+    assert content.data[4:8].tobytes() == tflite_metadata_schema.FILE_IDENTIFIER
     assert tree(after) == tree(before)
 
 
@@ -151,7 +152,7 @@ def test_embedding_twice_replaces() -> None:
 )
 def test_stats_are_the_range_of_the_input_tensor(name: str, low: float, high: float) -> None:
     content = unpack(embed(load(name), mean=128.0, std=64.0)).buffers[-1].data.tobytes()
-    root = metadata_schema._Reader("ModelMetadata", Table(content, content[0]))
+    root = tflite_metadata_schema._TableReader("ModelMetadata", Table(content, content[0]))
     graph = root.first("subgraph_metadata", "SubGraphMetadata")
     assert graph is not None
     image = graph.first("input_tensor_metadata", "TensorMetadata")
@@ -190,7 +191,7 @@ def test_data_outside_the_flatbuffer_is_refused() -> None:
     model = unpack(load("channels_fp32"))
     model.buffers[-1].offset = 4096
     with pytest.raises(ConversionError, match="outside"):
-        embed(tflite_metadata._pack(model, size_bytes=4096))
+        embed(packed(model))
 
 
 @pytest.mark.parametrize("model", [b"", b"PK\x03\x04....", load("channels_fp32")[:64]])
@@ -243,21 +244,21 @@ def test_associated_files_are_inflated_within_bounds() -> None:
 
 
 def test_schema_reads_values_per_channel() -> None:
-    stated = metadata_schema.ClassifierMetadata(
+    stated = tflite_metadata_schema.ClassifierMetadata(
         name="n", description="", mean=(1.0, 2.0, 3.0), std=(0.5,), label_file=None
     )
-    assert metadata_schema.decode(metadata_schema.encode(stated)) == stated
+    assert tflite_metadata_schema.decode(tflite_metadata_schema.encode(stated)) == stated
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\0\0M002", b"\xff\xff\0\0M001"])
 def test_schema_refuses_other_bytes(content: bytes) -> None:
     with pytest.raises(ModelLoadError):
-        metadata_schema.decode(content)
+        tflite_metadata_schema.decode(content)
 
 
 def test_tensorflow_is_not_loaded() -> None:
     code = (
-        "import sys, pathlib; from converters import tflite_metadata;"
+        "import sys, pathlib; from edge.modelfile import tflite_metadata;"
         "tflite_metadata.read(pathlib.Path(sys.argv[1]).read_bytes());"
         "print('tensorflow' in sys.modules)"
     )

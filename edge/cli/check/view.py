@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Final
 from edge.cli.output import fits_terminal, print_folded, print_table
 from edge.comparison.result import Check, Comparison, Interval, Side, Verdict
 from edge.comparison.wording import bare, spanned, telling_digits, written
-from edge.diagnosis.precision import traits
-from edge.diagnosis.result import Diagnosis, FileLayers, LayerError, Pair
+from edge.diagnosis.result import Diagnosis, FileLayers, LayerError, RowDifference, traits
 from edge.runtime.streams import say
 from edge.wording import bounds, counted, percent, size
 
@@ -213,7 +212,7 @@ def _print_parities(result: Diagnosis) -> None:
             print_folded(f"{row.name}: {row.note}.")
 
 
-def _print_pairs(title: str, pairs: Sequence[Pair]) -> None:
+def _print_pairs(title: str, pairs: Sequence[RowDifference]) -> None:
     """The matrix where there is no room for it: each pair of rows with both quantities."""
     print_table(
         title,
@@ -233,7 +232,7 @@ def _print_pairs(title: str, pairs: Sequence[Pair]) -> None:
     )
 
 
-def _cell(pair: Pair, *, above: bool) -> str:
+def _cell(pair: RowDifference, *, above: bool) -> str:
     if above:
         return f"{100 * pair.agreement:.3g}"
     return "NaN" if pair.max_difference is None else f"{pair.max_difference:.3f}"

@@ -20,10 +20,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from onnxruntime import quantization
 
-from converters.calibration import Calibration
-from converters.onnx_pixels import taking_pixels
-from converters.onnx_quantization import QuantizableONNX
-from converters.tflite_quantization import QuantizableTFLite
+from converters.onnx_quantization import QuantizableONNX, taking_pixels
+from converters.quantizable import Calibration
+from converters.tflite import QuantizableTFLite
 from edge.errors import ConversionError
 from support import quantization_tried as tried
 

@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from converters.calibration import Calibration
 from converters.observation import STEPS
 from converters.onnx import exported
-from converters.onnx_graph import FloatGraph, Session
+from converters.onnx_graph import OnnxActivations, OnnxFloatGraph
 from converters.onnx_quantization import QuantizableONNX
+from converters.quantizable import Calibration
 
 SAMPLES: Final = 1000  # values of a tensor that are looked at, per image
 POSITIONS: Final = 64  # of an image whose channels are looked at
@@ -44,7 +44,7 @@ def mse_ranges(proto: Any, calibration: Calibration) -> bytes:
 def _sampled(proto: Any, calibration: Calibration) -> dict[str, NDArray[np.float32]]:
     """Some values of every activation, (values,) by name."""
     random = np.random.default_rng(0)
-    run = Session(FloatGraph(proto).observable())
+    run = OnnxActivations(OnnxFloatGraph(proto).observable())
     found: dict[str, list[NDArray[np.float32]]] = {}
     for image in calibration:
         for name, values in run(image):

@@ -8,18 +8,17 @@ Source: https://ai.google.dev/edge/litert/conversion/tensorflow/metadata.
 
 import io
 import math
-import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import flatbuffers
 import numpy as np
 
-from converters import metadata_schema
-from converters.metadata_schema import ClassifierMetadata
 from edge.errors import ConversionError, ModelLoadError
+from edge.modelfile import tflite, tflite_metadata_schema
+from edge.modelfile.corruption import READ_ERRORS
+from edge.modelfile.tflite_metadata_schema import ClassifierMetadata
 from edge.runtime import checked
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing, canonical_json
@@ -29,10 +28,7 @@ MAX_FILE: Final = 8 << 20  # bytes of an associated file that is read
 PREPROCESSING_FILE: Final = "edge_preprocessing.json"
 OUTPUT_FILE: Final = "edge_output.json"  # where the best of the values is not the answer
 
-_MODEL_IDENTIFIER: Final = b"TFL3"
-_METADATA_NAME: Final = b"TFLITE_METADATA"
-_BUFFER_ALIGNMENT: Final = 16  # bytes; force_align of Buffer.data in schema.fbs
-_UNREADABLE: Final = (struct.error, IndexError, ValueError, TypeError)
+_METADATA_NAME: Final = "TFLITE_METADATA"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +93,9 @@ def embed(
     if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
         raise ConversionError(f"normalization has mean {mean} and std {std}; std is above 0")
     label_lines = _encode_labels(labels)
-    schema = _schema()
-    unpacked = _unpack(schema, model)
+    unpacked = tflite.unpacked(model)
     input_type = _check_classifier(unpacked, classes=len(labels))
-    low, high = _input_range(schema, input_type, mean, std)
+    low, high = _input_range(input_type, mean, std)
     described = ClassifierMetadata(
         name=name,
         description=description,
@@ -115,13 +110,13 @@ def embed(
             *[(OUTPUT_FILE, "Values to answer, as the edge project does.")] * (not output.plain),
         ),
     )
-    _set_metadata(schema, unpacked, metadata_schema.encode(described))
+    _set_metadata(unpacked, tflite_metadata_schema.encode(described))
     files = {PREPROCESSING_FILE: canonical_json(preprocessing.to_json()).encode()}
     if not output.plain:
         files[OUTPUT_FILE] = canonical_json(output.to_json()).encode()
     if labels:
         files = {LABELS_FILE: label_lines, **files}
-    return _append_archive(_pack(unpacked, size_bytes=len(model)), files)
+    return _append_archive(tflite.packed(unpacked), files)
 
 
 def read(model: bytes) -> TFLiteMetadata | None:
@@ -139,7 +134,7 @@ def read(model: bytes) -> TFLiteMetadata | None:
     content = _metadata_content(model)
     if content is None:
         return None
-    described = metadata_schema.decode(content)
+    described = tflite_metadata_schema.decode(content)
     wanted = (described.label_file, PREPROCESSING_FILE, OUTPUT_FILE)
     files = _read_archive(model, [name for name in wanted if name is not None])
     labels: tuple[str, ...] = ()
@@ -165,50 +160,6 @@ def _json(name: str, files: Mapping[str, bytes]) -> Any:
         raise ModelLoadError(f"{name} in the model is not JSON: {error}") from error
 
 
-def _schema() -> Any:
-    """The generated classes of schema.fbs, from the package that costs less to import."""
-    try:
-        from ai_edge_litert import schema_py_generated
-    except ImportError:
-        from tensorflow.lite.python import schema_py_generated
-    return schema_py_generated
-
-
-def _unpack(schema: Any, model: bytes) -> Any:
-    """The model as ``ModelT``; tensors' data are numpy views on ``model``, not copies."""
-    if model[4:8] != _MODEL_IDENTIFIER:
-        raise ConversionError(f"not a TFLite model: identifier {model[4:8]!r} is not b'TFL3'")
-    try:
-        unpacked = schema.ModelT.InitFromPackedBuf(model)
-    except _UNREADABLE as error:
-        raise ConversionError(f"the TFLite model cannot be read: {error}") from error
-    # Above 2 GB data lie behind the flatbuffer, at absolute offsets that packing would break.
-    # schema.fbs: 0 is unset and 1 a place holder; the other field is of custom operators.
-    outside = any(buffer.offset > 1 for buffer in unpacked.buffers or ()) or any(
-        operator.largeCustomOptionsOffset > 1
-        for subgraph in unpacked.subgraphs or ()
-        for operator in subgraph.operators or ()
-    )
-    if outside:
-        raise ConversionError("the TFLite model keeps data outside its flatbuffer (over 2 GB)")
-    return unpacked
-
-
-def _pack(unpacked: Any, *, size_bytes: int) -> bytes:
-    builder = _AlignedBuilder(size_bytes + 65536)  # room at once, instead of doubling and copying
-    builder.Finish(unpacked.Pack(builder), _MODEL_IDENTIFIER)
-    return bytes(builder.Output())
-
-
-class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types
-    """A builder that keeps ``force_align: 16`` of Buffer.data, which the generated Pack drops."""
-
-    def CreateNumpyVector(self, x: Any) -> Any:  # noqa: N802  # the name that Pack calls
-        if x.dtype == np.uint8:
-            self.Prep(_BUFFER_ALIGNMENT, x.size)
-        return super().CreateNumpyVector(x)
-
-
 def _check_classifier(unpacked: Any, *, classes: int) -> int:
     """The TensorType of the image tensor, once the tensors are those of a classifier.
 
@@ -227,8 +178,9 @@ def _check_classifier(unpacked: Any, *, classes: int) -> int:
     return int(graph.tensors[graph.inputs[0]].type)
 
 
-def _input_range(schema: Any, input_type: int, mean: float, std: float) -> tuple[float, float]:
+def _input_range(input_type: int, mean: float, std: float) -> tuple[float, float]:
     """Least and greatest value of the image tensor."""
+    schema = tflite.load_schema()
     if input_type == schema.TensorType.UINT8:
         return 0.0, 255.0
     if input_type == schema.TensorType.INT8:
@@ -236,33 +188,29 @@ def _input_range(schema: Any, input_type: int, mean: float, std: float) -> tuple
     return (0.0 - mean) / std, (255.0 - mean) / std
 
 
-def _set_metadata(schema: Any, unpacked: Any, content: bytes) -> None:
+def _set_metadata(unpacked: Any, content: bytes) -> None:
+    schema = tflite.load_schema()
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(content, np.uint8)
     unpacked.metadata = unpacked.metadata or []
     for entry in unpacked.metadata:
-        if entry.name == _METADATA_NAME:
+        if entry.name == _METADATA_NAME.encode():
             unpacked.buffers[entry.buffer] = buffer
             return
     entry = schema.MetadataT()
-    entry.name = _METADATA_NAME
+    entry.name = _METADATA_NAME.encode()
     entry.buffer = len(unpacked.buffers)
     unpacked.buffers.append(buffer)
     unpacked.metadata.append(entry)
 
 
 def _metadata_content(model: bytes) -> bytes | None:
-    if model[4:8] != _MODEL_IDENTIFIER:
+    if not tflite.starts_as_tflite(model):
         raise ModelLoadError(f"not a TFLite model: identifier {model[4:8]!r} is not b'TFL3'")
     try:
-        packed = _schema().Model.GetRootAs(model)
-        for index in range(packed.MetadataLength()):
-            entry = packed.Metadata(index)
-            if entry.Name() == _METADATA_NAME:
-                return bytes(packed.Buffers(entry.Buffer()).DataAsNumpy())
-    except _UNREADABLE as error:
+        return tflite.TfliteFile(model).metadata(_METADATA_NAME)
+    except READ_ERRORS as error:
         raise ModelLoadError(f"the TFLite model cannot be read: {error}") from error
-    return None
 
 
 def _append_archive(model: bytes, files: Mapping[str, bytes]) -> bytes:

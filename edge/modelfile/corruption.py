@@ -1,4 +1,4 @@
-"""What reading a corrupt model file raises, turned into the error for users."""
+"""The errors that reading a corrupt model file raises, turned into one error for users."""
 
 import struct
 from collections.abc import Iterator
@@ -21,10 +21,14 @@ READ_ERRORS: Final = (
 
 @contextmanager
 def corruption(path: Path, kind: str) -> Iterator[None]:
-    """Guard reads of a ``kind`` file that may be corrupt.
+    """Guard a block that reads a file which may be corrupt.
+
+    Args:
+        path: The file.
+        kind: The format that the message names, such as ``TFLite``.
 
     Raises:
-        ModelLoadError: The block followed an offset or value that cannot be right.
+        ModelLoadError: The block followed an offset or a value that cannot be right.
     """
     try:
         yield

@@ -1,11 +1,22 @@
-"""From an ONNX protobuf to the graph that the counts understand."""
+"""ONNX files: the one module that opens them and reads their graph and constants.
+
+protobuf checks the structure of a file while it parses it; what it does not check, such as a
+constant that is larger than its bytes, is checked here.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from math import prod
+from pathlib import Path
 from typing import Any, Final
 
-from edge.inspection.graph import Node, Value
+from numpy.typing import NDArray
+
+from edge.errors import ModelLoadError, missing_package
+from edge.modelfile.graph import Constant, Node, Value
+from edge.runtime.spec import TensorSpec
 
 _STANDARD_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training"})
 _LARGEST_INFERENCE_CONSTANT: Final = 1024  # elements; shapes, axes and pads are far smaller
@@ -17,9 +28,9 @@ class OnnxGraph:
     """The nodes of a model, bodies of conditions and loops included.
 
     Attributes:
-        nodes: In the order of the file, a body after the node that holds it.
-        input_values: Of the main graph.
-        notes: What could not be read.
+        nodes: The nodes in the order of the file, a body after the node that holds it.
+        input_values: The inputs of the main graph.
+        notes: One sentence for each thing that could not be read.
     """
 
     nodes: tuple[Node, ...]
@@ -27,14 +38,116 @@ class OnnxGraph:
     notes: tuple[str, ...]
 
 
+def parsed(path: Path, content: bytes) -> Any:
+    """Return the ModelProto of a file.
+
+    Raises:
+        ModelLoadError: The content is not an ONNX model, or not a whole one.
+        PackageMissing: onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise (missing_package(error) or error) from None
+    decode_error = import_module("google.protobuf.message").DecodeError
+    try:
+        model = onnx.load_model_from_string(content)
+    except (decode_error, ValueError) as error:
+        raise ModelLoadError(
+            f"{path} is not an ONNX model, or truncated or corrupt ({error})",
+            hint="Copy or export the file again and compare its sha256.",
+        ) from error
+    # Any of these missing makes it no model (ONNX IR specification, "Model Semantics").
+    required = {
+        "an IR version": model.ir_version > 0,
+        "an operator set": len(model.opset_import) > 0,
+        "a graph with outputs": len(model.graph.output) > 0,
+    }
+    missing = [name for name, present in required.items() if not present]
+    if missing:
+        raise ModelLoadError(f"{path} is not a whole ONNX model: it lacks {', '.join(missing)}")
+    return model
+
+
+def constants(model: Any) -> Iterator[Constant]:
+    """Return the constants of a ModelProto's main graph, those of text left out."""
+    import onnx
+
+    def reader(tensor: Any) -> NDArray[Any]:
+        values: NDArray[Any] = onnx.numpy_helper.to_array(tensor)
+        return values
+
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.STRING:
+            yield Constant(
+                name=tensor.name,
+                dtype=dtype_name(tensor.data_type),
+                elements=prod(tensor.dims),
+                read=partial(reader, tensor),
+            )
+
+
+def bare_nodes(model: Any) -> tuple[Node, ...]:
+    """Return the nodes of a ModelProto's main graph without the shapes of their tensors."""
+    return tuple(_node(node, {}) for node in model.graph.node)
+
+
+def statements(model: Any) -> dict[str, str | list[str]]:
+    """Return what a ModelProto says about itself: versions, producer, metadata.
+
+    Raises:
+        ValueError: A string is not UTF-8.
+    """
+    result: dict[str, str | list[str]] = {
+        "ir_version": str(model.ir_version),
+        "opsets": [
+            f"{checked_text(item.domain) or 'ai.onnx'} {item.version}"
+            for item in model.opset_import
+        ],
+    }
+    for name in ("producer_name", "producer_version", "domain", "doc_string"):
+        if getattr(model, name):
+            result[name] = checked_text(getattr(model, name))
+    for item in model.metadata_props:
+        result[checked_text(item.key)] = checked_text(item.value)
+    return result
+
+
+def tensor_spec(value: Any) -> TensorSpec:
+    """Return an input or output; quantization lies in the graph's operators, not in its tensors."""
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        return TensorSpec(
+            name=checked_text(value.name), shape=(), dtype=str(kind).removesuffix("_type")
+        )
+    dimensions = value.type.tensor_type.shape.dim
+    return TensorSpec(
+        name=checked_text(value.name),
+        shape=tuple(
+            item.dim_value
+            if item.WhichOneof("value") == "dim_value" and item.dim_value >= 0
+            # Some exporters write -1 for an open extent.
+            else -1
+            for item in dimensions
+        ),
+        dtype=dtype_name(value.type.tensor_type.elem_type),
+    )
+
+
+def axes(graph: Any) -> list[list[int | str]]:
+    """Return for each real input its extents, or the names of those that are left open."""
+    shapes = (value.type.tensor_type.shape.dim for value in real_inputs(graph))
+    return [[item.dim_value or checked_text(item.dim_param) for item in dims] for dims in shapes]
+
+
 def real_inputs(graph: Any) -> list[Any]:
-    """The inputs that a caller must give: those without an initializer (IR version < 4)."""
+    """Return the inputs that a caller must give: those without an initializer (IR version < 4)."""
     stored = {tensor.name for tensor in graph.initializer}
     return [value for value in graph.input if value.name not in stored]
 
 
 def dtype_name(code: int) -> str:
-    """numpy name of a TensorProto data type.
+    """Return the numpy name of a TensorProto data type.
 
     Raises:
         KeyError: ONNX does not define the code.
@@ -45,7 +158,7 @@ def dtype_name(code: int) -> str:
 
 
 def checked_text(value: str | bytes) -> str:
-    """A string of the file.
+    """Return a string of the file.
 
     Raises:
         ValueError: It is not UTF-8; protobuf then hands out its bytes.
@@ -56,12 +169,12 @@ def checked_text(value: str | bytes) -> str:
 
 
 def read_graph(model: Any, shapes: Sequence[tuple[int, ...]] | None) -> OnnxGraph:
-    """The graph of a ModelProto, with inferred shapes; ``model`` is changed by it.
+    """Return the graph of a ModelProto, with inferred shapes; ``model`` is changed by it.
 
     Args:
         model: The ModelProto.
-        shapes: Of the real inputs, with every extent; None where these are not known: then
-            nothing that depends on them is.
+        shapes: The shapes of the real inputs, with every extent; None where these are not known:
+            then no shape that depends on them is known either.
 
     Raises:
         ValueError: A stored tensor does not fit its shape.
@@ -99,8 +212,8 @@ def _graphs(graph: Any) -> Iterator[Any]:
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
-    for part in _graphs(graph):
-        yield from part.node
+    for each in _graphs(graph):
+        yield from each.node
 
 
 def _is_external(tensor: Any) -> bool:

@@ -100,7 +100,7 @@ class ClassifierMetadata:
 
 def encode(metadata: ClassifierMetadata) -> bytes:
     """The metadata flatbuffer, with file identifier ``M001``."""
-    build = _Writer()
+    build = _TableWriter()
     subgraph = build.table(
         "SubGraphMetadata",
         input_tensor_metadata=build.tables([_input_tensor(build, metadata)]),
@@ -137,7 +137,7 @@ def decode(content: bytes) -> ClassifierMetadata:
         raise ModelLoadError(f"the TFLite metadata has identifier {content[4:8]!r}, not b'M001'")
     try:
         start = struct.unpack_from("<I", content)[0]
-        root = _Reader("ModelMetadata", Table(content, start))
+        root = _TableReader("ModelMetadata", Table(content, start))
         subgraph = root.first("subgraph_metadata", "SubGraphMetadata")
         image = subgraph and subgraph.first("input_tensor_metadata", "TensorMetadata")
         answer = subgraph and subgraph.first("output_tensor_metadata", "TensorMetadata")
@@ -157,7 +157,7 @@ def decode(content: bytes) -> ClassifierMetadata:
         raise ModelLoadError(f"the TFLite metadata cannot be read: {error}") from error
 
 
-def _input_tensor(build: "_Writer", metadata: ClassifierMetadata) -> int:
+def _input_tensor(build: "_TableWriter", metadata: ClassifierMetadata) -> int:
     scaling = build.table(
         "NormalizationOptions", mean=build.floats(metadata.mean), std=build.floats(metadata.std)
     )
@@ -177,7 +177,7 @@ def _input_tensor(build: "_Writer", metadata: ClassifierMetadata) -> int:
     )
 
 
-def _output_tensor(build: "_Writer", metadata: ClassifierMetadata) -> int:
+def _output_tensor(build: "_TableWriter", metadata: ClassifierMetadata) -> int:
     files = []
     if metadata.label_file is not None:
         files.append(
@@ -202,21 +202,21 @@ def _output_tensor(build: "_Writer", metadata: ClassifierMetadata) -> int:
     )
 
 
-def _normalization(tensor: "_Reader") -> "_Reader | None":
+def _normalization(tensor: "_TableReader") -> "_TableReader | None":
     for unit in tensor.tables("process_units", "ProcessUnit"):
         if unit.byte("options_type") == _OPTIONS_NORMALIZATION:
             return unit.table("options", "NormalizationOptions")
     return None
 
 
-def _label_file(tensor: "_Reader") -> str | None:
+def _label_file(tensor: "_TableReader") -> str | None:
     for file in tensor.tables("associated_files", "AssociatedFile"):
         if file.byte("type") == _FILE_TENSOR_AXIS_LABELS:
             return file.string("name")
     return None
 
 
-class _Writer:
+class _TableWriter:
     """A flatbuffer under construction; every method but ``finish`` returns an offset in it."""
 
     def __init__(self) -> None:
@@ -253,7 +253,7 @@ class _Writer:
         return bytes(self._builder.Output())
 
 
-class _Reader:
+class _TableReader:
     """One table of a finished flatbuffer; absent fields read as empty."""
 
     def __init__(self, kind: str, table: Any) -> None:
@@ -281,20 +281,20 @@ class _Reader:
         start, count = self._table.Vector(offset), self._table.VectorLen(offset)
         return struct.unpack_from(f"<{count}f", self._table.Bytes, start)
 
-    def table(self, field: str, kind: str) -> "_Reader | None":
+    def table(self, field: str, kind: str) -> "_TableReader | None":
         offset = self._offset(field)
         if not offset:
             return None
         at = self._table.Indirect(offset + self._table.Pos)
-        return _Reader(kind, Table(self._table.Bytes, at))
+        return _TableReader(kind, Table(self._table.Bytes, at))
 
-    def tables(self, field: str, kind: str) -> list["_Reader"]:
+    def tables(self, field: str, kind: str) -> list["_TableReader"]:
         offset = self._offset(field)
         if not offset:
             return []
         start, count = self._table.Vector(offset), self._table.VectorLen(offset)
         at = [self._table.Indirect(start + 4 * index) for index in range(count)]
-        return [_Reader(kind, Table(self._table.Bytes, position)) for position in at]
+        return [_TableReader(kind, Table(self._table.Bytes, position)) for position in at]
 
-    def first(self, field: str, kind: str) -> "_Reader | None":
+    def first(self, field: str, kind: str) -> "_TableReader | None":
         return next(iter(self.tables(field, kind)), None)

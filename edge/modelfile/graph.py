@@ -1,23 +1,17 @@
 """A model graph in the terms that both formats share, and the counts over it."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from benchmarks.input_shape import given_shapes, still_open
-from edge.runtime.refusal import (
-    FLOAT16,
-    custom_operator,
-    element_type,
-    flex_operator,
-    missing_kernel,
+from numpy.typing import NDArray
+
+CONVERSIONS: Final = frozenset(
+    {"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 )
-from edge.runtime.spec import TensorSpec
-
-UNCOUNTED: Final = ("mult-adds are not counted: the file leaves the shape of an input open",)
+"""Operators that only convert between integers and real numbers."""
 
 
 class UnknownShapeError(Exception):
@@ -46,6 +40,26 @@ class Value:
     def real(self) -> bool:
         """Whether it stands for real numbers (quantized ones included)."""
         return self.quantized or self.dtype.startswith(("float", "bfloat"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant:
+    """One tensor whose values are stored in the file.
+
+    Attributes:
+        name: The name of the tensor, which no other constant of the file has.
+        dtype: The numpy name of its elements, or the format's where numpy has none.
+        elements: How many elements there are.
+        read: Gives the values: in their shape from ONNX, flat from TFLite. It raises ValueError
+            where they are not in the file.
+        opaque: Whether numpy has no type for the elements, so that ``read`` gives raw bytes.
+    """
+
+    name: str
+    dtype: str
+    elements: int
+    read: Callable[[], NDArray[Any]]
+    opaque: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,52 +191,6 @@ def count_mult_adds(nodes: Iterable[Node], dialect: Dialect) -> tuple[int, tuple
         f"mult-adds leave out {count} x {name}: {reason}"
         for (name, reason), count in sorted(left_out.items())
     )
-
-
-def counted_shapes(
-    inputs: Sequence[TensorSpec],
-    shapes: Mapping[str, tuple[int, ...]],
-    sequences: Collection[str] = (),
-    *,
-    resizable: bool = False,
-) -> tuple[tuple[int, ...], ...] | None:
-    """Shape of each input to count for, an open batch as 1; None where one is not known.
-
-    Args:
-        inputs: As the file states them, -1 for an open extent.
-        shapes: What the user says of them, by name.
-        sequences: Inputs whose first extent is no batch.
-        resizable: Whether a first extent of 1 can be another batch.
-
-    Raises:
-        UsageError: A shape does not fit.
-    """
-    given = given_shapes(inputs, shapes, sequences, resizable=resizable)
-    if still_open(inputs, given, sequences):
-        return None
-    return tuple(
-        given.get(spec.name, tuple(1 if extent < 0 else extent for extent in spec.shape))
-        for spec in inputs
-    )
-
-
-def obstacles(path: Path, nodes: Iterable[Node], known: Collection[str] = ()) -> tuple[str, ...]:
-    """What will keep interpreters from running the file, each with the way out.
-
-    Args:
-        path: The file.
-        nodes: Of its graphs.
-        known: Custom operators, or domains of such, that the interpreters bring all the same.
-    """
-    causes = [
-        flex_operator(name) if name.startswith("Flex") else custom_operator(name)
-        for name in dict.fromkeys(node.operator for node in nodes if node.custom)
-        if name not in known and name.rpartition(".")[0] not in known
-    ]
-    dtype = element_type(path)
-    if dtype not in ("", FLOAT16):
-        causes.append(missing_kernel("kernels of most operators", dtype))
-    return tuple(f"the file {cause.says}. {cause.hint}" for cause in causes)
 
 
 def batch_extent(inputs: Sequence[Value]) -> int:
