@@ -24,14 +24,14 @@ Use:
     lock = schema.read(Lock, path, "the lock", version=1, hint="edge lock writes one.")
     text = json.dumps({"schema_version": 1, **schema.to_json(lock)}, indent=2)
 
-- ``form="toml"`` reads TOML. ``from_json`` checks a value that was parsed
-  already, such as an answer of a device.
+- ``form="toml"`` reads TOML. ``parse`` takes a text that was read already, and
+  ``from_json`` a value that was parsed already, such as an answer of a device.
 - ``error`` is the class of the error, such as BundleError (exit code 3); UsageError by default.
 - ``given`` holds fields that the file does not, such as an ID that is the file's name.
 - Choices that stand in a table are ``Annotated[str, schema.one_of(TABLE)]``.
 - A rule about one value is ``Annotated[int, schema.Expect("an even number", is_even)]``. A rule
-  about several fields belongs in ``__post_init__`` of the dataclass, which raises ValueError with
-  a sentence that names the field ("cores is missing"); the place is put before it.
+  about several fields belongs in ``__post_init__`` of the dataclass, which raises ValueError, or
+  ``Refused`` with a hint, with a sentence that names the field; the place is put before it.
 - Where a value has another form in the file (a unit, a short form), it is
   ``Annotated[Budget, schema.As(BudgetFile, read, write)]``: ``read`` makes the value of the form,
   ``write`` makes the form of the value (none for a format that is only read).
@@ -63,7 +63,21 @@ Place = tuple[str | int, ...]
 
 LARGEST: Final = 1e300  # of a number, so that it stays finite in another unit
 SHOWN: Final = 60  # characters of a value or of a name that a message shows
+MOST_LISTED: Final = 8  # choices that a message lists; more are listed in the hint
 VERSION: Final = "schema_version"
+
+
+class Refused(ValueError):
+    """A value that breaks a rule over several fields; its text is a sentence without the place.
+
+    Args:
+        message: What is wrong.
+        hint: What the user can do about it; empty for the hint of the whole file.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +135,7 @@ PositiveInt = Annotated[int, Expect("a whole number above 0", lambda value: valu
 PositiveFloat = Annotated[float, Expect("a number above 0", lambda value: value > 0)]
 Count = Annotated[int, Expect("a whole number that is not negative", lambda value: value >= 0)]
 Amount = Annotated[float, Expect("a number that is not negative", lambda value: value >= 0)]
+Share = Annotated[float, Expect("a share from 0 to 1", lambda value: 0 <= value <= 1)]
 NOT_EMPTY: Final = Expect("at least one entry", bool)
 
 
@@ -166,15 +181,66 @@ def read(
         EdgeError: The file cannot be read, or a value is missing, unknown, or not allowed; of
             the class ``error``.
     """
-    parse = checked.read_toml if form == "toml" else checked.read_json
     try:
-        value = parse(path, what, max_bytes=max_bytes, finite=False)
+        content = checked.read_bytes(path, what, max_bytes=max_bytes)
     except OSError as fault:
         raise error(f"{path} cannot be read: {fault.strerror or fault}", hint=hint) from fault
     except checked.Malformed as fault:
         raise error(f"{path} cannot be read: {fault}", hint=hint) from fault
+    return parse(
+        kind,
+        content,
+        str(path),
+        what,
+        form=form,
+        version=version,
+        given=given,
+        extra=extra,
+        hint=hint,
+        error=error,
+        max_bytes=max_bytes,
+    )
+
+
+def parse(
+    kind: type[T],
+    content: bytes | str,
+    where: str,
+    what: str = "the text",
+    *,
+    form: Literal["json", "toml"] = "json",
+    version: int | None = None,
+    given: Mapping[str, Any] | None = None,
+    extra: Literal["forbid", "ignore"] = "forbid",
+    hint: str = "",
+    error: type[EdgeError] = UsageError,
+    max_bytes: int = checked.MAX_BYTES,
+) -> T:
+    """Read a JSON or TOML text, and check all of it.
+
+    Args:
+        kind: As for ``read``.
+        content: The text.
+        where: What the text comes from, for messages, such as the path of the file.
+        what: As for ``read``, as all that follow.
+        form: As for ``read``.
+        version: As for ``read``.
+        given: As for ``read``.
+        extra: As for ``read``.
+        hint: As for ``read``.
+        error: As for ``read``.
+        max_bytes: As for ``read``.
+
+    Raises:
+        EdgeError: The text is malformed, or as for ``from_json``; of the class ``error``.
+    """
+    parser = checked.parse_toml if form == "toml" else checked.parse_json
+    try:
+        value = parser(content, what, max_bytes=max_bytes, finite=False)
+    except checked.Malformed as fault:
+        raise error(f"{where} cannot be read: {fault}", hint=hint) from fault
     return from_json(
-        kind, value, str(path), version=version, given=given, extra=extra, hint=hint, error=error
+        kind, value, where, version=version, given=given, extra=extra, hint=hint, error=error
     )
 
 
@@ -222,8 +288,8 @@ def from_json(
         checked_value: T = _adapter(kind).validate_json(json.dumps(value), strict=True, extra=extra)
         return checked_value
     except ValidationError as faults:
-        message, known = _described(kind, value, faults.errors(include_url=False))
-        raise error(f"{where}: {message}", hint=f"{known} {hint}".strip()) from faults
+        message, own_hint = _described(kind, value, faults.errors(include_url=False), hint)
+        raise error(f"{where}: {message}", hint=own_hint) from faults
 
 
 def to_json(value: Any) -> Any:
@@ -290,29 +356,33 @@ _EXPECTED: Final = {
 _UNKNOWN: Final = ("unexpected_keyword_argument", "extra_forbidden")
 
 
-def _described(kind: Any, document: Any, faults: "Sequence[ErrorDetails]") -> tuple[str, str]:
-    """The first fault in words, and a guess at what was meant instead."""
+def _described(
+    kind: Any, document: Any, faults: "Sequence[ErrorDetails]", hint: str
+) -> tuple[str, str]:
+    """The first fault in words, and what the user can do about it."""
     first = faults[0]
     place = _place(document, first)
     if first["type"] == "missing":  # maybe since it is misspelled
         unknown = [fault for fault in faults if fault["type"] in _UNKNOWN]
         first = next((it for it in unknown if it["loc"][:-1] == first["loc"][:-1]), first)
         place = _place(document, first)
+    shown = shown_place(place)
     if first["type"] == "missing":
-        return f"{shown_place(place)} is missing", ""
+        return f"{shown} is missing", hint
     if first["type"] in _UNKNOWN:
-        known = _known(kind, place)
-        listed = f"Known: {', '.join(known)}." if known else ""
-        return f"{shown_place(place)} is unknown", f"{_guess(place[-1], known)} {listed}".strip()
+        return f"{shown} is unknown", _guess(place[-1], _known(kind, place), hint, listed=True)
     if first["type"] == "value_error":
-        inside = f"{shown_place(place)}: " if place else ""
-        return f"{inside}{first['ctx']['error']}", ""
+        reason = first["ctx"]["error"]
+        own = reason.hint if isinstance(reason, Refused) else ""
+        return f"{shown}: {reason}" if place else str(reason), own or hint
     # Each member of a union that the value might have been has a fault of its own.
     alike = [fault for fault in faults if _place(document, fault) == place]
-    expected = dict.fromkeys(map(_expected, alike))
     choices = [choice for fault in alike for choice in _choices(fault)]
-    message = f"{shown_place(place)} is {_shown(first['input'])}, expected {' or '.join(expected)}"
-    return message, _guess(first["input"], choices)
+    many = len(choices) > MOST_LISTED
+    expected = " or ".join(dict.fromkeys(map(_expected, alike)))
+    message = f"{shown} is {_shown(first['input'])}, "
+    message += "which is unknown" if many else f"expected {expected}"
+    return message, _guess(first["input"], choices, hint, listed=many)
 
 
 def _expected(fault: "ErrorDetails") -> str:
@@ -336,9 +406,12 @@ def _listed(choices: Sequence[str]) -> str:
     return listed if len(choices) == 1 else f"one of {listed}"
 
 
-def _guess(given: object, known: Sequence[str]) -> str:
+def _guess(given: object, known: Sequence[str], hint: str, *, listed: bool = False) -> str:
+    """What was probably meant, the known names if they are to be listed, and the hint."""
     near = difflib.get_close_matches(given, known, 1) if isinstance(given, str) else None
-    return f'Did you mean "{near[0]}"?' if near else ""
+    parts = [f'Did you mean "{near[0]}"?' if near else ""]
+    parts += [f"Known: {', '.join(known)}." if listed and known else "", hint]
+    return " ".join(part for part in parts if part)
 
 
 def _place(document: Any, fault: "ErrorDetails") -> Place:

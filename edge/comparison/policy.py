@@ -1,13 +1,11 @@
 """Policies: which limits a candidate must keep; from a TOML file, or the built-in one."""
 
-import difflib
 import hashlib
-import math
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Final, Literal
 
+from edge import schema
 from edge.comparison.metrics import AT_LEAST, AT_MOST, DROPS, METRICS
 from edge.comparison.result import PolicyRecord
 from edge.errors import UsageError
@@ -20,12 +18,6 @@ UNCHANGED_POINTS: Final = 1.5  # and where no answer changed; 199 images show th
 CLASS_POINTS: Final = 10.0  # and of one class's recall
 # Rounding changes scores of MobileNet by at most 1e-5, scaling by 1/128 for 1/127.5 by 1e-3.
 SAME_WEIGHTS_SHIFT: Final = 3e-4
-CHOICES: Final = {
-    "unit": ("absolute", "percent"),
-    "missing": ("fail", "skip"),
-    "source": ("measured", "recorded"),
-}
-UNCHANGED: Final = "at_most_unchanged"
 
 
 def rule_example(
@@ -115,101 +107,95 @@ def load_policy(path: Path) -> Policy:
     """Read a policy file.
 
     Raises:
-        UsageError: It cannot be read, or something in it is not known.
+        UsageError: It cannot be read, or something in it is unknown or not allowed.
     """
     try:
-        content = checked.read_bytes(path)
-        value = checked.parse_toml(content, finite=False)
-    except OSError as error:
-        raise UsageError(f"no policy at {path}: {error.strerror}", hint=rule_example()) from error
-    except checked.Malformed as error:
-        raise UsageError(f"{path} is no TOML file: {error}", hint=rule_example()) from error
-    _known(f"{path}: key", value, ("schema_version", "name", "rule"))
-    version = value.get("schema_version")
-    if type(version) is not int or version != POLICY_SCHEMA_VERSION:
-        raise UsageError(
-            f"{path}: schema_version is {version!r}; this edge reads {POLICY_SCHEMA_VERSION}",
-            hint=f"Write schema_version = {POLICY_SCHEMA_VERSION} at the top.",
-        )
-    name, rules = value.get("name", path.stem), value.get("rule")
-    if not isinstance(name, str):
-        raise UsageError(f"{path}: name is {name!r}; text is needed")
-    if not isinstance(rules, list) or not rules or not all(isinstance(r, dict) for r in rules):
-        raise UsageError(f"{path} has no rules", hint=rule_example())
-    record = PolicyRecord(name=name, sha256=hashlib.sha256(content).hexdigest(), path=str(path))
-    parsed = tuple(_rule(f"{path}: rule {n}", rule) for n, rule in enumerate(rules, 1))
-    return Policy(record=record, rules=parsed)
-
-
-def _rule(place: str, value: Mapping[str, Any]) -> Rule:
-    _known(f"{place}: key", value, ("metric", AT_MOST, AT_LEAST, UNCHANGED, *CHOICES))
-    name = value.get("metric")
-    if not isinstance(name, str):
-        raise UsageError(f"{place} names no metric", hint=f"Known: {', '.join(METRICS)}.")
-    _known(f"{place}: metric", [name], METRICS)
-    metric = METRICS[name]
-    chosen = {key: _choice(place, value, key) for key in CHOICES}
-    percent = chosen["unit"] == "percent"
-    if percent and not metric.relative:
-        names = ", ".join(item.name for item in METRICS.values() if item.relative)
-        raise UsageError(
-            f"{place}: {name} has no baseline to be a percentage of",
-            hint=f'unit = "percent" goes with {names}.',
-        )
-    if "source" in value and not metric.timed:
-        raise UsageError(f"{place}: source is for latencies; {name} is none")
-    limit = _limit(place, value, metric.direction, name)
-    return Rule(
-        metric=name,
-        limit=limit,
-        unchanged=_unchanged(place, value, name, limit),
-        percent=percent,
-        missing=chosen["missing"],
-        source=chosen["source"],
+        content = checked.read_bytes(path, "the policy")
+    except (OSError, checked.Malformed) as error:
+        raise UsageError(f"no policy at {path}: {error}", hint=rule_example()) from error
+    stored = schema.parse(
+        _StoredPolicy,
+        content,
+        str(path),
+        "the policy",
+        form="toml",
+        version=POLICY_SCHEMA_VERSION,
+        hint=rule_example(),
     )
+    name = path.stem if stored.name is None else stored.name
+    record = PolicyRecord(name=name, sha256=hashlib.sha256(content).hexdigest(), path=str(path))
+    return Policy(record=record, rules=stored.rule)
 
 
-def _limit(place: str, value: Mapping[str, Any], direction: str, name: str) -> float:
-    given = [key for key in (AT_MOST, AT_LEAST) if key in value]
-    if given != [direction]:
-        found = " and ".join(given) or "no limit"
-        hint = rule_example(name, direction, 0.9 if direction == AT_LEAST else 1.0)
-        raise UsageError(f"{place} has {found}; {name} takes one {direction}", hint=hint)
-    limit = value[direction]
-    if type(limit) not in (int, float) or not math.isfinite(limit):
-        raise UsageError(f"{place}: {direction} is {limit!r}; a number is needed")
-    return float(limit)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredRule:
+    """A rule as a policy file states it."""
 
+    metric: Annotated[str, schema.one_of(METRICS)]
+    at_most: float | None = None
+    at_least: float | None = None
+    at_most_unchanged: float | None = None
+    unit: Literal["absolute", "percent"] = "absolute"
+    missing: Literal["fail", "skip"] = "fail"
+    source: Literal["measured", "recorded"] | None = None
 
-def _unchanged(place: str, value: Mapping[str, Any], name: str, limit: float) -> float | None:
-    if UNCHANGED not in value:
-        return None
-    found = value[UNCHANGED]
-    if name not in DROPS:
-        raise UsageError(f"{place}: {UNCHANGED} is for {', '.join(DROPS)}; {name} is none")
-    if type(found) not in (int, float) or not math.isfinite(found) or found < limit:
-        raise UsageError(
-            f"{place}: {UNCHANGED} is {found!r}; a number from {AT_MOST} ({limit:g}) on is needed",
-            hint="It is the drop that is accepted where no answer changed; see docs/ci.md.",
-        )
-    return float(found)
+    def rule(self) -> Rule:
+        """The rule, if its fields fit its metric.
 
-
-def _choice(place: str, value: Mapping[str, Any], key: str) -> str:
-    found = value.get(key, CHOICES[key][0])
-    if not isinstance(found, str):
-        raise UsageError(f"{place}: {key} is {found!r}; text is needed")
-    _known(f"{place}: {key}", [found], CHOICES[key])
-    return found
-
-
-def _known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse a name that is not among the known ones, with the one that was probably meant."""
-    known = tuple(known)
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"Did you mean {near[0]!r}? " if near else ""
-            raise UsageError(
-                f"{what} {name!r} is unknown", hint=f"{hint}Known: {', '.join(known)}."
+        Raises:
+            Refused: They do not.
+        """
+        metric = METRICS[self.metric]
+        if self.unit == "percent" and not metric.relative:
+            names = ", ".join(item.name for item in METRICS.values() if item.relative)
+            raise schema.Refused(
+                f"{self.metric} has no baseline to be a percentage of",
+                f'unit = "percent" goes with {names}.',
             )
+        if self.source is not None and not metric.timed:
+            raise schema.Refused(f"source is for latencies; {self.metric} is none")
+        limit = self._limit(metric.direction)
+        self._check_unchanged(limit)
+        return Rule(
+            metric=self.metric,
+            limit=limit,
+            unchanged=self.at_most_unchanged,
+            percent=self.unit == "percent",
+            missing=self.missing,
+            source=self.source or "measured",
+        )
+
+    def _limit(self, direction: str) -> float:
+        limits = {AT_MOST: self.at_most, AT_LEAST: self.at_least}
+        given = {name: limit for name, limit in limits.items() if limit is not None}
+        if list(given) != [direction]:
+            stated = " and ".join(given) or "no limit"
+            raise schema.Refused(
+                f"it has {stated}; {self.metric} takes one {direction}",
+                rule_example(self.metric, direction, 0.9 if direction == AT_LEAST else 1.0),
+            )
+        return given[direction]
+
+    def _check_unchanged(self, limit: float) -> None:
+        if self.at_most_unchanged is None:
+            return
+        if self.metric not in DROPS:
+            raise schema.Refused(
+                f"at_most_unchanged is for {', '.join(DROPS)}; {self.metric} is none"
+            )
+        if self.at_most_unchanged < limit:
+            raise schema.Refused(
+                f"at_most_unchanged is {self.at_most_unchanged:g}; "
+                f"a number from {AT_MOST} ({limit:g}) on is needed",
+                "It is the drop that is accepted where no answer changed; see docs/ci.md.",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredPolicy:
+    """A policy file, without its version."""
+
+    name: str | None = None
+    rule: Annotated[
+        tuple[Annotated[Rule, schema.As(_StoredRule, _StoredRule.rule)], ...], schema.NOT_EMPTY
+    ]

@@ -46,30 +46,40 @@ def test_every_metric_can_be_limited(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (RULE, "schema_version is None"),
-        ("schema_version = 2\n" + RULE, "schema_version is 2"),
-        ("schema_version = true\n" + RULE, "schema_version is True"),
-        ("schema_version = 1\n", "has no rules"),
-        ("schema_version = 1\nrule = 3\n", "has no rules"),
-        ("schema_version = 1\nrules = 3\n" + RULE, "key 'rules' is unknown"),
-        ("schema_version = 1\nname = 3\n" + RULE, "name is 3"),
-        ("schema_version = 1\n" + RULE.replace("top1_drop", "top1_dorp"), "'top1_dorp' is unknown"),
-        ("schema_version = 1\n" + RULE.replace("at_most", "atmost"), "key 'atmost' is unknown"),
+        (RULE, "schema_version is missing; this edge reads 1"),
+        ("schema_version = 2\n" + RULE, "schema_version is 2; this edge reads 1"),
+        ("schema_version = true\n" + RULE, "schema_version is true"),
+        ("schema_version = 1\n", "rule is missing"),
+        ("schema_version = 1\nrule = 3\n", "rule is 3, expected a list"),
+        ("schema_version = 1\nrule = []\n", "rule is [], expected at least one entry"),
+        ("schema_version = 1\nrules = 3\n" + RULE, "rules is unknown"),
+        ("schema_version = 1\nname = 3\n" + RULE, "name is 3, expected a string"),
+        (
+            "schema_version = 1\n" + RULE.replace("top1_drop", "top1_dorp"),
+            'rule[0].metric is "top1_dorp", which is unknown',
+        ),
+        ("schema_version = 1\n" + RULE.replace("at_most", "atmost"), "rule[0].atmost is unknown"),
         ("schema_version = 1\n" + RULE.replace("at_most", "at_least"), "takes one at_most"),
         ("schema_version = 1\n" + RULE + "at_least = 0\n", "at_most and at_least"),
-        ("schema_version = 1\n" + RULE.replace("1.0", '"1"'), "at_most is '1'"),
-        ("schema_version = 1\n" + RULE.replace("1.0", "true"), "at_most is True"),
-        ("schema_version = 1\n" + RULE.replace("1.0", "nan"), "at_most is nan"),
-        ("schema_version = 1\n" + RULE.replace("1.0", "inf"), "at_most is inf"),
-        ("schema_version = 1\n" + RULE + 'missing = "ignore"\n', "missing 'ignore' is unknown"),
-        ("schema_version = 1\n" + RULE + "missing = 1\n", "missing is 1"),
+        ("schema_version = 1\n" + RULE.replace("1.0", '"1"'), 'rule[0].at_most is "1", expected'),
+        ("schema_version = 1\n" + RULE.replace("1.0", "true"), "rule[0].at_most is true, expected"),
+        ("schema_version = 1\n" + RULE.replace("1.0", "nan"), "rule[0].at_most is NaN, expected"),
+        ("schema_version = 1\n" + RULE.replace("1.0", "inf"), "rule[0].at_most is Infinity"),
+        (
+            "schema_version = 1\n" + RULE + 'missing = "ignore"\n',
+            'rule[0].missing is "ignore", expected one of "fail", "skip"',
+        ),
+        ("schema_version = 1\n" + RULE + "missing = 1\n", "rule[0].missing is 1, expected one of"),
         ("schema_version = 1\n" + RULE + 'unit = "percent"\n', "top1_drop has no baseline"),
         ("schema_version = 1\n" + RULE + 'source = "measured"\n', "source is for latencies"),
-        ("schema_version = 1\n[[rule]]\nat_most = 1\n", "names no metric"),
-        ("schema_version = 1\n[[rule]]\nmetric = 1\nat_most = 1\n", "names no metric"),
-        ("schema_version = 1\n[[rule]\n", "is no TOML file"),
+        ("schema_version = 1\n[[rule]]\nat_most = 1\n", "rule[0].metric is missing"),
+        ("schema_version = 1\n[[rule]]\nmetric = 1\nat_most = 1\n", "rule[0].metric is 1"),
+        ("schema_version = 1\n[[rule]\n", "the policy is no TOML"),
         ("schema_version = 1\n" + RULE + "at_most_unchanged = 0.5\n", "from at_most (1) on"),
-        ("schema_version = 1\n" + RULE + "at_most_unchanged = true\n", "at_most_unchanged is True"),
+        (
+            "schema_version = 1\n" + RULE + "at_most_unchanged = true\n",
+            "unchanged is true",
+        ),
         (
             'schema_version = 1\n[[rule]]\nmetric = "flips"\nat_most = 1\nat_most_unchanged = 2\n',
             "top1_drop, top5_drop, map_drop; flips is none",
@@ -83,7 +93,7 @@ def test_refused(tmp_path: Path, text: str, said: str) -> None:
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize("text", ["", RULE.replace("1.0", "'x'").replace("at_most", "at_least")])
+@pytest.mark.parametrize("text", ["", RULE.replace("at_most", "at_least")])
 @pytest.mark.parametrize("metric", ["top1_drop", "agreement", "size_bytes"])
 def test_the_hint_is_a_rule_that_a_policy_takes(tmp_path: Path, text: str, metric: str) -> None:
     """What is copied out of the hint is a policy, with the version at its top."""
@@ -108,7 +118,7 @@ def test_the_drop_that_is_accepted_where_no_answer_changed(tmp_path: Path) -> No
 def test_the_probable_name_is_suggested(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load_policy(write(tmp_path, "schema_version = 1\n" + RULE.replace("top1_d", "top1d")))
-    assert "Did you mean 'top1_drop'?" in caught.value.hint
+    assert 'Did you mean "top1_drop"?' in caught.value.hint
     assert all(name in caught.value.hint for name in METRICS)
 
 
@@ -118,7 +128,7 @@ def test_no_file_and_no_text(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no policy at"):
         load_policy(tmp_path)
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="is no TOML file"):
+    with pytest.raises(UsageError, match="only UTF-8 is read"):
         load_policy(tmp_path / "binary.toml")
 
 
