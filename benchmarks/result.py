@@ -1,12 +1,19 @@
-"""What a benchmark found: one row per model, path and setting. Seconds and bytes throughout."""
+"""What a benchmark measured: one row per model, path and setting.
+
+Seconds and bytes throughout; the annotations say what stands in a results file instead, such as
+milliseconds. ``benchmarks.outputs.json_file`` reads and writes that file.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from benchmarks.accelerators.base import Coverage, Label, OperatorTime, Unit
+from edge import schema
+from edge.errors import BundleError
 from edge.runtime.spec import Preprocessing, TensorSpec
 
 
@@ -30,30 +37,50 @@ class Stability(StrEnum):
     TOO_FEW = "too few"  # nothing can be said
 
 
+def milliseconds(seconds: float) -> float:
+    """Return milliseconds, to the nanosecond that clocks resolve."""
+    return round(1e3 * seconds, 6)
+
+
+Milliseconds = Annotated[float, schema.As(schema.Amount, lambda ms: ms / 1e3, milliseconds)]
+
+
+def _contract(value: Mapping[str, Any]) -> Preprocessing:
+    try:
+        return Preprocessing.from_json(value)
+    except BundleError as error:
+        raise ValueError(f"it is no preprocessing contract: {error.message}") from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredModel:
     """A model file to measure.
 
     Attributes:
-        name: Of the row: the variant, or the file's name.
-        path: The file.
-        sha256: Of the file, hex.
-        size_bytes: Of the file.
-        format: Suffix without the dot.
-        bundle: Name of the bundle that it stands in; empty for a lone file.
-        preprocessing: How it takes images, RGB 0..255; None for a lone file, whose inputs are
-            generated.
-        top1: Accuracy that the bundle's report states, 0..1; None without.
+        name: The name of the variant, or of the file.
+        bundle: The name of the bundle that the file stands in; empty for a lone file.
+        path: The file. Results keep its name only: where files lay on somebody's machine is
+            nobody's business, and sha256 tells which it was.
+        sha256: The sha256 of the file, in hex.
+        size_bytes: The size of the file.
+        format: The suffix without the dot.
+        preprocessing: How the model takes images, RGB 0..255; None for a lone file, whose inputs
+            are generated.
+        top1: The accuracy that the bundle's report states, 0..1; None without one.
     """
 
+    __pydantic_config__: ClassVar[Any] = schema.names(path="file")
+
     name: str
-    path: Path
-    sha256: str
-    size_bytes: int
-    format: str
     bundle: str = ""
-    preprocessing: Preprocessing | None = None
-    top1: float | None = None
+    path: Annotated[Path, schema.As(str, Path, lambda path: path.name)]
+    sha256: str
+    size_bytes: schema.Count
+    format: str
+    preprocessing: (
+        Annotated[Preprocessing, schema.As(dict[str, Any], _contract, Preprocessing.to_json)] | None
+    ) = None
+    top1: schema.Share | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,30 +88,48 @@ class Timing:
     """Measured times of one process, seconds; nothing is left out.
 
     Attributes:
-        load: From the file to a session that is ready.
-        first: The first inference.
-        warm_up: Inferences until the steady phase began, after the first.
-        samples: Every steady inference, in order.
+        load: The time from the file to a session that is ready.
+        first: The time of the first inference.
+        warm_up: The times of the inferences until the steady phase began, after the first.
+        samples: The times of all inferences of the steady phase, in order.
     """
 
-    load: float
-    first: float
-    warm_up: tuple[float, ...]
-    samples: tuple[float, ...]
+    __pydantic_config__: ClassVar[Any] = schema.names(
+        load="load_ms", first="first_ms", warm_up="warm_up_ms", samples="samples_ms"
+    )
+
+    load: Milliseconds
+    first: Milliseconds
+    warm_up: tuple[Milliseconds, ...]
+    samples: Annotated[
+        tuple[Milliseconds, ...],
+        schema.Expect("one or more times above 0", lambda times: min(times, default=0) > 0),
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndToEnd:
-    """Median seconds of each step from an image file to an answer."""
+    """Median seconds of each step from an image file to an answer.
 
-    decode: float  # of the file, with resizing: the preprocessing contract
-    encode: float  # pixels to the input tensor
-    invoke: float
-    post: float  # outputs to scores and labels
+    Attributes:
+        decode: Decoding of the file, with resizing: the preprocessing contract.
+        encode: From pixels to the input tensor.
+        invoke: The inference.
+        post: From outputs to scores and labels.
+    """
+
+    __pydantic_config__: ClassVar[Any] = schema.names(
+        decode="decode_ms", encode="encode_ms", invoke="invoke_ms", post="post_ms"
+    )
+
+    decode: Milliseconds
+    encode: Milliseconds
+    invoke: Milliseconds
+    post: Milliseconds
 
     @property
     def total(self) -> float:
-        """Sum of the steps, seconds."""
+        """The sum of the steps, seconds."""
         return self.decode + self.encode + self.invoke + self.post
 
 
@@ -93,20 +138,22 @@ class Moment:
     """One point of a sustained run.
 
     Attributes:
-        elapsed: Since the steady phase began, seconds.
-        median: Of the inferences since the point before, seconds.
-        runs: How many these are.
-        temperature_c: Of the processor, degrees Celsius; None where nothing tells.
-        frequency_hz: Mean of the cores' clocks; None where nothing tells.
-        throttled: Raspberry Pi firmware's throttle bits; None elsewhere.
+        elapsed: Seconds since the steady phase began.
+        median: The median of the inferences since the point before, seconds.
+        runs: The number of these inferences.
+        temperature_c: The temperature of the processor, degrees Celsius; None where nothing tells.
+        frequency_hz: The mean of the cores' clocks; None where nothing tells.
+        throttled: The throttle bits of a Raspberry Pi's firmware; None elsewhere.
     """
 
-    elapsed: float
-    median: float
-    runs: int
+    __pydantic_config__: ClassVar[Any] = schema.names(elapsed="elapsed_seconds", median="median_ms")
+
+    elapsed: Annotated[float, schema.As(schema.Amount, float, lambda seconds: round(seconds, 6))]
+    median: Milliseconds
+    runs: schema.Count
     temperature_c: float | None = None
-    frequency_hz: float | None = None
-    throttled: int | None = None
+    frequency_hz: schema.Amount | None = None
+    throttled: schema.Count | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,17 +162,64 @@ class Parity:
 
     Attributes:
         ok: Whether they are the same but for rounding.
-        reference: Name of the path that was compared with.
-        worst: Largest difference of an element, in the unit that ``unit`` names.
+        reference: The name of the path that they were compared with.
+        worst: The largest difference of an element, in the unit that ``unit`` names.
         unit: ``quantization steps`` or ``of the output's range``.
-        detail: What was found, one sentence.
+        detail: What was seen, one sentence.
     """
 
     ok: bool
     reference: str
-    worst: float
+    worst: schema.Amount
     unit: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredOperator:
+    """An ``OperatorTime`` as results have it."""
+
+    name: str
+    type: str
+    ms: schema.Amount
+    where: str
+
+    @classmethod
+    def write(cls, time: OperatorTime) -> "_StoredOperator":
+        return cls(name=time.name, type=time.type, ms=milliseconds(time.seconds), where=time.where)
+
+    def read(self) -> OperatorTime:
+        return OperatorTime(name=self.name, type=self.type, seconds=self.ms / 1e3, where=self.where)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredInput:
+    """A ``TensorSpec`` as results have it: how it is quantized is not kept."""
+
+    name: str
+    dtype: str
+    shape: tuple[schema.Count, ...]
+
+    @classmethod
+    def write(cls, spec: TensorSpec) -> "_StoredInput":
+        return cls(name=spec.name, dtype=spec.dtype, shape=spec.shape)
+
+    def read(self) -> TensorSpec:
+        return TensorSpec(name=self.name, shape=self.shape, dtype=self.dtype)
+
+
+_Fact = int | float | str
+_Operator = Annotated[
+    OperatorTime, schema.As(_StoredOperator, _StoredOperator.read, _StoredOperator.write)
+]
+_Input = Annotated[TensorSpec, schema.As(_StoredInput, _StoredInput.read, _StoredInput.write)]
+
+
+def _finite(facts: Mapping[str, _Fact]) -> dict[str, _Fact]:
+    """The facts that JSON can state: Vela gives NaN for a float model."""
+    return {
+        name: value for name, value in facts.items() if isinstance(value, str) or isfinite(value)
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,38 +228,45 @@ class BenchmarkRow:
 
     Attributes:
         subject: The model.
-        accelerator: Name of the path.
-        unit: Kind of processor.
+        accelerator: The name of the path.
+        unit: The kind of processor.
         threads: CPU threads.
         batch: Images of one inference.
-        status: What became of it.
+        status: What became of the row.
         reason: Why there is no time, or what to know about it, one sentence; may be empty.
         hint: The way out, one sentence; may be empty.
         engine: Interpreter and version; empty if none was reached.
-        device: Processor; empty if none was reached.
-        label: What the time is worth; None if none was reached.
+        device: The processor; empty if none was reached.
+        label: What the time is worth; None if no processor was reached.
         coverage: Where the operators ran; None where the engine cannot tell.
         parity: None on the path that is the reference itself.
         timing: None unless measured.
         stability: None unless measured.
         estimate: Seconds of an estimated row.
         facts: Other figures of an estimate.
-        peak_memory: Of a process that loads the model and runs it, bytes, without what the
-            engine alone takes; None where not measured.
+        peak_memory: Bytes that loading and running the model takes in a process of its own,
+            without what the engine alone takes; None where not measured.
         end_to_end: None where not measured.
-        profile: Per operator; empty where not measured.
+        profile: Times per operator; empty where not measured.
         sustained: Empty where not measured.
-        order: Position in the random order in which the rows were measured.
-        inputs: What an inference got, with every extent; empty if no engine was reached.
-        signature: Of a TFLite file: the one that was measured; empty where the file names none.
-        usage: Whether it is the command that was refused, and not the model.
+        order: The position in the random order in which the rows were measured.
+        inputs: What an inference got, with every extent; empty if no engine was reached, and in
+            files of edge 1.0.
+        signature: The signature of a TFLite file that was measured; empty where the file names
+            none, and in files of edge 1.0.
+        usage: Whether it is the command that was refused, and not the model; results files do
+            not keep it.
     """
+
+    __pydantic_config__: ClassVar[Any] = schema.names(
+        subject="model", estimate="estimate_ms", peak_memory="peak_memory_bytes"
+    )
 
     subject: MeasuredModel
     accelerator: str
     unit: Unit
-    threads: int
-    batch: int
+    threads: schema.Count
+    batch: schema.Count
     status: Status
     reason: str = ""
     hint: str = ""
@@ -176,16 +277,27 @@ class BenchmarkRow:
     parity: Parity | None = None
     timing: Timing | None = None
     stability: Stability | None = None
-    estimate: float | None = None
-    facts: Mapping[str, float | str] = field(default_factory=dict)
-    peak_memory: int | None = None
+    estimate: Milliseconds | None = None
+    facts: Annotated[Mapping[str, _Fact], schema.As(Mapping[str, _Fact], dict, _finite)] = field(
+        default_factory=dict
+    )
+    peak_memory: schema.Count | None = None
     end_to_end: EndToEnd | None = None
-    profile: tuple[OperatorTime, ...] = ()
+    profile: tuple[_Operator, ...] = ()
     sustained: tuple[Moment, ...] = ()
-    order: int = 0
-    inputs: tuple[TensorSpec, ...] = ()
+    order: schema.Count = 0
+    inputs: tuple[_Input, ...] = ()
     signature: str = ""
     usage: bool = False
+
+
+def _timed(row: BenchmarkRow) -> BenchmarkRow:
+    if row.status is Status.MEASURED and row.timing is None:
+        raise ValueError("timing is null, though the row says that it was measured")
+    return row
+
+
+StoredRow = Annotated[BenchmarkRow, schema.As(BenchmarkRow, _timed)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,17 +305,19 @@ class Results:
     """A whole run.
 
     Attributes:
-        started: UTC, ISO 8601.
-        environment: Record of the machine (``benchmarks.environment``), JSON values.
-        protocol: Of every row, JSON values.
-        seed: Of the random order.
-        rows: In the order in which they are shown.
-        missing: Rows that were not measured yet when it was interrupted.
+        started: When it began, UTC, ISO 8601.
+        seed: The seed of the random order.
+        environment: The record of the machine (``benchmarks.environment``), JSON values.
+        protocol: The protocol of every row, JSON values.
+        missing: Rows that were not measured yet when the run was interrupted.
+        rows: The rows, in the order in which they are shown.
     """
 
+    __pydantic_config__: ClassVar[Any] = schema.names(missing="missing_rows")
+
     started: str
+    seed: schema.Count
     environment: Mapping[str, Any]
     protocol: Mapping[str, Any]
-    seed: int
-    rows: tuple[BenchmarkRow, ...]
-    missing: int = 0
+    missing: schema.Count = 0
+    rows: tuple[StoredRow, ...]

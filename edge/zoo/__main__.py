@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from edge import schema
 from edge.cache import StageCache
 from edge.errors import MeasurementError, OutputError
 from edge.workers import Message, answer
@@ -25,7 +26,7 @@ def main() -> NoReturn:
                 f"the cache {cache} cannot be written: {error.strerror}",
                 hint="Make room, or name another.",
             ) from error
-        say(found.to_json())
+        say(schema.to_json(found))
 
     answer(work, failure=MeasurementError)
 

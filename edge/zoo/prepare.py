@@ -1,17 +1,17 @@
 """One network made ready: built, counted, and converted; kept in the cache by content."""
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from converters.base import ConversionRequest, targets
+from edge import schema
 from edge.cache import StageCache, content_key
-from edge.errors import EdgeError, WeightsUnavailable
+from edge.errors import EdgeError, OutputError, WeightsUnavailable
 from edge.pipeline.conversion import convert_all
 from edge.progress import Step
 from edge.runtime.files import write_json
@@ -38,10 +38,10 @@ class NetworkFacts:
         input_size: Height and width, pixels.
     """
 
-    parameters: int
-    depth: int
-    size_bytes: int
-    input_size: int
+    parameters: schema.Count
+    depth: schema.Count
+    size_bytes: schema.Count
+    input_size: schema.Count
 
 
 def counted(model: Any, input_size: int) -> NetworkFacts:
@@ -126,26 +126,13 @@ class Prepared:
     files: Mapping[str, Path]
     failures: Mapping[str, str]
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self) | {
-            "keras": str(self.keras),
-            "pictures": str(self.pictures),
-            "files": {name: str(path) for name, path in self.files.items()},
-        }
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read what ``to_json`` wrote."""
-        return cls(
-            facts=NetworkFacts(**value["facts"]),
-            weights=value["weights"],
-            random_because=value["random_because"],
-            keras=Path(value["keras"]),
-            pictures=Path(value["pictures"]),
-            files={name: Path(path) for name, path in value["files"].items()},
-            failures=dict(value["failures"]),
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    """What the cache keeps beside a Keras file."""
+
+    facts: NetworkFacts
+    weights: str
 
 
 def prepare(name: str, weights: str, cache: StageCache, step: Step) -> Prepared:
@@ -164,12 +151,11 @@ def prepare(name: str, weights: str, cache: StageCache, step: Step) -> Prepared:
     row = backbone(name)
     entry, reason = _network(row, weights, cache)
     step(1)
-    record = json.loads((entry / RECORD).read_text(encoding="utf-8"))
-    facts = NetworkFacts(**record["facts"])
-    files, failures = _converted(row, entry, facts, cache, step, corrected=not reason)
+    record = schema.read(_Record, entry / RECORD, "the record", error=OutputError)
+    files, failures = _converted(row, entry, record.facts, cache, step, corrected=not reason)
     return Prepared(
-        facts=facts,
-        weights=record["weights"],
+        facts=record.facts,
+        weights=record.weights,
         random_because=reason,
         keras=entry / MODEL,
         pictures=entry / PICTURES,
@@ -199,8 +185,8 @@ def _entry(
         with cache.store(key) as folder:
             loaded.model.save(folder / MODEL)
             np.save(folder / PICTURES, pictures(row.size))
-            facts = asdict(counted(loaded.model, row.size))
-            write_json(folder / RECORD, {"facts": facts, "weights": loaded.source})
+            record = _Record(facts=counted(loaded.model, row.size), weights=loaded.source)
+            write_json(folder / RECORD, schema.to_json(record))
     return cache.entry(key)
 
 

@@ -20,6 +20,7 @@ from benchmarks.plan import BenchmarkPlan, Cell
 from benchmarks.result import BenchmarkRow, MeasuredModel
 from benchmarks.subjects import lone
 from benchmarks.timing import Protocol
+from edge import schema
 from edge.errors import EdgeError, MeasurementError, OutputError, PackageMissing, UsageError
 from edge.inspection.model import inspect_model
 from edge.progress import Progress, Step
@@ -130,7 +131,7 @@ def prepared(network: str, options: ZooOptions, step: Step) -> Prepared:
     )
     if "facts" not in found[-1]:
         raise MeasurementError(f"{network} was not made ready, and nothing says why")
-    return Prepared.from_json(found[-1])
+    return schema.from_json(Prepared, found[-1], f"the answer on {network}", error=MeasurementError)
 
 
 def entry(network: str, options: ZooOptions, budget: TimeBudget, left: int, step: Step) -> Entry:

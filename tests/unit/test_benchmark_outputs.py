@@ -103,7 +103,10 @@ def test_json_leaves_out_facts_that_are_no_numbers() -> None:
 
 
 FAULTS: dict[str, tuple[Any, str]] = {
-    "another schema": (lambda v: v.update(schema_version=2), "schema_version is 2, expected 1"),
+    "another schema": (
+        lambda v: v.update(schema_version=2),
+        "schema_version is 2; this edge reads 1",
+    ),
     "no rows": (lambda v: v.pop("rows"), "rows is missing"),
     "rows are no list": (lambda v: v.update(rows={}), "rows is {}, expected a list"),
     "a row is a number": (lambda v: v["rows"].insert(0, 5), "rows[0] is 5, expected an object"),
@@ -113,7 +116,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
         "rows[0].timing.samples_ms[2] is -1.0",
     ),
     "no samples": (lambda v: v["rows"][0]["timing"].update(samples_ms=[]), "samples_ms is []"),
-    "not measured": (lambda v: v["rows"][0].update(timing=None), "rows[0].timing is null"),
+    "not measured": (lambda v: v["rows"][0].update(timing=None), "rows[0]: timing is null"),
     "text": (lambda v: v["rows"][0].update(threads="1"), 'threads is "1"'),
     "a boolean": (lambda v: v["rows"][0].update(batch=True), "batch is true"),
     "top-1": (lambda v: v["rows"][0]["model"].update(top1=70.0), "rows[0].model.top1 is 70.0"),
@@ -121,7 +124,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "digits": (lambda v: v["rows"][0]["timing"].update(load_ms=10**400), "401 digits"),
     "a contract": (
         lambda v: v["rows"][0]["model"].update(preprocessing={"height": 9}),
-        "rows[0].model.preprocessing is",
+        "rows[0].model.preprocessing: it is no preprocessing contract",
     ),
     "left": (lambda v: v["rows"][1]["coverage"]["left"].update(ADD=1.5), "coverage.left.ADD"),
     "parity": (lambda v: v["rows"][1].update(parity={}), "rows[1].parity.ok is missing"),

@@ -143,10 +143,20 @@ def test_results_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert found.entries[0].rows["tflite-fp32"].timing == row("tflite-fp32", 20.0).timing
 
 
-def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(json.dumps({"schema_version": 1}))
-    with pytest.raises(UsageError, match="no results file of the zoo"):
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"schema_version": 1}, "started is missing"),
+        ({"schema_version": 1, "kind": "diff"}, 'kind is "diff", expected "zoo"'),
+        ({"kind": "zoo"}, "schema_version is missing"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path: Path, value: object, said: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(value))
+    with pytest.raises(UsageError) as caught:
         read_zoo(tmp_path / "a.json")
+    assert said in caught.value.message
+    assert "edge zoo measure" in caught.value.hint
 
 
 def test_the_markdown_holds_measured_beside_published_and_every_reason() -> None:
