@@ -110,7 +110,7 @@ def test_the_readme_states_the_hashes() -> None:
 
 def test_the_notice_names_what_comes_from_others() -> None:
     text = (ROOT / "NOTICE").read_text(encoding="utf-8")
-    for name in (WEIGHTS, "edge/weights/imagenet_classes.csv", "converters/metadata_schema.py"):
+    for name in (WEIGHTS, "edge/weights/imagenet_classes.csv", "edge/modelfile/tflite_metadata_schema.py"):
         assert f"File:      {name}\n" in text
         assert (ROOT / name).is_file()
 
@@ -122,8 +122,11 @@ def test_the_source_distribution_holds_the_project_alone(sdist_names: list[str])
         "benchmarks",
         "devices",
         "docs",
+        "examples",
         "tests",
         ".gitignore",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "LICENSE",
         "Makefile",
         "NOTICE",
