@@ -11,7 +11,7 @@ from edge.dataset.pictures import Picture
 from edge.evaluation.multilabel import LabelTruth
 from edge.pipeline.calibration import Pool
 from edge.pipeline.conversion import Converted
-from edge.pipeline.reproduce.lock import JobInputs
+from edge.pipeline.reproduce.lock import Command, JobInputs
 from edge.progress import Progress, Step
 from edge.runtime.head import Head
 from edge.runtime.output import PROBABILITIES, OutputSpec
@@ -46,7 +46,7 @@ class ModelToBundle:
         notes: What a user was told already, for the report.
     """
 
-    command: str
+    command: Command
     name: str
     labels: tuple[str, ...]
     preprocessing: Preprocessing

@@ -4,6 +4,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from edge.pipeline.reproduce.lock import (
     WEIGHTS,
     BundleLock,
     JobInputs,
+    NamedFile,
     build_inputs,
     export_inputs,
     flat,
@@ -131,12 +133,15 @@ def test_every_default_of_both_commands_survives(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"strict": "yes"}, "options.strict cannot be 'yes'"),
-        ({"base": {"alpha": True}}, "options.base.alpha cannot be 'True'"),
-        ({"base": {"resize": "squeeze"}}, "options.base.resize cannot be 'squeeze'"),
-        ({"base": 3}, "options.base cannot be '3'"),
-        ({"output": {"variants": "tflite-fp32"}}, "options.output.variants"),
-        ({"magic": 1}, "does not know: options.magic"),
+        ({"strict": "yes"}, r'options: strict is "yes", expected true or false'),
+        ({"base": {"alpha": True}}, r"options: base.alpha is true, expected a number"),
+        (
+            {"base": {"resize": "squeeze"}},
+            'base.resize is "squeeze", expected one of',
+        ),
+        ({"base": 3}, "options: base is 3, expected an object"),
+        ({"output": {"variants": "tflite-fp32"}}, "options: output.variants is .*expected a list"),
+        ({"magic": 1}, "options: magic is unknown"),
     ],
 )
 def test_options_of_another_edge_are_refused(
@@ -262,9 +267,9 @@ def test_files_of_options_are_found_by_content(bundle: Bundle, tmp_path: Path) -
     weights = tmp_path / "w" / "base.h5"
     weights.parent.mkdir()
     weights.write_bytes(b"weights")
-    file = {"path": str(tmp_path / "gone" / "base.h5"), "sha256": sha256_file(weights)}
+    file = NamedFile(path=str(tmp_path / "gone" / "base.h5"), sha256=sha256_file(weights))
     inputs = JobInputs(
-        options={"base": {"weights": file["path"]}}, data={}, files={"base.weights": file}
+        options={"base": {"weights": file.path}}, data={}, files={"base.weights": file}
     )
     assert named_files(bundle, inputs, weights.parent) == {"base": {"weights": str(weights)}}
     with pytest.raises(UsageError, match=r"base\.weights") as caught:
@@ -273,6 +278,23 @@ def test_files_of_options_are_found_by_content(bundle: Bundle, tmp_path: Path) -
     weights.write_bytes(b"other")
     with pytest.raises(UsageError, match="not there with the bytes"):
         named_files(bundle, inputs, weights.parent)
+
+
+def test_a_name_is_no_file_whatever_lies_there(
+    make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "v1.0").write_bytes(b"no input of the job")
+    photos = make_folder({"cat": 8, "dog": 8})
+    options = build_options(photos, tmp_path)
+    options = replace(options, output=replace(options.output, name="v1.0"))
+    assert build_inputs(options, scan(photos, seed=0)).files == {}
+
+
+def test_a_name_that_an_older_edge_took_for_a_file_stays_a_name(bundle: Bundle) -> None:
+    file = NamedFile(path="v1.0", sha256="0" * 64)
+    inputs = JobInputs(options={"output": {"name": "v1.0"}}, data={}, files={"output.name": file})
+    assert named_files(bundle, inputs, None) == {"output": {"name": "v1.0"}}
 
 
 def test_a_folder_of_a_model_is_found_by_content(bundle: Bundle, tmp_path: Path) -> None:
@@ -287,7 +309,7 @@ def test_a_folder_of_a_model_is_found_by_content(bundle: Bundle, tmp_path: Path)
         output=OutputOptions(output=tmp_path, overwrite=False, cache=tmp_path),
     )
     inputs = export_inputs(options, [], [], [])
-    assert inputs.files["model"]["path"] == str(model)
+    assert inputs.files["model"].path == str(model)
     moved = model.rename(tmp_path / "model")
     assert named_files(bundle, inputs, tmp_path)["model"] == str(moved)
     (moved / "variables/data").write_bytes(b"other")

@@ -58,15 +58,15 @@ def test_one_format_is_enough(file: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema_version": 2}, "no recipe of schema 1"),
-        ({"schema_version": None}, "no recipe of schema 1"),
-        ({"keep_floats": {}}, "'keep_floats'"),
-        ({"keep_float": None}, "list of block names"),
-        ({"keep_float": ["net/first"]}, "list of block names"),
-        ({"keep_float": {"tflite": "net/first"}}, "list of block names"),
-        ({"keep_float": {"tflite": [1]}}, "list of block names"),
-        ({"keep_float": {"tflite": {"net/first": 1}}}, "list of block names"),
-        ({"keep_float": {"coreml": ["net/first"]}}, "unknown format 'coreml'"),
+        ({"schema_version": 2}, "schema_version is 2; this edge reads 1"),
+        ({"schema_version": None}, "schema_version is null; this edge reads 1"),
+        ({"keep_floats": {}}, "keep_floats is unknown"),
+        ({"keep_float": None}, "keep_float is null, expected an object"),
+        ({"keep_float": ["net/first"]}, "expected an object"),
+        ({"keep_float": {"tflite": "net/first"}}, "expected a list"),
+        ({"keep_float": {"tflite": [1]}}, "keep_float.tflite[0] is 1, expected a string"),
+        ({"keep_float": {"tflite": {"net/first": 1}}}, "expected a list"),
+        ({"keep_float": {"coreml": ["net/first"]}}, "coreml"),
     ],
 )
 def test_a_wrong_field_is_named(file: Path, change: dict[str, Any], said: str) -> None:
@@ -87,14 +87,14 @@ def test_a_wrong_field_is_named(file: Path, change: dict[str, Any], said: str) -
 )
 def test_a_file_that_is_no_recipe(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    with pytest.raises(UsageError, match=r"recipe\.json is no recipe") as caught:
+    with pytest.raises(UsageError, match=r"recipe\.json") as caught:
         read_recipe(file, BOTH)
     assert "--quantize auto" in caught.value.hint
 
 
 def test_no_such_file(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.json", tmp_path):
-        with pytest.raises(UsageError, match="is no recipe"):
+        with pytest.raises(UsageError, match="cannot be read"):
             read_recipe(path, BOTH)
 
 

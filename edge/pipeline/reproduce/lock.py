@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from benchmarks.environment import environment
+from edge import schema
 from edge.dataset.folder import list_images
 from edge.dataset.pictures import Picture, pictures_root
 from edge.dataset.scan import Dataset
 from edge.errors import BundleError, UsageError
 from edge.evaluation.images import LOCK_NAME, MAX_LOCK
 from edge.pipeline.options import BuildOptions, ExportOptions
-from edge.pipeline.reproduce.stored_options import options_json
+from edge.pipeline.reproduce.stored_options import OTHER_EDGE, options_json
 from edge.runtime import checked
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import readable, sha256_file
@@ -28,8 +29,31 @@ from edge.versions import versions
 UNUSED: Final = "unused"  # split of the images that were found and left out
 UNREADABLE: Final = "unreadable"  # instead of the sha256 of a file that the system does not show
 
+# Options that may name a file. The others are no paths, whatever files are called like them: a name
+# such as v1.0 is the name of the model.
+FILE_OPTIONS: Final = frozenset(
+    {
+        "base.backbone",
+        "base.weights",
+        "custom_objects",
+        "labels",
+        "model",
+        "output.recipe",
+        "truth",
+        "weights",
+    }
+)
+
 Images = Mapping[str, Mapping[str, Mapping[str, str]]]
 """Split -> class name ("" without one) -> path below the folder -> sha256 of the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedFile:
+    """A file that an option names: its path as it was given, and its sha256."""
+
+    path: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +69,7 @@ class JobInputs:
 
     options: Mapping[str, Any]
     data: Mapping[str, Images]
-    files: Mapping[str, Mapping[str, str]]
+    files: Mapping[str, NamedFile]
 
 
 def build_inputs(options: BuildOptions, dataset: Dataset) -> JobInputs:
@@ -130,21 +154,22 @@ def _relative(path: Path, root: Path) -> str:
     return readable(path.relative_to(root))
 
 
-def _named_files(
-    options: Mapping[str, Any], name: str = ""
-) -> Iterator[tuple[str, dict[str, str]]]:
-    """The options that are paths of files, such as those of weights, or the folder of a model."""
+def _named_files(options: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, NamedFile]]:
+    """The files that options name, such as those of weights, or the folder of a model."""
     for key, value in options.items():
-        full = f"{name}.{key}" if name else key
+        name = f"{outer}.{key}" if outer else key
         if isinstance(value, Mapping):
-            yield from _named_files(value, full)
-        elif isinstance(value, str) and Path(value).suffix and Path(value).is_file():
-            yield full, {"path": value, "sha256": sha256_file(Path(value))}
-        elif key == "model" and isinstance(value, str) and Path(value).is_dir():
-            yield full, {"path": value, "sha256": sha256_folder(Path(value))}
+            yield from _named_files(value, name)
+        elif name in FILE_OPTIONS and isinstance(value, str):
+            path = Path(value)
+            if path.suffix and path.is_file():  # a network of Keras Applications has no suffix
+                yield name, NamedFile(path=value, sha256=sha256_file(path))
+            elif name == "model" and path.is_dir():
+                yield name, NamedFile(path=value, sha256=sha256_folder(path))
 
 
 LOCK_SCHEMA_VERSION: Final = 1
+Command = Literal["build", "export"]
 SOURCE: Final = "source/model.keras"
 WEIGHTS: Final = f"{SOURCE}/model.weights.h5"
 CONFIG: Final = f"{SOURCE}/config.json"
@@ -167,21 +192,19 @@ class BundleLock:
         versions: Of every package that makes numbers.
         host: The machine, as information.
         outputs: Path in the bundle -> sha256; the parts of the Keras file below its path.
-        schema_version: Of this layout.
     """
 
-    command: str
+    command: Command
     name: str
     inputs: JobInputs
     weights_sha256: str
     versions: Mapping[str, str]
     host: Mapping[str, Any]
     outputs: Mapping[str, str]
-    schema_version: int = LOCK_SCHEMA_VERSION
 
     def to_json(self) -> dict[str, Any]:
-        """The lock as JSON values."""
-        return asdict(self)
+        """Return the lock as JSON values."""
+        return asdict(self) | {"schema_version": LOCK_SCHEMA_VERSION}
 
     @classmethod
     def read(cls, bundle: Bundle) -> Self:
@@ -196,39 +219,25 @@ class BundleLock:
                 f"{bundle.path} has no {LOCK_NAME}: an older edge made it",
                 hint="Build or export it again; finished stages are in the cache.",
             )
-        try:
-            value = checked.read_json(bundle.checked(LOCK_NAME), max_bytes=MAX_LOCK)
-            if value["schema_version"] != LOCK_SCHEMA_VERSION:
-                raise BundleError(
-                    f"{LOCK_NAME} has schema_version {value['schema_version']!r}; "
-                    f"this edge reads {LOCK_SCHEMA_VERSION}"
-                )
-            fields = {**value, "inputs": JobInputs(**value["inputs"])}
-            lock = cls(**fields)
-            _check(lock)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise BundleError(f"{LOCK_NAME} cannot be used: {error!r}") from error
-        if lock.command not in ("build", "export"):
-            raise BundleError(f"{LOCK_NAME} is of an unknown command, {lock.command!r}")
-        return lock
-
-
-def _check(lock: BundleLock) -> None:
-    """What a dataclass does not check when it is filled with JSON values.
-
-    Raises:
-        TypeError, AttributeError: Of whatever stands where something else is expected.
-    """
-    parts = (lock.inputs.options, lock.inputs.files, lock.versions, lock.host, lock.outputs)
-    for part in (lock.inputs.data, *parts):
-        if not isinstance(part, dict):
-            raise TypeError(f"{str(part)[:80]!r} where names with values are expected")
-    for images in lock.inputs.data.values():
-        flat(images)
+        path = bundle.checked(LOCK_NAME)
+        return schema.read(
+            cls,
+            path,
+            LOCK_NAME,
+            version=LOCK_SCHEMA_VERSION,
+            hint=OTHER_EDGE,
+            error=BundleError,
+            max_bytes=MAX_LOCK,
+        )
 
 
 def lock_of(
-    folder: Path, *, command: str, name: str, inputs: JobInputs, weights_sha256: str
+    folder: Path,
+    *,
+    command: Literal["build", "export"],
+    name: str,
+    inputs: JobInputs,
+    weights_sha256: str,
 ) -> dict[str, Any]:
     """The lock of a bundle whose models, labels and recipe are written, as JSON values.
 

@@ -15,7 +15,14 @@ from edge.pipeline.export import export
 from edge.pipeline.options import BuildOptions, ExportOptions
 from edge.pipeline.output import check_output
 from edge.pipeline.reproduce.differences import Reproduction, compared, data_difference
-from edge.pipeline.reproduce.lock import SOURCE, BundleLock, JobInputs, processor
+from edge.pipeline.reproduce.lock import (
+    FILE_OPTIONS,
+    SOURCE,
+    BundleLock,
+    JobInputs,
+    NamedFile,
+    processor,
+)
 from edge.pipeline.reproduce.stored_options import read_options
 from edge.pipeline.variants import RECIPE_NAME
 from edge.progress import Progress
@@ -171,28 +178,29 @@ def named_files(bundle: Bundle, inputs: JobInputs, folder: Path | None) -> dict[
     """
     values: dict[str, Any] = _copied(inputs.options)
     for name, file in inputs.files.items():
-        _set(values, name, str(_found(bundle, name, file, folder)))
+        if name in FILE_OPTIONS:  # an older edge took a name for a file if there was such a file
+            _set(values, name, str(_found(bundle, name, file, folder)))
     if RECIPE_NAME in bundle.manifest.files:
         _set(values, "output.recipe", str(bundle.checked(RECIPE_NAME)))
     return values
 
 
-def _found(bundle: Bundle, name: str, file: Mapping[str, str], folder: Path | None) -> Path:
+def _found(bundle: Bundle, name: str, file: NamedFile, folder: Path | None) -> Path:
     if name == "labels":
         return bundle.checked("labels.txt")
     for path in _candidates(bundle, file, folder):
         read = sha256_folder if path.is_dir() else sha256_file
-        if path.exists() and read(path) == file["sha256"]:
+        if path.exists() and read(path) == file.sha256:
             return path
     raise UsageError(
-        f"the file of the option {name}, {file['path']}, is not there with the bytes that it had "
-        f"(sha256 {file['sha256'][:16]}...)",
+        f"the file of the option {name}, {file.path}, is not there with the bytes that it had "
+        f"(sha256 {file.sha256[:16]}...)",
         hint="Put it into a folder and name that with --files.",
     )
 
 
-def _candidates(bundle: Bundle, file: Mapping[str, str], folder: Path | None) -> Iterator[Path]:
-    given = Path(file["path"])
+def _candidates(bundle: Bundle, file: NamedFile, folder: Path | None) -> Iterator[Path]:
+    given = Path(file.path)
     if folder is not None:
         yield folder / given.name
     yield given

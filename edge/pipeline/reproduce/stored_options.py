@@ -1,33 +1,35 @@
-"""Options of a job as JSON values, and back: what ``edge.lock`` keeps of the command."""
+"""The options of a job as JSON values, and back: what ``edge.lock`` keeps of the command."""
 
-import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
 
+from edge import schema
 from edge.errors import BundleError
 
-# Places of the machine: they decide no number, and another machine has others.
+# Folders of this machine, and how they are treated: they decide no number, and another machine has
+# others.
 PLACES: Final = frozenset(
     {"photos", "calibration_data", "evaluation_data", "output", "overwrite", "cache"}
 )
+OTHER_EDGE: Final = "Install the version of edge that the manifest names under provenance.versions."
 OptionsT = TypeVar("OptionsT")
 
 
 def options_json(options: Any) -> dict[str, Any]:
-    """Every field of a dataclass of options but the places.
+    """Return every field of a dataclass of options but the places.
 
     Args:
         options: A dataclass; its fields are dataclasses, tuples, enums, paths and JSON values.
     """
-    found = {}
+    values = {}
     for item in fields(options):
         value = getattr(options, item.name)
         if item.name not in PLACES or is_dataclass(value):
-            found[item.name] = _encoded(value)
-    return found
+            values[item.name] = _encoded(value)
+    return values
 
 
 def _encoded(value: Any) -> Any:
@@ -37,90 +39,37 @@ def _encoded(value: Any) -> Any:
         return value.value
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, list | tuple | frozenset | set):
+    if isinstance(value, list | tuple):
         return [_encoded(item) for item in value]
     return value
 
 
 def read_options(
-    kind: type[OptionsT], value: Any, places: Mapping[str, Any], name: str = "options"
+    kind: type[OptionsT], values: Mapping[str, Any], places: Mapping[str, Any]
 ) -> OptionsT:
-    """A dataclass of options out of ``options_json``.
+    """Read what ``options_json`` made.
 
     Args:
-        kind: The dataclass.
-        value: What stands in the lock.
-        places: Values of the fields that are not kept, by name, for every dataclass that has them.
-        name: Of the value, for errors.
+        kind: The dataclass of options.
+        values: The options in the lock.
+        places: The values of the fields that are not kept, by name, for every dataclass that has
+            them.
 
     Raises:
-        BundleError: The value has other fields or types than the dataclass.
+        BundleError: The options have other fields or types than the dataclass.
     """
-    if not isinstance(value, Mapping):
-        raise _foreign(name, value)
-    hints = get_type_hints(kind)
-    known: dict[str, Any] = {}
-    for item in fields(kind):  # type: ignore[arg-type]
-        where = f"{name}.{item.name}"
-        if item.name in value:
-            known[item.name] = _decoded(hints[item.name], value[item.name], places, where)
-        elif item.name in places:
-            known[item.name] = places[item.name]
-        elif item.default is MISSING and item.default_factory is MISSING:
-            raise BundleError(f"edge.lock lacks {where}", hint=OTHER_EDGE)
-    unknown = sorted(set(value) - known.keys())
-    if unknown:
-        raise BundleError(
-            f"edge.lock has an option that this edge does not know: {name}.{unknown[0]}",
-            hint=OTHER_EDGE,
-        )
-    return kind(**known)
+    whole = _with_places(kind, values, places)
+    return schema.from_json(kind, whole, "edge.lock: options", hint=OTHER_EDGE, error=BundleError)
 
 
-OTHER_EDGE: Final = "Install the version of edge that the manifest names under provenance.versions."
-
-
-def _decoded(hint: Any, value: Any, places: Mapping[str, Any], name: str) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return _first_that_fits(arguments, value, places, name)
-    if origin is tuple and isinstance(value, list):
-        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
-        if len(kinds) == len(value):
-            pairs = zip(kinds, value, strict=True)
-            return tuple(_decoded(kind, item, places, name) for kind, item in pairs)
-    if is_dataclass(hint) and isinstance(hint, type):
-        return read_options(hint, value, places, name)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if origin is Literal and value in arguments:
-        return value
-    if isinstance(hint, type) and issubclass(hint, Enum | Path) and isinstance(value, str):
-        return _from_text(hint, value, name)
-    if isinstance(hint, type) and type(value) is hint:
-        return value
-    raise _foreign(name, value)
-
-
-def _first_that_fits(
-    kinds: tuple[Any, ...], value: Any, places: Mapping[str, Any], name: str
-) -> Any:
-    if value is None and type(None) in kinds:
-        return None
-    for kind in kinds:
-        try:
-            return _decoded(kind, value, places, name)
-        except BundleError:
-            continue
-    raise _foreign(name, value)
-
-
-def _from_text(kind: type[Any], value: str, name: str) -> Any:
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise _foreign(name, value) from error
-
-
-def _foreign(name: str, value: Any) -> BundleError:
-    return BundleError(f"edge.lock: {name} cannot be {str(value)[:80]!r}", hint=OTHER_EDGE)
+def _with_places(kind: Any, values: Any, places: Mapping[str, Any]) -> Any:
+    """The options with the places of this machine, in all dataclasses inside."""
+    if not isinstance(values, Mapping):
+        return values  # which the schema refuses
+    whole, kinds = dict(values), get_type_hints(kind)
+    for item in fields(kind):
+        if is_dataclass(kinds[item.name]):
+            whole[item.name] = _with_places(kinds[item.name], whole.get(item.name), places)
+        elif item.name in PLACES and item.name in places:
+            whole[item.name] = _encoded(places[item.name])
+    return whole
