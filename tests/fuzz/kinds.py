@@ -472,7 +472,7 @@ def mutated_golden(random: Random, seeds: Sequence[bytes]) -> bytes:
 
 @cache
 def lock_seeds() -> Sequence[bytes]:
-    from edge.pipeline.reproduce.lock import BundleLock, JobInputs
+    from edge.pipeline.reproduce.lock import BundleLock, JobInputs, NamedFile
 
     images = {"calibration": {"red": {"red/0.png": "ab" * 32}}, "scored": {"": {"1.png": "c" * 64}}}
     made = [
@@ -482,7 +482,7 @@ def lock_seeds() -> Sequence[bytes]:
             inputs=JobInputs(
                 options={"seed": 0, "output": {"variants": ["tflite-fp32"], "seed": 0}},
                 data={option: images},
-                files={"labels": {"path": "labels.txt", "sha256": "ef" * 32}},
+                files={"labels": NamedFile(path="labels.txt", sha256="ef" * 32)},
             ),
             weights_sha256="ab" * 32,
             versions={"numpy": "2.0.0"},

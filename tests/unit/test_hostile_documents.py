@@ -74,7 +74,7 @@ LOCK = {
     "inputs": {
         "options": {"seed": 1},
         "data": {"photos": {"train": {"cat": {"a.jpg": "00"}}}},
-        "files": {"weights": {"path": "sha"}},
+        "files": {"weights": {"path": "w.h5", "sha256": "00"}},
     },
     "weights_sha256": "00",
     "versions": {"edge": "1"},

@@ -110,7 +110,8 @@ def test_the_readme_states_the_hashes() -> None:
 
 def test_the_notice_names_what_comes_from_others() -> None:
     text = (ROOT / "NOTICE").read_text(encoding="utf-8")
-    for name in (WEIGHTS, "edge/weights/imagenet_classes.csv", "edge/modelfile/tflite_metadata_schema.py"):
+    schema = "edge/modelfile/tflite_metadata_schema.py"
+    for name in (WEIGHTS, "edge/weights/imagenet_classes.csv", schema):
         assert f"File:      {name}\n" in text
         assert (ROOT / name).is_file()
 
