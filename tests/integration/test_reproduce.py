@@ -12,10 +12,9 @@ from typer.testing import CliRunner, Result
 from edge.cli.app import app
 from edge.errors import BundleError, DataError, EdgeError, UsageError
 from edge.pipeline.build import build
-from edge.pipeline.difference import difference
 from edge.pipeline.export import export
 from edge.pipeline.options import BuildOptions, ExportOptions, OutputOptions
-from edge.pipeline.reproduce.differences import Reproduction, compared
+from edge.pipeline.reproduce.differences import Reproduction, compared, difference
 from edge.pipeline.reproduce.lock import LOCK_NAME, SOURCE, BundleLock
 from edge.progress import Silent
 from edge.runtime.bundle import Bundle

@@ -15,9 +15,14 @@ from edge.dataset.pictures import Picture
 from edge.dataset.scan import scan
 from edge.device.admission import shipped
 from edge.errors import BundleError, UsageError
-from edge.pipeline.difference import between as constants_between
 from edge.pipeline.options import BuildOptions, ExportOptions, OutputOptions
-from edge.pipeline.reproduce.differences import Reproduction, between, data_difference, likely_cause
+from edge.pipeline.reproduce.differences import (
+    Reproduction,
+    constants_difference,
+    data_difference,
+    folder_difference,
+    likely_cause,
+)
 from edge.pipeline.reproduce.lock import (
     CONFIG,
     LOCK_NAME,
@@ -190,7 +195,7 @@ def test_an_export_names_the_images_of_each_folder(
 def test_every_kind_of_difference_is_told() -> None:
     then = {"a/0": "0", "a/1": "1", "a/2": "2", "b/3": "3", "b/4": "4"}
     now = {"a/0": "0", "a/1": "x", "b/2": "2", "b/renamed": "4", "b/5": "5"}
-    found = between(then, now)
+    found = folder_difference(then, now)
     assert found.missing == ("b/3",)
     assert found.altered == ("a/1",)
     assert found.extra == ("b/5",)
@@ -198,8 +203,8 @@ def test_every_kind_of_difference_is_told() -> None:
     assert found.other_class == (("a/2", "b/2"),)
     assert not found.is_same
     assert not found.is_foreign
-    assert between(then, then).is_same
-    assert between(then, {"a/0": "7", "z": "8"}).is_foreign
+    assert folder_difference(then, then).is_same
+    assert folder_difference(then, {"a/0": "7", "z": "8"}).is_foreign
 
 
 def test_the_same_keras_model_saved_twice_is_the_same(tmp_path: Path) -> None:
@@ -319,15 +324,15 @@ def test_a_folder_of_a_model_is_found_by_content(bundle: Bundle, tmp_path: Path)
 
 def test_how_far_weights_differ() -> None:
     before = {"a": np.zeros((2, 2), np.float32), "b": np.array([1, -1], np.int8)}
-    assert constants_between(before, before).changed == 0
+    assert constants_difference(before, before).changed == 0
     after = {"a": np.full((2, 2), 0.25, np.float32), "b": np.array([1, -1], np.int8)}
-    found = constants_between(before, after)
+    found = constants_difference(before, after)
     assert (found.changed, found.largest, found.unit, found.where) == (1, 0.25, "absolute", "a")
     after = {"a": before["a"], "b": np.array([127, -128], np.int8)}
-    found = constants_between(before, after)
+    found = constants_difference(before, after)
     assert (found.largest, found.unit) == (127.0, "steps")
-    assert not constants_between(before, {"a": before["a"]}).same_structure
-    bias = constants_between({"b": np.array([1])}, {"b": np.array([9000])})
+    assert not constants_difference(before, {"a": before["a"]}).same_structure
+    bias = constants_difference({"b": np.array([1])}, {"b": np.array([9000])})
     assert (bias.changed, bias.largest) == (1, None)
 
 

@@ -12,8 +12,12 @@ from edge.runtime.streams import say
 from edge.wording import percent
 
 if TYPE_CHECKING:
-    from edge.pipeline.difference import Difference
-    from edge.pipeline.reproduce.differences import DataDifference, FileComparison, Reproduction
+    from edge.pipeline.reproduce.differences import (
+        DataDifference,
+        Difference,
+        FileComparison,
+        Reproduction,
+    )
 
 MOST = 10  # images of a kind that are named
 
