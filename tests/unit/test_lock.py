@@ -35,11 +35,12 @@ from edge.pipeline.reproduce.lock import (
     export_inputs,
     flat,
     lock_of,
+    options_json,
     outputs,
     processor,
+    read_options,
 )
 from edge.pipeline.reproduce.reproduce import named_files
-from edge.pipeline.reproduce.stored_options import options_json, read_options
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.output import HeadKind

@@ -14,9 +14,9 @@ from edge.dataset.pictures import Picture
 from edge.evaluation.chance import Level
 from edge.pipeline.calibration import CalibrationAudit
 from edge.pipeline.class_report import KERAS, MISTAKES, ClassReport, classes_report
+from edge.pipeline.page.classes import Thumbnails
 from edge.pipeline.page.curves import ticks
 from edge.pipeline.page.page import page
-from edge.pipeline.page.pictures import Thumbnails
 from edge.pipeline.report import Reference, Report, Training, VariantReport
 from edge.runtime.spec import Preprocessing
 from edge.training.options import Strategy

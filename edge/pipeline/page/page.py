@@ -1,4 +1,4 @@
-"""Puts the parts of the page together and writes it."""
+"""The page as one HTML file: what stands on top, the variants, the data, and the other parts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,13 +6,33 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.dataset.pictures import Picture
+from edge.evaluation.multilabel import MultiLabelScore
 from edge.pipeline.class_report import ModelOnClasses
-from edge.pipeline.page.classes import confusion_section, per_class_section, per_label_section
+from edge.pipeline.page.classes import (
+    Thumbnails,
+    confusion_section,
+    differences_section,
+    mistakes_section,
+    per_class_section,
+    per_label_section,
+)
 from edge.pipeline.page.curves import learning_curves, reliability_diagram
-from edge.pipeline.page.element import Element, document, element, section
-from edge.pipeline.page.pictures import Thumbnails, differences_section, mistakes_section
-from edge.pipeline.page.summary import data_section, provenance_section, summary, variants_section
-from edge.pipeline.report import Report
+from edge.pipeline.page.element import (
+    SPACE,
+    UNKNOWN,
+    Element,
+    counted_interval,
+    document,
+    element,
+    folded,
+    percent,
+    section,
+    short,
+    size,
+    table,
+    with_interval,
+)
+from edge.pipeline.report import Report, Training, VariantReport
 from edge.runtime.files import write_bytes
 from edge.runtime.spec import Preprocessing
 
@@ -59,7 +79,7 @@ def page(
         report, notes=_named(report.notes, thumbnails), data=_named(report.data, thumbnails)
     )
     parts = [
-        summary(report, provenance),
+        _summary(report, provenance),
         variants_section(report),
         learning_curves(report.training),
         *_answers(report, labels, thumbnails),
@@ -105,3 +125,188 @@ def _classes(
         mistakes_section(models, thumbnails),
         reliability_diagram(models),
     ]
+
+
+MOST_SKIPPED: Final = 100  # files that are named
+
+
+def _summary(report: Report, provenance: Mapping[str, Any]) -> Element:
+    """Name, strategy and the score in a few lines."""
+    reference, training = report.reference, report.training
+    model = "adopted file" if reference.is_adopted else "Keras model"
+    facts = {
+        "network": provenance.get("backbone") or provenance.get("model"),
+        "weights": provenance.get("weights"),
+        "strategy": training and training.strategy,
+        "why": training and training.reason,
+        "training": training and _trained(training),
+        "held-out images": _held_out(report),
+        model: _of_labels(reference.multi_label) or _top1(reference.top1, reference.labelled),
+        "default variant": _default(report),
+        "output": report.output.evidence,
+    }
+    rows = [
+        part
+        for name, text in facts.items()
+        if text
+        for part in (element("dt", name), element("dd", str(text)))
+    ]
+    notes = [element("li", note) for note in report.notes]
+    warned = element("div", element("h2", "Notes"), element("ul", *notes), class_="notes")
+    return element(
+        "header",
+        element("h1", report.name),
+        element("dl", *rows),
+        warned if notes else None,
+    )
+
+
+def _trained(training: Training) -> str:
+    epochs = [f"{phase.name} {phase.epochs}" for phase in training.phases]
+    passes = f"epochs: {', '.join(epochs)}; " if epochs else ""
+    return f"{passes}{training.seconds:.1f}{SPACE}s"
+
+
+def _held_out(report: Report) -> str:
+    images, labelled = report.reference.images, report.reference.labelled
+    text = str(images) if images == labelled else f"{images}, {labelled} of them labelled"
+    return f"{text}: {report.held_out}" if report.held_out else text
+
+
+def _top1(share: float | None, images: int) -> str:
+    if share is None:
+        return "no labels: it is not known how often it is right"
+    return f"top-1 {percent(share)} (95 % interval {counted_interval(share, images)})"
+
+
+def _of_labels(scored: MultiLabelScore | None) -> str:
+    """Scores of labels that do not exclude one another; empty of any other model."""
+    if scored is None:
+        return ""
+    return f"mAP {percent(scored.mean_average_precision)}, mean F1 {percent(scored.macro_f1)}"
+
+
+def _default(report: Report) -> str:
+    variant = report.default
+    if variant.multi_label is not None:
+        return f"{variant.name}: {_of_labels(variant.multi_label)}"
+    if report.reference.is_adopted:
+        return variant.name  # whose score stands above
+    if variant.top1 is None:
+        return f"{variant.name}: agrees on {percent(variant.agreement)}"
+    return f"{variant.name}: {_top1(variant.top1, report.reference.labelled)}"
+
+
+def variants_section(report: Report) -> Element:
+    """The files: size, score, latency."""
+    rows: list[tuple[Element | str, ...]] = [
+        (
+            ("★ " if item.name == report.default_variant else "") + item.name,
+            size(item.size_bytes),
+            _score(item),
+            _drop(item),
+            with_interval(item.agreement, item.agreement_interval),
+            f"{item.latency_ms:.2f} ms",
+        )
+        for item in report.variants
+    ]
+    rows += [(item.name, "failed", *[UNKNOWN] * 4) for item in report.failed]
+    text = (
+        f"★ runs by default. Intervals: 95 %, Wilson, of the drop paired (Tango, bootstrap). "
+        f"{_against(report)} "
+        f"Latency: measured, median of one inference on the building host's CPU "
+        f"({report.host['machine']}, {report.host['cpus']} CPUs), "
+        f"{report.variants[0].latency['threads']} thread."
+    )
+    score = "mAP" if report.output.multi_label else "top-1"
+    titles = ("variant", "size", score, "drop", "agreement", "latency")
+    return section(
+        "Variants",
+        table(titles, rows),
+        *[element("p", item.told()) for item in report.failed],
+        element("p", report.default_reason) if report.default_reason else None,
+        element("p", text, class_="soft"),
+    )
+
+
+def _against(report: Report) -> str:
+    if report.reference.is_adopted:
+        return "The file was adopted as it is: no model is known that it could differ from."
+    return "Drop and agreement: against the Keras model."
+
+
+def _score(item: VariantReport) -> Element | str:
+    if item.multi_label is not None:
+        return percent(item.multi_label.mean_average_precision)
+    return with_interval(item.top1, item.top1_interval)
+
+
+def _drop(item: VariantReport) -> Element | str:
+    """Percentage points with their interval."""
+    if item.drop_points is None or item.drop_interval is None:
+        return UNKNOWN
+    low, high = item.drop_interval
+    spread = element("span", f"{low:+.1f} to {high:+.1f}", class_="range")
+    return element("span", f"{item.drop_points:+.1f}{SPACE}pt", " ", spread)
+
+
+def data_section(data: Mapping[str, Any]) -> Element:
+    """Images by class and split, notes, and the files that were skipped."""
+    notes = [element("p", str(note)) for note in data.get("notes", ())]
+    skipped = data["skipped"]
+    rows: list[tuple[Element | str, ...]] = [
+        (str(item["path"]), str(item["reason"])) for item in skipped[:MOST_SKIPPED]
+    ]
+    left_out = (
+        folded(f"{len(skipped)} files skipped", table(("file", "reason"), rows, text_columns=2))
+        if rows
+        else element("p", "No file was skipped.", class_="soft")
+    )
+    return section("Data", _counts(data["counts"]), *notes, left_out)
+
+
+def _counts(counts: Mapping[str, Any]) -> Element:
+    if not all(isinstance(value, Mapping) for value in counts.values()):
+        text = ", ".join(f"{name} {value}" for name, value in counts.items())
+        return element("p", f"Images: {text}.")
+    splits = tuple(counts)
+    labels = list(counts[splits[0]])
+    sums: tuple[Element | str, ...] = (
+        "all",
+        *[str(sum(counts[split].values())) for split in splits],
+    )
+    rows: list[tuple[Element | str, ...]] = [
+        (
+            element("span", short(label), title=label),
+            *[str(counts[split].get(label, 0)) for split in splits],
+        )
+        for label in labels
+    ]
+    if len(labels) <= 12:
+        return table(("class", *splits), [*rows, sums])
+    by_class = folded(f"Images of the {len(labels)} classes", table(("class", *splits), rows))
+    return element("div", table(("", *splits), [sums]), by_class)
+
+
+def provenance_section(report: Report, provenance: Mapping[str, Any]) -> Element:
+    """Hashes, options and versions: what the numbers rest on."""
+    rows: list[tuple[Element | str, ...]] = [
+        (name, element("span", value))
+        for name, value in flattened({**provenance, "host": report.host})
+    ]
+    shown = table(("", ""), rows, text_columns=2)
+    text = "edge.lock, beside this page, holds the hash of every image and file: edge reproduce."
+    return section("Provenance", element("p", text, class_="soft"), folded("All values", shown))
+
+
+def flattened(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """Nested JSON values as (dotted name, text)."""
+    if isinstance(value, Mapping):
+        return [
+            pair
+            for key, inner in value.items()
+            for pair in flattened(inner, f"{name}.{key}" if name else str(key))
+        ]
+    if isinstance(value, list | tuple):
+        return [(name, ", ".join(map(str, value)) or UNKNOWN)]
+    return [(name, UNKNOWN if value is None else str(value))]

@@ -22,8 +22,8 @@ from edge.pipeline.reproduce.lock import (
     JobInputs,
     NamedFile,
     processor,
+    read_options,
 )
-from edge.pipeline.reproduce.stored_options import read_options
 from edge.pipeline.variants import RECIPE_NAME
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
