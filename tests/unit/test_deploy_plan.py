@@ -11,23 +11,9 @@ from edge.device.layout import App, checked_id
 from edge.device.release import Release
 from edge.errors import BundleError, UsageError
 from edge.runtime.spec import Manifest, Preprocessing, Variant
+from tests.unit.device_releases import RELEASE
 
 BOARD = profile("raspberry-pi-5")
-RELEASE = Release(
-    id="draft",
-    name="Dogs",
-    version=7,
-    manifest_sha256="0" * 64,
-    variant="tflite-int8",
-    engine="litert",
-    environment="abc",
-    threads=4,
-    device="raspberry-pi-5",
-    max_latency_ms=1000,
-    max_memory_mb=None,
-    start_seconds=120,
-    watchdog_seconds=60,
-)
 
 
 def manifest(default: str, **scores: tuple[float | None, float | None]) -> Manifest:

@@ -452,7 +452,8 @@ def test_nothing_that_a_keras_file_names_is_run(
 ) -> None:
     from keras.src.saving.serialization_lib import in_safe_mode
 
-    from tests.fuzz.kinds import keras_parts, zipped
+    from tests.fuzz.kinds.keras_files import keras_parts
+    from tests.fuzz.kinds.materials import zipped
 
     (tmp_path / "owning.py").write_text("open('owned', 'w')\n")
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from edge.device.release import Release
 from edge.device.state import DAMAGED, State, changing, events, record
 from edge.device.trial import app_state
 from edge.errors import NotDeployed, ReleaseRefused
+from tests.unit.device_releases import RELEASE
 
 ROOT = Path(__file__).parents[2]
 OLD, NEW = "1-old", "2-new"
@@ -293,7 +295,7 @@ def test_a_rollback_mends_no_damaged_highest_version(
     """It proves nothing of what ran here, and nobody said that a downgrade is meant."""
     slots.point(app, NEW)
     slots.commit(app, NEW, 2000)
-    described = release_of(OLD, 1)
+    described = replace(RELEASE, id=OLD, name="camera", version=1)
     (app.releases / OLD / "release.json").write_text(json.dumps(described.to_json()))
     jobs = jobs_of(app, monkeypatch)
     torn(app.highest)
@@ -303,22 +305,6 @@ def test_a_rollback_mends_no_damaged_highest_version(
     assert app_state(app).damage == DAMAGED
     slots.commit(app, NEW, 3000)  # --allow-downgrade was given
     assert app_state(app).damage is None
-
-
-def release_of(name: str, version: int) -> Release:
-    texts = dict.fromkeys(("manifest_sha256", "variant", "engine", "device"), "x")
-    return Release(
-        id=name,
-        name="camera",
-        version=version,
-        environment="e1",
-        threads=1,
-        max_latency_ms=None,
-        max_memory_mb=None,
-        start_seconds=1,
-        watchdog_seconds=1,
-        **texts,
-    )
 
 
 @pytest.mark.parametrize("older_edge", [False, True])
