@@ -17,6 +17,7 @@ from PIL import Image
 
 from edge.runtime.bundle import Bundle
 from tests.integration.sshd import device, make_devices
+from tests.warm import warm_python
 
 __all__ = ["device", "make_devices"]  # fixtures of devices on loopback
 
@@ -69,10 +70,12 @@ class Edge:
         own = {"EDGE_CACHE": str(self.cache), "TMPDIR": str(self.temporary)}
         return inherited | own | dict(self.variables)
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: object, python: str | Path = sys.executable
+    ) -> subprocess.Popen[str]:
         """The command in a process group of its own, as a shell starts it; stderr is a pipe."""
         return subprocess.Popen(
-            [sys.executable, "-m", "edge", *map(str, arguments)],
+            [python, "-m", "edge", *map(str, arguments)],
             cwd=self.work,
             env=self.environment(),
             stdin=subprocess.DEVNULL,
@@ -84,8 +87,8 @@ class Edge:
         )
 
     def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
-        process = self.start(*arguments)
+        """Run a command to its end, in a copy of a process that has imported what it imports."""
+        process = self.start(*arguments, python=warm_python())
         try:
             stdout, stderr = process.communicate(timeout=self.timeout)
         finally:
