@@ -16,7 +16,7 @@ for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 done
 endef
 
-.PHONY: help venv demo test test-all test-accelerators test-device lint bench clean
+.PHONY: help venv demo test-fast test test-all test-accelerators test-device lint bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -50,6 +50,12 @@ $(DEMO)/digits: | $(INSTALLED)
 	@echo "== handwritten digits as folders of pictures: $@"
 	@mkdir -p $(DEMO)
 	$(BIN)/edge dataset digits $@
+
+test-fast: $(INSTALLED)  ## Run the tests that need no TensorFlow, no build and no deploy
+	@echo "== fast tests"
+	PYTHONPATH=$(CURDIR)/tests/without_tensorflow $(BIN)/python -m pytest \
+	  --numprocesses $(WORKERS) --dist worksteal \
+	  -m "not tensorflow and not slow and not long and not accelerator and not device"
 
 test: $(INSTALLED)  ## Run the tests, but for the long ones
 	@echo "== tests"

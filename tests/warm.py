@@ -59,7 +59,8 @@ exec '{python}' "$@"
 def warm_python() -> Path:
     """The program of this test process's own warm process, which is started by the first call."""
     folder = Path(tempfile.mkdtemp(prefix="edge-warm-"))
-    warm = Warm(folder, (*LIGHT, *HEAVY))
+    without = "without_tensorflow" in os.environ.get("PYTHONPATH", "")
+    warm = Warm(folder, LIGHT if without else (*LIGHT, *HEAVY))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(warm.close)
     return warm.program
@@ -121,7 +122,7 @@ def main() -> None:
     hidden = f"{address}.new"  # whoever sees the socket may connect
     listener.bind(hidden)
     listener.listen(64)
-    os.rename(hidden, address)
+    Path(hidden).rename(address)
     gc.collect()
     gc.freeze()
     request = _served(listener)

@@ -1,5 +1,6 @@
 """The command line as a user runs it: a process of its own, a cache of its own, small photos."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -196,6 +197,21 @@ def copied_cache(source: Path, target: Path, *, without: Iterable[str] = ()) -> 
     return target
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that one process of the run makes, and that the others then find."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, done = root / f"once-{name}", root / f"once-{name}.done"
+    with (root / f"once-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
@@ -220,13 +236,25 @@ class SmallBundle:
 
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> SmallBundle:
-    """Two classes of twelve pictures, random weights, all six variants; some forty seconds."""
-    root = tmp_path_factory.mktemp("small")
-    (root / "tmp").mkdir()
-    photos = make_photos(root / "photos")
-    edge = Edge(cache=root / "cache", work=root, temporary=root / "tmp")
-    succeeded(edge.build(photos, root / NAME))
-    return SmallBundle(root / NAME, photos, edge.cache)
+    """Two classes of twelve pictures, random weights, all six variants; built once a run."""
+
+    def make(root: Path) -> None:
+        (root / "tmp").mkdir()
+        photos = make_photos(root / "photos")
+        edge = Edge(cache=root / "cache", work=root, temporary=root / "tmp")
+        succeeded(edge.build(photos, root / NAME))
+
+    root = made_once(tmp_path_factory, "small", make)
+    return SmallBundle(root / NAME, root / "photos", root / "cache")
+
+
+@pytest.fixture(scope="module")
+def warm_converters() -> Iterator[None]:
+    """Converters that this process starts are copies of one that has imported TensorFlow."""
+    before = sys.executable
+    sys.executable = str(warm_python())
+    yield
+    sys.executable = before
 
 
 @pytest.fixture

@@ -34,8 +34,9 @@ from edge.training.backbones import backbone
 from edge.training.objective import class_weights
 from edge.training.options import BaseOptions, HeadOptions, TrainingOptions
 from edge.weights import mobilenet_imagenet
+from tests.warm import warm_python
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_converters")]
 
 ROOT = Path(__file__).parents[2]
 SIZE = 64
@@ -69,7 +70,7 @@ def run(*command: str, cwd: Path = ROOT, **variables: str) -> str:
 
 
 def edge(*arguments: object, **variables: str) -> str:
-    return run(sys.executable, "-m", "edge", *map(str, arguments), **variables)
+    return run(str(warm_python()), "-m", "edge", *map(str, arguments), **variables)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,9 @@ from edge.progress import Silent
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
 from edge.weights import imagenet_classes
+from tests.warm import warm_python
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_converters")]
 
 ROOT = Path(__file__).parents[2]
 SIZE = (32, 48)  # rows and columns that differ show whether they are mixed up
@@ -40,7 +40,7 @@ class Done:
 
 def edge(cache: Path, *arguments: object, timeout: int = 300) -> Done:
     result = subprocess.run(
-        [sys.executable, "-m", "edge", *map(str, arguments)],
+        [warm_python(), "-m", "edge", *map(str, arguments)],
         cwd=ROOT,
         env=os.environ | {"EDGE_CACHE": str(cache)},
         stdin=subprocess.DEVNULL,

@@ -25,7 +25,7 @@ from edge.training.input_evidence import find_input
 from edge.training.input_range import parse_range, takes_pixels
 from edge.training.options import BaseOptions
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_converters")]
 
 CLASSES = ("blue", "green", "red")
 SIZE = 16

@@ -24,7 +24,7 @@ from edge.runtime.preprocess import load
 from edge.training.models import load_keras, without_head
 from tests.integration.conftest import Edge
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_converters")]
 
 VARIANTS = ("tflite-fp32", "tflite-int8", "onnx-fp32", "onnx-int8")
 TINTS = {"blue": (70, 70, 190), "red": (190, 70, 70)}

@@ -22,7 +22,7 @@ from edge.runtime.files import sha256_file, write_json
 from edge.training.options import BaseOptions
 from tests.integration.conftest import make_photos
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_converters")]
 VARIANT = "models/tflite-fp32.tflite"
 
 
