@@ -518,6 +518,16 @@ def test_class_weights_count_on_unbalanced_data(
     assert keras_hash(one) != keras_hash(other)
     losses = [found.training.phases[0].history["loss"][0] for found in (weighed, plain)]
     assert losses[0] != losses[1]
+    # The classes of six pictures are given more room where each of their pictures counts for more.
+    files = [file for name in CLASSES for file in sorted((photos / "test" / name).iterdir())]
+    pixels = np.stack(
+        [np.asarray(Image.open(file).convert("RGB").resize((SIZE, SIZE))) for file in files]
+    )
+    given = [
+        float(keras_model(bundle)(pixels.astype(np.float32)).numpy()[:, 1:].sum())
+        for bundle in (one, other)
+    ]
+    assert len(files) == TEST * len(CLASSES) and given[0] > given[1]
 
 
 def test_class_weights_change_nothing_on_balanced_data() -> None:

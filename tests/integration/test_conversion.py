@@ -170,9 +170,15 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 
 def test_every_target_was_written(written: Written) -> None:
-    assert set(written.files) == set(NAMES)
-    for name, path in written.files.items():
-        assert path.name == TARGETS[name].filename
+    """Each under the name that bundles know, in the format of that name, and unlike the others."""
+    assert {path.name for path in written.files.values()} == {
+        f"{name}.{name.partition('-')[0]}" for name in NAMES
+    }
+    contents = {name: written.files[name].read_bytes() for name in NAMES}
+    assert {name for name in NAMES if contents[name][4:8] == b"TFL3"} == {
+        name for name in NAMES if name.startswith("tflite-")
+    }
+    assert len(set(contents.values())) == len(NAMES) > 5
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -238,7 +238,11 @@ print(json.dumps(vulkan_devices()))
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert all(name and isinstance(is_cpu, bool) for name, is_cpu in json.loads(done.stdout))
+    named = json.loads(done.stdout)
+    if not named:
+        pytest.skip("no Vulkan here; tests/accelerators brings a GPU in software")
+    for name, is_cpu in named:
+        assert name and isinstance(is_cpu, bool)
 
 
 # ---- profile and coverage of accelerators, from what they are known to say

@@ -87,9 +87,10 @@ def test_the_interval_covers_the_true_ratio_as_often_as_it_says() -> None:
 
 
 def test_the_interval_by_hand() -> None:
-    """Six pairs: the least interval of 96.875 % reaches from the least ratio to the largest.
+    """Six pairs: the interval of 96.875 % reaches from the smallest ratio to the largest.
 
-    Of 2 ** 6 signs one gives a rank sum of 0: 2 / 64 lie outside.
+    The median lies outside only if all six ratios are on one side of it, as in 2 of the 2 ** 6
+    ways in which six signs can fall.
     """
     ratios = np.array([1.0, 1.2, 0.9, 1.1, 1.3, 0.8])
     found = ratio_interval(np.column_stack([np.ones(6), ratios]), 0.96)
