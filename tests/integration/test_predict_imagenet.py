@@ -50,7 +50,7 @@ def test_predict_by_the_name_of_a_network(photos: Path, cache: Path) -> None:
     ]
     assert len(images) >= 5
     assert sum(right) >= len(images) - 1  # 92.6 % on the whole set
-    assert all(len(answer["categories"]) == 3 for answer in answers)
+    assert answers and all(len(answer["categories"]) == 3 for answer in answers)
     with pytest.raises(UsageError, match="has no variants"):
         _run(cache, "predict", "mobilenet", images[0], "--variant", "tflite-int8")
     with pytest.raises(UsageError, match="no network has that name") as caught:

@@ -42,6 +42,7 @@ def test_one_folder_per_class(make_folder: MakeFolder) -> None:
         "test": {"cat": 6, "dog": 3},
     }
     assert (dataset.skipped, dataset.notes) == ((), ())
+    assert dataset.train
     assert all(image.path.parent.name == dataset.labels[image.label] for image in dataset.train)
     everything = sorted(chain.from_iterable(relative(dataset, root).values()))
     assert everything == [path.relative_to(root).as_posix() for path in list_images(root)]
@@ -197,7 +198,9 @@ def test_odd_class_names(make_folder: MakeFolder) -> None:
     names = ["-rf", "a b", "ein Ärger", "🐱 family 👨‍👩‍👧", "a"]
     dataset = scan(make_folder(dict.fromkeys(names, 3)), seed=0)
     assert dataset.labels == tuple(sorted(names))
-    assert all(sum(counts.values()) == 5 for counts in dataset.counts().values())
+    assert dataset.counts() and all(
+        sum(counts.values()) == 5 for counts in dataset.counts().values()
+    )
 
 
 def test_what_counts_as_an_image(make_folder: MakeFolder) -> None:
@@ -249,7 +252,7 @@ def test_an_output_in_a_linked_class_is_refused(make_folder: MakeFolder, tmp_pat
 def test_every_class_is_in_every_split_even_when_tiny(make_folder: MakeFolder) -> None:
     dataset = scan(make_folder({"a": 3, "b": 4, "c": 100}), seed=5)
     for counts in dataset.counts().values():
-        assert all(count >= 1 for count in counts.values())
+        assert counts and all(count >= 1 for count in counts.values())
     assert dataset.counts()["test"]["c"] == dataset.counts()["val"]["c"] == 15
 
 

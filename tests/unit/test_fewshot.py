@@ -113,7 +113,9 @@ def drawn(shots: int, **changes: Any) -> list[Episode]:
 
 
 def test_episodes_show_nothing_that_they_ask_for() -> None:
-    for episode in drawn(5):
+    episodes = list(drawn(5))
+    assert len(episodes) == 20
+    for episode in episodes:
         assert episode.support.shape == (3, 5)
         assert episode.queries.shape == (3, 2)
         rows = np.concatenate([episode.support, episode.queries], axis=1)

@@ -222,7 +222,7 @@ def test_no_false_alarm_on_fresh_subsets() -> None:
             same_network=True,
         )
         checks = judge(default_policy(1.0), subset)
-        assert all(item.verdict is not Verdict.FAIL for item in checks)
+        assert checks and all(item.verdict is not Verdict.FAIL for item in checks)
 
 
 def test_harmless_noise_seldom_fails() -> None:

@@ -149,7 +149,7 @@ def test_a_network_of_keras_2_gives_its_own_answers(write: Any, tmp_path: Path) 
     stored = keras_file(path, StageCache(tmp_path / "cache"))
     assert "Keras 2" in stored.changes[0]
     model = keras.models.load_model(stored.path)  # as the converters do
-    assert all(not hasattr(item, "layers") for item in model.layers)  # flat
+    assert model.layers and all(not hasattr(item, "layers") for item in model.layers)  # flat
     images = np.random.default_rng(1).uniform(0, 255, (5, 6, 6, 3)).astype("f4")
     answers = model.predict(images, verbose=0)
     assert np.ptp(answers[:, 0]) > 0.1  # the images are told apart

@@ -269,6 +269,7 @@ def test_the_scores_are_those_of_scikit_learn() -> None:
     assert found.micro_f1 == pytest.approx(metrics.f1_score(truth.table, said, average="micro"))
     assert found.subset_accuracy == pytest.approx(metrics.accuracy_score(truth.table, said))
     assert found.hamming_loss == pytest.approx(metrics.hamming_loss(truth.table, said))
+    assert len(found.labels) == truth.table.shape[1]
     for column, item in enumerate(found.labels):
         wanted = metrics.precision_recall_fscore_support(
             truth.table[:, column], said[:, column], average="binary"

@@ -190,6 +190,7 @@ def test_a_page_of_three_classes(pictures: tuple[Picture, ...]) -> None:
     assert EVIL in read.text  # shown as what it is
     assert read.tags.count("svg") == 3  # loss, accuracy, reliability
     assert read.tags.count("img") == 3  # two mistakes, one difference
+    assert read.addresses
     assert all(address.startswith("data:image/") for address in read.addresses)
     assert "http" not in text
     assert "Keras model: 11 of 12 right" in read.text

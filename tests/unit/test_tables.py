@@ -23,6 +23,7 @@ def lines(available: int, least: tuple[str, ...] = LEAST) -> list[str]:
 @pytest.mark.parametrize("least", [(), LEAST])
 def test_nothing_is_cut_or_too_wide(available: int, least: tuple[str, ...]) -> None:
     found = lines(available, least)
+    assert len(found) > 2
     for line in found:
         assert width(line) <= available or len(line.split()) == 1 or line.startswith("  mobilenet")
         assert line == line.rstrip()
@@ -71,7 +72,7 @@ def test_a_text_beside_its_label() -> None:
     assert beside_lines("label", text, left=10, available=200) == [f"label     {text}"]
     found = beside_lines("label", text, left=10, available=50)
     assert found[0].startswith("label     several")
-    assert all(line.startswith(" " * 10) for line in found[1:])
+    assert len(found) > 1 and all(line.startswith(" " * 10) for line in found[1:])
     below = beside_lines("label", text, left=10, available=40)
     assert below[0] == "label"
     assert all(width(line) <= 40 for line in below)
@@ -85,7 +86,8 @@ def test_a_text_beside_its_label() -> None:
 def test_the_tables_of_commands_fit(words: list[str], columns: str) -> None:
     result = CliRunner().invoke(app, words, env={"COLUMNS": columns})
     assert result.exit_code == 0
-    assert all(width(line) <= int(columns) for line in result.stdout.splitlines())
+    shown = result.stdout.splitlines()
+    assert shown and all(width(line) <= int(columns) for line in shown)
 
 
 def test_pictures_of_several_characters_are_as_wide_as_they_look() -> None:
@@ -102,6 +104,8 @@ def test_pictures_of_several_characters_are_as_wide_as_they_look() -> None:
 
 
 def test_wide_characters_are_folded_by_columns() -> None:
-    for line in folded("猫犬鳥魚 " * 30, 80, "  "):
+    lines = folded("猫犬鳥魚 " * 30, 80, "  ")
+    assert len(lines) > 2
+    for line in lines:
         assert width(line) <= 80
     assert folded("", 80) == [] and folded("a  b", 80, "- ") == ["- a  b"]

@@ -47,6 +47,7 @@ def test_a_lock_is_a_closed_list_for_both_machines(path: Path) -> None:
         name, version, implementation, abi, _ = wheel.file.removesuffix(".whl").split("-")
         assert (name.replace("_", "-").lower(), version) == (wheel.name, wheel.version)
         assert (implementation, abi) == (tag, tag)
+        assert wheel.platforms
         assert all(platform.endswith(wheel.machine) for platform in wheel.platforms)
         assert len(bytes.fromhex(wheel.sha256)) == 32
         assert wheel.glibc <= (2, 36)  # Debian 12

@@ -144,7 +144,7 @@ def test_a_journal_that_is_gone(
         paths = [picture(inbox, color, f"{color}2.png") for color in ("green", "blue")]
         if delete:
             service.process.wait(timeout=30)
-            assert all(path.exists() for path in paths)
+            assert paths and all(path.exists() for path in paths)
         else:
             until(lambda: all((inbox / f"{path.name}.json").exists() for path in paths))
             service.process.send_signal(signal.SIGTERM)
