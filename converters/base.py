@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from edge.errors import UsageError
+from edge.modelfile.metadata import ModelDescription
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing
 
@@ -151,17 +152,15 @@ class ConversionRequest:
     recipe: tuple[str, ...] | None = None
     corrected: bool = True
 
-    def metadata(self, target: Target) -> dict[str, Any]:
-        """What both formats embed: every model here takes RGB 0..255 as it is."""
-        return {
-            "name": self.name,
-            "description": f"{self.name}, {target.name}, written by edge",
-            "labels": self.labels,
-            "preprocessing": self.preprocessing,
-            "output": self.answers,
-            "mean": 0.0,
-            "std": 1.0,
-        }
+    def described(self, target: Target) -> ModelDescription:
+        """Return what both formats embed: every model here takes RGB 0..255 as it is."""
+        return ModelDescription(
+            name=self.name,
+            description=f"{self.name}, {target.name}, written by edge",
+            labels=self.labels,
+            preprocessing=self.preprocessing,
+            output=self.answers,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The request as JSON values."""

@@ -15,6 +15,7 @@ from converters.onnx_quantization import QuantizableONNX
 from converters.quantizable import Calibration
 from converters.writing import written, written_integers
 from edge.errors import ConversionError
+from edge.modelfile.metadata import ModelDescription
 from edge.modelfile.onnx_metadata import embed
 
 OPSET: Final = 17  # has LayerNormalization; read by every ONNX Runtime >= 1.12
@@ -52,13 +53,13 @@ def convert(
         yield from written_integers(request, model, quantizable, _embedded, step)
 
 
-def _embedded(content: bytes, **metadata: Any) -> bytes:
+def _embedded(content: bytes, description: ModelDescription) -> bytes:
     import onnx
 
     proto = onnx.load_from_string(content)
-    embed(proto, **metadata)
-    found: bytes = proto.SerializeToString()
-    return found
+    embed(proto, description)
+    embedded: bytes = proto.SerializeToString()
+    return embedded
 
 
 def exported(model: Any) -> Any:

@@ -13,9 +13,11 @@ from converters.pixel_input import pixel_model
 from converters.quantizable import Calibration, Quantizable
 from converters.search import Candidate, Search, search
 from edge.errors import NegativeVerdict, UsageError
+from edge.modelfile.metadata import ModelDescription
 from edge.runtime.files import write_bytes
 
-Embed = Callable[..., bytes]  # (content, **metadata) -> content with the metadata in it
+Embed = Callable[[bytes, ModelDescription], bytes]
+"""Gives a file with the description in it, from the file without."""
 
 
 def written(
@@ -41,7 +43,7 @@ def written(
     """
     target = Target(format=request.format, precision=precision)
     path = request.output / target.filename
-    write_bytes(path, embed(content, **request.metadata(target)))
+    write_bytes(path, embed(content, request.described(target)))
     return ConversionResult(
         variant=target.name,
         path=path,
@@ -80,11 +82,8 @@ def written_integers(
         started = time.monotonic()
 
 
-Step = Callable[[], None]
-
-
 def integer_files(
-    request: ConversionRequest, model: Quantizable, step: Step
+    request: ConversionRequest, model: Quantizable, step: Callable[[], None]
 ) -> Iterator[tuple[Precision, bytes, dict[str, Any]]]:
     """Precision, bytes without metadata, and record of every integer file that is asked for.
 
@@ -106,7 +105,7 @@ def integer_files(
 
 
 def _mixed(
-    request: ConversionRequest, model: Quantizable, step: Step
+    request: ConversionRequest, model: Quantizable, step: Callable[[], None]
 ) -> tuple[bytes, dict[str, Any]]:
     if request.recipe is not None:
         _check(request.recipe, model)

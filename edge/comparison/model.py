@@ -25,8 +25,7 @@ from edge.training.backbones import ChannelOrder
 from edge.training.input_range import InputRange, parse_range
 
 if TYPE_CHECKING:
-    from edge.modelfile.onnx_metadata import OnnxMetadata
-    from edge.modelfile.tflite_metadata import TFLiteMetadata
+    from edge.modelfile.metadata import ModelMetadata
 
 REPORT: Final = "report.json"
 FORMS: Final = (
@@ -347,7 +346,7 @@ def _ends(found: InputRange, name: str) -> tuple[float, float]:
     return low, high
 
 
-def _metadata(path: Path) -> "TFLiteMetadata | OnnxMetadata | None":
+def _metadata(path: Path) -> "ModelMetadata | None":
     """What a model file says of itself; None where it says nothing, or cannot be read here."""
     if path.suffix.lower() == ".tflite":
         from edge.modelfile import tflite_metadata

@@ -5,15 +5,18 @@ tools; ``Image.*`` as in https://onnx.ai/onnx/repo-docs/MetadataProps.html; ``ed
 """
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from edge.errors import ConversionError, ModelLoadError
+from edge.modelfile.metadata import (
+    ModelDescription,
+    ModelMetadata,
+    check_one_input_and_output,
+)
+from edge.modelfile.onnx import real_inputs
 from edge.runtime import checked
-from edge.runtime.output import PROBABILITIES, OutputSpec
-from edge.runtime.spec import ColorOrder, Preprocessing, canonical_json
+from edge.runtime.spec import ColorOrder, canonical_json
 
 if TYPE_CHECKING:
     import onnx
@@ -28,74 +31,33 @@ _IMAGE_PROPERTIES: Final = {
     "Image.ColorSpaceGamma": "SRGB",
     "Image.NominalPixelRange": "NominalRange_0_255",
 }
+MAX_LABELS: Final = 8 << 20  # bytes of their list
 # NHWC in the words of https://onnx.ai/onnx/repo-docs/DimensionDenotation.html, which has one
 # word for height and width.
-MAX_LABELS: Final = 8 << 20  # bytes of their list
 _DIMENSIONS: Final = ("DATA_BATCH", "DATA_FEATURE", "DATA_FEATURE", "DATA_CHANNEL")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnnxMetadata:
-    """What an ONNX model says about itself.
-
-    Attributes:
-        name: Of the graph.
-        description: The model's ``doc_string``.
-        labels: Class names; the index is the class.
-        mean: The model expects (pixel - mean) / std, pixel in 0..255; None if not stated.
-        std: See ``mean``.
-        edge_preprocessing: ``Preprocessing.to_json()``; None in a file of another writer.
-        edge_preprocessing_sha256: As stated, hex; None in a file of another writer.
-        edge_output: ``OutputSpec.to_json()``; None where the best of the values is the answer,
-            and in a file of another writer.
-    """
-
-    name: str
-    description: str
-    labels: tuple[str, ...]
-    mean: float | None
-    std: float | None
-    edge_preprocessing: dict[str, Any] | None
-    edge_preprocessing_sha256: str | None
-    edge_output: dict[str, Any] | None = None
-
-
-def embed(
-    model: "onnx.ModelProto",
-    *,
-    name: str,
-    description: str,
-    labels: Sequence[str],
-    preprocessing: Preprocessing,
-    mean: float,
-    std: float,
-    output: OutputSpec = PROBABILITIES,
-) -> None:
+def embed(model: "onnx.ModelProto", description: ModelDescription) -> None:
     """Write the metadata of an image classifier into a model, in place of any of the same keys.
 
     Args:
-        model: Changed in place: one image tensor (batch, height, width, channel) in, one tensor
-            (batch, class) out.
-        name: Becomes the name of the graph.
-        description: Becomes the ``doc_string`` of the model.
-        labels: Class names; the index is the class. Empty for a model that gives an embedding.
-        preprocessing: The contract, kept with its hash.
-        mean: The model expects (pixel - mean) / std, with pixel in 0..255.
-        std: See ``mean``; above 0.
-        output: What the model's values mean, kept where the best of them is not the answer.
+        model: One image tensor (batch, height, width, channel) in, one tensor (batch, class) out.
+            It is changed in place: ``description.name`` becomes the name of the graph.
+        description: What to write.
 
     Raises:
-        ConversionError: Not a classifier, not as many labels as classes, a label is
-            not Unicode text, or mean and std are no scaling.
+        ConversionError: The model is not a classifier, there are not as many labels as classes, a
+            label is not Unicode text, or mean and std are no scaling.
     """
-    if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
-        raise ConversionError(f"normalization has mean {mean} and std {std}; std is above 0")
+    description.check_scaling()
+    labels, preprocessing = description.labels, description.preprocessing
     image = _check_classifier(model, classes=len(labels))
+    output = description.output
     properties = {
         "labels": _encode_labels(labels),
         **({"names": repr(dict(enumerate(labels)))} if labels else {}),
-        "mean": repr(float(mean)),
-        "std": repr(float(std)),
+        "mean": repr(float(description.mean)),
+        "std": repr(float(description.std)),
         "edge.preprocessing": canonical_json(preprocessing.to_json()),
         "edge.preprocessing_sha256": preprocessing.sha256,
         **({} if output.plain else {"edge.output": canonical_json(output.to_json())}),
@@ -104,12 +66,12 @@ def embed(
     }
     _set_properties(model, properties)
     _denote_image(image)
-    model.graph.name = name
-    model.doc_string = description
+    model.graph.name = description.name
+    model.doc_string = description.description
 
 
-def read(model: "onnx.ModelProto") -> OnnxMetadata | None:
-    """The metadata of a model.
+def read(model: "onnx.ModelProto") -> ModelMetadata | None:
+    """Read the metadata of a model.
 
     Returns:
         None where the model has no key ``labels``.
@@ -132,7 +94,7 @@ def read(model: "onnx.ModelProto") -> OnnxMetadata | None:
         raise ModelLoadError(f"the ONNX metadata cannot be read: {error}") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ModelLoadError("the ONNX metadata key 'labels' is not a JSON list of text")
-    return OnnxMetadata(
+    return ModelMetadata(
         name=model.graph.name,
         description=model.doc_string,
         labels=tuple(labels),
@@ -147,23 +109,17 @@ def read(model: "onnx.ModelProto") -> OnnxMetadata | None:
 def _check_classifier(model: "onnx.ModelProto", *, classes: int) -> Any:
     """The image input (ValueInfoProto), once the tensors are those of a classifier.
 
-    0 classes: of a model that gives an embedding, of any length.
+    A model that gives an embedding, of any length, has 0 classes.
     """
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    outputs = model.graph.output
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ConversionError(
-            f"the model has {len(inputs)} inputs and {len(outputs)} outputs; "
-            "a classifier has one of each"
-        )
+    inputs, outputs = real_inputs(model.graph), model.graph.output
+    check_one_input_and_output(len(inputs), len(outputs))
     rank = len(inputs[0].type.tensor_type.shape.dim)
     if rank != len(_DIMENSIONS):
         raise ConversionError(f"the input has {rank} dimensions; NHWC has {len(_DIMENSIONS)}")
     shape = outputs[0].type.tensor_type.shape.dim
-    found = shape[-1].dim_value if shape else 0  # 0 where the dimension has no fixed extent
-    if classes and found != classes:
-        raise ConversionError(f"{classes} labels for a model with {found or 'no fixed'} classes")
+    stated = shape[-1].dim_value if shape else 0  # 0 where the dimension has no fixed extent
+    if classes and stated != classes:
+        raise ConversionError(f"{classes} labels for a model with {stated or 'no fixed'} classes")
     return inputs[0]
 
 

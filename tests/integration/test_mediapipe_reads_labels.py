@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from edge.modelfile import tflite_metadata
+from edge.modelfile.metadata import ModelDescription
 from edge.runtime.spec import Preprocessing
 from tests.integration.environments import environment
 
@@ -64,12 +65,12 @@ def test_mediapipe_names_the_colour(mediapipe_python: str, tmp_path: Path, name:
     model = tmp_path / "model.tflite"
     content = tflite_metadata.embed(
         (DATA / f"{name}.tflite").read_bytes(),
-        name=name,
-        description="Which channel is strongest.",
-        labels=tuple(LABELS),
-        preprocessing=Preprocessing(height=16, width=16),
-        mean=0.0,
-        std=1.0,
+        ModelDescription(
+            name=name,
+            description="Which channel is strongest.",
+            labels=tuple(LABELS),
+            preprocessing=Preprocessing(height=16, width=16),
+        ),
     )
     model.write_bytes(content)
     pictures = []

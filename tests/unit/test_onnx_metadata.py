@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge.errors import ConversionError, ModelLoadError
+from edge.modelfile.metadata import ModelDescription, ModelMetadata
 from edge.modelfile import onnx_metadata
 from edge.runtime.spec import Preprocessing
 
@@ -42,7 +43,7 @@ def embed(model: Any, **changes: Any) -> None:
         "mean": 0.0,
         "std": 1.0,
     }
-    onnx_metadata.embed(model, **(arguments | changes))
+    onnx_metadata.embed(model, ModelDescription(**(arguments | changes)))
 
 
 def properties(model: Any) -> list[tuple[str, str]]:
@@ -65,7 +66,7 @@ def test_round_trip_through_a_file() -> None:
     model = make_model()
     embed(model, mean=127.5, std=0.1)
     found = onnx_metadata.read(onnx.load_from_string(model.SerializeToString()))
-    assert found == onnx_metadata.OnnxMetadata(
+    assert found == ModelMetadata(
         name="channels",
         description="Which channel is strongest.",
         labels=LABELS,

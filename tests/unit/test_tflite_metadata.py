@@ -31,6 +31,7 @@ import pytest
 from flatbuffers.table import Table
 
 from edge.errors import ConversionError, ModelLoadError
+from edge.modelfile.metadata import ModelDescription, ModelMetadata
 from edge.modelfile import tflite_metadata, tflite_metadata_schema
 from edge.modelfile.tflite import packed
 from edge.runtime.spec import Preprocessing
@@ -54,7 +55,7 @@ def embed(model: bytes, **changes: Any) -> bytes:
         "mean": 0.0,
         "std": 1.0,
     }
-    return tflite_metadata.embed(model, **(arguments | changes))
+    return tflite_metadata.embed(model, ModelDescription(**(arguments | changes)))
 
 
 def unpack(model: bytes) -> Any:
@@ -90,7 +91,7 @@ def invoke(model: bytes) -> bytes:
 @pytest.mark.parametrize("name", MODELS)
 def test_round_trip(name: str) -> None:
     found = tflite_metadata.read(embed(load(name), mean=127.5, std=64.0))
-    assert found == tflite_metadata.TFLiteMetadata(
+    assert found == ModelMetadata(
         name="channels",
         description="Which channel is strongest.",
         labels=LABELS,
