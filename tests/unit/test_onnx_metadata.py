@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edge.errors import ConversionError, ModelLoadError
-from edge.modelfile.metadata import ModelDescription, ModelMetadata
 from edge.modelfile import onnx_metadata
+from edge.modelfile.metadata import ModelDescription, ModelMetadata
 from edge.runtime.spec import Preprocessing
 
 LABELS = ("red 🍎", "it's grün", "青")

@@ -31,8 +31,8 @@ import pytest
 from flatbuffers.table import Table
 
 from edge.errors import ConversionError, ModelLoadError
-from edge.modelfile.metadata import ModelDescription, ModelMetadata
 from edge.modelfile import tflite_metadata, tflite_metadata_schema
+from edge.modelfile.metadata import ModelDescription, ModelMetadata
 from edge.modelfile.tflite import packed
 from edge.runtime.spec import Preprocessing
 
