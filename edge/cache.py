@@ -51,7 +51,7 @@ _verified: dict[Path, _Signature] = {}  # entry -> its files as they were when t
 
 
 def default_cache() -> Path:
-    """``$EDGE_CACHE``, or ``edge`` below the user's cache folder (XDG base directory spec)."""
+    """Return ``$EDGE_CACHE``, or ``edge`` below the user's cache folder (XDG specification)."""
     named = os.environ.get("EDGE_CACHE")
     if named:
         return Path(named)
@@ -59,7 +59,7 @@ def default_cache() -> Path:
 
 
 def content_key(kind: str, parts: Mapping[str, Any]) -> str:
-    """Name of the entry for ``parts``: sha256 (hex) of their canonical JSON."""
+    """Return name of the entry for ``parts``: sha256 (hex) of their canonical JSON."""
     return f"{kind}-{hashlib.sha256(canonical_json(dict(parts)).encode()).hexdigest()[:40]}"
 
 
@@ -69,7 +69,7 @@ def say(text: str) -> None:
 
 
 def sealed_sha256(path: Path) -> str | None:
-    """What the entry that a file lies in says of its sha256 (hex); None outside of a cache."""
+    """Return the sha256 (hex) that a file's entry states; None outside of a cache."""
     for entry in path.parents:
         if (entry / SEAL).is_file():
             found = _listing(entry).get(path.relative_to(entry).as_posix())
@@ -78,7 +78,7 @@ def sealed_sha256(path: Path) -> str | None:
 
 
 def sealed_bytes(path: Path) -> bytes:
-    """The content of a file of an entry: what is checked is what is returned.
+    """Return the content of a file of an entry: what is checked is what is returned.
 
     Raises:
         OutputError: It changed since ``find`` looked at it.
@@ -90,7 +90,7 @@ def sealed_bytes(path: Path) -> bytes:
 
 
 def changed_in_use(path: Path) -> OutputError:
-    """The error for a file of the cache that changed after it was checked."""
+    """Return the error for a file of the cache that changed after it was checked."""
     return OutputError(
         f"{readable(path)} in the cache changed while it was used",
         hint="Run the command again: what changed is dropped and computed again.",
@@ -98,7 +98,7 @@ def changed_in_use(path: Path) -> OutputError:
 
 
 def lies_in_cache(path: object) -> Path | None:
-    """The cache in use that a path lies in."""
+    """Return the cache in use that a path lies in."""
     if not isinstance(path, str | bytes | os.PathLike):
         return None
     real = os.path.realpath(os.fsdecode(path))
@@ -106,7 +106,7 @@ def lies_in_cache(path: object) -> Path | None:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the content of a database is at fault, and not its place, a lock or the disk."""
+    """Return whether a database's content is at fault, and not its folder, a lock or the disk."""
     number: int | None = getattr(error, "sqlite_errorcode", None)  # None where Python found it
     if number is None:
         return False
@@ -148,11 +148,11 @@ class StageCache:
             ) from error
 
     def entry(self, key: str) -> Path:
-        """Where the stage of that key lies, or would lie."""
+        """Return where the stage of that key lies, or would lie."""
         return self._stages / key
 
     def find(self, key: str) -> Path | None:
-        """The folder of a finished stage whose files are what was stored, or None.
+        """Return the folder of a finished stage whose files are what was stored, or None.
 
         Raises:
             OutputError: There is none, and none could be stored.
@@ -172,7 +172,7 @@ class StageCache:
         """Remove an entry that is what was stored, but of no use, and say so.
 
         Args:
-            key: Of the entry.
+            key: The key of the entry.
             problem: What is wrong with it, as a clause.
         """
         self._remove(key, problem, lambda: True)
@@ -188,7 +188,7 @@ class StageCache:
 
     @contextmanager
     def store(self, key: str) -> Iterator[Path]:
-        """An empty folder to write to, which becomes the entry when the block ends well.
+        """Give an empty folder, which becomes the entry when the block ends well.
 
         Raises:
             OutputError: The cache cannot be written.
@@ -205,7 +205,7 @@ class StageCache:
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """An empty folder that is removed at the end, at the latest by a run after a kill.
+        """Give an empty folder that is removed at the end, or by a later run after a kill.
 
         Raises:
             OutputError: The cache cannot be written.
@@ -253,7 +253,7 @@ class StageCache:
         )
 
     def size_bytes(self) -> int:
-        """Bytes on disk below the root."""
+        """Return the bytes on disk below the root."""
         found = (Stamp.of(self.root / name) for name in _names(self.root))
         return sum(stamp.size for stamp in found if stamp and stat.S_ISREG(stamp.kind))
 
@@ -319,7 +319,7 @@ def _digest(content: bytes) -> bytes:
 
 
 def _listing(entry: Path) -> dict[str, tuple[int, str]]:
-    """Size and sha256 (hex) by name.
+    """Return size and sha256 (hex) by name.
 
     Raises:
         ValueError: The listing is not what was written.
@@ -338,7 +338,7 @@ def _listing(entry: Path) -> dict[str, tuple[int, str]]:
 
 
 def _problem(entry: Path) -> str | None:
-    """What is wrong with an entry, as a clause; None where every file is what was stored."""
+    """Return what is wrong with an entry, as a clause; None where every file is what was stored."""
     try:
         if entry.is_symlink() or not entry.is_dir():
             return "it is no folder"
@@ -361,7 +361,7 @@ def _problem(entry: Path) -> str | None:
 
 
 def _signature(entry: Path) -> _Signature:
-    """What changes when any file of an entry does.
+    """Return what changes when any file of an entry does.
 
     Raises:
         ValueError: Something is neither a file nor a folder.
@@ -376,7 +376,7 @@ def _signature(entry: Path) -> _Signature:
 
 
 def _names(folder: Path) -> list[str]:
-    """Everything below that is no folder, by relative path."""
+    """Yield everything below that is no folder, by its relative path."""
     found = []
     for directory, folders, names in os.walk(folder):
         linked = [name for name in folders if Path(directory, name).is_symlink()]
@@ -386,7 +386,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _hashed(path: Path) -> tuple[str, int]:
-    """sha256 (hex) and size of a regular file; a pipe or a link in its place is not waited for."""
+    """Return sha256 (hex) and size of a regular file, and never wait for a pipe or a link."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest(), os.fstat(descriptor).st_size

@@ -49,7 +49,7 @@ class Workplace:
 
 @contextmanager
 def workplace(place: Path) -> Iterator[Workplace]:
-    """An empty folder beside ``place``; whatever is still in it at the end is removed.
+    """Give an empty folder beside ``place``, and remove what is still in it at the end.
 
     Raises:
         OSError: It cannot be made.
@@ -78,7 +78,7 @@ def left_behind(parent: Path, name: str | None = None) -> Iterator[list[Path]]:
 
     Args:
         parent: The folder to look in, not below it.
-        name: Of the place that the work was for; None for any.
+        name: The name of what the work was for; None for any.
     """
     descriptors: list[int] = []
     found = []
@@ -95,7 +95,7 @@ def left_behind(parent: Path, name: str | None = None) -> Iterator[list[Path]]:
 
 
 def made_of(folder: Path) -> dict[str, Any] | None:
-    """What a run recorded of its workplace; None where it came to record nothing."""
+    """Return what a run recorded of its workplace; None where it came to record nothing."""
     try:
         value = read_json(folder / RECORD)
     except (OSError, ValueError):
@@ -120,7 +120,7 @@ def remove(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """One process at a time, of those that ask; a kill frees it.
+    """Let in one process at a time, of those that ask; a kill frees it.
 
     Args:
         folder: What is locked; nothing is written there.
@@ -139,7 +139,7 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def _taken(folder: Path) -> int | None:
-    """The lock of a folder that a run left, as an open descriptor; None where it is not ours."""
+    """Return the lock of a folder that a run left, as a descriptor; None where it is not ours."""
     try:
         descriptor = os.open(folder / MARK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -159,7 +159,7 @@ def _taken(folder: Path) -> int | None:
 
 
 def _lock(descriptor: int, waiting: int = fcntl.LOCK_NB) -> bool:
-    """Lock a file; False where the file system has no locks.
+    """Lock a file, and return False where the file system has no locks.
 
     Raises:
         BlockingIOError: Another process has locked it.

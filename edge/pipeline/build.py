@@ -45,7 +45,7 @@ RECORD: Final = "training.json"
 
 
 def build(options: BuildOptions, progress: Progress) -> Report | None:
-    """Train on the photos, write every variant, score each, leave a bundle.
+    """Train on the photos, write every variant, score each, and leave a bundle.
 
     Returns:
         None in a worker of a cluster that is not the first: that one writes the bundle.
@@ -130,13 +130,13 @@ class _Trained:
     cached: bool
 
     def head(self, labels: tuple[str, ...]) -> Head | None:
-        """Where the model is the base alone: what makes probabilities of its features."""
+        """Return what makes probabilities of features, where the model is the base alone."""
         if self.record.head is None:
             return None
         return load_head(self.keras_model.with_name(HEAD), self.record.head, labels)
 
     def report(self, top1: float | None) -> Training:
-        """The report's part; ``top1`` is the Keras model's, on the held-out images."""
+        """Return the report's part; ``top1`` is the Keras model's, on the held-out images."""
         record = self.record
         return Training(
             seconds=record.seconds,
@@ -164,7 +164,7 @@ class _TrainingJob:
         self.input: InputFinding  # once there are images
 
     def scanned(self) -> Dataset:
-        """The data set, without the held-out images that cannot be decoded.
+        """Return the data set, without the held-out images that cannot be decoded.
 
         The contract gets its levels: the training images decide them.
         """
@@ -184,7 +184,7 @@ class _TrainingJob:
             return dataset.without(problems, strict=options.strict)
 
     def features(self, dataset: Dataset) -> tuple[Dataset, Features]:
-        """Features of the images to train on; the data set loses those that cannot be decoded."""
+        """Return the features to train on, and the data set without undecodable images."""
         images = [*dataset.train, *dataset.val]
         with self.stages.stage("network"):
             self.input = self.base.find_input(_tried(dataset, self.seed), self.stages.note)
@@ -202,7 +202,7 @@ class _TrainingJob:
         return usable, features
 
     def trained(self, dataset: Dataset, features: Features) -> _Trained:
-        """The model with its head."""
+        """Return the model with its head."""
         key = content_key(
             "trained",
             {
@@ -223,7 +223,7 @@ class _TrainingJob:
         return _Trained(entry / MODEL, record, cached)
 
     def subject(self, dataset: Dataset, trained: _Trained) -> ModelToBundle:
-        """What is to be converted, and the images that go with it."""
+        """Return what is to be converted, and the images that go with it."""
         options, record = self.options, trained.record
         tuned = record.strategy is Strategy.FINE_TUNE
         warning = "" if tuned else random_note(record.weights, "answers")
@@ -248,7 +248,7 @@ class _TrainingJob:
         )
 
     def _provenance(self, dataset: Dataset, record: TrainingRecord) -> dict[str, Any]:
-        """What the manifest says of the origin of the model."""
+        """Return what the manifest says of the origin of the model."""
         options = self.options
         return {
             "input": self.input.provenance(),
@@ -293,7 +293,7 @@ class _TrainingJob:
 
 
 def _data_json(dataset: Dataset) -> dict[str, Any]:
-    """What the report says of the data."""
+    """Return what the report says of the data."""
     return {
         "sha256": dataset.sha256,
         "counts": dataset.counts(),
@@ -304,7 +304,7 @@ def _data_json(dataset: Dataset) -> dict[str, Any]:
 
 
 def _reduced(dataset: Dataset, count: int, seed: int) -> Dataset:
-    """At most so many images to learn from, validation among them, the classes in turn.
+    """Keep at most so many images to learn from, validation among them, the classes in turn.
 
     Raises:
         UsageError: Too few for one of each class in both splits.
@@ -326,13 +326,13 @@ def _reduced(dataset: Dataset, count: int, seed: int) -> Dataset:
 
 
 def _chosen(images: Sequence[LabeledImage], count: int, seed: int) -> tuple[LabeledImage, ...]:
-    """So many images in the order that they had."""
+    """Choose so many images, and keep their order."""
     kept = {image.path for image in choose(images, [i.label for i in images], count, seed)}
     return tuple(image for image in images if image.path in kept)
 
 
 def _tried(dataset: Dataset, seed: int) -> tuple[Picture, ...]:
-    """Training images that the base is tried on, the classes in turn."""
+    """Return the training images that the base is tried on, the classes in turn."""
     classes = [image.label for image in dataset.train]
     return _pictures(choose(dataset.train, classes, PICTURES, seed))
 

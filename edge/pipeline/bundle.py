@@ -105,7 +105,7 @@ def _write_reports(
 def _write_manifest(
     folder: Path, subject: ModelToBundle, report: Report, converted: Sequence[Converted]
 ) -> None:
-    """The last file: it holds the hash of every other one."""
+    """Write the last file, which holds the hash of every other one."""
     files = {
         path.relative_to(folder).as_posix(): sha256_file(path)
         for path in sorted(folder.rglob("*"))
@@ -160,7 +160,7 @@ def _variant(item: Converted, scored: VariantReport) -> Variant:
 
 
 def copy_runtime(folder: Path) -> None:
-    """The on-device runtime, so that a bundle runs where edge is not installed."""
+    """Copy the on-device runtime, so that a bundle runs where edge is not installed."""
     source = Path(edge.__file__).parent
     (folder / "edge").mkdir(parents=True)
     for name in ("__init__.py", "errors.py"):
@@ -196,7 +196,7 @@ def write_golden(
     """Choose pictures, run every file on them, write all into the bundle.
 
     Args:
-        folder: Of the bundle.
+        folder: The folder of the bundle.
         converted: The files.
         pictures: Held-out images; readable.
         reference: (images, classes) probabilities of the Keras model for ``pictures``.
@@ -219,7 +219,7 @@ def write_golden(
 
 
 def choose_golden(reference: NDArray[np.float32], count: int = IMAGES) -> tuple[int, ...]:
-    """Pictures whose answers say most: of different best classes, neither sure nor in doubt.
+    """Choose the pictures whose answers say most: of several classes, neither sure nor in doubt.
 
     A sure answer (probability 1) hides a wrong logit behind the softmax; one in doubt may turn by
     rounding alone. So the margin between the two best classes is to be near ``WANTED_MARGIN``,
@@ -227,7 +227,7 @@ def choose_golden(reference: NDArray[np.float32], count: int = IMAGES) -> tuple[
 
     Args:
         reference: (images, classes) probabilities.
-        count: At most so many.
+        count: The largest number of pictures.
 
     Returns:
         Row numbers, the best first.
@@ -268,7 +268,7 @@ def _expected(
 
 
 def tolerances(answers: NDArray[Any], precision: str) -> tuple[float, float]:
-    """What passes on the same interpreter and on another one; the unit is that of the answers."""
+    """Return what passes on the same interpreter and on another, in the unit of the answers."""
     if answers.dtype.kind in "iu":
         # A step of 16 bits is 256 times finer than one of 8.
         finer = 1.0 if answers.dtype.itemsize == 1 else 256.0
@@ -280,11 +280,11 @@ def tolerances(answers: NDArray[Any], precision: str) -> tuple[float, float]:
 
 
 def is_flat(answers: NDArray[Any], tolerance: float) -> bool:
-    """Whether a network that always gives one answer, or one to all classes, would pass.
+    """Return whether a network that always gives one answer, or one to all classes, would pass.
 
     Args:
         answers: (images, *output).
-        tolerance: In their unit.
+        tolerance: The tolerance, in their unit.
     """
     values = answers.reshape(len(answers), -1).astype(np.float64)
     between_classes = float(np.ptp(values, axis=1).max())

@@ -35,8 +35,8 @@ class Pool:
     """What calibration images are chosen from.
 
     Attributes:
-        images: In the folder.
-        kept: Those of them that are kept to score on at least.
+        images: The number of images in the folder.
+        kept: How many of them are kept to score on at least.
     """
 
     images: int
@@ -51,7 +51,7 @@ class Pool:
 def choose(
     images: Sequence[ImageT], classes: Sequence[int | None], count: int, seed: int
 ) -> tuple[ImageT, ...]:
-    """At most ``count`` images, the classes in turn, in an order that seed and content decide."""
+    """Choose at most ``count`` images, the classes in turn, in an order of seed and content."""
     by_class: dict[int | None, list[ImageT]] = defaultdict(list)
     ranked = sorted(
         zip(images, classes, strict=True),
@@ -71,7 +71,7 @@ def choose(
 
 
 def calibration_id(images: Sequence[Hashed], preprocessing: Preprocessing) -> str:
-    """Content hash of the calibration array."""
+    """Return the content hash of the calibration array."""
     hashes = [image.sha256 for image in images]
     return content_key("calibration", {"images": hashes, "preprocessing": preprocessing.sha256})
 
@@ -79,7 +79,7 @@ def calibration_id(images: Sequence[Hashed], preprocessing: Preprocessing) -> st
 def calibration_array(
     images: Sequence[Hashed], preprocessing: Preprocessing, *, cache: StageCache, step: Step
 ) -> Path:
-    """A .npy file, uint8 (images, height, width, channels); written image by image.
+    """Return a .npy file, uint8 (images, height, width, channels); written image by image.
 
     Raises:
         ImageError: An image that could be read before no longer can.
@@ -105,7 +105,7 @@ SEARCH_IMAGES: Final = 1000  # at most; the final files are scored on all of the
 
 
 def chosen_pictures(pictures: Sequence[Picture], *, searched: bool, seed: int) -> Sequence[Picture]:
-    """Some of the held-out images, the classes in turn."""
+    """Choose some of the held-out images, the classes in turn."""
     count = SEARCH_IMAGES if searched else HELD_OUT_IMAGES
     return choose(pictures, [picture.label for picture in pictures], count, seed)
 
@@ -119,10 +119,10 @@ def held_out(
     *,
     cache: StageCache,
 ) -> Iterator[HeldOut]:
-    """Their pixels and the Keras model's answers, as files that last as long as the context.
+    """Write pixels and the Keras model's answers to files that last as long as the context.
 
     Args:
-        chosen: Of ``pictures``.
+        chosen: Some of ``pictures``.
         pictures: All held-out images.
         reference: (images, classes) scores of the Keras model for ``pictures``.
         preprocessing: The contract.
@@ -177,7 +177,7 @@ class CalibrationAudit:
         least_of_a_class: The images of the class with the fewest.
         most_of_a_class: The images of the class with the most.
         scored_images_among_them: How many are scored as well.
-        observed: By format, what the converter saw; see ``converters.audit.audit``.
+        observed: What the converter of each format saw; see ``converters.audit.audit``.
     """
 
     images: int
@@ -240,7 +240,7 @@ def calibration_report(
 
 
 def warnings(audit: CalibrationAudit) -> list[str]:
-    """What a user should do something about, one sentence each."""
+    """Return what a user should do something about, one sentence each."""
     found = []
     widened = [format_ for format_, item in audit.observed.items() if item["stable_after"] is None]
     if widened:
@@ -258,7 +258,7 @@ def warnings(audit: CalibrationAudit) -> list[str]:
 
 
 def _taken(audit: CalibrationAudit) -> str:
-    """What was asked for, what was taken, and why."""
+    """Return what was asked for, what was taken, and why."""
     images, asked, kept = audit.images, audit.asked, audit.kept_to_score
     folder = audit.available
     if images >= asked:
@@ -272,7 +272,7 @@ def _taken(audit: CalibrationAudit) -> str:
 
 
 def _way_to_more(audit: CalibrationAudit) -> str:
-    """What gives more images to calibrate on than there were."""
+    """Return what gives more images to calibrate on than there were."""
     images, available, kept = audit.images, audit.available, audit.kept_to_score
     if images < available - kept:
         return f"give a larger --calibration-images, up to {available - kept}"
@@ -283,7 +283,7 @@ def _way_to_more(audit: CalibrationAudit) -> str:
 
 
 def _unlike(observed: Mapping[str, Any]) -> list[str]:
-    """Said once for all formats that find it: they look at the same images."""
+    """Say it once for all formats that find it, since they look at the same images."""
     formats = [format_ for format_, item in observed.items() if item["unlike"] is not None]
     if not formats:
         return []

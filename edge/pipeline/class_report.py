@@ -157,7 +157,7 @@ class ClassReport:
     """Per-class scores and single answers; ``docs/report.md`` explains them.
 
     Attributes:
-        models: By name, what each model says of the labelled images. It is empty if there are
+        models: What each model, by name, says of the labelled images. It is empty if there are
             none, and where labels do not exclude one another: no class is confused with another.
         differences: The images whose answer differs between the first and the last model; None
             where there is one model.
@@ -209,7 +209,7 @@ def _on_classes(
     labels: Sequence[str],
     output: OutputSpec,
 ) -> ModelOnClasses:
-    """One model on labelled images: ``scores`` (images, classes), ``truth`` (images,)."""
+    """Return one model on labelled images: ``scores`` (images, classes), ``truth`` (images,)."""
     cells = confusion(best_class(scores, output), truth)
     classes = class_scores(cells, len(labels))
     probable = are_probabilities(scores)
@@ -253,7 +253,7 @@ def _row(scored: ClassScore, labels: Sequence[str]) -> ClassRow:
 
 
 def _answer(row: NDArray[np.float32], labels: Sequence[str], output: OutputSpec) -> Answer:
-    """What one (classes,) row says, and the score of it; of several labels, the highest score."""
+    """Return what one (classes,) row says, with its score; of several labels, the highest."""
     if output.multi_label:
         said = ", ".join(answered(row, labels, output)) or "no label"
         return Answer(answer=said, score=float(row.max()))
@@ -267,7 +267,7 @@ def _changes(
     labels: Sequence[str],
     output: OutputSpec,
 ) -> AnswerChanges | None:
-    """Images with another answer in the last table than in the first, surest ones first."""
+    """Return the images whose answers differ between the first and last table, surest first."""
     items = list(tables.items())
     if len(items) == 1:
         return None

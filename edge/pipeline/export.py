@@ -106,7 +106,7 @@ def _subject(
     output: OutputSpec,
     stages: TimedStages,
 ) -> ModelToBundle:
-    """What is to be converted, and the images that go with it."""
+    """Return what is to be converted, and the images that go with it."""
     truth, labelled = None, sum(picture.label is not None for picture in images.scored)
     if output.multi_label:
         folder = given.options.evaluation_data or given.options.calibration_data
@@ -138,7 +138,7 @@ def _subject(
 
 
 def _provenance(options: ExportOptions, network: ExportedNetwork) -> dict[str, Any]:
-    """What the manifest says of the origin of the model."""
+    """Return what the manifest says of the origin of the model."""
     code = options.custom_objects
     own = (
         {} if code is None else {"custom_objects": {"file": code.name, "sha256": sha256_file(code)}}

@@ -57,7 +57,7 @@ def _report(
     stages: TimedStages,
     training: Callable[[float | None], Training | None],
 ) -> Report:
-    """What the measurements come to; what a user should know is said on the way."""
+    """Return what the measurements come to; what a user should know is said on the way."""
     most_lost = options.max_drop_points
     reference = reference_score(
         measured.reference,
@@ -106,7 +106,7 @@ def _report(
 
 
 def _classes(subject: ModelToBundle, measured: Measurements, cache: StageCache) -> ClassReport:
-    """The report's part on classes: of the Keras model and of the default file."""
+    """Return the report's part on classes: of the Keras model and of the default file."""
     answers = predictions(
         measured.default_path,
         subject.pictures,

@@ -32,9 +32,9 @@ class GivenModel:
     """The network to export.
 
     Attributes:
-        options: Those of the user, but ``model`` names what later stages load, and what the
+        options: The user's options, but ``model`` names what later stages load, and what the
             file's own rule says stands where the user said nothing.
-        name: Of the given file or folder; None of a network of Keras Applications.
+        name: The name of the given file or folder; None for a network of Keras Applications.
         notes: What was changed and taken for granted.
         adopted: Whether ``model`` is a TFLite file that is used as it is.
     """
@@ -45,7 +45,7 @@ class GivenModel:
     adopted: bool = False
 
     def described(self, source: ExportedNetwork) -> ExportedNetwork:
-        """The source, named after what was given."""
+        """Return the source, named after what was given."""
         if self.name is None:
             return source
         return replace(
@@ -81,7 +81,7 @@ def given_model(options: ExportOptions) -> GivenModel:
 
 
 def _downloaded(path: Path, download: Download, options: ExportOptions) -> GivenModel:
-    """By Teachable Machine's rule the whole of the shorter side is seen, not 87.5 % of it."""
+    """Take over Teachable Machine's rule: the whole of the shorter side is seen, not 87.5 %."""
     crop = 1.0 if options.resize is Resize.CENTER_CROP else options.crop_fraction
     note = (
         f"{path.name} is {download.kind} of Teachable Machine: values of -1 to 1 and the square in "
@@ -104,7 +104,7 @@ NOTE = (
 
 
 def adopted_source(options: ExportOptions) -> ExportedNetwork:
-    """The file as a network that is exported.
+    """Return the file as a network that is exported.
 
     Raises:
         ModelLoadError: It is no classifier of one picture.
@@ -144,7 +144,7 @@ def adopted_source(options: ExportOptions) -> ExportedNetwork:
 
 
 def _refuse_changes(options: ExportOptions, name: str) -> None:
-    """A finished file takes and gives what it does, whatever an option says."""
+    """Refuse options that a finished file cannot follow: it takes and gives what it does."""
     found = given_file_options(options)
     if options.output.recipe is not None:
         found.append("--recipe")
@@ -163,7 +163,7 @@ def _refuse_changes(options: ExportOptions, name: str) -> None:
 
 
 def adopted_file(path: Path) -> Converted:
-    """The file as a variant; what its input takes tells integers from floats."""
+    """Return the file as a variant; what its input takes tells integers from floats."""
     integer = open_session(path).inputs[0].dtype in ("uint8", "int8")
     target = Target(format="tflite", precision=Precision.INT8 if integer else Precision.FP32)
     return Converted(target, path, 0.0, (), {})

@@ -24,7 +24,7 @@ class ModelToBundle:
 
     Attributes:
         command: ``build`` or ``export``.
-        name: Of the model.
+        name: The name of the model.
         labels: Class names.
         preprocessing: The contract.
         keras_model: A .keras file, RGB 0..255 in.
@@ -33,14 +33,14 @@ class ModelToBundle:
         calibrate_on: Images to choose calibration images from.
         calibration_pool: What those were taken from; None where they are all there are.
         pictures: Held-out images to score on; none of them among ``calibrate_on``.
-        data: For the report.
-        provenance: For the manifest.
-        inputs: For the lock.
+        data: What the report says of the data.
+        provenance: What the manifest says of the origin of the model.
+        inputs: What the lock says of the inputs.
         adopted: A finished file that is the only variant, in the place of the Keras model; None
             for a network that is converted.
         head: Where the model answers with embeddings, what makes probabilities of them.
         output: What the model answers with, where there is no head.
-        truth: Of a model whose labels do not exclude one another, which hold in ``pictures``;
+        truth: Which labels hold in ``pictures``, where labels do not exclude one another;
             None of any other model.
         input: How the network is fed, and how that is known, for the report.
         notes: What a user was told already, for the report.

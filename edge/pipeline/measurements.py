@@ -102,7 +102,7 @@ def measure(
 def _reference(
     subject: ModelToBundle, cache: StageCache, stages: TimedStages
 ) -> NDArray[np.float32]:
-    """What every file is held against: the Keras model's answers, or an adopted file's own."""
+    """Return the answers to compare with: the Keras model's, or an adopted file's own."""
     with stages.stage("reference", len(subject.pictures)) as step:
         if subject.adopted is not None:
             return predictions(
@@ -126,7 +126,7 @@ def _scored(
     stages: TimedStages,
     failures: Failures,
 ) -> tuple[tuple[Converted, ...], tuple[VariantReport, ...]]:
-    """The files that run, and the report of each, in the same order."""
+    """Return the files that run, and the report of each, in the same order."""
     variants = score_variants(
         made,
         subject.pictures,

@@ -44,13 +44,13 @@ def answering(
     pictures: Sequence[Picture],
     contract: Preprocessing,
 ) -> tuple[OutputSpec, Path | None, str]:
-    """What the values of a Keras model are, and the model that ends in probabilities.
+    """Return what the values of a Keras model are, and the model that ends in probabilities.
 
     Args:
         model: One input and one output; takes RGB 0..255.
         model_id: Content hash of it.
-        options: Of the export.
-        pictures: None of them is scored later; where they are labelled, they settle a doubt.
+        options: The options of the export.
+        pictures: Pictures that are not scored later; where they are labelled, they settle a doubt.
         contract: How it sees pictures.
 
     Returns:
@@ -87,7 +87,7 @@ def answering(
 
 
 def _values(model: Any, directory: Path, contract: Preprocessing) -> NDArray[np.float32] | None:
-    """What the model answers to some pictures of a folder: (pictures, values)."""
+    """Return what the model answers to some pictures of a folder: (pictures, values)."""
     paths = list_images(pictures_root(directory))
     pixels = []
     for path in paths[:: max(1, len(paths) // LOOKED_AT)][:LOOKED_AT]:
@@ -122,12 +122,12 @@ def _by_labels(
 def probability_by_labels(
     values: NDArray[np.floating[Any]], second: NDArray[np.bool_]
 ) -> tuple[OutputActivation, str]:
-    """What a value is that looks like one fitted to 0 and 1: a probability, if pictures say so.
+    """Return what a value is that looks like one fitted to 0 and 1: a probability or a logit.
 
     They say so where the value itself lies nearer to 0 and 1, the truth, than its sigmoid does.
 
     Args:
-        values: Of labelled pictures, (pictures,).
+        values: The values of labelled pictures, (pictures,).
         second: Whether each is of the second class.
 
     Raises:
@@ -189,7 +189,7 @@ def _row(values: NDArray[np.float32]) -> str:
 
 
 def _decided(found: OutputSpec, columns: int, options: ExportOptions) -> OutputSpec:
-    """The output of the model that ends in probabilities, with the threshold that is asked for."""
+    """Return the output of the model that ends in probabilities, with the threshold asked for."""
     two = columns in (1, 2) and not found.multi_label
     if options.threshold is not None and not (two or found.multi_label):
         raise UsageError(
@@ -218,12 +218,12 @@ def _decided(found: OutputSpec, columns: int, options: ExportOptions) -> OutputS
 
 
 def two_labels(options: ExportOptions, named: Sequence[str] | None) -> tuple[str, str]:
-    """The two classes of a model with one value; the value is the probability of the second one.
+    """Return the two classes of a model with one value, which is the second one's probability.
 
     Keras numbers class folders by the alphabet, so that its sigmoid is that of the later name.
 
     Args:
-        options: Of the export.
+        options: The options of the export.
         named: Lines of ``--labels``; None without.
 
     Raises:
@@ -263,7 +263,7 @@ def answer_rule(
     pictures: Sequence[Picture],
     contract: Preprocessing,
 ) -> OutputSpec:
-    """The output of the exported model, its threshold chosen on pictures that are not scored.
+    """Return the output of the exported model; unscored pictures choose its threshold.
 
     Raises:
         UsageError: See ``with_threshold``.
@@ -300,12 +300,12 @@ def with_threshold(
     told: bool,
     fixed: bool,
 ) -> OutputSpec:
-    """The output of two classes with the threshold that labelled pictures call for.
+    """Return the output of two classes with the threshold that labelled pictures call for.
 
     Another one than 0.5 is taken if it answers more of them rightly by more than chance would.
 
     Args:
-        output: So far.
+        output: The output so far.
         labels: The two classes.
         scores: (pictures, 2) probabilities.
         pictures: Labelled ones, none of those that are scored later.
@@ -339,7 +339,7 @@ def with_threshold(
 def _best_threshold(
     values: NDArray[np.float64], second: NDArray[np.bool_]
 ) -> tuple[float, int, int]:
-    """The threshold, how many pictures it answers rightly, and how many 0.5 does."""
+    """Return the threshold, how many pictures it answers rightly, and how many 0.5 does."""
     at_half = (values >= HALF) == second
     steps = np.unique(values)
     middles = [float(np.clip(np.round(m, 4), 0.0001, 0.9999)) for m in (steps[1:] + steps[:-1]) / 2]

@@ -23,13 +23,13 @@ class OutputOptions:
         overwrite: Replace a bundle that lies there.
         cache: Root of the stage cache.
         variants: Names of the targets to write.
-        required: Those of them without which no bundle is wanted: asked for by name. Another one
+        required: The variants without which no bundle is wanted, asked for by name. Another one
             that cannot be written is a row of the report.
-        calibration_images: At most so many calibrate the integer files.
+        calibration_images: The largest number of images that calibrate the integer files.
         max_drop_points: Percentage points of top-1 that a mixed file may lose.
         recipe: Recipe file of the mixed files, instead of a search.
-        seed: Of every random choice.
-        name: Of the model; None for that of the folder or file.
+        seed: The seed of every random choice.
+        name: The name of the model; None for that of the folder or file.
     """
 
     output: Path
@@ -73,21 +73,21 @@ class ExportOptions:
         model: Name of a Keras Applications network, or the path of a Keras model.
         calibration_data: Folder of images, calibration and scoring.
         evaluation_data: Folder of images to score on; None keeps some of the calibration folder.
-        weights: As for a build; of no use with a model file.
+        weights: The same as for a build; a model file has its own.
         labels: Text file, a class name per line; None for ImageNet's, or numbers.
         resize: How images become the model's size.
-        crop_fraction: With center-crop, the part of the shorter side that is kept.
+        crop_fraction: The part of the shorter side that center-crop keeps.
         output_activation: What the model's values are; AUTO finds it out.
-        threshold: Of two classes, the probability from which on the second one is the answer; of
+        threshold: For two classes, the probability from which on the second one is the answer; for
             several labels, that from which on each holds. None for one that pictures choose, or
             0.5.
-        positive_class: Of a model with one value, the class whose probability it is; None for the
+        positive_class: For a model with one value, the class whose probability it is; None for the
             second one.
         truth: CSV file with the labels of each picture, for a model of several labels.
         size: (height, width), pixels, of a model file that leaves them open.
         input_range: What a model file wants to be fed, as ``parse_range`` reads it; None for
             0..255, unless pictures or the network itself tell otherwise: that stops the export.
-        channel_order: Of the same; None for that of ``input_range``, or RGB.
+        channel_order: The order of its channels; None for that of ``input_range``, or RGB.
         model_output: Name of the output that classifies, of a model file with several.
         custom_objects: Python file that defines the own layers of a model file, and is run.
         output: Where the bundle goes.

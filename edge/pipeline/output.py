@@ -35,8 +35,8 @@ class _SeenFolder:
     """A folder as it was looked at.
 
     Attributes:
-        inode: Of the folder.
-        inside: By path relative to the folder (bytes, hex): inode, kind, size and time of
+        inode: The inode of the folder.
+        inside: What lies in it, by relative path (bytes, hex): inode, kind, size and time of
             change (ns) of each file and link; of folders below it the kind alone.
     """
 
@@ -45,7 +45,7 @@ class _SeenFolder:
 
     @classmethod
     def of(cls, folder: Path) -> Self | None:
-        """What lies there; None for nothing. A file or a link has nothing inside."""
+        """Return what lies there; None for nothing. A file or a link has nothing inside."""
         found = Stamp.of(folder)
         if found is None:
             return None
@@ -65,11 +65,11 @@ class _SeenFolder:
         return cls(int(value["inode"]), inside)
 
     def to_json(self) -> dict[str, Any]:
-        """The listing as JSON values."""
+        """Return the listing as JSON values."""
         return {"inode": self.inode, "inside": {k: list(v) for k, v in self.inside.items()}}
 
     def holds(self, other: Self | None) -> bool:
-        """Whether the other is this folder with nothing in it that is not listed here."""
+        """Return whether the other is this folder with nothing in it that is not listed here."""
         if other is None or other.inode != self.inode:
             return False
         return other.inside.items() <= self.inside.items()
@@ -109,7 +109,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def staged(output: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of ``output`` when the block ends well.
+    """Give an empty folder that becomes ``output`` when the block ends well.
 
     Raises:
         OutputError: The disk is full or read-only; ``output`` is as it was. Or ``output`` is not
@@ -155,7 +155,7 @@ def _sync_tree(folder: Path) -> None:
 
 
 def _swap_in(place: Workplace, target: Path, seen: _SeenFolder | None) -> None:
-    """One rename where nothing is there, one exchange where an older bundle is.
+    """Rename the new folder where nothing is there, exchange it where an older bundle is.
 
     Raises:
         FileExistsError: Something lies there that was not seen; it is as it was.
@@ -178,7 +178,7 @@ def _swap_in(place: Workplace, target: Path, seen: _SeenFolder | None) -> None:
 
 
 def _replace_empty(new: Path, target: Path) -> None:
-    """A rename, which takes the place of a folder only while that is empty."""
+    """Rename, which replaces a folder only while that is empty."""
     try:
         new.rename(target)
     except OSError as error:

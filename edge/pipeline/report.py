@@ -109,22 +109,22 @@ class VariantReport:
 
     Attributes:
         name: Such as ``tflite-int8``.
-        path: In the bundle.
-        size_bytes: Of the file, metadata included.
-        top1: On the held-out images, 0..1; None without labels.
-        top1_interval: Of it: low and high end, 95 %, Wilson.
+        path: The path in the bundle.
+        size_bytes: The size of the file, metadata included.
+        top1: Top-1 on the held-out images, 0..1; None without labels.
+        top1_interval: The low and the high end of top-1, 95 %, Wilson.
         top5: The same for the best five classes; None with fewer than six.
         drop_points: Percentage points of top-1 lost against the Keras model; None without labels,
             and for an adopted file: there is nothing that it could have lost against.
-        drop_interval: Of them: low and high end, 95 %, of paired answers.
+        drop_interval: The low and the high end of the drop, 95 %, from paired answers.
         agreement: Share of held-out images with the same best class as the Keras model; None, as
             what follows from it, for an adopted file.
-        agreement_interval: Of it: low and high end, 95 %, Wilson.
+        agreement_interval: The low and the high end of the agreement, 95 %, Wilson.
         chance_agreement: Share that would agree by chance, see ``edge.evaluation.chance``.
         agreement_level: What the two tell, see ``edge.evaluation.chance.Level``.
         constant: Whether every image gets the same scores, unlike from the Keras model if there
             is one.
-        multi_label: Of a model whose labels do not exclude one another, its scores; the drop is
+        multi_label: The scores of a model whose labels do not exclude one another; the drop is
             of mAP then, and the agreement of whole sets of labels. None of any other model, or
             without truth.
         quantized_share: Part of the mult-adds that the file computes on integers, 0..1.
@@ -132,8 +132,8 @@ class VariantReport:
         operators: All but those that only convert between integers and real numbers.
         latency_ms: Median of one inference on this host, measured.
         latency: The whole measurement.
-        convert_seconds: That writing the file took, when it was written.
-        notes: Of the converter.
+        convert_seconds: The seconds that writing the file took, when it was written.
+        notes: What the converter says of the file.
     """
 
     name: str
@@ -179,7 +179,7 @@ class FailedVariant:
     hint: str
 
     def told(self) -> str:
-        """Why it is missing and what can be done, for people."""
+        """Say why it is missing and what can be done."""
         way = self.hint or "Use a file of the other format, or leave this one out of --variants."
         return f"{self.name} is not in the bundle: {self.reason.rstrip('.')}. {way}"
 
@@ -190,22 +190,22 @@ class Report:
 
     Attributes:
         command: ``build`` or ``export``.
-        name: Of the model.
+        name: The name of the model.
         data: Counts per split and class, skipped files, notes, hash.
-        training: None for an export.
+        training: How the network was trained; None for an export.
         reference: The scores of the Keras model, or else of the adopted file.
-        variants: In the order of the table.
+        variants: The written files, in the order of the table.
         failed: Files that could not be written or do not run, and why.
         default_variant: The one that runs unless another is named.
         default_reason: Why it is not the int8 file, one sentence; empty if it is, or if no int8
             file was wanted.
         calibration: The audit: the images, and what they did to the ranges.
-        search: By mixed variant, what a search tried; see ``converters.search.Search``.
-        classes: Per-class scores, confusion, mistakes and calibration of the Keras model and of
-            the default variant, and where the two differ.
+        search: What a search tried, by mixed variant; see ``converters.search.Search``.
+        classes: The scores of each class, confusion, mistakes and calibration of the Keras model
+            and of the default variant, and where the two differ.
         stages: Seconds by stage, of this run.
         host: Where the latencies were measured.
-        versions: Of the packages.
+        versions: The versions of the packages.
         notes: What to do something about, one sentence each; they were said on stderr as well.
         output: What the values mean that the files answer with, and how that was found out.
         input: How the network is fed, how that is known, and what was tried; see
@@ -239,7 +239,7 @@ class Report:
 
     @property
     def held_out(self) -> str:
-        """From what the scored images were held out, where that is not all; else empty."""
+        """Return what the scored images were held out from, where that is not all; else ""."""
         return held_out_of(self.command)
 
     def to_json(self) -> dict[str, Any]:
@@ -252,7 +252,7 @@ class Report:
 
 
 def held_out_of(command: str) -> str:
-    """From what the scored images were held out, where that is not all; else empty."""
+    """Return what the scored images were held out from, where that is not all; else ""."""
     if command != "export":
         return ""
     return (

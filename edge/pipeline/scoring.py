@@ -87,7 +87,7 @@ def reference_score(
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a message in one line, at most ``LONGEST_REASON`` characters of it.
+    """Return the first sentence of a message in one line, cut at ``LONGEST_REASON`` characters.
 
     Converters append traces and lists of operators to theirs; only whole words are kept.
     """
@@ -142,7 +142,7 @@ class Failures:
 
 
 def known_classes(pictures: Sequence[Picture], output: OutputSpec) -> list[int | None]:
-    """Class of each image; none where labels do not exclude one another: no one class is right."""
+    """Return the class of each image; None where labels do not exclude one another."""
     return [None if output.multi_label else picture.label for picture in pictures]
 
 
@@ -159,7 +159,7 @@ def score_variants(
     progress: Progress,
     failed: Callable[[Target, EdgeError], None],
 ) -> tuple[VariantReport, ...]:
-    """Every file over every held-out image, then its latency alone on the machine.
+    """Return every file over every held-out image, then its latency alone on the machine.
 
     Args:
         converted: The files.
@@ -167,7 +167,7 @@ def score_variants(
         reference: (images, classes) scores of the Keras model; None for an adopted file, which
             was made from none that is known.
         preprocessing: The contract.
-        head: Of files that answer with embeddings.
+        head: What makes probabilities, for files that answer with embeddings.
         output: What the answers of other files mean.
         several: Which labels hold, where they do not exclude one another.
         cache: Where answers are kept.
@@ -223,7 +223,7 @@ def score_variants(
 
 
 def _computed_on_integers(item: Converted, cache: StageCache) -> tuple[dict[str, Any], str]:
-    """What of a file is computed on integers, and a sentence where that is too little.
+    """Return what of a file is computed on integers, and a sentence where that is too little.
 
     It is kept: a build that comes from the cache need not import what reads ONNX files.
     """
@@ -254,10 +254,10 @@ def variant_report(
     several: LabelTruth | None = None,
     **facts: Any,
 ) -> VariantReport:
-    """The report of one file out of its answers.
+    """Return the report of one file out of its answers.
 
     Args:
-        name: Of the variant.
+        name: The name of the variant.
         table: (images, classes) scores of the file.
         truth: Class index of each image, or None.
         reference: (images, classes) scores of the Keras model; None where there is none.
@@ -296,7 +296,7 @@ def variant_report(
 def _map_drop(
     table: NDArray[np.float32], reference: NDArray[np.float32], truth: LabelTruth
 ) -> tuple[float | None, Bounds | None]:
-    """Percentage points of mAP that are lost against the reference, and their interval."""
+    """Return the percentage points of mAP lost against the reference, and their interval."""
     before, after = (mean_average_precision(scores, truth) for scores in (reference, table))
     if before is None or after is None:
         return None, None
@@ -319,7 +319,7 @@ def _drop(
     truth: Sequence[int | None],
     output: OutputSpec,
 ) -> tuple[float | None, Bounds | None]:
-    """Percentage points of top-1 that are lost against the reference, and their interval.
+    """Return the percentage points of top-1 lost against the reference, and their interval.
 
     Rounded, so that a difference of binary fractions is not a loss.
     """

@@ -33,13 +33,13 @@ class ExportedNetwork:
     Attributes:
         path: A .keras file; once it is ``settled``, pixel values 0..255 in and probabilities out.
         model_id: Content hash of what decides its numbers.
-        given_sha256: Of the file that was given; of a network of Keras Applications, its
+        given_sha256: The hash of the file that was given; of a network of Keras Applications, its
             ``model_id``.
-        description: For people.
+        description: What it is, for people.
         weights: Where they come from, for people.
-        height: Of the input, pixels.
-        width: Of the input, pixels.
-        color_order: Of the input.
+        height: The height of the input, in pixels.
+        width: The width of the input, in pixels.
+        color_order: The color order of the input.
         labels: One per class.
         wnids: WordNet ids of the classes; empty where they are not ImageNet's.
         model: The loaded file; None for a network of Keras Applications.
@@ -67,7 +67,7 @@ class ExportedNetwork:
 
 
 def open_source(options: ExportOptions) -> ExportedNetwork:
-    """The network that the options name.
+    """Return the network that the options name.
 
     Raises:
         UsageError: No such network or file, or labels that do not fit.
@@ -105,7 +105,7 @@ def _from_backbone(options: ExportOptions) -> ExportedNetwork:
 
 
 def given_file_options(options: ExportOptions) -> list[str]:
-    """Names of the options that were given and that only a Keras file leaves open."""
+    """Return names of the options that were given and that only a Keras file leaves open."""
     given = {
         "--size": options.size is not None,
         "--input-range": options.input_range is not None,
@@ -120,7 +120,7 @@ def given_file_options(options: ExportOptions) -> list[str]:
 
 
 def _refuse_file_options(options: ExportOptions) -> None:
-    """What a network of Keras Applications takes and gives, nobody has to say."""
+    """Refuse options that say what a network of Keras Applications takes and gives."""
     for name in given_file_options(options):
         raise UsageError(
             f"{name} is for a Keras file; {options.model} is a network of Keras Applications, "
@@ -177,7 +177,7 @@ def _file_labels(options: ExportOptions, classes: int) -> Labels:
 
 
 def numbered(classes: int) -> Labels:
-    """The classes of a model that nobody has named."""
+    """Return the classes of a model that nobody has named."""
     return Labels(
         names=tuple(str(index) for index in range(classes)),
         notes=(
@@ -196,12 +196,12 @@ def settled(
     preprocessing: Preprocessing,
     note: Callable[[str], None],
 ) -> ExportedNetwork:
-    """The network as it is exported: pixel values 0..255 in, probabilities out.
+    """Return the network as it is exported: pixel values 0..255 in, probabilities out.
 
     Args:
-        source: As ``open_source`` gave it.
-        options: Of the export.
-        pictures: To try the network on; none of them is scored later.
+        source: The network as ``open_source`` gave it.
+        options: The options of the export.
+        pictures: Pictures to try the network on; none of them is scored later.
         preprocessing: The contract.
         note: Told what a user should know.
 

@@ -42,7 +42,7 @@ class Download:
     Attributes:
         path: A .keras file that takes RGB 0..255, or the TFLite file as it was.
         labels: File with the names of the classes; None where the download has none.
-        kind: For people.
+        kind: Which kind of download it is, for people.
         is_tflite: Whether ``path`` is a TFLite file.
     """
 
@@ -88,7 +88,7 @@ class _Files:
         return tuple(sorted(self._readers))
 
     def read(self, name: str) -> bytes:
-        """Content of a file; only its last name counts, so that none lies outside.
+        """Return the content of a file; only its last name counts, so that none lies outside.
 
         Raises:
             ModelLoadError: There is none, it is too large or damaged.
@@ -114,7 +114,7 @@ def _bounded(path: Path) -> bytes:
 
 
 def is_download(path: Path) -> bool:
-    """Whether a path may be a download: an archive, a folder with its files, or its model.json.
+    """Return whether a path may be a download: an archive, a folder of its files, or model.json.
 
     Raises:
         ModelLoadError: An archive that is damaged or too large.
@@ -129,7 +129,7 @@ def is_download(path: Path) -> bool:
 
 
 def open_download(path: Path, cache: StageCache) -> Download:
-    """Make a download readable; kept by its content.
+    """Make a download readable, and keep the result by its content.
 
     Raises:
         UsageError: It is no download, or one that no CPU runs.
@@ -168,7 +168,7 @@ def _matters(name: str) -> bool:
 
 
 def _kind(path: Path, files: _Files) -> tuple[str, Callable[[Path], Any]]:
-    """For people, and what writes the model into a folder."""
+    """Return the kind of download, for people, and what writes its model into a folder."""
     if MODEL_FILE in files:
 
         def tfjs(folder: Path) -> None:

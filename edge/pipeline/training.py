@@ -28,10 +28,10 @@ class Learned:
 
     Attributes:
         model: Keras model, RGB 0..255 -> probabilities.
-        strategy: That made it.
+        strategy: The strategy that made it.
         reason: Why that one, for people; empty where it was asked for.
         decision: What decided; None where nothing had to be decided.
-        phases: Of training, in order.
+        phases: The phases of training, in order.
         head: Where the model is the base alone: what makes probabilities of its features.
     """
 
@@ -49,8 +49,8 @@ class Trainer:
     Args:
         base: The pretrained network.
         dataset: Its readable images.
-        features: Of its training images, then of its validation images.
-        options: How.
+        features: The features of its training images, then of its validation images.
+        options: How to train.
         stages: Told of progress.
     """
 
@@ -70,7 +70,7 @@ class Trainer:
         self._val = Examples(features.vectors[count:], _labels(dataset.val))
 
     def learned(self) -> Learned:
-        """Train.
+        """Train by the strategy that was asked for, or that the data suggests.
 
         Raises:
             UsageError: The base has no such layer to unfreeze.
@@ -94,7 +94,7 @@ class Trainer:
         return self._with_base(head, tuned, strategy, "", None)
 
     def _with_metric_head(self, kind: HeadKind) -> Learned:
-        """Training and validation images teach: what there is to choose needs none apart."""
+        """Fit a head on training and validation images: it needs none apart to choose by."""
         with self._stages.stage("head"):
             head = fit_head(
                 kind,
@@ -202,7 +202,7 @@ class Trainer:
 
 
 def _completed(options: TuningOptions, choice: Choice) -> TuningOptions:
-    """What the user left open, as the choice suggests."""
+    """Return what the user left open, as the choice suggests."""
     return replace(
         options,
         unfreeze=choice.unfreeze if options.unfreeze is None else options.unfreeze,

@@ -42,7 +42,7 @@ class Recipe:
     """``recipe.json``.
 
     Attributes:
-        keep_float: By format, the blocks that the mixed file keeps in floats.
+        keep_float: The blocks that the mixed file of each format keeps in floats.
         model: The name of the model, for people.
         model_id: The content hash of the model.
         max_drop_points: The budget of the search; None if there was none.
@@ -95,10 +95,10 @@ def read_recipe(path: Path, formats: Collection[str]) -> Recipes:
 
 
 def read_recipes(options: OutputOptions) -> Recipes:
-    """The recipes of the mixed files that are asked for; none without a recipe file.
+    """Return the recipes of the mixed files that are asked for; none without a recipe file.
 
     Raises:
-        UsageError: As ``read_recipe``.
+        UsageError: The recipe cannot be used; see ``read_recipe``.
     """
     if options.recipe is None:
         return {}
@@ -153,7 +153,7 @@ def convert_variants(
         calibrating: The images that calibrate.
         outputs: (images, values) answers of the Keras model to the held-out images.
         options: Which variants.
-        recipes: By format, the blocks that a mixed file keeps in floats.
+        recipes: The blocks that the mixed file of each format keeps in floats.
         cache: Where the files lie.
         stages: Told of the stages.
         failed: Told of each target that cannot be written.
@@ -191,7 +191,7 @@ def convert_variants(
 
 
 def _request(subject: ModelToBundle, options: OutputOptions, format_: str) -> ConversionRequest:
-    """What all variants have in common; ``convert_all`` fills in the rest."""
+    """Return what all variants have in common; ``convert_all`` fills in the rest."""
     return ConversionRequest(
         keras_model=subject.keras_model,
         format=format_,

@@ -20,13 +20,13 @@ def doubts(
     pictures: Sequence[Picture],
     labels: Sequence[str],
 ) -> list[str]:
-    """What a user should know before trusting the table.
+    """Return what a user should know before trusting the table.
 
     Args:
-        reference: Of ``reference_score``.
+        reference: The scores of the model that the files are held against.
         variants: The files that were written.
         default: Name of the default variant.
-        pictures: That they were scored on.
+        pictures: The images that they were scored on.
         labels: Class names.
     """
     adopted = all(item.agreement is None for item in variants)
@@ -65,7 +65,7 @@ def _of_reference(reference: Reference, variants: Sequence[VariantReport]) -> li
 
 
 def _cause(reference: Reference) -> str:
-    """The likely cause of answers at chance level, or clearly below it."""
+    """Return the likely cause of answers at chance level, or clearly below it."""
     interval, chance = reference.top1_interval, reference.chance
     if interval is not None and chance is not None and interval[1] < chance:
         return (
@@ -77,7 +77,7 @@ def _cause(reference: Reference) -> str:
 
 
 def _of_adopted(variants: Sequence[VariantReport]) -> list[str]:
-    """Of files that were made from no model that is known."""
+    """Doubt files that were made from no model that is known."""
     return [
         f"{item.name} {_fault(item)}: it answers without looking at the image"
         for item in variants
@@ -118,7 +118,7 @@ def _fault(item: VariantReport) -> str:
 
 
 def _of_few(reference: Reference, pictures: Sequence[Picture], labels: Sequence[str]) -> list[str]:
-    """Images too few to tell, and how many would."""
+    """Say where images are too few to tell, and how many would."""
     several = reference.multi_label
     if several:
         held = {item.label: item.positives for item in several.labels}
@@ -153,7 +153,7 @@ def check_budget(variants: Sequence[VariantReport], max_drop_points: float | Non
     """Refuse to deliver a mixed file that loses more than was asked for.
 
     Raises:
-        NegativeVerdict: On all held-out images, not only those of the search, it does.
+        NegativeVerdict: It does on all held-out images, of which the search saw some.
     """
     if max_drop_points is None:
         return
@@ -167,7 +167,7 @@ def check_budget(variants: Sequence[VariantReport], max_drop_points: float | Non
 
 
 def choose_default(variants: Sequence[VariantReport], max_drop_points: float | None = None) -> str:
-    """The variant that runs unless another is named: the smallest TFLite that lost next to nothing.
+    """Choose the variant that runs by default: the smallest TFLite file that lost next to nothing.
 
     A file whose answers are not those of the Keras model is never it while another's are: it may
     be right as often, by chance. Where all lost more, it is the most precise one that was written.
@@ -191,13 +191,13 @@ def default_reason(
     default: str,
     max_drop_points: float | None = None,
 ) -> str:
-    """Why the default is not the TFLite file in int8, one sentence; empty if there is no why.
+    """Say in a sentence why the default is not the TFLite file in int8; "" if nothing is to say.
 
     Args:
         variants: The files that were written.
-        failed: Those that were not.
-        default: Of ``choose_default``.
-        max_drop_points: As for it.
+        failed: The files that were not written.
+        default: What ``choose_default`` chose.
+        max_drop_points: The points of top-1 that may be lost, as for ``choose_default``.
     """
     if default == SMALLEST:
         return ""
@@ -210,7 +210,7 @@ def default_reason(
 
 
 def _shortcoming(variant: VariantReport, max_drop_points: float | None) -> str:
-    """What keeps a file from being the default."""
+    """Return what keeps a file from being the default."""
     if variant.constant:
         return "gives every image the same scores"
     if variant.agreement is not None and not variant.is_faithful:
@@ -236,13 +236,13 @@ def _shortcoming(variant: VariantReport, max_drop_points: float | None) -> str:
 
 
 def _holds(variant: VariantReport, max_drop_points: float | None) -> bool:
-    """Whether it loses no more than the budget, or than is next to nothing without one."""
+    """Return whether it loses no more than the budget, or than is next to nothing without one."""
     usual = MAX_DROP_POINTS if variant.drop_points is not None else MAX_CHANGED_POINTS
     return _lost(variant) <= (usual if max_drop_points is None else max_drop_points)
 
 
 def _lost(variant: VariantReport) -> float:
-    """Percentage points of top-1; without labels, of images that are answered otherwise."""
+    """Return the points of top-1 lost; without labels, those of images answered otherwise."""
     if variant.drop_points is not None:
         return variant.drop_points
     assert variant.agreement is not None  # there is always the Keras model to agree with

@@ -103,7 +103,7 @@ NEAREST: Final = 3  # networks that an error names at most, of those with simila
 
 
 def backbone(name: str) -> Backbone:
-    """The row of that name; upper case, dashes and underscores make no difference.
+    """Return the row of that name; upper case, dashes and underscores make no difference.
 
     Raises:
         UsageError: No such backbone; a path is answered as a path.
@@ -115,12 +115,12 @@ def backbone(name: str) -> Backbone:
 
 
 def is_backbone(name: str) -> bool:
-    """Whether a network has that name."""
+    """Return whether a network has that name."""
     return _plain(name) in BACKBONES
 
 
 def near_backbones(name: str) -> str:
-    """A question after the networks of similar names, such as a hint may begin with; or ""."""
+    """Return a question after networks of similar names, for the start of a hint; or ""."""
     near = get_close_matches(_plain(name), BACKBONES, NEAREST)
     *others, last = near or [""]
     named = f"{', '.join(others)} or {last}" if others else last

@@ -35,7 +35,7 @@ class Base:
     """A base whose numbers are loaded when they are asked for.
 
     Attributes:
-        name: For people.
+        name: The name of the network, for people.
         id: What decides its numbers but the size of its input; known without loading them.
         preprocessing: The contract of its input.
     """
@@ -85,10 +85,10 @@ class Base:
         return self._file is None and self._options.weights == NONE
 
     def find_input(self, pictures: Sequence[Hashed], note: Callable[[str], None]) -> InputFinding:
-        """How the base is fed, held against pictures where it is a model file.
+        """Return how the base is fed, held against pictures where it is a model file.
 
         Args:
-            pictures: To try it on, with their classes where they are known; none is scored later.
+            pictures: Pictures to try it on, with their classes if known; none is scored later.
             note: Told what a user should know.
 
         Raises:
@@ -104,7 +104,7 @@ class Base:
         return replace(found, doubts=doubts)
 
     def load(self) -> WeightedModel:
-        """The model, RGB 0..255 -> (batch, features), loaded once.
+        """Return the model, RGB 0..255 -> (batch, features), loaded once.
 
         Raises:
             WeightsUnavailable: No pretrained weights.
@@ -117,7 +117,7 @@ class Base:
         return self._loaded
 
     def _read_file(self, path: Path) -> tuple[str, Any]:
-        """Identity and shape of input of a model file; its open sizes become ``--size``."""
+        """Return identity and input shape of a model file; its open sizes become ``--size``."""
         options = self._options
         if options.weights != IMAGENET or options.alpha != 1:
             raise UsageError(

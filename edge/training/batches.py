@@ -20,11 +20,11 @@ Change = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def changes(options: TuningOptions, seed: int) -> Change:
-    """A function of (images, targets) that gives changed ones.
+    """Return a function of (images, targets) that gives changed ones.
 
     Args:
         options: How images are changed and blended.
-        seed: Of every random choice.
+        seed: The seed of every random choice.
 
     Returns:
         Takes and gives float32 images (batch, height, width, 3), RGB 0..255, and float32
@@ -53,7 +53,7 @@ def changes(options: TuningOptions, seed: int) -> Change:
 
 
 def _single(augmentation: Augmentation, seed: int) -> list[Any]:
-    """Layers that change each image by itself."""
+    """Return the layers that change each image by itself."""
     import keras
 
     layers = keras.layers
@@ -77,9 +77,9 @@ class Samples:
     """Images with what is to be answered.
 
     Attributes:
-        paths: Of readable image files.
+        paths: The paths of readable image files.
         goals: (images, classes) float32.
-        weights: (images,) float32, of each image in the loss.
+        weights: (images,) float32, the weight of each image in the loss.
     """
 
     paths: Sequence[Path]
@@ -92,7 +92,7 @@ class BatchShare:
     """The share of each batch that a process reads.
 
     Attributes:
-        batch_size: Of the whole batch, over all replicas.
+        batch_size: The images of the whole batch, over all replicas.
         replicas: How many share a batch.
         number: Which of the processes that read this one is, from 0.
         processes: How many read.
@@ -109,7 +109,7 @@ class BatchShare:
         return -(-self.batch_size // self.replicas)
 
     def steps(self, images: int) -> int:
-        """Batches in one pass."""
+        """Return the number of batches in one pass."""
         return -(-images // (self.per_replica * self.replicas))
 
 
@@ -121,7 +121,7 @@ def stream(
     seed: int | None,
     change: Change | None,
 ) -> Any:
-    """An endless tf.data set of (images, goals, weights), one element a replica's share.
+    """Return an endless tf.data set of (images, goals, weights), one element a replica's share.
 
     Every process draws the same order and reads its share of each batch. The last batch of a
     pass is filled up with images of weight 0, so that all shares are of one size.
@@ -130,7 +130,7 @@ def stream(
         samples: The images.
         preprocessing: The contract.
         share: The share of each batch that this process reads.
-        seed: Of the order, which is another in each pass; None for the order of ``samples``.
+        seed: The seed of the order, which changes with each pass; None for that of ``samples``.
         change: Applied to each share.
     """
     import tensorflow as tf
@@ -160,7 +160,7 @@ def stream(
 def _order(
     weights: NDArray[np.float32], share: BatchShare, seed: int | None
 ) -> Iterator[tuple[int, np.float32]]:
-    """(index, weight) of this process's share, pass after pass, without end."""
+    """Yield (index, weight) of this process's share, pass after pass, without end."""
     generator = None if seed is None else np.random.default_rng(seed)
     images = len(weights)
     total = share.steps(images) * share.per_replica * share.replicas

@@ -44,7 +44,7 @@ class TrainedHead:
     Attributes:
         model: Keras model, (batch, features) -> (batch, classes).
         epochs: Passes over the training and validation images that made the final weights.
-        history: Per epoch of the search: loss, accuracy, val_loss, val_accuracy.
+        history: Loss, accuracy, val_loss and val_accuracy of each epoch of the search.
     """
 
     model: Any
@@ -68,10 +68,10 @@ def train_head(
     epochs as gave the lowest validation loss.
 
     Args:
-        train: To learn from.
-        validation: To stop by.
-        classes: How many.
-        options: How.
+        train: The examples to learn from.
+        validation: The examples to stop by.
+        classes: The number of classes.
+        options: How to train.
         on_epoch: Told of each pass of the search.
         keep_apart: Learn from ``train`` alone, since validation is to judge what comes after.
 
@@ -125,7 +125,7 @@ class HeadLoop:
     def search(
         self, train: Examples, validation: Examples, on_epoch: Callable[[], None]
     ) -> dict[str, list[float]]:
-        """Loss and accuracy of each epoch until validation has stopped getting better."""
+        """Return loss and accuracy of each epoch until validation has stopped getting better."""
         names = ("loss", "accuracy", "val_loss", "val_accuracy")
         history: dict[str, list[float]] = {name: [] for name in names}
         best, waited = np.inf, 0
@@ -141,7 +141,7 @@ class HeadLoop:
         return history
 
     def refit(self, examples: Examples, epochs: int) -> Any:
-        """The Keras model, trained from the same start for so many epochs."""
+        """Return the Keras model, trained from the same start for so many epochs."""
         self._model.set_weights(self._fresh[0])
         for variable, value in zip(self._optimizer.variables, self._fresh[1], strict=True):
             variable.assign(value)
@@ -213,14 +213,14 @@ def fit_head(
     *,
     k: int | None = None,
 ) -> Head:
-    """The head of the training images.
+    """Return the head of the training images.
 
     Args:
-        kind: Which.
+        kind: The kind of head.
         features: (images, features) float32, as the base gives them.
         labels: (images,) class index; each class has an image.
         names: Class names.
-        k: Of k-NN; None chooses.
+        k: The number of voters of k-NN; None to choose it.
 
     Raises:
         TrainingError: A class without images, or features that are not finite.
@@ -241,7 +241,7 @@ def fit_head(
 
 
 def choose_k(vectors: NDArray[np.float32], labels: NDArray[np.int64], count: int) -> int:
-    """How many vote: most images right, each judged by all others; then the least Brier score.
+    """Return the number of voters with most images right, each judged by all the others.
 
     Args:
         vectors: (images, features), of length 1.
@@ -267,7 +267,7 @@ def choose_k(vectors: NDArray[np.float32], labels: NDArray[np.int64], count: int
 def fit_scale(
     vectors: NDArray[np.float32], labels: NDArray[np.int64], sums: NDArray[np.float32]
 ) -> float:
-    """The factor of the cosines with the least negative log-likelihood, leave-one-out.
+    """Return the factor of the cosines with the least negative log-likelihood, leave-one-out.
 
     An image is compared with the mean of the others of its class, and with the means of the other
     classes. The function is convex in the scale (a sum of log-sum-exp of linear functions), so
@@ -294,7 +294,7 @@ def fit_scale(
 
 
 def least(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a convex function is least between low and high, to a thousandth of the width."""
+    """Find where a convex function is least between two ends, to a thousandth of the width."""
     width = high - low
     while high - low > width / 1000:
         left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)

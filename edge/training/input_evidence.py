@@ -63,7 +63,7 @@ class InputFinding:
     doubts: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The finding as JSON values; ``docs/bundle.md`` explains them."""
+        """Return the finding as JSON values; ``docs/bundle.md`` explains them."""
         return {
             **self.provenance(),
             "better": None if self.better is None else self.better.to_json(),
@@ -71,7 +71,7 @@ class InputFinding:
         }
 
     def provenance(self) -> dict[str, Any]:
-        """The same without the trials: what the manifest keeps."""
+        """Return the same without the trials: what the manifest keeps."""
         return {**self.taken.to_json(), "told": self.told, "evidence": list(self.evidence)}
 
     @property
@@ -103,7 +103,7 @@ def find_input(
 
     Args:
         model: Keras model as it was given: one input (batch, height, width, channels).
-        pictures: None of them is scored later; a ``label`` of theirs is used.
+        pictures: Pictures that are not scored later; a ``label`` of theirs is used.
         preprocessing: The contract, whose size and channels are those of the model.
         told: What the user said; None for RGB 0..255.
         features: The model answers with features and not with classes; the class of a picture is
@@ -138,7 +138,7 @@ def find_input(
 
 
 def application_input(row: Backbone) -> InputFinding:
-    """How a network of Keras Applications is fed: by definition."""
+    """Return how a network of Keras Applications is fed: by definition."""
     scaling = f"whose scaling ({row.scaling}) edge puts into the model"
     if row.scaling is Scaling.INSIDE:
         scaling = "which scales by itself"
@@ -153,8 +153,8 @@ def check_input(finding: InputFinding, name: str) -> tuple[str, ...]:
     """Stop where the network clearly wants something else, unless the user said what it is fed.
 
     Args:
-        finding: Of ``find_input``.
-        name: Of the model file.
+        finding: What ``find_input`` found.
+        name: The name of the model file.
 
     Returns:
         What a user should do something about, one sentence each.
@@ -187,7 +187,7 @@ def check_input(finding: InputFinding, name: str) -> tuple[str, ...]:
 def _read(
     pictures: Sequence[Hashed], preprocessing: Preprocessing
 ) -> tuple[NDArray[np.uint8], list[int | None]]:
-    """Pixels (pictures, height, width, channels) and classes of those that can be decoded."""
+    """Return pixels (pictures, height, width, channels) and classes, where they can be decoded."""
     pixels = [np.zeros((0, *preprocessing.shape), np.uint8)]
     truth = []
     for picture in pictures:
@@ -208,7 +208,7 @@ def _taken_sentence(taken: InputRange, front: Sequence[str], *, told: bool) -> s
 
 
 def _sentences(trials: Sequence[RangeTrial], verdict: RangeVerdict) -> list[str]:
-    """What the trials say; what speaks for another range, or against all, comes last."""
+    """Return what the trials say; what speaks for another range, or against all, comes last."""
     taken, better = trials[0], verdict.better
     found = []
     if taken.percent is not None:
@@ -244,7 +244,7 @@ def _more_right(trial: RangeTrial, taken: RangeTrial) -> str:
 
 
 def _open_questions(finding: InputFinding, verdict: RangeVerdict) -> list[str]:
-    """What the trials leave open, with their figures."""
+    """Return what the trials leave open, with their figures."""
     taken, perhaps = finding.trials[0], verdict.perhaps
     if perhaps is not None:
         return [
@@ -262,7 +262,7 @@ def _open_questions(finding: InputFinding, verdict: RangeVerdict) -> list[str]:
 
 
 def _doubts(trials: Sequence[RangeTrial], application: str | None) -> list[str]:
-    """What is open where nobody said how the network is fed and no layer in front scales."""
+    """Return what is open where nobody said how the network is fed and no layer in front scales."""
     taken = trials[0]
     scaling = None if application is None else BACKBONES[application].scaling.value
     if scaling in NAMED and (taken.distance is None or taken.distance > 1):
@@ -289,7 +289,7 @@ def _doubts(trials: Sequence[RangeTrial], application: str | None) -> list[str]:
 
 
 def _calmer(trials: Sequence[RangeTrial]) -> RangeTrial | None:
-    """The best range whose answers are not saturated, where those of the one taken are.
+    """Return the best range whose answers are not saturated, where those of the one taken are.
 
     Statistics that were compared say more than this, which a network that is sure for good
     reasons shows too.

@@ -39,7 +39,7 @@ class NormalizationMemory:
 
     @classmethod
     def of(cls, model: Any) -> "NormalizationMemory | None":
-        """None where the network has no batch normalisation behind a single way from its input."""
+        """Read the memory; None without batch normalisation behind a single way from the input."""
         shape = [1, *model.inputs[0].shape[1:]]
         found = _first_normalization(model, np.zeros(shape, np.float32))
         if found is None:
@@ -52,7 +52,7 @@ class NormalizationMemory:
         return None if untrained or not variance.max() > 0 else cls(model, mean, variance)
 
     def distance(self, images: NDArray[np.float32]) -> float:
-        """Median over the channels of the divergence of what the images give from the memory.
+        """Return the median over the channels of how far images diverge from the memory.
 
         KL(images || memory) of two normal distributions:
         (ln(v / s) + (s + (m' - m)^2) / v - 1) / 2.
@@ -75,7 +75,7 @@ class NormalizationMemory:
 
 
 def _first_normalization(model: Any, images: NDArray[np.float32]) -> tuple[Any, Any] | None:
-    """The first batch normalisation of a network, and what it is given of these images."""
+    """Return the first batch normalisation of a network, and what it is given of these images."""
     import keras
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -95,7 +95,7 @@ def _first_normalization(model: Any, images: NDArray[np.float32]) -> tuple[Any, 
 
 
 def scaling_in_front(model: Any) -> list[str]:
-    """Kinds of the operations that compute with the image before anything that has weights."""
+    """Return the kinds of the operations that compute with the image before the first weights."""
     found: list[str] = []
     for operation in _operations(model):
         kind = type(operation).__name__
@@ -107,7 +107,7 @@ def scaling_in_front(model: Any) -> list[str]:
 
 
 def _operations(model: Any) -> list[Any]:
-    """Every operation of a network in order, those of models within it too."""
+    """Return every operation of a network in order, those of models within it too."""
     found: list[Any] = []
     for operation in functional(model).operations:
         found.extend(_operations(operation) if is_model(operation) else [operation])
@@ -115,7 +115,7 @@ def _operations(model: Any) -> list[Any]:
 
 
 def application_name(model: Any) -> str | None:
-    """The network of Keras Applications that the model, or a part of it, is named after."""
+    """Return the network of Keras Applications that the model, or a part of it, is named after."""
     inner = [model, *(item for item in functional(model).operations if is_model(item))]
     for item in inner:
         name = item.name.lower().replace("-", "").replace("_", "")

@@ -57,7 +57,7 @@ class InputRange:
     Attributes:
         mean: Grey levels; one for all channels, or one per channel in the network's order.
         std: Grey levels, not 0; below 0 where black becomes more than white. As many as ``mean``.
-        order: Of the channels; of no meaning to a network of one channel.
+        order: The order of the channels; it means nothing to a network of one channel.
     """
 
     mean: tuple[float, ...] = (0.0,)
@@ -83,7 +83,7 @@ class InputRange:
 
     @property
     def text(self) -> str:
-        """For people, such as ``-1 to 1`` or ``0 to 255, BGR``."""
+        """The range for people, such as ``-1 to 1`` or ``0 to 255, BGR``."""
         order = ", BGR" if self.order is ChannelOrder.BGR else ""
         if self.ends is not None:
             low, high = self.ends
@@ -92,7 +92,7 @@ class InputRange:
         return f"pixel less ({mean}), divided by ({std}){order}"
 
     def to_json(self) -> dict[str, Any]:
-        """The range as JSON values."""
+        """Return the range as JSON values."""
         return {
             "range": self.text,
             "mean": list(self.mean),
@@ -101,7 +101,7 @@ class InputRange:
         }
 
     def applied(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """What the network wants of RGB (or grey, or RGBA) pixels (..., channels), 0..255."""
+        """Return what the network wants of RGB, grey or RGBA pixels (..., channels), 0..255."""
         ordered = pixels[..., ::-1] if self.order is ChannelOrder.BGR else pixels
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         return np.asarray((ordered.astype(np.float32) - mean) / std, np.float32)
@@ -136,19 +136,19 @@ NAMED: Final[dict[str, InputRange]] = {
 
 
 def named_range(name: str) -> InputRange:
-    """One of ``NAMED``."""
+    """Return one of ``NAMED``."""
     return NAMED[name]
 
 
 def parse_range(text: str, order: ChannelOrder | None = None) -> InputRange:
-    """What ``--input-range`` and ``--channel-order`` say.
+    """Return what ``--input-range`` and ``--channel-order`` say.
 
     Args:
         text: A name of ``NAMED``; ``LOW,HIGH`` or ``LOW..HIGH``, what the pixel values 0 and 255
             become, also falling, such as ``1,0``; or ``MEAN/STD``, each one number or one per
             channel. A deviation below 1 is never one of grey levels 0..255: mean and deviation
             are then those of values 0..1, as PyTorch states them.
-        order: None for that of the name, or RGB.
+        order: The order of the channels; None for that of the name, or RGB.
 
     Raises:
         UsageError: Nothing of that kind.
@@ -169,10 +169,10 @@ def parse_range(text: str, order: ChannelOrder | None = None) -> InputRange:
 
 
 def told_range(text: str | None, order: ChannelOrder | None) -> InputRange | None:
-    """What the user said of the input with the two options; None for nothing.
+    """Return what the user said of the input with the two options; None for nothing.
 
     Raises:
-        UsageError: As ``parse_range``.
+        UsageError: They say nothing that ``parse_range`` reads.
     """
     if text is None and order is None:
         return None
@@ -215,12 +215,12 @@ def _from_statistics(text: str) -> InputRange | None:
 
 
 def _tidy(value: float) -> float:
-    """Without the last digits of a division: -1, not -0.9999999999999999; no negative zero."""
+    """Drop the last digits of a division: -1, not -0.9999999999999999; no negative zero."""
     return round(value, 9) + 0.0
 
 
 def rescaled(image: Any, wanted: InputRange, name: str = "scale") -> Any:
-    """A Keras tensor of pixel values 0..255 in the order that the network wants, scaled for it."""
+    """Return a Keras tensor of pixel values 0..255, in the network's order, scaled for it."""
     import keras
 
     if not wanted.scales:
@@ -233,7 +233,7 @@ def rescaled(image: Any, wanted: InputRange, name: str = "scale") -> Any:
 
 
 def takes_pixels(model: Any, wanted: InputRange) -> Any:
-    """The model with what it was trained to be fed put in front: it then takes RGB 0..255.
+    """Return the model with what it was trained to be fed put in front: it then takes RGB 0..255.
 
     The layers are shared, and so are the weights; the first convolution is a copy where the
     order of the channels went into its weights.
@@ -268,12 +268,12 @@ def takes_pixels(model: Any, wanted: InputRange) -> Any:
 
 
 def is_model(operation: Any) -> bool:
-    """Whether an operation of a network is a network itself, whose operations can be walked."""
+    """Return whether an operation is itself a network whose operations can be walked."""
     return hasattr(functional(operation), "_run_through_graph")
 
 
 def functional(model: Any) -> Any:
-    """A Sequential model as a functional one of the same layers; any other as it is."""
+    """Return a Sequential model as a functional one of the same layers; any other as it is."""
     import keras
 
     if isinstance(model, keras.Sequential):
@@ -292,7 +292,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _moved(image: Any, scaled: Any) -> Callable[..., Any]:
-    """Stands in for a layer's call while Keras rebuilds the model: what took the one, other."""
+    """Return a stand-in for layers' calls: what took the image takes the scaled one."""
     import keras
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -305,7 +305,7 @@ def _moved(image: Any, scaled: Any) -> Callable[..., Any]:
 
 
 class _Reversing:
-    """As ``_moved``, for a network that wants the channels the other way round.
+    """Does as ``_moved`` for a network that wants the channels the other way round.
 
     The first convolution gets its weights reversed; anything else that sees the image, or what
     padding made of it, gets the image reversed by an operator.
@@ -317,7 +317,7 @@ class _Reversing:
         self._pending = [scaled]  # tensors whose channels are not yet reversed
 
     def call(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        """Stands in for ``operation(*args, **kwargs)``."""
+        """Call ``operation(*args, **kwargs)``, with the channels reversed where it needs that."""
         args, kwargs = _mapped(
             (args, kwargs), lambda item: self._scaled if item is self._image else item
         )
@@ -348,7 +348,7 @@ class _Reversing:
 
 
 def _keeps_channels(operation: Any) -> bool:
-    """Whether it treats every channel alike, so that reversing may wait until behind it."""
+    """Return whether it treats every channel alike, so that reversing may wait until behind it."""
     kind = type(operation).__name__
     if kind == "Rescaling":
         return np.ndim(operation.scale) == np.ndim(operation.offset) == 0

@@ -55,13 +55,13 @@ class RangeTrial:
     """One way to feed the network, tried on pictures.
 
     Attributes:
-        option: As the command line takes it.
+        option: The range as the command line takes it.
         range: The same, read.
         images: Labelled pictures that it was tried on; 0 for none.
-        right: Of them, those that were answered right.
-        p: Of the exact McNemar test against the range that is taken; None where not all pictures
-            were tried.
-        sure: Of the answers of a softmax, those with a probability above ``SURE``.
+        right: How many of them were answered right.
+        p: The p-value of McNemar's exact test against the range that is taken; None where not
+            all pictures were tried.
+        sure: How many answers of a softmax have a probability above ``SURE``.
         distance: Median over the channels of the first batch normalisation of the divergence
             between what the pictures give and what the network remembers, nats; None where it
             has none.
@@ -76,7 +76,7 @@ class RangeTrial:
     distance: float | None = None
 
     def beats(self, taken: "RangeTrial", tried: int) -> bool:
-        """Whether it answers clearly more right than the range that is taken.
+        """Return whether it answers clearly more right than the range that is taken.
 
         A false alarm is a right range that another one seems to beat. Simulated with nine others
         that are as good as the right one, 36 to 128 pictures and 50 to 90 % right answers (3000
@@ -93,16 +93,16 @@ class RangeTrial:
         return self.p < MAX_P / tried or (self.p < MAX_P and points >= MANY_POINTS)
 
     def points_over(self, taken: "RangeTrial") -> float:
-        """Percentage points that it answers more right."""
+        """Return the percentage points of pictures that it answers right beyond the other."""
         return (self.percent or 0.0) - (taken.percent or 0.0)
 
     @property
     def percent(self) -> float | None:
-        """Of the labelled pictures, those answered right."""
+        """The percentage of the labelled pictures that is answered right; None without any."""
         return 100 * self.right / self.images if self.images else None
 
     def to_json(self) -> dict[str, Any]:
-        """The trial as JSON values."""
+        """Return the trial as JSON values."""
         return {
             "option": self.option,
             "range": self.range.text,
@@ -115,7 +115,7 @@ class RangeTrial:
 
 
 def candidates(channels: int) -> list[tuple[str, InputRange]]:
-    """The usual ways to feed a network of so many channels, as options and as ranges."""
+    """Return the usual ways to feed a network of so many channels, as options and as ranges."""
     plain = [("--input-range pixels", "pixels"), ("--input-range 0,1", "unit")]
     plain += [("--input-range=-1,1", "tf"), ("--input-range=-0.5,0.5", "-0.5,0.5")]
     found = [(option, parse_range(text)) for option, text in plain]
@@ -141,7 +141,7 @@ def range_trials(
     *,
     features: bool,
 ) -> list[RangeTrial]:
-    """What is taken, then the usual ranges, as far as each has to be tried."""
+    """Return what is taken, then the usual ranges, as far as each has to be tried."""
     usual = candidates(pixels.shape[-1])
     option = next((text for text, item in usual if item == taken), f"as told ({taken.text})")
     ranges = [(option, taken), *((text, item) for text, item in usual if item != taken)]
@@ -181,7 +181,7 @@ def range_trials(
 
 
 def _is_worthwhile(held: NDArray[np.bool_], sure: NDArray[np.bool_]) -> bool:
-    """Whether other ranges could say anything: enough is missed, or all answers are saturated.
+    """Return whether other ranges could tell more: enough is missed, or answers are saturated.
 
     Args:
         held: (pictures,) whether each is answered right with the range that is taken.
@@ -196,7 +196,7 @@ def _is_worthwhile(held: NDArray[np.bool_], sure: NDArray[np.bool_]) -> bool:
 
 
 def _is_near(distance: float | None, taken: float | None) -> bool:
-    """Whether statistics speak for a range, and against the one that is taken."""
+    """Return whether statistics speak for a range, and against the one that is taken."""
     if distance is None or taken is None or taken < FAR:
         return False
     return distance * CLOSER <= taken
@@ -223,7 +223,7 @@ class RangeVerdict:
 
 
 def judge(trials: Sequence[RangeTrial], chance: float, *, features: bool = False) -> RangeVerdict:
-    """What the trials say.
+    """Return what the trials say.
 
     Args:
         trials: The range that is taken, then the others.
@@ -260,7 +260,7 @@ def judge(trials: Sequence[RangeTrial], chance: float, *, features: bool = False
 
 
 def _is_above(right: int, images: int, chance: float) -> bool:
-    """Whether so many right answers are more than guessing gives."""
+    """Return whether so many right answers are more than guessing gives."""
     from scipy.stats import binomtest
 
     if images == 0:
@@ -280,7 +280,7 @@ class _Answers:
         self._pixels, self._labels = (pixels, labels) if usable else (pixels[:0], labels[:0])
 
     def of(self, wanted: InputRange, count: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Of the first so many pictures.
+        """Ask the network about the first so many pictures.
 
         Returns:
             (pictures,) whether each is answered right, and whether with a probability above
@@ -310,7 +310,7 @@ class _Answers:
 
 
 def _nearest_others(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-    """(vectors,) the position of the nearest other one, by cosine."""
+    """Return (vectors,) the position of the nearest other one, by cosine."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors / np.maximum(lengths, 1e-12)
     likeness = unit @ unit.T

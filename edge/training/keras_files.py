@@ -61,7 +61,7 @@ class KerasFile:
 
     Attributes:
         path: A .keras file; the given one where it needed no change.
-        changes: As of ``ReadModel``.
+        changes: What differs from the given file; see ``ReadModel``.
     """
 
     path: Path
@@ -69,10 +69,10 @@ class KerasFile:
 
 
 def check_model_path(text: str, *, folders: bool = False) -> Path:
-    """The Keras file that the user's words name, which name no network of Keras Applications.
+    """Return the Keras file that the user names, who names no network of Keras Applications.
 
     Args:
-        text: Of the user.
+        text: The words of the user.
         folders: Whether the folder of a SavedModel will do; it has no layers to cut or to train.
 
     Raises:
@@ -87,10 +87,10 @@ def check_model_path(text: str, *, folders: bool = False) -> Path:
 
 
 def keras_file(path: Path, cache: StageCache, code: Path | None = None) -> KerasFile:
-    """The file as every command can load it; written once where it has to be changed.
+    """Return the file as every command can load it; written once where it has to be changed.
 
     Args:
-        path: Of the user.
+        path: The path that the user gave.
         cache: Where what is written lies.
         code: Python file that defines its own layers, and is run; None for none.
 
@@ -117,7 +117,7 @@ def keras_file(path: Path, cache: StageCache, code: Path | None = None) -> Keras
 
 
 def _with_code(path: Path, code: Path, cache: StageCache) -> ReadModel:
-    """A network whose own layers the code defines; nothing else in the file is run."""
+    """Return a network whose own layers the code defines; nothing else in the file is run."""
     config = file_config(path)
     if not zipfile.is_zipfile(path) and "Lambda" in set(_own_classes(config)):
         raise _needs_code(["Lambda"])  # Keras's safe mode is of the .keras format
@@ -129,7 +129,7 @@ def _with_code(path: Path, code: Path, cache: StageCache) -> ReadModel:
 
 
 def file_config(path: Path) -> Mapping[str, Any]:
-    """The stored config of a Keras file.
+    """Return the stored config of a Keras file.
 
     Raises:
         ModelLoadError: It holds none.
@@ -152,7 +152,7 @@ def file_config(path: Path) -> Mapping[str, Any]:
 
 
 def sha256_folder(folder: Path) -> str:
-    """Hash of the names and contents of every file below a folder."""
+    """Return hash of the names and contents of every file below a folder."""
     digests = {
         path.relative_to(folder).as_posix(): sha256_file(path)
         for path in sorted(folder.rglob("*"))
@@ -302,7 +302,7 @@ def _read(archive: zipfile.ZipFile, name: str, most: int) -> str:
 
 
 def _loaded(path: Path, config: Mapping[str, Any]) -> Any:
-    """What Keras 3 itself makes of the file."""
+    """Return what Keras 3 itself makes of the file."""
     import keras
 
     try:
@@ -330,14 +330,14 @@ def _loaded(path: Path, config: Mapping[str, Any]) -> Any:
 
 
 def _cause(error: BaseException | None) -> ModelLoadError | None:
-    """Edge's own word on a layer, which Keras wraps into errors of its own."""
+    """Return edge's own error about a layer, which Keras wraps into errors of its own."""
     while error is not None and not isinstance(error, ModelLoadError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def _own_classes(value: Any) -> Iterator[str]:
-    """Names of classes and functions in a stored config that Keras does not have."""
+    """Yield names of classes and functions in a stored config that Keras does not have."""
     if isinstance(value, Mapping):
         module, name = value.get("module"), value.get("class_name")
         if name == "Lambda":
@@ -371,7 +371,7 @@ def _needs_code(names: list[str]) -> ModelLoadError:
 
 
 def _in_float32(read: ReadModel) -> ReadModel:
-    """The model with every layer computed in float32, where its policies say otherwise."""
+    """Return the model with every layer computed in float32, where its policies say otherwise."""
     import keras
 
     found = sorted(
@@ -393,7 +393,7 @@ def _in_float32(read: ReadModel) -> ReadModel:
 
 
 def _without_policies(value: Any) -> Any:
-    """A stored config with float32 in the place of the other precisions."""
+    """Return a stored config with float32 in the place of the other precisions."""
     if isinstance(value, Mapping):
         if str(value.get("class_name", "")).endswith("DTypePolicy"):
             return "float32"

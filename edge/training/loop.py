@@ -31,9 +31,9 @@ class TuningLoop:
 
     Args:
         model: Keras model, RGB 0..255 -> probabilities; built within the strategy's scope.
-        optimizer: Likewise; its learning rate is its own matter.
-        options: Loss, batch size, seed.
-        strategy: Of ``tf.distribute``.
+        optimizer: The optimizer, built likewise; its learning rate is its own matter.
+        options: The loss, the batch size and the seed.
+        strategy: The strategy of ``tf.distribute``.
     """
 
     def __init__(self, model: Any, optimizer: Any, options: HeadOptions, strategy: Any) -> None:
@@ -59,11 +59,11 @@ class TuningLoop:
         """Train until validation has stopped getting better; the best weights are kept.
 
         Args:
-            train: To learn from.
-            validation: To stop by.
+            train: The images to learn from.
+            validation: The images to stop by.
             preprocessing: The contract.
             change: Gives the augmentation of a reading process by its number.
-            epochs: At most so many passes.
+            epochs: The largest number of passes.
             patience: Passes without a lower validation loss before the end.
             on_batch: Told of each batch learned.
 
@@ -119,7 +119,7 @@ class TuningLoop:
     def _pass(
         self, step: Any, batches: Iterator[Any], samples: Samples, on_batch: Callable[[], None]
     ) -> tuple[float, float]:
-        """Mean loss and accuracy over one pass."""
+        """Return the mean loss and accuracy over one pass."""
         steps = self._share(0, 1, self._strategy.num_replicas_in_sync).steps(len(samples.paths))
         sums: NDArray[np.float64] = np.zeros(2)
         for _ in range(steps):
@@ -128,7 +128,7 @@ class TuningLoop:
         return float(sums[0] / len(samples.paths)), float(sums[1] / len(samples.paths))
 
     def _summed(self, step: Any, batch: Any) -> Any:
-        """Loss and right answers of a batch, summed over its images."""
+        """Return loss and right answers of a batch, summed over its images."""
         images, goals, weights = batch
         counted = self._strategy.run(self._real, args=(weights,))
         size = self._strategy.reduce("SUM", counted, axis=None)
@@ -152,7 +152,7 @@ class TuningLoop:
         return loss, self._right(answer, goals, weights)
 
     def _right(self, answer: Any, goals: Any, weights: Any) -> Any:
-        """Right answers; of a blended image, the class that has the larger part."""
+        """Count right answers; of a blended image, the class with the larger part is right."""
         tf = self._tf
         same = tf.argmax(answer, axis=-1) == tf.argmax(goals, axis=-1)
         return tf.reduce_sum(tf.cast(same & (weights > 0), tf.float32))
@@ -165,13 +165,13 @@ TF_CONFIG = "TF_CONFIG"
 
 
 def is_distributed() -> bool:
-    """Whether this process is one of a cluster."""
+    """Return whether this process is one of a cluster."""
     return bool(os.environ.get(TF_CONFIG))
 
 
 @once
 def distribution_strategy() -> Any:
-    """The ``tf.distribute`` strategy that the environment asks for.
+    """Return the ``tf.distribute`` strategy that the environment asks for.
 
     With ``TF_CONFIG`` set, MultiWorkerMirroredStrategy; with more than one GPU (or more than one
     logical CPU device), MirroredStrategy; else TensorFlow's default.
@@ -192,7 +192,7 @@ def distribution_strategy() -> Any:
 
 
 def is_chief() -> bool:
-    """Whether this process is the one that writes: the only one, or the first worker."""
+    """Return whether this process is the one that writes: the only one, or the first worker."""
     text = os.environ.get(TF_CONFIG)
     if not text:
         return True

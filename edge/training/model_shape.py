@@ -38,7 +38,7 @@ _FEATURES: Final = frozenset(
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of ``96`` or ``96x128``, pixels.
+    """Return (height, width) of ``96`` or ``96x128``, pixels.
 
     Raises:
         UsageError: Anything else.
@@ -54,11 +54,11 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def image_input(model: Any, name: str, size: tuple[int, int] | None) -> Any:
-    """The model with one image of a fixed size as its input.
+    """Return the model with one image of a fixed size as its input.
 
     Args:
         model: Keras model, functional or Sequential.
-        name: Of its file, for errors.
+        name: The name of its file, for errors.
         size: (height, width), pixels, of what the model leaves open.
 
     Raises:
@@ -106,7 +106,7 @@ def _check_channels(name: str, shape: Sequence[int | None]) -> None:
 def _of_size(
     model: Any, name: str, shape: Sequence[int | None], size: tuple[int, int] | None
 ) -> Any:
-    """The model with a fixed size of input, which every converter needs."""
+    """Return the model with a fixed size of input, which every converter needs."""
     import keras
 
     extents = tuple(shape[1:3])
@@ -152,11 +152,11 @@ def image_classifier(
     output: str | None,
     labelled: bool,
 ) -> Any:
-    """The model with one image of a fixed size in and one vector of answers out.
+    """Return the model with one image of a fixed size in and one vector of answers out.
 
     Args:
         model: Keras model, functional or Sequential.
-        name: Of its file, for errors.
+        name: The name of its file, for errors.
         size: (height, width), pixels, of what the model leaves open.
         output: Name of the output that classifies, of several; None for the only one.
         labelled: Whether the user says what the answers are called.
@@ -188,7 +188,7 @@ def image_classifier(
 
 
 def _gives_features(layer: Any) -> bool:
-    """Whether what a network ends in is no answer, as far as its kind tells."""
+    """Return whether what a network ends in is no answer, as far as its kind tells."""
     kind = type(layer).__name__
     if kind == "Flatten":  # of a map, and not of one place, where it may be an answer
         return bool(math.prod(extent or 1 for extent in layer.input.shape[1:-1]) > 1)
@@ -196,7 +196,7 @@ def _gives_features(layer: Any) -> bool:
 
 
 def _of_output(model: Any, name: str, output: str | None) -> Any:
-    """The model with one output."""
+    """Return the model with one output."""
     import keras
 
     answers = _outputs(model)
@@ -221,7 +221,7 @@ def _width(shape: Sequence[int | None]) -> int:
 
 
 def _outputs(model: Any) -> dict[str, Any]:
-    """The outputs by name: the user's own, where the model gives a dictionary."""
+    """Return the outputs by name: the user's own, where the model gives a dictionary."""
     graph = functional(model)
     given = getattr(graph, "_outputs_struct", None)
     if isinstance(given, dict) and all(hasattr(tensor, "shape") for tensor in given.values()):
@@ -237,7 +237,7 @@ def _listed(tensors: Sequence[Any], names: Sequence[str] = ()) -> str:
 
 
 def _text(shape: Sequence[int | None]) -> str:
-    """A shape as Keras writes it."""
+    """Return a shape as Keras writes it."""
     return str(tuple(shape))
 
 
@@ -271,7 +271,7 @@ _NAME: Final = "edge_probabilities"
 
 
 def keras_end(model: Any) -> GraphEnd:
-    """What stands at the end of a functional or Sequential Keras model with one output."""
+    """Return what stands at the end of a functional or Sequential Keras model with one output."""
     layer = _last(model.outputs[0])
     kind = type(layer).__name__
     if kind == "InputLayer":
@@ -287,7 +287,7 @@ def keras_end(model: Any) -> GraphEnd:
 
 
 def _last(tensor: Any) -> Any:
-    """The layer or operation that a tensor's values come from, inside a nested model as well."""
+    """Return the layer or operation that a tensor's values come from, inside nested models too."""
     while True:
         layer = tensor._keras_history.operation
         if hasattr(layer, "layers") and getattr(layer, "outputs", None):
@@ -301,20 +301,20 @@ def _last(tensor: Any) -> Any:
 
 
 def _inputs(tensor: Any) -> list[Any]:
-    """What the layer was called on that gave a tensor; it may have been called several times."""
+    """Return what the layer was called on that gave a tensor; it may have several calls."""
     history = tensor._keras_history
     found: list[Any] = history.operation._inbound_nodes[history.node_index].input_tensors
     return found
 
 
 def _function(layer: Any) -> str:
-    """Name of a layer's activation; empty without one."""
+    """Return name of a layer's activation; empty without one."""
     activation = getattr(layer, "activation", None)
     return "" if activation is None else getattr(activation, "__name__", type(activation).__name__)
 
 
 def columns_of(model: Any) -> int | None:
-    """How many values the model answers with; None where its output is no row of values."""
+    """Return how many values the model answers with; None where its output is no row of values."""
     if len(model.outputs) != 1:
         return None
     sides = [side for side in model.outputs[0].shape[1:] if side != 1]
@@ -324,7 +324,7 @@ def columns_of(model: Any) -> int | None:
 
 
 def with_probabilities(model: Any, output: OutputSpec) -> Any:
-    """The model with one probability for each label, (batch, labels) float32.
+    """Return the model with one probability for each label, (batch, labels) float32.
 
     Args:
         model: Functional or Sequential, with an output of ``columns_of``.
@@ -357,7 +357,7 @@ def with_probabilities(model: Any, output: OutputSpec) -> Any:
 
 
 def _two_columns(value: Any, output: OutputSpec) -> Any:
-    """The probabilities of the first and the second class, from (batch, 1).
+    """Return the probabilities of the first and the second class, from (batch, 1).
 
     1 - sigmoid(z) and sigmoid(z) are the softmax over -z/2 and z/2: the usual end of a
     classifier, which every converter and quantizer knows.
@@ -382,7 +382,7 @@ def _two_columns(value: Any, output: OutputSpec) -> Any:
 
 
 def _shares(columns: int) -> Any:
-    """Each value divided by their sum; a model of its own, whose names meet no others."""
+    """Return each value divided by their sum; a model of its own, whose names meet no others."""
     import keras
 
     values = keras.Input((columns,))

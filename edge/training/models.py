@@ -25,7 +25,7 @@ from edge.training.model_shape import keras_end
 
 
 def scaled_input(size: int, scaling: Scaling) -> tuple[Any, Any]:
-    """An input of (size, size, 3), float32 RGB 0..255, and the tensor scaled for the network."""
+    """Return an input (size, size, 3) of RGB 0..255, float32, and the tensor that is scaled."""
     import keras
 
     image = keras.Input((size, size, 3), name="image")
@@ -37,13 +37,13 @@ def scaled_input(size: int, scaling: Scaling) -> tuple[Any, Any]:
 
 
 def pooled_base(row: Backbone, size: int, weights: str | Path | None, alpha: float = 1.0) -> Any:
-    """Backbone without its top, globally average-pooled: RGB 0..255 -> (batch, features).
+    """Build a backbone without its top, average-pooled: RGB 0..255 -> (batch, features).
 
     Args:
         row: Which network.
         size: Height and width, pixels.
-        weights: As Keras takes them: a file without top, ``imagenet`` to download, None for
-            random. Keras builds some networks differently for ``imagenet``.
+        weights: The weights as Keras takes them: a file without top, ``imagenet`` to download,
+            None for random. Keras builds some networks differently for ``imagenet``.
         alpha: Width: the share of the channels that each layer has; networks with
             ``has_alpha`` only.
     """
@@ -52,13 +52,13 @@ def pooled_base(row: Backbone, size: int, weights: str | Path | None, alpha: flo
 
 
 def classifier_1000(row: Backbone, weights: str | Path | None, alpha: float = 1.0) -> Any:
-    """Backbone with its 1000-class ImageNet top, at its own size: RGB 0..255 -> (batch, 1000)."""
+    """Build a backbone with its 1000-class top, at its own size: RGB 0..255 -> (batch, 1000)."""
     width = {"alpha": alpha} if row.has_alpha else {}
     return _scaling(row, row.size, weights, include_top=True, **width)
 
 
 def _scaling(row: Backbone, size: int, weights: str | Path | None, **options: Any) -> Any:
-    """The network of Keras Applications, its scaling put in front of its first layer."""
+    """Return the network of Keras Applications, its scaling put in front of its first layer."""
     import keras
 
     function = getattr(keras.applications, row.keras_name)
@@ -79,7 +79,7 @@ def _scaling(row: Backbone, size: int, weights: str | Path | None, **options: An
 
 
 def new_head(features: int, hidden: Sequence[int], classes: int) -> Any:
-    """Dense ReLU layers, then softmax: (batch, features) -> (batch, classes)."""
+    """Build dense ReLU layers, then softmax: (batch, features) -> (batch, classes)."""
     import keras
 
     tensor = vector = keras.Input((features,), name="features")
@@ -90,7 +90,7 @@ def new_head(features: int, hidden: Sequence[int], classes: int) -> Any:
 
 
 def joined(base: Any, head: Any) -> Any:
-    """One flat model: every layer of the base, then every layer of the head.
+    """Return one flat model: every layer of the base, then every layer of the head.
 
     Flat, because a model nested as one layer hides its graph from the converters.
     """
@@ -103,7 +103,7 @@ def joined(base: Any, head: Any) -> Any:
 
 
 def without_head(model: Any) -> Any:
-    """The part of a model up to its features: image -> (batch, features).
+    """Return the part of a model up to its features: image -> (batch, features).
 
     A feature map is averaged over its places; a classifier is cut behind its last global
     pooling, or else in front of its last dense layer; anything else is taken as it is.
@@ -157,7 +157,7 @@ def _features_tensor(model: Any) -> Any:
 
 
 def load_keras(path: Any) -> Any:
-    """A user's own Keras model, functional or Sequential, of any version, in float32.
+    """Return a user's own Keras model, functional or Sequential, of any version, in float32.
 
     Raises:
         ModelLoadError: Not a .keras or .h5 model, or one that needs code to load, or one whose
@@ -178,7 +178,7 @@ def keras_scores(
     cache: StageCache,
     step: Step,
 ) -> NDArray[np.float32]:
-    """Scores (images, classes), float32, of a Keras model; computed once per content.
+    """Return scores (images, classes), float32, of a Keras model; computed once per content.
 
     Args:
         model_id: Content hash of the model.

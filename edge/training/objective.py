@@ -17,19 +17,19 @@ def check_options(options: HeadOptions) -> None:
     """Refuse an optimizer or a loss that Keras does not know, before any work is done.
 
     Raises:
-        UsageError: With the reason.
+        UsageError: Keras has no such optimizer or loss, or they do not go together.
     """
     optimizer_of(options, 1e-3)
     loss_of(options)
 
 
 def scaled(learning_rate: float, batch_size: int) -> float:
-    """The linear scaling rule: twice the batch, twice the rate (Goyal et al. 2017)."""
+    """Return the linear scaling rule: twice the batch, twice the rate (Goyal et al. 2017)."""
     return learning_rate * batch_size / REFERENCE_BATCH
 
 
 def optimizer_of(options: HeadOptions, learning_rate: Any) -> Any:
-    """A new Keras optimizer.
+    """Return a new Keras optimizer.
 
     Args:
         options: Names it.
@@ -51,7 +51,7 @@ def optimizer_of(options: HeadOptions, learning_rate: Any) -> Any:
 
 
 def loss_of(options: HeadOptions, *, dense: bool = False) -> Callable[[Any, Any], Any]:
-    """The loss as a function of (targets, answers), a value for each image.
+    """Return the loss as a function of (targets, answers), a value for each image.
 
     Args:
         options: Names it.
@@ -76,20 +76,20 @@ def loss_of(options: HeadOptions, *, dense: bool = False) -> Callable[[Any, Any]
 
 
 def is_sparse(options: HeadOptions) -> bool:
-    """Whether the loss takes class indices: smoothed targets are none."""
+    """Return whether the loss takes class indices: smoothed targets are none."""
     return "sparse" in options.loss.lower() and options.label_smoothing == 0
 
 
 def targets(
     labels: NDArray[np.int64], classes: int, options: HeadOptions, *, dense: bool = False
 ) -> NDArray[Any]:
-    """What the loss compares an answer with.
+    """Return what the loss compares an answer with.
 
     Label smoothing (Szegedy et al. 2016): (1 - e) * one-hot + e / classes.
 
     Args:
         labels: (images,) class indices.
-        classes: How many.
+        classes: The number of classes.
         options: Loss and smoothing.
         dense: Rows even where the loss takes class indices.
 
@@ -105,7 +105,7 @@ def targets(
 
 
 def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-    """(classes,) n / (classes * n_c): the "balanced" heuristic of King and Zeng (2001)."""
+    """Return (classes,) n / (classes * n_c): the "balanced" heuristic of King and Zeng (2001)."""
     counts = np.maximum(np.bincount(labels, minlength=classes), 1)
     return (len(labels) / (classes * counts)).astype(np.float32)
 
@@ -113,14 +113,14 @@ def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32
 def image_weights(
     labels: NDArray[np.int64], classes: int, options: HeadOptions
 ) -> NDArray[np.float32]:
-    """(images,) what each image weighs in the loss."""
+    """Return (images,) what each image weighs in the loss."""
     if not options.class_weights:
         return np.ones(len(labels), np.float32)
     return class_weights(labels, classes)[labels]
 
 
 def diverged() -> TrainingError:
-    """The error of a loss that is no number any more."""
+    """Return the error of a loss that is no number any more."""
     return TrainingError(
         "the training loss became NaN or infinite",
         hint="Use a lower --learning-rate or another --optimizer or --loss.",

@@ -27,11 +27,11 @@ class BaseOptions:
         size: Height and width of the input, pixels; None for the network's own.
         alpha: Width, where the network has several.
         resize: How images become that size.
-        crop_fraction: With center-crop, the part of the shorter side that is kept.
+        crop_fraction: The part of the shorter side that center-crop keeps.
         input_range: What a model file wants to be fed, as ``parse_range`` reads it; None for
             0..255, unless pictures or the network itself tell otherwise: that stops the job.
-        channel_order: Of the same; None for that of ``input_range``, or RGB.
-        seed: Of random weights.
+        channel_order: The order of its channels; None for that of ``input_range``, or RGB.
+        seed: The seed of random weights.
     """
 
     backbone: str = "mobilenet"
@@ -70,15 +70,15 @@ class HeadOptions:
         hidden: Units of each dense ReLU layer before the softmax; empty for none.
         metric: A head without gradient steps instead, which learns new classes on the device;
             every other option but the seed then has no effect.
-        optimizer: Name of any Keras optimizer.
-        loss: Name of any Keras classification loss.
-        learning_rate: Of the optimizer, for a batch of 32; it is scaled with the batch.
+        optimizer: The name of any Keras optimizer.
+        loss: The name of any Keras classification loss.
+        learning_rate: The rate of the optimizer for a batch of 32; it is scaled with the batch.
         batch_size: Images per step.
-        epochs: At most so many passes.
+        epochs: The largest number of passes.
         patience: Epochs without a better validation loss before training stops.
         class_weights: Weigh each class by the inverse of its share of the training images.
         label_smoothing: Share of the target that is spread over all classes, [0, 1).
-        seed: Of the initial weights and the shuffling.
+        seed: The seed of the initial weights and the shuffling.
     """
 
     hidden: tuple[int, ...] = ()
@@ -94,7 +94,7 @@ class HeadOptions:
     seed: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """The options as JSON values."""
+        """Return the options as JSON values."""
         return asdict(self)
 
 
@@ -105,8 +105,8 @@ class TuningOptions:
     Attributes:
         unfreeze: How many of the base's last layers learn, or the first layer that does, or
             ``all``; None for a quarter of the layers.
-        learning_rate: For a batch of 32; None for a tenth of the head's.
-        epochs: At most so many passes; warm-up and cosine are laid over all of them.
+        learning_rate: The rate for a batch of 32; None for a tenth of the head's.
+        epochs: The largest number of passes; warm-up and cosine are laid over all of them.
         patience: Epochs without a better validation loss before training stops.
         warmup_epochs: Passes over which the learning rate rises from 0.
         augmentation: How images are changed.
@@ -127,13 +127,13 @@ class TuningOptions:
     cutmix: bool = False
 
     def rate(self, head: HeadOptions) -> float:
-        """The learning rate for a batch of 32."""
+        """Return the learning rate for a batch of 32."""
         return (
             head.learning_rate * TUNING_RATE if self.learning_rate is None else self.learning_rate
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The options as JSON values."""
+        """Return the options as JSON values."""
         return asdict(self)
 
 
@@ -152,7 +152,7 @@ class TrainingOptions:
     tuning: TuningOptions = field(default_factory=TuningOptions)
 
     def to_json(self) -> dict[str, Any]:
-        """The options as JSON values."""
+        """Return the options as JSON values."""
         return {
             "strategy": str(self.strategy),
             "head": self.head.to_json(),
@@ -161,7 +161,7 @@ class TrainingOptions:
 
 
 def parse_metric(text: str) -> HeadKind | None:
-    """``knn`` or ``imprinted``; None for anything else, which ``parse_hidden`` reads."""
+    """Read ``knn`` or ``imprinted``; None for anything else, which ``parse_hidden`` reads."""
     name = text.strip().lower()
     return HeadKind(name) if name in list(HeadKind) else None
 
@@ -190,7 +190,7 @@ def check_metric(strategy: Strategy, head: HeadOptions) -> None:
 
 
 def parse_hidden(text: str) -> tuple[int, ...]:
-    """``none``, or units separated by commas, such as ``128``; none for ``parse_metric``'s words.
+    """Read ``none`` or units such as ``256,128``; no units for the words of ``parse_metric``.
 
     Raises:
         UsageError: Anything else.

@@ -56,7 +56,7 @@ def export_with(code: Path, model: Path, folder: Path) -> None:
 
 
 def main() -> NoReturn:
-    """The process: model file, code, and the folder to write."""
+    """Return the process: model file, code, and the folder to write."""
     model, code, folder = (Path(argument) for argument in sys.argv[1:])
 
     def work(say: Callable[[Message], None]) -> None:
@@ -67,7 +67,7 @@ def main() -> NoReturn:
 
 
 def _defined(code: Path) -> dict[str, Any]:
-    """Run the code: its classes and functions by name.
+    """Run the code, and return its classes and functions by name.
 
     Raises:
         ModelLoadError: It fails.
@@ -125,7 +125,7 @@ def _export(model: Path, defined: Mapping[str, Any], code: Path, folder: Path) -
 
 
 def _asked(value: Any) -> Iterator[tuple[str, str]]:
-    """Name of each own class or function in a stored config, and the name it is registered by."""
+    """Yield each own class or function in a stored config, and the name it is registered by."""
     if isinstance(value, Mapping):
         name, module = value.get("class_name"), value.get("module", "keras")
         key = value.get("registered_name")

@@ -31,10 +31,10 @@ class Situation:
 
     Attributes:
         images_per_class: Training images, mean over the classes.
-        distance: To ImageNet, 0..1; None where it cannot be told.
+        distance: The distance to ImageNet, 0..1; None where it cannot be told.
         pretrained: Whether the base brought weights along.
         val_images: How many images judge.
-        val_accuracy: Of the head on features, on these images, 0..1.
+        val_accuracy: The accuracy of the head on features, on these images, 0..1.
     """
 
     images_per_class: float
@@ -50,11 +50,11 @@ class Choice:
 
     Attributes:
         strategy: Not ``auto``.
-        unfreeze: For fine-tuning, as ``TuningOptions.unfreeze``.
+        unfreeze: What learns in fine-tuning, as ``TuningOptions.unfreeze``.
         mirror: Whether a mirrored image is of the same class; what is far from ImageNet is often
             writing, a plan, or a chart.
         quadrant: Such as ``small, near ImageNet``.
-        reason: For people.
+        reason: The sentence that says why.
     """
 
     strategy: Strategy
@@ -97,7 +97,7 @@ class Decision:
 
 
 def choose(situation: Situation) -> Choice:
-    """What to train, before any of it has been tried but the features."""
+    """Return what to train, before any of it has been tried but the features."""
     large = situation.images_per_class >= LARGE
     far = situation.distance is not None and situation.distance >= FAR
     quadrant = f"{'large' if large else 'small'}, {_where(situation)}"
@@ -156,7 +156,7 @@ NODES: Final = 61  # of the quadrature
 
 
 def imagenet_distance(base: Any, features: NDArray[np.float32]) -> float | None:
-    """Cosine distance between the mean embedding of the images and that of ImageNet.
+    """Return the cosine distance between the mean embeddings of the images and of ImageNet.
 
     Args:
         base: Keras model, RGB 0..255 -> (batch, features), with weights trained on ImageNet.
@@ -175,7 +175,7 @@ def imagenet_distance(base: Any, features: NDArray[np.float32]) -> float | None:
 
 
 def imagenet_mean(base: Any) -> NDArray[np.float64] | None:
-    """(features,) the mean embedding of the images that the base was trained on, or None."""
+    """Return (features,) the mean embedding of the images that the base was trained on, or None."""
     import keras
 
     layer = base.outputs[0]._keras_history.operation  # what functional models are made of

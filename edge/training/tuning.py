@@ -32,10 +32,10 @@ class Phase:
 
     Attributes:
         name: ``head``, ``augment`` or ``fine-tune``.
-        learning_rate: Of the batch that was used; the highest of a schedule.
+        learning_rate: The rate for the batch that was used; the highest of a schedule.
         trainable: Parameters that learn.
         epochs: Passes that made the weights which were kept.
-        history: Per epoch: loss, accuracy, val_loss, val_accuracy.
+        history: Loss, accuracy, val_loss and val_accuracy of each epoch.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Phase:
 
     @property
     def val_loss(self) -> float:
-        """Of the weights that were kept."""
+        """The validation loss of the weights that were kept."""
         return min(self.history["val_loss"])
 
     @property
     def val_accuracy(self) -> float:
-        """Of the weights that were kept, 0..1."""
+        """The validation accuracy of the weights that were kept, 0..1."""
         return self.history["val_accuracy"][self.epochs - 1]
 
 
@@ -126,12 +126,12 @@ def tune(
 
 
 def batches(images: int, options: HeadOptions) -> int:
-    """Batches in one pass over so many images."""
+    """Return the number of batches in one pass over so many images."""
     return BatchShare(batch_size=options.batch_size).steps(images)
 
 
 def _copy(model: Any) -> Any:
-    """The model with variables of its own, made in the scope that holds here."""
+    """Return the model with variables of its own, made in the scope that holds here."""
     import keras
 
     copied = keras.models.clone_model(model)
@@ -170,7 +170,7 @@ DEFAULT_SHARE: Final = 4  # one in so many of the base's layers, counted from it
 
 
 def first_learning(base: Any, unfreeze: str | None) -> int:
-    """Index of the first layer of the base that learns.
+    """Return the index of the first layer of the base that learns.
 
     Args:
         base: Keras model.

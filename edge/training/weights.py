@@ -21,10 +21,10 @@ RANDOM_ID: Final = re.compile(r"[a-z0-9]+(:alpha=[0-9.e-]+)?:random:\d+")
 
 
 def random_note(source: str, command: str) -> str:
-    """One sentence where the features are those of weights that nothing has trained; else empty.
+    """Return a sentence where the features are those of untrained weights; else "".
 
     Args:
-        source: Of the weights, as ``WeightedModel`` or ``weights_id`` names it.
+        source: Where the weights come from, as ``WeightedModel`` or ``weights_id`` names it.
         command: What is made of them, such as ``embeddings``.
     """
     if source != RANDOM and not RANDOM_ID.fullmatch(source):
@@ -41,8 +41,8 @@ class WeightedModel:
 
     Attributes:
         model: RGB 0..255 in.
-        source: For people and the manifest, such as ``imagenet (shipped with edge)``.
-        sha256: Over every array of the model in order, hex.
+        source: Where they come from, such as ``imagenet (shipped with edge)``, for people.
+        sha256: The hash (hex) of every array of the model, in order.
     """
 
     model: Any
@@ -51,12 +51,12 @@ class WeightedModel:
 
 
 def is_shipped(row: Backbone, alpha: float = 1.0) -> bool:
-    """Whether edge brings the network's ImageNet weights along."""
+    """Return whether edge brings the network's ImageNet weights along."""
     return row.name == "mobilenet" and alpha == 1
 
 
 def weights_id(row: Backbone, weights: str, seed: int, alpha: float = 1.0) -> str:
-    """What decides the numbers, without loading them: a file's hash, or where they come from.
+    """Return what decides the numbers without loading them: a file's hash, or their origin.
 
     Raises:
         UsageError: No file of that name.
@@ -72,13 +72,13 @@ def weights_id(row: Backbone, weights: str, seed: int, alpha: float = 1.0) -> st
 def load_base(
     row: Backbone, size: int, weights: str, seed: int, alpha: float = 1.0
 ) -> WeightedModel:
-    """The pooled backbone without its top.
+    """Return the pooled backbone without its top.
 
     Args:
         row: Which network.
         size: Height and width of its input, pixels.
         weights: ``imagenet``, ``none`` (random), or the path of a weights file.
-        seed: Of random weights.
+        seed: The seed of random weights.
         alpha: Width of the network.
 
     Raises:
@@ -106,7 +106,7 @@ def load_base(
 
 
 def load_classifier(row: Backbone, weights: str, seed: int) -> WeightedModel:
-    """The backbone with its 1000-class top; arguments and errors as ``load_base``."""
+    """Return the backbone with its 1000-class top; arguments and errors as ``load_base``."""
     quiet_keras(seed)
     if weights == NONE:
         return _described(classifier_1000(row, None), RANDOM)
@@ -142,7 +142,7 @@ def _file(weights: str) -> tuple[Path, str]:
 
 
 def _without_top(row: Backbone, size: int, path: Path, alpha: float) -> Any:
-    """The base, from a file that also holds the 1000-class top."""
+    """Return the base, from a file that also holds the 1000-class top."""
     try:
         full = classifier_1000(row, path, alpha)
     except (ValueError, OSError) as error:
@@ -155,7 +155,7 @@ def _without_top(row: Backbone, size: int, path: Path, alpha: float) -> Any:
 
 
 def _built(row: Backbone, build: Callable[[], Any]) -> Any:
-    """A network with random weights.
+    """Return a network with random weights.
 
     Raises:
         UsageError: Keras does not build it so: the images are too small for it, say.
@@ -171,7 +171,7 @@ def _built(row: Backbone, build: Callable[[], Any]) -> Any:
 
 
 def _downloaded(row: Backbone, alpha: float, build: Callable[[str | None], Any]) -> Any:
-    """A network with weights that Keras downloads, or has downloaded before.
+    """Return a network with weights that Keras downloads, or has downloaded before.
 
     Raises:
         UsageError: It cannot be built, with whatever weights.
@@ -207,7 +207,7 @@ def _described(model: Any, source: str) -> WeightedModel:
 
 
 def weights_sha256(model: Any) -> str:
-    """sha256 (hex) over names, shapes and bytes of every array of a Keras model, in order."""
+    """Hash (sha256, hex) names, shapes and bytes of every array of a Keras model, in order."""
     digest = hashlib.sha256()
     for variable in model.weights:
         array = variable.numpy()

@@ -13,7 +13,7 @@ MOBILENET_SHA256: Final = "4f1d1877afe9e2fb3334ace425ae95151cf407d1a47f82c9f214d
 
 
 def mobilenet_imagenet() -> Path:
-    """The ImageNet checkpoint of MobileNet 1.0/224, Keras ``.weights.h5`` with its 1000-class top.
+    """Return the ImageNet checkpoint of MobileNet 1.0/224, ``.weights.h5`` with its 1000-class top.
 
     Raises:
         WeightsUnavailable: The file is missing or altered: a broken installation.
@@ -28,6 +28,6 @@ def mobilenet_imagenet() -> Path:
 
 
 def imagenet_classes() -> tuple[tuple[str, str], ...]:
-    """(wnid, label) of the 1000 ILSVRC 2012 classes; the position is the class index."""
+    """Return (wnid, label) of the 1000 ILSVRC 2012 classes; the position is the class index."""
     text = (files(__name__) / "imagenet_classes.csv").read_text(encoding="utf-8")
     return tuple((row["wnid"], row["label"]) for row in csv.DictReader(text.splitlines()))

@@ -32,7 +32,7 @@ MOST_OPENED: Final = 60  # classes in a table that is shown before it is asked f
 
 
 def confusion_section(models: Mapping[str, ModelOnClasses], labels: Sequence[str]) -> Element:
-    """The matrix of each model; with many classes, the pairs that are confused most."""
+    """Return the matrix of each model; with many classes, the pairs that are confused most."""
     if len(labels) > MOST_CELLS:
         parts = [_pairs(name, model) for name, model in models.items()]
         text = (
@@ -113,7 +113,7 @@ def _pairs(name: str, model: ModelOnClasses) -> Element:
 
 
 def per_class_section(models: Mapping[str, ModelOnClasses]) -> Element:
-    """Scores of each class: of the default variant, the last of the models, with intervals."""
+    """Return the scores of each class of the default variant, with their intervals."""
     name, model = [*models.items()][-1]
     reference = {item.label: item for item in next(iter(models.values())).per_class}
     classes: Sequence[ClassRow] = model.per_class
@@ -135,7 +135,7 @@ def per_class_section(models: Mapping[str, ModelOnClasses]) -> Element:
 
 
 def per_label_section(name: str, scored: MultiLabelScore) -> Element:
-    """Scores of labels that do not exclude one another, of the default variant."""
+    """Return scores of labels that do not exclude one another, of the default variant."""
     rows: list[tuple[Element | str, ...]] = [
         (
             element("span", short(item.label), title=item.label),
@@ -176,7 +176,7 @@ class Thumbnails:
     """Pictures as the model sees them, small, as data URIs; each is made once.
 
     Args:
-        pictures: Those that can be asked for.
+        pictures: The pictures that can be asked for.
         preprocessing: How the model sees them.
     """
 
@@ -192,13 +192,13 @@ class Thumbnails:
         )
 
     def named(self, text: str) -> str:
-        """A sentence that names folders, without the place of the pictures on this computer."""
+        """Return a sentence that names folders, without where they lie on this computer."""
         for place in self._places:
             text = text.replace(readable(place), readable(Path(place.name)))
         return text
 
     def figure(self, path: str, *lines: Element) -> Element:
-        """A picture over its lines of text."""
+        """Return a picture over its lines of text."""
         name = "/".join(Path(path).parts[-2:])
         if path not in self._made:
             self._made[path] = self._image(self._paths.get(path), name)
@@ -229,7 +229,7 @@ class Thumbnails:
 
 
 def mistakes_section(models: Mapping[str, ModelOnClasses], thumbnails: Thumbnails) -> Element:
-    """The most confident wrong answers of the models, each image once."""
+    """Return the most confident wrong answers of the models, each image once."""
     by_image: dict[str, dict[str, Mistake]] = {}
     for name, model in models.items():
         for item in model.mistakes:
@@ -259,7 +259,7 @@ def mistakes_section(models: Mapping[str, ModelOnClasses], thumbnails: Thumbnail
 
 
 def differences_section(differences: AnswerChanges, thumbnails: Thumbnails) -> Element:
-    """Images that the default variant answers otherwise than the Keras model."""
+    """Return the images that the default variant answers otherwise than the Keras model."""
     first, last = differences.between
     title = f"Where {model_name(last)} differs from {model_name(first)}"
     count = differences.images

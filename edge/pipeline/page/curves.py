@@ -18,7 +18,7 @@ KINDS: Final = ("a", "b")  # of the two models of a diagram
 
 
 def learning_curves(training: Training | None) -> Element | None:
-    """Loss and accuracy of each epoch, on the images trained on and on those for validation.
+    """Return loss and accuracy of each epoch, on the images trained on and on those for validation.
 
     Args:
         training: The training of the report; None for an export.
@@ -58,12 +58,12 @@ def _curve(name: str, phases: Sequence[Phase]) -> Element | None:
 
 
 def _floor(value: float) -> float:
-    """A tenth below the smallest accuracy, so that its curve stays off the axis."""
+    """Return a tenth below the smallest accuracy, so that its curve stays off the axis."""
     return max(0.0, min(0.9, int(10 * value - 0.5) / 10))
 
 
 def _phases(phases: Sequence[Phase]) -> Element:
-    """What each phase trained."""
+    """Return what each phase trained."""
     rows: list[tuple[Element | str, ...]] = [
         (
             phase.name,
@@ -79,13 +79,13 @@ def _phases(phases: Sequence[Phase]) -> Element:
 
 
 def _validation(phase: Phase) -> str:
-    """Validation accuracy of the epoch whose weights were kept."""
+    """Return the validation accuracy of the epoch whose weights were kept."""
     values = phase.history.get("val_accuracy") or ()
     return percent(values[phase.epochs - 1] if phase.epochs <= len(values) else None)
 
 
 def reliability_diagram(models: Mapping[str, ModelOnClasses]) -> Element | None:
-    """How often each model is right by how sure it is, and its expected calibration error."""
+    """Return how often each model is right by how sure it is, with its calibration error."""
     known = {name: model for name, model in models.items() if model.reliability}
     if not known:
         return None
@@ -124,10 +124,10 @@ class Series:
     """A line.
 
     Attributes:
-        name: For the legend; empty for a line without one.
+        name: The name in the legend; empty for a line without one.
         points: (x, y), in order of x.
         kind: Class of the style sheet: ``a``, ``b``, or ``guide``.
-        radii: Of a dot at each point, instead of a line; empty for a line.
+        radii: The radius of a dot at each point, instead of a line; empty for a line.
     """
 
     name: str
@@ -146,7 +146,7 @@ class Axis:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers within a range, about ``_TICKS`` of them."""
+    """Return round numbers within a range, about ``_TICKS`` of them."""
     step = 10.0 ** math.floor(math.log10((high - low) / _TICKS))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= _TICKS)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -156,11 +156,11 @@ def ticks(low: float, high: float) -> list[float]:
 def line_chart(
     x: Axis, y: Axis, series: Sequence[Series], marks: Sequence[tuple[float, str]] = ()
 ) -> Element:
-    """A chart with its legend.
+    """Return a chart with its legend.
 
     Args:
-        x: To the right.
-        y: Upwards.
+        x: The axis to the right.
+        y: The axis upwards.
         series: The lines.
         marks: (x, name): where something begins.
     """

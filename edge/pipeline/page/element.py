@@ -16,7 +16,7 @@ Element = ElementTree.Element
 
 
 def element(tag: str, *children: Element | str | None, **attributes: Any) -> Element:
-    """An element of HTML or SVG.
+    """Return an element of HTML or SVG.
 
     Args:
         tag: Its name.
@@ -39,10 +39,10 @@ def element(tag: str, *children: Element | str | None, **attributes: Any) -> Ele
 
 
 def document(title: str, style: str, *body: Element) -> str:
-    """A whole HTML document.
+    """Return a whole HTML document.
 
     Args:
-        title: Of the page.
+        title: The title of the page.
         style: Style sheet; trusted.
         body: What is shown.
     """
@@ -63,12 +63,12 @@ def document(title: str, style: str, *body: Element) -> str:
 def table(
     columns: tuple[str, ...], rows: list[tuple[Element | str, ...]], *, text_columns: int = 1
 ) -> Element:
-    """A table; on a narrow screen each row is a few lines, and no cell is out of sight.
+    """Return a table; on a narrow screen each row is a few lines, and no cell is out of sight.
 
     Args:
         columns: Titles.
-        rows: With a cell for each column.
-        text_columns: So many columns from the left hold text, the others numbers.
+        rows: The rows, with a cell for each column.
+        text_columns: The number of columns from the left that hold text; the others hold numbers.
     """
 
     def side(position: int) -> str | None:
@@ -90,12 +90,12 @@ def table(
 
 
 def section(title: str, *children: Element | str | None) -> Element:
-    """A part of the page under its heading."""
+    """Return a part of the page under its heading."""
     return element("section", element("h2", title), *children)
 
 
 def folded(title: str, *children: Element | None, opened: bool = False) -> Element:
-    """A part that opens on a click."""
+    """Return a part that opens on a click."""
     return element("details", element("summary", title), *children, open="open" if opened else None)
 
 
@@ -108,7 +108,7 @@ def _add_text(made: Element, text: str) -> None:
 
 
 def _safe(text: str) -> str:
-    """Without what breaks a page, but with the spaces between words and elements."""
+    """Drop what breaks a page, and keep the spaces between words and elements."""
     before = " " if text[:1] == " " else ""
     after = " " if text[-1:] == " " and text.strip() else ""
     return before + one_line(text) + after
@@ -120,36 +120,36 @@ LONGEST: Final = 40  # characters of a class name
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """0.985 -> ``98.5 %``."""
+    """Return a share in percent: 0.985 -> ``98.5 %``."""
     return UNKNOWN if share is None else wording.percent(share, digits).replace(" ", SPACE)
 
 
 def interval(bounds: Sequence[float] | None) -> str:
-    """(0.95, 0.99) -> 95.0 to 99.0 with a dash between, percent."""
+    """Return (0.95, 0.99) -> 95.0 to 99.0 with a dash between, percent."""
     return "" if bounds is None else f"{100 * bounds[0]:.1f}{UNKNOWN}{100 * bounds[1]:.1f}"
 
 
 def counted_interval(share: float | None, images: int) -> str:
-    """The interval of a share of so many images, percent."""
+    """Return the interval of a share of so many images, percent."""
     found = None if share is None else share_interval(round(share * images), images)
     return UNKNOWN if found is None else interval((found.low, found.high))
 
 
 def with_interval(share: float | None, bounds: Sequence[float] | None) -> Element:
-    """A share, and after it its interval in small print."""
+    """Return a share, and after it its interval in small print."""
     return element("span", percent(share), " ", element("span", interval(bounds), class_="range"))
 
 
 def size(count: int) -> str:
-    """Bytes for people, in units of 1000."""
+    """Return bytes for people, in units of 1000."""
     return wording.size(count).replace(" ", SPACE)
 
 
 def short(name: str) -> str:
-    """A class name that leaves room for others."""
+    """Return a class name that leaves room for others."""
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
 def model_name(name: str) -> str:
-    """A variant by its name, the reference in words."""
+    """Return a variant by its name, the reference in words."""
     return "Keras model" if name == KERAS else name

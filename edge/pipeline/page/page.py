@@ -52,12 +52,12 @@ def write_page(
     """Write the report as one HTML file that needs nothing else.
 
     Args:
-        path: Of the page.
-        report: With its ``classes``.
+        path: The path of the page.
+        report: The report.
         labels: Class names.
         pictures: Held-out images, which the report names by their path.
         preprocessing: How the model sees them.
-        provenance: Of the manifest.
+        provenance: What the manifest says of the origin of the model.
 
     Raises:
         OSError: The file cannot be written.
@@ -92,7 +92,7 @@ def page(
 
 
 def _named(value: Any, thumbnails: Thumbnails) -> Any:
-    """JSON values whose texts name folders without their places."""
+    """Return JSON values whose texts name folders without where they lie."""
     if isinstance(value, str):
         return thumbnails.named(value)
     if isinstance(value, Mapping):
@@ -103,7 +103,7 @@ def _named(value: Any, thumbnails: Thumbnails) -> Any:
 
 
 def _answers(report: Report, labels: Sequence[str], thumbnails: Thumbnails) -> list[Element | None]:
-    """What can be said of the classes, or of labels that do not exclude one another."""
+    """Return what can be said of the classes, or of labels that do not exclude one another."""
     if not report.output.multi_label:
         return _classes(report.classes.models, labels, thumbnails)
     if report.default.multi_label is not None:
@@ -115,7 +115,7 @@ def _answers(report: Report, labels: Sequence[str], thumbnails: Thumbnails) -> l
 def _classes(
     models: Mapping[str, ModelOnClasses], labels: Sequence[str], thumbnails: Thumbnails
 ) -> list[Element | None]:
-    """What can be said where images have labels."""
+    """Return what can be said where images have labels."""
     if not models:
         text = "No image has a label: put the images of each class in a folder of its name."
         return [section("Classes", element("p", text))]
@@ -131,7 +131,7 @@ MOST_SKIPPED: Final = 100  # files that are named
 
 
 def _summary(report: Report, provenance: Mapping[str, Any]) -> Element:
-    """Name, strategy and the score in a few lines."""
+    """Return name, strategy and the score in a few lines."""
     reference, training = report.reference, report.training
     model = "adopted file" if reference.is_adopted else "Keras model"
     facts = {
@@ -180,7 +180,7 @@ def _top1(share: float | None, images: int) -> str:
 
 
 def _of_labels(scored: MultiLabelScore | None) -> str:
-    """Scores of labels that do not exclude one another; empty of any other model."""
+    """Return scores of labels that do not exclude one another; empty of any other model."""
     if scored is None:
         return ""
     return f"mAP {percent(scored.mean_average_precision)}, mean F1 {percent(scored.macro_f1)}"
@@ -198,7 +198,7 @@ def _default(report: Report) -> str:
 
 
 def variants_section(report: Report) -> Element:
-    """The files: size, score, latency."""
+    """Return the files: size, score, latency."""
     rows: list[tuple[Element | str, ...]] = [
         (
             ("★ " if item.name == report.default_variant else "") + item.name,
@@ -242,7 +242,7 @@ def _score(item: VariantReport) -> Element | str:
 
 
 def _drop(item: VariantReport) -> Element | str:
-    """Percentage points with their interval."""
+    """Return percentage points with their interval."""
     if item.drop_points is None or item.drop_interval is None:
         return UNKNOWN
     low, high = item.drop_interval
@@ -251,7 +251,7 @@ def _drop(item: VariantReport) -> Element | str:
 
 
 def data_section(data: Mapping[str, Any]) -> Element:
-    """Images by class and split, notes, and the files that were skipped."""
+    """Return the images by class and split, the notes, and the files that were skipped."""
     notes = [element("p", str(note)) for note in data.get("notes", ())]
     skipped = data["skipped"]
     rows: list[tuple[Element | str, ...]] = [
@@ -289,7 +289,7 @@ def _counts(counts: Mapping[str, Any]) -> Element:
 
 
 def provenance_section(report: Report, provenance: Mapping[str, Any]) -> Element:
-    """Hashes, options and versions: what the numbers rest on."""
+    """Return hashes, options and versions: what the numbers rest on."""
     rows: list[tuple[Element | str, ...]] = [
         (name, element("span", value))
         for name, value in flattened({**provenance, "host": report.host})
@@ -300,7 +300,7 @@ def provenance_section(report: Report, provenance: Mapping[str, Any]) -> Element
 
 
 def flattened(value: Any, name: str = "") -> list[tuple[str, str]]:
-    """Nested JSON values as (dotted name, text)."""
+    """Return nested JSON values as (dotted name, text)."""
     if isinstance(value, Mapping):
         return [
             pair

@@ -21,7 +21,7 @@ from edge.training.keras_files import MOST_BYTES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataDifference:
-    """By path below the folder, each sorted.
+    """What differs between two folders of images, by sorted paths below them.
 
     Attributes:
         images: How many the lock names.
@@ -50,7 +50,7 @@ class DataDifference:
 
     @property
     def other_class(self) -> tuple[tuple[str, str], ...]:
-        """Those of ``moved`` that lie in another folder now."""
+        """The pairs of ``moved`` that lie in another folder now."""
         return tuple(
             (then, now)
             for then, now in self.moved
@@ -68,7 +68,7 @@ def data_difference(images: Images, root: Path) -> DataDifference:
 
 
 def folder_difference(then: Mapping[str, str], now: Mapping[str, str]) -> DataDifference:
-    """The difference of two folders: path -> sha256."""
+    """Return the difference of two folders: path -> sha256."""
     missing = sorted(then.keys() - now.keys())
     extra = sorted(now.keys() - then.keys())
     by_content: dict[str, list[str]] = {}
@@ -94,7 +94,7 @@ Constants = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Of the constants of two model files.
+    """What differs between the constants of two model files.
 
     Attributes:
         same_structure: The same constants in the same shapes and types.
@@ -115,7 +115,7 @@ class Difference:
 
 
 def difference(before: Path, after: Path) -> Difference | None:
-    """What lies between two files; None where their kind cannot be looked into.
+    """Return what lies between two files; None where their kind cannot be looked into.
 
     Raises:
         ModelLoadError: A file is damaged.
@@ -131,7 +131,7 @@ def difference(before: Path, after: Path) -> Difference | None:
 
 
 def constants_difference(before: Constants, after: Constants) -> Difference:
-    """The difference of constants by name."""
+    """Return the difference of constants by name."""
     same = [(name, value.shape, value.dtype.str) for name, value in before.items()] == [
         (name, value.shape, value.dtype.str) for name, value in after.items()
     ]
@@ -197,10 +197,10 @@ class FileComparison:
     """One file, then and now.
 
     Attributes:
-        path: In the bundle; parts of the Keras model below the path of its archive.
+        path: The path in the bundle; parts of the Keras model lie below the path of its archive.
         then: sha256 of the lock; None if there was none.
         now: sha256 of the file made again; None if there is none.
-        difference: Of a model file that is not equal.
+        difference: What differs, in a model file that is not equal.
     """
 
     path: str
@@ -235,7 +235,7 @@ class Reproduction:
         processor: Property -> (then, now), of those that differ.
         weights: sha256 of the pretrained weights (then, now), if they differ.
         files: Every file of the proof.
-        scores: Of the variants of which both bundles have a file.
+        scores: The scores of the variants of which both bundles have a file.
         cause: What most likely made files differ; empty if none does.
     """
 
@@ -250,18 +250,18 @@ class Reproduction:
     cause: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON values."""
+        """Return the result as JSON values."""
         files = [asdict(item) | {"equal": item.is_equal} for item in self.files]
         return {"schema_version": 1, **asdict(self), "files": files}
 
 
 def compared(found: Reproduction, bundle: Bundle, lock: BundleLock, again: Bundle) -> Reproduction:
-    """What came of it, with the files of two bundles.
+    """Return what came of it, with the files of two bundles.
 
     Args:
         found: What is known so far.
         bundle: The first one.
-        lock: Of it.
+        lock: The lock of the first one.
         again: The second one.
 
     Raises:
@@ -314,7 +314,7 @@ def _scores(bundle: Bundle, again: Bundle) -> tuple[Scores, ...]:
 
 
 def likely_cause(result: Reproduction) -> str:
-    """One sentence on why files differ, the strongest reason first."""
+    """Return one sentence on why files differ, the strongest reason first."""
     if not all(item.is_same for item in result.data.values()):
         return "The data differ."
     if result.weights is not None:

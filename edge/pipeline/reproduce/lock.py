@@ -80,7 +80,7 @@ def read_options(
 
 
 def _with_places(kind: Any, values: Any, places: Mapping[str, Any]) -> Any:
-    """The options with the places of this machine, in all dataclasses inside."""
+    """Return the options with the places of this machine, in all dataclasses inside."""
     if not isinstance(values, Mapping):
         return values  # which the schema refuses
     whole, kinds = dict(values), get_type_hints(kind)
@@ -127,7 +127,7 @@ class JobInputs:
     """What a job is a function of, apart from code and machine.
 
     Attributes:
-        options: Of the command, but for the places; see ``stored_options``.
+        options: The options of the command, but for the places; see ``options_json``.
         data: Option that names a folder -> its images.
         files: Dotted name of an option -> path as it was given, and sha256, of each file that
             the options name.
@@ -139,7 +139,7 @@ class JobInputs:
 
 
 def build_inputs(options: BuildOptions, dataset: Dataset) -> JobInputs:
-    """What a build is made of; the images that were left out count as well."""
+    """Return what a build is made of; the images that were left out count as well."""
     splits = {
         split: [Picture(item.path, item.sha256, item.label) for item in images]
         for split, images in dataset.splits.items()
@@ -154,7 +154,7 @@ def export_inputs(
     scored: Sequence[Picture],
     labels: Sequence[str],
 ) -> JobInputs:
-    """What an export is made of."""
+    """Return what an export is made of."""
     roots = {"calibration_data": pictures_root(options.calibration_data)}
     if options.evaluation_data is not None:
         roots["evaluation_data"] = pictures_root(options.evaluation_data)
@@ -170,7 +170,7 @@ def _inputs(options: BuildOptions | ExportOptions, data: Mapping[str, Images]) -
 def _images(
     root: Path, splits: Mapping[str, Sequence[Picture]], labels: Sequence[str]
 ) -> dict[str, dict[str, dict[str, str]]]:
-    """Every image file below a folder by what became of it."""
+    """Return every image file below a folder by what became of it."""
     found: dict[str, dict[str, dict[str, str]]] = {}
     left = set(list_images(root))
     for split, pictures in splits.items():
@@ -186,7 +186,7 @@ def _images(
 
 
 def folder_hashes(root: Path) -> dict[str, str]:
-    """Path below the folder -> sha256 of every image file.
+    """Return path below the folder -> sha256 of every image file.
 
     Raises:
         DataError: No such folder, or no image in it.
@@ -195,7 +195,7 @@ def folder_hashes(root: Path) -> dict[str, str]:
 
 
 def digests(paths: Sequence[Path]) -> dict[Path, str]:
-    """sha256 of each file, or ``UNREADABLE``."""
+    """Return the sha256 of each file, or ``UNREADABLE``."""
 
     def digest(path: Path) -> str:
         try:
@@ -207,7 +207,7 @@ def digests(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def flat(images: Images) -> dict[str, str]:
-    """Path -> sha256 of all images of a folder."""
+    """Return path -> sha256 of all images of a folder."""
     return {
         str(path): str(digest)
         for classes in images.values()
@@ -221,7 +221,7 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _named_files(options: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, NamedFile]]:
-    """The files that options name, such as those of weights, or the folder of a model."""
+    """Yield the files that options name, such as those of weights, or the folder of a model."""
     for key, value in options.items():
         name = f"{outer}.{key}" if outer else key
         if isinstance(value, Mapping):
@@ -252,10 +252,10 @@ class BundleLock:
 
     Attributes:
         command: ``build`` or ``export``.
-        name: Of the model; it stands in the model files.
+        name: The name of the model, which stands in the model files.
         inputs: Options, images and files.
-        weights_sha256: Of the pretrained weights.
-        versions: Of every package that makes numbers.
+        weights_sha256: The hash of the pretrained weights.
+        versions: The version of every package that makes numbers.
         host: The machine, as information.
         outputs: Path in the bundle -> sha256; the parts of the Keras file below its path.
     """
@@ -274,7 +274,7 @@ class BundleLock:
 
     @classmethod
     def read(cls, bundle: Bundle) -> Self:
-        """The lock of a bundle.
+        """Return the lock of a bundle.
 
         Raises:
             UsageError: It has none.
@@ -305,14 +305,14 @@ def lock_of(
     inputs: JobInputs,
     weights_sha256: str,
 ) -> dict[str, Any]:
-    """The lock of a bundle whose models, labels and recipe are written, as JSON values.
+    """Return the lock of a bundle whose models, labels and recipe are written, as JSON values.
 
     Args:
-        folder: Of the bundle.
+        folder: The folder of the bundle.
         command: ``build`` or ``export``.
-        name: Of the model.
+        name: The name of the model.
         inputs: What the job was made of.
-        weights_sha256: Of the base; an export's weights are those of the Keras model itself.
+        weights_sha256: The hash of the base; an export's weights are the Keras model's own.
     """
     written = outputs(folder)
     if command == "export":
@@ -329,7 +329,7 @@ def lock_of(
 
 
 def processor() -> dict[str, Any]:
-    """What of this machine may change how numbers are rounded."""
+    """Return what of this machine may change how numbers are rounded."""
     machine = environment()
     cpu = machine["cpu"]
     flags = [flag for flag in cpu["flags"] or () if flag.startswith(_VECTOR_FLAGS)]
@@ -345,7 +345,7 @@ def processor() -> dict[str, Any]:
 
 
 def outputs(folder: Path) -> dict[str, str]:
-    """Path -> sha256 of what makes a bundle's numbers: models, labels, recipe, Keras model."""
+    """Return path -> sha256 of what makes the numbers: models, labels, recipe, Keras model."""
     found = {
         path.relative_to(folder).as_posix(): sha256_file(path)
         for path in sorted(folder.rglob("*"))
@@ -356,7 +356,7 @@ def outputs(folder: Path) -> dict[str, str]:
 
 
 def _keras_parts(path: Path) -> dict[str, str]:
-    """Hashes of a Keras model: of its parts, because the archive holds the date.
+    """Return hashes of a Keras model: of its parts, because the archive holds the date.
 
     The configuration counts without ``shared_object_id``: those are addresses in memory.
     """

@@ -37,9 +37,9 @@ class ReproduceOptions:
     """What ``edge reproduce`` takes.
 
     Attributes:
-        bundle: To be made again.
+        bundle: The bundle to be made again.
         data: Folder of photos; of an export, its ``--calibration-data``.
-        evaluation_data: Of an export that had one.
+        evaluation_data: The ``--evaluation-data`` of an export that had one.
         files: Folder with files that the options named, where they are no longer in their place.
         output: Where the second bundle stays; None for nowhere.
         overwrite: Replace a bundle there.
@@ -58,7 +58,7 @@ class ReproduceOptions:
 
 
 def reproduce(options: ReproduceOptions, progress: Progress) -> Reproduction:
-    """Look for differences in what goes in, build without any kept stage, compare what comes out.
+    """Compare what goes in, build without any kept stage, and compare what comes out.
 
     Raises:
         UsageError: No bundle, no lock, or folders and files that it needs and were not given.
@@ -100,7 +100,7 @@ def reproduce(options: ReproduceOptions, progress: Progress) -> Reproduction:
 
 
 def _folders(lock: BundleLock, options: ReproduceOptions) -> dict[str, Path]:
-    """Option that names a folder -> where its images lie now."""
+    """Return where the images of each option that names a folder lie now."""
     named = set(lock.inputs.data)
     if "evaluation_data" in named and options.evaluation_data is None:
         raise UsageError(
@@ -163,14 +163,14 @@ def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple
 
 
 def named_files(bundle: Bundle, inputs: JobInputs, folder: Path | None) -> dict[str, Any]:
-    """The options with the path of each file where it lies now.
+    """Return the options with the path of each file where it lies now.
 
     The bundle itself holds its labels, its recipe and an exported model. A search is not made
     again: it times what it tries; its recipe is replayed.
 
     Args:
         bundle: Where the lock stands.
-        inputs: Of the lock.
+        inputs: The inputs in the lock.
         folder: Where else to look, by name; None for nowhere.
 
     Raises:

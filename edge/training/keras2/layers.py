@@ -93,11 +93,11 @@ class LayerCall:
 
 
 def layer_call(stored: Mapping[str, Any], name: str) -> LayerCall:
-    """The layer that a file's entry describes.
+    """Return the layer that a file's entry describes.
 
     Args:
         stored: ``class_name`` and ``config`` of the entry.
-        name: That the layer gets.
+        name: The name that the layer gets.
 
     Raises:
         ModelLoadError: A class or an option that Keras 3 does not have, or code.
@@ -126,13 +126,13 @@ def layer_call(stored: Mapping[str, Any], name: str) -> LayerCall:
 
 
 def class_of(stored: Mapping[str, Any]) -> str:
-    """Name of the class, as Keras 3 has it."""
+    """Return name of the class, as Keras 3 has it."""
     name = str(stored["class_name"])
     return _CLASSES.get(name, name)
 
 
 def operator_of_threshold(theta: float) -> Callable[[Any], Any]:
-    """x where it is above ``theta``, else 0: a layer that Keras 3 no longer has."""
+    """Return a layer that Keras 3 no longer has: x where it is above ``theta``, else 0."""
 
     def call(x: Any) -> Any:
         import keras
@@ -171,7 +171,7 @@ def _operator_call(class_name: str, config: Mapping[str, Any]) -> Callable[..., 
 
 
 def _activation(config: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[Any], Any] | None]:
-    """The config, its activation renamed; apart from it one that has to be a step of its own."""
+    """Return the config with its activation renamed, and one that has to be called apart."""
     result = dict(config)
     for key in ("activation", "recurrent_activation"):
         if key not in result:
@@ -229,7 +229,7 @@ def _wrapper(class_name: str, config: Mapping[str, Any], name: str) -> Any:
 
 
 def _arguments(kind: Any, class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the class takes of the config.
+    """Return what the class takes of the config.
 
     Raises:
         ModelLoadError: An option that Keras 3 does not have decides something.
@@ -262,12 +262,12 @@ def _one_axis(values: dict[str, Any], config: Mapping[str, Any]) -> None:
 
 
 def _is_neutral(key: str, value: Any) -> bool:
-    """Whether an unknown option says that its feature is not used."""
+    """Return whether an unknown option says that its feature is not used."""
     return value is None or value is False or value == [] or (key == "groups" and value == 1)
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as Keras 2 wrote them, as lists."""
+    """Turn tuples as Keras 2 wrote them into lists."""
     if isinstance(value, Mapping) and value.get("class_name") == "__tuple__":
         return [_plain(item) for item in value["items"]]
     return value

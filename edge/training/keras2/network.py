@@ -23,11 +23,12 @@ class StoredPart:
     """A layer or a network of the file, in the file's order.
 
     Attributes:
-        name: In the file.
-        class_name: In the file.
-        config: In the file.
+        name: The name in the file.
+        class_name: The name of the class in the file.
+        config: The options in the file.
         layer_call: How a layer is called; None for a network.
-        parts: Of a network.
+        parts: The layers and networks in a network.
+        nodes: How the file says that a network calls each of its parts.
     """
 
     name: str
@@ -44,7 +45,7 @@ class StoredPart:
         return layer if layer is not None and layer.weights else None
 
     def layers(self) -> Iterator[Any]:
-        """Layers with weights, in the file's order."""
+        """Yield the layers with weights, in the file's order."""
         if self.weighted_layer is not None:
             yield self.weighted_layer
         for part in self.parts:
@@ -144,12 +145,12 @@ class _Namer:
 
 
 def _tidy(name: str) -> str:
-    """Keras 3 takes a slash for the border between a layer and its variable."""
+    """Replace slashes, which Keras 3 takes for the border between a layer and its variable."""
     return name.replace("/", "_")
 
 
 def _inputs(root: StoredPart) -> list[tuple[str, tuple[int | None, ...]]]:
-    """Names and shapes, batch first, of the network's inputs.
+    """Return names and shapes, batch first, of the network's inputs.
 
     Raises:
         ModelLoadError: The file does not state them.
@@ -183,7 +184,7 @@ def _shape(part: StoredPart) -> tuple[int | None, ...] | None:
 
 
 def _references(value: Any) -> list[Any]:
-    """Names of tensors (layer, call, output); a file may leave out the list around a single one."""
+    """Return the names of tensors (layer, call, output); a single one may lack its list."""
     if value and isinstance(value[0], str):
         return [value]
     if isinstance(value, Mapping):
@@ -192,7 +193,7 @@ def _references(value: Any) -> list[Any]:
 
 
 def _run(part: StoredPart, inputs: Sequence[Any], **keywords: Any) -> list[Any]:
-    """Outputs of a layer or a network on tensors."""
+    """Return outputs of a layer or a network on tensors."""
     if part.layer_call is not None:
         return _listed(part.layer_call.call(*inputs, **keywords))
     if part.class_name == "InputLayer":
@@ -236,7 +237,7 @@ class _Wiring:
         return [self._tensor(reference) for reference in _references(config["output_layers"])]
 
     def _called(self, item: StoredPart, node: Any) -> bool:
-        """Whether the layer could be called; the calls of one layer keep their order."""
+        """Return whether the layer could be called; the calls of one layer keep their order."""
         arguments, keywords = _call_of(node)
         if not all(self._is_there(reference) for reference in self._found((arguments, keywords))):
             return False
@@ -278,7 +279,7 @@ class _Wiring:
         return self._outputs[reference[0]][self._call_number(reference)][reference[2]]
 
     def _filled(self, value: Any) -> Any:
-        """The value with tensors in the place of references, and constants as they are."""
+        """Return the value with tensors in the place of references, and constants as they are."""
         if self._is_reference(value):
             return self._tensor(value)
         if isinstance(value, list | tuple) and len(value) >= 3 and value[0] == CONSTANT:
@@ -291,7 +292,7 @@ class _Wiring:
 
 
 def _first_call(part: StoredPart, name: str) -> int:
-    """Number of the first call of a layer.
+    """Return the number of the first call of a layer.
 
     Older files count the call with which a nested network was made, and so begin at 1.
     """
@@ -318,7 +319,7 @@ def _all_references(value: Any) -> Iterator[Any]:
 
 
 def _call_of(node: Any) -> tuple[list[Any], dict[str, Any]]:
-    """What a layer was called with: tensors, and named arguments.
+    """Return what a layer was called with: tensors, and named arguments.
 
     A node is ``[name, call, output, keywords]``, or a list of such, whose keywords are the same.
     """

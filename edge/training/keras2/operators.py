@@ -14,7 +14,7 @@ WAY_OUT: Final = (
 
 
 def operator(function: str, where: str) -> Operator:
-    """What an operator does, as a function of its stored arguments.
+    """Return what an operator does, as a function of its stored arguments.
 
     Args:
         function: Name in TensorFlow, such as ``math.multiply``.
@@ -96,14 +96,14 @@ _SYNONYMS: Final = {
 
 
 def rescaled(tensor: Any, scale: Any, offset: Any) -> Any:
-    """``tensor * scale + offset`` as the layer that the converters fold into a convolution."""
+    """Return ``tensor * scale + offset`` as the layer that converters fold into a convolution."""
     import keras
 
     return keras.layers.Rescaling(scale, offset=offset)(tensor)
 
 
 def _constant(value: Any) -> bool:
-    """Whether it is a number, or one number a channel."""
+    """Return whether it is a number, or one number a channel."""
     return isinstance(value, int | float) or (
         isinstance(value, list)
         and len(value) > 0
@@ -201,7 +201,7 @@ def _stack(values: Sequence[Any], axis: int = 0) -> Any:
 
 
 def _reshape(tensor: Any, shape: Sequence[Any]) -> Any:
-    """The batch axis stays open, as Keras leaves it."""
+    """Return the batch axis stays open, as Keras leaves it."""
     import keras
 
     if not all(isinstance(extent, int) for extent in shape):
@@ -246,7 +246,7 @@ def _pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", constant_values: An
 
 
 def _cast(x: Any, dtype: Any) -> Any:
-    """Between kinds of real numbers nothing changes: the network is computed in float32."""
+    """Cast to real numbers only, which changes nothing: the network is computed in float32."""
     import keras
 
     name = dtype if isinstance(dtype, str) else str(getattr(dtype, "name", dtype))
@@ -286,7 +286,7 @@ def _relu6(features: Any) -> Any:
 
 
 def hard_sigmoid(x: Any) -> Any:
-    """Hard sigmoid as Keras 2 has it, clip(0.2 x + 0.5, 0, 1); that of Keras 3 is another one."""
+    """Return the hard sigmoid of Keras 2, clip(0.2 x + 0.5, 0, 1); that of Keras 3 differs."""
     import keras
 
     # ReLU bounded by 1 is the clip, in a layer that every converter knows.
@@ -294,7 +294,7 @@ def hard_sigmoid(x: Any) -> Any:
 
 
 def _normalized(x: Any, axis: int = -1, epsilon: float = 1e-12, dim: Any = None) -> Any:
-    """tf.math.l2_normalize: x / sqrt(max(sum(x^2), epsilon))."""
+    """Do as tf.math.l2_normalize: x / sqrt(max(sum(x^2), epsilon))."""
     import keras
 
     axis = axis if dim is None else dim
@@ -369,7 +369,7 @@ def _nothing_else(name: str, rest: Mapping[str, Any]) -> None:
 
 
 def _operators() -> Mapping[str, Operator]:
-    """Name -> function; the names of arguments are those of TensorFlow."""
+    """Return name -> function; the names of arguments are those of TensorFlow."""
     unary = {
         "math.negative": "negative",
         "math.square": "square",

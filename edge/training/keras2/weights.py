@@ -24,8 +24,8 @@ class StoredArray:
     """A stored array.
 
     Attributes:
-        name: In the file, such as ``Conv1/kernel:0``.
-        value: Of any dtype.
+        name: The name in the file, such as ``Conv1/kernel:0``.
+        value: The values, of any dtype.
     """
 
     name: str
@@ -63,7 +63,7 @@ def load_groups(root: StoredPart, file: Any) -> None:
 
 
 def _array(group: Any, name: str) -> NDArray[Any]:
-    """One array of an HDF5 file, which may not lie in another file nor fill the memory."""
+    """Return one array of an HDF5 file, which may not lie in another file nor fill the memory."""
     import h5py
 
     link = group.get(name, getlink=True)
@@ -76,7 +76,7 @@ def _array(group: Any, name: str) -> NDArray[Any]:
 
 
 def _attribute(group: Any, name: str) -> list[Any]:
-    """A list that HDF5 may have cut into several, since an attribute has at most 64 KiB."""
+    """Return a list that HDF5 may have cut into several, since an attribute has at most 64 KiB."""
     if name in group.attrs:
         return list(group.attrs[name])
     found: list[Any] = []
@@ -124,7 +124,7 @@ def _leaves(part: StoredPart, owners: tuple[str, ...]) -> Iterator[_Leaf]:
 
 
 def _of_leaf(leaf: _Leaf, arrays: Sequence[StoredArray]) -> list[StoredArray]:
-    """The arrays that name the layer; those that name its network as well, where there are more."""
+    """Return the arrays that name the layer, and its network as well where there are several."""
     wanted = len(leaf.layer.weights)
     parts = tuple(leaf.name.split("/"))
     found = [item for item in arrays if _contains(item.owners, parts)]
@@ -145,7 +145,7 @@ def _contains(owners: tuple[str, ...], name: tuple[str, ...]) -> bool:
 def _in_order(
     name: str, leaves: Sequence[_Leaf], arrays: Sequence[StoredArray]
 ) -> list[list[StoredArray]]:
-    """Keras 2 lists what learns, layer by layer, then what does not.
+    """Sort arrays as Keras 2 lists them: what learns, layer by layer, then what does not.
 
     Raises:
         ModelLoadError: Numbers or shapes do not fit.
@@ -253,14 +253,14 @@ def _load_layer(layer: Any, group: Any, name: str) -> None:
 
 
 def _snake(name: str) -> str:
-    """As ``keras.src.utils.naming.to_snake_case`` of Keras 2."""
+    """Do as ``keras.src.utils.naming.to_snake_case`` of Keras 2."""
     plain = re.sub(r"\W+", "", name)
     plain = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", plain)
     return re.sub("([a-z])([A-Z])", r"\1_\2", plain).lower()
 
 
 def stored_config(text: Any) -> Mapping[str, Any]:
-    """A ``model_config`` of JSON.
+    """Return a ``model_config`` of JSON.
 
     Raises:
         ModelLoadError: It is none.
@@ -281,7 +281,7 @@ _DTYPES: Final = ("float32", "float16", "int32", "uint8", "uint16", "bool")
 
 
 def load_tfjs(read: Callable[[str], bytes]) -> Any:
-    """The Keras model.
+    """Return the Keras model.
 
     Args:
         read: Gives the content of a file by its name, and a ModelLoadError where there is none.
@@ -309,7 +309,7 @@ def load_tfjs(read: Callable[[str], bytes]) -> Any:
 
 
 def _group(group: Mapping[str, Any], read: Callable[[str], bytes]) -> list[StoredArray]:
-    """The arrays of one list of files, which follow one another in their joined bytes."""
+    """Return the arrays of one list of files, which follow one another in their joined bytes."""
     content = b"".join(read(str(path)) for path in group["paths"])
     found, start = [], 0
     for entry in group["weights"]:
