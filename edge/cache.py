@@ -370,7 +370,7 @@ def _signature(entry: Path) -> _Signature:
     for name in _names(entry):
         status = (entry / name).lstat()
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{name} is no regular file")
+            raise ValueError(f"{name} is not a regular file")
         found.append((name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     return tuple(found)
 

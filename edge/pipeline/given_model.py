@@ -118,7 +118,7 @@ def adopted_source(options: ExportOptions) -> ExportedNetwork:
     fits = len(shapes) == 2 and len(shapes[0]) == 4 and len(shapes[1]) == 2
     if not fits or shapes[0][3] not in orders or min(shapes[0][1:3]) < 1:
         raise ModelLoadError(
-            f"the TFLite file is no image classifier: its inputs and outputs are {shapes}",
+            f"the TFLite file is not an image classifier: its inputs and outputs are {shapes}",
             hint="Expected one input (1, height, width, channels) and one output (1, classes).",
         )
     classes = shapes[1][1]

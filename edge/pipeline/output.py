@@ -91,12 +91,12 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     _seen[output.absolute()] = _SeenFolder.of(output.absolute())
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise OutputError(
-            f"{output} is no folder; a bundle is one", hint="Choose another --output."
+            f"{output} is not a folder, and a bundle is one", hint="Choose another --output."
         )
     if output.is_dir() and any(output.iterdir()):
         if not is_bundle(output):
             raise OutputError(
-                f"{output} exists and is no bundle of edge", hint="Choose another --output."
+                f"{output} exists and is not a bundle of edge", hint="Choose another --output."
             )
         if not overwrite:
             raise OutputError(
@@ -135,7 +135,7 @@ def staged(output: Path) -> Iterator[Path]:
 def _unwritable(output: Path, error: OSError) -> OutputError:
     if error.errno == errno.ENOSPC:
         return OutputError(
-            f"no space is left for {output}", hint="Free some, or choose another --output."
+            f"no space is left for {output}", hint="Free some space, or choose another --output."
         )
     return OutputError(
         f"{output} cannot be written: {error.strerror or error}", hint="Choose another --output."

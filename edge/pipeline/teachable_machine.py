@@ -139,7 +139,7 @@ def open_download(path: Path, cache: StageCache) -> Download:
         files = _Files(path.parent if path.name == MODEL_FILE else path)
     except (OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
         raise ModelLoadError(
-            f"{readable(path)} is no whole zip archive: {error}", hint="Download it again."
+            f"{readable(path)} is not a whole zip archive: {error}", hint="Download it again."
         ) from error
     contents = {name: files.read(name) for name in files.names if _matters(name)}
     digests = {name: sha256(content).hexdigest() for name, content in contents.items()}

@@ -149,9 +149,9 @@ def _not_a_network(name: str) -> UsageError:
         )
     if path.is_file():
         return UsageError(
-            f"{name} is no Keras file by its name, which ends in {suffix or 'nothing'}",
+            f"{name} is not a Keras file by its name, which ends in {suffix or 'nothing'}",
             hint=f"A Keras model is a file that ends in .keras or .h5. {known}",
         )
     if suffix or len(path.parts) > 1:
-        return UsageError(f"no file at {name}", hint=f"Check the path. {known}")
+        return UsageError(f"there is no file at {name}", hint=f"Check the path. {known}")
     return UsageError(f"unknown backbone {name!r}", hint=f"{near_backbones(name)}{known}")

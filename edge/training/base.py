@@ -121,7 +121,7 @@ class Base:
         options = self._options
         if options.weights != IMAGENET or options.alpha != 1:
             raise UsageError(
-                "a model file has its weights and its width",
+                "a model file brings its own weights and width",
                 hint="Leave out --weights and --alpha.",
             )
         quiet_keras(options.seed)
@@ -138,7 +138,7 @@ def _check_alpha(options: BaseOptions, row: Backbone) -> None:
     """Refuse a width that cannot be, or whose weights nobody has published."""
     if not 0 < options.alpha < math.inf:
         raise UsageError(
-            f"--alpha {options.alpha:g} is no width",
+            f"--alpha {options.alpha:g} is not a width",
             hint="It is the share of the channels that each layer has: 0.25, 0.5 ...",
         )
     if options.alpha != 1 and not row.has_alpha:
@@ -149,8 +149,8 @@ def _check_alpha(options: BaseOptions, row: Backbone) -> None:
     if options.weights == IMAGENET and options.alpha != 1 and options.alpha not in row.alphas:
         widths = ", ".join(f"{alpha:g}" for alpha in row.alphas)
         raise UsageError(
-            f"nobody has published ImageNet weights of {row.keras_name} for --alpha "
-            f"{options.alpha:g}; there are such for {widths}",
+            f"there are no published ImageNet weights of {row.keras_name} for --alpha "
+            f"{options.alpha:g}; they exist for {widths}",
             hint="Take one of these widths, or --weights PATH (a weights file), or --weights none "
             "(random).",
         )

@@ -157,7 +157,7 @@ def parse_range(text: str, order: ChannelOrder | None = None) -> InputRange:
     found = NAMED.get(text) or _from_ends(text) or _from_statistics(text)
     if found is None:
         raise UsageError(
-            f"--input-range {text!r} is no range",
+            f"--input-range {text!r} is not an input range",
             hint=f"Give {', '.join(NAMED)}; LOW,HIGH, such as -1,1; or MEAN/STD, such as "
             "127.5/127.5 or 123.7,116.3,103.5/58.4,57.1,57.4 (per channel, of values 0..255).",
         )

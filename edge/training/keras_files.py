@@ -318,7 +318,7 @@ def _loaded(path: Path, config: Mapping[str, Any]) -> Any:
         reason = reason.partition(" Full object config")[0]
         raise ModelLoadError(
             reason,
-            hint=f"{EXPECTED} No Lambda layers, no classes of your own.",
+            hint=f"{EXPECTED} It must not have Lambda layers or classes of your own.",
         ) from error
     if not hasattr(model, "inputs"):
         kind = type(model).__name__

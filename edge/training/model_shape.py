@@ -47,7 +47,7 @@ def parse_size(text: str) -> tuple[int, int]:
     height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise UsageError(
-            f"--size {text!r} is no size",
+            f"--size {text!r} is not a size",
             hint=f"Give height and width in pixels, such as 96 or 96x128, at most {MAX_SIDE}.",
         )
     return height, width
@@ -171,7 +171,7 @@ def image_classifier(
     columns = columns_of(model)
     if columns is None:
         raise ModelLoadError(
-            f"{name} answers with {_text(model.outputs[0].shape)}, which is no vector of classes",
+            f"{name} answers with {_text(model.outputs[0].shape)}, which is not a vector of classes",
             hint="Expected (batch, classes). Maps, boxes and sequences (segmentation, detection, "
             "captions) are not what edge export scores; a feature map can be built on with "
             f"edge build PHOTOS --backbone {name}.",

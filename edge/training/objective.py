@@ -45,7 +45,7 @@ def optimizer_of(options: HeadOptions, learning_rate: Any) -> Any:
     except (ValueError, TypeError) as error:
         raise UsageError(
             f"Keras has no optimizer {options.optimizer!r}",
-            hint="For example adam, adamw, sgd, rmsprop, lion, adagrad, nadam.",
+            hint="Use one such as adam, adamw, sgd, rmsprop, lion, adagrad or nadam.",
         ) from error
     return type(optimizer).from_config(optimizer.get_config() | {"learning_rate": learning_rate})
 
@@ -68,8 +68,8 @@ def loss_of(options: HeadOptions, *, dense: bool = False) -> Callable[[Any, Any]
     except (ValueError, TypeError) as error:
         raise UsageError(
             f"Keras has no loss {options.loss!r}",
-            hint="For example sparse_categorical_crossentropy, categorical_crossentropy, "
-            "categorical_focal_crossentropy, kl_divergence.",
+            hint="Use one such as sparse_categorical_crossentropy, categorical_crossentropy, "
+            "categorical_focal_crossentropy or kl_divergence.",
         ) from error
     function: Callable[[Any, Any], Any] = getattr(loss, "__wrapped__", loss)
     return function

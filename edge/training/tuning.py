@@ -197,7 +197,10 @@ def first_learning(base: Any, unfreeze: str | None) -> int:
             f"are {shown}.",
         ) from None
     if not 1 <= count <= len(names):
-        raise UsageError(f"--unfreeze {count}: the base has {len(names)} layers")
+        raise UsageError(
+            f"--unfreeze {count} is out of range: the base has {len(names)} layers",
+            hint=f"Give a number from 1 to {len(names)}, all, or the name of a layer.",
+        )
     return len(names) - count
 
 

@@ -135,7 +135,7 @@ def _file(weights: str) -> tuple[Path, str]:
     path = Path(weights)
     if not path.is_file():
         raise UsageError(
-            f"no weights file at {weights}",
+            f"there is no weights file at {weights}",
             hint="--weights takes imagenet, none, or the path of a .weights.h5 or .h5 file.",
         )
     return path, f"file {path.name}"
@@ -165,7 +165,7 @@ def _built(row: Backbone, build: Callable[[], Any]) -> Any:
     except ValueError as error:
         reason = str(error).strip().splitlines()[0][:300]
         raise UsageError(
-            f"{row.keras_name} cannot be built so: {reason}",
+            f"{row.keras_name} cannot be built in this form: {reason}",
             hint="Choose another --size, or another backbone.",
         ) from error
 
@@ -198,7 +198,7 @@ def _unfit(path: Path, row: Backbone, error: Exception) -> WeightsUnavailable:
     lines = str(error).strip().splitlines()
     return WeightsUnavailable(
         f"{path} does not hold weights of {row.keras_name}: {lines[0][:300] if lines else ''}",
-        hint="Expected a file written by save_weights() of the same network, with or without top.",
+        hint="Give a file that save_weights() of the same network wrote, with or without its top.",
     )
 
 

@@ -124,10 +124,10 @@ def test_widths_are_those_that_keras_downloads(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"alpha": 0.33}, r"for --alpha 0\.33; there are such for 0\.25, 0\.5, 0\.75, 1"),
+        ({"alpha": 0.33}, r"for --alpha 0\.33; they exist for 0\.25, 0\.5, 0\.75, 1"),
         ({"alpha": 0.6, "backbone": "mobilenetv2"}, "0.35, 0.5, 0.75, 1, 1.3, 1.4"),
-        ({"alpha": float("nan")}, "is no width"),
-        ({"alpha": float("inf"), "weights": "none"}, "is no width"),
+        ({"alpha": float("nan")}, "is not a width"),
+        ({"alpha": float("inf"), "weights": "none"}, "is not a width"),
         ({"alpha": 0.5, "backbone": "resnet50"}, "one width only"),
     ],
 )

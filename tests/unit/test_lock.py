@@ -282,7 +282,7 @@ def test_files_of_options_are_found_by_content(bundle: Bundle, tmp_path: Path) -
         named_files(bundle, inputs, None)
     assert "--files" in caught.value.hint
     weights.write_bytes(b"other")
-    with pytest.raises(UsageError, match="not there with the bytes"):
+    with pytest.raises(UsageError, match="is missing or has changed"):
         named_files(bundle, inputs, weights.parent)
 
 
@@ -319,7 +319,7 @@ def test_a_folder_of_a_model_is_found_by_content(bundle: Bundle, tmp_path: Path)
     moved = model.rename(tmp_path / "model")
     assert named_files(bundle, inputs, tmp_path)["model"] == str(moved)
     (moved / "variables/data").write_bytes(b"other")
-    with pytest.raises(UsageError, match="not there with the bytes"):
+    with pytest.raises(UsageError, match="is missing or has changed"):
         named_files(bundle, inputs, tmp_path)
 
 

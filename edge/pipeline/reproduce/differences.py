@@ -176,7 +176,7 @@ def _keras(path: Path) -> Constants:
             found[name] = np.asarray(item)
 
     if not zipfile.is_zipfile(path):
-        raise ModelLoadError(f"{path} is no .keras file")
+        raise ModelLoadError(f"{path} is not a .keras file")
     with checked.opened_zip(path, "the Keras file") as archive:
         weights_file = checked.read_member(archive, "model.weights.h5", max_bytes=MOST_BYTES)
     content = io.BytesIO(weights_file)

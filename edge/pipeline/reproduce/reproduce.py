@@ -72,7 +72,7 @@ def reproduce(options: ReproduceOptions, progress: Progress) -> Reproduction:
     if options.output is not None:
         if options.output.resolve() == options.bundle.resolve():
             raise UsageError(
-                "the second bundle cannot take the place of the first: they are compared",
+                "the second bundle cannot replace the first, with which it is compared",
                 hint="Choose another --output.",
             )
         for folder in (options.data, options.evaluation_data):
@@ -193,8 +193,8 @@ def _found(bundle: Bundle, name: str, file: NamedFile, folder: Path | None) -> P
         if path.exists() and read(path) == file.sha256:
             return path
     raise UsageError(
-        f"the file of the option {name}, {file.path}, is not there with the bytes that it had "
-        f"(sha256 {file.sha256[:16]}...)",
+        f"the file of the option {name}, {file.path}, is missing or has changed "
+        f"(its sha256 was {file.sha256[:16]}...)",
         hint="Put it into a folder and name that with --files.",
     )
 

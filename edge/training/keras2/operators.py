@@ -224,7 +224,9 @@ def _resize(images: Any, size: Sequence[int], method: str = "bilinear", **rest: 
 
     for name in ("preserve_aspect_ratio", "antialias"):
         if rest.pop(name, False):
-            raise ModelLoadError(f"tf.image.resize with {name} is not read", hint=WAY_OUT)
+            raise ModelLoadError(
+                f"tf.image.resize with {name} is a form that edge does not read", hint=WAY_OUT
+            )
     _nothing_else("image.resize", rest)
     return keras.layers.Resizing(int(size[0]), int(size[1]), interpolation=method)(images)
 
@@ -355,7 +357,7 @@ def _slice(item: Any) -> Any:
             return slice(item.get("start"), item.get("stop"), item.get("step"))
     if item is None or isinstance(item, int):
         return item
-    raise ModelLoadError(f"a slice by {item!r} is not read", hint=WAY_OUT)
+    raise ModelLoadError(f"edge does not read a slice by {item!r}", hint=WAY_OUT)
 
 
 def _identity(x: Any) -> Any:
@@ -365,7 +367,9 @@ def _identity(x: Any) -> Any:
 def _nothing_else(name: str, rest: Mapping[str, Any]) -> None:
     left = sorted(key for key, value in rest.items() if value is not None)
     if left:
-        raise ModelLoadError(f"{name} with {', '.join(left)} is not read", hint=WAY_OUT)
+        raise ModelLoadError(
+            f"{name} with {', '.join(left)} is a form that edge does not read", hint=WAY_OUT
+        )
 
 
 def _operators() -> Mapping[str, Operator]:

@@ -69,9 +69,11 @@ def _array(group: Any, name: str) -> NDArray[Any]:
     link = group.get(name, getlink=True)
     item = group.get(name) if isinstance(link, h5py.HardLink) else None
     if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
-        raise ModelLoadError(f"{name} is no array of this file")
+        raise ModelLoadError(f"{name} is not an array of this file")
     if item.nbytes > MOST_BYTES:
-        raise ModelLoadError(f"{name} has {item.nbytes / 1e9:.1f} GB, which no network here has")
+        raise ModelLoadError(
+            f"{name} has {item.nbytes / 1e9:.1f} GB, which is more than edge reads"
+        )
     return np.asarray(item)
 
 
@@ -183,7 +185,7 @@ def _fill(layer: Any, name: str, arrays: Sequence[StoredArray]) -> None:
     wanted = [tuple(variable.shape) for variable in variables]
     if shapes != wanted:
         raise ModelLoadError(
-            f"the weights of the layer {name!r} are of the shapes {shapes}, expected {wanted}"
+            f"the weights of the layer {name!r} have the shapes {shapes}, and the layer takes {wanted}"
         )
     for variable, item in zip(variables, arrays, strict=True):
         _check_finite(name, item.value)
@@ -270,9 +272,9 @@ def stored_config(text: Any) -> Mapping[str, Any]:
             _text(text), "the text", max_bytes=MAX_CONFIG, max_depth=MAX_DEPTH, finite=False
         )
     except checked.Malformed as error:
-        raise ModelLoadError(f"its model_config is no JSON: {error}") from error
+        raise ModelLoadError(f"its model_config is not JSON: {error}") from error
     if not isinstance(value, dict) or "class_name" not in value or "config" not in value:
-        raise ModelLoadError("its model_config describes no network")
+        raise ModelLoadError("its model_config does not describe a network")
     return value
 
 
