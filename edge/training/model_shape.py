@@ -171,7 +171,8 @@ def image_classifier(
     columns = columns_of(model)
     if columns is None:
         raise ModelLoadError(
-            f"{name} answers with {_text(model.outputs[0].shape)}, which is not a vector of classes",
+            f"{name} answers with {_text(model.outputs[0].shape)}, which is not a vector of "
+            "classes",
             hint="Expected (batch, classes). Maps, boxes and sequences (segmentation, detection, "
             "captions) are not what edge export scores; a feature map can be built on with "
             f"edge build PHOTOS --backbone {name}.",

@@ -176,8 +176,8 @@ def check_metric(strategy: Strategy, head: HeadOptions) -> None:
         return
     if strategy is not Strategy.FEATURES:
         raise UsageError(
-            f"--head {head.metric} learns without gradient steps, and --strategy {strategy} trains by "
-            "them",
+            f"--head {head.metric} learns without gradient steps, and --strategy {strategy} trains "
+            "by them",
             hint="Leave out --strategy, or take a head such as none or 128.",
         )
     standard = asdict(HeadOptions(metric=head.metric, seed=head.seed))

@@ -227,7 +227,7 @@ def test_arrays_of_another_file_are_not_read(tmp_path: Path) -> None:
         group = file["model_weights/last"]
         del group["last/kernel:0"]
         group["last/kernel:0"] = h5py.ExternalLink("other.h5", "model_weights/last/last/kernel:0")
-    refused(path, "no array of this file")
+    refused(path, "not an array of this file")
 
 
 def test_words_that_name_no_keras_file(tmp_path: Path) -> None:

@@ -185,7 +185,8 @@ def _fill(layer: Any, name: str, arrays: Sequence[StoredArray]) -> None:
     wanted = [tuple(variable.shape) for variable in variables]
     if shapes != wanted:
         raise ModelLoadError(
-            f"the weights of the layer {name!r} have the shapes {shapes}, and the layer takes {wanted}"
+            f"the weights of the layer {name!r} have the shapes {shapes}, and the layer takes "
+            f"{wanted}"
         )
     for variable, item in zip(variables, arrays, strict=True):
         _check_finite(name, item.value)
