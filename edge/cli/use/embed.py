@@ -1,19 +1,24 @@
 """``edge embed``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from edge.cli import options as shared
-from edge.cli.help import example
-from edge.errors import UsageError
+from edge.cli.help import example, refuse_unused
 from edge.runtime.spec import Resize
 from edge.runtime.streams import say
+
+# Parameters that say which network embeds; a bundle has one.
+OWN_NETWORK: Final = (
+    *("backbone", "weights", "size", "alpha", "resize", "input_range", "channel_order", "seed"),
+)
 
 
 @example("edge embed photos -o embeddings.npz")
 def embed(
+    context: typer.Context,
     photos: Annotated[
         Path, typer.Argument(help="Folder of pictures, in sub-folders too.", show_default=False)
     ],
@@ -71,12 +76,8 @@ def embed(
         channel_order=channel_order,
         seed=seed,
     )
-    if bundle is not None and base != BaseOptions():
-        raise UsageError(
-            "a bundle has its network and its input",
-            hint="Leave out --backbone, --weights, --size, --alpha, --resize, --input-range, "
-            "--channel-order and --seed, or --bundle.",
-        )
+    if bundle is not None:
+        refuse_unused(context, "with --bundle, which has its own network and input", *OWN_NETWORK)
     check_new_file(output, ".npz", overwrite=overwrite)
     progress = shown_progress(quiet=quiet)
     found = run(
