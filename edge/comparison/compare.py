@@ -40,19 +40,19 @@ from edge.runtime.spec import Preprocessing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
-    """What is asked.
+    """The options of a comparison.
 
     Attributes:
-        bundle: Whose variants, labels and contract are meant.
-        directory: Folder of images.
-        baseline: See ``find_model``.
-        candidate: The same.
-        policy: To be kept.
-        confidence: Of every interval, 0..1.
-        engine: Interpreter for the format that it runs.
-        cache: Where scores are kept.
-        output_activation: What the values of a model file are; AUTO finds it out.
-        truth: CSV file with the labels of each image, where they do not exclude one another.
+        bundle: The bundle whose variants, labels and contract are meant.
+        directory: The folder of images.
+        baseline: The model to compare against, as ``find_model`` takes it.
+        candidate: The model that is judged, as ``find_model`` takes it.
+        policy: The rules that the candidate has to keep.
+        confidence: Confidence level of all intervals, 0..1.
+        engine: The interpreter for the format that it runs; None for the first of each format.
+        cache: The folder where scores are kept.
+        output_activation: What the values of a model file are; AUTO looks for it in the file.
+        truth: A CSV file with the labels of each image, where they do not exclude one another.
         input_range: What a model file with an input of real values takes, as ``parse_range``
             reads it; None for what the file states, or else the range of the bundle.
     """
@@ -74,7 +74,8 @@ def compare(options: CompareOptions, progress: Progress) -> Comparison:
     """Judge the candidate.
 
     Raises:
-        UsageError: No such bundle, side or interpreter; sides that cannot be compared.
+        UsageError: There is no such bundle, model or interpreter, or the two sides cannot be
+            compared.
         BundleError: A bundle was altered.
         ModelLoadError: A model does not load.
         DataError: No image is left to compare on.
@@ -134,7 +135,7 @@ def _tables(
     progress: Progress,
 ) -> tuple[tuple[ComparedModel, ComparedModel], list[NDArray[np.float32]]]:
     """The sides with what they answer with, and scores (images, classes) of each."""
-    found, tables = [], []
+    scored, tables = [], []
     with progress.stage("score", len(sides) * len(pictures)) as step:
         for side in sides:
             values = raw_outputs(
@@ -154,16 +155,16 @@ def _tables(
             table = class_probabilities(values, side.head, side.output)
             if side.head is not None:
                 check_classes(side, table.shape[1])
-            found.append(side)
+            scored.append(side)
             tables.append(table)
-    kinds = {side.output.kind for side in found}
+    kinds = {side.output.kind for side in scored}
     if len(kinds) > 1:
         raise UsageError(
-            f"{found[0].name} is {found[0].output.kind}, {found[1].name} is "
-            f"{found[1].output.kind}: they have no score in common",
+            f"{scored[0].name} is {scored[0].output.kind}, {scored[1].name} is "
+            f"{scored[1].output.kind}: they have no score in common",
             hint="Compare models that answer the same question.",
         )
-    return (found[0], found[1]), tables
+    return (scored[0], scored[1]), tables
 
 
 def _reordered(output: OutputSpec, order: Sequence[int] | None) -> OutputSpec:
@@ -197,14 +198,14 @@ def findings(
     checks: tuple[Check, ...],
     policy: Policy,
 ) -> Comparison:
-    """Everything that the reports show.
+    """Put together everything that the reports show.
 
     Args:
-        evidence: What was computed from.
+        evidence: The scores that the checks were computed from.
         sides: Baseline and candidate.
-        images: Compared on.
-        checks: Already judged.
-        policy: Applied.
+        images: The images that were compared on.
+        checks: The checks, already judged.
+        policy: The policy that they are of.
     """
     known_images = sum(evidence.several.known) if evidence.several else 0
     return Comparison(
@@ -228,13 +229,13 @@ def findings(
     )
 
 
-def _side(subject: ComparedModel, evidence: Evidence, which: int) -> Side:
+def _side(model: ComparedModel, evidence: Evidence, which: int) -> Side:
     table = (evidence.baseline, evidence.candidate)[which]
     known = evidence.labelled
     labels = evidence.truth[known]
     classes = [None if label == UNKNOWN else int(label) for label in evidence.truth]
     output = evidence.outputs[which]
-    found = score(table, classes, output=output)
+    accuracy = score(table, classes, output=output)
     truth = evidence.several
     several = None if truth is None else multi_label_score(table, truth, output)
     times = [timing for timing in evidence.timings.values() if timing is not None]
@@ -243,15 +244,15 @@ def _side(subject: ComparedModel, evidence: Evidence, which: int) -> Side:
         return None if share is None else wilson(share * len(labels), len(labels), evidence.z)
 
     return Side(
-        name=subject.name,
-        path=str(subject.path),
-        sha256=subject.sha256,
+        name=model.name,
+        path=str(model.path),
+        sha256=model.sha256,
         size_bytes=evidence.sizes[which],
-        engine=subject.engine,
-        top1=found.top1,
-        top1_interval=interval(found.top1),
-        top5=found.top5,
-        top5_interval=interval(found.top5),
+        engine=model.engine,
+        top1=accuracy.top1,
+        top1_interval=interval(accuracy.top1),
+        top5=accuracy.top5,
+        top5_interval=interval(accuracy.top5),
         ece=calibration_error(table[known], labels)
         if len(labels) and are_probabilities(table)
         else None,

@@ -22,16 +22,16 @@ Projection = Callable[[float, float], Interval]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricEstimate:
-    """What a metric found.
+    """The value of a metric, and how sure it is.
 
     Attributes:
-        value: In the metric's unit; None where it cannot be had.
-        interval: Of the value, if it is an estimate from the images.
-        images: That it was estimated from.
-        projected: The interval from (images, z) if the rates seen so far go on.
-        baseline: The baseline's value, of a metric that each side has for itself.
-        difference: Interval of candidate - baseline, of such a metric.
-        unchanged: Whether not one answer changed, of a drop; see ``Rule.unchanged``.
+        value: The value in the metric's unit; None where it cannot be had.
+        interval: The interval of the value, if it is an estimate from the images.
+        images: The number of images that it was estimated from.
+        projected: Gives the interval for (images, z) if the rates seen so far go on.
+        baseline: The baseline's value, if each side has one for itself.
+        difference: The interval of candidate - baseline, if each side has a value.
+        unchanged: Whether the value is a drop and not one answer changed; see ``Rule.unchanged``.
         detail: A few words on where the value comes from.
         missing: Why there is no value, one sentence.
     """
@@ -51,7 +51,7 @@ NO_LABELS: Final = MetricEstimate(value=None, missing="no image has a known clas
 
 
 def share_estimate(hits: NDArray[np.bool_], evidence: Evidence, **more: Any) -> MetricEstimate:
-    """Share of the images that count, with Wilson's interval; exact between identical files."""
+    """Return the share of hits with Wilson's interval; it is exact between identical files."""
     images = len(hits)
     share = float(hits.mean())
     if evidence.identical and not more:
@@ -66,10 +66,9 @@ def share_estimate(hits: NDArray[np.bool_], evidence: Evidence, **more: Any) -> 
 
 
 def mean_estimate(values: NDArray[np.floating[Any]], evidence: Evidence) -> MetricEstimate:
-    """Mean over the images with its normal interval."""
+    """Return the mean over the images with its normal interval."""
     mean, images = float(values.mean()), len(values)
     deviation = float(values.std(ddof=1)) if images > 1 else mean
-
     half = evidence.z * deviation / math.sqrt(images)
     interval = Interval(mean - half, mean + half)
     return MetricEstimate(
@@ -81,7 +80,7 @@ def mean_estimate(values: NDArray[np.floating[Any]], evidence: Evidence) -> Metr
 
 
 def resampled_errors(evidence: Evidence, *, increase: bool) -> MetricEstimate:
-    """Calibration error of the candidate, or its increase, with a percentile bootstrap.
+    """Return the candidate's calibration error, or its increase, with a percentile bootstrap.
 
     The error is a sum of absolute values, so resampling pushes it up; the interval is moved back
     by that bias (the reverse, or basic, bootstrap).
@@ -121,7 +120,7 @@ def _reversed(value: float, resampled: NDArray[np.float64], confidence: float) -
 
 
 def narrowing(value: float, interval: Interval, images: int, z: float) -> Projection:
-    """How an interval of (images, z) shrinks: with the square root of the images."""
+    """Return how an interval of (images, z) shrinks: with the square root of the images."""
     low, high = value - interval.low, interval.high - value
 
     def projected(count: float, wanted: float) -> Interval:

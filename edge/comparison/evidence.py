@@ -24,9 +24,10 @@ class Latencies:
     """Latencies of both sides on one host.
 
     Attributes:
-        baseline_ms: Median of one inference, milliseconds.
-        candidate_ms: The same of the candidate, on a machine just as fast.
-        ratio: Interval of candidate / baseline; None where samples of one run are all there is.
+        baseline_ms: The baseline's median of one inference, milliseconds.
+        candidate_ms: The candidate's median on a machine just as fast, milliseconds.
+        ratio: The interval of candidate / baseline; None where samples of one run are all there
+            is.
     """
 
     baseline_ms: float
@@ -43,11 +44,11 @@ class Evidence:
         truth: (images,) class index, or ``UNKNOWN``.
         baseline: (images, classes) scores, float32.
         candidate: (images, classes) scores, float32, columns in the baseline's order.
-        sizes: Bytes of the baseline's and the candidate's file.
+        sizes: Sizes in bytes of the baseline's and the candidate's file.
         identical: Whether both are the same file.
         same_network: Whether both hold the same float32 weights; None where it is not known.
-        confidence: Of every interval, 0..1.
-        timings: By source, ``measured`` or ``recorded``; those that the policy asks for.
+        confidence: Confidence level of all intervals, 0..1.
+        timings: Latencies by source, ``measured`` or ``recorded``, that the policy asks for.
         outputs: What the scores of the baseline and of the candidate mean.
         several: Which labels hold, where they do not exclude one another: no class is known then.
     """
@@ -78,18 +79,18 @@ class Evidence:
     def said(self, which: int, image: int) -> str:
         """The answer of a side, 0 or 1, to an image: a label, or those that hold."""
         table = (self.baseline, self.candidate)[which]
-        found = answered(table[image], self.labels, self.outputs[which])
-        return ", ".join(found) or "no label"
+        holding_labels = answered(table[image], self.labels, self.outputs[which])
+        return ", ".join(holding_labels) or "no label"
 
     def score_of(self, which: int, image: int) -> float:
-        """The score of that answer, 0..1; of several labels, the highest one of any label."""
+        """The score of that answer, 0..1; where several labels may hold, the highest of any."""
         row = (self.baseline, self.candidate)[which][image]
         output = self.outputs[which]
         return float(row.max() if output.multi_label else row[int(best_class(row, output))])
 
     @property
     def z(self) -> float:
-        """Normal quantile of the confidence."""
+        """The normal quantile of the confidence level."""
         return normal_quantile(self.confidence)
 
     def right(self, k: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -104,7 +105,7 @@ class Evidence:
         )
 
     def changed(self, k: int) -> int:
-        """How many images, labelled or not, have other classes among the best k of the sides."""
+        """Count the images, labelled or not, whose best k classes differ between the sides."""
         if k == 1:
             before, after = self.answers
             return int((before != after).sum())
@@ -115,17 +116,17 @@ class Evidence:
         return int((best[0] != best[1]).any(axis=1).sum())
 
 
-Z: Final = normal_quantile(CONFIDENCE)  # of the intervals of recalls
+Z: Final = normal_quantile(CONFIDENCE)  # for the intervals of recalls
 
 
 def class_recalls(evidence: Evidence) -> tuple[ClassRecall, ...]:
-    """Recall of every class that has an image, worst drop first.
+    """Return the recall of every class that has an image, worst drop first.
 
-    Where labels do not exclude one another: of the images where a label holds, those in which it
-    reaches its threshold.
+    Where labels do not exclude one another, the recall of a label is the share of the images where
+    it holds in which it reaches its threshold.
     """
     rows = []
-    for index, old, new in _found(evidence):
+    for index, old, new in _hits(evidence):
         lost, gained = int((old & ~new).sum()), int((new & ~old).sum())
         rows.append((int(index), len(old), old.mean(), new.mean(), mcnemar_loss(lost, gained)))
     corrected = holm([row[4] for row in rows])
@@ -145,10 +146,10 @@ def class_recalls(evidence: Evidence) -> tuple[ClassRecall, ...]:
     return tuple(sorted(recalls, key=lambda item: (-item.drop_points, item.p_value)))
 
 
-def _found(
+def _hits(
     evidence: Evidence,
 ) -> Iterator[tuple[int, NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Class, and of each of its images whether baseline and candidate find it."""
+    """Each class, and for each of its images whether baseline and candidate get it right."""
     if evidence.several is not None:
         tables = (evidence.baseline, evidence.candidate)
         said = [holding(*pair) for pair in zip(tables, evidence.outputs, strict=True)]
@@ -164,12 +165,12 @@ def _found(
 
 
 def flips(evidence: Evidence, paths: Sequence[Path]) -> tuple[Flip, ...]:
-    """The images whose answer changed, in their order."""
+    """Return the images whose answer changed, in their order."""
     old, new = evidence.answers
-    found = []
+    changed = []
     for image in np.flatnonzero(old != new).tolist():
         label = int(evidence.truth[image])
-        found.append(
+        changed.append(
             Flip(
                 path=str(paths[image]),
                 truth=None if label == UNKNOWN else evidence.labels[label],
@@ -179,11 +180,11 @@ def flips(evidence: Evidence, paths: Sequence[Path]) -> tuple[Flip, ...]:
                 candidate_score=evidence.score_of(1, image),
             )
         )
-    return tuple(found)
+    return tuple(changed)
 
 
 def confusion(evidence: Evidence) -> tuple[Confusion, ...]:
-    """Of the candidate on the labelled images, in the order of the classes; no empty cells."""
+    """Count the candidate's answers on the labelled images by class; no empty cells."""
     known = evidence.labelled
     said = evidence.answers[1][known]
     counts = Counter(zip(evidence.truth[known].tolist(), said.tolist(), strict=True))

@@ -13,13 +13,13 @@ from edge.progress import Progress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedImages:
-    """What is left of a folder.
+    """What is left of a folder of images.
 
     Attributes:
-        pictures: To compare on.
-        left_out: Paths of those that trained or calibrated a side.
+        pictures: The images to compare on.
+        left_out: The paths of the images that trained or calibrated a side.
         skipped: Why each other image could not be read, by path.
-        notes: What a reader should know.
+        notes: What a reader should know, one sentence each.
     """
 
     pictures: tuple[Picture, ...]
@@ -34,10 +34,10 @@ def compared_images(
     """Find the images, labelled by the classes of the first side.
 
     Raises:
-        DataError: There are none, or none is left.
+        DataError: There are no images, or none is left.
     """
-    found = find_scored_images(directory, sides[0].labels, sides[0].preprocessing, progress)
-    fresh, left_out, notes = _fresh(found.pictures, sides)
+    scored = find_scored_images(directory, sides[0].labels, sides[0].preprocessing, progress)
+    fresh, left_out, notes = _fresh(scored.pictures, sides)
     if left_out:
         progress.note(f"{len(left_out)} images trained or calibrated a model and are left out")
     # The statistics count on independent images: a copy would make them look surer than they are.
@@ -47,7 +47,7 @@ def compared_images(
         notes.append(f"{len(fresh) - len(pictures)} images are copies of others and do not count")
     if not pictures:
         why = f"; {len(left_out)} calibrated a model" if left_out else ""  # never only trained
-        why += f"; {len(found.skipped)} cannot be read" if found.skipped else ""
+        why += f"; {len(scored.skipped)} cannot be read" if scored.skipped else ""
         raise DataError(
             f"{directory} holds no image to compare on{why}",
             hint="Compare on images that neither trained nor calibrated the models.",
@@ -63,15 +63,15 @@ def compared_images(
     return ComparedImages(
         pictures=pictures,
         left_out=left_out,
-        skipped=found.skipped,
-        notes=(*found.notes, *notes),
+        skipped=scored.skipped,
+        notes=(*scored.notes, *notes),
     )
 
 
 def _fresh(
     pictures: Sequence[Picture], sides: Sequence[ComparedModel]
 ) -> tuple[list[Picture], tuple[str, ...], list[str]]:
-    """Those that made neither side, the paths of the others, and what a reader should know.
+    """The images that made neither side, the paths of the others, and notes for the reader.
 
     Where every image made a side, those that trained one are compared on all the same: the two
     sides learned from them alike. Those that calibrated one never are.

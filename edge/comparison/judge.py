@@ -24,12 +24,12 @@ _WORST: Final = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
 def overall(checks: Sequence[Check]) -> Verdict:
-    """The worst verdict of the checks."""
+    """Return the worst verdict of the checks."""
     return min((check.verdict for check in checks), key=_WORST.index)
 
 
 def judge(policy: Policy, evidence: Evidence) -> tuple[Check, ...]:
-    """One check per rule, in their order.
+    """Return one check for each rule, in their order.
 
     An estimate passes if its whole interval keeps the limit and fails if its whole interval
     breaks it; else the images are too few to tell. With a limit on what may be lost this is the
@@ -42,45 +42,47 @@ def judge(policy: Policy, evidence: Evidence) -> tuple[Check, ...]:
 
 
 def _check(rule: Rule, metric: Metric, evidence: Evidence) -> Check:
-    found = metric.estimate(evidence, rule.source)
-    if found.unchanged and rule.unchanged is not None:
+    estimate = metric.estimate(evidence, rule.source)
+    if estimate.unchanged and rule.unchanged is not None:
         rule = replace(rule, limit=rule.unchanged)
     if rule.percent:
-        found = _relative(found, evidence.z)
+        estimate = _relative(estimate, evidence.z)
     unit = "percent" if rule.percent else metric.unit
-    verdict, why = _verdict(rule, metric, found)
+    verdict, why = _verdict(rule, metric, estimate)
     needed = None
-    if verdict is Verdict.INCONCLUSIVE and found.projected and found.value is not None:
+    if verdict is Verdict.INCONCLUSIVE and estimate.projected and estimate.value is not None:
         needed = images_to_decide(
-            found.value, rule.limit, found.images, evidence.confidence, found.projected
+            estimate.value, rule.limit, estimate.images, evidence.confidence, estimate.projected
         )
-        more = f"more {'labelled ' if metric.labelled else ''}images would tell"
-        if found.unchanged:
-            more = "more images, labelled or not, would tell if no answer changes on them either"
-        why += (
-            f"; about {needed:,} {more}"
-            if needed
-            else "; no number would tell, as the value is the limit"
-        )
+        why += _images_needed(needed, metric, estimate)
     return Check(
         metric=metric.name,
         unit=unit,
-        value=found.value,
-        interval=found.interval,
+        value=estimate.value,
+        interval=estimate.interval,
         limit=rule.limit,
         direction=metric.direction,
         verdict=verdict,
-        reason="; ".join(filter(None, [_numbers(rule, metric, found, unit), why])),
+        reason="; ".join(filter(None, [_numbers(rule, metric, estimate, unit), why])),
         images_needed=needed,
     )
 
 
-def _verdict(rule: Rule, metric: Metric, found: MetricEstimate) -> tuple[Verdict, str]:
-    if found.value is None:
+def _images_needed(needed: int | None, metric: Metric, estimate: MetricEstimate) -> str:
+    if not needed:
+        return "; no number would tell, as the value is the limit"
+    more = f"more {'labelled ' if metric.labelled else ''}images would tell"
+    if estimate.unchanged:
+        more = "more images, labelled or not, would tell if no answer changes on them either"
+    return f"; about {needed:,} {more}"
+
+
+def _verdict(rule: Rule, metric: Metric, estimate: MetricEstimate) -> tuple[Verdict, str]:
+    if estimate.value is None:
         if rule.missing == "skip":
-            return Verdict.PASS, f"{found.missing}; the policy skips it then"
-        return Verdict.FAIL, f"{found.missing}; the policy needs it"
-    ends = found.interval or Interval(found.value, found.value)
+            return Verdict.PASS, f"{estimate.missing}; the policy skips it then"
+        return Verdict.FAIL, f"{estimate.missing}; the policy needs it"
+    ends = estimate.interval or Interval(estimate.value, estimate.value)
     sign = 1 if metric.direction == AT_MOST else -1  # after it, lower is better
     best, worst = sorted((sign * ends.low, sign * ends.high))
     limit = sign * rule.limit
@@ -91,54 +93,57 @@ def _verdict(rule: Rule, metric: Metric, found: MetricEstimate) -> tuple[Verdict
     return Verdict.INCONCLUSIVE, "the images are too few to tell"
 
 
-def _numbers(rule: Rule, metric: Metric, found: MetricEstimate, unit: str) -> str:
-    """What was found and what is allowed; nothing if nothing was found."""
-    if found.value is None:
+def _numbers(rule: Rule, metric: Metric, estimate: MetricEstimate, unit: str) -> str:
+    """The value and what is allowed; empty where there is no value."""
+    if estimate.value is None:
         return ""
-    ends = [] if found.interval is None else [found.interval.low, found.interval.high]
-    digits = telling_digits(rule.limit, [found.value, *ends], unit)
-    text = written(found.value, unit, digits)
-    if found.interval is not None:
-        text += f" ({spanned(found.interval, unit, digits)})"
-    if found.detail:
-        text += f" ({found.detail})"
+    ends = [] if estimate.interval is None else [estimate.interval.low, estimate.interval.high]
+    digits = telling_digits(rule.limit, [estimate.value, *ends], unit)
+    text = written(estimate.value, unit, digits)
+    if estimate.interval is not None:
+        text += f" ({spanned(estimate.interval, unit, digits)})"
+    if estimate.detail:
+        text += f" ({estimate.detail})"
     limit = written(rule.limit, unit, digits)
     return f"{text}, allowed is {metric.direction.replace('_', ' ')} {limit}"
 
 
-def _relative(found: MetricEstimate, z: float) -> MetricEstimate:
+def _relative(estimate: MetricEstimate, z: float) -> MetricEstimate:
     """The change in percent of the baseline's value; the baseline is taken as known."""
-    if found.value is None:
-        return found
-    if not found.baseline:
+    if estimate.value is None:
+        return estimate
+    if not estimate.baseline:
         return MetricEstimate(
             value=None, missing="the baseline's value is 0, so there is no percentage"
         )
-    base = found.baseline
-    value = 100 * (found.value / base - 1)
-    if found.difference is None:
+    base = estimate.baseline
+    value = 100 * (estimate.value / base - 1)
+    if estimate.difference is None:
         return MetricEstimate(value=value)
-    change = found.difference
+    change = estimate.difference
     interval = Interval(100 * change.low / base, 100 * change.high / base)
     return MetricEstimate(
         value=value,
         interval=interval,
-        images=found.images,
-        projected=narrowing(value, interval, found.images, z) if found.images else None,
+        images=estimate.images,
+        projected=narrowing(value, interval, estimate.images, z) if estimate.images else None,
     )
 
 
 def output_check(sides: Sequence[tuple[str, ComparedModel, NDArray[np.float32]]]) -> Check:
-    """Fails if a side's scores do not depend on the image; holds under every policy.
+    """Return the check that a side's scores depend on the image, which every policy has.
+
+    A model that answers every image the same fails: no accuracy on any folder makes up for that.
 
     Args:
-        sides: Part in the comparison, model, and its (images, classes) scores.
+        sides: For each side its part in the comparison, the model, and its (images, classes)
+            scores.
     """
     problems = []
-    for part, subject, scores in sides:
+    for part, model, scores in sides:
         if not scores.any():
             problems.append(f"every score of the {part} is 0")
-        elif (scores == scores[0]).all() and _is_constant(subject, scores[0]):
+        elif (scores == scores[0]).all() and _is_constant(model, scores[0]):
             problems.append(f"the {part} gives every image the same scores")
     return Check(
         metric=CONSTANT_OUTPUTS,
@@ -152,17 +157,17 @@ def output_check(sides: Sequence[tuple[str, ComparedModel, NDArray[np.float32]]]
     )
 
 
-def _is_constant(subject: ComparedModel, scores: NDArray[np.float32]) -> bool:
+def _is_constant(model: ComparedModel, scores: NDArray[np.float32]) -> bool:
     """Whether test pictures get these scores too: a few images of one class may round alike."""
-    session = open_session(subject.path, engine=subject.interpreter)
-    contract = subject.preprocessing
+    session = open_session(model.path, engine=model.interpreter)
+    contract = model.preprocessing
     for pixels in _test_pictures(contract):
         output = session.run(encode_pixels(pixels, session.inputs[0], contract.value_range))[0]
         values = dequantize(output, session.outputs[0]).reshape(1, -1)
-        if subject.head is not None:
-            values = subject.head.scores(values)
+        if model.head is not None:
+            values = model.head.scores(values)
         else:
-            values = activated(values, subject.output)
+            values = activated(values, model.output)
         if not np.array_equal(values[0], scores):
             return False
     return True
@@ -172,7 +177,7 @@ def _test_pictures(contract: Preprocessing) -> Iterator[NDArray[np.uint8]]:
     """Plain colours, noise and its coarse version: uint8 (height, width, channels)."""
     shape = contract.shape
     for color in ((0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)):
-        # Of three values, a grey image takes the first, and one with opacity is opaque.
+        # A grey image takes the first of the three values; one with opacity is opaque.
         values = (*color, 255)[: shape[2]]
         yield np.broadcast_to(np.array(values, np.uint8), shape).copy()
     random = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """How long both sides take on one host: measured in turn now, or as their bundles recorded."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -24,11 +24,12 @@ BLOCK: Final = Protocol(runs=5, min_seconds=0.05, max_seconds=2.0)
 def measured(
     baseline: ComparedModel, candidate: ComparedModel, confidence: float, progress: Progress
 ) -> Latencies:
-    """Time both files here, on a noise image, one thread.
+    """Time both files here, on an image of noise, with one thread.
 
     Neighbouring blocks share the machine's speed of that moment, so it is the median of their
     ratios, with its interval, that is known best. The baseline's latency is the median of its
-    blocks' medians; the candidate's is that times the ratio: what it takes on a machine as fast.
+    blocks' medians; the candidate's is that times the ratio, which is what it takes on a machine
+    just as fast.
 
     Raises:
         InferenceError: A model fails.
@@ -49,9 +50,11 @@ def measured(
                 medians.append(1e3 * median(result.samples))
             pairs.extend(paired(ORDER, medians))
             step(1)
-    found = judge(np.array(pairs), confidence)
+    judgement = judge(np.array(pairs), confidence)
     before = median([first for first, _ in pairs])
-    return Latencies(baseline_ms=before, candidate_ms=before * found.ratio, ratio=found.interval)
+    return Latencies(
+        baseline_ms=before, candidate_ms=before * judgement.ratio, ratio=judgement.interval
+    )
 
 
 def _input(side: ComparedModel) -> Callable[[TensorSpec], NDArray[Any]]:
@@ -60,32 +63,22 @@ def _input(side: ComparedModel) -> Callable[[TensorSpec], NDArray[Any]]:
 
 
 def recorded(baseline: ComparedModel, candidate: ComparedModel) -> Latencies | None:
-    """The latencies that the two bundles state; None if a side has none.
+    """Return the latencies that the two bundles state; None if a side has none.
 
     Raises:
         UsageError: They were measured on unlike hosts or with other settings.
     """
-    found = [_record(side) for side in (baseline, candidate)]
-    if found[0] is None or found[1] is None:
+    before, after = baseline.recorded, candidate.recorded
+    if before is None or after is None:
         return None
-    before, after = found[0], found[1]
-    unlike = [key for key in before[1] if before[1][key] != after[1].get(key)]
+    unlike = [
+        f"{name}: {getattr(before, name)} and {getattr(after, name)}"
+        for name in ("machine", "system", "cpus", "threads")
+        if getattr(before, name) != getattr(after, name)
+    ]
     if unlike:
-        differing = ", ".join(f"{key}: {before[1][key]} and {after[1].get(key)}" for key in unlike)
         raise UsageError(
-            f"the recorded latencies are of unlike hosts ({differing})",
+            f"the recorded latencies are of unlike hosts ({', '.join(unlike)})",
             hint='Write source = "measured" in the rule: both are then timed here.',
         )
-    return Latencies(baseline_ms=before[0], candidate_ms=after[0])
-
-
-def _record(side: ComparedModel) -> tuple[float, Mapping[str, Any]] | None:
-    """Median in milliseconds, and what decides it: the host and the threads."""
-    report = side.report or {}
-    try:
-        (entry,) = (item for item in report["variants"] if item["name"] == side.variant)
-        latency = float(entry["latency_ms"])
-        where = {key: report["host"][key] for key in ("machine", "system", "cpus")}
-        return latency, where | {"threads": entry["latency"]["threads"]}
-    except (KeyError, TypeError, ValueError):
-        return None
+    return Latencies(baseline_ms=before.milliseconds, candidate_ms=after.milliseconds)

@@ -35,8 +35,8 @@ class Metric:
     """A number that a rule can limit.
 
     Attributes:
-        name: In policies and results.
-        unit: As in ``Check``.
+        name: The name in policies and results.
+        unit: The unit, as in ``Check``.
         direction: ``at_most`` or ``at_least``: which side of the limit is good.
         meaning: One line for people.
         relative: Whether each side has a value, so that its change in percent can be limited.
@@ -84,7 +84,7 @@ def metric(
 def timed_metric(
     unit: str, meaning: str, *, relative: bool = False
 ) -> Callable[[Callable[[Latencies], MetricEstimate]], Callable[[Latencies], MetricEstimate]]:
-    """The same for a function of the latencies; lower is better."""
+    """Enter a function of the latencies, of which lower ones are better."""
 
     def enter(
         function: Callable[[Latencies], MetricEstimate],
@@ -112,35 +112,35 @@ def timed_metric(
 
 @metric("points", AT_MOST, "percentage points of top-1 that the candidate loses")
 def top1_drop(evidence: Evidence) -> MetricEstimate:
-    """Of the labelled images, bounded by the answers that changed on any image."""
+    """Compute it on the labelled images, bounded by the answers that changed on any image."""
     return _drop(evidence, 1)
 
 
 @metric("points", AT_MOST, "percentage points of top-5 that the candidate loses")
 def top5_drop(evidence: Evidence) -> MetricEstimate:
-    """Of the labelled images; needs six classes."""
+    """Compute it on the labelled images; it needs six classes."""
     return _drop(evidence, 5)
 
 
 @metric("share", AT_LEAST, "share of images that the candidate answers right", relative=True)
 def top1(evidence: Evidence) -> MetricEstimate:
-    """Of the labelled images."""
+    """Compute it on the labelled images."""
     return _accuracy(evidence, 1)
 
 
 @metric("share", AT_LEAST, "share with the right class among its best five", relative=True)
 def top5(evidence: Evidence) -> MetricEstimate:
-    """Of the labelled images; needs six classes."""
+    """Compute it on the labelled images; it needs six classes."""
     return _accuracy(evidence, 5)
 
 
 @metric("points", AT_MOST, "percentage points of mAP that the candidate loses")
 def map_drop(evidence: Evidence) -> MetricEstimate:
-    """Of labels that do not exclude one another, with a paired bootstrap over the images."""
-    found = _mean_average_precisions(evidence)
-    if isinstance(found, MetricEstimate):
-        return found
-    before, after, images = found
+    """Compute it for labels that may hold together, with a paired bootstrap over the images."""
+    precisions = _mean_average_precisions(evidence)
+    if isinstance(precisions, MetricEstimate):
+        return precisions
+    before, after, images = precisions
     drop = round(100 * (before - after), 6)
     if evidence.identical:
         return MetricEstimate(value=drop, interval=Interval(0.0, 0.0), images=images)
@@ -164,11 +164,11 @@ def map_drop(evidence: Evidence) -> MetricEstimate:
 
 @metric("share", AT_LEAST, "mean average precision of the candidate (mAP)", relative=True)
 def mean_average_precision(evidence: Evidence) -> MetricEstimate:
-    """Of labels that do not exclude one another, with a bootstrap over the images."""
-    found = _mean_average_precisions(evidence)
-    if isinstance(found, MetricEstimate):
-        return found
-    before, after, images = found
+    """Compute it for labels that may hold together, with a bootstrap over the images."""
+    precisions = _mean_average_precisions(evidence)
+    if isinstance(precisions, MetricEstimate):
+        return precisions
+    before, after, images = precisions
     _, interval, lost = _map_intervals(evidence)
     return MetricEstimate(
         value=after,
@@ -181,7 +181,7 @@ def mean_average_precision(evidence: Evidence) -> MetricEstimate:
 
 
 def _mean_average_precisions(evidence: Evidence) -> MetricEstimate | tuple[float, float, int]:
-    """Of baseline and candidate, and the images; or why there is none."""
+    """The values of baseline and candidate, and the number of images; or why there are none."""
     if evidence.several is None:
         return MetricEstimate(value=None, missing="one class is the answer, so there is no mAP")
     before = average_precisions(evidence.baseline, evidence.several)
@@ -199,14 +199,14 @@ def _map_intervals(evidence: Evidence) -> tuple[Interval | None, ...]:
 
 @metric("share", AT_LEAST, "share of images with the same answer on both sides", labelled=False)
 def agreement(evidence: Evidence) -> MetricEstimate:
-    """Of all images, labelled or not."""
+    """Compute it on all images, labelled or not."""
     before, after = evidence.answers
     return share_estimate(before == after, evidence)
 
 
 @metric("share", AT_MOST, "share of images whose answer changed", labelled=False)
 def flips(evidence: Evidence) -> MetricEstimate:
-    """Of all images, labelled or not."""
+    """Compute it on all images, labelled or not."""
     before, after = evidence.answers
     return share_estimate(before != after, evidence)
 
@@ -215,14 +215,14 @@ def flips(evidence: Evidence) -> MetricEstimate:
     "share", AT_MOST, "largest change of any class's score, mean over the images", labelled=False
 )
 def score_shift(evidence: Evidence) -> MetricEstimate:
-    """Of all images, labelled or not."""
+    """Compute it on all images, labelled or not."""
     changes = np.abs(evidence.candidate - evidence.baseline).max(axis=1)
     return mean_estimate(changes, evidence)
 
 
 @metric("share", AT_MOST, "largest change of any score between files with the same weights")
 def same_weights_shift(evidence: Evidence) -> MetricEstimate:
-    """Of files with the same float32 weights: such differ by rounding or by a mistake.
+    """Compute it for files with the same float32 weights, which differ by rounding or by a mistake.
 
     Wrong scaling, as 128 for 127.5, changes too few answers to be seen in the accuracy.
     """
@@ -239,7 +239,7 @@ def same_weights_shift(evidence: Evidence) -> MetricEstimate:
 
 @metric("points", AT_MOST, "largest loss of recall of one class that is not chance")
 def worst_class_recall_drop(evidence: Evidence) -> MetricEstimate:
-    """Of the classes where McNemar's test, one-sided and corrected for all, is significant."""
+    """Look at the classes where McNemar's test, one-sided and corrected for all, is significant."""
     recalls = class_recalls(evidence)
     if not recalls:
         return NO_LABELS
@@ -254,37 +254,37 @@ def worst_class_recall_drop(evidence: Evidence) -> MetricEstimate:
 
 @metric("share", AT_MOST, "expected calibration error of the candidate", relative=True)
 def ece(evidence: Evidence) -> MetricEstimate:
-    """Guo et al. 2017, 15 bins."""
+    """Compute it in 15 bins, as Guo et al. 2017 do."""
     return _calibration(evidence, increase=False)
 
 
 @metric("share", AT_MOST, "expected calibration error less that of the baseline")
 def ece_increase(evidence: Evidence) -> MetricEstimate:
-    """Guo et al. 2017, 15 bins."""
+    """Compute it in 15 bins, as Guo et al. 2017 do."""
     return _calibration(evidence, increase=True)
 
 
 @metric("bytes", AT_MOST, "size of the candidate's file", relative=True)
 def size_bytes(evidence: Evidence) -> MetricEstimate:
-    """Exact."""
+    """Compare the sizes, which are exact."""
     return MetricEstimate(value=evidence.sizes[1], baseline=evidence.sizes[0])
 
 
 @metric("ratio", AT_MOST, "size of the candidate's file / the baseline's")
 def size_ratio(evidence: Evidence) -> MetricEstimate:
-    """Exact."""
+    """Compare the sizes, which are exact."""
     return MetricEstimate(value=evidence.sizes[1] / evidence.sizes[0])
 
 
 @timed_metric("ratio", "median latency of the candidate / the baseline's")
 def latency_ratio(timing: Latencies) -> MetricEstimate:
-    """On one host."""
+    """Compare the latencies on one host."""
     return MetricEstimate(value=timing.candidate_ms / timing.baseline_ms, interval=timing.ratio)
 
 
 @timed_metric("milliseconds", "median latency of the candidate", relative=True)
 def latency_ms(timing: Latencies) -> MetricEstimate:
-    """On one host; only its change has an interval."""
+    """Compare the latencies on one host; only the change has an interval."""
     base, ratio = timing.baseline_ms, timing.ratio
     change = ratio and Interval((ratio.low - 1) * base, (ratio.high - 1) * base)
     return MetricEstimate(value=timing.candidate_ms, baseline=base, difference=change)
@@ -302,10 +302,10 @@ def _drop(evidence: Evidence, k: int) -> MetricEstimate:
     drop = round(100 * (lost - gained) / images, 6)
 
     def projected(count: float, z: float) -> Interval:
-        found = _times(100, tango(count, lost * count / images, gained * count / images, z))
+        interval = _times(100, tango(count, lost * count / images, gained * count / images, z))
         times = count / images
         bound = most_changed(everything * times, changed * times, confidence_of(z))
-        return _within(found, 100 * bound)
+        return _within(interval, 100 * bound)
 
     interval = _within(
         _times(100, drop_interval(images, lost, gained, evidence.confidence)),
@@ -370,7 +370,7 @@ def _calibration(evidence: Evidence, *, increase: bool) -> MetricEstimate:
 
 
 def _within(interval: Interval, bound: float) -> Interval:
-    """The part of it that no more than ``bound`` lost or gained leaves."""
+    """The part of the interval that is possible if at most ``bound`` is lost or gained."""
     return Interval(max(interval.low, -bound), min(interval.high, bound))
 
 

@@ -5,16 +5,16 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import schema
 from edge.errors import BundleError, UsageError
 from edge.evaluation.images import MAX_REPORT, Origins, origins_of
 from edge.evaluation.output import OPTION, other_count, output_of
 from edge.modelfile.contents import file_end
-from edge.runtime import checked
 from edge.runtime.bundle import Bundle, is_bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.head import Head, read_head
@@ -34,26 +34,45 @@ FORMS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedLatency:
+    """The latency of a variant that the report of its bundle states, and what decides it.
+
+    Attributes:
+        milliseconds: The median of one inference.
+        machine: The architecture of the host.
+        system: The operating system of the host.
+        cpus: The number of the host's CPUs.
+        threads: CPU threads of the inference.
+    """
+
+    milliseconds: float
+    machine: str
+    system: str
+    cpus: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedModel:
     """One side of a comparison.
 
     Attributes:
-        name: As the user named it, less folders.
-        path: Of the model file.
-        sha256: Of the model file, hex.
-        labels: Class names in the order of its outputs.
-        preprocessing: Its contract.
-        engine: Interpreter and version that runs it here.
-        interpreter: Key of ``ENGINES`` that the user chose for its format; None for the first.
+        name: The name that the user gave, without folders.
+        path: The path of the model file.
+        sha256: The sha256 of the model file, in hex.
+        labels: The class names in the order of the outputs.
+        preprocessing: The contract that it is fed by.
+        engine: The interpreter that runs it here, and its version.
+        interpreter: The key of ``ENGINES`` that the user chose for its format; None for the first.
         variant: Its name in its bundle; None for a model file.
         family: Files that are the same network in float32: the fp32 variants of its bundle if it
             is one of them; else the file alone.
-        head: Of its bundle, where the files answer with embeddings.
-        output: What it answers with; of a model file that of the bundle, until its own is found
-            (``edge.comparison.model``).
-        takes_reals: Whether its input is of floats, and not the pixel itself.
-        fed: Of a model file, what its input is fed and what says so; empty otherwise.
-        report: ``report.json`` of its bundle; None if the bundle has none.
+        head: The head of its bundle, where the files answer with embeddings.
+        output: What it answers with. A model file has the output of the bundle until
+            ``adopted_output`` has looked at its own.
+        takes_reals: Whether its input takes floats, and not the pixel itself.
+        fed: What the input of a model file is fed and what says so; empty for a variant.
+        recorded: The latency that the report of its bundle states; None if it states none.
         origins: What its bundle records of the images that made it.
     """
 
@@ -70,37 +89,37 @@ class ComparedModel:
     output: OutputSpec = PROBABILITIES
     takes_reals: bool = False
     fed: str = ""
-    report: dict[str, Any] | None = field(repr=False)
+    recorded: RecordedLatency | None = None
     origins: Origins = field(repr=False)
 
 
 def find_model(text: str, bundle: Bundle, *, engine: str | None) -> ComparedModel:
-    """The side that the user means.
+    """Find the model that the user means.
 
     Args:
         text: A variant of ``bundle``, a model file, a bundle, or bundle:variant.
-        bundle: Whose contract and labels a model file is run with.
-        engine: Interpreter for the format that it runs; the other format keeps its own.
+        bundle: The bundle whose contract and labels a model file is run with.
+        engine: The interpreter for the format that it runs; the other format keeps its own.
 
     Raises:
-        UsageError: No such thing, or a model that does not fit the labels or the images.
+        UsageError: There is no such model, or it does not fit the labels or the images.
         BundleError: A bundle was altered.
         ModelLoadError: The model does not load.
     """
     variants = [item.name for item in bundle.manifest.variants]
     path = Path(text)
-    place, _, variant = text.rpartition(":")
+    folder, _, variant = text.rpartition(":")
     if text in variants:
         return _variant(text, bundle, text, engine)
     if path.suffix.lower() in (".tflite", ".onnx") and not is_bundle(path):
         if not path.is_file():
             raise UsageError(f"no model file at {path}", hint=FORMS)
-        return _subject(path.name, path, bundle, None, engine)
+        return _compared(path.name, path, bundle, None, engine)
     if is_bundle(path):
         return _variant(f"{path.resolve().name}", Bundle.open(path), None, engine)
-    if place and is_bundle(Path(place)):
-        name = f"{Path(place).resolve().name}:{variant}"
-        return _variant(name, Bundle.open(Path(place)), variant, engine)
+    if folder and is_bundle(Path(folder)):
+        name = f"{Path(folder).resolve().name}:{variant}"
+        return _variant(name, Bundle.open(Path(folder)), variant, engine)
     near = difflib.get_close_matches(text, variants, 1)
     meant = f"did you mean {near[0]!r}? " if near else ""
     raise UsageError(
@@ -111,18 +130,18 @@ def find_model(text: str, bundle: Bundle, *, engine: str | None) -> ComparedMode
 
 
 def _variant(name: str, bundle: Bundle, variant: str | None, engine: str | None) -> ComparedModel:
-    found, path = bundle.model(variant)
-    shown = name if variant else f"{name}:{found.name}"
-    return _subject(shown, path, bundle, found.name, engine)
+    entry, path = bundle.model(variant)
+    shown = name if variant else f"{name}:{entry.name}"
+    return _compared(shown, path, bundle, entry.name, engine)
 
 
-def _subject(
+def _compared(
     name: str, path: Path, bundle: Bundle, variant: str | None, engine: str | None
 ) -> ComparedModel:
     other = engine in ENGINES and ENGINES[engine].format != path.suffix.lower().removeprefix(".")
     interpreter = None if other else engine
     session = open_session(path, engine=interpreter)
-    subject = ComparedModel(
+    model = ComparedModel(
         name=name,
         path=path,
         sha256=sha256_file(path),
@@ -135,26 +154,26 @@ def _subject(
         head=read_head(bundle),
         output=bundle.manifest.output,
         takes_reals=bool(session.inputs) and session.inputs[0].dtype.startswith("float"),
-        report=_report(bundle),
+        recorded=_recorded(bundle, variant),
         origins=origins_of(bundle),
     )
     if len(session.inputs) != 1 or not session.outputs:
         raise UsageError(f"{path} has {len(session.inputs)} inputs; a classifier here has one")
-    _check_input(subject, session.inputs[0].shape)
+    _check_input(model, session.inputs[0].shape)
     values = _values(session.outputs[0].shape)
-    if subject.head is None:
-        check_classes(subject, values)
-    elif values not in (-1, subject.head.features):
+    if model.head is None:
+        check_classes(model, values)
+    elif values not in (-1, model.head.features):
         raise UsageError(
             f"{path} answers with {values} values; the bundle's head takes "
-            f"{subject.head.features} features",
+            f"{model.head.features} features",
             hint="Name the bundle that the model was made for, as BUNDLE or as the side itself.",
         )
-    return subject
+    return model
 
 
 def _values(shape: tuple[int, ...]) -> int:
-    """How many values an output has for one image; -1 where its shape leaves that open."""
+    """Return how many values an output has for one image; -1 where its shape leaves that open."""
     extents = shape[1:]
     return -1 if any(extent < 0 for extent in extents) else prod(extents)
 
@@ -166,22 +185,22 @@ def _family(path: Path, bundle: Bundle, variant: str | None) -> tuple[Path, ...]
     return tuple(bundle.checked(item.path) for item in floats)
 
 
-def _check_input(subject: ComparedModel, shape: tuple[int, ...]) -> None:
+def _check_input(model: ComparedModel, shape: tuple[int, ...]) -> None:
     """Refuse a model for images of another shape than its contract gives; -1 takes any."""
-    contract = subject.preprocessing
+    contract = model.preprocessing
     wanted = contract.shape
     fits = len(shape) == 4 and all(
-        found in (-1, expected) for found, expected in zip(shape[1:], wanted, strict=True)
+        extent in (-1, expected) for extent, expected in zip(shape[1:], wanted, strict=True)
     )
     if not fits:
         raise UsageError(
-            f"{subject.path} takes {list(shape)}; the bundle's contract gives [1, "
+            f"{model.path} takes {list(shape)}; the bundle's contract gives [1, "
             f"{', '.join(map(str, wanted))}] (height, width, {contract.color_order})",
             hint="Compare it within a bundle that states its own contract.",
         )
 
 
-def check_classes(subject: ComparedModel, classes: int) -> None:
+def check_classes(model: ComparedModel, classes: int) -> None:
     """Refuse a model whose outputs are not the labels; -1 is not known yet.
 
     A single value tells two classes apart: it is the probability of the second one.
@@ -189,8 +208,8 @@ def check_classes(subject: ComparedModel, classes: int) -> None:
     Raises:
         UsageError: They are more or fewer.
     """
-    labels = len(subject.labels)
-    single = classes == 1 and labels == 2 and not subject.output.multi_label
+    labels = len(model.labels)
+    single = classes == 1 and labels == 2 and not model.output.multi_label
     if classes in (-1, labels) or single:
         return
     if classes == 1:
@@ -198,24 +217,61 @@ def check_classes(subject: ComparedModel, classes: int) -> None:
     else:
         values = f"{classes} values"
     raise UsageError(
-        f"{subject.path} answers with {values}; the bundle has {labels} labels",
+        f"{model.path} answers with {values}; the bundle has {labels} labels",
         hint=f"{other_count(labels, classes)} Or name the bundle that the model was made for, as "
         "BUNDLE or as the side itself.",
     )
 
 
-def _report(bundle: Bundle) -> dict[str, Any] | None:
-    if REPORT not in bundle.manifest.files:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Latency:
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ReportedVariant:
+    name: str
+    latency_ms: float | None = None
+    latency: _Latency | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ReportedHost:
+    machine: str
+    system: str
+    cpus: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Report:
+    """What a comparison needs of ``report.json``; reports of other versions may not have it."""
+
+    host: _ReportedHost
+    variants: tuple[_ReportedVariant, ...]
+
+
+def _recorded(bundle: Bundle, variant: str | None) -> RecordedLatency | None:
+    if variant is None or REPORT not in bundle.manifest.files:
         return None
+    path = bundle.checked(REPORT)
     try:
-        value = checked.read_json(bundle.checked(REPORT), max_bytes=MAX_REPORT)
-    except (OSError, ValueError):
+        report = schema.read(_Report, path, extra="ignore", max_bytes=MAX_REPORT)
+    except UsageError:
         return None
-    return value if isinstance(value, dict) else None
+    entries = [item for item in report.variants if item.name == variant]
+    if len(entries) != 1 or entries[0].latency_ms is None or entries[0].latency is None:
+        return None
+    return RecordedLatency(
+        milliseconds=entries[0].latency_ms,
+        machine=report.host.machine,
+        system=report.host.system,
+        cpus=report.host.cpus,
+        threads=entries[0].latency.threads,
+    )
 
 
 def column_order(baseline: ComparedModel, candidate: ComparedModel) -> list[int] | None:
-    """Which output of the candidate belongs to each label of the baseline; None if in order.
+    """Return the candidate's output for each label of the baseline; None if they are in order.
 
     Raises:
         UsageError: The labels are not the same set.
@@ -234,19 +290,19 @@ def column_order(baseline: ComparedModel, candidate: ComparedModel) -> list[int]
             f"the two sides have different labels: {'; '.join(differing)}",
             hint="Only models of the same classes can be compared.",
         )
-    places: dict[str, list[int]] = {}
+    columns: dict[str, list[int]] = {}
     for index, label in enumerate(candidate.labels):
-        places.setdefault(label, []).append(index)
-    return [places[label].pop(0) for label in baseline.labels]
+        columns.setdefault(label, []).append(index)
+    return [columns[label].pop(0) for label in baseline.labels]
 
 
 def adopted_output(
     side: ComparedModel, values: NDArray[np.float32], asked: OutputActivation
 ) -> OutputSpec:
-    """What the values of a file mean that is run with the labels of a bundle.
+    """Return what the values of a file mean that is run with the labels of a bundle.
 
-    What edge wrote into the file comes first, then its last operator, then the values. Thresholds
-    are the bundle's.
+    What edge wrote into the file counts first, then its last operator, then the values. The
+    thresholds are the bundle's.
 
     Args:
         side: A model file; ``side.output`` is that of the bundle.
@@ -261,21 +317,21 @@ def adopted_output(
     if stated is not None:
         return stated
     end, ours = file_end(side.path), side.output
-    found = output_of(end, values.shape[1], values, asked)
-    if found.multi_label is not ours.multi_label:
+    output = output_of(end, values.shape[1], values, asked)
+    if output.multi_label is not ours.multi_label:
         if (
             ours.multi_label
-            and found.activation is Activation.SOFTMAX
+            and output.activation is Activation.SOFTMAX
             and asked is OutputActivation.AUTO
         ):
             # Logits look alike, whatever they are to become: the bundle's labels decide.
             return adopted_output(side, values, OutputActivation.MULTI_LABEL_LOGITS)
         raise UsageError(
-            f"{side.path} answers with {found.kind} values ({found.evidence}), the bundle with "
+            f"{side.path} answers with {output.kind} values ({output.evidence}), the bundle with "
             f"{ours.kind} ones: they have no score in common",
             hint=f"If its values are something else, say what with {OPTION}.",
         )
-    return replace(found, thresholds=ours.thresholds)
+    return replace(output, thresholds=ours.thresholds)
 
 
 def _stated(side: ComparedModel) -> OutputSpec | None:
@@ -294,15 +350,15 @@ def _stated(side: ComparedModel) -> OutputSpec | None:
 
 
 def adopted_range(side: ComparedModel, told: str | None) -> ComparedModel:
-    """The side with the values that its input takes, and what says so.
+    """Return the side with the values that its input takes, and with what says so.
 
-    A variant of a bundle, and an integer input, take the pixel itself. Of a model file with an
-    input of real values, what the user says comes first, then the contract of edge or the
+    A variant of a bundle, and an integer input, take the pixel itself. For a model file with an
+    input of real values, what the user says counts first, then the contract of edge or the
     normalization that its metadata state, then the range of the bundle.
 
     Args:
         side: As ``find_model`` gave it.
-        told: See ``CompareOptions.input_range``.
+        told: What the user says, see ``CompareOptions.input_range``.
 
     Raises:
         UsageError: The range is none, or differs from channel to channel.
@@ -329,14 +385,14 @@ def adopted_range(side: ComparedModel, told: str | None) -> ComparedModel:
     )
 
 
-def _ends(found: InputRange, name: str) -> tuple[float, float]:
-    if found.ends is None or found.order is not ChannelOrder.RGB:
+def _ends(stated: InputRange, name: str) -> tuple[float, float]:
+    if stated.ends is None or stated.order is not ChannelOrder.RGB:
         raise UsageError(
-            f"{name} treats the channels differently ({found.text}); a file that is compared as "
+            f"{name} treats the channels differently ({stated.text}); a file that is compared as "
             "it is can take one range for all",
             hint="Give LOW,HIGH, or put the scaling into the model.",
         )
-    low, high = found.ends
+    low, high = stated.ends
     if low > high:
         raise UsageError(
             f"{name} makes black more than white; a file that is compared as it is can only take "

@@ -14,8 +14,8 @@ from edge.runtime.spec import canonical_json
 
 POLICY_SCHEMA_VERSION: Final = 1
 MARGIN_POINTS: Final = 1.0  # drop of top-1 that the built-in policy accepts
-UNCHANGED_POINTS: Final = 1.5  # and where no answer changed; 199 images show that with 95 %
-CLASS_POINTS: Final = 10.0  # and of one class's recall
+UNCHANGED_POINTS: Final = 1.5  # the same where no answer changed; 199 images show it with 95 %
+CLASS_POINTS: Final = 10.0  # drop of one class's recall that it accepts
 # Rounding changes scores of MobileNet by at most 1e-5, scaling by 1/128 for 1/127.5 by 1e-3.
 SAME_WEIGHTS_SHIFT: Final = 3e-4
 
@@ -23,21 +23,21 @@ SAME_WEIGHTS_SHIFT: Final = 3e-4
 def rule_example(
     metric: str = "top1_drop", limit: str = AT_MOST, value: float = MARGIN_POINTS
 ) -> str:
-    """How a rule is written: a sentence, then TOML that a policy can take as it stands."""
+    """Return how a rule is written: a sentence, then TOML that a policy can take as it stands."""
     return f'A rule is:\n[[rule]]\nmetric = "{metric}"\n{limit} = {value:.12g}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One limit.
+    """The limit of one metric.
 
     Attributes:
-        metric: Key of ``METRICS``.
-        limit: In the metric's unit, or in percent of the baseline's value.
+        metric: The key of ``METRICS``.
+        limit: The limit in the metric's unit, or in percent of the baseline's value.
         percent: Whether the limit is on the change relative to the baseline.
         missing: ``fail`` or ``skip``: what to do where the metric cannot be had.
-        source: ``measured`` or ``recorded``, of a latency.
-        unchanged: Limit of a drop where not one answer changed, above ``limit``; None for the
+        source: ``measured`` or ``recorded``: where a latency has to come from.
+        unchanged: The limit of a drop where not one answer changed, above ``limit``; None for the
             same limit.
     """
 
@@ -51,22 +51,25 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Rules, and what identifies them."""
+    """The rules of a comparison, and what identifies them."""
 
     record: PolicyRecord
     rules: tuple[Rule, ...]
 
     def sources(self) -> tuple[str, ...]:
-        """Where latencies have to come from; none if no rule asks for any."""
+        """Return where latencies have to come from; nothing if no rule asks for any."""
         return tuple(sorted({rule.source for rule in self.rules if METRICS[rule.metric].timed}))
 
 
 def default_policy(margin_points: float | None = None) -> Policy:
-    """Top-1 not worse by more than the margin, no class broken, nothing odd around the weights.
+    """Return the built-in policy.
+
+    Top-1 may drop by the margin at most, no class may break, and between files with the same
+    weights no score may shift.
 
     Args:
-        margin_points: Asked for, and then it holds in every case; None for ``MARGIN_POINTS``, and
-            ``UNCHANGED_POINTS`` where no answer changed.
+        margin_points: The margin that the user asks for, which then holds in every case; None for
+            ``MARGIN_POINTS``, and for ``UNCHANGED_POINTS`` where no answer changed.
     """
     drop = (
         Rule(metric="top1_drop", limit=MARGIN_POINTS, unchanged=UNCHANGED_POINTS)
@@ -88,10 +91,10 @@ def _built_in(rules: tuple[Rule, ...]) -> Policy:
 
 
 def policy_of_labels(policy: Policy) -> Policy:
-    """The built-in policy for labels that do not exclude one another; any other as it is.
+    """Return the policy for labels that do not exclude one another.
 
-    Where the built-in one limits the drop of top-1, that of mAP is limited: there is no best
-    class. A policy file says itself what it limits.
+    Where the built-in policy limits the drop of top-1, that of mAP is limited instead, since there
+    is no best class. A policy file says itself what it limits, and stays as it is.
     """
     if policy.record.path is not None:
         return policy

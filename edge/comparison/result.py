@@ -13,7 +13,7 @@ COMPARISON_SCHEMA_VERSION: Final = 1
 
 
 class Verdict(StrEnum):
-    """Of one check, and of the whole: the worst of its checks."""
+    """The verdict of one check, or of the comparison: the worst of its checks."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -25,15 +25,15 @@ class Check:
     """One rule of the policy, applied.
 
     Attributes:
-        metric: Key of ``METRICS``, such as ``top1_drop``.
-        unit: Of value, interval and limit: ``points`` (percentage points), ``share`` (0..1),
-            ``ratio`` (candidate / baseline), ``count``, ``bytes``, ``milliseconds``, or
+        metric: The key of ``METRICS``, such as ``top1_drop``.
+        unit: The unit of value, interval and limit: ``points`` (percentage points), ``share``
+            (0..1), ``ratio`` (candidate / baseline), ``count``, ``bytes``, ``milliseconds``, or
             ``percent`` (change relative to the baseline).
-        value: What was found; None where it cannot be had.
-        interval: Of the value, where it is an estimate from the images.
-        limit: Of the policy.
+        value: The value; None where it cannot be had.
+        interval: The interval of the value, where it is an estimate from the images.
+        limit: The limit of the policy.
         direction: ``at_most`` or ``at_least``.
-        verdict: Of this rule.
+        verdict: The verdict of this rule.
         reason: One sentence for people.
         images_needed: More labelled images that would probably decide; None if it is decided, or
             if no number would.
@@ -55,19 +55,19 @@ class Side:
     """The baseline or the candidate.
 
     Attributes:
-        name: As the user named it: a variant, or a file's name.
-        path: Of the model file.
-        sha256: Of the model file, hex.
-        size_bytes: Of the model file.
-        engine: Interpreter and version.
-        top1: Share of the labelled images answered right, 0..1; None without labels.
-        top1_interval: Wilson's interval of it.
-        top5: The same for the best five classes; None with fewer than six.
-        top5_interval: Wilson's interval of it.
-        ece: Expected calibration error, 0..1; None without labels.
-        multi_label: Where labels do not exclude one another, the scores; top-1 is None then.
-        output: What its values mean.
-        latency_ms: Median of one inference, milliseconds, if the policy asks for it.
+        name: The name that the user gave: a variant, or a file's name.
+        path: The path of the model file.
+        sha256: The sha256 of the model file, in hex.
+        size_bytes: The size of the model file.
+        engine: The interpreter and its version.
+        top1: The share of the labelled images answered right, 0..1; None without labels.
+        top1_interval: Wilson's interval of that share.
+        top5: The share with the class among the best five; None with fewer than six classes.
+        top5_interval: Wilson's interval of that share.
+        ece: The expected calibration error, 0..1; None without labels.
+        multi_label: The scores where labels do not exclude one another; top-1 is None then.
+        output: What the values of its output mean.
+        latency_ms: The median of one inference, milliseconds, if the policy asks for it.
     """
 
     name: str
@@ -87,16 +87,16 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paired:
-    """The same labelled images through both.
+    """How both sides did on the same labelled images.
 
     Attributes:
         lost: Images that only the baseline answers right.
         gained: Images that only the candidate answers right.
-        mcnemar_p: Two-sided exact McNemar test of lost against gained.
-        drop_points: Percentage points of top-1 that the candidate loses.
-        drop_interval: Of the drop, percentage points.
-        confidence: Of every interval, 0..1.
-        margin_points: Drop that is still accepted, percentage points; None if the policy does
+        mcnemar_p: The p value of the two-sided exact McNemar test of lost against gained.
+        drop_points: The percentage points of top-1 that the candidate loses.
+        drop_interval: The interval of the drop, percentage points.
+        confidence: Confidence level of all intervals, 0..1.
+        margin_points: The drop that is still accepted, percentage points; None if the policy does
             not limit it.
     """
 
@@ -111,18 +111,18 @@ class Paired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRecall:
-    """One class: share of its images that each side answers right.
+    """The share of the images of one class that each side answers right.
 
     Attributes:
-        label: Name of the class.
-        images: Labelled with it.
-        baseline: Recall, 0..1.
-        candidate: Recall, 0..1.
-        baseline_interval: Of its recall, 95 %, Wilson.
-        candidate_interval: The same.
-        drop_points: Percentage points that the candidate loses.
-        p_value: One-sided exact McNemar test that it loses any, corrected for the number of
-            classes (Holm 1979).
+        label: The name of the class.
+        images: The number of images that are labelled with it.
+        baseline: The recall of the baseline, 0..1.
+        candidate: The recall of the candidate, 0..1.
+        baseline_interval: Wilson's 95 % interval of the baseline's recall.
+        candidate_interval: Wilson's 95 % interval of the candidate's recall.
+        drop_points: The percentage points that the candidate loses.
+        p_value: The p value of the one-sided exact McNemar test that it loses any,
+            corrected for the number of classes (Holm 1979).
     """
 
     label: str
@@ -140,10 +140,12 @@ class Flip:
     """An image whose best class changed.
 
     Attributes:
-        path: Of the image.
-        truth: Its class; None if unknown.
-        baseline: Best class of the baseline, and its score, 0..1.
-        candidate: Best class of the candidate, and its score, 0..1.
+        path: The path of the image.
+        truth: The class of the image; None if it is not known.
+        baseline: The best class of the baseline.
+        baseline_score: The score of that class, 0..1.
+        candidate: The best class of the candidate.
+        candidate_score: The score of that class, 0..1.
     """
 
     path: str
@@ -177,26 +179,26 @@ class PolicyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Everything that was found.
+    """The whole result of a comparison.
 
     Attributes:
         verdict: The worst of the checks; fail before inconclusive before pass.
         baseline: What is compared against.
         candidate: What is judged.
-        images: Compared.
-        labelled: Of them, with a known class.
+        images: The number of images that were compared on.
+        labelled: The number of these whose class is known.
         left_out: Images that trained or calibrated either side, by path; they would flatter it.
         skipped: Why each other image could not be read, by path.
         identical: Whether both are the same file.
-        paired: None without labels.
-        agreement: Share of the images with the same answer, 0..1.
-        checks: In the order of the policy.
-        classes: Worst drop first.
-        flips: In the order of the images.
-        confusion: Of the candidate, on labelled images; cells that are not zero.
-        policy: Applied.
-        host: Where it ran.
-        notes: What a reader should know.
+        paired: How both did on the labelled images; None without labels.
+        agreement: The share of the images with the same answer, 0..1.
+        checks: The checks, in the order of the policy.
+        classes: The recalls of the classes, worst drop first.
+        flips: The images whose answer changed, in their order.
+        confusion: The candidate's answers by class on labelled images; no cell is zero.
+        policy: The policy that was applied.
+        host: The machine that the comparison ran on.
+        notes: What a reader should know, one sentence each.
     """
 
     verdict: Verdict

@@ -21,11 +21,11 @@ TOLERANCE: Final = 1e-4
 def same_network(ours: tuple[Path, ...], theirs: tuple[Path, ...]) -> bool | None:
     """Whether a file of the one family has the float32 weights of one of the other.
 
-    None where that takes a package that is not installed here.
+    The answer is None where that takes a package that is not installed here.
 
     Args:
-        ours: Files that are known to be one network, in any format.
-        theirs: The same of the other side.
+        ours: Files of one side that are known to be one network, in any format.
+        theirs: Such files of the other side.
     """
     if set(ours) & set(theirs):
         return True
@@ -39,12 +39,13 @@ def same_network(ours: tuple[Path, ...], theirs: tuple[Path, ...]) -> bool | Non
 def same_weights(ours: Path, theirs: Path) -> bool:
     """Whether two files of one format hold the same float32 weights, in any order.
 
-    False as well if a file holds other weights than float32, or cannot be read for them here.
+    The answer is False as well if a file holds other weights than float32, or cannot be read for
+    them here.
     """
-    found = [_fingerprints(path) for path in (ours, theirs)]
-    if found[0] is None or found[1] is None or found[0].shape != found[1].shape:
+    one, other = _fingerprints(ours), _fingerprints(theirs)
+    if one is None or other is None or one.shape != other.shape:
         return False
-    return len(found[0]) > 0 and bool(np.allclose(found[0], found[1], rtol=TOLERANCE, atol=0))
+    return len(one) > 0 and bool(np.allclose(one, other, rtol=TOLERANCE, atol=0))
 
 
 def _fingerprints(path: Path) -> NDArray[np.float64] | None:

@@ -10,17 +10,17 @@ _SIGNS: Final = {"share": "%", "ratio": "", "count": "", "milliseconds": "ms", "
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A value with its unit; a dash for what is not known."""
+    """Return a value with its unit; a dash for what is not known."""
     return "-" if value is None else written(value, unit)
 
 
 def span(interval: Interval | None, unit: str) -> str:
-    """An interval, such as `` (-1.25 to 1.75 points)``; nothing where there is none."""
+    """Return an interval, such as `` (-1.25 to 1.75 points)``; nothing where there is none."""
     return "" if interval is None else f" ({spanned(interval, unit)})"
 
 
 def meaning(metric: str) -> str:
-    """What a check looks at, a sentence without a full stop."""
+    """Return what a check looks at, a sentence without a full stop."""
     if metric == CONSTANT_OUTPUTS:
         return f"{metric}: sides whose scores do not depend on the image"
     known = METRICS.get(metric)
@@ -28,12 +28,12 @@ def meaning(metric: str) -> str:
 
 
 def sides(comparison: Comparison) -> tuple[tuple[str, Side], tuple[str, Side]]:
-    """Both sides with their part in the comparison."""
+    """Return both sides with their part in the comparison."""
     return ("baseline", comparison.baseline), ("candidate", comparison.candidate)
 
 
 def telling_digits(limit: float, values: Sequence[float], unit: str) -> int:
-    """Digits behind the point that tell the values from the limit; a rounded tie would mislead."""
+    """Return how many decimals tell the values from the limit; a rounded tie would mislead."""
     others = [value for value in values if value != limit]
     for digits in range(2, 6):
         shown = written(limit, unit, digits)
@@ -43,23 +43,23 @@ def telling_digits(limit: float, values: Sequence[float], unit: str) -> int:
 
 
 def written(value: float, unit: str, digits: int = 2) -> str:
-    """A number of a check with its unit, for people.
+    """Return a number of a check with its unit, for people.
 
     Args:
-        value: In ``unit``.
-        unit: As in ``Check``.
-        digits: Behind the point; whole numbers and ratios have their own.
+        value: The number, in ``unit``.
+        unit: The unit, as in ``Check``.
+        digits: Decimals; whole numbers and ratios have their own.
     """
     return f"{bare(value, unit, digits)} {_SIGNS.get(unit, unit)}".strip()
 
 
 def spanned(interval: Interval, unit: str, digits: int = 2) -> str:
-    """An interval for people: ``-0.50 to 1.20 points``."""
+    """Return an interval for people: ``-0.50 to 1.20 points``."""
     return f"{bare(interval.low, unit, digits)} to {written(interval.high, unit, digits)}"
 
 
 def bare(value: float, unit: str, digits: int = 2) -> str:
-    """The number without its unit; shares are in percent."""
+    """Return the number without its unit; shares are in percent."""
     if unit in ("count", "bytes"):
         return f"{value:,.0f}"
     if unit == "ratio":

@@ -16,11 +16,11 @@ from edge.runtime.printable import one_line
 
 
 def junit(comparison: Comparison, *, inconclusive_passes: bool = False) -> str:
-    """The comparison as a JUnit XML document.
+    """Return the comparison as a JUnit XML document.
 
     Args:
-        comparison: To report.
-        inconclusive_passes: An undecided check is a skipped test instead of a failed one.
+        comparison: The comparison to report.
+        inconclusive_passes: Whether an undecided check is a skipped test instead of a failed one.
     """
     tolerated = Verdict.INCONCLUSIVE if inconclusive_passes else None
     verdicts = [check.verdict for check in comparison.checks]

@@ -18,7 +18,7 @@ MARKS: Final = {Verdict.FAIL: "❌", Verdict.INCONCLUSIVE: "⚠️", Verdict.PAS
 
 
 def markdown(comparison: Comparison) -> str:
-    """The comparison in GitHub-flavoured Markdown, below the size that a comment may have.
+    """Return the comparison in GitHub-flavoured Markdown, below the size that a comment may have.
 
     The first line is a comment of HTML that is the same for every run with these two names, by
     which a later run finds the comment to update.

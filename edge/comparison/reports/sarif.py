@@ -25,7 +25,7 @@ LEVELS: Final = {Verdict.FAIL: "error", Verdict.INCONCLUSIVE: "warning"}
 
 
 def sarif(comparison: Comparison) -> str:
-    """The comparison as a SARIF log; places are relative to the current folder."""
+    """Return the comparison as a SARIF log; paths are relative to the current folder."""
     metrics = list(dict.fromkeys(check.metric for check in comparison.checks))
     slug = "/".join(quote(one_line(side.name), safe="") for _, side in sides(comparison))
     driver = {
@@ -62,7 +62,7 @@ def _rule(metric: str) -> dict[str, Any]:
 
 
 def rule_id(metric: str) -> str:
-    """Of the rule for a metric, among those of other tools."""
+    """Return the ID of the rule for a metric, which stands among those of other tools."""
     return f"edge-compare/{one_line(metric)}"
 
 
@@ -104,12 +104,12 @@ def _result(check: Check, index: int, uri: str) -> dict[str, Any]:
 
 
 def relative_uri(path: Path) -> str:
-    """A file's place below the current folder as a relative URI (RFC 3986), links followed.
+    """Return a file's path below the current folder as a relative URI (RFC 3986), links followed.
 
     GitHub takes it as relative to the repository. A file elsewhere is named without its folder.
     """
-    place, here = path.resolve(), Path.cwd().resolve()
-    inside = place.relative_to(here) if place.is_relative_to(here) else Path(path.name)
+    file, here = path.resolve(), Path.cwd().resolve()
+    inside = file.relative_to(here) if file.is_relative_to(here) else Path(path.name)
     return quote(os.fsencode(inside.as_posix()))
 
 
@@ -129,5 +129,5 @@ def _ends(interval: Interval | None) -> list[float | None] | None:
 
 
 def _finite(value: float | None) -> float | None:
-    """JSON has no infinity."""
+    """The number, or None where it is not finite, which JSON cannot state."""
     return value if value is not None and math.isfinite(value) else None
