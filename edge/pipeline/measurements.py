@@ -128,13 +128,9 @@ def _scored(
 ) -> tuple[tuple[Converted, ...], tuple[VariantReport, ...]]:
     """Return the files that run, and the report of each, in the same order."""
     variants = score_variants(
+        subject,
         made,
-        subject.pictures,
         reference if subject.adopted is None else None,  # an adopted file has only its own answers
-        subject.preprocessing,
-        head=subject.head,
-        output=subject.output,
-        several=subject.truth,
         cache=cache,
         progress=stages,
         failed=failures,

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 import edge
 from benchmarks.timing import Protocol, measure
 from converters.base import TARGETS, Precision, Target
+from edge import schema
 from edge.cache import StageCache, content_key, sealed_bytes
 from edge.dataset.pictures import Picture
 from edge.errors import ConversionError, EdgeError, InferenceError, ModelLoadError
@@ -26,19 +28,19 @@ from edge.evaluation.predictions import predictions
 from edge.evaluation.score import Score, score, share_interval
 from edge.inspection.model import inspect_model
 from edge.pipeline.conversion import Converted
+from edge.pipeline.job import ModelToBundle
 from edge.pipeline.report import KERAS_MODEL, Bounds, FailedVariant, Reference, VariantReport
 from edge.progress import Progress
 from edge.runtime.files import sha256_file, write_json
-from edge.runtime.head import Head
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.postprocess import answers
 from edge.runtime.preprocess import load
 from edge.runtime.session import encode_pixels
-from edge.runtime.spec import Preprocessing
 
 WHOLE: Final = frozenset({Precision.INT8, Precision.W8A16})  # quantized from end to end
 
 
+INTEGERS: Final = "integers.json"
 LATENCY: Final = Protocol(runs=30, min_seconds=0.5, max_seconds=10.0)
 
 
@@ -147,53 +149,30 @@ def known_classes(pictures: Sequence[Picture], output: OutputSpec) -> list[int |
 
 
 def score_variants(
+    subject: ModelToBundle,
     converted: Sequence[Converted],
-    pictures: Sequence[Picture],
     reference: NDArray[np.float32] | None,
-    preprocessing: Preprocessing,
     *,
-    head: Head | None,
-    output: OutputSpec = PROBABILITIES,
-    several: LabelTruth | None = None,
     cache: StageCache,
     progress: Progress,
     failed: Callable[[Target, EdgeError], None],
 ) -> tuple[VariantReport, ...]:
-    """Return every file over every held-out image, then its latency alone on the machine.
+    """Run every file over every held-out image, then time it alone on the machine.
 
     Args:
+        subject: The model and its images.
         converted: The files.
-        pictures: Held-out images; readable.
         reference: (images, classes) scores of the Keras model; None for an adopted file, which
             was made from none that is known.
-        preprocessing: The contract.
-        head: What makes probabilities, for files that answer with embeddings.
-        output: What the answers of other files mean.
-        several: Which labels hold, where they do not exclude one another.
         cache: Where answers are kept.
         progress: Shown two stages.
         failed: Told of each file that does not load, does not run or answers with NaN; such a
             file has no report.
     """
-    tables = []
-    with progress.stage("score", len(converted) * len(pictures)) as step:
-        for item in converted:
-            try:
-                table = predictions(
-                    item.path,
-                    pictures,
-                    preprocessing,
-                    cache=cache,
-                    head=head,
-                    output=output,
-                    step=step,
-                )
-            except (InferenceError, ModelLoadError) as error:
-                failed(item.target, error)
-            else:
-                tables.append((item, table))
-    sample = load(pictures[0].path, preprocessing)
-    truth = known_classes(pictures, output)
+    tables = _answer_tables(subject, converted, cache, progress, failed)
+    preprocessing = subject.preprocessing
+    sample = load(subject.pictures[0].path, preprocessing)
+    truth = known_classes(subject.pictures, subject.output)
     reports = []
     with progress.stage("latency", len(tables)) as step:
         for item, table in tables:
@@ -202,47 +181,91 @@ def score_variants(
                 lambda spec: encode_pixels(sample, spec, preprocessing.value_range),
                 LATENCY,
             )
-            facts, note = _computed_on_integers(item, cache)
-            found = variant_report(
+            integers = _integer_share(item, cache)
+            note = integers.note if item.target.precision in WHOLE else ""
+            report = variant_report(
                 item.target.name,
                 table,
                 truth,
                 reference,
-                output,
-                several,
+                subject.output,
+                subject.truth,
                 latency_ms=latency.median * 1e3,
                 latency=latency.to_json(),
                 size_bytes=item.path.stat().st_size,
                 convert_seconds=item.seconds,
                 notes=(*item.notes, note) if note else item.notes,
-                **facts,
+                **asdict(integers.counted),
             )
-            reports.append(found)
+            reports.append(report)
             step(1)
     return tuple(reports)
 
 
-def _computed_on_integers(item: Converted, cache: StageCache) -> tuple[dict[str, Any], str]:
-    """Return what of a file is computed on integers, and a sentence where that is too little.
+def _answer_tables(
+    subject: ModelToBundle,
+    converted: Sequence[Converted],
+    cache: StageCache,
+    progress: Progress,
+    failed: Callable[[Target, EdgeError], None],
+) -> list[tuple[Converted, NDArray[np.float32]]]:
+    """Return the files that run, with their (images, classes) scores."""
+    tables = []
+    with progress.stage("score", len(converted) * len(subject.pictures)) as step:
+        for item in converted:
+            try:
+                table = predictions(
+                    item.path,
+                    subject.pictures,
+                    subject.preprocessing,
+                    cache=cache,
+                    head=subject.head,
+                    output=subject.output,
+                    step=step,
+                )
+            except (InferenceError, ModelLoadError) as error:
+                failed(item.target, error)
+            else:
+                tables.append((item, table))
+    return tables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegerCounts:
+    """How much of a file is computed on integers; see ``VariantReport``."""
+
+    quantized_share: float | None
+    quantized_operators: int | None
+    operators: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegerShare:
+    """``integers.json``: the counts, and a sentence where they are too low, or nothing."""
+
+    counted: IntegerCounts
+    note: str
+
+
+def _integer_share(item: Converted, cache: StageCache) -> IntegerShare:
+    """Return what of a file is computed on integers.
 
     It is kept: a build that comes from the cache need not import what reads ONNX files.
     """
     parts = {"file": sha256_file(item.path), "edge": edge.__version__}
     key = content_key("integers", parts)
-    found = cache.find(key)
-    if found is None:
+    if cache.find(key) is None:
         inside = inspect_model(item.path)
-        counted = {
-            "quantized_share": inside.quantized_share,
-            "quantized_operators": inside.quantized_operators,
-            "operators": inside.computing_operators,
-        }
+        counted = IntegerCounts(
+            quantized_share=inside.quantized_share,
+            quantized_operators=inside.quantized_operators,
+            operators=inside.computing_operators,
+        )
+        share = IntegerShare(counted=counted, note=inside.float_note(item.target.name))
         with cache.store(key) as folder:
-            note = inside.float_note(item.target.name)
-            write_json(folder / "integers.json", {"counted": counted, "note": note})
-        found = cache.entry(key)
-    kept = json.loads(sealed_bytes(found / "integers.json"))
-    return kept["counted"], kept["note"] if item.target.precision in WHOLE else ""
+            write_json(folder / INTEGERS, asdict(share))
+    value = json.loads(sealed_bytes(cache.entry(key) / INTEGERS))
+    return schema.from_json(IntegerShare, value, INTEGERS, error=ConversionError)
 
 
 def variant_report(
@@ -265,7 +288,7 @@ def variant_report(
         several: Which labels hold, where they do not exclude one another.
         facts: Fields that need no answers: size, latency, seconds, notes.
     """
-    found = score(table, truth, reference, output)
+    scored = score(table, truth, reference, output)
     alike = None
     if reference is not None:
         alike = agreement(answers(table, output), answers(reference, output))
@@ -278,12 +301,12 @@ def variant_report(
     return VariantReport(
         name=name,
         path=f"models/{TARGETS[name].filename}",
-        top1=found.top1,
-        top1_interval=_bounds(found),
-        top5=found.top5,
+        top1=scored.top1,
+        top1_interval=_bounds(scored),
+        top5=scored.top5,
         drop_points=drop,
         drop_interval=interval,
-        agreement=found.agreement,
+        agreement=scored.agreement,
         agreement_interval=None if alike is None else (alike.interval.low, alike.interval.high),
         chance_agreement=None if alike is None else alike.chance,
         agreement_level=None if alike is None else alike.level,
@@ -305,10 +328,10 @@ def _map_drop(
     return round(100 * (before - after), 6), bounds
 
 
-def _bounds(found: Score) -> Bounds | None:
-    if found.top1 is None:
+def _bounds(scored: Score) -> Bounds | None:
+    if scored.top1 is None:
         return None
-    interval = share_interval(round(found.top1 * found.labelled), found.labelled)
+    interval = share_interval(round(scored.top1 * scored.labelled), scored.labelled)
     assert interval is not None  # there is a labelled image
     return interval.low, interval.high
 
@@ -321,7 +344,7 @@ def _drop(
 ) -> tuple[float | None, Bounds | None]:
     """Return the percentage points of top-1 lost against the reference, and their interval.
 
-    Rounded, so that a difference of binary fractions is not a loss.
+    They are rounded, so that a difference of binary fractions is not a loss.
     """
     labels = np.array([-1 if label is None else label for label in truth])
     known = labels >= 0

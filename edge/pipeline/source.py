@@ -211,37 +211,44 @@ def settled(
     """
     if source.model is None:
         return source
-    found = find_input(
+    finding = find_input(
         source.model,
         pictures,
         preprocessing,
         told_range(options.input_range, options.channel_order),
     )
-    note(f"{source.description}: {'; '.join(found.evidence)}")
-    doubts = check_input(found, source.description)
+    note(f"{source.description}: {'; '.join(finding.evidence)}")
+    doubts = check_input(finding, source.description)
     for doubt in doubts:
         note(doubt)
-    changes = {
-        "size": None if options.size is None else [source.height, source.width],
-        "output": options.model_output,
-        "input": None if found.taken.is_pixels else found.taken.to_json(),
-    }
-    model, model_id, path = source.model, source.model_id, source.path
-    if any(changes.values()):
-        made_of = {"model": model_id, "changes": changes, "versions": versions()}
-        model, model_id = takes_pixels(model, found.taken), content_key("source", made_of)
+    model, model_id = _fed_with_pixels(source, finding, options)
     output, written, model_id = answering(model, model_id, options, pictures, preprocessing)
     if written is None and model_id != source.model_id:
         written = _kept(model, model_id, StageCache(options.output.cache))
     return replace(
         source,
-        input=found,
+        input=finding,
         output=output,
         notes=doubts,  # those so far stand in the record of the data
         model=model,
         model_id=model_id,
-        path=written or path,
+        path=written or source.path,
     )
+
+
+def _fed_with_pixels(
+    source: ExportedNetwork, finding: InputFinding, options: ExportOptions
+) -> tuple[Any, str]:
+    """Return the model that takes pixel values 0..255, and its content hash."""
+    changes = {
+        "size": None if options.size is None else [source.height, source.width],
+        "output": options.model_output,
+        "input": None if finding.taken.is_pixels else finding.taken.to_json(),
+    }
+    if not any(changes.values()):
+        return source.model, source.model_id
+    made_of = {"model": source.model_id, "changes": changes, "versions": versions()}
+    return takes_pixels(source.model, finding.taken), content_key("source", made_of)
 
 
 def _kept(model: Any, key: str, cache: StageCache) -> Path:

@@ -97,15 +97,11 @@ def tune(
     spread = distribution_strategy()
     rate = scaled(options.rate(head_options), head_options.batch_size)
     with spread.scope():
-        model = _copy(joined(base, head))
-        base_layers = len(base.layers)
-        first = first_learning(base, options.unfreeze) if fine else base_layers
-        set_trainable(model, base_layers, first)
+        model = _ready(base, head, options, fine=fine)
         schedule = _schedule(rate, len(data.train), head_options, options, spread)
         optimizer = optimizer_of(head_options, schedule)
         optimizer.build(model.trainable_variables)
-    loop = TuningLoop(model, optimizer, head_options, spread)
-    history = loop.fit(
+    history = TuningLoop(model, optimizer, head_options, spread).fit(
         _samples(data.train, data, head_options),
         _samples(data.val, data, head_options),
         data.preprocessing,
@@ -123,6 +119,15 @@ def tune(
     )
     plain = _copy(model) if spread.num_replicas_in_sync > 1 else model
     return Tuned(plain, phase)
+
+
+def _ready(base: Any, head: Any, options: TuningOptions, *, fine: bool) -> Any:
+    """Join copies of base and head, and let the layers learn that are to learn."""
+    model = _copy(joined(base, head))
+    base_layers = len(base.layers)
+    first = first_learning(base, options.unfreeze) if fine else base_layers
+    set_trainable(model, base_layers, first)
+    return model
 
 
 def batches(images: int, options: HeadOptions) -> int:

@@ -162,7 +162,7 @@ def test_a_path_is_answered_as_a_path(tmp_path: Path) -> None:
     for name, said in (
         (tmp_path, "is a folder"),
         (tmp_path / "a.tflite", "is a finished .tflite file"),
-        (tmp_path / "a.txt", "is no Keras file"),
+        (tmp_path / "a.txt", "is not a Keras file"),
         (tmp_path / "none.tflite", "no file at"),
         (tmp_path / "none", "no file at"),
     ):
