@@ -12,10 +12,10 @@ from benchmarks.cell import Bench
 from benchmarks.environment import environment
 from benchmarks.inputs import generated_picture
 from benchmarks.plan import BenchmarkPlan, Cell, cells
+from benchmarks.protocol import Protocol
 from benchmarks.request import Task, TimedModel
 from benchmarks.result import MeasuredModel
 from benchmarks.stats import median
-from benchmarks.timing import Protocol
 from benchmarks.verdict import ORDER, ROUNDS, Judgement, judge, paired
 from edge.errors import UsageError
 from edge.progress import Progress

@@ -8,9 +8,9 @@ from typing import Protocol as TypingProtocol
 
 from benchmarks.accelerators.base import Settings, Unit
 from benchmarks.accelerators.table import ACCELERATORS, Accelerator, accelerator
+from benchmarks.protocol import TIMEOUT_SECONDS, Protocol
 from benchmarks.request import Reply, Request
 from benchmarks.result import MeasuredModel
-from benchmarks.timing import Protocol
 from edge.errors import UsageError
 
 ALL: Final = "all"
@@ -64,7 +64,7 @@ class BenchmarkPlan:
     sustained_seconds: float = 0.0
     cool_down: float = 0.0
     seed: int = 0
-    timeout: float = 300.0
+    timeout: float = TIMEOUT_SECONDS
     memory_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -18,8 +18,8 @@ import benchmarks
 import edge
 from benchmarks.accelerators.base import Coverage, Device, OperatorTime, Settings
 from benchmarks.accelerators.table import Accelerator
+from benchmarks.protocol import Protocol
 from benchmarks.result import Timing
-from benchmarks.timing import Protocol
 from edge.errors import MeasurementError
 from edge.messages import decoded, encoded
 from edge.runtime import checked
@@ -125,6 +125,7 @@ PACKAGE: Final = (
     "environment.py",
     "input_shape.py",
     "inputs.py",
+    "protocol.py",
     "request.py",
     "result.py",
     "timing.py",

@@ -11,45 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from numpy.typing import NDArray
 
-from edge.errors import UsageError
+from benchmarks.protocol import Protocol
 from edge.runtime.session import open_session
-
-WARM_UP_SECONDS: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Protocol:
-    """When a measurement ends: after ``runs`` and ``min_seconds``, or at ``max_seconds``.
-
-    Attributes:
-        runs: At least so many inferences.
-        min_seconds: At least so long, seconds.
-        max_seconds: At most so long, seconds, and at least one inference.
-        warm_up_seconds: So long inferences run before the first that counts; ``max_seconds`` is
-            its bound too.
-        threads: CPU threads of the interpreter.
-    """
-
-    runs: int = 50
-    min_seconds: float = 0.5
-    max_seconds: float = 30.0
-    warm_up_seconds: float = WARM_UP_SECONDS
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        if self.runs < 1 or self.threads < 1:
-            raise UsageError("runs and threads must be at least 1", hint="Such as --threads 1.")
-        if not 0 <= self.min_seconds <= self.max_seconds:
-            raise UsageError(
-                "seconds must not be negative, nor the least above the most",
-                hint="Such as --min-secs 1 --max-secs 30.",
-            )
-        if self.warm_up_seconds < 0:
-            raise UsageError("seconds of warm-up must not be negative", hint="0 leaves it out.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.timing import Protocol, measure
+from benchmarks.protocol import Protocol
+from benchmarks.timing import measure
 from converters.base import HeldOut
 from converters.quantizable import Quantizable
 from edge.evaluation.predictions import run_pixels
@@ -23,7 +24,7 @@ from edge.runtime.session import encode_pixels
 from edge.runtime.spec import PIXEL_RANGE
 
 RANKING_IMAGES: Final = 48  # a block's share of the error shows on few images
-LATENCY: Final = Protocol(runs=20, min_seconds=0.2, max_seconds=5.0)
+LATENCY: Final = Protocol(runs=20, min_seconds=0.2, max_seconds=5.0, warm_up_seconds=0.1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

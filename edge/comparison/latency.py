@@ -6,8 +6,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.protocol import Protocol
 from benchmarks.stats import median
-from benchmarks.timing import Protocol, measure
+from benchmarks.timing import measure
 from benchmarks.verdict import ORDER, judge, paired
 from edge.comparison.evidence import Latencies
 from edge.comparison.model import ComparedModel
@@ -18,7 +19,8 @@ from edge.runtime.session import encode_pixels
 from edge.runtime.spec import TensorSpec
 
 ROUNDS: Final = 10
-BLOCK: Final = Protocol(runs=5, min_seconds=0.05, max_seconds=2.0)
+BLOCK: Final = Protocol(runs=5, min_seconds=0.05, max_seconds=2.0, warm_up_seconds=0.1)
+ALONE: Final = Protocol(min_seconds=0.5, warm_up_seconds=0.1)  # of one file, twice named
 
 
 def measured(
@@ -37,7 +39,7 @@ def measured(
     if baseline.sha256 == candidate.sha256:
         with progress.stage("latency"):
             engine = baseline.interpreter
-            alone = 1e3 * measure(baseline.path, _input(baseline), Protocol(), engine=engine).median
+            alone = 1e3 * measure(baseline.path, _input(baseline), ALONE, engine=engine).median
         return Latencies(baseline_ms=alone, candidate_ms=alone, ratio=Interval(1.0, 1.0))
     sides = {"A": baseline, "B": candidate}
     pairs: list[tuple[float, float]] = []

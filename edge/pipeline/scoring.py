@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edge
-from benchmarks.timing import Protocol, measure
+from benchmarks.protocol import Protocol
+from benchmarks.timing import measure
 from converters.base import TARGETS, Precision, Target
 from edge import schema
 from edge.cache import StageCache, content_key, sealed_bytes
@@ -41,7 +42,7 @@ WHOLE: Final = frozenset({Precision.INT8, Precision.W8A16})  # quantized from en
 
 
 INTEGERS: Final = "integers.json"
-LATENCY: Final = Protocol(runs=30, min_seconds=0.5, max_seconds=10.0)
+LATENCY: Final = Protocol(runs=30, min_seconds=0.5, max_seconds=10.0, warm_up_seconds=0.1)
 
 
 LONGEST_REASON: Final = 240  # characters

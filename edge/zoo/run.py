@@ -17,9 +17,9 @@ from benchmarks.cell import Bench, measured
 from benchmarks.environment import environment
 from benchmarks.inputs import generated_picture
 from benchmarks.plan import BenchmarkPlan, Cell
+from benchmarks.protocol import Protocol
 from benchmarks.result import BenchmarkRow, MeasuredModel
 from benchmarks.subjects import lone
-from benchmarks.timing import Protocol
 from edge import schema
 from edge.errors import EdgeError, MeasurementError, OutputError, PackageMissing, UsageError
 from edge.inspection.model import inspect_model

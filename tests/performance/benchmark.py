@@ -35,10 +35,11 @@ from benchmarks.accelerators.table import accelerator
 from benchmarks.against import BLOCK, against
 from benchmarks.inputs import tensors
 from benchmarks.plan import BenchmarkPlan
+from benchmarks.protocol import Protocol
 from benchmarks.request import Request, Task, TimedModel, ask
 from benchmarks.stats import median
 from benchmarks.subjects import lone
-from benchmarks.timing import Protocol, timed
+from benchmarks.timing import timed
 from benchmarks.verdict import EQUIVALENT, ROUNDS, SpeedVerdict, judge
 from edge.cli.terminal import report_error
 from edge.errors import EdgeError

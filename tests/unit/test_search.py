@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from benchmarks.timing import Protocol
+from benchmarks.protocol import Protocol
 from converters import search as module
 from converters.base import HeldOut
 from converters.quantizable import Block, Quantizable

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks import timing
+from benchmarks.protocol import Protocol
 from benchmarks.stats import median, percentile
-from benchmarks.timing import WARM_UP_SECONDS, Benchmark, Protocol, measure
+from benchmarks.timing import Benchmark, measure
 from edge.errors import UsageError
 from edge.runtime.spec import TensorSpec
 
@@ -62,7 +63,7 @@ def test_the_phases_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.samples == (0.03125,) * 10
     assert machine.opened == {"path": Path("m.tflite"), "engine": None, "threads": 3}
     warm_up = len(machine.ran) - 1 - 10
-    assert warm_up == -(-WARM_UP_SECONDS // 0.03125)
+    assert warm_up == -(-Protocol().warm_up_seconds // 0.03125)
 
 
 def test_at_least_so_many_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.protocol import TIMEOUT_SECONDS
 from edge.cli import options as shared
 from edge.cli.help import DEFAULT, Application, DefaultGroup, example, refuse_unused
 from edge.cli.measure import options as measuring
@@ -40,10 +41,10 @@ def benchmark(
     threads: measuring.Threads = measuring.ALL_CPUS,
     batch: measuring.Batch = 1,
     input_shape: measuring.InputShapes = None,
-    runs: measuring.Runs = 50,
-    min_secs: measuring.MinSeconds = 1.0,
-    max_secs: measuring.MaxSeconds = 30.0,
-    warm_up_secs: measuring.WarmUpSeconds = 0.5,
+    runs: measuring.Runs = measuring.STANDARD.runs,
+    min_secs: measuring.MinSeconds = measuring.STANDARD.min_seconds,
+    max_secs: measuring.MaxSeconds = measuring.STANDARD.max_seconds,
+    warm_up_secs: measuring.WarmUpSeconds = measuring.STANDARD.warm_up_seconds,
     cool_down_secs: measuring.CoolDownSeconds = 0.0,
     images: measuring.Images = None,
     against: Annotated[
@@ -78,7 +79,7 @@ def benchmark(
             help="Exit code 1 if an operator stays off a GPU or NPU that is measured.",
         ),
     ] = False,
-    timeout_secs: measuring.Timeout = 300.0,
+    timeout_secs: measuring.Timeout = TIMEOUT_SECONDS,
     seed: measuring.Seed = 0,
     output: measuring.Outputs = None,
     overwrite: measuring.Overwrite = False,
@@ -96,7 +97,7 @@ def benchmark(
     from benchmarks.accelerators.base import Settings
     from benchmarks.input_shape import parse_shapes
     from benchmarks.plan import BenchmarkPlan
-    from benchmarks.timing import Protocol
+    from benchmarks.protocol import Protocol
     from edge.cli.measure.job import BenchmarkJob, compare, counts, measure, names, pictures
     from edge.cli.terminal import shown_progress
 

@@ -7,8 +7,10 @@ from typing import Annotated, Final
 
 import typer
 
+from benchmarks.protocol import Protocol
 from edge.errors import UsageError
 
+STANDARD: Final = Protocol()  # whose numbers are the defaults of the options
 ALL_CPUS: Final = str(os.cpu_count() or 1)
 LONGEST: Final = 1e6  # seconds, eleven days: infinity is no time to wait
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.protocol import TIMEOUT_SECONDS
 from edge.cli import options as shared
 from edge.cli.deploy import options as hosts
 from edge.cli.help import example
@@ -21,13 +22,13 @@ def remote_benchmark(
     threads: measuring.Threads = "1",
     batch: measuring.Batch = 1,
     input_shape: measuring.InputShapes = None,
-    runs: measuring.Runs = 50,
-    min_secs: measuring.MinSeconds = 1.0,
-    max_secs: measuring.MaxSeconds = 30.0,
-    warm_up_secs: measuring.WarmUpSeconds = 0.5,
+    runs: measuring.Runs = measuring.STANDARD.runs,
+    min_secs: measuring.MinSeconds = measuring.STANDARD.min_seconds,
+    max_secs: measuring.MaxSeconds = measuring.STANDARD.max_seconds,
+    warm_up_secs: measuring.WarmUpSeconds = measuring.STANDARD.warm_up_seconds,
     images: measuring.Images = None,
     sustained: measuring.Sustained = 0.0,
-    timeout_secs: measuring.Timeout = 300.0,
+    timeout_secs: measuring.Timeout = TIMEOUT_SECONDS,
     seed: measuring.Seed = 0,
     output: measuring.Outputs = None,
     overwrite: measuring.Overwrite = False,
@@ -49,8 +50,8 @@ def remote_benchmark(
     from benchmarks.accelerators.base import Settings
     from benchmarks.input_shape import parse_shapes
     from benchmarks.plan import BenchmarkPlan
+    from benchmarks.protocol import Protocol
     from benchmarks.subjects import subjects
-    from benchmarks.timing import Protocol
     from edge.cli.measure.job import BenchmarkJob, counts, measure, pictures
     from edge.cli.terminal import shown_progress
     from edge.deploy.remote_benchmark import place_on

@@ -11,8 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.protocol import Protocol
 from benchmarks.stats import median
-from benchmarks.timing import Protocol, measure
+from benchmarks.timing import measure
 from benchmarks.verdict import ORDER
 from edge.runtime.files import write_bytes
 from edge.runtime.postprocess import dequantize
