@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from converters.observation import Observation, Spread
 
-TOLERANCE: Final = 0.02  # of a range's width, by which it may still grow and be called stable
+TOLERANCE: Final = 0.02  # share of a range's width by which a stable range may still grow
 SETTLED: Final = 0.95  # share of the tensors that have to be stable
-HELD_OUT_IMAGES: Final = 32  # looked at for clipping
+HELD_OUT_IMAGES: Final = 32  # images that are looked at for clipping
 PERMUTATIONS: Final = 19_999
-BATCH: Final = 1000  # of them at once
+BATCH: Final = 1000  # permutations that are tried at once
 FALSE_ALARM: Final = 2e-4  # chance at most that images of one kind are called unlike
 LEAST_DISTANCE: Final = 0.05  # below, a difference has no consequence; 0 to 1, see ``_distance``
 LEAST_BEYOND: Final = 0.125  # share of the images that have to leave a range, likewise
@@ -24,43 +25,101 @@ class Observable(Protocol):
 
     @property
     def observation(self) -> Observation:
-        """Of the calibration images."""
+        """The activations over the calibration images."""
         ...
 
     def spread(self, images: Iterable[NDArray[np.float32]]) -> dict[str, Spread]:
-        """What each activation does over other images, held against its range."""
+        """Return what each activation does over other images, held against its range."""
         ...
 
 
-def audit(model: Observable, held_out: Iterable[NDArray[np.float32]]) -> dict[str, Any]:
-    """What to know of a calibration, as JSON values.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClippedTensor:
+    """A tensor of which values lie outside the range of the calibration images.
+
+    Attributes:
+        tensor: The name of the tensor.
+        share: The share of its values that lie outside, 0..1.
+    """
+
+    tensor: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unlikeness:
+    """How the calibration images differ from the others.
+
+    Attributes:
+        test: The test that says so: ``ranges`` or ``activations``.
+        distance: The distance of the two sets of images; see ``_distance``.
+        tensor: The name of the tensor that differs most.
+        images: How many of the other images leave its range.
+        expected: How many would do so by chance.
+        share: The share of its values that lie outside, 0..1.
+        p_value: The chance of such a difference between images of one kind, corrected.
+    """
+
+    test: str
+    distance: float
+    tensor: str
+    images: int
+    expected: float
+    share: float
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeAudit:
+    """What to know of the ranges that a calibration gave.
+
+    Attributes:
+        images: How many images calibrated.
+        tensors: How many activations have a range.
+        stable_after: After how many images the ranges were stable; None if the last images still
+            widened them.
+        held_out: How many other images were looked at.
+        clipped_share: The share of their activations outside the ranges, mean over the tensors;
+            None without other images.
+        worst_clipped: The tensor with the largest such share.
+        unlike: How the two sets of images differ; None if they may well be of one kind.
+    """
+
+    images: int
+    tensors: int
+    stable_after: int | None
+    held_out: int
+    clipped_share: float | None
+    worst_clipped: ClippedTensor | None
+    unlike: Unlikeness | None
+
+
+def audit(model: Observable, held_out: Iterable[NDArray[np.float32]]) -> RangeAudit:
+    """Look at a calibration.
 
     Args:
-        model: Calibrated.
+        model: A calibrated model.
         held_out: Images that did not calibrate it, as the model's input.
-
-    Returns:
-        ``images``; ``stable_after`` images (None if the last images still widened ranges);
-        ``held_out`` images that were looked at; ``clipped_share`` of their activations, mean over
-        the tensors, and the ``worst_clipped`` tensor with its share; ``unlike``: see there.
     """
     observation = model.observation
-    found = model.spread(held_out)
-    worst = max(found, key=lambda name: found[name].share, default=None)
-    shares = [item.share for item in found.values()]
-    return {
-        "images": len(observation.low),
-        "tensors": len(observation.names),
-        "stable_after": stable_after(observation),
-        "held_out": max((len(item.low) for item in found.values()), default=0),
-        "clipped_share": float(np.mean(shares)) if shares else None,
-        "worst_clipped": None if worst is None else {"tensor": worst, "share": found[worst].share},
-        "unlike": unlike(observation, found),
-    }
+    spreads = model.spread(held_out)
+    worst = max(spreads, key=lambda name: spreads[name].share, default=None)
+    shares = [item.share for item in spreads.values()]
+    return RangeAudit(
+        images=len(observation.low),
+        tensors=len(observation.names),
+        stable_after=stable_after(observation),
+        held_out=max((len(item.low) for item in spreads.values()), default=0),
+        clipped_share=float(np.mean(shares)) if shares else None,
+        worst_clipped=None
+        if worst is None
+        else ClippedTensor(tensor=worst, share=spreads[worst].share),
+        unlike=unlike(observation, spreads),
+    )
 
 
-def unlike(observation: Observation, found: Mapping[str, Spread]) -> dict[str, Any] | None:
-    """Whether the calibration images look like the others; None if they may well be of one kind.
+def unlike(observation: Observation, spreads: Mapping[str, Spread]) -> Unlikeness | None:
+    """Return how the calibration images differ from the others; None if they may be of one kind.
 
     Images of one kind could be exchanged, whatever the network makes of them. Two tests rest on
     that alone. One counts: how many of m other images exceed all n that calibrated follows from
@@ -73,46 +132,58 @@ def unlike(observation: Observation, found: Mapping[str, Spread]) -> dict[str, A
     Images that a head was trained on cannot quite be exchanged with others: it is surer of them.
     So a difference has to be of some size besides, ``LEAST_BEYOND`` or ``LEAST_DISTANCE``.
 
-    Returns:
-        ``test`` that says so (``ranges`` or ``activations``), ``distance`` of the sets,
-        ``tensor`` that says most, ``images`` that leave its range, ``expected`` to, ``share`` of
-        its values outside, ``p_value`` (corrected).
+    Args:
+        observation: The activations over the calibration images.
+        spreads: What each activation does over the other images, by name.
     """
     rows = {name: row for row, name in enumerate(observation.names)}
-    names = [name for name in found if name in rows]
+    names = [name for name in spreads if name in rows]
     if not names:
         return None
     columns = [rows[name] for name in names]
     low, high = observation.low[:, columns], observation.high[:, columns]
-    other_low = np.array([found[name].low for name in names]).T
-    other_high = np.array([found[name].high for name in names]).T
+    other_low = np.array([spreads[name].low for name in names]).T
+    other_high = np.array([spreads[name].high for name in names]).T
     slack = TOLERANCE * np.maximum(high.max(axis=0) - low.min(axis=0), 1e-12)
-    beyond = (other_low < low.min(axis=0) - slack, other_high > high.max(axis=0) + slack)
-    calibrated, others = len(low), len(other_low)
-    counted = max(int(side.sum(axis=0).max()) for side in beyond)
-    by_count = 1.0
-    if counted >= LEAST_BEYOND * others:
-        by_count = 2 * len(names) * _chance_beyond(counted, others, calibrated)
-    found_energy = _energy(np.hstack([low, high]), np.hstack([other_low, other_high]))
-    by_energy, distance, differing = found_energy
+    below, above = other_low < low.min(axis=0) - slack, other_high > high.max(axis=0) + slack
+    by_count = _count_test(below, above, calibrated=len(low))
+    by_energy, distance, differing = _energy(
+        np.hstack([low, high]), np.hstack([other_low, other_high])
+    )
     p = min(1.0, 2 * min(by_count, by_energy))
     if p >= FALSE_ALARM:
         return None
-    leaving = (beyond[0] | beyond[1]).sum(axis=0)
+    leaving = (below | above).sum(axis=0)
     column = int(leaving.argmax()) if by_count <= by_energy else differing % len(names)
-    return {
-        "test": "ranges" if by_count <= by_energy else "activations",
-        "distance": distance,
-        "tensor": names[column],
-        "images": int(leaving[column]),
-        "expected": 2 * others / (calibrated + 1),
-        "share": found[names[column]].share,
-        "p_value": p,
-    }
+    return Unlikeness(
+        test="ranges" if by_count <= by_energy else "activations",
+        distance=distance,
+        tensor=names[column],
+        images=int(leaving[column]),
+        expected=2 * len(other_low) / (len(low) + 1),
+        share=spreads[names[column]].share,
+        p_value=p,
+    )
+
+
+def _count_test(below: NDArray[np.bool_], above: NDArray[np.bool_], calibrated: int) -> float:
+    """p-value of the most images beyond one end of a range; 1 where these are few.
+
+    Args:
+        below: (images, tensors), whether an image goes below the range.
+        above: (images, tensors), whether an image goes above the range.
+        calibrated: How many images the ranges are of.
+    """
+    images, tensors = below.shape
+    counted = max(int(side.sum(axis=0).max()) for side in (below, above))
+    if counted < LEAST_BEYOND * images:
+        return 1.0
+    p: float = 2 * tensors * _chance_beyond(counted, images, calibrated)
+    return p
 
 
 def _chance_beyond(beyond: int, images: int, calibrated: int) -> float:
-    """Chance that so many images or more exceed all that calibrated, if all are of one kind.
+    """The chance that so many images or more exceed all that calibrated, if all are of one kind.
 
     The ``beyond`` largest of all values then have to be among the others: one order of many.
     """
@@ -152,7 +223,7 @@ def _energy(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[fl
 
 
 def _between(distances: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Energy distance of each division of the images.
+    """The energy distance of each division of the images.
 
     Args:
         distances: (images, images).
@@ -171,9 +242,9 @@ def _between(distances: NDArray[np.float64], chosen: NDArray[np.float64]) -> NDA
 
 
 def _distance(distances: NDArray[np.float64], first: int) -> float:
-    """Part of the mean distance between two sets that those within them do not explain.
+    """The part of the mean distance between two sets that those within them do not explain.
 
-    About 0 for images of one kind, whatever their number, and 1 for sets that share nothing.
+    It is about 0 for images of one kind, whatever their number, and 1 for sets that share nothing.
     """
     count = len(distances) - first
     if first < 2 or count < 2:
@@ -185,7 +256,7 @@ def _distance(distances: NDArray[np.float64], first: int) -> float:
 
 
 def stable_after(observation: Observation) -> int | None:
-    """Images after which at least ``SETTLED`` of the ranges grow by ``TOLERANCE`` at most.
+    """Return after how many images ``SETTLED`` of the ranges grow by ``TOLERANCE`` at most.
 
     None if that takes more than nine tenths of the images: what the last tenth still widens, the
     next images would widen too.

@@ -72,10 +72,10 @@ CONVERTERS: Final[dict[str, str]] = {
 
 
 def targets(names: tuple[str, ...]) -> tuple[Target, ...]:
-    """The targets of those names, in the order of the table.
+    """Return the targets of those names, in the order of the table.
 
     Raises:
-        UsageError: An unknown name.
+        UsageError: A name is unknown.
     """
     unknown = [name for name in names if name not in TARGETS]
     if unknown:
@@ -88,9 +88,9 @@ class HeldOut:
     """Images that calibrate nothing, and what the Keras model says of them.
 
     Attributes:
-        pixels: .npy file, uint8 (images, height, width, channels).
-        reference: .npy file, float32 (images, classes), scores of the Keras model.
-        truth: Class of each image, or None.
+        pixels: The path of a .npy file, uint8 (images, height, width, channels).
+        reference: The path of a .npy file, float32 (images, classes): the Keras model's scores.
+        truth: The class of each image, or None.
     """
 
     pixels: Path
@@ -98,7 +98,7 @@ class HeldOut:
     truth: tuple[int | None, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the paths and classes as JSON values."""
         return {
             "pixels": str(self.pixels),
             "reference": str(self.reference),
@@ -122,17 +122,19 @@ class ConversionRequest:
     Attributes:
         keras_model: A .keras file with one input of (height, width, channels), 0..255, and one
             output of (classes,).
-        format: Key of ``CONVERTERS``.
-        precisions: Of that format.
-        output: Folder that the files are written to.
-        calibration: .npy file, uint8 (images, height, width, channels); needed by ``CALIBRATED``.
-        held_out: What the written files are scored on; for the calibration audit and a search.
-        max_drop_points: Percentage points that a mixed file may lose; searches for a recipe.
-        recipe: Names of the blocks that a mixed file keeps in floats, instead of a search.
-        name: Of the model, for the embedded metadata.
-        labels: One per class; none where the model gives an embedding.
-        preprocessing: The contract, for the embedded metadata.
-        answers: What the model's values mean, for the embedded metadata.
+        format: A key of ``CONVERTERS``.
+        precisions: The precisions to write in that format.
+        output: The folder that the files are written to.
+        calibration: The path of a .npy file, uint8 (images, height, width, channels);
+            ``CALIBRATED`` precisions need it.
+        held_out: The images for the calibration audit, and for the scores of a search.
+        max_drop_points: How many percentage points a mixed file may lose; given, a recipe is
+            searched for.
+        recipe: The names of the blocks that a mixed file keeps in floats, instead of a search.
+        name: The name of the model, which is embedded.
+        labels: One label per class, which are embedded; none where the model gives an embedding.
+        preprocessing: The preprocessing contract, which is embedded.
+        answers: What the model's values mean, which is embedded.
         corrected: Whether the weights of integer files are rounded so that errors cancel, and
             biases corrected: most of the time of a wide network. A model with random weights has
             no accuracy to keep.
@@ -163,7 +165,7 @@ class ConversionRequest:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The request as JSON values."""
+        """Return the request as JSON values."""
         return asdict(self) | {
             "keras_model": str(self.keras_model),
             "output": str(self.output),
@@ -199,12 +201,11 @@ class ConversionResult:
     """One written file.
 
     Attributes:
-        variant: Name of the target.
-        path: Of the file.
-        seconds: Wall time of this precision alone, without start-up and tracing.
+        variant: The name of the target.
+        path: The path of the file.
+        seconds: The wall time of this precision alone, without start-up and tracing.
         notes: What a user should know, such as scaling that could not be folded.
-        record: For the report, JSON values: ``calibration`` (see ``audit``), ``search`` and
-            ``kept`` of a mixed file.
+        record: JSON values for the report; see ``converters.writing.IntegerRecord``.
     """
 
     variant: str

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from converters.rounding import WeightedOperator, corrected
 from edge.errors import ConversionError
 
-STEPS: Final = 255
-POSITIONS: Final = 64  # of an image that a covariance is estimated from
-COVARIANCE_BYTES: Final = 512 * 2**20  # of all together; what comes later does without
+STEPS: Final = 255  # steps of an 8-bit range
+POSITIONS: Final = 64  # positions of an image that a covariance is estimated from
+COVARIANCE_BYTES: Final = 512 * 2**20  # of all covariances; later tensors do without one
 
 Activations = Iterator[tuple[str, NDArray[np.float32]]]  # names and values, of one image
 
@@ -28,11 +28,12 @@ class Observation:
     """Activations over some images.
 
     Attributes:
-        names: Of the tensors.
-        low: Smallest value, float64 (images, tensors).
-        high: Largest value, float64 (images, tensors).
-        means: Mean over images and positions, float64 (channels,), of the tensors asked for.
-        covariances: Over images and some positions, float32 (channels, channels), likewise.
+        names: The names of the tensors.
+        low: The smallest value, float64 (images, tensors).
+        high: The largest value, float64 (images, tensors).
+        means: The mean over images and positions, float64 (channels,), of the tensors asked for.
+        covariances: The covariance over images and some positions, float32 (channels, channels),
+            of the tensors asked for.
     """
 
     names: tuple[str, ...]
@@ -43,19 +44,19 @@ class Observation:
 
     @cached_property
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Smallest and largest value of each tensor over all images; zero is always within."""
+        """The smallest and largest value of each tensor over all images; zero is always within."""
         low, high = np.minimum(self.low.min(axis=0), 0), np.maximum(self.high.max(axis=0), 0)
         return {
             name: (float(a), float(b)) for name, a, b in zip(self.names, low, high, strict=True)
         }
 
     def step(self, name: str) -> float:
-        """Real value of one of the 255 steps that an 8-bit tensor has."""
+        """Return the real value of one of the 255 steps that an 8-bit tensor has."""
         low, high = self.ranges[name]
         return max(high - low, 1e-9) / STEPS
 
     def corrected(self, layer: WeightedOperator, source: str) -> WeightedOperator:
-        """The layer that reads the tensor ``source``, made ready to be rounded."""
+        """Return the layer that reads the tensor ``source``, made ready to be rounded."""
         covariance = self.covariances.get(source) if layer.is_pointwise else None
         return corrected(layer, self.means[source], self.step(source), covariance)
 
@@ -65,7 +66,7 @@ class Wanted:
     """What is to be known of an activation besides its range.
 
     Attributes:
-        channel_axis: Which axis is the channel's.
+        channel_axis: The axis of the channels.
         covariance: Whether its channels' covariance is wanted too.
     """
 
@@ -78,10 +79,10 @@ class Spread:
     """What one activation does over images that calibrate nothing.
 
     Attributes:
-        outside: Values that lie outside the range of the calibration images.
-        values: All of them.
-        low: Smallest value of each image.
-        high: Largest value of each image.
+        outside: How many values lie outside the range of the calibration images.
+        values: How many values there are.
+        low: The smallest value of each image.
+        high: The largest value of each image.
     """
 
     outside: int
@@ -91,7 +92,7 @@ class Spread:
 
     @property
     def share(self) -> float:
-        """Share of the values that lie outside, 0..1."""
+        """The share of the values that lie outside, 0..1."""
         return self.outside / self.values
 
 
@@ -100,7 +101,7 @@ def spread(
     images: Iterable[NDArray[np.float32]],
     ranges: Mapping[str, tuple[float, float]],
 ) -> dict[str, Spread]:
-    """What each activation does over the images, held against its range."""
+    """Return what each activation does over the images, held against its range."""
     outside: Counter[str] = Counter()
     total: Counter[str] = Counter()
     ends: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -123,12 +124,12 @@ def spread(
 
 
 def merged(pairs: Iterable[tuple[str, Wanted]]) -> dict[str, Wanted]:
-    """What several readers of a tensor want together."""
-    found: dict[str, Wanted] = {}
+    """Return what several readers of a tensor want together."""
+    together: dict[str, Wanted] = {}
     for name, wanted in pairs:
-        covariance = wanted.covariance or (name in found and found[name].covariance)
-        found[name] = Wanted(wanted.channel_axis, covariance)
-    return found
+        covariance = wanted.covariance or (name in together and together[name].covariance)
+        together[name] = Wanted(wanted.channel_axis, covariance)
+    return together
 
 
 def observe(
@@ -191,7 +192,7 @@ class _Moments:
         self._products: Any = np.float32(0)
 
     def add(self, values: NDArray[np.float32], seed: int) -> None:
-        """One image's values; ``seed`` decides which positions are sampled."""
+        """Add one image's values; ``seed`` decides which positions are sampled."""
         channels = values.shape[self._axis]
         if self._axis == values.ndim - 1 or self._axis == -1:
             rows = values.reshape(-1, channels)
@@ -211,18 +212,18 @@ class _Moments:
 
     @property
     def nbytes(self) -> int:
-        """Of the covariance."""
+        """The size of the covariance."""
         return int(np.asarray(self._products).nbytes)
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """(channels,)."""
+        """The mean, (channels,)."""
         mean: NDArray[np.float64] = self._total / self._images
         return mean
 
     @property
     def covariance(self) -> NDArray[np.float32]:
-        """(channels, channels)."""
+        """The covariance, (channels, channels)."""
         mean = self._sampled / self._rows
         covariance: NDArray[np.float32] = self._products / self._rows - np.outer(mean, mean)
         return covariance

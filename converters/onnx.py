@@ -31,12 +31,12 @@ def convert(
 
     Args:
         request: What to write.
-        model: Keras model, RGB 0..255 in.
-        step: Called now and then in a search.
+        model: A Keras model that takes RGB 0..255.
+        step: Is called now and then in a search.
 
     Raises:
         ConversionError: tf2onnx or the quantizer refused the model.
-        NegativeVerdict, UsageError: Of a mixed file, see ``integer_files``.
+        NegativeVerdict, UsageError: A mixed file cannot be made; see ``integer_files``.
     """
     unknown = set(request.precisions) - {Precision.FP32, Precision.INT8, Precision.MIXED}
     if unknown:
@@ -63,7 +63,7 @@ def _embedded(content: bytes, description: ModelDescription) -> bytes:
 
 
 def exported(model: Any) -> Any:
-    """The model as a float ONNX graph: (batch, height, width, 3) float32 in.
+    """Export the model as a float ONNX graph that takes (batch, height, width, 3) float32.
 
     Raises:
         ConversionError: tf2onnx refused the model.
@@ -175,23 +175,28 @@ def _name_by_place(graph: Any) -> None:
     del graph.value_info[:]
 
 
+# ---- Large weights are kept out of tf2onnx, which copies every constant some thirty times. A
+# kernel becomes an input of the traced function and so of the ONNX graph; afterwards its values
+# are put in, and what tf2onnx would have computed from them (transposed, scaled by a folded batch
+# normalization) is computed here. EfficientNetV2L then takes seconds and 1.5 GB more than itself.
+
 LARGE: Final = 1 << 16  # elements; what is smaller costs nothing and may stay a constant
 PREFIX: Final = "weight_"  # of the inputs' names
 
 
 def large_weights(model: Any) -> dict[str, Any]:
-    """Kernels of convolutions and matrix products by the name that their input is to have.
+    """Return kernels of convolutions and matrix products by the name that their input is to have.
 
     Depthwise kernels stay: tf2onnx reshapes them, for which it wants constants.
     """
-    found = [
+    large = [
         variable
         for variable in model.variables
         if len(variable.shape) in (2, 4)
         and np.prod(variable.shape) >= LARGE
         and "depthwise" not in variable.path
     ]
-    return {f"{PREFIX}{number}": variable for number, variable in enumerate(found)}
+    return {f"{PREFIX}{number}": variable for number, variable in enumerate(large)}
 
 
 def put_in(graph: Any, weights: Mapping[str, NDArray[Any]]) -> None:
@@ -229,6 +234,9 @@ def put_in(graph: Any, weights: Mapping[str, NDArray[Any]]) -> None:
 
 def fold_channels(graph: Any) -> None:
     """Fold ``Conv -> Mul -> Add`` with constants per output channel, in place.
+
+    It is what is left of batch normalization when tf2onnx is done: every runtime folds it while
+    loading, each time anew, and a tool that counts operators or weights would see it.
 
     w' = w * factor, b' = b * factor + term, per output channel.
     """

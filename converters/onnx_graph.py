@@ -17,7 +17,7 @@ class OnnxFloatGraph:
     """A float graph, batch normalization folded.
 
     Args:
-        proto: Of the model; a copy is kept.
+        proto: The ModelProto; a copy is kept.
     """
 
     def __init__(self, proto: Any) -> None:
@@ -27,14 +27,17 @@ class OnnxFloatGraph:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """In the order of execution; the quantizer knows nodes by their names."""
+        """The blocks in the order of execution; the quantizer knows nodes by their names."""
         return blocks(
             (self._is_weighted(node), node.output[0], (node.name,)) for node in self._graph.node
         )
 
     @property
     def wanted(self) -> dict[str, Wanted]:
-        """Of the inputs of weighted nodes; channels come second in a Conv, last elsewhere."""
+        """What is wanted of the inputs of weighted nodes.
+
+        Channels come second in a Conv, and last elsewhere.
+        """
         axes = {node.name: 1 if node.op_type == "Conv" else -1 for node in self._weighted()}
         return merged(
             (source, Wanted(axes[name], covariance=layer.is_pointwise))
@@ -43,7 +46,7 @@ class OnnxFloatGraph:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """Names of the Softmax nodes that write an output of the graph."""
+        """The names of the Softmax nodes that write an output of the graph."""
         outputs = {item.name for item in self._graph.output}
         return tuple(
             node.name
@@ -52,8 +55,8 @@ class OnnxFloatGraph:
         )
 
     def layers(self) -> dict[str, tuple[WeightedOperator, str]]:
-        """Weighted nodes by name, each with the name of its input tensor."""
-        found = {}
+        """Return the weighted nodes by name, each with the name of its input tensor."""
+        layers = {}
         for node in self._weighted():
             kernel = self._canonical(node)
             bias = self._bias(node)
@@ -64,8 +67,8 @@ class OnnxFloatGraph:
                 continue
             groups = _attribute(node, "group", 1) if node.op_type == "Conv" else 1
             layer = WeightedOperator(name=node.name, kernel=kernel, bias=values, groups=groups)
-            found[node.name] = (layer, node.input[0])
-        return found
+            layers[node.name] = (layer, node.input[0])
+        return layers
 
     def replace(self, layer: WeightedOperator) -> None:
         """Put other weights of the same shapes in the place of the layer's."""
@@ -85,7 +88,7 @@ class OnnxFloatGraph:
             self._put(node, BIAS, layer.bias)
 
     def observable(self) -> bytes:
-        """The file's bytes with every activation among the outputs."""
+        """Return the file's bytes with every activation among the outputs."""
         import onnx
 
         proto = type(self.proto).FromString(self.proto.SerializeToString())
@@ -172,7 +175,7 @@ class OnnxActivations:
         ]
 
     def __call__(self, image: NDArray[np.float32]) -> Activations:
-        """Names and values of the input and of every float activation."""
+        """Yield names and values of the input and of every float activation."""
         yield self._input, image
         values = self._session.run(self._floats, {self._input: image})
         yield from zip(self._floats, values, strict=True)

@@ -19,7 +19,7 @@ class QuantizableONNX(Quantizable):
     """Makes integer ONNX files.
 
     Args:
-        proto: Float graph whose input is what ``calibration`` yields.
+        proto: A float model whose input is what ``calibration`` yields.
         calibration: Representative images.
         corrected: See ``Quantizable``.
     """
@@ -31,15 +31,17 @@ class QuantizableONNX(Quantizable):
         self._proto = _prepared(proto)
 
     def graph(self) -> OnnxFloatGraph:
-        """A fresh copy of the float model."""
+        """Return a fresh copy of the float model."""
         return OnnxFloatGraph(self._proto)
 
     def runner(self) -> OnnxActivations:
-        """Runs the float model."""
+        """Return what runs the float model."""
         return OnnxActivations(self.graph().observable())
 
     def quantized(self, keep: Collection[str] = ()) -> bytes:
-        """Int8 weights per channel, uint8 activations and pixels, but for the blocks named.
+        """Make a file of int8 weights per channel, uint8 activations and pixels.
+
+        The blocks of those names stay in floats.
 
         uint8 activations with int8 weights is the pair that ONNX Runtime has fast kernels for on
         x86 (VNNI) and on Arm (documented in its quantization guide). A Softmax at the end stays
@@ -112,10 +114,10 @@ def taking_pixels(proto: Any, zero_point: int) -> None:
     first = consumers[0]
     if len(consumers) == 1 and first.op_type == "QuantizeLinear":
         constants = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
-        found = (float(constants[first.input[1]]), int(constants[first.input[2]]))
-        if found != (1.0, zero_point):
+        quantization = (float(constants[first.input[1]]), int(constants[first.input[2]]))
+        if quantization != (1.0, zero_point):
             raise ConversionError(
-                f"the input has scale and zero point {found}, not 1 and the pixel"
+                f"the input has scale and zero point {quantization}, not 1 and the pixel"
             )
         _rename_input(graph, first.output[0], tensor)
         graph.node.remove(first)

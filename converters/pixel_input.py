@@ -37,8 +37,8 @@ class PixelModel:
     """A model to quantize.
 
     Attributes:
-        model: Keras model; its input is the pixel less ``zero_point``.
-        zero_point: 0..255.
+        model: A Keras model; its input is the pixel less ``zero_point``.
+        zero_point: The pixel that stands for real 0, 0..255.
         folded: Whether the scaling went into the first convolution; if not, zero_point is 0 and
             the model scales by itself.
     """
@@ -71,20 +71,20 @@ def pixel_model(model: Any) -> PixelModel:
     """Fold the leading scaling of ``model`` into its first convolution, where that is possible.
 
     Args:
-        model: Functional or Sequential Keras model, one input (batch, height, width, channels),
-            float32, 0..255.
+        model: A functional or Sequential Keras model with one input (batch, height, width,
+            channels), float32, 0..255.
     """
-    folder = _Folder(model)
+    fold = _ScalingFold(model)
     try:
-        folded = folder.rebuilt(model)
+        folded = fold.rebuilt(model)
     except _NotFoldableError:
         return PixelModel(model, 0, False)
-    if folder.zero_point is None:
+    if fold.zero_point is None:
         return PixelModel(model, 0, False)
-    return PixelModel(folded, folder.zero_point, True)
+    return PixelModel(folded, fold.zero_point, True)
 
 
-class _Folder:
+class _ScalingFold:
     """Follows the image through the graph while Keras rebuilds it."""
 
     def __init__(self, model: Any) -> None:
@@ -100,7 +100,7 @@ class _Folder:
         self._alive: list[Any] = [self.image]  # an id is only unique while its object lives
 
     def rebuilt(self, model: Any) -> Any:
-        """The model on ``image``; the layers, and so the weights, are shared."""
+        """Return the model on ``image``; the layers, and so the weights, are shared."""
         import keras
 
         return keras.models.clone_model(
@@ -111,7 +111,7 @@ class _Folder:
         )
 
     def call(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        """Stands in for ``operation(*args, **kwargs)`` while the model is rebuilt."""
+        """Stand in for ``operation(*args, **kwargs)`` while the model is rebuilt."""
         state = self._scaled.get(id(args[0])) if args else None
         if state is None:
             return operation(*args, **kwargs)
@@ -151,7 +151,7 @@ def _names(model: Any) -> set[str]:
 
 
 def functional(model: Any) -> Any:
-    """A Sequential model as a functional one of the same layers; any other as it is."""
+    """Return a Sequential model as a functional one of its layers; any other model as it is."""
     import keras
 
     if isinstance(model, keras.Sequential):

@@ -22,7 +22,8 @@ class Block:
     """An operator with weights, and the operators after it up to the next such one.
 
     Attributes:
-        name: Of the block, in its file: the Keras layer that first stands in a tensor's name.
+        name: The name of the block in its file: the Keras layer that stands first in a tensor's
+            name.
         members: What the format's quantizer knows its operators by.
     """
 
@@ -34,32 +35,32 @@ def blocks(operators: Iterable[tuple[bool, str, tuple[str, ...]]]) -> tuple[Bloc
     """Cut a graph into blocks; what stands before the first operator with weights joins it.
 
     Args:
-        operators: In the order of execution: whether it has weights, the tensor that it writes,
-            and what the quantizer knows it by.
+        operators: The operators in the order of execution: whether it has weights, the tensor
+            that it writes, and what the quantizer knows it by.
     """
-    found: list[tuple[list[str], list[str]]] = []
+    cuts: list[tuple[list[str], list[str]]] = []
     waiting: list[str] = []
     for weighted, written, members in operators:
         if weighted:
-            found.append(([written], [*waiting, *members]))
+            cuts.append(([written], [*waiting, *members]))
             waiting = []
-        elif found:
-            found[-1][0].append(written)
-            found[-1][1].extend(members)
+        elif cuts:
+            cuts[-1][0].append(written)
+            cuts[-1][1].extend(members)
         else:
             waiting.extend(members)
     seen: Counter[str] = Counter()
     result = []
-    for tensors, parts in found:
+    for tensors, operators_of_block in cuts:
         name = scope(next((tensor for tensor in tensors if "/" in tensor), tensors[0]))
         seen[name] += 1
         own = name if seen[name] == 1 else f"{name}#{seen[name]}"  # attention: several in a layer
-        result.append(Block(own, tuple(parts)))
+        result.append(Block(own, tuple(operators_of_block)))
     return tuple(result)
 
 
 def scope(tensor: str) -> str:
-    """The Keras layer that a tensor's name states.
+    """Return the Keras layer that a tensor's name states.
 
     ``net/conv_relu/Relu6;net/conv_bn/...`` (fused operators) and ``net/conv_relu/Relu6:0`` both
     give ``net/conv_relu``.
@@ -74,8 +75,11 @@ class Calibration:
     """Representative images for the ranges of activations.
 
     Args:
-        path: .npy file, uint8 (images, height, width, 3), RGB.
-        zero_point: Subtracted from every pixel, so that the model's input is real 0 there.
+        path: The path of a .npy file, uint8 (images, height, width, 3), RGB.
+        zero_point: Is subtracted from every pixel, so that the model's input is real 0 there.
+
+    Raises:
+        ConversionError: There is no path.
     """
 
     def __init__(self, path: Path | None, zero_point: int) -> None:
@@ -88,7 +92,7 @@ class Calibration:
         return int(self._pixels.shape[0])
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        """Arrays (1, height, width, 3), float32.
+        """Yield arrays (1, height, width, 3), float32.
 
         Two corner pixels of the first image are set to black and to white. The input's range is
         then exactly 0..255 in every calibrator, its scale 1, and the pixel is the quantized value.
@@ -114,7 +118,7 @@ class FloatGraph(Protocol):
         ...
 
     def layers(self) -> Mapping[str, tuple[WeightedOperator, str]]:
-        """Operators with weights, each with the name of its input tensor."""
+        """Return the operators with weights, each with the name of its input tensor."""
         ...
 
     def replace(self, layer: WeightedOperator) -> None:
@@ -126,7 +130,7 @@ class ActivationReader(Protocol):
     """Runs a float model and gives every activation."""
 
     def __call__(self, image: NDArray[np.float32]) -> Activations:
-        """Names and values, the input included."""
+        """Yield names and values, those of the input included."""
         ...
 
 
@@ -134,11 +138,11 @@ class Quantizable(ABC):
     """What both formats share: observe once, correct once, quantize many times.
 
     Args:
-        calibration: Representative images, as the float model's input.
+        calibration: Representative images, as the float model takes them.
         corrected: Whether ``correct`` does anything; see ``ConversionRequest``.
     """
 
-    suffix: str  # of the format's files
+    suffix: str  # the suffix of the format's files, without a dot
 
     def __init__(self, calibration: Calibration, *, corrected: bool = True) -> None:
         self.calibration = calibration
@@ -146,22 +150,22 @@ class Quantizable(ABC):
 
     @abstractmethod
     def graph(self) -> FloatGraph:
-        """A fresh copy of the float model."""
+        """Return a fresh copy of the float model."""
 
     @abstractmethod
     def runner(self) -> ActivationReader:
-        """Runs the float model."""
+        """Return what runs the float model."""
 
     @abstractmethod
     def quantized(self, keep: Collection[str] = ()) -> bytes:
-        """An integer file that takes uint8 pixels, the blocks of those names left in floats.
+        """Make an integer file that takes uint8 pixels, the blocks of those names left in floats.
 
         Raises:
             ConversionError: The quantizer refused the model.
         """
 
     def integer(self, precision: Precision) -> bytes:
-        """The file of an integer precision that needs no recipe.
+        """Make the file of an integer precision that needs no recipe.
 
         Raises:
             ConversionError: The format has no such precision, or the quantizer refused the model.
@@ -177,16 +181,16 @@ class Quantizable(ABC):
 
     @cached_property
     def observation(self) -> Observation:
-        """Of the calibration images."""
+        """The activations over the calibration images."""
         wanted = self.graph().wanted if self._corrects else {}
         return observe(self.runner(), self.calibration, wanted)
 
     def spread(self, images: Iterable[NDArray[np.float32]]) -> dict[str, Spread]:
-        """What each activation does over other images, held against its range."""
+        """Return what each activation does over other images, held against its range."""
         return spread(self.runner(), images, self.observation.ranges)
 
     def members(self, keep: Collection[str]) -> frozenset[str]:
-        """What the quantizer knows the operators of those blocks by."""
+        """Return what the quantizer knows the operators of those blocks by."""
         chosen = (block.members for block in self.blocks if block.name in keep)
         return frozenset(member for members in chosen for member in members)
 

@@ -1,14 +1,25 @@
-"""Rounds the weights of a pointwise layer so that their errors cancel on real inputs.
+"""Makes weighted operators ready to be quantized: rounds weights so that their errors cancel.
 
-Weights are rounded input by input; what rounding one of them does to the output is compensated by
-the inputs not yet rounded, as far as they vary together:
+Weights of a pointwise operator are rounded input by input; what rounding one of them does to the
+output is compensated by the inputs not yet rounded, as far as they vary together:
 
     w_later -= (w_i - q_i) * U[i, later] / U[i, i],    U = cholesky(inverse(covariance))^T
 
 Source: E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh, "GPTQ: Accurate Post-Training
 Quantization for Generative Pre-trained Transformers", ICLR 2023, algorithm 1, blocks included.
-Theirs minimises the mean square error with E[x x^T]; here the mean error is taken out by the bias
-(``bias_correction``), so that the covariance is what counts.
+Theirs minimises the mean square error with E[x x^T]; here the mean error is taken out by the bias,
+so that the covariance is what counts.
+
+Rounding a kernel to int8 changes an operator's output by (w_q - w) * x. Over real images x has a
+mean far from zero (activations after ReLU are never negative), so the change has a mean too: a
+bias, which adds up from layer to layer. With E[x] from the calibration images it is known, and
+subtracting it from the operator's bias costs nothing at run time:
+
+    b' = b - sum((w_q - w) * E[x])
+
+Source: M. Nagel, M. van Baalen, T. Blankevoort, M. Welling, "Data-Free Quantization Through Weight
+Equalization and Bias Correction", ICCV 2019, section 4.2; E[x] is measured here, as in their
+appendix. Weights are quantized symmetrically, per output channel, as both converters do.
 """
 
 from dataclasses import dataclass, replace
@@ -17,20 +28,24 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-LEVELS: Final = 127  # of int8, symmetric and without -128: TFLite's and ONNX Runtime's weights
-DAMPING: Final = 0.01  # of the mean variance, added to each: the paper's value
+LEVELS: Final = 127  # of int8 weights, symmetric and without -128, in both formats' quantizers
+DAMPING: Final = 0.01  # share of the mean variance that is added to each: the paper's value
 BLOCK: Final = 128  # inputs whose compensation is applied at once to those after them
 
 
 def nearest(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each weight to the nearest level of its output's scale; (outputs, ...)."""
+    """Round each weight to the nearest level of its output's scale; (outputs, ...)."""
     scale = scales(kernel)
     rounded: NDArray[np.float32] = (np.rint(kernel / scale) * scale).astype(np.float32)
     return rounded
 
 
 def scales(kernel: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Real value of one level per output, as both quantizers choose it; (outputs, 1, ...)."""
+    """Return the real value of one level per output, as both quantizers choose it.
+
+    Returns:
+        (outputs, 1, ...).
+    """
     axes = tuple(range(1, kernel.ndim))
     peak = np.abs(kernel).max(axis=axes, keepdims=True).astype(np.float64)
     return np.where(peak > 0, peak / LEVELS, 1.0)
@@ -39,11 +54,11 @@ def scales(kernel: NDArray[np.float32]) -> NDArray[np.float64]:
 def compensated(
     kernel: NDArray[np.float32], covariance: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The kernel on the levels of its outputs' scales, errors compensated.
+    """Round a kernel to the levels of its outputs' scales, errors compensated.
 
     Args:
         kernel: (outputs, inputs).
-        covariance: Of the inputs over images and positions, (inputs, inputs).
+        covariance: The covariance of the inputs over images and positions, (inputs, inputs).
 
     Returns:
         (outputs, inputs); the largest weight of each output is as it was, so that a quantizer
@@ -74,7 +89,7 @@ def compensated(
 
 
 def _inverse_factor(covariance: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """Upper Cholesky factor of the inverse, inputs in the order of their variance."""
+    """The upper Cholesky factor of the inverse, inputs in the order of their variance."""
     variance = np.diag(covariance)
     order = np.argsort(-variance, kind="stable")
     matrix = covariance[np.ix_(order, order)].astype(np.float64)
@@ -94,10 +109,11 @@ class WeightedOperator:
     """An operator with constant weights, in floats, batch normalization folded.
 
     Attributes:
-        name: Of the layer in its file.
+        name: The name of the layer in its file.
         kernel: float32 (outputs, inputs per group, positions).
         bias: float32 (outputs,).
-        groups: Of inputs and outputs; as many as inputs in a depthwise convolution.
+        groups: How many groups of inputs and outputs there are; as many as inputs in a depthwise
+            convolution.
     """
 
     name: str
@@ -117,14 +133,14 @@ def corrected(
     input_scale: float,
     covariance: NDArray[np.float32] | None = None,
 ) -> WeightedOperator:
-    """The layer, made ready to be rounded.
+    """Make a layer ready to be rounded.
 
     Args:
-        layer: In floats.
-        mean: Of the layer's input over images and positions, (inputs,).
-        input_scale: Real value of one step of the quantized input.
-        covariance: Of the layer's input, (inputs, inputs), for a pointwise layer of one group:
-            its weights are then rounded here already, so that their errors cancel.
+        layer: A layer in floats.
+        mean: The mean of the layer's input over images and positions, (inputs,).
+        input_scale: The real value of one step of the quantized input.
+        covariance: The covariance of the layer's input, (inputs, inputs), for a pointwise layer of
+            one group: its weights are then rounded here already, so that their errors cancel.
     """
     ready = replace(layer, kernel=_lifted(layer, input_scale))
     if covariance is not None:

@@ -7,9 +7,9 @@ ranks by curvature instead; here the error itself is measured, which needs no gr
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +32,13 @@ class Candidate:
     """One file that was tried.
 
     Attributes:
-        kept: Blocks left in floats.
-        top1: On the held-out images; None without labels.
-        drop_points: Percentage points of top-1 below the Keras model; without labels, of images
-            that are answered otherwise.
-        agreement: Share of images with the Keras model's answer, 0..1.
-        latency_ms: Median of one inference on this host, one thread, measured.
-        size_bytes: Of the file, without metadata.
+        kept: The blocks that are left in floats.
+        top1: The top-1 accuracy on the held-out images; None without labels.
+        drop_points: How many percentage points of top-1 it is below the Keras model; without
+            labels, the percentage of images that are answered otherwise.
+        agreement: The share of images with the Keras model's answer, 0..1.
+        latency_ms: The median of one inference on this host with one thread, measured.
+        size_bytes: The size of the file without metadata.
         on_front: Whether no other candidate is at least as good in all three and better in one.
     """
 
@@ -56,12 +56,12 @@ class Search:
     """What was tried, and what came of it.
 
     Attributes:
-        max_drop_points: The budget.
-        images: Held-out images that it was checked on; they also chose.
-        blocks: That could have been kept.
-        ranking: Blocks and the share of the squared error that keeping each takes away, largest
-            first; empty if int8 held the budget.
-        candidates: In the order they were tried.
+        max_drop_points: The budget, in percentage points.
+        images: How many held-out images it was checked on; they also chose.
+        blocks: How many blocks could have been kept.
+        ranking: The blocks and the share of the squared error that keeping each takes away,
+            largest first; empty if int8 held the budget.
+        candidates: The files in the order in which they were tried.
         chosen: The candidate with the fewest blocks that holds the budget; None if none does.
     """
 
@@ -71,10 +71,6 @@ class Search:
     ranking: tuple[tuple[str, float], ...]
     candidates: tuple[Candidate, ...]
     chosen: Candidate | None
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 def search(
@@ -87,25 +83,25 @@ def search(
     """Find the fewest blocks to leave in floats.
 
     Args:
-        model: Calibrated.
-        held_out: Images that the budget is checked on.
-        max_drop_points: Percentage points of top-1 that may be lost.
-        folder: For the files that are tried.
-        step: Called after each file.
+        model: A calibrated model.
+        held_out: The images that the budget is checked on.
+        max_drop_points: How many percentage points of top-1 may be lost.
+        folder: The folder for the files that are tried.
+        step: Is called after each file.
     """
-    trial = _Trial(model, held_out, folder, step)
-    candidates = [trial.candidate(())]
+    scorer = _CandidateScorer(model, held_out, folder, step)
+    candidates = [scorer.candidate(())]
     ranking: list[tuple[str, float]] = []
     if candidates[0].drop_points > max_drop_points:
-        ranking = trial.ranking()
+        ranking = scorer.ranking()
         order = [name for name, _ in ranking]
-        candidates += _narrowed(trial, order[: len(order) - 1], max_drop_points)
+        candidates += _narrowed(scorer, order[: len(order) - 1], max_drop_points)
     tried = _with_front(candidates)
     good = [item for item in tried if item.drop_points <= max_drop_points]
     chosen = min(good, key=lambda item: len(item.kept), default=None)
     return Search(
         max_drop_points=max_drop_points,
-        images=trial.images,
+        images=scorer.images,
         blocks=len(model.blocks),
         ranking=tuple(ranking),
         candidates=tried,
@@ -113,12 +109,12 @@ def search(
     )
 
 
-def _narrowed(trial: "_Trial", order: list[str], budget: float) -> list[Candidate]:
+def _narrowed(scorer: "_CandidateScorer", order: list[str], budget: float) -> list[Candidate]:
     """Twice as many blocks each time until the budget holds, then halfway back and forth."""
     tried: list[Candidate] = []
     failed, count = 0, 1
     while order and count <= len(order):
-        tried.append(trial.candidate(tuple(order[:count])))
+        tried.append(scorer.candidate(tuple(order[:count])))
         if tried[-1].drop_points <= budget:
             break
         failed, count = count, min(2 * count, len(order)) if count < len(order) else count + 1
@@ -127,7 +123,7 @@ def _narrowed(trial: "_Trial", order: list[str], budget: float) -> list[Candidat
     held = len(tried[-1].kept)
     while held - failed > 1:
         middle = (held + failed) // 2
-        tried.append(trial.candidate(tuple(order[:middle])))
+        tried.append(scorer.candidate(tuple(order[:middle])))
         if tried[-1].drop_points <= budget:
             held = middle
         else:
@@ -135,7 +131,7 @@ def _narrowed(trial: "_Trial", order: list[str], budget: float) -> list[Candidat
     return tried
 
 
-class _Trial:
+class _CandidateScorer:
     """Writes, scores and times files."""
 
     def __init__(
@@ -151,32 +147,32 @@ class _Trial:
 
     @property
     def images(self) -> int:
-        """Held out."""
+        """How many images are held out."""
         return len(self._truth)
 
     def candidate(self, kept: tuple[str, ...]) -> Candidate:
-        """The file with those blocks in floats, over all held-out images."""
+        """Try the file with those blocks in floats, over all held-out images."""
         table = self._run(kept, self.images)
-        found = score(table, self._truth, self._reference)
-        assert found.agreement is not None  # a reference was given
-        drop = 1 - found.agreement
-        if self._base is not None and found.top1 is not None:
-            drop = self._base - found.top1
+        scored = score(table, self._truth, self._reference)
+        assert scored.agreement is not None  # a reference was given
+        drop = 1 - scored.agreement
+        if self._base is not None and scored.top1 is not None:
+            drop = self._base - scored.top1
         sample = self._pixels[0]
         latency = measure(
             self._path, lambda spec: encode_pixels(sample, spec, PIXEL_RANGE), LATENCY
         )
         return Candidate(
             kept=kept,
-            top1=found.top1,
+            top1=scored.top1,
             drop_points=round(100 * drop, 6),
-            agreement=found.agreement,
+            agreement=scored.agreement,
             latency_ms=latency.median * 1e3,
             size_bytes=self._path.stat().st_size,
         )
 
     def ranking(self) -> list[tuple[str, float]]:
-        """Blocks by the share of int8's squared error that keeping each takes away."""
+        """Rank the blocks by the share of int8's squared error that keeping each takes away."""
         count = min(RANKING_IMAGES, self.images)
         whole = max(self._error((), count), 1e-12)
         shares = [
@@ -197,8 +193,6 @@ class _Trial:
 
 
 def _with_front(candidates: list[Candidate]) -> tuple[Candidate, ...]:
-    from dataclasses import replace
-
     return tuple(
         replace(item, on_front=not any(_dominates(other, item) for other in candidates))
         for item in candidates

@@ -24,12 +24,12 @@ def convert(
 
     Args:
         request: What to write.
-        model: Keras model, RGB 0..255 in.
-        step: Called now and then in a search.
+        model: A Keras model that takes RGB 0..255.
+        step: Is called now and then in a search.
 
     Raises:
         ConversionError: The converter refused the model.
-        NegativeVerdict, UsageError: Of a mixed file, see ``integer_files``.
+        NegativeVerdict, UsageError: A mixed file cannot be made; see ``integer_files``.
     """
     floats = [precision for precision in request.precisions if precision not in CALIBRATED]
     if floats:
@@ -48,7 +48,7 @@ def convert(
 
 
 def traced(model: Any) -> Any:
-    """The model as a TensorFlow function of one image."""
+    """Return the model as a TensorFlow function of one image."""
     import tensorflow as tf
 
     shape = (1, *model.inputs[0].shape[1:])
@@ -57,7 +57,7 @@ def traced(model: Any) -> Any:
 
 
 def converted(function: Any, precision: Precision) -> bytes:
-    """One TFLite file's bytes with float input and output, without metadata.
+    """Convert to one TFLite file with float input and output, without metadata.
 
     Raises:
         ConversionError: The converter refused the model.
@@ -81,10 +81,14 @@ def converted(function: Any, precision: Precision) -> bytes:
 
 
 class QuantizableTFLite(Quantizable):
-    """Makes integer TFLite files.
+    """Makes integer TFLite files from an observation, with any blocks left in floats.
+
+    TensorFlow's quantizer does the rewriting. Its calibrator, which runs the model without fast
+    kernels, is not needed: the quantizer reads ranges from the float file, wherever they come
+    from.
 
     Args:
-        content: Float TFLite whose input is what ``calibration`` yields.
+        content: A float TFLite file whose input is what ``calibration`` yields.
         calibration: Representative images.
         corrected: See ``Quantizable``.
     """
@@ -96,15 +100,15 @@ class QuantizableTFLite(Quantizable):
         self._content = content
 
     def graph(self) -> TfliteFloatGraph:
-        """A fresh copy of the float model."""
+        """Return a fresh copy of the float model."""
         return TfliteFloatGraph(self._content)
 
     def runner(self) -> TfliteActivations:
-        """Runs the float model."""
+        """Return what runs the float model."""
         return TfliteActivations(self.graph().observable())
 
     def quantized(self, keep: Collection[str] = ()) -> bytes:
-        """Full-integer int8, uint8 in and out, but for the blocks of those names.
+        """Make a full-integer int8 file, uint8 in and out, but for the blocks of those names.
 
         Raises:
             ConversionError: TensorFlow's quantizer refused the model.
@@ -134,7 +138,7 @@ class QuantizableTFLite(Quantizable):
         return self.w8a16() if precision is Precision.W8A16 else super().integer(precision)
 
     def w8a16(self) -> bytes:
-        """Int8 weights and int16 activations, uint8 pixels in, float32 probabilities out.
+        """Make a file of int8 weights and int16 activations, uint8 in, float32 out.
 
         TensorFlow has a quantizer of its own for this, which calibrates by itself.
 

@@ -27,7 +27,7 @@ class TfliteFloatGraph:
     """The first subgraph of a float TFLite file.
 
     Args:
-        content: Bytes of the file.
+        content: The bytes of the file.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -42,7 +42,7 @@ class TfliteFloatGraph:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """In the order of execution; the quantizer knows operators by the tensors they write."""
+        """The blocks in the order of execution; the quantizer knows operators by their outputs."""
         written = [
             tuple(self._name(index) for index in operator.outputs)
             for operator in self._graph.operators
@@ -56,15 +56,15 @@ class TfliteFloatGraph:
 
     @property
     def wanted(self) -> dict[str, Wanted]:
-        """Of the inputs of weighted operators; channels come last in TFLite."""
+        """What is wanted of the inputs of weighted operators; channels come last in TFLite."""
         return merged(
             (source, Wanted(-1, covariance=layer.is_pointwise))
             for layer, source in self.layers().values()
         )
 
     def layers(self) -> dict[str, tuple[WeightedOperator, str]]:
-        """Weighted operators with a bias, by the tensor they write; each with its input tensor."""
-        found = {}
+        """Return the weighted operators with a bias by the tensor they write, with their inputs."""
+        layers = {}
         for operator, kind in self._weighted():
             kernel = self._array(operator.inputs[KERNEL])
             has_bias = len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0
@@ -78,8 +78,8 @@ class TfliteFloatGraph:
             if groups * canonical.shape[1] != inputs:
                 continue  # the operator flattens its input
             layer = WeightedOperator(name=name, kernel=canonical, bias=bias, groups=groups)
-            found[name] = (layer, self._name(source))
-        return found
+            layers[name] = (layer, self._name(source))
+        return layers
 
     def replace(self, layer: WeightedOperator) -> None:
         """Put other weights of the same shapes in the place of the layer's."""
@@ -91,7 +91,7 @@ class TfliteFloatGraph:
                 self._put(operator, BIAS, layer.bias)
 
     def content(self, ranges: Mapping[str, tuple[float, float]] | None = None) -> bytes:
-        """The file's bytes; with ranges, as the quantizer takes it from a calibrator."""
+        """Return the file's bytes; with ranges, as the quantizer takes it from a calibrator."""
         self._forget_replaced()
         for tensor in self._graph.tensors:
             name = tensor.name.decode()
@@ -102,7 +102,7 @@ class TfliteFloatGraph:
         return packed(self._model)
 
     def observable(self) -> bytes:
-        """The file's bytes with every activation among the outputs.
+        """Return the file's bytes with every activation among the outputs.
 
         The interpreter then keeps its fast kernels; asked to preserve all tensors instead, it
         takes seven times as long.
@@ -164,7 +164,7 @@ class TfliteFloatGraph:
 
 
 def taking_pixels(content: bytes, zero_point: int) -> bytes:
-    """A file of float input, with the uint8 pixel put before it: real value = pixel - zero point.
+    """Put the uint8 pixel before a float input: real value = pixel - zero point.
 
     TensorFlow's quantizer leaves the input in floats where its first consumer stays in floats.
     """
@@ -203,7 +203,7 @@ class TfliteActivations:
         self._outputs = self._interpreter.get_output_details()
 
     def __call__(self, image: NDArray[np.float32]) -> Activations:
-        """Names and values of the input and of every activation; values live until the next."""
+        """Yield names and values of the input and of every activation; they live until the next."""
         self._interpreter.set_tensor(self._input["index"], image)
         self._interpreter.invoke()
         yield self._input["name"], image

@@ -2,12 +2,13 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from converters.audit import HELD_OUT_IMAGES, audit
+from converters.audit import HELD_OUT_IMAGES, RangeAudit, audit
 from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision, Target
 from converters.pixel_input import pixel_model
 from converters.quantizable import Calibration, Quantizable
@@ -20,6 +21,25 @@ Embed = Callable[[bytes, ModelDescription], bytes]
 """Gives a file with the description in it, from the file without."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegerRecord:
+    """What the report says of an integer file.
+
+    Attributes:
+        calibration: The audit of the ranges; None without held-out images.
+        kept: The blocks that a mixed file keeps in floats; None for other files.
+        search: How they were chosen; None where a recipe names them.
+    """
+
+    calibration: RangeAudit | None = None
+    kept: tuple[str, ...] | None = None
+    search: Search | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is known, as JSON values."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
 def written(
     request: ConversionRequest,
     precision: Precision,
@@ -28,18 +48,18 @@ def written(
     *,
     started: float,
     notes: tuple[str, ...] = (),
-    record: Mapping[str, Any] | None = None,
+    record: IntegerRecord | None = None,
 ) -> ConversionResult:
     """Write one file.
 
     Args:
-        request: Where to, and what to embed.
-        precision: Of the file.
-        content: Of the file, without metadata.
-        embed: Of the format.
+        request: Where to write, and what to embed.
+        precision: The precision of the file.
+        content: The file without metadata.
+        embed: The format's function that embeds metadata.
         started: ``time.monotonic()`` when the work on it began.
-        notes: For the user.
-        record: For the report.
+        notes: What a user should know.
+        record: What the report says of an integer file.
     """
     target = Target(format=request.format, precision=precision)
     path = request.output / target.filename
@@ -49,7 +69,7 @@ def written(
         path=path,
         seconds=time.monotonic() - started,
         notes=notes,
-        record=record or {},
+        record=record.to_json() if record else {},
     )
 
 
@@ -64,10 +84,10 @@ def written_integers(
 
     Args:
         request: What to write.
-        model: Keras model, RGB 0..255 in.
+        model: A Keras model that takes RGB 0..255.
         quantizable: Takes the model apart whose input is the pixel, and its calibration images.
-        embed: Of the format.
-        step: Called now and then in a search.
+        embed: The format's function that embeds metadata.
+        step: Is called now and then in a search.
 
     Raises:
         ConversionError, NegativeVerdict, UsageError: See ``integer_files``.
@@ -84,44 +104,44 @@ def written_integers(
 
 def integer_files(
     request: ConversionRequest, model: Quantizable, step: Callable[[], None]
-) -> Iterator[tuple[Precision, bytes, dict[str, Any]]]:
-    """Precision, bytes without metadata, and record of every integer file that is asked for.
+) -> Iterator[tuple[Precision, bytes, IntegerRecord]]:
+    """Make every integer file that is asked for: precision, bytes without metadata, and record.
 
     Raises:
         NegativeVerdict: No mixed file holds the budget.
         UsageError: The recipe names blocks that the model does not have.
         ConversionError: A quantizer refused the model.
     """
-    record: dict[str, Any] = {}
+    record = IntegerRecord()
     if request.held_out is not None:
         images = Calibration(request.held_out.pixels, model.calibration.zero_point)
-        record["calibration"] = audit(model, islice(images, HELD_OUT_IMAGES))
+        record = IntegerRecord(calibration=audit(model, islice(images, HELD_OUT_IMAGES)))
     for precision in request.precisions:
         if precision is Precision.MIXED:
-            content, found = _mixed(request, model, step)
-            yield precision, content, record | found
+            kept, search = _recipe(request, model, step)
+            yield precision, model.quantized(kept), replace(record, kept=kept, search=search)
         elif precision in CALIBRATED:
-            yield precision, model.integer(precision), dict(record)
+            yield precision, model.integer(precision), record
 
 
-def _mixed(
+def _recipe(
     request: ConversionRequest, model: Quantizable, step: Callable[[], None]
-) -> tuple[bytes, dict[str, Any]]:
+) -> tuple[tuple[str, ...], Search | None]:
+    """The blocks that a mixed file keeps in floats, and the search that chose them, if one did."""
     if request.recipe is not None:
         _check(request.recipe, model)
-        return model.quantized(request.recipe), {"kept": list(request.recipe)}
+        return request.recipe, None
     if request.held_out is None or request.max_drop_points is None:
         raise UsageError(
             "a mixed file needs a budget or a recipe", hint="Give --max-drop or --recipe."
         )
     with tempfile.TemporaryDirectory(prefix="edge-search-") as folder:
-        found = search(model, request.held_out, request.max_drop_points, Path(folder), step)
-    if found.chosen is None:
+        tried = search(model, request.held_out, request.max_drop_points, Path(folder), step)
+    if tried.chosen is None:
         raise NegativeVerdict(
-            _missed(request.format, found), hint="Allow more, or use fp16, which has no recipe."
+            _missed(request.format, tried), hint="Allow more, or use fp16, which has no recipe."
         )
-    kept = found.chosen.kept
-    return model.quantized(kept), {"kept": list(kept), "search": found.to_json()}
+    return tried.chosen.kept, tried
 
 
 def _check(recipe: tuple[str, ...], model: Quantizable) -> None:
@@ -134,10 +154,10 @@ def _check(recipe: tuple[str, ...], model: Quantizable) -> None:
         )
 
 
-def _missed(format_: str, found: Search) -> str:
-    best: Candidate = min(found.candidates, key=lambda item: item.drop_points)
+def _missed(format_: str, tried: Search) -> str:
+    best: Candidate = min(tried.candidates, key=lambda item: item.drop_points)
     return (
         f"no {format_} file with integer blocks holds the budget of "
-        f"{found.max_drop_points:g} points: the best of {len(found.candidates)} that were tried "
-        f"loses {best.drop_points:.2f}, with {len(best.kept)} of {found.blocks} blocks in floats"
+        f"{tried.max_drop_points:g} points: the best of {len(tried.candidates)} that were tried "
+        f"loses {best.drop_points:.2f}, with {len(best.kept)} of {tried.blocks} blocks in floats"
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from converters.base import ConversionRequest, HeldOut, Precision
 from converters.quantizable import Calibration, Quantizable
-from converters.writing import integer_files
+from converters.writing import IntegerRecord, integer_files
 from edge.errors import ConversionError, NegativeVerdict, UsageError
 from edge.evaluation.predictions import run_pixels
 from edge.runtime.session import open_session
@@ -233,7 +233,7 @@ def request(case: Planted, format_: str, **changes: Any) -> ConversionRequest:
     return replace(plain, **changes)
 
 
-def files(case: Planted, asked: ConversionRequest) -> list[tuple[Precision, bytes, dict[str, Any]]]:
+def files(case: Planted, asked: ConversionRequest) -> list[tuple[Precision, bytes, IntegerRecord]]:
     return list(integer_files(asked, case.formats[asked.format], lambda: None))
 
 
@@ -241,15 +241,14 @@ def files(case: Planted, asked: ConversionRequest) -> list[tuple[Precision, byte
 def test_a_search_keeps_the_block_that_decides(fragile: Planted, format_: str) -> None:
     ((precision, content, record),) = files(fragile, request(fragile, format_, max_drop_points=5.0))
     assert precision is Precision.MIXED
-    assert tuple(record["kept"])[:1] == fragile.names(format_, "last")
-    assert record["search"]["ranking"][0][1] > 0.9  # of the error goes with it
+    assert (record.kept or ())[:1] == fragile.names(format_, "last")
+    assert record.search is not None
+    assert record.search.ranking[0][1] > 0.9  # of the error goes with it
     assert fragile.agreement(format_, content) >= 0.95
-    assert record["search"]["candidates"][0]["drop_points"] > 5
-    ((_, again, replayed),) = files(
-        fragile, request(fragile, format_, recipe=tuple(record["kept"]))
-    )
+    assert record.search.candidates[0].drop_points > 5
+    ((_, again, replayed),) = files(fragile, request(fragile, format_, recipe=record.kept))
     assert again == content
-    assert (replayed["kept"], "search" in replayed) == (record["kept"], False)
+    assert (replayed.kept, replayed.search) == (record.kept, None)
 
 
 @pytest.mark.parametrize("format_", FORMATS)

@@ -1,6 +1,7 @@
 """The calibration audit: whether more images would help, and what others clip."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,7 +94,7 @@ def test_the_audit_names_the_tensor_that_is_clipped_most() -> None:
     model = Model({"a": 0.0, "b": 0.25, "c": 0.05})
     found = audit(model, [np.zeros((1, 8, 8, 3), np.float32)] * 4)
     assert model.seen == 4
-    assert found == {
+    assert asdict(found) == {
         "images": IMAGES,
         "tensors": TENSORS,
         "stable_after": 10,
@@ -106,8 +107,8 @@ def test_the_audit_names_the_tensor_that_is_clipped_most() -> None:
 
 def test_without_held_out_images_clipping_is_not_known() -> None:
     found = audit(Model({}), [])
-    assert (found["clipped_share"], found["worst_clipped"]) == (None, None)
-    assert (found["held_out"], found["unlike"]) == (0, None)
+    assert (found.clipped_share, found.worst_clipped) == (None, None)
+    assert (found.held_out, found.unlike) == (0, None)
 
 
 # ---- whether the images look alike
@@ -168,10 +169,10 @@ def test_really_different_images_are(calibrating: int, others: int, shift: float
     for seed in range(10):
         found = judged(drawn(2 * seed, calibrating), drawn(2 * seed + 1, others, shift=shift))
         assert found is not None
-        assert found["p_value"] < 2e-4
-        assert found["tensor"].startswith("tensor ")
+        assert found.p_value < 2e-4
+        assert found.tensor.startswith("tensor ")
         if shift > 0:
-            assert found["images"] > found["expected"]
+            assert found.images > found.expected
 
 
 def test_a_shift_of_every_activation_is_seen_though_nothing_is_clipped() -> None:
@@ -181,7 +182,7 @@ def test_a_shift_of_every_activation_is_seen_though_nothing_is_clipped() -> None
     other = random.uniform(13, 20, (32, FEW))
     found = judged((np.zeros_like(high), high), (np.zeros_like(other), other))
     assert found is not None
-    assert found["images"] == 0
+    assert found.images == 0
 
 
 def test_one_image_that_leaves_the_range_is_chance() -> None:
@@ -196,7 +197,7 @@ def test_all_images_slightly_beyond_a_constant_range_are_within_the_tolerance() 
     judged_high = np.full((32, FEW), 10.15)
     found = judged((low, high), (low[:32], judged_high))
     assert found is not None  # spread otherwise, beyond doubt
-    assert found["images"] == 0  # and yet nothing to speak of is clipped
+    assert found.images == 0  # and yet nothing to speak of is clipped
 
 
 # ---- what the report makes of it

@@ -1,6 +1,7 @@
 """The search for what has to stay in floats, on real files of a network that is planted."""
 
 from collections.abc import Callable, Collection
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -224,6 +225,6 @@ def test_the_front_of_a_search(find: Find) -> None:
         assert item.on_front == (not beaten)
     sizes = [item.size_bytes for item in found.candidates]
     assert found.candidates[sizes.index(min(sizes))].kept == ()
-    value = found.to_json()
+    value = asdict(found)
     assert value["chosen"] in value["candidates"]
     assert value["ranking"][0][0] == "b"
