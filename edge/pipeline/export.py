@@ -1,6 +1,6 @@
 """``edge export``: a network that is trained already -> a verified bundle."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -167,22 +167,14 @@ def _images(given: GivenModel, network: ExportedNetwork) -> _ExportImages:
         _preprocessing(given, network), list_images(pictures_root(options.calibration_data))
     )
     available = _Folder.read(options.calibration_data, network, preprocessing)
-    everything = available.usable
-    kept = 0 if options.evaluation_data else len(everything) - max(1, len(everything) // 2)
-    pool = Pool(len(everything), max(0, kept))
-    calibrate_on = choose(
-        everything,
-        [picture.label for picture in everything],
-        min(options.output.calibration_images, pool.most),
-        options.output.seed,
-    )
+    calibrate_on, pool = _chosen(available.usable, options)
     folders = [available]
     if options.evaluation_data:
         folders.append(_Folder.read(options.evaluation_data, network, preprocessing))
         scored = folders[-1].usable
     else:
         used = {picture.sha256 for picture in calibrate_on}
-        scored = tuple(picture for picture in everything if picture.sha256 not in used)
+        scored = tuple(item for item in available.usable if item.sha256 not in used)
     if not scored:
         raise DataError(
             "no image is left to score on: every one was used for calibration",
@@ -203,6 +195,21 @@ def _images(given: GivenModel, network: ExportedNetwork) -> _ExportImages:
         notes=tuple(dict.fromkeys(notes)),
         files=merged(folder.content.files for folder in folders).to_json(),
     )
+
+
+def _chosen(
+    pictures: Sequence[Picture], options: ExportOptions
+) -> tuple[tuple[Picture, ...], Pool]:
+    """Choose the images that calibrate; without other images, half are kept to score on."""
+    kept = 0 if options.evaluation_data else len(pictures) - max(1, len(pictures) // 2)
+    pool = Pool(len(pictures), max(0, kept))
+    calibrate_on = choose(
+        pictures,
+        [picture.label for picture in pictures],
+        min(options.output.calibration_images, pool.most),
+        options.output.seed,
+    )
+    return calibrate_on, pool
 
 
 def _preprocessing(given: GivenModel, network: ExportedNetwork) -> Preprocessing:

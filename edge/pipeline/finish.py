@@ -6,12 +6,12 @@ from benchmarks.environment import host
 from edge.cache import StageCache
 from edge.evaluation.predictions import predictions
 from edge.pipeline.bundle import write_bundle
-from edge.pipeline.calibration import calibration_report, warnings
+from edge.pipeline.calibration import CalibrationAudit, calibration_report, warnings
 from edge.pipeline.class_report import KERAS, ClassReport, classes_report
 from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.measurements import Measurements, measure
 from edge.pipeline.options import OutputOptions
-from edge.pipeline.report import ADOPTED_FILE, KERAS_MODEL, Report, Training
+from edge.pipeline.report import ADOPTED_FILE, KERAS_MODEL, Reference, Report, Training
 from edge.pipeline.scoring import reference_score
 from edge.pipeline.variants import check_search, read_recipes
 from edge.pipeline.verdict import default_reason, doubts
@@ -58,23 +58,8 @@ def _report(
     training: Callable[[float | None], Training | None],
 ) -> Report:
     """Return what the measurements come to; what a user should know is said on the way."""
-    most_lost = options.max_drop_points
-    reference = reference_score(
-        measured.reference,
-        subject.pictures,
-        subject.output,
-        subject.truth,
-        of=KERAS_MODEL if subject.adopted is None else ADOPTED_FILE,
-    )
-    calibration = calibration_report(
-        measured.calibrating,
-        subject.pictures,
-        subject.preprocessing,
-        subject.labels,
-        measured.converted,
-        asked=options.calibration_images,
-        pool=subject.pool,
-    )
+    reference = _reference(subject, measured)
+    calibration = _audit(subject, measured, options)
     notes = (
         *warnings(calibration),
         *doubts(reference, measured.variants, measured.default, subject.pictures, subject.labels),
@@ -91,7 +76,7 @@ def _report(
         failed=measured.failed,
         default_variant=measured.default,
         default_reason=default_reason(
-            measured.variants, measured.failed, measured.default, most_lost
+            measured.variants, measured.failed, measured.default, options.max_drop_points
         ),
         calibration=calibration,
         search=measured.searches,
@@ -102,6 +87,30 @@ def _report(
         stages=dict(stages.seconds),
         host=host(),
         versions=versions(),
+    )
+
+
+def _reference(subject: ModelToBundle, measured: Measurements) -> Reference:
+    return reference_score(
+        measured.reference,
+        subject.pictures,
+        subject.output,
+        subject.truth,
+        of=KERAS_MODEL if subject.adopted is None else ADOPTED_FILE,
+    )
+
+
+def _audit(
+    subject: ModelToBundle, measured: Measurements, options: OutputOptions
+) -> CalibrationAudit:
+    return calibration_report(
+        measured.calibrating,
+        subject.pictures,
+        subject.preprocessing,
+        subject.labels,
+        measured.converted,
+        asked=options.calibration_images,
+        pool=subject.pool,
     )
 
 

@@ -141,43 +141,52 @@ def range_trials(
     *,
     features: bool,
 ) -> list[RangeTrial]:
-    """Return what is taken, then the usual ranges, as far as each has to be tried."""
+    """Try what is taken, then the usual ranges, as far as each has to be tried."""
     usual = candidates(pixels.shape[-1])
     option = next((text for text, item in usual if item == taken), f"as told ({taken.text})")
     ranges = [(option, taken), *((text, item) for text, item in usual if item != taken)]
-    memory = NormalizationMemory.of(model)
-    compared = memory is not None and len(pixels) > 0
+    memory = NormalizationMemory.of(model) if len(pixels) else None
     distances = [
-        memory.distance(item.applied(pixels)) if memory and compared else None for _, item in ranges
+        None if memory is None else memory.distance(item.applied(pixels)) for _, item in ranges
     ]
-    known = np.array([label is not None for label in truth])
+    known = np.array([label is not None for label in truth], bool)
     labels = np.array([label for label in truth if label is not None])
-    right = _Answers(model, pixels[known], labels, features=features)
-    held, sure = right.of(taken, len(labels))
+    answers = _Answers(model, pixels[known], labels, features=features)
+    held, sure = answers.of(taken, len(labels))
     worthwhile = _is_worthwhile(held, sure)
-    trials = []
-    for (text, item), distance in zip(ranges, distances, strict=True):
-        tried, certain, p_value = np.array([], bool), np.array([], bool), None
-        if item is taken:
-            tried, certain = held, sure
-        elif worthwhile or _is_near(distance, distances[0]):
-            tried, certain = right.of(item, FIRST)
-            if tried.sum() >= held[: len(tried)].sum() or _is_near(distance, distances[0]):
-                tried, certain = right.of(item, len(labels))
-        if item is not taken and len(tried) == len(held) > 0:
-            p_value = mcnemar(int((held & ~tried).sum()), int((tried & ~held).sum()))
-        trials.append(
-            RangeTrial(
-                option=text,
-                range=item,
-                images=len(tried),
-                right=int(tried.sum()),
-                sure=int(certain.sum()),
-                p=p_value,
-                distance=distance,
-            )
-        )
+    trials = [_trial(option, taken, held, sure, None, distances[0])]
+    for (text, item), distance in zip(ranges[1:], distances[1:], strict=True):
+        near = _is_near(distance, distances[0])
+        tried, certain = np.array([], bool), np.array([], bool)
+        if worthwhile or near:
+            tried, certain = answers.of(item, FIRST)
+            if near or tried.sum() >= held[: len(tried)].sum():
+                tried, certain = answers.of(item, len(labels))
+        trials.append(_trial(text, item, tried, certain, held, distance))
     return trials
+
+
+def _trial(
+    option: str,
+    wanted: InputRange,
+    right: NDArray[np.bool_],
+    sure: NDArray[np.bool_],
+    held: NDArray[np.bool_] | None,
+    distance: float | None,
+) -> RangeTrial:
+    """Sum up one range; it is tested against ``held`` where all pictures were tried."""
+    p_value = None
+    if held is not None and len(right) == len(held) > 0:
+        p_value = mcnemar(int((held & ~right).sum()), int((right & ~held).sum()))
+    return RangeTrial(
+        option=option,
+        range=wanted,
+        images=len(right),
+        right=int(right.sum()),
+        sure=int(sure.sum()),
+        p=p_value,
+        distance=distance,
+    )
 
 
 def _is_worthwhile(held: NDArray[np.bool_], sure: NDArray[np.bool_]) -> bool:

@@ -97,44 +97,44 @@ class Decision:
 
 
 def choose(situation: Situation) -> Choice:
-    """Return what to train, before any of it has been tried but the features."""
+    """Choose what to train, before any of it has been tried but the features."""
     large = situation.images_per_class >= LARGE
     far = situation.distance is not None and situation.distance >= FAR
-    quadrant = f"{'large' if large else 'small'}, {_where(situation)}"
+    strategy, unfreeze, reason = _suggested(situation, large=large, far=far)
+    return Choice(
+        strategy=strategy,
+        unfreeze=unfreeze,
+        mirror=not far,
+        quadrant=f"{'large' if large else 'small'}, {_where(situation)}",
+        reason=reason,
+    )
+
+
+def _suggested(situation: Situation, *, large: bool, far: bool) -> tuple[Strategy, str | None, str]:
+    """Return the strategy, what learns in it, and the sentence that says why."""
     facts = f"{situation.images_per_class:.0f} images a class, {_distance(situation)}"
     if not situation.pretrained:
-        return Choice(
-            strategy=Strategy.FINE_TUNE,
-            unfreeze=ALL,
-            mirror=not far,
-            quadrant=quadrant,
-            reason=f"fine-tuning all layers, because the base has no pretrained weights ({facts}).",
-        )
+        why = f"fine-tuning all layers, because the base has no pretrained weights ({facts})."
+        return Strategy.FINE_TUNE, ALL, why
     wrong = round((1 - situation.val_accuracy) * situation.val_images)
     if wrong <= max(1, 0.01 * situation.val_images):
-        return Choice(
-            strategy=Strategy.FEATURES,
-            unfreeze=None,
-            mirror=not far,
-            quadrant=quadrant,
-            reason=f"features suffice: {facts}, and they leave only {wrong} of "
+        return (
+            Strategy.FEATURES,
+            None,
+            f"features suffice: {facts}, and they leave only {wrong} of "
             f"{situation.val_images} validation images wrong.",
         )
     if not large and not far:
-        return Choice(
-            strategy=Strategy.FEATURES,
-            unfreeze=None,
-            mirror=not far,
-            quadrant=quadrant,
-            reason=f"features, because few images that are like ImageNet ({facts}) teach a "
+        return (
+            Strategy.FEATURES,
+            None,
+            f"features, because few images that are like ImageNet ({facts}) teach a "
             "large network nothing that it does not know.",
         )
-    return Choice(
-        strategy=Strategy.FINE_TUNE,
-        unfreeze=ALL if far else None,
-        mirror=not far,
-        quadrant=quadrant,
-        reason=f"fine-tuning {'all layers' if far else 'the last layers'}, because the "
+    return (
+        Strategy.FINE_TUNE,
+        ALL if far else None,
+        f"fine-tuning {'all layers' if far else 'the last layers'}, because the "
         f"images are {'many' if large else 'few'} and {'far from' if far else 'near to'} ImageNet "
         f"({facts}).",
     )
