@@ -18,7 +18,7 @@ def main() -> NoReturn:
 
     def work(say: Callable[[Message], None]) -> None:
         try:
-            found = prepare(
+            prepared = prepare(
                 name, weights, StageCache(Path(cache)), lambda count: say({"progress": count})
             )
         except OSError as error:
@@ -26,7 +26,7 @@ def main() -> NoReturn:
                 f"the cache {cache} cannot be written: {error.strerror}",
                 hint="Make room, or name another.",
             ) from error
-        say(schema.to_json(found))
+        say(schema.to_json(prepared))
 
     answer(work, failure=MeasurementError)
 

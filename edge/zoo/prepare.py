@@ -32,10 +32,11 @@ class NetworkFacts:
     """What was counted in a Keras model.
 
     Attributes:
-        parameters: Elements of all weights, statistics of batch normalization included.
-        depth: Layers that have weights.
-        size_bytes: Of the parameters as float32.
-        input_size: Height and width, pixels.
+        parameters: The number of elements of all weights, with the statistics of batch
+            normalization.
+        depth: The number of layers that have weights.
+        size_bytes: The size of the parameters as float32.
+        input_size: The height and width of the input, pixels.
     """
 
     parameters: schema.Count
@@ -45,11 +46,11 @@ class NetworkFacts:
 
 
 def counted(model: Any, input_size: int) -> NetworkFacts:
-    """The facts of a Keras model.
+    """Count what the published table states of a Keras model.
 
     Args:
-        model: As ``keras.applications`` builds it; a scaling in front has no weights.
-        input_size: Height and width, pixels.
+        model: The model as ``keras.applications`` builds it; a scaling in front has no weights.
+        input_size: The height and width of the input, pixels.
     """
     parameters = int(model.count_params())
     return NetworkFacts(
@@ -61,7 +62,7 @@ def counted(model: Any, input_size: int) -> NetworkFacts:
 
 
 def pictures(size: int) -> NDArray[np.uint8]:
-    """Generated pictures of coloured patches, (IMAGES, size, size, 3), RGB.
+    """Generate pictures of coloured patches, (IMAGES, size, size, 3), RGB.
 
     Patches and not noise: what a convolution sees of noise averages out.
     """
@@ -72,11 +73,11 @@ def pictures(size: int) -> NDArray[np.uint8]:
 
 
 def random_network(row: Backbone) -> WeightedModel:
-    """The network with its 1000-class top and random weights that behave like trained ones."""
-    found = load_classifier(row, NONE, SEED)
+    """Build the network with 1000 classes and random weights that behave like trained ones."""
+    network = load_classifier(row, NONE, SEED)
     images = pictures(row.size)
-    settle(found.model, images[:1] if row.size > LARGE else images)
-    return found
+    settle(network.model, images[:1] if row.size > LARGE else images)
+    return network
 
 
 def settle(model: Any, images: NDArray[np.uint8]) -> None:
@@ -106,16 +107,16 @@ RECORD: Final = "network.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A network's files.
+    """The files of a network.
 
     Attributes:
-        facts: Counted in the Keras model.
-        weights: Where they come from.
-        random_because: Why they are random; empty for published weights.
+        facts: What was counted in the Keras model.
+        weights: Where the weights come from.
+        random_because: Why the weights are random; empty for published weights.
         keras: The .keras file, RGB 0..255 in.
         pictures: .npy file of the pictures that int8 was calibrated on.
-        files: By variant, where it could be converted.
-        failures: By variant, why not.
+        files: The converted files, by variant.
+        failures: Why a variant could not be converted, by variant.
     """
 
     facts: NetworkFacts
@@ -139,13 +140,13 @@ def prepare(name: str, weights: str, cache: StageCache, step: Step) -> Prepared:
     """Build and convert what the cache does not hold.
 
     Args:
-        name: Of a network.
+        name: The name of a network.
         weights: ``imagenet``, which falls back to random ones, or ``none``.
-        cache: Where the files are kept.
+        cache: The cache where the files are kept.
         step: Told of each finished file.
 
     Raises:
-        UsageError: No such network.
+        UsageError: There is no such network.
         OutputError: The cache cannot be written.
     """
     row = backbone(name)
@@ -233,7 +234,7 @@ def _files(
     cache: StageCache,
     step: Step,
 ) -> dict[str, Path]:
-    found = convert_all(
+    converted = convert_all(
         request,
         targets(variants),
         model_id=model_id,
@@ -243,4 +244,4 @@ def _files(
         cache=cache,
         step=step,
     )
-    return {item.target.name: item.path for item in found}
+    return {item.target.name: item.path for item in converted}

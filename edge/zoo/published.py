@@ -9,7 +9,7 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 BATCH: Final = 32
 CPU: Final = "AMD EPYC, 92 cores"
@@ -18,18 +18,18 @@ GPU: Final = "Tesla A100"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """One row; None where the documentation leaves a cell empty.
+    """One row of the table; None where the documentation leaves a cell empty.
 
     Attributes:
-        model: Name of the function in ``keras.applications``.
-        size_mb: Of the weights file, units of 2**20 bytes.
-        top1: On the ImageNet validation set, percent.
-        top5: Likewise.
-        params_m: Parameters, millions, one decimal.
-        params: Exact, where an exact figure was published.
-        depth: Layers with parameters; activations are not among them.
-        cpu_ms: Milliseconds per step of batch 32 on ``CPU``.
-        gpu_ms: Likewise on ``GPU``.
+        model: The name of the function in ``keras.applications``.
+        size_mb: The size of the weights file, in units of 2**20 bytes.
+        top1: Top-1 accuracy on the ImageNet validation set, percent.
+        top5: Top-5 accuracy on the same, percent.
+        params_m: The number of parameters, in millions with one decimal.
+        params: The exact number, where one was published.
+        depth: The number of layers with parameters; activations are not among them.
+        cpu_ms: Milliseconds of one step of batch 32 on ``CPU``.
+        gpu_ms: Milliseconds of one step of batch 32 on ``GPU``.
     """
 
     model: str
@@ -45,18 +45,21 @@ class Published:
 
 @cache
 def published() -> dict[str, Published]:
-    """Every row by the model's name, in the order of the documentation."""
+    """Return every row by the model's name, in the order of the documentation."""
     text = files("edge.zoo").joinpath("published.csv").read_text(encoding="utf-8")
     rows = (_row(row) for row in csv.DictReader(text.splitlines()))
     return {row.model: row for row in rows}
 
 
 def _row(cells: dict[str, str]) -> Published:
-    values: dict[str, Any] = {"model": cells["model"]}
-    for name in ("params", "depth"):
-        values[name] = int(cells[name]) if cells[name] else None
-    for name in ("cpu_ms", "gpu_ms"):
-        values[name] = float(cells[name]) if cells[name] else None
-    for name in ("size_mb", "top1", "top5", "params_m"):
-        values[name] = float(cells[name])
-    return Published(**values)
+    return Published(
+        model=cells["model"],
+        size_mb=float(cells["size_mb"]),
+        top1=float(cells["top1"]),
+        top5=float(cells["top5"]),
+        params_m=float(cells["params_m"]),
+        params=int(cells["params"]) if cells["params"] else None,
+        depth=int(cells["depth"]) if cells["depth"] else None,
+        cpu_ms=float(cells["cpu_ms"]) if cells["cpu_ms"] else None,
+        gpu_ms=float(cells["gpu_ms"]) if cells["gpu_ms"] else None,
+    )

@@ -36,11 +36,11 @@ class PublishedDifference:
     """One figure that is not as published.
 
     Attributes:
-        network: Which one.
+        network: The network.
         figure: ``parameters``, ``depth``, ``size`` or ``mult-adds``.
-        counted: Here.
-        published: There.
-        reason: As far as known, one sentence; empty if it is not.
+        counted: The figure that was counted here.
+        published: The figure that is published.
+        reason: Why they differ, one sentence; empty if it is not known.
     """
 
     network: str
@@ -51,36 +51,36 @@ class PublishedDifference:
 
 
 def differences(entry: Entry) -> tuple[PublishedDifference, ...]:
-    """Every figure of a network that differs from the published one; empty if none does."""
+    """Return every figure of a network that differs from the published one."""
     facts, known = entry.facts, entry.published
     if facts is None or known is None:
         return ()
-    found: list[tuple[str, str, str, str]] = []
+    figures: list[tuple[str, str, str, str]] = []
     exact, rounded = known.params, f"{known.params_m:.1f} M"
     if exact is not None and exact != facts.parameters:
-        found.append(("parameters", f"{facts.parameters:,}", f"{exact:,}", ""))
+        figures.append(("parameters", f"{facts.parameters:,}", f"{exact:,}", ""))
     elif exact is None and f"{facts.parameters / 1e6:.1f} M" != rounded:
-        found.append(("parameters", f"{facts.parameters / 1e6:.1f} M", rounded, ""))
+        figures.append(("parameters", f"{facts.parameters / 1e6:.1f} M", rounded, ""))
     if known.depth is not None and known.depth != facts.depth:
-        found.append(("depth", str(facts.depth), str(known.depth), ""))
+        figures.append(("depth", str(facts.depth), str(known.depth), ""))
     size = facts.size_bytes / MIB
     if abs(size - known.size_mb) > 0.5:
         reason = "the published one is of the weights file, with what HDF5 adds to the numbers"
         if abs(size / known.size_mb - 1) > SIZE_TOLERANCE:
             reason = "more than what HDF5 adds: 4 bytes a parameter do not give the published size"
-        found.append(("size", f"{size:.1f} MiB", f"{known.size_mb:g} MiB", reason))
+        figures.append(("size", f"{size:.1f} MiB", f"{known.size_mb:g} MiB", reason))
     if entry.network in PAPERS and entry.mult_adds is not None:
         stated, source = PAPERS[entry.network]
         counted = entry.mult_adds / 1e6
         if abs(counted / stated - 1) > PAPER_TOLERANCE:
-            found.append(("mult-adds", f"{counted:,.0f} M", f"{stated:,} M", source))
-    return tuple(PublishedDifference(entry.network, *item) for item in found)
+            figures.append(("mult-adds", f"{counted:,.0f} M", f"{stated:,} M", source))
+    return tuple(PublishedDifference(entry.network, *item) for item in figures)
 
 
 def cells(entry: Entry) -> dict[str, str]:
-    """One network's row by the column's title."""
+    """Return one network's row by the column's title."""
     facts, known = entry.facts, entry.published
-    found = {
+    row = {
         "network": entry.network + ("" if entry.random_because else " *"),
         "MiB": f"{facts.size_bytes / MIB:.1f}" if facts else UNKNOWN,
         "params M": f"{facts.parameters / 1e6:.1f}" if facts else UNKNOWN,
@@ -92,7 +92,7 @@ def cells(entry: Entry) -> dict[str, str]:
         "GPU pub.": f"{known.gpu_ms:g}" if known and known.gpu_ms else UNKNOWN,
         f"Keras b{BATCH}": _time(entry, KERAS),
     }
-    return found | {name: _time(entry, name) for name in VARIANTS}
+    return row | {name: _time(entry, name) for name in VARIANTS}
 
 
 def _time(entry: Entry, variant: str) -> str:
@@ -103,7 +103,7 @@ def _time(entry: Entry, variant: str) -> str:
 
 
 def markdown(results: ZooResults) -> str:
-    """The table, what differs from the published one, what failed, and how it was measured."""
+    """Return the table, what differs from the published one, and what failed."""
     rows = [cells(entry) for entry in results.entries]
     titles = rows[0] if rows else {"network": ""}
     columns = {title: "left" if title == "network" else "right" for title in titles}
@@ -136,14 +136,14 @@ def _legend(results: ZooResults) -> str:
 
 
 def notes(results: ZooResults) -> list[str]:
-    """What the table leaves open, a line each."""
+    """Return what the table leaves open, a line each."""
     lines = ["* published weights; all others random: their accuracy is published only."]
     lines += [f"differs: {line}" for line in _unlike(results)]
     return lines + [f"no time: {line}" for line in _missing(results)]
 
 
 def _unlike(results: ZooResults) -> list[str]:
-    """Differences, those with one reason in one line."""
+    """The differences, those with one reason in one line."""
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for entry in results.entries:
         for item in differences(entry):
@@ -156,7 +156,7 @@ def _unlike(results: ZooResults) -> list[str]:
 
 
 def _missing(results: ZooResults) -> list[str]:
-    found = []
+    lines = []
     for entry in results.entries:
         reasons: dict[str, str] = dict(entry.failures)
         reasons |= {
@@ -166,8 +166,8 @@ def _missing(results: ZooResults) -> list[str]:
         }
         for name, reason in reasons.items():
             where = "" if name == NETWORK else f" {name}"
-            found.append(f"{entry.network}{where}: {reason}")
-    return found
+            lines.append(f"{entry.network}{where}: {reason}")
+    return lines
 
 
 def _listed(title: str, lines: list[str]) -> str:
@@ -180,7 +180,7 @@ VARIANT: Final = "tflite-fp32"  # the published accuracy is of float weights, no
 
 
 def picture(results: ZooResults, form: str) -> bytes:
-    """A picture in ``png`` or ``svg``.
+    """Draw a picture in ``png`` or ``svg``.
 
     Raises:
         UsageError: No network has both, a time and a published accuracy.
@@ -198,7 +198,7 @@ def picture(results: ZooResults, form: str) -> bytes:
 
 
 def _as_results(results: ZooResults) -> Results:
-    """The float rows, each named as its network and as accurate as that is published to be."""
+    """The float rows, each with the name of its network and the published accuracy."""
     rows: list[BenchmarkRow] = []
     for entry in results.entries:
         if entry.published is None:
@@ -206,8 +206,8 @@ def _as_results(results: ZooResults) -> Results:
         share = entry.published.top1 / 100
         if VARIANT in entry.rows:
             row = entry.rows[VARIANT]
-            subject = replace(row.subject, name=entry.network, bundle="", top1=share)
-            rows.append(replace(row, subject=subject, accelerator=VARIANT))
+            model = replace(row.subject, name=entry.network, bundle="", top1=share)
+            rows.append(replace(row, subject=model, accelerator=VARIANT))
     return Results(
         started=results.started,
         environment=results.environment,

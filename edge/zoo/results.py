@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from benchmarks.outputs.json_file import MAX_RESULTS, row_json
 from benchmarks.result import StoredRow
@@ -48,6 +48,13 @@ class Entry:
         return published().get(self.network)
 
 
+def _names_machine(environment: Mapping[str, Any]) -> bool:
+    cpu = environment.get("cpu")
+    if not isinstance(cpu, dict) or not isinstance(cpu.get("model", 0), str | None):
+        return False
+    return isinstance(environment.get("versions"), dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZooResults:
     """A run, maybe not finished.
@@ -65,7 +72,9 @@ class ZooResults:
 
     kind: Literal["zoo"] = "zoo"
     started: str
-    environment: Mapping[str, Any]
+    environment: Annotated[
+        Mapping[str, Any], schema.Expect("a record with cpu.model and versions", _names_machine)
+    ]
     threads: schema.Count
     batch: schema.Count
     entries: tuple[Entry, ...]

@@ -5,10 +5,11 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import edge
 from benchmarks.accelerators.base import Settings
@@ -45,20 +46,20 @@ STEADY: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class TimeBudget:
-    """The end of a run.
+    """The time that a run may take.
 
     Attributes:
-        deadline: On the clock that ``protocol`` is given; None for no end.
+        deadline: The end on the clock that ``protocol`` is given; None for no end.
     """
 
     deadline: float | None
 
     def protocol(self, now: float, rows: int, threads: int, *, keras: bool) -> Protocol:
-        """The protocol of the next row.
+        """Return the protocol of the next row.
 
         Args:
             now: Seconds on the deadline's clock.
-            rows: That remain, the next one included.
+            rows: The number of rows that remain, the next one included.
             threads: CPU threads.
             keras: Whether it is a step of a whole batch.
         """
@@ -86,16 +87,16 @@ NETWORK: Final = "network"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZooOptions:
-    """A run's options.
+    """The options of a run over the zoo.
 
     Attributes:
         networks: Names in ``keras.applications``, in the order of the run.
         weights: ``imagenet`` or ``none``.
-        cache: Where networks and their files are kept.
+        cache: The folder where networks and their files are kept.
         threads: CPU threads.
-        budget_seconds: Of the whole run; None for no end.
-        memory_bytes: At which a process is killed.
-        seed: Of the random order of a network's rows.
+        budget_seconds: The time of the whole run; None for no end.
+        memory_bytes: The resident memory at which a process is killed.
+        seed: The seed of the random order of a network's rows.
     """
 
     networks: tuple[str, ...]
@@ -108,14 +109,14 @@ class ZooOptions:
 
 
 def prepared(network: str, options: ZooOptions, step: Step) -> Prepared:
-    """The network's files, in a process of its own.
+    """Make the network's files ready in a process of its own.
 
     Raises:
         MeasurementError: It crashed or went beyond its memory.
         OutputError: The cache cannot be written.
     """
     quiet = {"TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
-    found = answers(
+    messages = answers(
         [
             sys.executable,
             "-m",
@@ -129,27 +130,29 @@ def prepared(network: str, options: ZooOptions, step: Step) -> Prepared:
         limits=WorkerLimits(seconds=PREPARE_SECONDS, memory_bytes=options.memory_bytes),
         heard=lambda answer: step(answer["progress"]) if "progress" in answer else None,
     )
-    if "facts" not in found[-1]:
+    if "facts" not in messages[-1]:
         raise MeasurementError(f"{network} was not made ready, and nothing says why")
-    return schema.from_json(Prepared, found[-1], f"the answer on {network}", error=MeasurementError)
+    return schema.from_json(
+        Prepared, messages[-1], f"the answer on {network}", error=MeasurementError
+    )
 
 
 def entry(network: str, options: ZooOptions, budget: TimeBudget, left: int, step: Step) -> Entry:
-    """One network's entry; what goes wrong stands in it.
+    """Measure one network; what goes wrong stands in its entry.
 
     Args:
-        network: Name in ``keras.applications``.
-        options: Of the run.
+        network: The name in ``keras.applications``.
+        options: The options of the run.
         budget: When the run must end.
-        left: Networks that remain, this one included.
+        left: The number of networks that remain, this one included.
         step: Told of each file that is ready and of each row; ``2 * len(ROWS)`` in all.
 
     Raises:
         OutputError: The cache cannot be written: every other network would fail too.
-        PackageMissing: So it is with a package that is not installed.
+        PackageMissing: A package is not installed, which every other network would need too.
     """
     try:
-        found = prepared(network, options, step)
+        files = prepared(network, options, step)
     except (OutputError, PackageMissing):
         raise
     except EdgeError as error:
@@ -162,7 +165,28 @@ def entry(network: str, options: ZooOptions, budget: TimeBudget, left: int, step
             rows={},
             failures={NETWORK: error.message},
         )
-    files = {KERAS: found.keras, **found.files}
+    rows = _rows(network, files, options, budget, left, step)
+    return Entry(
+        network=network,
+        facts=files.facts,
+        mult_adds=_mult_adds(files),
+        weights=files.weights,
+        random_because=files.random_because,
+        rows={name: rows[name] for name in ROWS if name in rows},
+        failures=files.failures,
+    )
+
+
+def _rows(
+    network: str,
+    prepared: Prepared,
+    options: ZooOptions,
+    budget: TimeBudget,
+    left: int,
+    step: Step,
+) -> dict[str, BenchmarkRow]:
+    """The row of each file, measured in a random order."""
+    files = {KERAS: prepared.keras, **prepared.files}
     rows: dict[str, BenchmarkRow] = {}
     with tempfile.TemporaryDirectory(prefix="edge-zoo-") as name:
         folder = Path(name)
@@ -172,24 +196,16 @@ def entry(network: str, options: ZooOptions, budget: TimeBudget, left: int, step
         for position, (variant, file) in enumerate(order):
             remaining = (left - 1) * len(ROWS) + len(files) - position
             plan = _plan(variant, options, budget, remaining, picture)
-            size = found.facts.input_size
-            subject = replace(
+            size = prepared.facts.input_size
+            model = replace(
                 lone(file),
                 name=variant,
                 bundle=network,
                 preprocessing=Preprocessing(height=size, width=size),
             )
-            rows[variant] = measured(_cell(subject, options), Bench(plan, folder))
+            rows[variant] = measured(_cell(model, options), Bench(plan, folder))
             step(1)
-    return Entry(
-        network=network,
-        facts=found.facts,
-        mult_adds=_mult_adds(found),
-        weights=found.weights,
-        random_because=found.random_because,
-        rows={name: rows[name] for name in ROWS if name in rows},
-        failures=found.failures,
-    )
+    return rows
 
 
 def _plan(
@@ -207,32 +223,32 @@ def _plan(
     )
 
 
-def _cell(subject: MeasuredModel, options: ZooOptions) -> Cell:
-    return Cell(subject=subject, path=accelerator(PATHS[subject.format]), threads=options.threads)
+def _cell(model: MeasuredModel, options: ZooOptions) -> Cell:
+    return Cell(subject=model, path=accelerator(PATHS[model.format]), threads=options.threads)
 
 
-def _mult_adds(found: Prepared) -> int | None:
-    """Counted in a converted float graph: TensorFlow's converter or tf2onnx lost nothing of it."""
+def _mult_adds(prepared: Prepared) -> int | None:
+    """Count in a converted float graph, of which the converters have lost nothing."""
     for variant in ("tflite-fp32", "onnx-fp32"):
-        if variant in found.files:
-            return inspect_model(found.files[variant]).mult_adds
+        if variant in prepared.files:
+            return inspect_model(prepared.files[variant]).mult_adds
     return None
 
 
 def networks(text: str | None) -> tuple[str, ...]:
-    """Names in ``keras.applications``: those between commas, or all of the published table.
+    """Return names in ``keras.applications``: those between commas, or the published table's.
 
     Raises:
         UsageError: An unknown network, or none.
     """
     if text is None:
         return tuple(published())
-    found = tuple(
+    named = tuple(
         dict.fromkeys(backbone(part.strip()).keras_name for part in text.split(",") if part.strip())
     )
-    if not found:
+    if not named:
         raise UsageError("--models names none", hint="Such as MobileNet,MobileNetV2.")
-    return found
+    return named
 
 
 def run(options: ZooOptions, file: Path, progress: Progress, *, anew: bool = False) -> ZooResults:
@@ -262,28 +278,27 @@ def run(options: ZooOptions, file: Path, progress: Progress, *, anew: bool = Fal
         own = _with_weights(name, options, unreachable)
         title = f"{name} ({position + 1}/{len(missing)})"
         with progress.stage(title, 2 * len(ROWS)) as step:
-            found = entry(name, own, TimeBudget(deadline), len(missing) - position, step)
+            result = entry(name, own, TimeBudget(deadline), len(missing) - position, step)
         if own.weights != options.weights:
-            found = replace(found, random_because=f"no download was tried: {unreachable}")
+            result = replace(result, random_because=f"no download was tried: {unreachable}")
         else:
-            unreachable = unreachable or found.random_because
-        for variant, reason in found.failures.items():
+            unreachable = unreachable or result.random_because
+        for variant, reason in result.failures.items():
             progress.note(f"{name} {variant}: {reason}")
-        results = replace(results, entries=(*results.entries, found))
+        results = replace(results, entries=(*results.entries, result))
         write_zoo(file, results)
     return results
 
 
 def _with_weights(network: str, options: ZooOptions, unreachable: str) -> ZooOptions:
-    """The options of one network: a download that failed once is not tried for all others."""
+    """The options of one network; a download that failed once is not tried for all others."""
     if unreachable and not is_shipped(backbone(network)):
         return replace(options, weights=NONE)
     return options
 
 
-def _begun(options: ZooOptions, file: Path | None, record: object) -> ZooResults:
-    """What the file holds, or a new run."""
-    assert isinstance(record, dict)
+def _begun(options: ZooOptions, file: Path | None, record: Mapping[str, Any]) -> ZooResults:
+    """The run that the file holds, or a new one."""
     if file is None or not file.exists():
         return ZooResults(
             started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -292,17 +307,17 @@ def _begun(options: ZooOptions, file: Path | None, record: object) -> ZooResults
             batch=BATCH,
             entries=(),
         )
-    found = read_zoo(file)
-    unlike = [
-        name
-        for name, here in (("cpu", record["cpu"]["model"]), ("versions", record["versions"]))
-        if here != (found.environment["cpu"]["model"] if name == "cpu" else found.environment[name])
-    ]
-    if found.threads != options.threads:
+    kept = read_zoo(file)
+    unlike = []
+    if record["cpu"]["model"] != kept.environment["cpu"]["model"]:
+        unlike.append("cpu")
+    if record["versions"] != kept.environment["versions"]:
+        unlike.append("versions")
+    if kept.threads != options.threads:
         unlike.append("threads")
     if unlike:
         raise UsageError(
             f"{file} is of a run with other {' and '.join(unlike)}",
             hint="Name another file with --output to begin anew.",
         )
-    return found
+    return kept
