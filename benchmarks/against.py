@@ -68,11 +68,11 @@ class Against:
         }
 
 
-def _named(subject: MeasuredModel, inputs: tuple[TensorSpec, ...]) -> dict[str, Any]:
+def _named(model: MeasuredModel, inputs: tuple[TensorSpec, ...]) -> dict[str, Any]:
     return {
-        "name": subject.name,
-        "bundle": subject.bundle,
-        "sha256": subject.sha256,
+        "name": model.name,
+        "bundle": model.bundle,
+        "sha256": model.sha256,
         "inputs": [{"name": item.name, "shape": list(item.shape)} for item in inputs],
     }
 
@@ -102,7 +102,7 @@ def against(
     """
     count = rounds or ROUNDS
     cell = _only(baseline, plan)
-    other = replace(cell, subject=candidate)
+    other = replace(cell, model=candidate)
     if candidate.format != baseline.format and candidate.format not in cell.path.formats:
         raise UsageError(f"{cell.path.name} does not take {candidate.name}")
     with tempfile.TemporaryDirectory(prefix="edge-benchmark-") as name:
@@ -132,11 +132,11 @@ def against(
     )
 
 
-def _only(subject: MeasuredModel, plan: BenchmarkPlan) -> Cell:
-    found = cells((subject,), plan)
+def _only(model: MeasuredModel, plan: BenchmarkPlan) -> Cell:
+    found = cells((model,), plan)
     if len(found) != 1:
         raise UsageError(
-            f"{len(found)} ways to run {subject.name}; two models are compared on one",
+            f"{len(found)} ways to run {model.name}; two models are compared on one",
             hint="Name one accelerator and one number of threads.",
         )
     if found[0].path.estimate:

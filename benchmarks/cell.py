@@ -48,12 +48,12 @@ class Bench:
 
     def request(self, cell: Cell, task: Task, outputs: Path | None = None) -> Request:
         """The worker's order for a row."""
-        plan, contract = self.plan, cell.subject.preprocessing
+        plan, contract = self.plan, cell.model.preprocessing
         return Request(
             task=task,
             place=cell.path.open,
             probe=cell.path.probe,
-            model=cell.subject.path,
+            model=cell.model.path,
             settings=replace(plan.settings, threads=cell.threads),
             protocol=replace(plan.protocol, threads=cell.threads),
             pixels=pixels(plan.pictures, contract, self.folder) if contract else None,
@@ -87,22 +87,22 @@ class Bench:
         return self.folder / f"outputs-{self._files}.npz"
 
     def expected(
-        self, subject: MeasuredModel, path: Accelerator
+        self, measured: MeasuredModel, path: Accelerator
     ) -> tuple[LoadedModel, list[NDArray[Any]]]:
         """What the reference path says of a model; asked once.
 
         Raises:
             EdgeError: It says nothing: not installed, or it fails on the model.
         """
-        if subject.sha256 not in self._answers:
+        if measured.sha256 not in self._answers:
             file = self.new_file()
-            cell = Cell(subject=subject, path=path, threads=1)
+            cell = Cell(model=measured, path=path, threads=1)
             try:
                 model = self.ask(cell, Task.OUTPUTS, LoadedModel, file)[-1]
-                self._answers[subject.sha256] = (model, arrays(file))
+                self._answers[measured.sha256] = (model, arrays(file))
             except EdgeError as error:
-                self._answers[subject.sha256] = error
-        found = self._answers[subject.sha256]
+                self._answers[measured.sha256] = error
+        found = self._answers[measured.sha256]
         if isinstance(found, EdgeError):
             raise found
         return found
@@ -115,7 +115,7 @@ def measured(cell: Cell, bench: Bench) -> BenchmarkRow:
         ImageError: A picture cannot be decoded: nothing of the model's.
     """
     row = BenchmarkRow(
-        subject=cell.subject,
+        model=cell.model,
         accelerator=cell.path.name,
         unit=cell.path.unit,
         threads=cell.threads,
@@ -187,11 +187,11 @@ def _proved(
             stability=None,
             reason=f"no operator ran on it: all {row.coverage.operators} stayed on the CPU",
         )
-    known = reference(cell.subject.format)
+    known = reference(cell.model.format)
     if known is None or known.name == cell.path.name:
         return row
     try:
-        described, expected = bench.expected(cell.subject, known)
+        described, expected = bench.expected(cell.model, known)
     except EdgeError as error:
         reason = f"cannot be checked against {known.name}: {error.message}"
         return replace(
@@ -219,7 +219,7 @@ def _proved(
 
 def _tolerance(cell: Cell) -> Tolerance:
     """What float answers may differ by."""
-    if integers_inside(cell.subject.path):
+    if integers_inside(cell.model.path):
         return INTEGER
     return FLOAT32 if cell.path.unit is Unit.CPU else FLOAT16
 
@@ -247,7 +247,7 @@ def _with_extras(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
     plan = bench.plan
     if plan.memory:
         row = _with(row, "memory", lambda: _memory(row, cell, bench))
-    if plan.end_to_end and cell.subject.preprocessing is not None:
+    if plan.end_to_end and cell.model.preprocessing is not None:
         row = _with(row, "end-to-end", lambda: _end_to_end(row, cell, bench))
     if plan.profile:
         row = _with(row, "profile", lambda: _profile(row, cell, bench))

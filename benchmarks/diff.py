@@ -55,8 +55,8 @@ def check_row(name: str, old: BenchmarkRow, new: BenchmarkRow, *, other_models: 
     Raises:
         UsageError: They are.
     """
-    if old.subject.sha256 != new.subject.sha256 and not other_models:
-        digests = f"{old.subject.sha256[:12]} and {new.subject.sha256[:12]}"
+    if old.model.sha256 != new.model.sha256 and not other_models:
+        digests = f"{old.model.sha256[:12]} and {new.model.sha256[:12]}"
         raise UsageError(
             f"{name}: the files hold unlike models (sha256 {digests})",
             hint="Add --allow-other-models to compare two builds of a model.",

@@ -89,12 +89,12 @@ class BenchmarkPlan:
 class Cell:
     """One row to measure."""
 
-    subject: MeasuredModel
+    model: MeasuredModel
     path: Accelerator
     threads: int
 
 
-def cells(subjects: Sequence[MeasuredModel], plan: BenchmarkPlan) -> tuple[Cell, ...]:
+def cells(models: Sequence[MeasuredModel], plan: BenchmarkPlan) -> tuple[Cell, ...]:
     """Every row of a run, in the order in which they are shown.
 
     Threads matter on a CPU alone: a GPU or NPU has one row.
@@ -103,16 +103,16 @@ def cells(subjects: Sequence[MeasuredModel], plan: BenchmarkPlan) -> tuple[Cell,
         UsageError: An unknown path, or none that takes a model's format.
     """
     found: list[Cell] = []
-    for subject in subjects:
-        taken = _paths(subject.format, plan)
+    for model in models:
+        taken = _paths(model.format, plan)
         if not taken:
             raise UsageError(
-                f"none of {', '.join(plan.paths)} takes {subject.name}",
-                hint=f"These do: {', '.join(_named(subject.format))}.",
+                f"none of {', '.join(plan.paths)} takes {model.name}",
+                hint=f"These do: {', '.join(_named(model.format))}.",
             )
         for path in taken:
             threads = plan.threads if path.unit is Unit.CPU else plan.threads[:1]
-            found += [Cell(subject=subject, path=path, threads=count) for count in threads]
+            found += [Cell(model=model, path=path, threads=count) for count in threads]
     return tuple(found)
 
 

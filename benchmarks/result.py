@@ -227,7 +227,7 @@ class BenchmarkRow:
     """One model on one path with one setting.
 
     Attributes:
-        subject: The model.
+        model: The model.
         accelerator: The name of the path.
         unit: The kind of processor.
         threads: CPU threads.
@@ -259,10 +259,10 @@ class BenchmarkRow:
     """
 
     __pydantic_config__: ClassVar[Any] = schema.names(
-        subject="model", estimate="estimate_ms", peak_memory="peak_memory_bytes"
+        estimate="estimate_ms", peak_memory="peak_memory_bytes"
     )
 
-    subject: MeasuredModel
+    model: MeasuredModel
     accelerator: str
     unit: Unit
     threads: schema.Count

@@ -23,7 +23,7 @@ Key = tuple[str, str, str, int]
 
 
 def run(
-    subjects: Sequence[MeasuredModel],
+    models: Sequence[MeasuredModel],
     plan: BenchmarkPlan,
     progress: Progress,
     *,
@@ -33,7 +33,7 @@ def run(
     """Measure what the plan says; a row that fails says why and the others go on.
 
     Args:
-        subjects: The models.
+        models: The models.
         plan: How to measure.
         progress: Told of each row.
         begun: An interrupted run of the same plan: its rows with a time are not measured again.
@@ -44,7 +44,7 @@ def run(
             machine or model.
         ImageError: A picture of the plan cannot be decoded.
     """
-    wanted = cells(subjects, plan)
+    wanted = cells(models, plan)
     order = list(range(len(wanted)))
     random.Random(plan.seed).shuffle(order)
     record = environment() if plan.place is None else plan.place.environment()
@@ -80,8 +80,8 @@ def _with_rows(results: Results, rows: Sequence[BenchmarkRow | None]) -> Results
     return replace(results, rows=found, missing=len(rows) - len(found))
 
 
-def _key(subject: MeasuredModel, path: str, threads: int) -> Key:
-    return f"{subject.bundle}:{subject.name}", subject.sha256, path, threads
+def _key(model: MeasuredModel, path: str, threads: int) -> Key:
+    return f"{model.bundle}:{model.name}", model.sha256, path, threads
 
 
 def _kept_rows(begun: Results, here: Results, wanted: Sequence[Cell]) -> list[BenchmarkRow | None]:
@@ -92,7 +92,7 @@ def _kept_rows(begun: Results, here: Results, wanted: Sequence[Cell]) -> list[Be
     """
     check_hosts(begun.environment, here.environment)
     places = {
-        _key(cell.subject, cell.path.name, cell.threads): place for place, cell in enumerate(wanted)
+        _key(cell.model, cell.path.name, cell.threads): place for place, cell in enumerate(wanted)
     }
     unlike = [
         name
@@ -106,12 +106,12 @@ def _kept_rows(begun: Results, here: Results, wanted: Sequence[Cell]) -> list[Be
     ]
     rows: list[BenchmarkRow | None] = [None] * len(wanted)
     for row in begun.rows:
-        place = places.get(_key(row.subject, row.accelerator, row.threads))
+        place = places.get(_key(row.model, row.accelerator, row.threads))
         if place is None:
             unlike.append("rows")
         elif not describe.unmeasured(row):
             # The file itself is named by the command; results do not tell where it lies.
-            rows[place] = replace(row, subject=wanted[place].subject)
+            rows[place] = replace(row, model=wanted[place].model)
     if unlike:
         raise UsageError(
             f"the interrupted run has other {' and other '.join(dict.fromkeys(unlike))}",

@@ -13,8 +13,8 @@ BUSY: Final = 0.75  # of a CPU; a benchmark that has just ended leaves one threa
 
 def model_name(row: BenchmarkRow) -> str:
     """Of the bundle's variant, or of the file."""
-    subject = row.subject
-    return f"{subject.bundle}:{subject.name}" if subject.bundle else subject.name
+    model = row.model
+    return f"{model.bundle}:{model.name}" if model.bundle else model.name
 
 
 def input_shape(row: BenchmarkRow) -> str:

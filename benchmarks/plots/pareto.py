@@ -37,7 +37,7 @@ def pareto(
     The front is of times of real hardware only; hollow markers are software GPUs and simulators,
     pale ones have something better in both.
     """
-    rows = [row for row in style.measured(results) if row.subject.top1 is not None]
+    rows = [row for row in style.measured(results) if row.model.top1 is not None]
     if not rows:
         return None
     figure = style.new_figure(5.2)
@@ -91,7 +91,7 @@ def per_image(row: BenchmarkRow) -> float:
 
 
 def _percent(row: BenchmarkRow) -> float:
-    return 100 * (row.subject.top1 or 0.0)
+    return 100 * (row.model.top1 or 0.0)
 
 
 def _path(row: BenchmarkRow, results: Results) -> str:

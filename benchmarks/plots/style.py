@@ -49,7 +49,7 @@ def title(figure: Any, what: str, results: Results, rows: Sequence[BenchmarkRow]
     shown = f"{machine}; {setting}"
     if len(shown) > _TITLE:
         shown = f"{machine[: _TITLE - len(setting) - 3]}…; {setting}"
-    bundles = {row.subject.bundle for row in rows}
+    bundles = {row.model.bundle for row in rows}
     if len(bundles) == 1 and "" not in bundles:
         what = f"{what}: {plot_text(bundles.pop())}"
     figure.suptitle(f"{what}\n{plot_text(shown, 2 * _TITLE)}", fontsize=10)
@@ -57,8 +57,8 @@ def title(figure: Any, what: str, results: Results, rows: Sequence[BenchmarkRow]
 
 def name(row: BenchmarkRow, rows: Sequence[BenchmarkRow]) -> str:
     """Of the model; without its bundle where all rows are of one."""
-    one = len({item.subject.bundle for item in rows}) == 1
-    return plot_text(row.subject.name if one else describe.model_name(row))
+    one = len({item.model.bundle for item in rows}) == 1
+    return plot_text(row.model.name if one else describe.model_name(row))
 
 
 def time_axis(axis: Any, times: Sequence[float], label: str) -> bool:

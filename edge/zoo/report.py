@@ -206,8 +206,8 @@ def _as_results(results: ZooResults) -> Results:
         share = entry.published.top1 / 100
         if VARIANT in entry.rows:
             row = entry.rows[VARIANT]
-            model = replace(row.subject, name=entry.network, bundle="", top1=share)
-            rows.append(replace(row, subject=model, accelerator=VARIANT))
+            model = replace(row.model, name=entry.network, bundle="", top1=share)
+            rows.append(replace(row, model=model, accelerator=VARIANT))
     return Results(
         started=results.started,
         environment=results.environment,

@@ -17,10 +17,10 @@ from benchmarks.accelerators.table import accelerator
 from benchmarks.cell import Bench, measured
 from benchmarks.environment import environment
 from benchmarks.inputs import generated_picture
+from benchmarks.models import lone
 from benchmarks.plan import BenchmarkPlan, Cell
 from benchmarks.protocol import Protocol
 from benchmarks.result import BenchmarkRow, MeasuredModel
-from benchmarks.subjects import lone
 from edge import schema
 from edge.errors import EdgeError, MeasurementError, OutputError, PackageMissing, UsageError
 from edge.inspection.model import inspect_model
@@ -224,7 +224,7 @@ def _plan(
 
 
 def _cell(model: MeasuredModel, options: ZooOptions) -> Cell:
-    return Cell(subject=model, path=accelerator(PATHS[model.format]), threads=options.threads)
+    return Cell(model=model, path=accelerator(PATHS[model.format]), threads=options.threads)
 
 
 def _mult_adds(prepared: Prepared) -> int | None:

@@ -181,9 +181,7 @@ def test_a_faster_argument_passes(
 ) -> None:
     monkeypatch.setattr("benchmarks.against.ROUNDS", 4)
     planted = {MODEL: 0.003, INT8: 0.001}
-    monkeypatch.setattr(
-        "benchmarks.against._asked", lambda cell, _: (planted[cell.subject.path], ())
-    )
+    monkeypatch.setattr("benchmarks.against._asked", lambda cell, _: (planted[cell.model.path], ()))
     compare(against_job(INT8), str(MODEL), max_regression=0)
     verdict = json.loads(capsys.readouterr().out)
     assert (verdict["verdict"], round(verdict["ratio"], 3)) == ("faster", 0.333)

@@ -34,11 +34,11 @@ from benchmarks.accelerators.litert_cpu import open_litert
 from benchmarks.accelerators.table import accelerator
 from benchmarks.against import BLOCK, against
 from benchmarks.inputs import tensors
+from benchmarks.models import lone
 from benchmarks.plan import BenchmarkPlan
 from benchmarks.protocol import Protocol
 from benchmarks.request import Request, Task, TimedModel, ask
 from benchmarks.stats import median
-from benchmarks.subjects import lone
 from benchmarks.timing import timed
 from benchmarks.verdict import EQUIVALENT, ROUNDS, SpeedVerdict, judge
 from edge.cli.terminal import report_error
@@ -250,8 +250,8 @@ def _plans(model: Path, folder: Path) -> tuple[BenchmarkPlan, BenchmarkPlan]:
 
 
 def _judged(model: Path, plain: BenchmarkPlan, plan: BenchmarkPlan, rounds: int) -> Any:
-    subject = lone(model)
-    found = against(subject, subject, plain, Silent(), rounds=rounds, candidate_plan=plan)
+    measured = lone(model)
+    found = against(measured, measured, plain, Silent(), rounds=rounds, candidate_plan=plan)
     return found.judgement
 
 

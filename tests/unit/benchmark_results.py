@@ -29,7 +29,9 @@ ENVIRONMENT = {
 }
 
 
-def subject(name: str = "tflite-int8", top1: float | None = 0.7, **values: Any) -> MeasuredModel:
+def measured_model(
+    name: str = "tflite-int8", top1: float | None = 0.7, **values: Any
+) -> MeasuredModel:
     standard = {
         "name": name,
         "path": Path(f"{name}.tflite"),
@@ -62,7 +64,7 @@ def timing(milliseconds: float, **options: Any) -> Timing:
 def row(milliseconds: float = 5.0, **values: Any) -> BenchmarkRow:
     """A measured row on the CPU."""
     standard: dict[str, Any] = {
-        "subject": subject(),
+        "model": measured_model(),
         "accelerator": "litert-cpu",
         "unit": Unit.CPU,
         "threads": 1,

@@ -14,7 +14,7 @@ from benchmarks.result import BenchmarkRow, Results, Status
 from benchmarks.verdict import SpeedVerdict
 from edge.cli.measure.results import diff as command
 from edge.errors import NegativeVerdict, UsageError
-from tests.unit.benchmark_results import ENVIRONMENT, results, row, subject, timing, untimed
+from tests.unit.benchmark_results import ENVIRONMENT, measured_model, results, row, timing, untimed
 
 
 def run(old_ms: float, new_ms: float, **options: Any) -> Any:
@@ -123,7 +123,7 @@ def test_a_busy_machine_is_told() -> None:
 
 
 def test_unlike_models() -> None:
-    other = results(row(subject=subject(sha256="cd" * 32)))
+    other = results(row(model=measured_model(sha256="cd" * 32)))
     with pytest.raises(UsageError, match="abababababab and cdcdcdcdcdcd"):
         diff(results(row()), other)
     assert diff(results(row()), other, other_models=True).changes

@@ -52,8 +52,8 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, in
         def measured(cell: Cell, bench: Bench) -> BenchmarkRow:
             if len(asked) == interrupt:
                 raise KeyboardInterrupt
-            asked.append((cell.subject.name, cell.threads))
-            found = row(1.0 + len(asked), subject=cell.subject, threads=cell.threads)
+            asked.append((cell.model.name, cell.threads))
+            found = row(1.0 + len(asked), model=cell.model, threads=cell.threads)
             if len(asked) - 1 == failed:
                 return replace(found, status=Status.FAILED, timing=None, stability=None)
             return found

@@ -18,9 +18,9 @@ from edge.errors import OutputError, UsageError
 from tests.unit.benchmark_results import (
     ENVIRONMENT,
     every_kind,
+    measured_model,
     results,
     row,
-    subject,
     timing,
     untimed,
 )
@@ -42,7 +42,7 @@ def test_json_comes_back_as_it_was(tmp_path: Path) -> None:
     assert after.environment == before.environment
     for old, new in zip(before.rows, after.rows, strict=True):
         assert (new.coverage, new.parity, new.profile) == (old.coverage, old.parity, old.profile)
-        assert (new.subject, new.status, new.label) == (old.subject, old.status, old.label)
+        assert (new.model, new.status, new.label) == (old.model, old.status, old.label)
         assert new.sustained == old.sustained
         assert new.facts == old.facts
         if old.timing is not None and new.timing is not None:
@@ -69,8 +69,8 @@ def test_json_keeps_samples_on_one_line_and_strings_as_they_are() -> None:
 
 
 def test_json_says_nothing_of_where_files_lay() -> None:
-    secret = subject(path=Path("/home/someone/m.tflite"))
-    text = json_text(results(row(subject=secret)))
+    secret = measured_model(path=Path("/home/someone/m.tflite"))
+    text = json_text(results(row(model=secret)))
     assert "someone" not in text
 
 
@@ -169,7 +169,7 @@ def test_csv() -> None:
 
 
 def test_csv_computes_nothing() -> None:
-    (line,) = csv.DictReader(io.StringIO(csv_text(results(row(subject=subject("=1+1"))))))
+    (line,) = csv.DictReader(io.StringIO(csv_text(results(row(model=measured_model("=1+1"))))))
     assert line["model"] == "'=1+1"
 
 
@@ -204,7 +204,7 @@ def test_markdown_shows_no_time_of_a_row_that_failed(status: Status) -> None:
 
 
 def test_markdown_is_safe_with_any_name() -> None:
-    text = markdown(results(row(subject=subject("a|b`<b>@octocat"))))
+    text = markdown(results(row(model=measured_model("a|b`<b>@octocat"))))
     assert "<b>" not in text
     assert "@octocat" not in text
     assert len(cells(text)) == 1

@@ -16,7 +16,7 @@ from benchmarks.plots.pareto import front, pareto
 from benchmarks.result import BenchmarkRow, Moment, Status
 from edge.cli.measure.results import Format, plot
 from edge.errors import OutputError, UsageError
-from tests.unit.benchmark_results import results, row, subject, timing, untimed
+from tests.unit.benchmark_results import measured_model, results, row, timing, untimed
 
 
 def steady(milliseconds: float, **values: Any) -> BenchmarkRow:
@@ -70,8 +70,8 @@ def test_rows_without_a_time_have_no_bar() -> None:
 
 
 def test_rows_of_a_model_stand_together() -> None:
-    a, b = subject("a"), subject("b")
-    rows = [row(subject=a), row(subject=b), row(subject=a, accelerator="openvino-cpu")]
+    a, b = measured_model("a"), measured_model("b")
+    rows = [row(model=a), row(model=b), row(model=a, accelerator="openvino-cpu")]
     (panel,) = latency(results(*rows)).axes
     assert names(panel) == ["a", "litert-cpu", "openvino-cpu", "b", "litert-cpu"]
 
@@ -94,14 +94,14 @@ def test_the_title_says_machine_threads_and_bundle() -> None:
 def test_the_front() -> None:
     """By hand: (ms, top-1) of which three are not beaten."""
     points = [(10, 0.7), (12, 0.7), (8, 0.6), (9, 0.55), (20, 0.9), (21, 0.8), (8, 0.5)]
-    rows = [steady(ms, subject=subject(f"{ms}-{top1}", top1)) for ms, top1 in points]
-    assert [item.subject.name for item in front(rows)] == ["8-0.6", "10-0.7", "20-0.9"]
+    rows = [steady(ms, model=measured_model(f"{ms}-{top1}", top1)) for ms, top1 in points]
+    assert [item.model.name for item in front(rows)] == ["8-0.6", "10-0.7", "20-0.9"]
 
 
 def test_the_line_runs_through_the_front_alone() -> None:
     """Points as accurate as one of the front, and slower, lie beside it; no share is over 100 %."""
     points = [(1, 0.7), (2, 0.98), (3, 0.98), (4, 1.0), (5, 1.0), (6, 1.0)]
-    rows = [steady(ms, subject=subject(f"{ms}", top1)) for ms, top1 in points]
+    rows = [steady(ms, model=measured_model(f"{ms}", top1)) for ms, top1 in points]
     (panel,) = pareto(results(*rows)).axes
     (line,) = (item for item in panel.lines if item.get_label() == "Pareto front")
     assert line.get_drawstyle() == "default"  # straight, no steps
@@ -111,8 +111,8 @@ def test_the_line_runs_through_the_front_alone() -> None:
         at = float(np.interp(ms, values[:, 0], values[:, 1]))
         assert (ms > 4 or at > 100 * top1 + 0.1) is (ms not in best)
     assert panel.get_ylim()[1] <= 100
-    twins = [steady(2.0, subject=subject(name, 0.9)) for name in "ab"]
-    assert [item.subject.name for item in front(twins)] == ["a", "b"]
+    twins = [steady(2.0, model=measured_model(name, 0.9)) for name in "ab"]
+    assert [item.model.name for item in front(twins)] == ["a", "b"]
 
 
 def test_the_front_is_of_hardware_only() -> None:
@@ -132,7 +132,7 @@ def test_accuracy_is_over_the_time_of_one_image() -> None:
 def test_no_name_hides_another_or_a_point() -> None:
     random = np.random.default_rng(3)
     rows = [
-        steady(float(ms), subject=subject(f"model-{i}", float(top1)))
+        steady(float(ms), model=measured_model(f"model-{i}", float(top1)))
         for i, (ms, top1) in enumerate(random.uniform((5, 0.6), (20, 0.8), (20, 2)))
     ]
     figure = pareto(results(*rows))
@@ -189,8 +189,8 @@ def test_pictures_are_the_same_every_time(tmp_path: Path) -> None:
 
 
 def test_names_are_no_formulas(tmp_path: Path) -> None:
-    odd = subject("a_$b$^{", bundle="$x")
-    assert draw(results(row(subject=odd)), tmp_path, ("svg",))
+    odd = measured_model("a_$b$^{", bundle="$x")
+    assert draw(results(row(model=odd)), tmp_path, ("svg",))
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,14 +9,14 @@ from benchmarks.result import MeasuredModel
 from edge.errors import UsageError
 
 
-def subject(format_: str) -> MeasuredModel:
+def model(format_: str) -> MeasuredModel:
     return MeasuredModel(
         name=f"m.{format_}", path=Path(f"m.{format_}"), sha256="0", size_bytes=1, format=format_
     )
 
 
 def names(format_: str, *paths: str, threads: tuple[int, ...] = (1,)) -> list[tuple[str, int]]:
-    found = cells((subject(format_),), BenchmarkPlan(paths=paths, threads=threads))
+    found = cells((model(format_),), BenchmarkPlan(paths=paths, threads=threads))
     return [(cell.path.name, cell.threads) for cell in found]
 
 

@@ -31,7 +31,7 @@ ENVIRONMENT = {
 
 def row(variant: str, milliseconds: float) -> BenchmarkRow:
     return BenchmarkRow(
-        subject=MeasuredModel(
+        model=MeasuredModel(
             name=variant,
             path=Path(f"{variant}.tflite"),
             sha256="0" * 64,

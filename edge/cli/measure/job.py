@@ -8,13 +8,13 @@ from typing import Final
 
 from benchmarks.against import Against, against
 from benchmarks.input_shape import shown
+from benchmarks.models import measured_models
 from benchmarks.outputs.files import FORMS, write_results
 from benchmarks.outputs.json_file import read_results, results_json
 from benchmarks.plan import BenchmarkPlan
 from benchmarks.result import BenchmarkRow, MeasuredModel, Results, Status
 from benchmarks.run import run
 from benchmarks.stats import median
-from benchmarks.subjects import subjects
 from benchmarks.verdict import SpeedVerdict
 from edge.cli.measure.view import print_rows
 from edge.cli.output import print_folded, print_json
@@ -100,7 +100,7 @@ def measure(job: BenchmarkJob) -> None:
 
     After Ctrl-C the rows that are done are shown and written; the same command goes on from them.
     """
-    found = subjects(job.models, job.variants)
+    found = measured_models(job.models, job.variants)
     journal = _journal(job.outputs)
     begun = None if journal is None or job.overwrite else _begun(journal)
     for path in job.outputs:
@@ -189,7 +189,7 @@ def _judge(results: Results, plan: BenchmarkPlan) -> None:
         for row in partial:
             if row.unit != "cpu" and not (row.coverage and row.coverage.full):
                 raise NegativeVerdict(
-                    f"{row.subject.name} does not run wholly on {row.accelerator}",
+                    f"{row.model.name} does not run wholly on {row.accelerator}",
                     hint="Its row says what stayed on the CPU, and why.",
                 )
     if not any(row.status in (Status.MEASURED, Status.ESTIMATED) for row in results.rows):
@@ -203,7 +203,7 @@ def _nothing(rows: Sequence[BenchmarkRow]) -> EdgeError:
     kind = UsageError if row.usage else ModelLoadError if unloaded else MeasurementError
     found = "" if len(rows) == 1 else f" (first of {len(rows)} rows without a time)"
     return kind(
-        f"{row.subject.name} on {row.accelerator}: {row.status.value}: {row.reason}{found}",
+        f"{row.model.name} on {row.accelerator}: {row.status.value}: {row.reason}{found}",
         hint=row.hint,
     )
 
@@ -221,7 +221,7 @@ def compare(job: BenchmarkJob, reference: str, max_regression: float) -> None:
     """
     for path in job.outputs:
         check_new_file(path, ".json", overwrite=job.overwrite)
-    candidate = _single(subjects(job.models, job.variants))
+    candidate = _single(measured_models(job.models, job.variants))
     baseline = _single(_reference(reference, job))
     found = against(baseline, candidate, job.plan, job.progress)
     for path in job.outputs:
@@ -240,7 +240,7 @@ def compare(job: BenchmarkJob, reference: str, max_regression: float) -> None:
 def _print(found: Against) -> None:
     judgement = found.judgement
     baseline, candidate = ([pair[side] for pair in found.medians] for side in (0, 1))
-    names = [_shown(subject) for subject in (found.candidate, found.baseline)]
+    names = [_shown(model) for model in (found.candidate, found.baseline)]
     shapes = [" ".join(shown(spec.shape) for spec in inputs) for inputs in found.inputs[::-1]]
     middles: list[float] = []
     for name, shape, values in zip(names, shapes, (candidate, baseline), strict=True):
@@ -253,10 +253,10 @@ def _print(found: Against) -> None:
             "of one model differ here."
         )
     inconclusive = judgement.verdict is SpeedVerdict.INCONCLUSIVE
-    subject = "The comparison" if inconclusive else names[0]
+    judged = "The comparison" if inconclusive else names[0]
     taker = names[0] if inconclusive else "it"
     say(
-        f"{subject} is {judgement.verdict.value}: {taker} takes {judgement.ratio:.3f} times as "
+        f"{judged} is {judgement.verdict.value}: {taker} takes {judgement.ratio:.3f} times as "
         f"long as the reference {names[1]}, {percent(judgement.confidence, 0)} interval "
         f"{judgement.interval.low:.3f} to {judgement.interval.high:.3f}, of "
         f"{len(found.medians)} pairs of processes in turn ({found.path}, "
@@ -271,8 +271,8 @@ def _print(found: Against) -> None:
         )
 
 
-def _shown(subject: MeasuredModel) -> str:
-    return one_line(f"{subject.bundle}:{subject.name}" if subject.bundle else subject.name)
+def _shown(model: MeasuredModel) -> str:
+    return one_line(f"{model.bundle}:{model.name}" if model.bundle else model.name)
 
 
 def _single(found: Sequence[MeasuredModel]) -> MeasuredModel:
@@ -287,11 +287,11 @@ def _single(found: Sequence[MeasuredModel]) -> MeasuredModel:
 def _reference(text: str, job: BenchmarkJob) -> tuple[MeasuredModel, ...]:
     """The model after ``--against``."""
     if Path(text).exists():
-        return subjects((Path(text),))
+        return measured_models((Path(text),))
     place, _, variant = text.rpartition(":")
     if place and is_bundle(Path(place)):
-        return subjects((Path(place),), (variant,))
+        return measured_models((Path(place),), (variant,))
     bundles = [path for path in job.models if is_bundle(path)]
     if bundles:
-        return subjects(bundles[:1], (text,))
+        return measured_models(bundles[:1], (text,))
     raise UsageError(f"no model {text}", hint="Name a file, BUNDLE:VARIANT, or a variant.")

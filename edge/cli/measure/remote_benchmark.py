@@ -49,9 +49,9 @@ def remote_benchmark(
 
     from benchmarks.accelerators.base import Settings
     from benchmarks.input_shape import parse_shapes
+    from benchmarks.models import measured_models
     from benchmarks.plan import BenchmarkPlan
     from benchmarks.protocol import Protocol
-    from benchmarks.subjects import subjects
     from edge.cli.measure.job import BenchmarkJob, counts, measure, pictures
     from edge.cli.terminal import shown_progress
     from edge.deploy.remote_benchmark import place_on
@@ -78,7 +78,7 @@ def remote_benchmark(
         overwrite=overwrite,
     )
     where = hosts.address(host, port, ssh_config, accept_new_host_key)
-    formats = {model_format(subject.path) for subject in subjects(job.models, job.variants)}
+    formats = {model_format(model.path) for model in measured_models(job.models, job.variants)}
     with place_on(
         where,
         formats,

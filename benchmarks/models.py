@@ -10,7 +10,9 @@ from edge.runtime.bundle import Bundle, is_bundle
 from edge.runtime.files import sha256_file
 
 
-def subjects(paths: Sequence[Path], variants: Sequence[str] = ()) -> tuple[MeasuredModel, ...]:
+def measured_models(
+    paths: Sequence[Path], variants: Sequence[str] = ()
+) -> tuple[MeasuredModel, ...]:
     """The models at those paths, each named once.
 
     Args:
@@ -28,7 +30,7 @@ def subjects(paths: Sequence[Path], variants: Sequence[str] = ()) -> tuple[Measu
             "--variant names variants of a bundle, and no bundle is named",
             hint="Name a bundle, or leave out --variant.",
         )
-    found = [subject for path in paths for subject in _at(path, variants)]
+    found = [model for path in paths for model in _at(path, variants)]
     return tuple(dict.fromkeys(found))
 
 
