@@ -7,6 +7,9 @@ INSTALLED := $(VENV)/.installed
 DEMO := demo
 # Processes that run the tests side by side; each may hold 3 GB.
 WORKERS ?= 2
+# A file's tests share what they make, so one process runs them. The files keep their order, in which
+# those that take minutes come first: at the end no process is left alone with a long one.
+DIST := --dist loadfile --no-loadscope-reorder
 
 # The first Python that will do. Asked for only when an environment is made.
 define FIND_PYTHON
@@ -59,11 +62,11 @@ test-fast: $(INSTALLED)  ## Run the tests that need no TensorFlow, no build and 
 
 test: $(INSTALLED)  ## Run the tests, but for the long ones
 	@echo "== tests"
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(DIST)
 
 test-all: $(INSTALLED)  ## Run all tests: kills, full disks and thousands of bad inputs too
 	@echo "== tests, the long ones too"
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile \
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(DIST) \
 	  -m "not accelerator and not device"
 
 test-accelerators: $(INSTALLED)  ## Run the tests of GPU and NPU engines, each in an environment of its own

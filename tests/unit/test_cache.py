@@ -12,7 +12,7 @@ from edge.cache import SEAL, StageCache, content_key, default_cache, sealed_byte
 from edge.cli.options import cache_root
 from edge.errors import OutputError
 from edge.runtime.files import sha256_file
-from tests.kills import at_every_step
+from tests.kills import EVERY, at_every_step
 
 
 def names(cache: StageCache) -> list[str]:
@@ -273,8 +273,9 @@ def test_a_killed_run_leaves_what_the_next_one_removes(tmp_path: Path) -> None:
     assert names(cache) == []
 
 
+@pytest.mark.parametrize("every", EVERY)
 def test_a_kill_at_every_step_of_a_write(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], every: int
 ) -> None:
     root = tmp_path / "cache"
 
@@ -286,7 +287,7 @@ def test_a_kill_at_every_step_of_a_write(
                 (folder / "below" / "a").write_bytes(b"a" * 1000)
                 (folder / "b").write_bytes(b"b")
 
-    for _ in at_every_step(write):
+    for _ in at_every_step(write, every):
         write()
         StageCache(root)._sweep()  # what every process begins with
         entry = StageCache(root).find("key")
@@ -297,7 +298,8 @@ def test_a_kill_at_every_step_of_a_write(
     assert not capsys.readouterr().err
 
 
-def test_a_kill_at_every_step_of_a_drop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", EVERY)
+def test_a_kill_at_every_step_of_a_drop(tmp_path: Path, every: int) -> None:
     root = tmp_path / "cache"
 
     def write() -> None:
@@ -311,7 +313,7 @@ def test_a_kill_at_every_step_of_a_drop(tmp_path: Path) -> None:
         flip(root / "stages" / "key" / "a")
 
     damage()
-    for _ in at_every_step(write):
+    for _ in at_every_step(write, every):
         write()
         with StageCache(root).scratch("other"):
             pass

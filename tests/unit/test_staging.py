@@ -117,7 +117,7 @@ def test_what_was_not_seen_stays_and_the_result_too(
         expected.update(held(tmp_path / "b"))
 
     if late:  # in the moment between the last look and the rename
-        looked = places._Seen.of
+        looked = places._SeenFolder.of
 
         def look(folder: Path) -> object:
             found = looked(folder)
@@ -125,7 +125,7 @@ def test_what_was_not_seen_stays_and_the_result_too(
                 strike()
             return found
 
-        monkeypatch.setattr(places._Seen, "of", look)
+        monkeypatch.setattr(places._SeenFolder, "of", look)
     with pytest.raises(OutputError, match="kept as"):
         with staged(target) as folder:
             fill(folder, {"manifest.json": b"[]"})
@@ -177,8 +177,8 @@ elif sys.argv[2] == "struck":
         (path.new / "mine.txt").write_text("mine")
         die()
     output._exchange_back = struck
-    real = output._Seen.holds
-    output._Seen.holds = lambda self, other: False
+    real = output._SeenFolder.holds
+    output._SeenFolder.holds = lambda self, other: False
 elif sys.argv[2] == "between":
     output.exchange = lambda *_: False
     output.rename_new = die
