@@ -18,12 +18,15 @@ from benchmarks.result import MeasuredModel
 from benchmarks.stats import median
 from benchmarks.verdict import ORDER, ROUNDS, Judgement, judge, paired
 from edge.errors import UsageError
-from edge.progress import Progress
+from edge.progress import Progress, Step
 from edge.runtime.spec import TensorSpec
 
 # Many short processes and not few long ones: what differs most is not the samples of a process
 # but the processes, by where their memory lies.
 BLOCK: Final = Protocol(runs=10, min_seconds=0.15, max_seconds=5.0, warm_up_seconds=0.05)
+
+
+Inputs = tuple[TensorSpec, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +36,11 @@ class Against:
     Attributes:
         baseline: A, the reference.
         candidate: B, which is judged.
-        path: Where both ran.
+        path: The name of the path that both ran on.
         threads: CPU threads.
         medians: (A, B) seconds of processes that ran next to each other.
-        judgement: Of B's time / A's time.
-        environment: Record of the machine.
+        judgement: What follows for B's time / A's time.
+        environment: The record of the machine.
         inputs: What an inference of either got, with every extent.
     """
 
@@ -48,11 +51,11 @@ class Against:
     medians: tuple[tuple[float, float], ...]
     judgement: Judgement
     environment: Mapping[str, Any]
-    inputs: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]] = ((), ())
+    inputs: tuple[Inputs, Inputs] = ((), ())
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values; times in milliseconds."""
-        found = self.judgement
+        """Return JSON values; times in milliseconds."""
+        judgement = self.judgement
         return {
             "schema_version": 1,
             "baseline": _named(self.baseline, self.inputs[0]),
@@ -60,15 +63,15 @@ class Against:
             "accelerator": self.path,
             "threads": self.threads,
             "medians_ms": [[1e3 * value for value in pair] for pair in self.medians],
-            "ratio": found.ratio,
-            "interval": [found.interval.low, found.interval.high],
-            "confidence": found.confidence,
-            "verdict": found.verdict.value,
+            "ratio": judgement.ratio,
+            "interval": [judgement.interval.low, judgement.interval.high],
+            "confidence": judgement.confidence,
+            "verdict": judgement.verdict.value,
             "environment": dict(self.environment),
         }
 
 
-def _named(model: MeasuredModel, inputs: tuple[TensorSpec, ...]) -> dict[str, Any]:
+def _named(model: MeasuredModel, inputs: Inputs) -> dict[str, Any]:
     return {
         "name": model.name,
         "bundle": model.bundle,
@@ -91,13 +94,14 @@ def against(
     Args:
         baseline: A, the reference.
         candidate: B, which is judged; of the same format.
-        plan: Path, threads and settings; the protocol is ``BLOCK``.
+        plan: The path, threads and settings; the protocol is ``BLOCK``.
         progress: Told of each round.
-        rounds: Of four processes each; ``ROUNDS`` by default.
-        candidate_plan: Settings of B where they differ, such as another delegate.
+        rounds: The number of rounds of four processes each; ``ROUNDS`` by default.
+        candidate_plan: The settings of B where they differ, such as another delegate.
 
     Raises:
-        UsageError: More than one path or number of threads, or a path that does not take both.
+        UsageError: There is more than one path or number of threads, or the path does not take
+            both.
         EdgeError: A process failed.
     """
     count = rounds or ROUNDS
@@ -111,41 +115,49 @@ def against(
         shared = replace(plan, pictures=pictures, protocol=BLOCK)
         own = replace(candidate_plan or plan, pictures=pictures, protocol=BLOCK)
         sides = {"A": (cell, Bench(shared, folder)), "B": (other, Bench(own, folder))}
-        pairs: list[tuple[float, float]] = []
-        inputs: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]] = ((), ())
         title = f"pairs of {candidate.name} against {baseline.name}"
         with progress.stage(title, count * len(ORDER) // 2) as step:
-            for _ in range(count):
-                found = [_asked(*sides[letter]) for letter in ORDER]
-                pairs += paired(ORDER, [seconds for seconds, _ in found])
-                inputs = (found[ORDER.index("A")][1], found[ORDER.index("B")][1])
-                step(len(ORDER) // 2)
+            pairs, inputs = _measured(sides, count, step)
     return Against(
         baseline=baseline,
         candidate=candidate,
         path=cell.path.name,
         threads=cell.threads,
-        medians=tuple(pairs),
+        medians=pairs,
         judgement=judge(np.array(pairs)),
         environment=environment(),
         inputs=inputs,
     )
 
 
+def _measured(
+    sides: Mapping[str, tuple[Cell, Bench]], rounds: int, step: Step
+) -> tuple[tuple[tuple[float, float], ...], tuple[Inputs, Inputs]]:
+    """Pairs of medians of neighbouring processes, and what A and B got."""
+    pairs: list[tuple[float, float]] = []
+    inputs: tuple[Inputs, Inputs] = ((), ())
+    for _ in range(rounds):
+        answers = [_asked(*sides[letter]) for letter in ORDER]
+        pairs += paired(ORDER, [seconds for seconds, _ in answers])
+        inputs = (answers[ORDER.index("A")][1], answers[ORDER.index("B")][1])
+        step(len(ORDER) // 2)
+    return tuple(pairs), inputs
+
+
 def _only(model: MeasuredModel, plan: BenchmarkPlan) -> Cell:
-    found = cells((model,), plan)
-    if len(found) != 1:
+    rows = cells((model,), plan)
+    if len(rows) != 1:
         raise UsageError(
-            f"{len(found)} ways to run {model.name}; two models are compared on one",
+            f"{len(rows)} ways to run {model.name}; two models are compared on one",
             hint="Name one accelerator and one number of threads.",
         )
-    if found[0].path.estimate:
-        raise UsageError(f"{found[0].path.name} only estimates", hint="Name a path that measures.")
-    return found[0]
+    if rows[0].path.estimate:
+        raise UsageError(f"{rows[0].path.name} only estimates", hint="Name a path that measures.")
+    return rows[0]
 
 
-def _asked(cell: Cell, bench: Bench) -> tuple[float, tuple[TensorSpec, ...]]:
-    """Median seconds of a process, and what its inferences got."""
+def _asked(cell: Cell, bench: Bench) -> tuple[float, Inputs]:
+    """The median seconds of a process, and what its inferences got."""
     timed = bench.ask(cell, Task.TIME, TimedModel)[-1]
     inputs = tuple(replace(spec, quantization=None) for spec in timed.model.inputs)
     return median(timed.timing.samples), inputs

@@ -71,8 +71,8 @@ class Bench:
         longest = {Task.ESTIMATE: ESTIMATE_SECONDS, Task.SUSTAINED: plan.sustained_seconds}
         request = self.request(cell, task, outputs)
         timeout = plan.timeout + longest.get(task, 2 * plan.protocol.max_seconds)
-        if plan.place is not None:
-            return plan.place.ask(request, reply, timeout=timeout)
+        if plan.machine is not None:
+            return plan.machine.ask(request, reply, timeout=timeout)
         return ask(
             request,
             reply,

@@ -77,7 +77,7 @@ def check_row(name: str, old: BenchmarkRow, new: BenchmarkRow, *, other_models: 
 
 
 def notes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
-    """What differs besides and may explain a change, one sentence each."""
+    """Return what differs besides and may explain a change, one sentence each."""
     told = [
         f"{side}: {busy}"
         for side, record in (("old", old), ("new", new))
@@ -98,29 +98,29 @@ def notes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _field(record: Mapping[str, Any], name: str) -> Any:
     """A value by a dotted name; None where it is missing."""
-    found: Any = record
+    value: Any = record
     for part in name.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 RESAMPLES: Final = 2000
 SEED: Final = 0
 # Each side is one process: what another process of the same file would have given is not in its
-# samples. By so much the intervals are widened on either side.
+# samples. The intervals are widened by so much on either side.
 BETWEEN_PROCESSES: Final = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One row that both sides have a time of.
+    """One row that has a time on both sides.
 
     Attributes:
-        name: Model, path and setting.
-        old: Median, seconds.
-        new: Median, seconds.
-        interval: Of new / old; a single point for estimates, which do not scatter.
-        verdict: What follows from it.
+        name: The model, the path and the setting.
+        old: The old median, seconds.
+        new: The new median, seconds.
+        interval: The interval of new / old; a single point for estimates, which do not scatter.
+        verdict: What follows from the interval.
         regression: Whether the whole interval is beyond the allowed one.
         note: What to know about it; may be empty.
     """
@@ -135,22 +135,22 @@ class Change:
 
     @property
     def ratio(self) -> float:
-        """New / old."""
+        """The new median / the old one."""
         return self.new / self.old
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diff:
-    """Old against new.
+    """How a new run compares with an old one.
 
     Attributes:
         changes: Rows with a time on both sides.
         lost: Rows that had a time and now have none, each with the reason.
-        only_old: Rows that the new side lacks, or that neither has a time of.
-        only_new: Rows that the old side lacks, or has no time of.
+        only_old: Rows that the new side lacks.
+        only_new: Rows with a time that the old side lacks, or has no time for.
         notes: What differs besides, one sentence each.
-        max_regression: Percent that a row may become slower.
-        confidence: Of the intervals.
+        max_regression: How much slower a row may become, percent.
+        confidence: Confidence level of all intervals, 0..1.
     """
 
     changes: tuple[Change, ...]
@@ -163,7 +163,7 @@ class Diff:
 
     @property
     def regressions(self) -> tuple[Change, ...]:
-        """Rows that are surely slower than allowed."""
+        """Return the rows that are surely slower than allowed."""
         return tuple(change for change in self.changes if change.regression)
 
 
@@ -173,14 +173,15 @@ def diff(
     """Compare two runs, row by row: same model, path, threads and batch.
 
     Args:
-        old: What to compare with.
-        new: What to judge.
-        max_regression: Percent that a row may become slower; within it both ways rows are the
-            same.
+        old: The run to compare with.
+        new: The run to judge.
+        max_regression: How much slower a row may become, percent; a change within it, either way,
+            counts as none.
         other_models: Whether the model files may differ under the same name.
 
     Raises:
-        UsageError: Unlike hosts, unlike models, rows that cannot be told apart, or none in common.
+        UsageError: The hosts or the models are unlike, rows cannot be told apart, or none is in
+            both runs.
     """
     check_hosts(old.environment, new.environment)
     before, after = _by_name(old), _by_name(new)
@@ -224,11 +225,11 @@ def _unfinished(old: Results, new: Results) -> list[str]:
 def ratio_interval(
     old: Sequence[float], new: Sequence[float], confidence: float = CONFIDENCE
 ) -> Interval:
-    """Interval of median(new) / median(old) from the samples of one process each.
+    """Return the interval of median(new) / median(old) from the samples of one process each.
 
     Samples that follow one another are alike, so whole blocks of them are drawn: the circular
     block bootstrap (Politis, Romano, "A circular block-resampling procedure for stationary data",
-    1992) with blocks of sqrt(n) samples. Widened by ``BETWEEN_PROCESSES``. If a side is not
+    1992) with blocks of sqrt(n) samples. It is widened by ``BETWEEN_PROCESSES``. If a side is not
     stable, its median is what the moment made of it: then the interval spans what nearly all of
     the samples would give, from p5 over p95 to p95 over p5.
     """
@@ -244,13 +245,13 @@ def ratio_interval(
 
 
 def _medians(samples: Sequence[float], random: np.random.Generator) -> Any:
-    """Medians of ``RESAMPLES`` samples of the same length, drawn in blocks."""
+    """The medians of ``RESAMPLES`` samples of the same length, drawn in blocks."""
     values = np.asarray(samples)
     count = len(values)
     length = math.ceil(math.sqrt(count))
     starts = random.integers(0, count, (RESAMPLES, -(-count // length)))
-    places = (starts[:, :, np.newaxis] + np.arange(length)) % count
-    return np.median(values[places.reshape(RESAMPLES, -1)[:, :count]], axis=1)
+    drawn = (starts[:, :, np.newaxis] + np.arange(length)) % count
+    return np.median(values[drawn.reshape(RESAMPLES, -1)[:, :count]], axis=1)
 
 
 def _change(name: str, old: BenchmarkRow, new: BenchmarkRow, max_regression: float) -> Change:
@@ -276,7 +277,7 @@ def _change(name: str, old: BenchmarkRow, new: BenchmarkRow, max_regression: flo
 
 
 def _time(row: BenchmarkRow | None) -> float:
-    """Median or estimate, seconds; 0 where the row has none to show."""
+    """The median or the estimate, seconds; 0 where the row has none to show."""
     if row is not None and row.status is Status.MEASURED and row.timing is not None:
         return median(row.timing.samples)
     return row.estimate or 0.0 if row is not None and row.status is Status.ESTIMATED else 0.0

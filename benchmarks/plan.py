@@ -16,7 +16,7 @@ from edge.errors import UsageError
 ALL: Final = "all"
 
 
-class Place(TypingProtocol):
+class Machine(TypingProtocol):
     """Another machine, where workers run as they do here."""
 
     def ask(self, request: Request, reply: type[Reply], *, timeout: float) -> list[Reply]:
@@ -24,31 +24,31 @@ class Place(TypingProtocol):
         ...
 
     def environment(self) -> Mapping[str, Any]:
-        """What ``benchmarks.environment.environment`` says there."""
+        """Return what ``benchmarks.environment.environment`` says there."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkPlan:
-    """A run's options.
+    """The options of a run.
 
     Attributes:
-        paths: Names of accelerators, or ``cpu``, ``gpu``, ``npu``, ``all``; of ``cpu`` the first
-            engine of each format, of the others every path.
+        paths: Names of accelerators, or ``cpu``, ``gpu``, ``npu``, ``all``. ``cpu`` means
+            the first engine of each format, the others mean every path.
         threads: CPU threads; each is a row of its own.
-        settings: Of every row; its ``threads`` plays no part.
-        protocol: Of every row; its ``threads`` plays no part.
-        pythons: Interpreter by name of a path, for engines in other environments.
-        place: Another machine to measure on; None for this one.
+        settings: The settings of every row, except for threads.
+        protocol: The protocol of every row, except for threads.
+        pythons: The Python interpreter by name of a path, for engines in other environments.
+        machine: Another machine to measure on; None for this one.
         pictures: Real pictures for models that take images; none for a generated one.
         memory: Whether peak memory is measured, in a process of its own.
         end_to_end: Whether the way from a picture to an answer is measured.
         profile: Whether operators are timed, in a process of its own.
-        sustained_seconds: Length of a sustained run after the measurement; 0 for none.
+        sustained_seconds: The length of a sustained run after the measurement; 0 for none.
         cool_down: Seconds of rest before each row.
-        seed: Of the random order.
+        seed: The seed of the random order.
         timeout: Seconds beyond what its task may take until a process is killed.
-        memory_bytes: Resident memory at which a process is killed; None for no limit.
+        memory_bytes: The resident memory at which a process is killed; None for no limit.
     """
 
     paths: tuple[str, ...] = ("cpu",)
@@ -56,7 +56,7 @@ class BenchmarkPlan:
     settings: Settings = field(default_factory=Settings)
     protocol: Protocol = field(default_factory=Protocol)
     pythons: Mapping[str, Path] = field(default_factory=dict)
-    place: Place | None = None
+    machine: Machine | None = None
     pictures: tuple[Path, ...] = ()
     memory: bool = True
     end_to_end: bool = True
@@ -68,7 +68,7 @@ class BenchmarkPlan:
     memory_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """What stands in the results, as JSON values."""
+        """Return what stands in the results, as JSON values."""
         return {
             "runs": self.protocol.runs,
             "min_seconds": self.protocol.min_seconds,
@@ -87,7 +87,7 @@ class BenchmarkPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One row to measure."""
+    """One row to measure: a model on a path with a number of threads."""
 
     model: MeasuredModel
     path: Accelerator
@@ -95,14 +95,14 @@ class Cell:
 
 
 def cells(models: Sequence[MeasuredModel], plan: BenchmarkPlan) -> tuple[Cell, ...]:
-    """Every row of a run, in the order in which they are shown.
+    """Return every row of a run, in the order in which they are shown.
 
-    Threads matter on a CPU alone: a GPU or NPU has one row.
+    Threads matter on a CPU only: a GPU or NPU has one row.
 
     Raises:
         UsageError: An unknown path, or none that takes a model's format.
     """
-    found: list[Cell] = []
+    rows: list[Cell] = []
     for model in models:
         taken = _paths(model.format, plan)
         if not taken:
@@ -112,12 +112,12 @@ def cells(models: Sequence[MeasuredModel], plan: BenchmarkPlan) -> tuple[Cell, .
             )
         for path in taken:
             threads = plan.threads if path.unit is Unit.CPU else plan.threads[:1]
-            found += [Cell(model=model, path=path, threads=count) for count in threads]
-    return tuple(found)
+            rows += [Cell(model=model, path=path, threads=count) for count in threads]
+    return tuple(rows)
 
 
 def reference(format_: str) -> Accelerator | None:
-    """The path whose answers are taken for right; None for a format that has but one."""
+    """Return the path whose answers are taken for right; None for a format without a CPU path."""
     return next((row for row in _of(format_) if row.unit is Unit.CPU), None)
 
 

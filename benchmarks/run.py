@@ -47,7 +47,7 @@ def run(
     wanted = cells(models, plan)
     order = list(range(len(wanted)))
     random.Random(plan.seed).shuffle(order)
-    record = environment() if plan.place is None else plan.place.environment()
+    record = environment() if plan.machine is None else plan.machine.environment()
     results = Results(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=record,

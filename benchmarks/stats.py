@@ -22,19 +22,19 @@ DRIFT: Final = 0.05  # twice the uncertainty of a level that is quiet by ``SCATT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What the samples say, seconds.
+    """The statistics of samples, in seconds.
 
     Attributes:
-        runs: How many samples.
-        median: Of them.
-        mad: Median absolute deviation from the median, as it is: not multiplied by 1.4826.
-        mean: Arithmetic.
-        minimum: The least.
-        p5: Percentile.
-        p90: Percentile.
-        p95: Percentile.
-        p99: Percentile; None below ``TAIL`` samples, since it would be the largest alone.
-        maximum: The largest.
+        runs: The number of samples.
+        median: The median.
+        mad: The median absolute deviation from the median, not multiplied by 1.4826.
+        mean: The arithmetic mean.
+        minimum: The smallest sample.
+        p5: The 5th percentile.
+        p90: The 90th percentile.
+        p95: The 95th percentile.
+        p99: The 99th percentile; None below ``TAIL`` samples, since it would be the largest alone.
+        maximum: The largest sample.
     """
 
     runs: int
@@ -50,27 +50,27 @@ class Summary:
 
 
 def median(samples: Sequence[float]) -> float:
-    """The middle sample."""
+    """Return the median."""
     return float(np.median(samples))
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
-    """The sample below which ``percent`` of them lie, interpolated linearly."""
+    """Return the percentile, interpolated linearly."""
     return float(np.percentile(samples, percent))
 
 
 def mad(samples: Sequence[float]) -> float:
-    """Median absolute deviation from the median; not scaled to a standard deviation."""
+    """Return the median absolute deviation, not scaled to a standard deviation."""
     return float(np.median(np.abs(np.asarray(samples) - np.median(samples))))
 
 
 def throughput(samples: Sequence[float], batch: int) -> float:
-    """Images per second at the median."""
+    """Return images per second at the median."""
     return batch / median(samples)
 
 
 def summary(samples: Sequence[float]) -> Summary:
-    """All statistics of one or more samples."""
+    """Return all statistics of one or more samples."""
     p5, p90, p95, p99 = np.percentile(samples, [5, 90, 95, 99]).tolist()
     return Summary(
         runs=len(samples),
@@ -87,15 +87,15 @@ def summary(samples: Sequence[float]) -> Summary:
 
 
 def stability(samples: Sequence[float]) -> Stability:
-    """Whether the samples are of one steady state.
+    """Return whether the samples are of one steady state.
 
-    Drifting: the medians of all blocks of the last third lie on one side of all those of the
+    They drift if the medians of all blocks of the last third lie on one side of all those of the
     first third, and the thirds differ by more than ``DRIFT`` of the median. By chance alone the
     first happens in 1 of 35 runs (2 / C(8, 4)), the two together less often; a burst of other
     work in the middle or in one block is scatter, not drift.
 
-    Noisy: median absolute deviation over ``SCATTER`` of the median, or p95 over ``OUTLYING``
-    times the median.
+    They are noisy if the median absolute deviation is over ``SCATTER`` of the median, or p95 over
+    ``OUTLYING`` times the median.
     """
     if len(samples) < FEWEST:
         return Stability.TOO_FEW

@@ -1,7 +1,7 @@
 """Which of two sides is faster, from pairs of medians that were measured one after the other.
 
 Each pair shares the machine's state of its moment, so the ratio of a pair is what is looked at.
-Of a round ABBA the pairs are A1 B1 and B2 A2: a drift of the machine's speed makes one ratio too
+The pairs of a round ABBA are A1 B1 and B2 A2: a drift of the machine's speed makes one ratio too
 large and the other too small by as much.
 """
 
@@ -22,7 +22,7 @@ ORDER: Final = "ABBA"
 # tests/unit/test_verdict.py) they find a slowdown by 10 % in all of 400 comparisons; on a machine
 # whose two cores were shared with eight other jobs, in 50 to 90 of 100.
 ROUNDS: Final = 20
-# One comparison in a hundred may call equals unlike: of 40 more than two with a chance of 0.7 %.
+# One comparison in a hundred may call equals unlike; more than two of 40 do so with 0.7 %.
 CONFIDENCE: Final = 0.99
 # A smaller difference counts for nothing: memory layout alone makes as much (Mytkowicz et al.,
 # "Producing Wrong Data Without Doing Anything Obviously Wrong!", ASPLOS 2009).
@@ -41,12 +41,12 @@ class SpeedVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What a comparison of times found.
+    """What follows from a comparison of times.
 
     Attributes:
         ratio: New time / old time, a point estimate.
-        interval: Of the ratio.
-        confidence: Of the interval, 0..1.
+        interval: The interval of the ratio.
+        confidence: Confidence level of the interval, 0..1.
         verdict: What follows from the interval.
     """
 
@@ -59,12 +59,12 @@ class Judgement:
 def verdict(
     interval: Interval, *, equivalent: float = EQUIVALENT, smallest: float = SMALLEST
 ) -> SpeedVerdict:
-    """What follows from the interval of a ratio of times.
+    """Return what follows from the interval of a ratio of times.
 
     Args:
-        interval: New time / old time.
-        equivalent: Same if the whole interval is within this share of 1.
-        smallest: Else faster or slower if the whole interval is further than this from 1.
+        interval: The interval of new time / old time.
+        equivalent: The sides are the same if the whole interval is within this share of 1.
+        smallest: Otherwise one is faster if the whole interval is further than this from 1.
     """
     if interval.low > 1 / (1 + equivalent) and interval.high < 1 + equivalent:
         return SpeedVerdict.SAME
@@ -80,10 +80,10 @@ def judge(pairs: NDArray[np.float64], confidence: float = CONFIDENCE) -> Judgeme
 
     Args:
         pairs: (pairs, 2) medians of A and of B, measured next to each other, in any unit.
-        confidence: Of the interval.
+        confidence: Confidence level of the interval, 0..1.
 
     Raises:
-        UsageError: Too few pairs for that confidence.
+        UsageError: There are too few pairs for that confidence.
     """
     interval = ratio_interval(pairs, confidence)
     return Judgement(
@@ -95,19 +95,19 @@ def judge(pairs: NDArray[np.float64], confidence: float = CONFIDENCE) -> Judgeme
 
 
 def ratio_interval(pairs: NDArray[np.float64], confidence: float) -> Interval:
-    """Interval of the median of B / A, between two of the ratios themselves (the sign test).
+    """Return the interval of the median of B / A, between two of the ratios (the sign test).
 
-    Exact whatever the distribution. Of pairs that other work fell into, half may be off by any
-    factor; Wilcoxon's signed rank test, which bears less, found a planted slowdown half as often
-    on a shared machine. Source: Conover, "Practical Nonparametric Statistics", 3rd ed.,
-    section 3.2.
+    The interval is exact whatever the distribution. Nearly half of the pairs may be off by any
+    factor, since other work fell into them. Wilcoxon's signed rank test bears less: it saw a
+    planted slowdown half as often on a shared machine. Source: Conover, "Practical Nonparametric
+    Statistics", 3rd ed., section 3.2.
 
     Args:
         pairs: As ``judge`` takes them.
-        confidence: 0..1.
+        confidence: Confidence level of the interval, 0..1.
 
     Raises:
-        UsageError: Too few pairs for that confidence.
+        UsageError: There are too few pairs for that confidence.
     """
     count, tail = len(pairs), (1 - confidence) / 2
     chances = np.cumsum([math.comb(count, hits) / 2**count for hits in range(count + 1)])
@@ -123,7 +123,7 @@ def ratio_interval(pairs: NDArray[np.float64], confidence: float) -> Interval:
 
 
 def paired(order: str, medians: Sequence[float]) -> list[tuple[float, float]]:
-    """Pairs (A, B) of what was measured in that order, such as ``ABBA``."""
+    """Return the pairs (A, B) of what was measured in that order, such as ``ABBA``."""
     pairs = []
     for position in range(0, len(order), 2):
         both = dict(

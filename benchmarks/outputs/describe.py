@@ -12,20 +12,20 @@ BUSY: Final = 0.75  # of a CPU; a benchmark that has just ended leaves one threa
 
 
 def model_name(row: BenchmarkRow) -> str:
-    """Of the bundle's variant, or of the file."""
+    """Return the name of the bundle's variant, or of the file."""
     model = row.model
     return f"{model.bundle}:{model.name}" if model.bundle else model.name
 
 
 def input_shape(row: BenchmarkRow) -> str:
-    """What an inference got, such as ``1x224x224x3`` or ``ids=1x128 mask=1x128``."""
+    """Return what an inference got, such as ``1x224x224x3`` or ``ids=1x128 mask=1x128``."""
     if len(row.inputs) == 1:
         return shown(row.inputs[0].shape)
     return " ".join(f"{plain_name(spec.name)}={shown(spec.shape)}" for spec in row.inputs)
 
 
 def by_model(rows: Iterable[BenchmarkRow]) -> dict[str, list[BenchmarkRow]]:
-    """Rows under the names of their models, both in the order in which they come."""
+    """Group rows under the names of their models, both in the order in which they come."""
     groups: dict[str, list[BenchmarkRow]] = {}
     for row in rows:
         groups.setdefault(model_name(row), []).append(row)
@@ -33,7 +33,7 @@ def by_model(rows: Iterable[BenchmarkRow]) -> dict[str, list[BenchmarkRow]]:
 
 
 def setting(row: BenchmarkRow, results: Results) -> str:
-    """Threads and batch, as far as they differ between the rows, such as `` t2 b8``."""
+    """Return threads and batch as far as they differ between the rows, such as `` t2 b8``."""
     parts = []
     if len({item.threads for item in results.rows}) > 1:
         parts.append(f" t{row.threads}")
@@ -43,22 +43,22 @@ def setting(row: BenchmarkRow, results: Results) -> str:
 
 
 def shared_setting(rows: Sequence[BenchmarkRow]) -> str:
-    """The threads and batches of the rows, such as ``1 and 2 threads, batch 1``."""
+    """Return the threads and batches of the rows, such as ``1 and 2 threads, batch 1``."""
     threads = joined(str(count) for count in sorted({row.threads for row in rows}))
     batches = joined(str(count) for count in sorted({row.batch for row in rows}))
     return f"{threads} thread{'' if threads == '1' else 's'}, batch {batches}"
 
 
 def coverage(row: BenchmarkRow) -> str:
-    """Operators on the path's own kernels of all, such as ``40/67 partial``."""
-    found = row.coverage
-    if found is None:
+    """Return how many operators run on the path's own kernels, such as ``40/67 partial``."""
+    ran = row.coverage
+    if ran is None:
         return UNKNOWN
-    return f"{found.accelerated}/{found.operators}" + ("" if found.full else " partial")
+    return f"{ran.accelerated}/{ran.operators}" + ("" if ran.full else " partial")
 
 
 def outcome(row: BenchmarkRow) -> str:
-    """Label and stability of a row with a time; the status of any other."""
+    """Return label and stability of a row with a time, or the status of any other."""
     if row.status not in (Status.MEASURED, Status.ESTIMATED):
         return row.status.value
     label = row.label or (Label.ESTIMATE if row.status is Status.ESTIMATED else None)
@@ -69,18 +69,18 @@ def outcome(row: BenchmarkRow) -> str:
 
 
 def why(row: BenchmarkRow) -> str:
-    """The reason of a row and the way out, in sentences; empty if there is nothing to say."""
+    """Return the reason and the hint of a row in sentences; empty if there are none."""
     sentences = (row.reason, row.hint)
     return " ".join(text if text.endswith(".") else f"{text}." for text in sentences if text)
 
 
 def unmeasured(row: BenchmarkRow) -> bool:
-    """Whether the row has no time to show."""
+    """Return whether the row has no time to show."""
     return row.status not in (Status.MEASURED, Status.ESTIMATED)
 
 
 def busy(environment: Mapping[str, Any]) -> str:
-    """What to know about other work on the machine; empty where it was quiet or is not known."""
+    """Return what to know of other work on the machine; empty where it was quiet or not known."""
     load, cpu = environment.get("load_average"), environment.get("cpu")
     count = (cpu.get("logical") if isinstance(cpu, Mapping) else None) or environment.get("cpus")
     if not (isinstance(load, list) and load and isinstance(count, int) and count):
@@ -91,7 +91,7 @@ def busy(environment: Mapping[str, Any]) -> str:
 
 
 def machine(environment: Mapping[str, Any]) -> str:
-    """The machine in a few words, as far as the record tells."""
+    """Return the machine in a few words, as far as the record tells."""
     cpu = environment.get("cpu")
     record = cpu if isinstance(cpu, Mapping) else {}
     board, model = environment.get("board"), record.get("model")

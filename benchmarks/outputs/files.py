@@ -16,7 +16,7 @@ from edge.markup import code, prose, table
 from edge.runtime.place import check_file, write_output
 from edge.runtime.printable import csv_cell
 
-# Column -> where it stands in the JSON form of a row.
+# Column -> the names that lead to it in the JSON form of a row.
 COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "bundle": ("model", "bundle"),
     "model": ("model", "name"),
@@ -63,7 +63,7 @@ TIMED: Final = "measured"
 
 
 def csv_text(results: Results) -> str:
-    """The rows as RFC 4180 has it, with a header. Only measured rows have times."""
+    """Return the rows as RFC 4180 has it, with a header; only measured rows have times."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow(COLUMNS)
@@ -71,12 +71,12 @@ def csv_text(results: Results) -> str:
         values = row_json(row) | {"input_shape": describe.input_shape(row)}
         if values["status"] != TIMED:
             values["timing"] = None
-        writer.writerow([_cell(values, place) for place in COLUMNS.values()])
+        writer.writerow([_cell(values, names) for names in COLUMNS.values()])
     return stream.getvalue()
 
 
-def _cell(value: Any, place: tuple[str, ...]) -> Any:
-    for name in place:
+def _cell(value: Any, names: tuple[str, ...]) -> Any:
+    for name in names:
         value = value[name] if value is not None else None
     if isinstance(value, bool):
         return str(value).lower()
@@ -88,7 +88,7 @@ _LEFT: Final = "left"
 
 
 def markdown(results: Results) -> str:
-    """A table of the rows, why some have no time, and what was measured where.
+    """Return a table of the rows, why some have no time, and what was measured where.
 
     Columns that no row fills are left out, except those that say what a time is worth.
     """
@@ -117,11 +117,11 @@ def _columns(results: Results) -> dict[str, tuple[str, Callable[[BenchmarkRow], 
         "model": (_LEFT, lambda row: code(describe.model_name(row))),
         "input": (_LEFT, lambda row: _input(row)),
         "path": (_LEFT, lambda row: code(row.accelerator + describe.setting(row, results))),
-        "median ms": (_RIGHT, _bold(timed(lambda found: median(found.samples)))),
-        "MAD": (_RIGHT, timed(lambda found: mad(found.samples))),
-        "p95": (_RIGHT, timed(lambda found: percentile(found.samples, 95))),
-        "load": (_RIGHT, timed(lambda found: found.load)),
-        "first": (_RIGHT, timed(lambda found: found.first)),
+        "median ms": (_RIGHT, _bold(timed(lambda timing: median(timing.samples)))),
+        "MAD": (_RIGHT, timed(lambda timing: mad(timing.samples))),
+        "p95": (_RIGHT, timed(lambda timing: percentile(timing.samples, 95))),
+        "load": (_RIGHT, timed(lambda timing: timing.load)),
+        "first": (_RIGHT, timed(lambda timing: timing.first)),
         "end to end": (_RIGHT, _end_to_end),
         "estimate ms (not measured)": (_RIGHT, _estimate),
         "memory MB": (_RIGHT, lambda row: wording.megabytes(row.peak_memory)),
@@ -200,7 +200,7 @@ def write_results(path: Path, results: Results) -> None:
 
     Raises:
         UsageError: No form has that suffix.
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
     check_file(path, tuple(FORMS))
     write_output(path, FORMS[path.suffix.lower()](results))

@@ -24,13 +24,13 @@ _NUMBERS: Final = re.compile(r"(?<=\[)\n\s*-?\d[^\[\]{}\"]*(?=\])")
 
 
 def json_text(results: Results) -> str:
-    """The whole run as indented JSON, each list of numbers on one line."""
+    """Return the whole run as indented JSON, each list of numbers on one line."""
     text = json.dumps(results_json(results), indent=2, ensure_ascii=False, allow_nan=False)
-    return _NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found.group()), text) + "\n"
+    return _NUMBERS.sub(lambda numbers: re.sub(r"\s+", " ", numbers.group()), text) + "\n"
 
 
 def results_json(results: Results) -> dict[str, Any]:
-    """The whole run as JSON values; times in milliseconds."""
+    """Return the whole run as JSON values; times in milliseconds."""
     value = schema.to_json(replace(results, rows=()))
     return {
         "schema_version": SCHEMA_VERSION,
@@ -40,7 +40,7 @@ def results_json(results: Results) -> dict[str, Any]:
 
 
 def row_json(row: BenchmarkRow) -> dict[str, Any]:
-    """One row; null for what was not measured."""
+    """Return one row as JSON values; null for what was not measured."""
     value: dict[str, Any] = schema.to_json(replace(row, timing=None))
     del value["usage"]
     if row.timing is not None:
@@ -51,22 +51,22 @@ def row_json(row: BenchmarkRow) -> dict[str, Any]:
 
 
 def timing_json(timing: Timing, batch: int) -> dict[str, Any]:
-    """Raw samples, and the statistics that follow from them as they stand there."""
+    """Return the samples, and the statistics that follow from them as they stand there."""
     samples = [milliseconds(value) for value in timing.samples]
-    found = summary(samples)
+    statistics = summary(samples)
     return {
         "load_ms": milliseconds(timing.load),
         "first_ms": milliseconds(timing.first),
-        "runs": found.runs,
-        "median_ms": _rounded(found.median),
-        "mad_ms": _rounded(found.mad),
-        "mean_ms": _rounded(found.mean),
-        "min_ms": found.minimum,
-        "p5_ms": _rounded(found.p5),
-        "p90_ms": _rounded(found.p90),
-        "p95_ms": _rounded(found.p95),
-        "p99_ms": None if found.p99 is None else _rounded(found.p99),
-        "max_ms": found.maximum,
+        "runs": statistics.runs,
+        "median_ms": _rounded(statistics.median),
+        "mad_ms": _rounded(statistics.mad),
+        "mean_ms": _rounded(statistics.mean),
+        "min_ms": statistics.minimum,
+        "p5_ms": _rounded(statistics.p5),
+        "p90_ms": _rounded(statistics.p90),
+        "p95_ms": _rounded(statistics.p95),
+        "p99_ms": None if statistics.p99 is None else _rounded(statistics.p99),
+        "max_ms": statistics.maximum,
         "images_per_second": _rounded(1e3 * throughput(samples, batch)),
         "warm_up_ms": [milliseconds(value) for value in timing.warm_up],
         "samples_ms": samples,

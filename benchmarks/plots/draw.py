@@ -1,4 +1,4 @@
-"""All pictures that results allow."""
+"""Every picture that results allow."""
 
 from collections.abc import Callable
 from pathlib import Path

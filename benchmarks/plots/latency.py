@@ -16,10 +16,10 @@ MOST: Final = 240  # bars; a taller picture than that has no reader
 
 
 def latency(results: Results) -> Any | None:
-    """Bars grouped by model; None without a time.
+    """Draw bars grouped by model; None without a time.
 
-    Whiskers reach from p5 to p95. Hatched: the processor was computed by the CPU. Outlined, in a
-    panel of their own: estimates.
+    Whiskers reach from p5 to p95. Bars are hatched where the CPU computed the processor. Estimates
+    are outlined, in a panel of their own.
     """
     timed = style.measured(results)[:MOST]
     estimated = [
@@ -50,37 +50,41 @@ def _lines(rows: Sequence[BenchmarkRow]) -> int:
 def _measured(panel: Any, rows: Sequence[BenchmarkRow], results: Results) -> None:
     times = {id(row): summary(row.timing.samples) for row in rows if row.timing is not None}
 
-    def bar(row: BenchmarkRow, place: float) -> None:
-        found = times[id(row)]
+    def bar(row: BenchmarkRow, position: float) -> None:
+        spread = times[id(row)]
         assert row.label is not None
         panel.barh(
-            place,
-            1e3 * found.median,
+            position,
+            1e3 * spread.median,
             height=0.72,
             color=style.UNIT_COLORS[row.unit],
             edgecolor="white",
             hatch=style.HATCHES.get(row.label),
             linewidth=0,
         )
-        panel.plot([1e3 * found.p5, 1e3 * found.p95], [place, place], color="black", linewidth=1.1)
-        words = [wording.milliseconds(found.median)]
+        panel.plot(
+            [1e3 * spread.p5, 1e3 * spread.p95], [position, position], color="black", linewidth=1.1
+        )
+        words = [wording.milliseconds(spread.median)]
         if row.coverage is not None and not row.coverage.full and row.unit is not Unit.CPU:
             words.append(f"{describe.coverage(row)}")
         words += [describe.outcome(row).removeprefix(Label.HARDWARE.value).removeprefix(", ")]
-        _beside(panel, 1e3 * max(found.median, found.p95), place, ", ".join(filter(None, words)))
+        _beside(
+            panel, 1e3 * max(spread.median, spread.p95), position, ", ".join(filter(None, words))
+        )
 
     _rows(panel, rows, results, bar)
-    ends = [1e3 * found.p5 for found in times.values()]
-    ends += [1e3 * found.p95 for found in times.values()]
+    ends = [1e3 * item.p5 for item in times.values()]
+    ends += [1e3 * item.p95 for item in times.values()]
     _scale(panel, ends, "milliseconds: bar to the median, line from p5 to p95")
     _legend(panel, rows)
 
 
 def _estimates(panel: Any, rows: Sequence[BenchmarkRow], results: Results) -> None:
-    def bar(row: BenchmarkRow, place: float) -> None:
+    def bar(row: BenchmarkRow, position: float) -> None:
         value = 1e3 * (row.estimate or 0.0)
-        panel.barh(place, value, height=0.72, fill=False, edgecolor="#555555", linewidth=1.2)
-        _beside(panel, value, place, wording.milliseconds(row.estimate))
+        panel.barh(position, value, height=0.72, fill=False, edgecolor="#555555", linewidth=1.2)
+        _beside(panel, value, position, wording.milliseconds(row.estimate))
 
     _rows(panel, rows, results, bar)
     _scale(panel, [1e3 * (row.estimate or 0.0) for row in rows], "milliseconds, estimated")
@@ -110,10 +114,10 @@ def _rows(
             bar(row, len(names))
             path = f"{row.accelerator}{describe.setting(row, results)}"
             names.append(f"{model}, {path}" if alone else path)
-    places = range(len(names))
-    panel.set_yticks(places, names, fontsize=8)
+    positions = range(len(names))
+    panel.set_yticks(positions, names, fontsize=8)
     panel.tick_params(axis="y", length=0)
-    for position, label in zip(places, panel.get_yticklabels(), strict=True):
+    for position, label in zip(positions, panel.get_yticklabels(), strict=True):
         if position in headings:
             label.set_fontweight("bold")
     panel.set_ylim(len(names) - 0.4, -0.6)
@@ -122,9 +126,9 @@ def _rows(
     panel.set_axisbelow(True)
 
 
-def _beside(panel: Any, at: float, place: float, text: str) -> None:
+def _beside(panel: Any, at: float, position: float, text: str) -> None:
     panel.annotate(
-        text, (at, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7.5
+        text, (at, position), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7.5
     )
 
 
@@ -162,7 +166,7 @@ THROTTLED_NOW: Final = 0xF  # the low bits of the Raspberry Pi's firmware; the o
 
 
 def sustained(results: Results) -> Any | None:
-    """One line per row that was run for long; None without such a row."""
+    """Draw a line for each row that was run for minutes; None without such a row."""
     rows = [row for row in style.measured(results) if row.sustained]
     if not rows:
         return None
@@ -203,7 +207,7 @@ def _draw(
         known = [(m.elapsed / 60, value(m)) for m in row.sustained if value(m) is not None]
         axis.plot(
             [minutes for minutes, _ in known],
-            [found for _, found in known],
+            [number for _, number in known],
             color=style.COLORS[number % len(style.COLORS)],
             marker=style.MARKERS[number % len(style.MARKERS)],
             markersize=3,
@@ -214,7 +218,7 @@ def _draw(
 
 
 def _mark_throttled(axis: Any, rows: Sequence[BenchmarkRow]) -> None:
-    """A red cross where the firmware says that it held the clock or the voltage was low."""
+    """Draw a red cross where the firmware says that it held the clock or the voltage was low."""
     points = [
         (moment.elapsed / 60, 1e3 * moment.median)
         for row in rows

@@ -32,10 +32,10 @@ MOST_NAMED: Final = 24  # points; of more, only those of the front have a name
 def pareto(
     results: Results, what: str = "Accuracy against latency", most_named: int = MOST_NAMED
 ) -> Any | None:
-    """Top-1 over milliseconds per image; None where no measured row has a known accuracy.
+    """Draw top-1 over milliseconds per image; None where no measured row has a known accuracy.
 
-    The front is of times of real hardware only; hollow markers are software GPUs and simulators,
-    pale ones have something better in both.
+    Only times of real hardware make the front. Hollow markers are software GPUs and simulators,
+    and pale ones are beaten by another row in both.
     """
     rows = [row for row in style.measured(results) if row.model.top1 is not None]
     if not rows:
@@ -71,21 +71,21 @@ def pareto(
 
 
 def front(rows: Sequence[BenchmarkRow]) -> list[BenchmarkRow]:
-    """Rows that no other beats in one of both and equals in the other, fastest first."""
+    """Return the rows that no other beats, being as good in the one and better in the other."""
     best: list[BenchmarkRow] = []
     for row in sorted(rows, key=lambda item: (per_image(item), -_percent(item))):
-        place = (per_image(row), _percent(row))
+        point = (per_image(row), _percent(row))
         if (
             not best
-            or place[1] > _percent(best[-1])
-            or place == (per_image(best[-1]), _percent(best[-1]))
+            or point[1] > _percent(best[-1])
+            or point == (per_image(best[-1]), _percent(best[-1]))
         ):
             best.append(row)
     return best
 
 
 def per_image(row: BenchmarkRow) -> float:
-    """Median milliseconds of one image."""
+    """Return the median milliseconds of one image."""
     assert row.timing is not None
     return 1e3 * median(row.timing.samples) / row.batch
 
@@ -101,7 +101,7 @@ def _path(row: BenchmarkRow, results: Results) -> str:
 def _draw_path(
     panel: Any, number: int, path: str, rows: Sequence[BenchmarkRow], best: Sequence[BenchmarkRow]
 ) -> None:
-    """The points of one path: those of the front in full colour, the others pale."""
+    """Draw the points of one path: those of the front in full colour, the others pale."""
     color = style.COLORS[number % len(style.COLORS)]
     hardware = all(row.label is Label.HARDWARE for row in rows)
     on_front = {id(row) for row in best}

@@ -24,7 +24,7 @@ _TITLE: Final = 100  # characters; more does not fit WIDTH
 
 
 def measured(results: Results) -> list[BenchmarkRow]:
-    """Rows with a time that may be shown."""
+    """Return the rows with a time that may be shown."""
     return [
         row
         for row in results.rows
@@ -33,7 +33,7 @@ def measured(results: Results) -> list[BenchmarkRow]:
 
 
 def new_figure(height: float) -> Any:
-    """An empty figure of that height in inches."""
+    """Make an empty figure of that height in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -43,7 +43,7 @@ def new_figure(height: float) -> Any:
 
 
 def title(figure: Any, what: str, results: Results, rows: Sequence[BenchmarkRow]) -> None:
-    """What is shown, and below it where it was measured."""
+    """Write the title: what is shown, and below it where it was measured."""
     machine = describe.machine(results.environment)
     setting = describe.shared_setting(rows)
     shown = f"{machine}; {setting}"
@@ -56,13 +56,13 @@ def title(figure: Any, what: str, results: Results, rows: Sequence[BenchmarkRow]
 
 
 def name(row: BenchmarkRow, rows: Sequence[BenchmarkRow]) -> str:
-    """Of the model; without its bundle where all rows are of one."""
+    """Return the model's name; without its bundle where all rows are of one."""
     one = len({item.model.bundle for item in rows}) == 1
     return plot_text(row.model.name if one else describe.model_name(row))
 
 
 def time_axis(axis: Any, times: Sequence[float], label: str) -> bool:
-    """Label an x axis of milliseconds; logarithmic where the times differ much.
+    """Label an x axis of milliseconds, which is logarithmic where the times differ much.
 
     Returns:
         Whether it is logarithmic.
@@ -80,7 +80,7 @@ def time_axis(axis: Any, times: Sequence[float], label: str) -> bool:
 
 
 def legend(panel: Any, columns: int, handles: Sequence[Any] | None = None) -> None:
-    """A legend above the panel, where it hides nothing."""
+    """Put a legend above the panel, where it hides nothing."""
     given = {} if handles is None else {"handles": handles}
     panel.legend(
         **given,

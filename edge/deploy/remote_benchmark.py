@@ -43,8 +43,8 @@ _LONGEST_ANSWER: Final = 8 << 20  # bytes: some hundred thousand times of infere
 _MOST_ANSWERS: Final = 16 << 20
 
 
-class RemotePlace:
-    """A device as a ``benchmarks.plan.Place``.
+class RemoteMachine:
+    """A device as a ``benchmarks.plan.Machine``.
 
     Args:
         remote: An open connection.
@@ -71,7 +71,7 @@ class RemotePlace:
         self._python = f'cd "{_SCRATCH}" && exec env {variables} python3 -P -s'
 
     def ask(self, request: Request, reply: type[Reply], *, timeout: float) -> list[Reply]:
-        """See ``Place``.
+        """See ``Machine``.
 
         Raises:
             DeviceError: The device can no longer be asked.
@@ -93,7 +93,7 @@ class RemotePlace:
         return found
 
     def environment(self) -> Mapping[str, Any]:
-        """See ``Place``."""
+        """See ``Machine``."""
         self._send()
         done = self._remote.run(f"{self._python} -c {shlex.quote(_ENVIRONMENT)}", timeout=120)
         try:
@@ -149,7 +149,7 @@ def _last(done: Completed) -> str:
 @contextmanager
 def place_on(
     address: Address, formats: Collection[str], *, cache: Path, offline: bool, progress: Progress
-) -> Iterator[RemotePlace]:
+) -> Iterator[RemoteMachine]:
     """A device to measure on, with an interpreter for each format; locked meanwhile.
 
     Args:
@@ -177,7 +177,7 @@ def place_on(
                     send_environment(session, item, progress)
             session.ask(SweepRequest())
             try:
-                yield RemotePlace(remote, session, wheels, Path(name))
+                yield RemoteMachine(remote, session, wheels, Path(name))
             finally:
                 with suppress(EdgeError):  # the connection has gone; the next one sweeps first
                     session.ask(SweepRequest())

@@ -86,4 +86,4 @@ def remote_benchmark(
         offline=offline,
         progress=job.progress,
     ) as place:
-        measure(replace(job, plan=replace(plan, place=place)))
+        measure(replace(job, plan=replace(plan, machine=place)))
