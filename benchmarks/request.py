@@ -21,10 +21,9 @@ from benchmarks.accelerators.table import Accelerator
 from benchmarks.protocol import Protocol
 from benchmarks.result import Timing
 from edge.errors import MeasurementError
-from edge.messages import decoded, encoded
-from edge.runtime import checked
 from edge.runtime.files import write_json
 from edge.runtime.spec import Preprocessing, TensorSpec
+from edge.runtime.typed import Mistyped, encoded, typed
 from edge.workers import Message, WorkerLimits, answers
 
 Reply = TypeVar("Reply")
@@ -134,7 +133,6 @@ PACKAGE: Final = (
 EDGE: Final = (
     "__init__.py",
     "errors.py",
-    "messages.py",
     "processes.py",
     "runtime",
     "threads.py",
@@ -189,8 +187,8 @@ def replies(reply: type[Reply], messages: Sequence[Message]) -> list[Reply]:
         MeasurementError: One of them is none.
     """
     try:
-        return [decoded(reply, message) for message in messages]
-    except checked.Malformed as error:
+        return [typed(reply, message, "a message", exact=True) for message in messages]
+    except Mistyped as error:
         raise MeasurementError(f"the process says what is no answer: {error}") from error
 
 

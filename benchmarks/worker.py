@@ -22,8 +22,8 @@ from benchmarks.request import LoadedModel, OperatorTimes, PeakMemory, Request, 
 from benchmarks.result import EndToEnd, Moment, Timing
 from benchmarks.timing import timed
 from edge.errors import InferenceError
-from edge.messages import decoded, encoded
 from edge.runtime import checked
+from edge.runtime.typed import encoded, typed
 from edge.workers import Message, answer, read_request
 
 MEMORY_RUNS: Final = 3  # the first allocates; the others show whether more comes
@@ -37,7 +37,7 @@ def main() -> NoReturn:
     """Do what the request says."""
 
     def work(say: Callable[[Message], None]) -> None:
-        request = decoded(Request, read_request(Path(sys.argv[1])), "the request")
+        request = typed(Request, read_request(Path(sys.argv[1])), "the request", exact=True)
         for reply in TASKS[request.task](request):
             say(encoded(reply))
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from edge.deploy.ssh import Remote
-from edge.device.typed import Mistyped, typed
 from edge.errors import DeviceError
 from edge.processes import Flood, Silence, run
 from edge.runtime.checked import Malformed, parse_json
 from edge.runtime.printable import one_line
+from edge.runtime.typed import Mistyped, typed
 
 SCHEMA_VERSION: Final = 1
 SECONDS: Final = 180.0  # twelve probes, most of them quick, and Python's start on a slow board

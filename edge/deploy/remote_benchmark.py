@@ -24,13 +24,13 @@ from edge.device.messages import (
     Upload,
 )
 from edge.errors import DeviceError, EdgeError
-from edge.messages import encoded
 from edge.processes import Completed
 from edge.progress import Progress, Silent
 from edge.runtime.checked import MAX_ARRAY_BYTES, Malformed, parse_json
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.printable import one_line
 from edge.runtime.session import ENGINES
+from edge.runtime.typed import encoded
 from edge.workers import Message, WorkerLimits, answers
 
 _SCRATCH: Final = "$HOME/.local/share/edge/scratch"

@@ -17,12 +17,12 @@ from typing import IO, Any, Final, Self
 import edge
 from edge.deploy.ssh import LONGEST, Remote, failure, flood
 from edge.device.messages import DeviceRequest, LockRequest, PutRequest, R, SelftestReply
-from edge.device.typed import Mistyped, typed
 from edge.errors import ConnectionFailed, DeviceError, EdgeError, rebuilt
 from edge.processes import Flood, Lines, Silence, Tail, send
 from edge.progress import Silent
 from edge.runtime.checked import Malformed, parse_json
 from edge.runtime.printable import one_line
+from edge.runtime.typed import Mistyped, typed
 
 # What the device's own Python runs first, in syntax that old ones understand too. It keeps the
 # package that follows on standard input under its hash, and hands over to it. No quote of the
@@ -94,6 +94,7 @@ _SHIPPED: Final = (
     "runtime/printable.py",
     "runtime/seal.py",
     "runtime/spec.py",
+    "runtime/typed.py",
 )
 
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from edge.device.release import Release
 from edge.device.state import Event
-from edge.device.typed import typed
 from edge.errors import UsageError
+from edge.runtime.typed import typed
 
 R = TypeVar("R")
 

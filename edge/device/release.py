@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from edge.device.layout import BUNDLE, RELEASE_FILE, App, checked_id, environments
-from edge.device.typed import Mistyped, typed
 from edge.errors import BundleError, DeviceError
 from edge.runtime import checked
 from edge.runtime.files import write_bytes
 from edge.runtime.seal import PROVED
+from edge.runtime.typed import Mistyped, typed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

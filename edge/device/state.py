@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from edge.device.layout import App, is_id
-from edge.device.typed import Mistyped, typed, wrong
 from edge.runtime import checked
 from edge.runtime.files import write_bytes, write_json
+from edge.runtime.typed import Mistyped, typed, wrong
 
 KEPT: Final = 500  # lines, when the log is cut
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -17,10 +17,10 @@ from edge.device.messages import AppState, Health, SelftestReply
 from edge.device.release import Release
 from edge.device.slots import begin_trial, commit, give_up, refuse
 from edge.device.state import DAMAGED, State, record
-from edge.device.typed import Mistyped, typed
 from edge.errors import DeployFailed, DeviceError, EdgeError
 from edge.runtime import checked
 from edge.runtime.child import ended, goes_first, tree_memory
+from edge.runtime.typed import Mistyped, typed
 
 HEALTH_SECONDS: Final = 30
 _LOOK_SECONDS: Final = 1.0

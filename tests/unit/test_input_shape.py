@@ -22,8 +22,8 @@ from benchmarks.outputs.json_file import json_text, read_results
 from benchmarks.request import Request, Task
 from edge.cli.measure.view import print_rows
 from edge.errors import ModelLoadError, UsageError
-from edge.messages import decoded, encoded
 from edge.runtime.spec import TensorSpec
+from edge.runtime.typed import encoded, typed
 from tests.unit.benchmark_results import results, row
 
 DATA: Final = Path(__file__).parents[1] / "data"
@@ -216,7 +216,7 @@ def test_the_signature_that_runs_is_named(tmp_path: Path) -> None:
 def test_a_worker_gets_the_shapes() -> None:
     settings = Settings(shapes={"ids": (1, 8), "sr": ()})
     request = Request(task=Task.TIME, place="a:b", probe="a:c", settings=settings)
-    assert decoded(Request, json.loads(json.dumps(encoded(request)))) == request
+    assert typed(Request, json.loads(json.dumps(encoded(request))), "the request") == request
 
 
 def test_the_shape_stands_in_every_output(

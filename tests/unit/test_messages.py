@@ -35,8 +35,8 @@ from edge.device.messages import (
     read_request,
 )
 from edge.device.release import Release
-from edge.device.typed import Mistyped, typed
 from edge.errors import BundleError, UsageError
+from edge.runtime.typed import Mistyped, typed
 
 RELEASE = Release(
     id="1-a",

@@ -1,6 +1,7 @@
 """Dataclasses that travel between processes arrive as they were, or not at all."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -11,9 +12,8 @@ import pytest
 from benchmarks.accelerators.base import Coverage, Device, Estimate, Label
 from benchmarks.request import LoadedModel, Request, Task, TimedModel
 from benchmarks.result import Timing
-from edge.messages import decoded, encoded
-from edge.runtime.checked import Malformed
 from edge.runtime.spec import Preprocessing, QuantizationParams, TensorSpec
+from edge.runtime.typed import Mistyped, encoded, typed
 
 
 class Colour(StrEnum):
@@ -32,7 +32,7 @@ class Everything:
     colour: Colour = Colour.RED
     pair: tuple[int, str] = (1, "b")
     many: tuple[float, ...] = (0.5, 2.0)
-    named: dict[str, tuple[int, ...]] = field(default_factory=lambda: {"a": (1, 2)})
+    named: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: {"a": (1, 2)})
     either: float | str = "word"
     whatever: Any = field(default_factory=lambda: {"a": [None]})
 
@@ -70,7 +70,8 @@ MODEL = LoadedModel(
     ids=lambda value: type(value).__name__,
 )
 def test_a_message_arrives_as_it_was(value: Any) -> None:
-    assert decoded(type(value), json.loads(json.dumps(encoded(value)))) == value
+    sent = json.loads(json.dumps(encoded(value)))
+    assert typed(type(value), sent, "the reply", exact=True) == value
 
 
 @pytest.mark.parametrize(
@@ -94,12 +95,12 @@ def test_a_message_arrives_as_it_was(value: Any) -> None:
 )
 def test_a_field_of_another_type_is_refused_by_its_name(field_: str, value: Any) -> None:
     message = encoded(Everything()) | {field_: value}
-    with pytest.raises(Malformed) as caught:
-        decoded(Everything, json.loads(json.dumps(message)), "the reply")
+    with pytest.raises(Mistyped) as caught:
+        typed(Everything, json.loads(json.dumps(message)), "the reply", exact=True)
     assert str(caught.value).startswith("the reply")
 
 
 @pytest.mark.parametrize("value", [None, [], "x", {}, {"engine": "e"}])
 def test_what_is_no_message_is_refused(value: Any) -> None:
-    with pytest.raises(Malformed):
-        decoded(LoadedModel, value)
+    with pytest.raises(Mistyped):
+        typed(LoadedModel, value, "the reply")

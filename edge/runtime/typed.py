@@ -1,12 +1,14 @@
 """JSON values as dataclasses: every field is checked, since the other side may say anything.
 
-Host and device read what they send each other by this one decoding; the device has nothing but the
-standard library.
+Host and device, and edge's own processes, read what they send each other by this one decoding; the
+device has nothing but the standard library.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import StrEnum
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -21,8 +23,8 @@ class Mistyped(ValueError):
 def typed(kind: type[T], value: object, where: str, *, exact: bool = False) -> T:
     """Read a dataclass.
 
-    Its fields may be scalars, enums of texts, tuples, mappings, dataclasses, and unions with None.
-    A missing field has its default; a whole number is taken for a float.
+    Its fields may be scalars, enums of texts, paths, tuples, mappings, dataclasses, and unions. A
+    missing field has its default; a whole number is taken for a float.
 
     Args:
         kind: The dataclass.
@@ -42,10 +44,7 @@ def _read(kind: Any, value: Any, where: str, exact: bool) -> Any:
     if kind is Any:
         return value
     if origin is UnionType:
-        if value is None and NoneType in get_args(kind):
-            return None
-        (kind,) = (item for item in get_args(kind) if item is not NoneType)
-        return _read(kind, value, where, exact)
+        return _either(get_args(kind), value, where, exact)
     if is_dataclass(kind) and isinstance(value, dict):
         return _dataclass(kind, value, where, exact)
     if origin is tuple and isinstance(value, list):
@@ -56,6 +55,8 @@ def _read(kind: Any, value: Any, where: str, exact: bool) -> Any:
             str(name): _read(inner, item, f"{where}.{name[:LONGEST]}", exact)
             for name, item in value.items()
         }
+    if kind is Path and type(value) is str:
+        return Path(value)
     if kind is float and type(value) is int:
         return float(value)
     if isinstance(kind, type) and issubclass(kind, StrEnum) and value in list(kind):
@@ -68,6 +69,17 @@ def _read(kind: Any, value: Any, where: str, exact: bool) -> Any:
 def wrong(where: str, value: object) -> Mistyped:
     """The error for a field that holds something else than its type allows."""
     return Mistyped(f"{where} says {repr(value)[:LONGEST]}, which is not what was asked")
+
+
+def _either(kinds: tuple[Any, ...], value: Any, where: str, exact: bool) -> Any:
+    """Read the first of several types that the value fits."""
+    if value is None and NoneType in kinds:
+        return None
+    *others, last = (kind for kind in kinds if kind is not NoneType)
+    for kind in others:
+        with suppress(Mistyped):
+            return _read(kind, value, where, exact)
+    return _read(last, value, where, exact)
 
 
 def _tuple(kinds: tuple[Any, ...], value: list[Any], where: str, exact: bool) -> tuple[Any, ...]:
@@ -102,3 +114,19 @@ def _dataclass(kind: Any, value: Mapping[str, Any], where: str, exact: bool) -> 
 
 def _required(item: "Field[Any]") -> bool:
     return item.default is MISSING and item.default_factory is MISSING
+
+
+def encoded(value: Any) -> Any:
+    """Return a dataclass as JSON values, which ``typed`` reads.
+
+    Paths become absolute, since the reader may be in another folder.
+    """
+    if is_dataclass(value):
+        return {item.name: encoded(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if isinstance(value, Mapping):
+        return {str(name): encoded(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [encoded(item) for item in value]
+    return value
