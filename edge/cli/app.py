@@ -19,7 +19,7 @@ from edge.cli.make import build, export, reproduce
 from edge.cli.measure import accelerators, benchmark, remote_benchmark, zoo
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
 from edge.cli.use import embed, map, predict, similar, tag
-from edge.errors import EdgeError, missing_package
+from edge.errors import EdgeError, expected
 from edge.runtime.streams import finish_answers, say
 from edge.runtime.supervisor import supervise
 
@@ -137,8 +137,9 @@ def _ended(job: Callable[[], Any], log: BinaryIO) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return report_error(KeyboardInterrupt())
     except Exception as error:
-        missing = missing_package(error) if isinstance(error, ImportError) else None
-        return report_error(missing) if missing else report_unexpected(error, log)
+        # What the system refuses is worded there, with the options that choose another place.
+        known = None if isinstance(error, OSError) else expected(error)
+        return report_error(known) if known else report_unexpected(error, log)
 
 
 def _leave_as_interrupted(interrupted: threading.Event) -> None:

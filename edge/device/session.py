@@ -17,7 +17,7 @@ from edge.device.jobs import Jobs
 from edge.device.layout import PRIVATE
 from edge.device.messages import read_request
 from edge.device.receive import MAX_LISTING
-from edge.errors import DeviceError, EdgeError, UsageError, described
+from edge.errors import DeviceError, EdgeError, UsageError, described, expected
 from edge.runtime import checked
 
 MAX_REQUEST: Final = MAX_LISTING + 65_536  # bytes of a line
@@ -45,8 +45,10 @@ def serve(stream: BinaryIO, output: int) -> None:
             continue
         except (EOFError, TimeoutError):
             return
-        except EdgeError as error:
-            channel.say({"error": described(error)})
+        except (EdgeError, MemoryError) as error:
+            channel.say(
+                {"error": described(expected(error, DeviceError) or DeviceError(str(error)))}
+            )
         except OSError as error:
             text = f"{error.strerror or error} ({error.filename or 'on the device'})"
             channel.say({"error": described(DeviceError(text))})

@@ -3,17 +3,24 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
-from converters.base import CALIBRATED, ConversionRequest, Precision, Target
+from converters.base import (
+    CALIBRATED,
+    ConversionRequest,
+    ConversionResult,
+    Precision,
+    Target,
+)
 from edge.cache import StageCache, content_key, sealed_bytes
 from edge.errors import ConversionError
 from edge.progress import Step
 from edge.runtime.files import write_json
+from edge.runtime.typed import typed
 from edge.threads import deferred_interrupt
 from edge.versions import versions
 from edge.workers import Message, Worker, WorkerLimits
@@ -23,7 +30,7 @@ RECORD: Final = "conversion.json"
 RECORD_SCHEMA_VERSION: Final = 4  # of its record; files that older ones describe are made again
 
 Failed = Callable[[Target, ConversionError], None]
-"""Told of a target that cannot be written, and why; may raise to end all work."""
+"""Called with a target that cannot be written, and why; may raise to end all work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +38,11 @@ class Converted:
     """A written model file in the cache.
 
     Attributes:
-        target: What it is.
-        path: Where it lies.
-        seconds: That its conversion took, when it was made.
-        notes: Of the converter.
-        record: Of the converter, for the report; see ``ConversionResult``.
+        target: The format and precision of the file.
+        path: The path of the file.
+        seconds: The time that its conversion took, when it was made.
+        notes: What the converter says of it, for people.
+        record: What the converter says of it, for the report; see ``ConversionResult``.
     """
 
     target: Target
@@ -62,18 +69,18 @@ def convert_all(
     Args:
         request: The model and what to embed; format, precisions and output are filled in here.
         targets: What to write, in the order of the answer.
-        model_id: Content hash of the model.
-        calibration_id: Content hash of the calibration images.
-        held_out_id: Content hash of the images that are held out.
+        model_id: The content hash of the model.
+        calibration_id: The content hash of the calibration images.
+        held_out_id: The content hash of the images that are held out.
         recipes: By format, the blocks that its mixed file keeps in floats; a search where a
             format is missing.
         cache: Where files are found and kept.
-        step: Told of each finished file, and of each that a search tried.
-        failed: Told of each target that a converter cannot write; the others are written. Without
-            it, the first such target ends the work.
+        step: Called for each finished file, and for each that a search tried.
+        failed: Called for each target that a converter cannot write; the others are written.
+            Without it, the first such target ends the work.
 
     Returns:
-        The files, less those that ``failed`` was told of.
+        The files, less those that ``failed`` was called for.
 
     Raises:
         NegativeVerdict: No mixed file holds the budget.
@@ -87,11 +94,12 @@ def convert_all(
         for target in wanted
     }
     keys = {target: _key(requests[target.format], target, model_id, images) for target in wanted}
-    missing = [target for target in wanted if cache.find(keys[target]) is None]
+    conversion = _Conversion(requests=requests, keys=keys, cache=cache, step=step)
+    missing = [target for target in wanted if not conversion.is_written(target)]
     step(len(wanted) - len(missing))
-    lost = _run(requests, missing, keys, cache, step, failed) if missing else set()
+    lost = conversion.write(missing, failed)
     return tuple(
-        _found(target, cache.find(keys[target])) for target in wanted if target not in lost
+        _stored(target, cache.find(keys[target])) for target in wanted if target not in lost
     )
 
 
@@ -118,7 +126,8 @@ def _key(
     )
 
 
-def _found(target: Target, entry: Path | None) -> Converted:
+def _stored(target: Target, entry: Path | None) -> Converted:
+    """The file of a target in the cache."""
     if entry is None:
         raise ConversionError(f"the converter ended without writing {target.name}")
     record = json.loads(sealed_bytes(entry / RECORD))
@@ -131,112 +140,144 @@ def _found(target: Target, entry: Path | None) -> Converted:
     )
 
 
-def _run(
-    requests: Mapping[str, ConversionRequest],
-    missing: list[Target],
-    keys: dict[Target, str],
-    cache: StageCache,
-    step: Step,
-    failed: Failed | None,
-) -> set[Target]:
-    """Targets that could not be written."""
-    formats = tuple(dict.fromkeys(target.format for target in missing))
-    searching = any(
-        target.precision is Precision.MIXED and requests[target.format].recipe is None
-        for target in missing
-    )
-    # A search times what it tries, and uses all cores for the rest: nothing may run beside it.
-    lost: set[Target] = set()
-    for together in [(item,) for item in formats] if searching else [formats]:
-        some = [target for target in missing if target.format in together]
-        asked = [requests[item] for item in together]
-        errors = _run_together(asked, some, keys, cache, step, all_or_none=failed is None)
-        if failed is None:
-            continue
-        for format_, error in errors.items():
-            left = [item for item in some if item.format == format_ and not cache.find(keys[item])]
-            for target in left:
-                # Which one it was a process does not always live to tell: each gets its own.
-                alone = {format_: error}
-                if len(left) > 1:
-                    alone = _run_together([requests[format_]], [target], keys, cache, step)
-                if format_ in alone:
-                    failed(target, alone[format_])
-                    lost.add(target)
-    return lost
+@dataclass(frozen=True, slots=True)
+class _Conversion:
+    """The conversion of one model.
+
+    Attributes:
+        requests: What the converter of each format is asked for.
+        keys: The cache's key of each target.
+        cache: Where files are found and kept.
+        step: Called for each finished file, and for each that a search tried.
+    """
+
+    requests: Mapping[str, ConversionRequest]
+    keys: Mapping[Target, str]
+    cache: StageCache
+    step: Step
+
+    def is_written(self, target: Target) -> bool:
+        """Whether the cache holds the file of a target."""
+        return self.cache.find(self.keys[target]) is not None
+
+    def write(self, missing: Sequence[Target], failed: Failed | None) -> set[Target]:
+        """Write these targets; those that cannot be written."""
+        formats = tuple(dict.fromkeys(target.format for target in missing))
+        searching = any(
+            target.precision is Precision.MIXED and self.requests[target.format].recipe is None
+            for target in missing
+        )
+        # A search times what it tries, and uses all cores for the rest: nothing may run beside it.
+        lost: set[Target] = set()
+        for together in [(format_,) for format_ in formats] if searching else [formats]:
+            some = [target for target in missing if target.format in together]
+            errors = self._run(some)
+            if errors and failed is None:
+                raise next(iter(errors.values()))
+            for format_, error in errors.items():
+                lost |= self._without(format_, some, error, failed) if failed else set()
+        return lost
+
+    def _without(
+        self, format_: str, asked: Sequence[Target], error: ConversionError, failed: Failed
+    ) -> set[Target]:
+        """Write what can be written of a format whose converter failed; the other targets.
+
+        A process does not always live to say at which target it failed: each gets its own.
+        """
+        lost: set[Target] = set()
+        left = [item for item in asked if item.format == format_ and not self.is_written(item)]
+        for target in left:
+            alone = self._run([target]) if len(left) > 1 else {format_: error}
+            if format_ in alone:
+                failed(target, alone[format_])
+                lost.add(target)
+        return lost
+
+    def _run(self, missing: Sequence[Target]) -> dict[str, ConversionError]:
+        """Run the converters side by side; by format, why one failed.
+
+        Raises:
+            EdgeError, OSError: A converter failed for another reason than the conversion.
+        """
+        by_name = {target.name: target for target in missing}
+        events: SimpleQueue[_Event] = SimpleQueue()
+        with self.cache.scratch("convert") as folder:
+            workers: dict[str, Worker] = {}
+            try:
+                with deferred_interrupt():
+                    for format_ in dict.fromkeys(target.format for target in missing):
+                        workers[format_] = self._start(format_, missing, folder, events)
+                running = len(workers)
+                while running:
+                    event = events.get()
+                    if event is None:
+                        running -= 1
+                        continue
+                    if isinstance(event, ConversionResult):
+                        self._keep(event, by_name[event.variant])
+                    self.step(1)
+                errors = {format_: worker.error() for format_, worker in workers.items()}
+            finally:
+                for worker in workers.values():
+                    worker.stop()
+        for error in errors.values():
+            if error is not None and not isinstance(error, ConversionError):
+                raise error
+        return {key: error for key, error in errors.items() if isinstance(error, ConversionError)}
+
+    def _start(
+        self,
+        format_: str,
+        missing: Sequence[Target],
+        folder: Path,
+        events: "SimpleQueue[_Event]",
+    ) -> Worker:
+        """Start the converter of one format; what it sends goes to the queue, and then None."""
+        output = folder / format_
+        output.mkdir()
+        targets = {target.name: target for target in missing if target.format == format_}
+        precisions = tuple(target.precision for target in targets.values())
+        request = replace(self.requests[format_], precisions=precisions, output=output)
+        file = folder / f"{format_}.json"
+        write_json(file, request.to_json())
+        return Worker(
+            [sys.executable, "-m", "converters", str(file)],
+            name=f"{format_} converter",
+            environment=_environment(folder),
+            limits=WorkerLimits(message_bytes=LONGEST),
+            failure=ConversionError,
+            heard=lambda message: events.put(_event(message, targets)),
+            closed=lambda: events.put(None),
+        )
+
+    def _keep(self, result: ConversionResult, target: Target) -> None:
+        with self.cache.store(self.keys[target]) as entry:
+            (entry / target.filename).write_bytes(result.path.read_bytes())
+            record = {"seconds": result.seconds, "notes": result.notes, "record": result.record}
+            write_json(entry / RECORD, record)
 
 
-def _run_together(
-    requests: Iterable[ConversionRequest],
-    missing: list[Target],
-    keys: dict[Target, str],
-    cache: StageCache,
-    step: Step,
-    *,
-    all_or_none: bool = False,
-) -> dict[str, ConversionError]:
-    """Why a format's converter failed, by format; the first failure is raised if all or none."""
-    by_name = {target.name: target for target in missing}
-    messages: SimpleQueue[Message | None] = SimpleQueue()
-    with cache.scratch("convert") as folder:
-        workers: dict[str, Worker] = {}
-        try:
-            with deferred_interrupt():
-                for request in requests:
-                    workers[request.format] = _start(request, missing, folder, messages)
-            running = len(workers)
-            while running:
-                message = messages.get()
-                if message is None:
-                    running -= 1
-                else:
-                    if "variant" in message:
-                        _keep(message, by_name[message["variant"]], keys, cache)
-                    step(1)
-            failures = {format_: worker.error() for format_, worker in workers.items()}
-        finally:
-            for worker in workers.values():
-                worker.stop()
-    for failure in failures.values():
-        if failure is not None and (all_or_none or not isinstance(failure, ConversionError)):
-            raise failure
-    return {key: error for key, error in failures.items() if isinstance(error, ConversionError)}
+_Event = ConversionResult | int | None
+"""What a converter sends: a written file, or a try of a search; None at its end."""
 
 
-def _start(
-    request: ConversionRequest,
-    missing: list[Target],
-    folder: Path,
-    messages: SimpleQueue[Message | None],
-) -> Worker:
-    """Start the converter of one format; its messages go to the queue, and then None."""
-    format_ = request.format
-    output = folder / format_
-    output.mkdir()
-    precisions = tuple(target.precision for target in missing if target.format == format_)
-    file = folder / f"{format_}.json"
-    write_json(file, replace(request, precisions=precisions, output=output).to_json())
-    return Worker(
-        [sys.executable, "-m", "converters", str(file)],
-        name=f"{format_} converter",
-        environment=_environment(folder),
-        limits=WorkerLimits(message_bytes=LONGEST),
-        failure=ConversionError,
-        heard=messages.put,
-        closed=lambda: messages.put(None),
-    )
+def _event(message: Message, targets: Collection[str]) -> _Event:
+    """Read a message.
 
-
-def _keep(message: Message, target: Target, keys: dict[Target, str], cache: StageCache) -> None:
-    with cache.store(keys[target]) as entry:
-        content = Path(message["path"]).read_bytes()
-        (entry / target.filename).write_bytes(content)
-        kept = {name: message[name] for name in ("seconds", "notes", "record")}
-        write_json(entry / RECORD, kept)
+    Raises:
+        ValueError: It is none of a converter for these targets.
+    """
+    if set(message) == {"progress"}:
+        return 1
+    result = typed(ConversionResult, message, "its message", exact=True)
+    if result.variant not in targets:
+        raise ValueError("a file that nobody asked for")
+    return result
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Of a converter process."""
+    """The environment variables of a converter."""
     return {
         **os.environ,
         "TMPDIR": str(folder),  # libraries leave files when they are ended

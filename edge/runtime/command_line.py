@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, NoReturn
 
-from edge.errors import EdgeError, missing_package, refused_place
+from edge.errors import EdgeError, expected
 from edge.runtime.streams import finish_answers, say, visible_streams
 from edge.runtime.supervisor import supervise
 
@@ -73,23 +73,16 @@ def _ended(job: Callable[[], int]) -> int:
     """The exit code of a job, however it ends."""
     try:
         return job()
-    except EdgeError as error:
-        return _report(error)
     except BrokenPipeError:  # of ``watch``, whose answers nobody reads
         return 0
-    except OSError as error:
-        refused = refused_place(error)
-        if refused is None:
-            raise
-        return _report(refused)
-    except ImportError as error:
-        missing = missing_package(error)
-        if missing is None:
-            raise
-        return _report(missing)
     except KeyboardInterrupt:
         say("interrupted", err=True)
         return INTERRUPTED
+    except Exception as error:
+        known = expected(error)
+        if known is None:
+            raise
+        return _report(known)
 
 
 def _report(error: EdgeError) -> int:
