@@ -10,7 +10,10 @@ from edge.runtime.spec import Resize as ResizeRule
 from edge.training.backbones import ChannelOrder as Order
 
 Output = Annotated[
-    Path, typer.Option("--output", "-o", help="Folder of the bundle.", show_default=False)
+    Path,
+    typer.Option(
+        "--output", "-o", help="Folder that the bundle is written to.", show_default=False
+    ),
 ]
 Name = Annotated[
     str | None,
@@ -24,20 +27,25 @@ Overwrite = Annotated[
 Cache = Annotated[
     Path | None,
     typer.Option(
-        help="Stage cache.  \\[default: $EDGE_CACHE or ~/.cache/edge]", show_default=False
+        help="Folder of the stage cache.  \\[default: $EDGE_CACHE or ~/.cache/edge]",
+        show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of split, head and calibration choice.", min=0)]
+Seed = Annotated[
+    int,
+    typer.Option(help="Seed of the split, the head and the choice of calibration images.", min=0),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on stderr.")]
 OutputActivationOption = Annotated[
     OutputActivation,
     typer.Option(
         "--output-activation",
-        help="What the model's values are: softmax (probabilities of classes that exclude one "
-        "another), sigmoid (a probability per label; one value tells two classes apart), logits "
-        "(softmax is still to be applied; to one value, sigmoid), or multi-label-logits (sigmoid "
-        "is still to be applied to each); auto finds it out and says how.",
+        help="What the values that the model answers with are: softmax (probabilities of "
+        "classes that exclude one another), sigmoid (a probability per label; one value "
+        "tells two classes apart), logits (softmax is still to be applied; to one value, "
+        "sigmoid), or multi-label-logits (sigmoid is still to be applied to each); auto "
+        "finds it out and says how.",
     ),
 ]
 Truth = Annotated[
@@ -50,22 +58,26 @@ Truth = Annotated[
 ]
 Variant = Annotated[
     str | None,
-    typer.Option(help="Variant of the bundle.  \\[default: the bundle's]", show_default=False),
+    typer.Option(
+        help="Variant of the bundle.  \\[default: the one that the bundle names]",
+        show_default=False,
+    ),
 ]
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="litert, tflite-runtime, tensorflow or onnxruntime.  \\[default: first installed]",
+        help="Interpreter that runs the model: litert, tflite-runtime, tensorflow or onnxruntime.  "
+        "\\[default: the first one that is installed]",
         show_default=False,
     ),
 ]
 
 
 def cache_root(named: Path | None) -> Path:
-    """The stage cache to use.
+    """Return the stage cache to use.
 
     Raises:
-        OutputError: It is no folder, or is not there and cannot be made.
+        OutputError: The path is not a folder, or the folder is missing and cannot be made.
     """
     from edge.cache import StageCache, default_cache
 
@@ -83,35 +95,36 @@ def _option(*names: str, **settings: Any) -> Any:
 
 
 Backbone = Annotated[
-    str, _option(help="Any network of Keras Applications, or a Keras model file to build on.")
+    str, _option(help="A network of Keras Applications, or a Keras model file to build on.")
 ]
 Weights = Annotated[str, _option(help="imagenet, none (random), or the path of a weights file.")]
 Size = Annotated[
     int | None,
     _option(
-        help="Height and width of the input, pixels.  \\[default: the network's own]",
+        help="Height and width of the input, in pixels.  \\[default: the network's own]",
         min=32,
         max=1024,
         show_default=False,
     ),
 ]
 Alpha = Annotated[
-    float, _option(help="Width of a MobileNet: the share of its channels, such as 0.25.")
+    float, _option(help="Width of a MobileNet, as the share of its channels, such as 0.25.")
 ]
 InputRange = Annotated[
     str | None,
     _option(
-        help="What a Keras file wants to be fed: pixels (0..255), LOW,HIGH such as -1,1 or 0,1, "
-        "tf, torch or caffe (as Keras calls them), or MEAN/STD.  \\[default: pixels, which is "
-        "checked]",
+        help="What the network in a Keras file is fed: pixels (0..255), LOW,HIGH such as -1,1 "
+        "or 0,1, tf, torch or caffe (as Keras calls them), or MEAN/STD.  \\[default: "
+        "pixels, which is checked]",
         show_default=False,
     ),
 ]
 ChannelOrder = Annotated[
     Order | None,
     _option(
-        help="Which colour a Keras file takes first.  \\[default: rgb; caffe takes bgr]",
+        help="Which colour the network in a Keras file takes first.  \\[default: rgb; caffe "
+        "takes bgr]",
         show_default=False,
     ),
 ]
-Resize = Annotated[ResizeRule, _option(help="How images become that size.")]
+Resize = Annotated[ResizeRule, _option(help="How images are brought to that size.")]

@@ -18,12 +18,14 @@ Host = Annotated[
 ]
 Port = Annotated[
     int | None,
-    typer.Option(help="Of ssh.  \\[default: your configuration's]", min=1, max=65535),
+    typer.Option(help="Port of ssh.  \\[default: that of your configuration]", min=1, max=65535),
 ]
 SshConfig = Annotated[
     Path | None,
     typer.Option(
-        help="Configuration of ssh to use instead of your own.", show_default=False, metavar="FILE"
+        help="Configuration file of ssh to use instead of your own.",
+        show_default=False,
+        metavar="FILE",
     ),
 ]
 AcceptNewHostKey = Annotated[
@@ -36,12 +38,18 @@ AcceptNewHostKey = Annotated[
 App = Annotated[
     str | None,
     typer.Option(
-        help="Application on the device.  \\[default: the only one there]", show_default=False
+        help="Name of the application on the device.  \\[default: the only one there]",
+        show_default=False,
     ),
 ]
-Watch = Annotated[float, typer.Option(help="Seconds of health to see before the commit.", min=0)]
+Watch = Annotated[
+    float,
+    typer.Option(
+        help="Time for which the release has to be healthy before it is kept, in seconds.", min=0
+    ),
+]
 SelftestTimeout = Annotated[
-    float, typer.Option(help="Seconds until a self-test counts as hanging.", min=1)
+    float, typer.Option(help="Time after which a self-test counts as hanging, in seconds.", min=1)
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Take wheels from the cache only.")]
 
@@ -49,7 +57,9 @@ Offline = Annotated[bool, typer.Option("--offline", help="Take wheels from the c
 Key = Annotated[
     Path | None,
     typer.Option(
-        "--key", help="Private key.  \\[default: ~/.config/edge/keys/edge]", show_default=False
+        "--key",
+        help="File of the private key.  \\[default: ~/.config/edge/keys/edge]",
+        show_default=False,
     ),
 ]
 
@@ -133,7 +143,7 @@ Provision = Annotated[
 def address(
     host: str, port: int | None, ssh_config: Path | None, accept_new_host_key: bool
 ) -> "Address":
-    """Where the device is; see ``Address.parse``."""
+    """Return where the device is; see ``Address.parse``."""
     from edge.deploy.ssh import Address
 
     return Address.parse(

@@ -25,46 +25,58 @@ def _option(*names: str, **settings: Any) -> Any:
 
 
 STRATEGY_HELP: Final = (
-    "features: a head on features that are computed once. augment: then the head on changed "
-    "images. fine-tune: then the end of the network too. auto: by the data, and it says why."
+    "What is trained. features: a head, on features that are computed once. augment: "
+    "after that, the head on changed images. fine-tune: after that, the end of the "
+    "network too. auto: one of these, chosen by the data, with the reason."
 )
 Strategies = Annotated[Strategy, _option("--strategy", help=STRATEGY_HELP)]
 Head = Annotated[
     str,
     _option(
-        help="Units of dense layers before the softmax: none, 128, 256,128 ...; or knn or "
-        "imprinted: a head without gradient steps, which learns new classes on the device."
+        help="Head of the network: the units of dense layers before the softmax (none, 128, "
+        "256,128 ...); or knn or imprinted, which learn without gradient steps, and new "
+        "classes on the device."
     ),
 ]
-Optimizer = Annotated[str, _option(help="Any Keras optimizer.")]
-Loss = Annotated[str, _option(help="Any Keras classification loss.")]
+Optimizer = Annotated[str, _option(help="Name of a Keras optimizer.")]
+Loss = Annotated[str, _option(help="Name of a Keras classification loss.")]
 LearningRate = Annotated[
-    float, _option(help="Of the head, for a batch of 32; scaled with the batch.", min=1e-8)
+    float,
+    _option(
+        help="Learning rate of the head, for a batch of 32; it is scaled with the batch.", min=1e-8
+    ),
 ]
-BatchSize = Annotated[int, _option(help="Images per training step.", min=1)]
-Epochs = Annotated[int, _option(help="At most so many passes for the head.", min=1)]
+BatchSize = Annotated[int, _option(help="Number of images in a training step.", min=1)]
+Epochs = Annotated[
+    int, _option(help="Largest number of passes over the images that train the head.", min=1)
+]
 Patience = Annotated[
-    int, _option(help="Passes without a better validation loss before the end.", min=1)
+    int,
+    _option(
+        help="Number of passes without a better validation loss after which training ends.", min=1
+    ),
 ]
 ClassWeights = Annotated[
     bool,
-    _option("--class-weights/--no-class-weights", help="Let rare classes weigh as much as others."),
+    _option(
+        "--class-weights/--no-class-weights", help="Give rare classes as much weight as others."
+    ),
 ]
 LabelSmoothing = Annotated[
-    float, _option(help="Share of the target spread over all classes.", min=0.0, max=0.9)
+    float, _option(help="Share of the target that is spread over all classes.", min=0.0, max=0.9)
 ]
 Unfreeze = Annotated[
     str | None,
     _option(
-        help="fine-tune: how many of the network's last layers learn, the first layer that does, "
-        "or all.  \\[default: a quarter of them]",
+        help="With fine-tune: the number of the network's last layers that learn, the name of the "
+        "first one, or all.  \\[default: a quarter of them]",
         show_default=False,
     ),
 ]
 TuneRate = Annotated[
     float | None,
     _option(
-        help="augment, fine-tune: highest learning rate for a batch of 32.  "
+        help="With augment and fine-tune: the highest learning rate, for a batch of 32.  "
         "\\[default: a tenth of --learning-rate]",
         min=1e-9,
         show_default=False,
@@ -73,7 +85,8 @@ TuneRate = Annotated[
 TuneEpochs = Annotated[
     int | None,
     _option(
-        help="augment, fine-tune: at most so many passes, from a warm-up along a cosine.  "
+        help="With augment and fine-tune: the largest number of passes; the learning rate warms up "
+        "and then follows a cosine.  "
         "\\[default: 15]",
         min=1,
         show_default=False,
@@ -83,7 +96,7 @@ Augmentations = Annotated[
     Augmentation | None,
     _option(
         "--augmentation",
-        help="augment, fine-tune: how images are changed.  \\[default: basic]",
+        help="With augment and fine-tune: how images are changed.  \\[default: basic]",
         show_default=False,
     ),
 ]
@@ -91,7 +104,7 @@ Mirror = Annotated[
     bool | None,
     _option(
         "--mirror/--no-mirror",
-        help="augment, fine-tune: mirror images too; not for letters and digits.  "
+        help="With augment and fine-tune: mirror images too, which harms letters and digits.  "
         "\\[default: mirror; auto: only near ImageNet]",
         show_default=False,
     ),
@@ -99,28 +112,32 @@ Mirror = Annotated[
 TrainImages = Annotated[
     int | None,
     _option(
-        help="Learn from at most so many images, validation among them, the classes in turn.  "
-        "\\[default: all]",
+        help="Largest number of images to learn from, validation among them; the classes take "
+        "turns.  \\[default: all]",
         min=2,
         show_default=False,
     ),
 ]
 Mixup = Annotated[
     float,
-    _option(help="augment, fine-tune: blend images, Beta(a, a); 0.2 is usual.", min=0.0),
+    _option(
+        help="With augment and fine-tune: blend images with a share drawn from Beta(A, A), "
+        "where A is this number; 0.2 is usual.",
+        min=0.0,
+    ),
 ]
 Cutmix = Annotated[
-    bool, _option("--cutmix", help="augment, fine-tune: put parts of images into others.")
+    bool, _option("--cutmix", help="With augment and fine-tune: put parts of images into others.")
 ]
 
 
 CalibrationImages = Annotated[
-    int, typer.Option(help="At most so many images calibrate int8.", min=1)
+    int, typer.Option(help="Largest number of images that calibrate int8.", min=1)
 ]
 
 
 class Quantize(StrEnum):
-    """What is written besides the files of every bundle."""
+    """The files that are written besides those of every bundle."""
 
     INT8 = "int8"
     W8A16 = "w8a16"
@@ -131,15 +148,15 @@ QuantizeOption = Annotated[
     Quantize,
     typer.Option(
         "--quantize",
-        help="int8; w8a16 adds TFLite with int16 activations; auto adds mixed files, which keep "
-        "the fewest blocks in floats that hold --max-drop.",
+        help="How files are quantized: int8; w8a16 adds TFLite with int16 activations; auto "
+        "adds mixed files, which keep the fewest blocks in floats that hold --max-drop.",
     ),
 ]
 MaxDrop = Annotated[
     float | None,
     typer.Option(
-        help="Percentage points of top-1 that a mixed file may lose; exit code 1 if none holds "
-        "it. Without a value, auto takes 0.5.",
+        help="Percentage points of top-1 accuracy that a mixed file may lose; the exit code "
+        "is 1 if no file holds this.  \\[default with --quantize auto: 0.5]",
         min=0.0,
         max=100.0,
         show_default=False,
@@ -148,14 +165,14 @@ MaxDrop = Annotated[
 Recipe = Annotated[
     Path | None,
     typer.Option(
-        help="recipe.json of an earlier search: mixed files without searching again.",
+        help="File recipe.json of an earlier search: its mixed files are made without a search.",
         show_default=False,
     ),
 ]
 Variants = Annotated[
     str | None,
     typer.Option(
-        help="Variants to write, separated by commas, such as tflite-int8,onnx-fp32.  "
+        help="Names of the variants to write, separated by commas, such as tflite-int8,onnx-fp32.  "
         "\\[default: the six without mixed and w8a16]",
         show_default=False,
     ),
@@ -174,10 +191,10 @@ def training_options(
     mixup: float,
     cutmix: bool,
 ) -> TrainingOptions:
-    """The options as the pipeline takes them.
+    """Return the options as the pipeline takes them.
 
     Raises:
-        UsageError: An option that would have no effect under the strategy.
+        UsageError: An option would have no effect with the strategy.
     """
     check_metric(strategy, head)
     if strategy is not Strategy.FINE_TUNE and strategy is not Strategy.AUTO and unfreeze:
@@ -215,10 +232,10 @@ def training_options(
 def variant_names(
     text: str | None, quantize: Quantize = Quantize.INT8, *, recipe: bool = False
 ) -> tuple[str, ...]:
-    """Names of the targets to write.
+    """Return the names of the targets to write.
 
     Raises:
-        UsageError: An unknown name, or none, or a mixed file that nothing decides about.
+        UsageError: A name is unknown, there is no name, or nothing decides about a mixed file.
     """
     from converters.base import DEFAULT_TARGETS, TARGETS, Precision, targets
 
@@ -247,14 +264,14 @@ def variant_names(
 def required_variants(
     text: str | None, quantize: Quantize = Quantize.INT8, *, recipe: bool = False
 ) -> tuple[str, ...]:
-    """Those that were asked for by an option: if one cannot be written, no bundle is."""
+    """Return the variants that an option asked for: without one of them no bundle is written."""
     if text is None:
         return _added(quantize, recipe=recipe)
     return variant_names(text, quantize, recipe=recipe)
 
 
 def _added(quantize: Quantize, *, recipe: bool) -> tuple[str, ...]:
-    """What ``--quantize`` and ``--recipe`` add to the usual targets."""
+    """Return what ``--quantize`` and ``--recipe`` add to the usual targets."""
     from converters.base import TARGETS, Precision
 
     added = {Quantize.W8A16: {Precision.W8A16}, Quantize.AUTO: {Precision.MIXED}}.get(
@@ -269,14 +286,15 @@ DEFAULT_MAX_DROP = 0.5  # percentage points of top-1
 
 
 def max_drop(value: float | None, quantize: Quantize, *, recipe: bool) -> float | None:
-    """The budget of mixed files.
+    """Return the loss that mixed files may have, in percentage points; None for no mixed files.
 
     Raises:
-        UsageError: A budget, and nothing that could hold it.
+        UsageError: A loss is given and no mixed file is made, or two options decide about them.
     """
     if value is not None and quantize is not Quantize.AUTO and not recipe:
         raise UsageError(
-            "--max-drop is a budget for mixed files", hint="Add --quantize auto, or --recipe FILE."
+            "--max-drop is the loss that mixed files may have, and none is made",
+            hint="Add --quantize auto, or --recipe FILE.",
         )
     if quantize is Quantize.AUTO and recipe:
         raise UsageError(

@@ -23,9 +23,12 @@ Variants = Annotated[
     ),
 ]
 Threads = Annotated[
-    str, typer.Option(help="CPU threads; several, separated by commas, make a sweep.")
+    str,
+    typer.Option(
+        help="Number of CPU threads; several numbers, separated by commas, are measured in turn."
+    ),
 ]
-Batch = Annotated[int, typer.Option(help="Images of one inference.", min=1)]
+Batch = Annotated[int, typer.Option(help="Number of images in one inference.", min=1)]
 InputShapes = Annotated[
     list[str] | None,
     typer.Option(
@@ -36,27 +39,39 @@ InputShapes = Annotated[
         show_default=False,
     ),
 ]
-Runs = Annotated[int, typer.Option(help="At least so many inferences.", min=1)]
-MinSeconds = Annotated[float, typer.Option(help="At least so long, seconds.", min=0, max=LONGEST)]
-MaxSeconds = Annotated[float, typer.Option(help="At most so long, seconds.", min=0, max=LONGEST)]
-WarmUpSeconds = Annotated[float, typer.Option(help="Seconds of warm-up.", min=0, max=LONGEST)]
+Runs = Annotated[int, typer.Option(help="Smallest number of inferences.", min=1)]
+MinSeconds = Annotated[
+    float, typer.Option(help="Minimum measuring time, in seconds.", min=0, max=LONGEST)
+]
+MaxSeconds = Annotated[
+    float, typer.Option(help="Maximum measuring time, in seconds.", min=0, max=LONGEST)
+]
+WarmUpSeconds = Annotated[
+    float,
+    typer.Option(help="Time of warm-up before a measurement, in seconds.", min=0, max=LONGEST),
+]
 CoolDownSeconds = Annotated[
-    float, typer.Option(help="Seconds of rest before each row.", min=0, max=LONGEST)
+    float, typer.Option(help="Rest before each row, in seconds.", min=0, max=LONGEST)
 ]
 Images = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of pictures to run on.  \\[default: a generated one]", show_default=False
+        help="Folder of pictures to run on.  \\[default: one generated picture]", show_default=False
     ),
 ]
 Sustained = Annotated[
     float,
-    typer.Option(metavar="MINUTES", help="Then run so long, for a curve.", min=0, max=LONGEST),
+    typer.Option(
+        metavar="MINUTES",
+        help="Time of a sustained run after the measurement, in minutes.",
+        min=0,
+        max=LONGEST,
+    ),
 ]
 Timeout = Annotated[
     float,
     typer.Option(
-        help="Kill a process that lasts so long beyond twice --max-secs, seconds.",
+        help="Time beyond twice --max-secs after which a process is killed, in seconds.",
         min=1,
         max=LONGEST,
     ),
@@ -67,7 +82,7 @@ Outputs = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="Write the results, as .json, .csv or .md; may be repeated.",
+        help="File to write the results to: .json, .csv or .md; may be repeated.",
         show_default=False,
     ),
 ]
@@ -102,10 +117,10 @@ DelegateOptions = Annotated[
 
 
 def pythons(given: Sequence[str] | None) -> dict[str, Path]:
-    """Interpreters by the name of the path that they serve.
+    """Return interpreters by the name of the accelerator path that they serve.
 
     Raises:
-        UsageError: Not NAME=PATH, an unknown path, or no program there.
+        UsageError: A text is not NAME=PATH, its name is unknown, or PATH is no program.
     """
     from benchmarks.accelerators.table import accelerator
 
@@ -124,10 +139,10 @@ def pythons(given: Sequence[str] | None) -> dict[str, Path]:
 
 
 def delegate_library(given: Path | None) -> Path | None:
-    """The library: absolute if it is a file, else a bare name that the system's loader finds.
+    """Return the library: absolute if it is a file, else a name that the system's loader finds.
 
     Raises:
-        UsageError: A path to nothing.
+        UsageError: The path leads to no file.
     """
     if given is None or (given.parent == Path() and not given.is_file()):
         return given
@@ -140,10 +155,10 @@ def delegate_library(given: Path | None) -> Path | None:
 
 
 def delegate_options(given: Sequence[str] | None) -> dict[str, str]:
-    """Options by key.
+    """Return options by key.
 
     Raises:
-        UsageError: Not KEY=VALUE.
+        UsageError: A text is not KEY=VALUE.
     """
     return dict(_pair("--delegate-option", "KEY=VALUE", text) for text in given or ())
 
