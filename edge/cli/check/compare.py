@@ -20,7 +20,7 @@ SIDE = "a variant of BUNDLE, a .tflite or .onnx file, another bundle, or OTHER:V
 
 
 class Undecided(StrEnum):
-    """What an inconclusive comparison counts as."""
+    """How an inconclusive comparison counts."""
 
     FAIL = "fail"
     PASS = "pass"
@@ -33,7 +33,8 @@ def compare(
     bundle: Annotated[
         Path,
         typer.Argument(
-            help="A bundle: its labels, and its preprocessing for model files.", show_default=False
+            help="Bundle whose labels count, and whose preprocessing is that of model files.",
+            show_default=False,
         ),
     ],
     directory: Annotated[
@@ -44,41 +45,44 @@ def compare(
         ),
     ],
     baseline: Annotated[
-        str, typer.Option(help=f"What to be as good as: {SIDE}.", show_default=False)
+        str, typer.Option(help=f"Reference to be as good as: {SIDE}.", show_default=False)
     ],
-    candidate: Annotated[str, typer.Option(help="What to judge; the same.", show_default=False)],
+    candidate: Annotated[
+        str, typer.Option(help="Model to judge, named in the same ways.", show_default=False)
+    ],
     margin: Annotated[
         float | None,
         typer.Option(
-            help="Percentage points of top-1 that may be lost; not with --policy. If unset 1.0, "
-            "and 1.5 where no answer changed.",
+            help="Percentage points of top-1 accuracy that may be lost; not with --policy.  "
+            "\\[default: 1.0, and 1.5 where no answer changed]",
             min=0,
             max=100,
             show_default=False,
         ),
     ] = None,
     confidence: Annotated[
-        float, typer.Option(help="Of every interval.", min=0.5, max=0.9999)
+        float, typer.Option(help="Confidence level of all intervals.", min=0.5, max=0.9999)
     ] = 0.95,
     policy: Annotated[
         Path | None,
         typer.Option(
-            help="TOML file with the limits to keep; if unset, --margin, no class broken, and "
-            "equal scores where the weights are equal.",
+            help="TOML file with the limits to keep.  \\[default: --margin, no class that is "
+            "broken, and equal scores where the weights are equal]",
             show_default=False,
         ),
     ] = None,
     inconclusive: Annotated[
-        Undecided, typer.Option(help="What it counts as if the images are too few to tell.")
+        Undecided,
+        typer.Option(help="How to count an inconclusive check, for which the images are too few."),
     ] = Undecided.FAIL,
     junit: Annotated[
-        Path | None, typer.Option(help="Write JUnit XML here.", show_default=False)
+        Path | None, typer.Option(help="File to write as JUnit XML.", show_default=False)
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option(help="Write Markdown here.", show_default=False)
+        Path | None, typer.Option(help="File to write as Markdown.", show_default=False)
     ] = None,
     sarif: Annotated[
-        Path | None, typer.Option(help="Write SARIF 2.1.0 here.", show_default=False)
+        Path | None, typer.Option(help="File to write as SARIF 2.1.0.", show_default=False)
     ] = None,
     overwrite: Annotated[
         bool,
@@ -89,8 +93,9 @@ def compare(
     input_range: Annotated[
         str | None,
         typer.Option(
-            help="What a .tflite or .onnx file with a float input takes, LOW,HIGH such as -1,1.  "
-            "\\[default: what its metadata state, or else what the bundle's files take, 0..255]",
+            help="Range of the values that a .tflite or .onnx file with a float input takes: "
+            "LOW,HIGH such as -1,1.  \\[default: what its metadata state, else what the "
+            "bundle's files take, else 0..255]",
             show_default=False,
         ),
     ] = None,
@@ -101,8 +106,8 @@ def compare(
 ) -> None:
     """Judge a candidate against a baseline on labelled images; exit code 1 if it is worse.
 
-    Pass: the candidate loses at most the margin, with confidence. Fail: it loses more, with
-    confidence. Inconclusive: the images are too few to tell.
+    The verdict is pass if the candidate loses at most the margin, with confidence; fail if it loses
+    more, with confidence; and inconclusive if the images are too few to tell.
     """
     from edge.cli.check.view import print_comparison
     from edge.cli.output import print_json
@@ -151,10 +156,10 @@ def _policy(path: Path | None, margin: float | None) -> "Policy":
 
 
 def _check_reports(places: Mapping[str, Path | None], overwrite: bool) -> None:
-    """Refuse places of reports before the work is done.
+    """Refuse paths of reports before the work is done.
 
     Raises:
-        UsageError: Two reports have the same place.
+        UsageError: Two reports have the same path.
         OutputError: A report cannot be written, or would replace a file.
     """
     from edge.runtime.place import check_new_file
@@ -197,11 +202,11 @@ def _write(path: Path | None, render: Callable[[], str]) -> None:
 
 
 def _negative(result: "Comparison", *, shown: bool) -> NegativeVerdict:
-    """The error of a verdict that is no pass.
+    """Return the error of a verdict that is not pass.
 
     Args:
         result: The comparison.
-        shown: Whether people have its verdict with all reasons on standard output already.
+        shown: Whether the verdict, with all reasons, is on standard output already.
     """
     from edge.cli.check.view import deciding
     from edge.comparison.result import Verdict

@@ -20,14 +20,19 @@ def diagnose(
         typer.Argument(help="Folder of images, of any or no class.", show_default=False),
     ],
     images: Annotated[
-        int, typer.Option(help="At most so many, spread evenly over the folder.", min=1)
+        int,
+        typer.Option(
+            help="Largest number of images; they are spread evenly over the folder.", min=1
+        ),
     ] = 32,
     all_layers: Annotated[
-        bool, typer.Option("--all-layers", help="Every layer, not only the 10 worst.")
+        bool, typer.Option("--all-layers", help="Show every layer, not only the 10 worst.")
     ] = False,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw the error of each layer: .png or .svg.", show_default=False),
+        typer.Option(
+            help="Picture of the error of each layer to write: .png or .svg.", show_default=False
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the picture at --plot.")

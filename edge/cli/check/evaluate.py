@@ -18,7 +18,7 @@ MOST_CLASSES: Final = 20  # rows of the table for people
 
 @example("edge evaluate bundle photos/test --variant tflite-int8")
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.", show_default=False)],
     directory: Annotated[
         Path,
         typer.Argument(
@@ -29,7 +29,8 @@ def evaluate(
     variant: Annotated[
         list[str] | None,
         typer.Option(
-            help="Variant to score; may be repeated.  \\[default: all]", show_default=False
+            help="Name of a variant to score; may be repeated.  \\[default: all]",
+            show_default=False,
         ),
     ] = None,
     truth: shared.Truth = None,
@@ -40,8 +41,8 @@ def evaluate(
 ) -> None:
     """Score the written files of a bundle on labelled images; TensorFlow is not needed.
 
-    Images that trained or calibrated the bundle are found by their hash and counted apart: the
-    scores are of the others, where there are any.
+    Images that trained or calibrated the bundle are found by their hash and are counted apart: the
+    scores are those of the other images, if there are any.
     """
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
@@ -63,7 +64,7 @@ def evaluate(
 
 
 def _print(result: "Evaluation") -> None:
-    """Scores of every variant, then the classes of the first."""
+    """Print the scores of every variant, then the classes of the first one."""
     from edge.cli.check.view import print_labels
     from edge.cli.output import print_table
     from edge.dataset.folder import unused_files

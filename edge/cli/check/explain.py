@@ -22,12 +22,16 @@ def explain(
     bundle: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
     images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the pictures.", show_default=False)
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder that the pictures are written to.", show_default=False
+        ),
     ],
     variant: Annotated[
         list[str] | None,
         typer.Option(
-            help="File of the bundle; may be repeated.  \\[default: a float one and the bundle's]",
+            help="Name of a variant of the bundle; may be repeated.  \\[default: a float one "
+            "and the bundle's]",
             show_default=False,
         ),
     ] = None,
@@ -42,7 +46,7 @@ def explain(
     layers: Annotated[
         str | None,
         typer.Option(
-            help="Layers of the Keras model, separated by commas.  "
+            help="Names of layers of the Keras model, separated by commas.  "
             "\\[default: first, middle, last]",
             show_default=False,
         ),
@@ -50,17 +54,22 @@ def explain(
     method: Annotated[
         MaskMethod,
         typer.Option(
-            help="Cover random parts (rise), or a window that moves over the image (occlusion)."
+            help="What is covered: random parts of the image (rise), or a window that moves "
+            "over it (occlusion)."
         ),
     ] = MaskMethod.RISE,
     masks: Annotated[
-        int, typer.Option(help="Random masks of rise; each costs one inference a file.", min=2)
+        int,
+        typer.Option(
+            help="Number of random masks of rise; each costs one inference per file.", min=2
+        ),
     ] = 600,
     seed: Annotated[int, typer.Option(help="Seed of the random masks.", min=0)] = 0,
     files_only: Annotated[
         bool,
         typer.Option(
-            "--files-only", help="No Grad-CAM and no layers: quick, TensorFlow is not loaded."
+            "--files-only",
+            help="Leave out Grad-CAM and layers: this is quick and loads no TensorFlow.",
         ),
     ] = False,
     overwrite: Annotated[
@@ -136,7 +145,7 @@ def explain(
 
 
 def _print_legend(images: "Sequence[ImageExplanation]") -> None:
-    """What the columns mean, and what a negative correlation with Grad-CAM says."""
+    """Say what the columns mean, and what a negative correlation with Grad-CAM says."""
     from edge.cli.output import print_folded
     from edge.explanation.result import KERAS
 

@@ -38,16 +38,23 @@ def fewshot(
         Path,
         typer.Argument(help="Folder with one folder of images per class.", show_default=False),
     ],
-    ways: Annotated[int, typer.Option(help="Classes of an episode.", min=2)] = 5,
+    ways: Annotated[int, typer.Option(help="Number of classes in an episode.", min=2)] = 5,
     shots: Annotated[
-        str, typer.Option(help="Pictures shown of each class; several separated by commas.")
+        str,
+        typer.Option(
+            help="Number of pictures that are shown of each class; several, separated by commas."
+        ),
     ] = "1,5",
-    queries: Annotated[int, typer.Option(help="Pictures asked for of each class.", min=1)] = 5,
-    episodes: Annotated[int, typer.Option(help="How many, the same for all methods.", min=2)] = 200,
+    queries: Annotated[
+        int, typer.Option(help="Number of pictures of each class that are asked for.", min=1)
+    ] = 5,
+    episodes: Annotated[
+        int, typer.Option(help="Number of episodes; they are the same for all methods.", min=2)
+    ] = 200,
     methods: Annotated[
         str | None,
         typer.Option(
-            help=f"Separated by commas: {', '.join(FewShotMethod)}.  \\[default: all]",
+            help=f"Methods, separated by commas: {', '.join(FewShotMethod)}.  \\[default: all]",
             show_default=False,
         ),
     ] = None,
@@ -59,31 +66,35 @@ def fewshot(
     channel_order: shared.ChannelOrder = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Take the embeddings from this bundle.", show_default=False),
+        typer.Option(help="Bundle whose network computes the embeddings.", show_default=False),
     ] = None,
     iterations: Annotated[
-        int, typer.Option(help="reptile: meta-iterations; the paper has 100000.", min=1)
+        int,
+        typer.Option(help="With reptile: number of meta-iterations; the paper has 100,000.", min=1),
     ] = ReptileOptions().iterations,
     train_classes: Annotated[
         float,
-        typer.Option(help="reptile: share of the classes to meta-train on.", min=0.05, max=0.95),
+        typer.Option(
+            help="With reptile: share of the classes that are meta-trained on.", min=0.05, max=0.95
+        ),
     ] = 0.75,
     split: Annotated[
         Split,
         typer.Option(
-            help="reptile: hold out single classes, or whole groups (the name before the first -)."
+            help="With reptile: hold out single classes, or whole groups (the name before the "
+            "first -)."
         ),
     ] = Split.CLASSES,
     rotations: Annotated[
         bool,
         typer.Option(
             "--rotations/--no-rotations",
-            help="reptile: pictures turned by 90 degrees are more classes to meta-train on.",
+            help="With reptile: pictures turned by 90 degrees are more classes to meta-train on.",
         ),
     ] = True,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Picture of the accuracies, .png or .svg.", show_default=False),
+        typer.Option(help="Picture of the accuracies to write: .png or .svg.", show_default=False),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the picture at --plot.")

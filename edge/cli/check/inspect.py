@@ -23,7 +23,9 @@ def inspect(
     ],
     variant: Annotated[
         str | None,
-        typer.Option(help="Variant of a bundle.  \\[default: all]", show_default=False),
+        typer.Option(
+            help="Name of the variant of a bundle to show.  \\[default: all]", show_default=False
+        ),
     ] = None,
     input_shape: InputShapes = None,
     json: shared.Json = False,
@@ -43,7 +45,7 @@ def inspect(
         reports = {name: inspect_model(bundle.model(name)[1], shapes) for name in names}
         fed = input_lines(bundle.manifest.provenance)
     elif variant is not None:
-        raise UsageError(f"--variant {variant} names a part of a bundle, and {path} is a file")
+        raise UsageError(f"--variant {variant} is a part of a bundle, and {path} is a file")
     else:
         reports, fed = {path.name: inspect_model(path, shapes)}, []
     if json:
@@ -76,7 +78,7 @@ def _lines(name: str, report: "ModelReport") -> list[str]:
 
 
 def _mult_adds(report: "ModelReport") -> str:
-    """The count, with the input's shape where the file alone does not tell it."""
+    """Return the count, with the input's shape where the file alone does not tell it."""
     from benchmarks.input_shape import shown
 
     if report.mult_adds is None and any(0 in spec.shape for spec in report.inputs):

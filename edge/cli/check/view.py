@@ -20,7 +20,7 @@ FLIPS = 10
 
 
 def print_comparison(result: Comparison) -> None:
-    """Both sides, what changed between them, every check, and the verdict."""
+    """Print both sides, what changed between them, every check, and the verdict."""
     _print_sides(result)
     if result.paired is not None:
         paired = result.paired
@@ -58,7 +58,7 @@ def _row(check: Check) -> tuple[str, str, str, str, str]:
 
 
 def deciding(result: Comparison) -> list[Check]:
-    """The checks that made the verdict."""
+    """Return the checks that made the verdict."""
     return [check for check in result.checks if check.verdict is result.verdict]
 
 
@@ -85,7 +85,7 @@ def _print_sides(result: Comparison) -> None:
 
 
 def _print_label_sides(result: Comparison) -> None:
-    """Scores of labels that do not exclude one another."""
+    """Print the scores of labels that do not exclude one another."""
     rows = []
     for part, side in (("baseline", result.baseline), ("candidate", result.candidate)):
         found = side.multi_label
@@ -169,7 +169,7 @@ WORST = 10  # layers shown unless all are asked for
 
 
 def print_diagnosis(result: Diagnosis, *, all_layers: bool) -> None:
-    """Everything but the plot, on standard output."""
+    """Print everything but the plot."""
     _print_parities(result)
     _print_layers(result, all_layers=all_layers)
     for finding in result.findings:
@@ -180,7 +180,7 @@ def print_diagnosis(result: Diagnosis, *, all_layers: bool) -> None:
 
 
 def _print_parities(result: Diagnosis) -> None:
-    """Agreement above the diagonal, greatest difference below it; a list of pairs if too wide."""
+    """Print a matrix: agreement above the diagonal, greatest difference below; else pairs."""
     rows = [row for row in result.rows if not row.problem]
     numbers = {row.name: str(position) for position, row in enumerate(rows, 1)}
     pairs = {frozenset((pair.first, pair.second)): pair for pair in result.pairs}
@@ -213,7 +213,7 @@ def _print_parities(result: Diagnosis) -> None:
 
 
 def _print_pairs(title: str, pairs: Sequence[RowDifference]) -> None:
-    """The matrix where there is no room for it: each pair of rows with both quantities."""
+    """Print each pair of rows with both quantities, where the matrix has no room."""
     print_table(
         title,
         ("pair", "agree", "differ"),
@@ -239,7 +239,7 @@ def _cell(pair: RowDifference, *, above: bool) -> str:
 
 
 def _print_layers(result: Diagnosis, *, all_layers: bool) -> None:
-    """Int8 files, and those with a fault."""
+    """Print the layers of int8 files, and of those with a fault."""
     accused = {finding.variant for finding in result.findings}
     shown = [
         (file, layer)
@@ -264,7 +264,7 @@ def _print_layers(result: Diagnosis, *, all_layers: bool) -> None:
 
 
 def _badness(item: tuple[FileLayers, LayerError]) -> tuple[bool, float]:
-    """Sorts faults first, then by the own error."""
+    """Return a key that sorts faults first, then by the layer's own error."""
     layer = item[1]
     return not (layer.divergent or layer.failure), -(layer.alone or 0.0)
 
@@ -291,7 +291,7 @@ def _bare_percent(share: float | None) -> str:
 
 
 def print_labels(title: str, scores: Mapping[str, "tuple[MultiLabelScore | None, Score]"]) -> None:
-    """Scores of labels that do not exclude one another: of each model, then of each label."""
+    """Print scores of labels that do not exclude one another: each model's, then each label's."""
     first, (found, _) = next(iter(scores.items()))
     known = 0 if found is None else found.images
     print_table(
@@ -322,7 +322,7 @@ def _label_cells(found: "MultiLabelScore | None") -> tuple[str, ...]:
 
 
 def print_each_label(name: str, found: "MultiLabelScore") -> None:
-    """Average precision, precision, recall and F1 of each label, the lowest F1 first."""
+    """Print average precision, precision, recall and F1 of each label, the lowest F1 first."""
     rows = sorted(found.labels, key=lambda item: 2.0 if item.f1 is None else item.f1)
     print_table(
         f"{name} by label",

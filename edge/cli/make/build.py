@@ -125,7 +125,7 @@ def build(
         shown_progress(quiet=quiet),
     )
     if report is None:
-        say("This worker has trained with the others; the first one writes the bundle.")
+        say("This worker has trained with the others; the first worker writes the bundle.")
     elif json:
         print_json(report.to_json())
     else:

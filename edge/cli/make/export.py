@@ -26,14 +26,16 @@ def export(
     calibration_data: Annotated[
         Path,
         typer.Option(
-            help="Folder of images: some calibrate int8, the others are scored.", show_default=False
+            help="Folder of images: some calibrate int8, and the files are scored on the others.",
+            show_default=False,
         ),
     ],
     output: shared.Output,
     evaluation_data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of images to score on.  \\[default: the rest of --calibration-data]",
+            help="Folder of images to score the files on.  \\[default: the rest of "
+            "--calibration-data]",
             show_default=False,
         ),
     ] = None,
@@ -43,22 +45,22 @@ def export(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="Text file with a class name per line. Without it the classes of a file are "
-            "numbered from 0, the answers are numbers, and pictures are labelled only by folders "
-            "that are called by them.",
+            help="Text file with one class name per line. Without it the classes of a model "
+            "file are numbered from 0, the answers are numbers, and only folders named "
+            "by these numbers label pictures.",
             show_default=False,
         ),
     ] = None,
     resize: Annotated[
-        Resize, typer.Option(help="How images become the model's size.")
+        Resize, typer.Option(help="How images are brought to the model's size.")
     ] = Resize.CENTER_CROP,
     output_activation: shared.OutputActivationOption = OutputActivation.AUTO,
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Of two classes: the probability from which on the second one is the answer, "
-            "chosen on calibration images if unset. Of several labels: that from which on each "
-            "holds, 0.5 if unset.",
+            help="Lowest probability at which the second of two classes is the answer (chosen "
+            "on the calibration images if unset), or at which one of several labels "
+            "holds (0.5 if unset).",
             min=0.0001,
             max=0.9999,
             show_default=False,
@@ -67,8 +69,8 @@ def export(
     positive_class: Annotated[
         str | None,
         typer.Option(
-            help="Of a model with one value: the class whose probability it is.  \\[default: the "
-            "second one, as Keras numbers class folders]",
+            help="Class whose probability a model with one value answers with.  \\[default: "
+            "the second one, as Keras numbers class folders]",
             show_default=False,
         ),
     ] = None,
@@ -76,7 +78,8 @@ def export(
     size: Annotated[
         str | None,
         typer.Option(
-            help="Height and width, pixels, of a Keras file that leaves them open: 96 or 96x128.",
+            help="Height and width, in pixels, of a Keras file that leaves them open: 96 or "
+            "96x128.",
             rich_help_panel=shared.NETWORK,
             show_default=False,
         ),
@@ -86,7 +89,7 @@ def export(
     model_output: Annotated[
         str | None,
         typer.Option(
-            help="Output that classifies, of a Keras file with several.",
+            help="Name of the output that classifies, where a Keras file has several.",
             rich_help_panel=shared.NETWORK,
             show_default=False,
         ),
@@ -94,7 +97,8 @@ def export(
     custom_objects: Annotated[
         Path | None,
         typer.Option(
-            help="Python file that defines the own layers of a Keras file. Its code is run.",
+            help="Python file that defines the layers which a Keras file brings along. Its "
+            "code is run.",
             rich_help_panel=shared.NETWORK,
             show_default=False,
         ),

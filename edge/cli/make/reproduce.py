@@ -28,19 +28,22 @@ def reproduce(
     data: Annotated[
         Path,
         typer.Argument(
-            help="The photos that it was built of; of an export, its --calibration-data.",
+            help="Folder of the photos that it was built from; for an export, its "
+            "--calibration-data.",
             show_default=False,
         ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Keep the second bundle in this folder.", show_default=False
+            "--output", "-o", help="Folder in which the second bundle is kept.", show_default=False
         ),
     ] = None,
     evaluation_data: Annotated[
         Path | None,
-        typer.Option(help="Of an export that had one, the same again.", show_default=False),
+        typer.Option(
+            help="The same folder again, if the export had --evaluation-data.", show_default=False
+        ),
     ] = None,
     files: Annotated[
         Path | None,
@@ -51,7 +54,7 @@ def reproduce(
         ),
     ] = None,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Build and compare although the data differ.")
+        bool, typer.Option("--anyway", help="Build and compare even if the data differ.")
     ] = False,
     overwrite: shared.Overwrite = False,
     cache: shared.Cache = None,
@@ -60,7 +63,7 @@ def reproduce(
 ) -> None:
     """Make a bundle again, from the beginning, and compare it with the first file by file.
 
-    Exit code 0: every file is equal. 1: something differs, and it says what.
+    The exit code is 0 if every file is equal, and 1 if something differs, which is listed.
     """
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
@@ -168,7 +171,7 @@ def _print_files(files: "Sequence[FileComparison]") -> None:
 
 
 def _words(found: "Difference") -> str:
-    """What lies between two files."""
+    """Describe the difference of two files."""
     if not found.same_structure:
         return "another structure: other constants, or other shapes"
     changed = f"{found.changed} of {found.tensors} constants differ"

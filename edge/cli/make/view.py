@@ -16,7 +16,7 @@ LAST: Final = ("drop", "agrees", "latency")  # columns of a job's table
 
 
 def print_report(report: "Report", output: Path) -> None:
-    """The table at the end of a job, and the command to type next."""
+    """Print the table at the end of a job, and the command to type next."""
     from edge.dataset.folder import unused_files
 
     reference = report.reference
@@ -77,7 +77,7 @@ def print_report(report: "Report", output: Path) -> None:
 
 
 def held_out_images(images: int, labelled: int) -> str:
-    """How many were scored; how many of them have a label, where some have none."""
+    """Say how many images were scored, and how many have a label where some have none."""
     some = f", {labelled} of them labelled" if 0 < labelled < images else ""
     return f"{images} held-out images{some}"
 
@@ -94,7 +94,7 @@ def _set_cells(variant: "VariantReport") -> tuple[str, str]:
 
 
 def _print_training(training: "Training | None") -> None:
-    """What learned, and why."""
+    """Say what was trained, and why."""
     if training is None:
         return
     passes = ", ".join(f"{phase.name} {phase.epochs}" for phase in training.phases)
@@ -106,7 +106,7 @@ def _print_training(training: "Training | None") -> None:
 
 
 def _print_calibration(calibration: "CalibrationAudit") -> None:
-    """One line of the audit; what needs attention was a note before."""
+    """Print one line about the calibration; what needs attention was a note before."""
     stable = [
         f"{format_} after {found['stable_after']}"
         for format_, found in calibration.observed.items()
@@ -119,7 +119,7 @@ def _print_calibration(calibration: "CalibrationAudit") -> None:
 
 
 def _print_search(name: str, search: Mapping[str, Any]) -> None:
-    """What a search tried; its front is what nothing else beats in all three."""
+    """Print what a search tried; nothing beats the files on its Pareto front in all three."""
     rows = [
         (
             ("* " if item["kept"] == search["chosen"]["kept"] else "  ")
