@@ -45,9 +45,9 @@ def deploy(
 ) -> None:
     """Bring a bundle to a device: it goes live when it has proved itself there, or not at all.
 
-    Wheels for exactly that board are sent along, so it needs no internet; the release runs its
-    golden self-test beside the one that serves; then it is switched, started and watched. Any
-    failure goes back to the previous release.
+    Wheels for exactly that board are sent along, so that it needs no internet. The release runs its
+    golden self-test beside the one that serves; then it is switched to, started and watched. After
+    any failure the previous release serves again.
     """
     from edge.deploy.keys import default_key, public_key
     from edge.deploy.plan import Options
@@ -143,7 +143,7 @@ def _print_outcome(outcome: "Outcome", plan: "DeployPlan") -> None:
 
 
 def _tested(report: "SelftestReport") -> str:
-    """What the golden self-test measured on the device."""
+    """Say what the golden self-test measured on the device."""
     worst = max((image.worst for image in report.images), default=0.0)
     unit = "" if report.unit == "absolute" else f" {report.unit}"
     return (

@@ -23,7 +23,9 @@ def devices(
     board: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ID]", help="A board, or a file of your own, BOARD.toml.", show_default=False
+            metavar="[ID]",
+            help="Name of a board, or a file of your own, BOARD.toml.",
+            show_default=False,
         ),
     ] = None,
     json: shared.Json = False,
@@ -100,7 +102,7 @@ def doctor(
     device: Annotated[
         str | None,
         typer.Option(
-            help="Board; edge devices lists them.  \\[default: by what the device says]",
+            help="Name of the board; edge devices lists them.  \\[default: what the device says]",
             show_default=False,
         ),
     ] = None,
@@ -111,7 +113,7 @@ def doctor(
 ) -> None:
     """Say whether a bundle can be deployed to a device, and what to do about what is in the way.
 
-    Exit code 1 if a deploy would fail. Nothing is changed on the device.
+    The exit code is 1 if a deploy would fail. Nothing is changed on the device.
     """
     from devices.profile import profile
     from edge.cli.output import print_json
@@ -158,7 +160,7 @@ def _facts(
 
 
 def _print_findings(name: str, found: "Sequence[Finding]", fails: bool) -> None:
-    """One line per finding, one more with the way out."""
+    """Print one line for each finding, and one more with the way out."""
     from edge.cli.output import print_beside
     from edge.runtime.printable import one_line  # what a device says may hold anything
 

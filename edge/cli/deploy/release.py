@@ -24,7 +24,7 @@ def status(
 ) -> None:
     """Say which release serves on a device, whether it is healthy, and what failed last.
 
-    Exit code 1 if one of them is not healthy, or if there is none.
+    The exit code is 1 if an application is not healthy, or if there is none.
     """
     from edge.cli.output import print_json
     from edge.deploy.deploy import states
@@ -66,7 +66,9 @@ def _print_state(state: "AppState") -> None:
 def logs(
     host: hosts.Host,
     app: hosts.App = None,
-    lines: Annotated[int, typer.Option(help="Of each, the last ones.", min=1)] = 20,
+    lines: Annotated[
+        int, typer.Option(help="Number of the last lines to show of each log.", min=1)
+    ] = 20,
     port: hosts.Port = None,
     ssh_config: hosts.SshConfig = None,
     accept_new_host_key: hosts.AcceptNewHostKey = False,
@@ -96,7 +98,9 @@ def logs(
 def rollback(
     host: hosts.Host,
     app: hosts.App = None,
-    reason: Annotated[str, typer.Option(help="Written down on the device.")] = "asked for by hand",
+    reason: Annotated[
+        str, typer.Option(help="Reason that is written down on the device.")
+    ] = "asked for by hand",
     watch: hosts.Watch = 10.0,
     selftest_timeout: hosts.SelftestTimeout = 120.0,
     port: hosts.Port = None,
@@ -105,7 +109,7 @@ def rollback(
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Go back to the release that was good before; it proves itself again first."""
+    """Go back to the release that was good before, after it has proved itself again."""
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
     from edge.deploy.deploy import roll_back
@@ -138,16 +142,21 @@ def undeploy(
     host: hosts.Host,
     app: hosts.App = None,
     delete_inbox: Annotated[
-        bool, typer.Option("--delete-inbox", help="Also what the inbox holds; refused without it.")
+        bool,
+        typer.Option(
+            "--delete-inbox",
+            help="Delete the pictures in the inbox too; without it they are a reason to refuse.",
+        ),
     ] = False,
     port: hosts.Port = None,
     ssh_config: hosts.SshConfig = None,
     accept_new_host_key: hosts.AcceptNewHostKey = False,
     json: shared.Json = False,
 ) -> None:
-    """Take an application off a device: service, releases, and wheels that nothing else needs.
+    """Take an application off a device: its service, its releases and its wheels.
 
-    The highest version stays, so that no older bundle comes back unasked.
+    Wheels that another application needs stay. So does the number of the highest version, so that
+    no older bundle comes back unasked.
     """
     from edge.cli.output import print_json
     from edge.deploy.deploy import take_off

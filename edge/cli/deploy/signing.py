@@ -30,7 +30,7 @@ def new(
         typer.Option(
             "--output",
             "-o",
-            help="File of the private key; the public one gets .pub.  "
+            help="File of the private key; the file of the public one gets .pub.  "
             "\\[default: ~/.config/edge/keys/edge]",
             show_default=False,
         ),
@@ -73,18 +73,19 @@ def _print_key(path: Path, found: "PublicKey", *, json: bool) -> None:
 
 @example("edge sign bundle --device raspberry-pi-5")
 def sign(
-    bundle: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.", show_default=False)],
     key: hosts.Key = None,
     device: Annotated[
         list[str] | None,
         typer.Option(
-            help="Board that it is for (edge devices); may be repeated.  \\[default: any]",
+            help="Name of a board that it is for (edge devices lists them); may be repeated.  "
+            "\\[default: any board]",
             show_default=False,
         ),
     ] = None,
     json: shared.Json = False,
 ) -> None:
-    """Sign a bundle: devices that know the key take it, and no older one after it."""
+    """Sign a bundle: devices that know the key take it, and no older bundle after it."""
     from devices.profile import profile
     from edge.cli.output import print_json, quoted
     from edge.deploy import signing
@@ -105,12 +106,12 @@ def sign(
 
 @example("edge verify bundle --key release.pub")
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.", show_default=False)],
     key: Annotated[
         Path | None,
         typer.Option(
-            help="Public key that must have signed it.  \\[default: ~/.config/edge/keys/edge.pub, "
-            "if it is there]",
+            help="File of the public key that must have signed it.  \\[default: "
+            "~/.config/edge/keys/edge.pub, if it is there]",
             show_default=False,
         ),
     ] = None,
@@ -118,10 +119,10 @@ def verify(
 ) -> None:
     """Check the sha256 of all files of a bundle, and its signature if there is a key.
 
-    Exit code 0: the files are those of the manifest and no others, and the key signed it; without
-    a key (--key, or the default one) the files alone, which says nothing of who made them. Exit
-    code 1: the bundle was altered, or the key did not sign it. Exit code 2: there is no such
-    bundle or key.
+    The exit code is 0 if the files are those of the manifest and no others, and the key signed
+    them; without a key (--key, or the default one) only the files are checked, which says nothing
+    of who made them. It is 1 if the bundle was altered, or the key did not sign it, and 2 if there
+    is no such bundle or key.
     """
     from edge.cli.output import print_json
     from edge.deploy import signing

@@ -20,9 +20,9 @@ def accelerators(
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """List the processors that edge benchmark can measure here, what is missing, how to get it.
+    """List the processors that edge benchmark can measure here, and how to get what is missing.
 
-    Each path is tried: what is only installed or registered is not listed as here.
+    Each one is tried: what is only installed or registered is not listed as here.
     """
     from benchmarks.accelerators.base import Settings
     from benchmarks.survey import SCHEMA_VERSION, survey
@@ -42,7 +42,7 @@ def accelerators(
 
 
 def _print(found: Sequence["Finding"]) -> None:
-    """One line per path that works, two per path that does not."""
+    """Print one line for each path that works, and two for each that does not."""
     from edge.cli.output import print_beside
 
     width = max(len(finding.accelerator.name) for finding in found)

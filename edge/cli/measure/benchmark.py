@@ -26,7 +26,9 @@ def benchmark(
     context: typer.Context,
     models: Annotated[
         list[Path] | None,
-        typer.Argument(help="Bundles, or .tflite, .onnx or .keras files.", show_default=False),
+        typer.Argument(
+            help="Folders of bundles, or .tflite, .onnx or .keras files.", show_default=False
+        ),
     ] = None,
     variant: measuring.Variants = None,
     accelerator: Annotated[
@@ -34,8 +36,8 @@ def benchmark(
         typer.Option(
             "--accelerator",
             "-a",
-            help="Paths to measure, separated by commas: names of edge accelerators, cpu (the "
-            "format's own engine), gpu, npu, or all.",
+            help="What to measure on, separated by commas: names that edge accelerators lists, cpu "
+            "(the format's own engine), gpu, npu, or all.",
         ),
     ] = "cpu",
     threads: measuring.Threads = measuring.ALL_CPUS,
@@ -51,23 +53,24 @@ def benchmark(
         str | None,
         typer.Option(
             metavar="REFERENCE",
-            help="Judge MODELS, which must be one, against this reference, in turn and in fresh "
-            "processes: a file, BUNDLE:VARIANT, or a variant of the same bundle.",
+            help="Model that MODELS, which must be one, is judged against: a file, "
+            "BUNDLE:VARIANT, or a variant of the same bundle. Both run in turn, in fresh "
+            "processes.",
             show_default=False,
         ),
     ] = None,
     max_regression: Annotated[
         float | None,
         typer.Option(
-            help="With --against: exit code 1 if the model surely takes more percent longer than "
-            "the reference.  \\[default: 5]",
+            help="With --against: the exit code is 1 if the model surely takes longer than the "
+            "reference by more than this, in percent.  \\[default: 5]",
             min=0,
             show_default=False,
         ),
     ] = None,
     sustained: measuring.Sustained = 0.0,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Time operators too, where the engine can.")
+        bool, typer.Option("--profile", help="Time each operator too, where the engine can.")
     ] = False,
     delegate: measuring.Delegate = None,
     delegate_option: measuring.DelegateOptions = None,
@@ -76,7 +79,7 @@ def benchmark(
         bool,
         typer.Option(
             "--require-full-delegation",
-            help="Exit code 1 if an operator stays off a GPU or NPU that is measured.",
+            help="End with exit code 1 if an operator stays off a GPU or NPU that is measured.",
         ),
     ] = False,
     timeout_secs: measuring.Timeout = TIMEOUT_SECONDS,
@@ -86,11 +89,11 @@ def benchmark(
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Time models on the CPU, GPUs and NPUs of this machine, each row in a process of its own.
+    """Time models on CPU, GPUs and NPUs of this machine, each row in a process of its own.
 
-    With --against an inconclusive comparison ends with exit code 0: it shows no regression.
+    With --against, an inconclusive comparison ends with exit code 0: it shows no regression.
 
-    edge accelerators lists the paths to them. edge benchmark diff OLD NEW compares two results
+    edge accelerators lists what can be measured on. edge benchmark diff OLD NEW compares two results
     files; edge benchmark plot RESULTS draws one. After Ctrl-C the same command with the same
     --output goes on where it ended.
     """

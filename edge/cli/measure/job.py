@@ -34,15 +34,15 @@ PICTURES: Final = 8  # of a folder: an inference takes as long on any picture
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkJob:
-    """The options of one command.
+    """What a command that measures was told.
 
     Attributes:
-        models: Bundles and files.
-        variants: Of the bundles.
-        outputs: Files to write.
+        models: The paths of bundles and model files.
+        variants: The names of variants of the bundles; empty for all.
+        outputs: The files to write.
         plan: How to measure.
-        progress: Where to tell of it.
-        json: Whether stdout gets JSON.
+        progress: Receives the stages.
+        json: Whether standard output gets JSON.
         overwrite: Whether outputs that exist may be replaced.
     """
 
@@ -56,10 +56,10 @@ class BenchmarkJob:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Words between commas.
+    """Return the words between commas.
 
     Raises:
-        UsageError: None.
+        UsageError: There is no word.
     """
     found = tuple(part.strip() for part in text.split(",") if part.strip())
     if not found:
@@ -68,10 +68,10 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def counts(text: str) -> tuple[int, ...]:
-    """Whole numbers between commas, each once.
+    """Return the whole numbers between commas, each once.
 
     Raises:
-        UsageError: Something else.
+        UsageError: The text is something else.
     """
     try:
         found = tuple(dict.fromkeys(int(part) for part in text.split(",")))
@@ -85,10 +85,10 @@ def counts(text: str) -> tuple[int, ...]:
 
 
 def pictures(folder: Path | None) -> tuple[Path, ...]:
-    """Some pictures of a folder; none for no folder.
+    """Return some pictures of a folder; none for no folder.
 
     Raises:
-        DataError: There is none in it.
+        DataError: The folder holds no picture.
     """
     if folder is None:
         return ()
@@ -130,9 +130,9 @@ def measure(job: BenchmarkJob) -> None:
 
 
 def _journal(outputs: Sequence[Path]) -> Path | None:
-    """The file that a run is written to after each row, so that it can go on from there.
+    """Return the file that a run is written to after each row, so that it can go on from there.
 
-    That is the JSON output; beside other outputs, a file of its own as long as the run lasts.
+    It is the JSON output; beside other outputs, a file of its own as long as the run lasts.
     """
     if not outputs:
         return None
@@ -141,13 +141,13 @@ def _journal(outputs: Sequence[Path]) -> Path | None:
 
 
 def _begun(journal: Path) -> Results | None:
-    """The interrupted run that lies there; None if what lies there is anything else."""
+    """Return the interrupted run in a file; None if the file is anything else."""
     found = _kept(journal)
     return found if found is not None and found.missing else None
 
 
 def _kept(journal: Path) -> Results | None:
-    """The results of a run that lie there, whole or not; None if what lies there is other."""
+    """Return the results in a file, whole or not; None if the file is anything else."""
     if not journal.is_file():
         return None
     try:
@@ -178,7 +178,7 @@ def _say_what_is_kept(results: Results, journal: Path | None) -> None:
 
 
 def _judge(results: Results, plan: BenchmarkPlan) -> None:
-    """Raise if a row calls for it.
+    """Raise an error if a row calls for it.
 
     Raises:
         NegativeVerdict: An operator stayed off an accelerator, where that was forbidden.
@@ -197,7 +197,7 @@ def _judge(results: Results, plan: BenchmarkPlan) -> None:
 
 
 def _nothing(rows: Sequence[BenchmarkRow]) -> EdgeError:
-    """The error for a run that measured nothing: that of its first row."""
+    """Return the error of a run that measured nothing, which is that of its first row."""
     row = rows[0]
     unloaded = row.status in (Status.UNAVAILABLE, Status.REFUSED)
     kind = UsageError if row.usage else ModelLoadError if unloaded else MeasurementError
@@ -285,7 +285,7 @@ def _single(found: Sequence[MeasuredModel]) -> MeasuredModel:
 
 
 def _reference(text: str, job: BenchmarkJob) -> tuple[MeasuredModel, ...]:
-    """The model after ``--against``."""
+    """Return the model that ``--against`` names."""
     if Path(text).exists():
         return measured_models((Path(text),))
     place, _, variant = text.rpartition(":")

@@ -16,7 +16,8 @@ from edge.cli.measure import options as measuring
 def remote_benchmark(
     host: hosts.Host,
     models: Annotated[
-        list[Path], typer.Argument(help="Bundles, or .tflite or .onnx files.", show_default=False)
+        list[Path],
+        typer.Argument(help="Folders of bundles, or .tflite or .onnx files.", show_default=False),
     ],
     variant: measuring.Variants = None,
     threads: measuring.Threads = "1",
@@ -40,9 +41,9 @@ def remote_benchmark(
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Time models on a device's CPU: the harness of edge benchmark, its workers over ssh.
+    """Time models on the CPU of a device, as edge benchmark does, over ssh.
 
-    Nothing has to be deployed there; wheels are sent along. Results carry the board's record, and
+    Nothing has to be deployed there: wheels are sent along. The results say which board it is, and
     edge benchmark diff compares them with others.
     """
     from dataclasses import replace

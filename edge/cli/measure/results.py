@@ -21,17 +21,17 @@ def diff(
     old: Annotated[Path, typer.Argument(help="Results file to compare with.", show_default=False)],
     new: Annotated[Path, typer.Argument(help="Results file to judge.", show_default=False)],
     max_regression: Annotated[
-        float, typer.Option(help="Percent that a row may become slower.", min=0)
+        float, typer.Option(help="Slowdown of a row that is allowed, in percent.", min=0)
     ] = 5.0,
     allow_other_models: Annotated[
         bool, typer.Option(help="Compare model files that differ under the same name.")
     ] = False,
     json: shared.Json = False,
 ) -> None:
-    """Compare two results files of one host; exit code 1 if a row is surely slower than allowed.
+    """Compare two results files of one host; the exit code is 1 if a row is surely too slow.
 
-    Same: the whole interval of the ratio is within the allowed regression, either way. Each file
-    holds one process per row: to decide about small differences, measure with --against.
+    A row is the same if the whole interval of the ratio is within the allowed slowdown, either way.
+    Each file holds one process per row: to decide about small differences, measure with --against.
     """
     from benchmarks.diff import diff as run
     from benchmarks.outputs.json_file import read_results
@@ -128,7 +128,7 @@ def _json(found: "Diff") -> dict[str, Any]:
 
 
 class Format(StrEnum):
-    """Of a picture."""
+    """The format of a picture."""
 
     PNG = "png"
     SVG = "svg"
@@ -137,19 +137,23 @@ class Format(StrEnum):
 @example("edge benchmark plot results.json -o pictures --format svg")
 def plot(
     results: Annotated[
-        Path, typer.Argument(help="File of edge benchmark --output.", show_default=False)
+        Path,
+        typer.Argument(help="Results file that edge benchmark --output wrote.", show_default=False),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the pictures.", show_default=False)
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder that the pictures are written to.", show_default=False
+        ),
     ],
     form: Annotated[
-        Format | None, typer.Option("--format", help="png or svg; both if unset.")
+        Format | None, typer.Option("--format", help="Format of the pictures.  \\[default: both]")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace pictures of the same names at --output.")
     ] = False,
 ) -> None:
-    """Draw latency bars, accuracy against latency, and sustained runs, as far as measured."""
+    """Draw latency, accuracy against latency, and sustained runs, as far as they were measured."""
     from benchmarks.outputs.json_file import read_results
     from benchmarks.plots.draw import PICTURES, draw
     from edge.runtime.place import check_folder

@@ -23,7 +23,7 @@ LEGEND: Final = {  # what a word of the table means, where it occurs
 
 
 def print_rows(results: Results) -> None:
-    """A table of every row, under the name of its model; what has no time says why below.
+    """Print a table of every row, under the name of its model; rows without a time say why below.
 
     Estimates stand in a table of their own, never in a column with measurements.
     """
@@ -106,7 +106,7 @@ OPERATORS: Final = 10  # of a profile, the slowest
 
 
 def _print_details(results: Results) -> None:
-    """Steps from picture to answer, slowest operators, and sustained runs, where measured."""
+    """Print steps from picture to answer, slowest operators and sustained runs, where measured."""
     rows = [row for row in results.rows if row.status is Status.MEASURED]
     _print_steps(rows, results)
     for row in rows:

@@ -44,7 +44,8 @@ def show(
         typer.Option(
             "--output",
             "-o",
-            help="Write the table (.md) or accuracy against latency (.png, .svg).",
+            help="File to write: the table (.md) or accuracy against latency (.png, .svg); may be "
+            "repeated.",
             show_default=False,
         ),
     ] = None,
@@ -72,15 +73,15 @@ def show(
 
 
 def check_outputs(outputs: Sequence[Path], *, overwrite: bool, goes_on: bool = False) -> None:
-    """Refuse places before the work is done.
+    """Refuse files that cannot be written, before the work is done.
 
     Args:
-        outputs: The files.
+        outputs: The files to write.
         overwrite: Whether files that exist may be replaced.
         goes_on: Whether a results file that exists is one to go on from.
 
     Raises:
-        UsageError: A suffix that nothing writes.
+        UsageError: A file has a suffix that nothing writes.
         OutputError: A file exists, or cannot be written.
     """
     for path in outputs:
@@ -89,10 +90,10 @@ def check_outputs(outputs: Sequence[Path], *, overwrite: bool, goes_on: bool = F
 
 
 def write_outputs(outputs: Sequence[Path], results: "ZooResults") -> None:
-    """Write what each name asks for.
+    """Write to each file what its suffix asks for.
 
     Raises:
-        OutputError: A place cannot be written.
+        OutputError: A file cannot be written.
     """
     from edge.zoo.report import markdown, picture
     from edge.zoo.results import write_zoo
@@ -110,7 +111,7 @@ def write_outputs(outputs: Sequence[Path], results: "ZooResults") -> None:
 
 
 def print_zoo(results: "ZooResults") -> None:
-    """The table for people, and what it leaves open."""
+    """Print the table, and what it leaves open."""
     from edge.cli.output import print_beside, print_table
     from edge.zoo.report import cells, notes
 
@@ -128,7 +129,7 @@ def print_zoo(results: "ZooResults") -> None:
 
 
 def _published(*, json: bool) -> None:
-    """The published table, and the networks that edge knows beside it."""
+    """Print the published table, and the networks that edge knows beside it."""
     from dataclasses import asdict
 
     from edge.cli.output import print_beside, print_json, print_table
@@ -182,7 +183,7 @@ Models = Annotated[
 Budget = Annotated[
     str | None,
     typer.Option(
-        help="Time for measuring, such as 20m or 2h.  \\[default: no end]",
+        help="Time that all measurements may take, such as 20m or 2h.  \\[default: no end]",
         show_default=False,
     ),
 ]
@@ -204,10 +205,10 @@ Memory = Annotated[
 
 
 def seconds(text: str | None) -> float | None:
-    """Seconds of a duration such as ``90s``, ``20m`` or ``2h``; None for no text.
+    """Return the seconds of a time such as ``90s``, ``20m`` or ``2h``; None for no text.
 
     Raises:
-        UsageError: Something else.
+        UsageError: The text is something else.
     """
     if text is None:
         return None
@@ -225,7 +226,7 @@ def seconds(text: str | None) -> float | None:
 
 
 def memory_bytes(gib: float | None) -> int:
-    """The limit: as given, or nine tenths of this machine's memory."""
+    """Return the limit in bytes: as given, or nine tenths of this machine's memory."""
     if gib is not None:
         return int(gib * 2**30)
     return int(0.9 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -247,8 +248,8 @@ def measure(
         typer.Option(
             "--output",
             "-o",
-            help="Write the results (.json), the table (.md) or accuracy against latency (.png, "
-            ".svg); may be repeated.  \\[default: zoo.json]",
+            help="File to write: the results (.json), the table (.md) or accuracy against latency "
+            "(.png, .svg); may be repeated.  \\[default: zoo.json]",
             show_default=False,
         ),
     ] = None,

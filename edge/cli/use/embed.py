@@ -20,15 +20,17 @@ OWN_NETWORK: Final = (
 def embed(
     context: typer.Context,
     photos: Annotated[
-        Path, typer.Argument(help="Folder of pictures, in sub-folders too.", show_default=False)
+        Path, typer.Argument(help="Folder of pictures, with its sub-folders.", show_default=False)
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Embedding file, .npz.", show_default=False)
+        Path,
+        typer.Option("--output", "-o", help="Embedding file to write: .npz.", show_default=False),
     ],
     bundle: Annotated[
         Path | None,
         typer.Option(
-            help="Embed with the network of this bundle, up to its head, instead of --backbone.",
+            help="Bundle whose network, up to its head, embeds the pictures, instead of "
+            "--backbone.",
             show_default=False,
         ),
     ] = None,
@@ -42,12 +44,12 @@ def embed(
     dask: Annotated[
         str | None,
         typer.Option(
-            help="Compute on a Dask cluster: tcp://HOST:PORT of its scheduler, or local. The "
+            help="Dask cluster to compute on: tcp://HOST:PORT of its scheduler, or local. Its "
             "workers have to see the pictures under the same paths.",
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of random weights.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of random weights.", min=0)] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the file at --output.")
     ] = False,

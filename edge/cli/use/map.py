@@ -21,19 +21,22 @@ def map(
         Path, typer.Argument(help="Embedding file of edge embed.", show_default=False)
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Page to write, .html.", show_default=False)
+        Path, typer.Option("--output", "-o", help="Page to write: .html.", show_default=False)
     ],
     png: Annotated[
-        Path | None, typer.Option(help="Picture to write as well, .png.", show_default=False)
+        Path | None, typer.Option(help="Picture to write as well: .png.", show_default=False)
     ] = None,
     points: Annotated[
-        int, typer.Option(help="At most so many pictures; a random sample of more.", min=4)
+        int,
+        typer.Option(help="Largest number of pictures; of more, a random sample is drawn.", min=4),
     ] = 5000,
     near: Annotated[
         float,
-        typer.Option(help="Cosine from which on two pictures are near duplicates.", min=0.5, max=1),
+        typer.Option(
+            help="Lowest cosine at which two pictures are near duplicates.", min=0.5, max=1
+        ),
     ] = 0.95,
-    seed: Annotated[int, typer.Option(help="Of the sample and of t-SNE.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the sample and of t-SNE.", min=0)] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the files at --output and --png.")
     ] = False,

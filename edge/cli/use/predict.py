@@ -20,8 +20,9 @@ def predict(
     model: Annotated[
         Path,
         typer.Argument(
-            help="A bundle, or a network of Keras Applications, which answers with the 1000 "
-            "classes of ImageNet: mobilenet (its weights are shipped), resnet50 ...",
+            help="Folder of a bundle, or a network of Keras Applications, which answers with "
+            "the 1000 classes of ImageNet: mobilenet (its weights are shipped), resnet50 "
+            "...",
             show_default=False,
             metavar="BUNDLE|NETWORK",
         ),
@@ -33,17 +34,17 @@ def predict(
             show_default=False,
         ),
     ],
-    top_k: Annotated[int, typer.Option(help="Answers per image.", min=1)] = 3,
+    top_k: Annotated[int, typer.Option(help="Number of answers for each image.", min=1)] = 3,
     variant: shared.Variant = None,
     engine: shared.Engine = None,
     threads: Annotated[
-        int, typer.Option(help="CPU threads of one inference.", min=1)
+        int, typer.Option(help="Number of CPU threads of one inference.", min=1)
     ] = os.cpu_count() or 1,
     cache: shared.Cache = None,
     csv: Annotated[
         Path | None,
         typer.Option(
-            help="Write a table, a row per image; - prints it.",
+            help="File to write a table to, with a row for each image; - prints the table.",
             metavar="FILE",
             show_default=False,
         ),
@@ -83,7 +84,7 @@ def _by_bundle(
     threads: int,
     form: "Form",
 ) -> int:
-    """What the device's own command does: what it says there is what it says here."""
+    """Do what the command of the device does, so that both give the same answers."""
     from edge.runtime.bundle import Bundle
     from edge.runtime.classifier import Classifier
     from edge.runtime.commands.predict import answered

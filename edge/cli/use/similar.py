@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from edge.cache import StageCache
     from edge.progress import Progress
 
-Count = Annotated[int, typer.Option("-k", help="Answers.", min=1)]
+Count = Annotated[int, typer.Option("-k", help="Number of answers.", min=1)]
 Exact = Annotated[
-    bool, typer.Option("--exact", help="Compare with every vector, however many there are.")
+    bool,
+    typer.Option(
+        "--exact",
+        help="Compare with every vector, however many there are, instead of searching an index.",
+    ),
 ]
 VectorTable = Annotated[
     Path,
@@ -31,7 +35,7 @@ VectorTable = Annotated[
 def similar(
     query: Annotated[
         str,
-        typer.Argument(help="Image file; or a word, if the table is of words.", show_default=False),
+        typer.Argument(help="Image file; or a word, if TABLE holds words.", show_default=False),
     ],
     table: VectorTable,
     count: Count = 10,
@@ -98,7 +102,7 @@ def _of_words(
 
 
 def print_neighbours(title: str, results: list[dict[str, Any]]) -> None:
-    """A table of what was found, a column for each field."""
+    """Print a table of the neighbours, with a column for each field."""
     from edge.cli.output import print_table
     from edge.runtime.printable import one_line
 
@@ -116,9 +120,11 @@ def print_neighbours(title: str, results: list[dict[str, Any]]) -> None:
 
 @example("edge analogy usa dollar mexico glove.6B.100d.txt")
 def analogy(
-    a: Annotated[str, typer.Argument(help="A is to", show_default=False)],
-    b: Annotated[str, typer.Argument(help="B", show_default=False)],
-    c: Annotated[str, typer.Argument(help="as C is to what is looked for.", show_default=False)],
+    a: Annotated[
+        str, typer.Argument(help="Word A, as in: A is to B as C is to ...", show_default=False)
+    ],
+    b: Annotated[str, typer.Argument(help="Word B.", show_default=False)],
+    c: Annotated[str, typer.Argument(help="Word C.", show_default=False)],
     table: VectorTable,
     count: Count = 5,
     exact: Exact = False,

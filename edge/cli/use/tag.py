@@ -16,25 +16,25 @@ OUTPUTS = "Outputs"
 def tag(
     context: typer.Context,
     directory: Annotated[
-        Path, typer.Argument(help="Folder of pictures, of any depth.", show_default=False)
+        Path, typer.Argument(help="Folder of pictures, with its sub-folders.", show_default=False)
     ],
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Tag with the classes of this bundle.", show_default=False),
+        typer.Option(help="Bundle whose classes are the tags.", show_default=False),
     ] = None,
     variant: shared.Variant = None,
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="Tag with the ImageNet classes of this network.  \\[default: mobilenet, or what "
-            "the folder was tagged with]",
+            help="Network whose ImageNet classes are the tags.  \\[default: mobilenet, or what the "
+            "folder was tagged with]",
             show_default=False,
         ),
     ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Least probability of a tag, 0 to 1.  \\[default: 0.2, or the last one]",
+            help="Lowest probability of a tag, from 0 to 1.  \\[default: 0.2, or the last one]",
             min=0.0,
             max=1.0,
             show_default=False,
@@ -43,7 +43,7 @@ def tag(
     max_tags: Annotated[
         int | None,
         typer.Option(
-            help="At most so many tags a picture.  \\[default: 3, or the last number]",
+            help="Largest number of tags of a picture.  \\[default: 3, or the last number]",
             min=1,
             show_default=False,
         ),
@@ -51,21 +51,24 @@ def tag(
     find: Annotated[
         str | None,
         typer.Option(
-            help="Show the pictures whose tags have these words, a part of a word, or a group "
-            "such as sea, dog, food.",
+            help="Words to look for: the pictures are shown whose tags have these words, a "
+            "part of a word, or a group such as sea, dog, food.",
             show_default=False,
         ),
     ] = None,
     groups: Annotated[
         Path | None,
-        typer.Option(help="Your own groups: lines such as sea = seashore, pier.", dir_okay=False),
+        typer.Option(
+            help="File with groups of your own, in lines such as sea = seashore, pier.",
+            dir_okay=False,
+        ),
     ] = None,
     no_update: Annotated[
-        bool, typer.Option("--no-update", help="Use the index as it is; look at no picture.")
+        bool, typer.Option("--no-update", help="Use the index as it is, and look at no picture.")
     ] = False,
     csv: Annotated[
         Path | None,
-        typer.Option(help="Write image, tag, probability.", rich_help_panel=OUTPUTS),
+        typer.Option(help="CSV file to write: image, tag, probability.", rich_help_panel=OUTPUTS),
     ] = None,
     xmp: Annotated[
         bool,
@@ -74,25 +77,32 @@ def tag(
     xmp_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the sidecar files; implies --xmp.  \\[default: beside the pictures]",
+            help="Folder for the sidecar files, which implies --xmp.  \\[default: beside the "
+            "pictures]",
             rich_help_panel=OUTPUTS,
         ),
     ] = None,
     xmp_name: Annotated[
         SidecarName,
         typer.Option(
-            help="IMG.jpg.xmp (appended: darktable, digiKam) or IMG.xmp (replaced: Adobe).",
+            help="Name of a sidecar file: IMG.jpg.xmp (appended; darktable, digiKam) or IMG.xmp "
+            "(replaced; Adobe).",
             rich_help_panel=OUTPUTS,
         ),
     ] = SidecarName.APPENDED,
     copy_to: Annotated[
         Path | None,
-        typer.Option(help="Copy the pictures into TAG/ folders here.", rich_help_panel=OUTPUTS),
+        typer.Option(
+            help="Folder to copy the pictures into, with a folder for each tag.",
+            rich_help_panel=OUTPUTS,
+        ),
     ] = None,
     link: Annotated[
         bool,
         typer.Option(
-            "--link", help="With --copy-to: hard links, no copies.", rich_help_panel=OUTPUTS
+            "--link",
+            help="With --copy-to: make hard links instead of copies.",
+            rich_help_panel=OUTPUTS,
         ),
     ] = False,
     overwrite: Annotated[
@@ -101,21 +111,23 @@ def tag(
     ] = False,
     index: Annotated[
         Path | None,
-        typer.Option(help="File of the index.  \\[default: in the cache]", show_default=False),
+        typer.Option(
+            help="File of the index of tags.  \\[default: in the cache]", show_default=False
+        ),
     ] = None,
     dask: Annotated[
         str | None,
         typer.Option(
-            help="Compute on this Dask scheduler, such as tcp://host:8786.", show_default=False
+            help="Dask scheduler to compute on, such as tcp://host:8786.", show_default=False
         ),
     ] = None,
     cache: shared.Cache = None,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Tag a collection of pictures with what they show; find them by a word. Originals stay.
+    """Tag a collection of pictures with what they show, and find them by a word.
 
-    The exit code is 1 if --find finds no picture.
+    The pictures themselves are never changed. The exit code is 1 if --find finds no picture.
     """
     from edge.cache import StageCache
     from edge.cli.terminal import shown_progress

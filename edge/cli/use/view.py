@@ -24,11 +24,11 @@ MOST_SHOWN = 20  # rows of the table of tags
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What went where.
+    """What was written.
 
     Attributes:
-        lines: For people.
-        problems: Why a sidecar was left as it is, by its path.
+        lines: Sentences about it for people.
+        problems: The path of each sidecar file that was left as it is, and why.
     """
 
     lines: tuple[str, ...] = ()
@@ -45,10 +45,10 @@ def write_outputs(
     sidecars: tuple[SidecarName, Path | None] | None,
     copies: tuple[Path, bool] | None,
 ) -> Written:
-    """Write what was asked for.
+    """Write the table, the sidecar files and the copies that were asked for.
 
     Raises:
-        DataError: Two pictures would share a sidecar.
+        DataError: Two pictures would share a sidecar file.
         OutputError: A file cannot be written.
     """
     lines: list[str] = []
@@ -86,11 +86,11 @@ def show(
     json: bool,
     index: Path,
 ) -> None:
-    """Answers on stdout.
+    """Print the answers.
 
     Raises:
-        UsageError: The query has no word.
-        NegativeVerdict: No picture answers it.
+        UsageError: The query has no word to look for.
+        NegativeVerdict: No picture answers the query.
     """
     found = None if query is None else find(run.pictures, query, groups)
     if json:
@@ -105,7 +105,7 @@ def show(
 
 
 def _nothing(run: TagRun, groups: Groups, query: str) -> NegativeVerdict:
-    """That no picture answers a query, and words that some do."""
+    """Return the error that no picture answers a query, with words that some pictures answer."""
     counts = Counter(tag.label for picture in run.pictures for tag in picture.tags)
     message = f"none of {counted(len(run.pictures), 'picture')} has a tag like {query!r}"
     if not counts:
