@@ -11,11 +11,11 @@ from typing import ClassVar, Final
 
 
 class EdgeError(Exception):
-    """An expected failure: what was found, and the way out.
+    """An expected failure: what is wrong, and the way out.
 
     Args:
-        message: What was found and what is allowed, one sentence.
-        hint: What the user can do about it, one sentence; may be empty.
+        message: What is wrong and what is allowed, in one sentence.
+        hint: What the user can do about it, in one sentence; may be empty.
     """
 
     exit_code: ClassVar[int] = 4
@@ -27,7 +27,7 @@ class EdgeError(Exception):
 
     @property
     def told(self) -> str:
-        """The message; where its cause had no words of its own, with the kind of the cause."""
+        """Return the message, with the kind of its cause where the cause has no text."""
         text = self.message.strip()
         if self.__cause__ is not None and text.endswith((":", ": None")):
             text = f"{text.removesuffix('None').rstrip()} {type(self.__cause__).__name__}"
@@ -41,13 +41,13 @@ class NegativeVerdict(EdgeError):
 
 
 class UsageError(EdgeError):
-    """Arguments that cannot be acted on."""
+    """The arguments cannot be acted on."""
 
     exit_code = 2
 
 
 class DataError(UsageError):
-    """The image folder cannot be used: missing, empty, too small, undecodable."""
+    """The image folder cannot be used: it is missing, empty, too small, or undecodable."""
 
 
 class ImageError(DataError):
@@ -55,17 +55,17 @@ class ImageError(DataError):
 
 
 class OutputError(UsageError):
-    """The output place cannot be written: exists already, read-only, full."""
+    """The output cannot be written: it exists already, or the disk is read-only or full."""
 
 
 class ModelLoadError(EdgeError):
-    """A model file cannot be loaded: truncated, not a model, unsupported operators."""
+    """A model file cannot be loaded: it is truncated, no model, or has unsupported operators."""
 
     exit_code = 3
 
 
 class BundleError(ModelLoadError):
-    """A bundle is incomplete, altered, or of an unknown schema."""
+    """A bundle is incomplete, altered, or has an unknown schema."""
 
 
 class EngineUnavailable(ModelLoadError):
@@ -125,23 +125,23 @@ class ConversionError(EdgeError):
 
 
 def error_classes(kind: type[EdgeError] = EdgeError) -> Iterator[type[EdgeError]]:
-    """The class and all below it."""
+    """Yield the class and all classes below it."""
     yield kind
     for below in kind.__subclasses__():
         yield from error_classes(below)
 
 
 def described(error: EdgeError) -> dict[str, str]:
-    """An error as JSON values, for a process or a device to send to whoever asked it."""
+    """Return an error as JSON values, for a process or a device to send to whoever asked it."""
     return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
 
 
 def rebuilt(value: Mapping[str, object], *, unknown: type[EdgeError]) -> EdgeError:
-    """The error that ``described`` described, of its own class: its exit code travels along.
+    """Return the error that ``described`` described; its class, and so its exit code, is kept.
 
     Args:
-        value: What came; another version of edge, or another program, may have written it.
-        unknown: Class of an error whose name is none of ours.
+        value: The JSON values; another version of edge, or another program, may have made them.
+        unknown: The class of an error whose name is not known.
     """
     kinds = {kind.__name__: kind for kind in error_classes()}
     kind = kinds.get(str(value.get("error")), unknown)
@@ -200,10 +200,10 @@ COMPANIONS: Final = {"tensorflow": " (edge build and edge export need onnx and t
 
 
 def refused_place(error: OSError, other: str = "place") -> "OutputError | None":
-    """What the operating system has against a place; None for what only a bug of ours explains.
+    """Return what the operating system has against a path; None if only a bug explains it.
 
     Args:
-        error: What it said.
+        error: The error of the operating system.
         other: What the user may choose another one of, such as an option.
     """
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -217,7 +217,7 @@ def refused_place(error: OSError, other: str = "place") -> "OutputError | None":
 
 
 def missing_package(error: ImportError) -> PackageMissing | None:
-    """What to install, where an import failed for want of a package; None for a bug of ours."""
+    """Return what to install, where an import failed for want of a package; None for a bug."""
     package = PACKAGES.get((error.name or "").partition(".")[0])
     if package is None:
         return None

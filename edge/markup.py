@@ -14,11 +14,11 @@ _LINKED: Final = re.compile(r"(?<=[@#])(?=\w)")
 
 
 def plot_text(text: str, longest: int = 80) -> str:
-    """A name for Matplotlib, which sees no formula in it and, in a legend, no name to leave out.
+    """Return a name in which Matplotlib sees no formula, and none that a legend leaves out.
 
     Args:
-        text: Anything.
-        longest: Characters that are shown.
+        text: Any text.
+        longest: The largest number of characters that are shown.
     """
     shown = one_line(text, longest).replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") else shown
@@ -31,21 +31,22 @@ def _escaped(shown: str, longest: int) -> str:
 
 
 def code(text: str, longest: int = 60) -> str:
-    """A name in type of fixed width, where GitHub makes no mention, emoji or link of it.
+    """Return a name in type of fixed width, of which GitHub makes no mention, emoji or link.
 
     Args:
-        text: Anything.
-        longest: Characters that are shown; the end is kept, since it tells paths apart.
+        text: Any text.
+        longest: The largest number of characters that are shown; the end is kept, since it
+            tells paths apart.
     """
     return f"<code>{_escaped(one_line(text).strip(), longest) or '&#32;'}</code>"
 
 
 def prose(text: str, longest: int = 400) -> str:
-    """A sentence as it is, without markup and without mentions.
+    """Return a sentence in which GitHub sees no markup and no mention.
 
     Args:
-        text: Anything.
-        longest: Characters that are shown.
+        text: Any text.
+        longest: The largest number of characters that are shown.
     """
     shown = one_line(text).strip()
     shown = shown if len(shown) <= longest else shown[: longest - 1] + "…"
@@ -53,12 +54,12 @@ def prose(text: str, longest: int = 400) -> str:
 
 
 def table(columns: Mapping[str, str], rows: Iterable[Sequence[str]], total: int = 0) -> str:
-    """A table. Titles and cells are Markdown.
+    """Return a table. Its titles and cells are Markdown.
 
     Args:
-        columns: Title and alignment, ``left`` or ``right``, of each.
-        rows: That are shown, with a cell for each column.
-        total: Rows that there are; a line below counts those that are not shown.
+        columns: The title of each column, and its alignment, ``left`` or ``right``.
+        rows: The rows that are shown, with a cell for each column.
+        total: The number of all rows; a line below the table counts those that are not shown.
     """
     rules = ["---:" if side == "right" else "---" for side in columns.values()]
     lines = ["| " + " | ".join(line) + " |" for line in (columns, rules, *rows)]
@@ -67,5 +68,5 @@ def table(columns: Mapping[str, str], rows: Iterable[Sequence[str]], total: int 
 
 
 def folded(title: str, body: str) -> str:
-    """A part that opens on a click."""
+    """Return a part that opens on a click."""
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"

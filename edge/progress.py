@@ -1,4 +1,4 @@
-"""How long work tells what it is doing. The CLI draws it; tests and libraries may stay silent."""
+"""How long work says what it is doing: the command line draws it, libraries may stay silent."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,11 +11,11 @@ class Progress(Protocol):
     """Receives the stages of a job."""
 
     def stage(self, title: str, total: int | None = None) -> AbstractContextManager[Step]:
-        """Enter a stage; the context gives a function that is told of finished units."""
+        """Enter a stage; the context gives a function that takes the number of finished units."""
         ...
 
     def note(self, text: str) -> None:
-        """Say something worth knowing, one sentence."""
+        """Say something that the user should know, in one sentence."""
         ...
 
 

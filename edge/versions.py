@@ -19,7 +19,7 @@ PACKAGES: Final = (
 
 
 def versions() -> dict[str, str]:
-    """Installed versions by package name; a package that is missing is left out."""
+    """Return the installed versions by package name; a missing package is left out."""
     found = {"edge": edge.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:

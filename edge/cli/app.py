@@ -109,8 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every expected error ends as a message and an exit code.
 
     Args:
-        arguments: In place of those of the process. Then the process is the caller's own, and may
-            have threads: it is not split in two (see ``supervise``).
+        arguments: The words of the command line instead of those of the process. The process is
+            then the caller's own and may have threads: it is not split in two (see
+            ``supervise``).
     """
     interrupted = threading.Event()
     atexit.register(_leave_as_interrupted, interrupted)  # first registered, called last
@@ -126,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _ended(job: Callable[[], Any], log: BinaryIO) -> int:
-    """The exit code of a job, however it ends."""
+    """Return the exit code of a job, however it ends."""
     try:
         code = job()
         if code == INTERRUPTED:  # typer turns Ctrl-C into this and says nothing

@@ -24,7 +24,7 @@ class Command(TyperCommand):
     """A command whose help is folded by words."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Usage, what it does, and its parameters by panel."""
+        """Write the usage, what the command does, and its parameters by panel."""
         _write_help(self, ctx, formatter)
 
 
@@ -32,7 +32,7 @@ class Group(TyperGroup):
     """A command with commands of its own."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """As for a command, and its commands by panel."""
+        """Write what a command's help has, and the commands of the group by panel."""
         _write_help(self, ctx, formatter)
 
 
@@ -162,7 +162,7 @@ def _write_help(command: Any, ctx: Any, formatter: Any) -> None:
 
 
 def _commands(group: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
-    """What a group's commands do in a sentence, by panel."""
+    """Return what each command of a group does in a sentence, by panel."""
     panels: dict[str, list[tuple[str, str]]] = {}
     for name in group.list_commands(ctx) if isinstance(group, TyperGroup) else ():
         found = group.get_command(ctx, name)
@@ -174,7 +174,7 @@ def _commands(group: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
 
 
 def _write_panels(panels: Mapping[str, Iterable[tuple[str, str]]], formatter: Any) -> None:
-    """Names beside their explanations, or above them; neither is ever cut inside a word.
+    """Write names beside their explanations, or above them; neither is cut inside a word.
 
     The formatter's own list of definitions breaks names of options at their hyphens.
     """
@@ -205,17 +205,17 @@ DEFAULT: Final = "run"
 
 
 class DefaultGroup(Group):
-    """Passes what is no command's name on to the command ``run``."""
+    """Runs the command ``run`` with words that begin with no command of the group."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the default command in front of arguments that start with no command."""
+        """Put the default command before words that begin with no command."""
         if not args or args[0] not in self.commands:
             self._check_typing_error(ctx, args[:1])
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
 
     def _check_typing_error(self, ctx: Any, first: list[str]) -> None:
-        """Refuse a word that is nearly a command and leads to no file."""
+        """Refuse a word that is nearly a command and is no file."""
         names = [name for name in self.commands if name != DEFAULT]
         for word in first:
             near = get_close_matches(word, names, 1)
@@ -223,6 +223,6 @@ class DefaultGroup(Group):
                 ctx.fail(f"No such command or file {word!r}. Did you mean {near[0]!r}?")
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
-        """The command; its usage does not show a name that nobody types."""
+        """Return the command; its usage does not show a name that nobody types."""
         name, command, rest = super().resolve_command(ctx, args)
         return ("" if name == DEFAULT else name), command, rest

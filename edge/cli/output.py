@@ -14,7 +14,7 @@ from edge.runtime.printable import one_line, shell_word, visible
 
 
 def print_json(value: Any) -> None:
-    """One JSON document."""
+    """Print one JSON document."""
     json.dump(value, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
     sys.stdout.write("\n")
 
@@ -29,11 +29,11 @@ def print_table(
     """Print a table; the first column is text, the others are numbers. It fits the terminal.
 
     Args:
-        title: Stands above.
-        columns: Titles.
-        rows: A cell per column.
-        least: Columns that may be left out where there is no room, the least important first;
-            ``--json`` has them.
+        title: The line above the table.
+        columns: The titles of the columns.
+        rows: The cells, one for each column.
+        least: The columns that may be left out where there is no room, the least important
+            first; ``--json`` has them.
 
     Returns:
         What was printed.
@@ -45,26 +45,26 @@ def print_table(
 
 
 def fits_terminal(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether ``print_table`` would set the cells side by side without leaving a column out."""
+    """Say whether ``print_table`` would set all columns side by side."""
     return fits(columns, rows, shutil.get_terminal_size().columns)
 
 
 def print_beside(label: str, text: str, left: int) -> None:
-    """A text that begins at column ``left``, beside its label, and is folded by words."""
+    """Print a text that begins at column ``left``, beside its label, folded by words."""
     available = shutil.get_terminal_size().columns
     for line in beside_lines(label, text, left=left, available=available):
         print(line)
 
 
 def print_folded(line: str) -> None:
-    """A line, folded by words; what does not fit is set in by four more columns."""
+    """Print a line, folded by words; what does not fit is set in by four more columns."""
     indent = " " * (len(line) - len(line.lstrip()))
     available = shutil.get_terminal_size().columns
     print("\n".join(folded(line.strip(), available, indent, indent + " " * 4)) or line)
 
 
 def quoted(path: Path) -> str:
-    """A path as a shell takes it."""
+    """Return a path as a shell takes it."""
     text = str(path)
     return shell_word(f"./{text}" if text.startswith("-") else text)
 
@@ -76,18 +76,18 @@ LEAST_TEXT: Final = 36  # columns that a text beside its label needs
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """Text in columns, of which the first is set to the left and the others to the right.
+    """A table of text: its first column is set to the left, the others to the right.
 
     Attributes:
-        columns: Titles.
-        rows: As many cells as columns; a row with a first cell alone is a heading over others.
+        columns: The titles.
+        rows: The cells, one for each column; a row with a first cell alone is a heading.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
     def widths(self) -> list[int]:
-        """Columns of the terminal that each needs; a heading may reach over its neighbours."""
+        """Return the width of each column; a heading may reach over its neighbours."""
         needed = [width(title) for title in self.columns]
         for row in self.rows:
             for position, cell in enumerate(row):
@@ -96,12 +96,12 @@ class TextTable:
         return needed
 
     def total(self, gap: int) -> int:
-        """Columns of the terminal, with so many between two cells."""
+        """Return the width of the table, with ``gap`` between two cells."""
         widths = self.widths()
         return EDGE + sum(widths) + gap * (len(widths) - 1)
 
     def without(self, column: str) -> "TextTable":
-        """The table without the column of that title."""
+        """Return the table without the column of that title."""
         kept = [position for position, title in enumerate(self.columns) if title != column]
         return TextTable(
             tuple(self.columns[position] for position in kept),
@@ -110,7 +110,7 @@ class TextTable:
 
 
 def fits(columns: Sequence[str], rows: Sequence[Sequence[str]], available: int) -> bool:
-    """Whether a table stands side by side there with all of its columns; else it is stacked."""
+    """Say whether all columns of a table fit side by side; else its cells are stacked."""
     table = TextTable(
         tuple(one_line(column) for column in columns),
         tuple(tuple(one_line(cell) for cell in row) for row in rows),
@@ -161,7 +161,7 @@ def table_lines(
 
 
 def width(text: str) -> int:
-    """Columns of a terminal that a text takes: two for wide characters (Unicode, annex 11)."""
+    """Return the width of a text on a terminal: wide characters take two (Unicode, annex 11)."""
     if text.isascii():
         return len(text)
     total = last = 0
@@ -180,7 +180,7 @@ def width(text: str) -> int:
 
 
 def heads(row: Sequence[str]) -> bool:
-    """Whether a row is a heading over others."""
+    """Say whether a row is a heading over others."""
     return len(row) > 1 and bool(row[0]) and not any(row[1:])
 
 
@@ -200,7 +200,7 @@ def _in_columns(table: TextTable, gap: int) -> list[str]:
 
 
 def _stacked(table: TextTable, available: int) -> list[str]:
-    """A line for the first cell of each row, and one below it for every other that is not empty."""
+    """Return a line for the first cell of each row, and below it one for each cell with text."""
     lines = []
     for row in table.rows:
         lines += _folded(row[0], available, " " * EDGE)
@@ -212,13 +212,13 @@ def _stacked(table: TextTable, available: int) -> list[str]:
 
 
 def folded(text: str, available: int, first: str = "", others: str | None = None) -> list[str]:
-    """Lines of whole words.
+    """Return a text in lines of whole words.
 
     Args:
-        text: To fold.
-        available: Columns of the terminal.
-        first: Set before the first line, and
-        others: before all others; None: the same.
+        text: The text.
+        available: The width of the terminal.
+        first: The text before the first line.
+        others: The text before all other lines; None for that of the first.
     """
     lines: list[str] = []
     line, used = first, width(first)
@@ -241,13 +241,13 @@ def _folded(text: str, available: int, indent: str = "") -> list[str]:
 
 
 def beside_lines(label: str, text: str, *, left: int, available: int) -> list[str]:
-    """A text, folded by words, beside its label; below it where there is little room.
+    """Return a text, folded by words, beside its label; below it where there is little room.
 
     Args:
-        label: Of any width; a longer one than ``left`` has a line of its own.
+        label: The label; one that is longer than ``left`` has a line of its own.
         text: A sentence or a list of words.
-        left: Column of the terminal at which the text begins.
-        available: Columns of the terminal.
+        left: The column at which the text begins.
+        available: The width of the terminal.
     """
     label, text = one_line(label), visible(text)
     left = left if available - left >= LEAST_TEXT else min(left, 4)

@@ -22,10 +22,10 @@ CHATTER: Final = ("WARNING:absl:", "INFO:absl:", "WARNING:tensorflow:", "INFO:te
 
 
 class OwnWords(VisibleStream):
-    """Standard error without what libraries tell there; that goes to file descriptor 2."""
+    """Standard error without the messages of libraries, which go to file descriptor 2."""
 
     def write(self, text: str) -> int:
-        """Write what is edge's own."""
+        """Write a text, unless a library says it."""
         if text.startswith(CHATTER):
             os.write(2, text.encode(errors="replace"))
             return len(text)
@@ -65,7 +65,7 @@ def _log_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Warnings are for developers: what users have to know, edge says itself."""
+    """Log a warning: they are for developers, and what users have to know edge says itself."""
     text = warnings.formatwarning(message, category, filename, lineno, line)
     if file is not None:
         file.write(text)
@@ -74,7 +74,7 @@ def _log_warning(
 
 
 def report_error(error: BaseException) -> int:
-    """Print an expected error and its way out; the exit code."""
+    """Print an expected error and its way out, and return the exit code."""
     if isinstance(error, KeyboardInterrupt):
         say("interrupted", err=True)
         say("hint: Run the same command again; finished stages are kept.", err=True)
@@ -88,7 +88,7 @@ def report_error(error: BaseException) -> int:
 
 
 def report_unexpected(error: Exception, log: BinaryIO) -> int:
-    """Print what a bug report needs, without a traceback in the user's face; the exit code."""
+    """Print what a bug report needs, without a traceback, and return the exit code."""
     other = "--output or --cache"
     refused = refused_place(error, other) if isinstance(error, OSError) else None
     if refused is not None:
@@ -112,14 +112,14 @@ def report_unexpected(error: Exception, log: BinaryIO) -> int:
 
 
 def _cache_of(error: OSError) -> Path | None:
-    """The cache in use that a missing or strange file lies in."""
+    """Return the cache in use that a missing or strange file lies in."""
     from edge.cache import lies_in_cache  # most commands use none
 
     return lies_in_cache(error.filename)
 
 
 def _report_usage(error: Any) -> int:
-    """Print an error of typer, which carries its own text and code; the exit code."""
+    """Print an error of typer, which has its own text, and return its exit code."""
     message = error.format_message().strip()
     code = int(getattr(error, "exit_code", 2))
     if type(error).__name__ == "NoArgsIsHelpError":  # no command was named: the message is help
@@ -147,7 +147,7 @@ def shown_progress(*, quiet: bool = False) -> Progress:
 
 
 class StageBars:
-    """One line per stage, redrawn in place."""
+    """Shows each stage as one line that is redrawn in place."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -187,7 +187,7 @@ class StageBars:
 
 
 class StageLines:
-    """One line when a stage starts, one when it ends, and one now and then in between."""
+    """Shows a line when a stage starts, one when it ends, and one now and then in between."""
 
     @contextmanager
     def stage(self, title: str, total: int | None = None) -> Iterator[Step]:

@@ -14,7 +14,7 @@ from benchmarks.plots.draw import draw
 from benchmarks.plots.latency import latency, sustained
 from benchmarks.plots.pareto import front, pareto
 from benchmarks.result import BenchmarkRow, Moment, Status
-from edge.cli.measure.results import Format, plot
+from edge.cli.measure.results import PlotFormat, plot
 from edge.errors import OutputError, UsageError
 from tests.unit.benchmark_results import measured_model, results, row, timing, untimed
 
@@ -195,7 +195,7 @@ def test_names_are_no_formulas(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_results(tmp_path / "r.json", results(row()))
-    plot(tmp_path / "r.json", tmp_path / "new" / "folder", Format.PNG)
+    plot(tmp_path / "r.json", tmp_path / "new" / "folder", PlotFormat.PNG)
     shown = capsys.readouterr().out.split()
     assert [Path(line).name for line in shown] == ["latency.png", "pareto.png"]
     assert all(Image.open(line).width > 800 for line in shown)

@@ -18,7 +18,6 @@ NOT_AGAINST = (
     *("runs", "min_secs", "max_secs", "warm_up_secs", "cool_down_secs"),
     *("sustained", "profile", "require_full_delegation"),
 )
-MAX_REGRESSION = 5.0  # percent; that of edge benchmark diff too
 
 
 @example("edge benchmark bundle --threads 1,2 -o results.json")
@@ -93,9 +92,9 @@ def benchmark(
 
     With --against, an inconclusive comparison ends with exit code 0: it shows no regression.
 
-    edge accelerators lists what can be measured on. edge benchmark diff OLD NEW compares two results
-    files; edge benchmark plot RESULTS draws one. After Ctrl-C the same command with the same
-    --output goes on where it ended.
+    edge accelerators lists what can be measured on, edge benchmark diff OLD NEW compares two
+    results files, and edge benchmark plot RESULTS draws one. After Ctrl-C the same command with
+    the same --output goes on where it ended.
     """
     from benchmarks.accelerators.base import Settings
     from benchmarks.input_shape import parse_shapes
@@ -139,9 +138,9 @@ def benchmark(
         overwrite=overwrite,
     )
     if against is not None:
-        compare(job, against, MAX_REGRESSION if max_regression is None else max_regression)
+        compare(job, against, results.MAX_REGRESSION if max_regression is None else max_regression)
     elif max_regression is not None:
-        raise UsageError("--max-regression judges what --against compares", hint="Add --against.")
+        raise UsageError("--max-regression has no effect without --against", hint="Add --against.")
     else:
         measure(job)
 

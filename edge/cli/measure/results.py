@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -15,6 +15,8 @@ from edge.wording import counted, milliseconds
 if TYPE_CHECKING:
     from benchmarks.diff import Change, Diff
 
+MAX_REGRESSION: Final = 5.0  # percent; a comparison with --against judges by it too
+
 
 @example("edge benchmark diff monday.json today.json --max-regression 5")
 def diff(
@@ -22,7 +24,7 @@ def diff(
     new: Annotated[Path, typer.Argument(help="Results file to judge.", show_default=False)],
     max_regression: Annotated[
         float, typer.Option(help="Slowdown of a row that is allowed, in percent.", min=0)
-    ] = 5.0,
+    ] = MAX_REGRESSION,
     allow_other_models: Annotated[
         bool, typer.Option(help="Compare model files that differ under the same name.")
     ] = False,
@@ -127,7 +129,7 @@ def _json(found: "Diff") -> dict[str, Any]:
     }
 
 
-class Format(StrEnum):
+class PlotFormat(StrEnum):
     """The format of a picture."""
 
     PNG = "png"
@@ -147,7 +149,8 @@ def plot(
         ),
     ],
     form: Annotated[
-        Format | None, typer.Option("--format", help="Format of the pictures.  \\[default: both]")
+        PlotFormat | None,
+        typer.Option("--format", help="Format of the pictures.  \\[default: both]"),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace pictures of the same names at --output.")
@@ -158,7 +161,7 @@ def plot(
     from benchmarks.plots.draw import PICTURES, draw
     from edge.runtime.place import check_folder
 
-    forms = tuple(item.value for item in (Format if form is None else (form,)))
+    forms = tuple(item.value for item in (PlotFormat if form is None else (form,)))
     names = [f"{name}.{form}" for name in PICTURES for form in forms]
     check_folder(output, names, overwrite=overwrite, parents=True)
     for path in draw(read_results(results), output, forms):
