@@ -23,7 +23,7 @@ appendix. Weights are quantized symmetrically, per output channel, as both conve
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,20 +33,30 @@ DAMPING: Final = 0.01  # share of the mean variance that is added to each: the p
 BLOCK: Final = 128  # inputs whose compensation is applied at once to those after them
 
 
-def nearest(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Round each weight to the nearest level of its output's scale; (outputs, ...)."""
-    scale = scales(kernel)
+def nearest(
+    kernel: NDArray[np.floating[Any]], axes: tuple[int, ...] | None = None
+) -> NDArray[np.float32]:
+    """Round each weight to the nearest level of its output's scale.
+
+    Args:
+        kernel: The weights.
+        axes: The axes that belong to one output; all but the first where they are not given.
+    """
+    scale = scales(kernel, axes)
     rounded: NDArray[np.float32] = (np.rint(kernel / scale) * scale).astype(np.float32)
     return rounded
 
 
-def scales(kernel: NDArray[np.float32]) -> NDArray[np.float64]:
+def scales(
+    kernel: NDArray[np.floating[Any]], axes: tuple[int, ...] | None = None
+) -> NDArray[np.float64]:
     """Return the real value of one level per output, as both quantizers choose it.
 
-    Returns:
-        (outputs, 1, ...).
+    Args:
+        kernel: The weights.
+        axes: See ``nearest``; they have an extent of 1 in the result.
     """
-    axes = tuple(range(1, kernel.ndim))
+    axes = tuple(range(1, kernel.ndim)) if axes is None else axes
     peak = np.abs(kernel).max(axis=axes, keepdims=True).astype(np.float64)
     return np.where(peak > 0, peak / LEVELS, 1.0)
 

@@ -38,20 +38,22 @@ from edge.diagnosis.result import (
 )
 from edge.runtime.spec import Variant
 
-FLOAT_TOLERANCE: Final = 1e-3  # of a probability; measured 4e-6 at most
-KERNEL_VARIATION: Final = 0.05  # between two sets of kernels; measured 0.012
-MAX_FLIPS: Final = 0.05  # share of the images; 0.042 measured over 400 pictures (dynamic)
+FLOAT_TOLERANCE: Final = 1e-3  # largest difference of a probability; measured 4e-6 at most
+# The largest total variation between two sets of kernels; measured 0.012.
+KERNEL_VARIATION: Final = 0.05
+# The share of the images that may get another answer; 0.042 measured over 400 pictures (dynamic).
+MAX_FLIPS: Final = 0.05
 SIGNIFICANCE: Final = 0.001  # chance to blame a file that flips MAX_FLIPS of all images
 
 
-class Measurements:
+class AnswerMatrix:
     """What was measured, by name.
 
     Args:
-        rows: Of the matrix, failures included.
-        pairs: Every two available rows.
-        files: Layers of each file.
-        reference: Name of the row that files are held against.
+        rows: The rows of the matrix, failures included.
+        pairs: How every two available rows differ.
+        files: The layers of each file.
+        reference: The name of the row that files are held against.
     """
 
     def __init__(
@@ -67,42 +69,42 @@ class Measurements:
         self._pairs = {frozenset((pair.first, pair.second)): pair for pair in pairs}
 
     def rows_of(self, variant: str) -> list[MatrixRow]:
-        """The available rows of a variant."""
+        """Return the available rows of a variant."""
         return [row for row in self._rows if row.variant == variant]
 
     def pair(self, first: str, second: str) -> RowDifference:
-        """Two rows, in any order."""
+        """Return how two rows differ, named in any order."""
         return self._pairs[frozenset((first, second))]
 
 
-def findings(variants: Sequence[Variant], evidence: Measurements) -> tuple[Fault, ...]:
-    """Every fault, in the order of the variants; empty if all is well."""
-    found: list[Fault] = []
+def findings(variants: Sequence[Variant], answers: AnswerMatrix) -> tuple[Fault, ...]:
+    """Return every fault, in the order of the variants; none if all is well."""
+    faults: list[Fault] = []
     for variant in variants:
-        rows = evidence.rows_of(variant.name)
-        kernel = _kernel(variant, rows, evidence)
-        wrong = [complaint for row in rows if (complaint := _complaint(variant, row, evidence))]
-        layers = evidence.files.get(variant.name)
+        rows = answers.rows_of(variant.name)
+        kernel = _kernel(variant, rows, answers)
+        wrong = [complaint for row in rows if (complaint := _complaint(variant, row, answers))]
+        layers = answers.files.get(variant.name)
         if rows and len(wrong) == len(rows):
-            found.append(_file(variant, layers, wrong[0]))
+            faults.append(_file(variant, layers, wrong[0]))
         elif not kernel and layers is not None and layers.first_divergent is not None:
-            found.append(_file(variant, layers, ""))
-        found += kernel
-    return tuple(found)
+            faults.append(_file(variant, layers, ""))
+        faults += kernel
+    return tuple(faults)
 
 
-def _complaint(variant: Variant, row: MatrixRow, evidence: Measurements) -> str:
+def _complaint(variant: Variant, row: MatrixRow, answers: AnswerMatrix) -> str:
     """What is wrong with a row's answers; empty if nothing."""
     if row.failure:
         return f"{row.name} answers {row.failure}"
-    if row.name == evidence.reference:
+    if row.name == answers.reference:
         return ""
-    pair = evidence.pair(evidence.reference, row.name)
+    pair = answers.pair(answers.reference, row.name)
     if variant.precision == "fp32":
         difference = pair.max_difference or 0.0
         if difference <= FLOAT_TOLERANCE:
             return ""
-        return f"{row.name} differs from {evidence.reference} by {difference:.2g}"
+        return f"{row.name} differs from {answers.reference} by {difference:.2g}"
     return _too_far(pair, traits(variant.precision).variation)
 
 
@@ -125,7 +127,7 @@ def _chance(flips: int, images: int) -> float:
     return float(binom.sf(flips - 1, images, MAX_FLIPS))
 
 
-def _kernel(variant: Variant, rows: Sequence[MatrixRow], evidence: Measurements) -> list[Fault]:
+def _kernel(variant: Variant, rows: Sequence[MatrixRow], answers: AnswerMatrix) -> list[Fault]:
     """Faults of kernels: rows of one file that disagree."""
     broken = [row for row in rows if row.failure]
     if broken and len(broken) < len(rows):
@@ -139,7 +141,7 @@ def _kernel(variant: Variant, rows: Sequence[MatrixRow], evidence: Measurements)
             for row in broken
         ]
     reasons = [
-        _too_far(evidence.pair(first.name, second.name), KERNEL_VARIATION)
+        _too_far(answers.pair(first.name, second.name), KERNEL_VARIATION)
         for first, second in combinations(rows, 2)
         if not broken
     ]
@@ -179,29 +181,29 @@ def _described(error: LayerError) -> str:
     )
 
 
-def conclusion(found: Sequence[Fault], *, source_known: bool) -> str:
-    """The diagnosis in one sentence.
+def conclusion(faults: Sequence[Fault], *, source_known: bool) -> str:
+    """Return the diagnosis in one sentence.
 
     Args:
-        found: Every fault.
+        faults: Every fault.
         source_known: Whether the Keras model was there to be compared with.
     """
-    if not found:
+    if not faults:
         if source_known:
             return (
                 "Healthy: the float files answer as their source does, quantization costs what "
                 "rounding explains, and the kernels agree."
             )
         return "Nothing is wrong as far as can be told without the Keras model."
-    first = found[0]
-    others = "" if len(found) == 1 else f" ({len(found) - 1} more below)"
-    place = f" from layer {first.layer} on" if first.layer else ""
-    return f"The {first.culprit} is to blame: {first.variant} is wrong{place}{others}."
+    first = faults[0]
+    others = "" if len(faults) == 1 else f" ({len(faults) - 1} more below)"
+    start = f" from layer {first.layer} on" if first.layer else ""
+    return f"The {first.culprit} is to blame: {first.variant} is wrong{start}{others}."
 
 
 EXCESS: Final = 4.0
 OUTLIER: Final = 4.0
-VISIBLE: Final = 1 / 3  # least accumulated error, in own errors
+VISIBLE: Final = 1 / 3  # least accumulated error, as a share of the own error
 # A float file whose answers are the Keras model's cannot have a layer this wrong: what was taken
 # for the layer's output is another tensor.
 MISMATCHED: Final = 1e-2
@@ -215,14 +217,14 @@ def judged(
     unmatched: Sequence[str] = (),
     mismatched: Collection[str] = (),
 ) -> FileLayers:
-    """A file's layers, those that diverge marked.
+    """Return a file's layers, with those marked that diverge.
 
     Args:
-        variant: Of the bundle.
-        precision: As in the manifest.
-        errors: In the order of execution.
-        unmatched: Layers without a tensor.
-        mismatched: Layers to leave out.
+        variant: The name of the variant.
+        precision: The precision, as the manifest states it.
+        errors: The errors of the layers in the order of execution.
+        unmatched: The names of layers without a tensor.
+        mismatched: The names of layers to leave out.
     """
     kept = [error for error in errors if error.layer not in mismatched]
     usual = median([error.excess for error in kept if error.excess is not None] or [0.0])
@@ -241,7 +243,7 @@ def judged(
 
 
 def mismatches(errors: Sequence[LayerError]) -> frozenset[str]:
-    """Layers that seem wrong in a float file that answers as the Keras model does."""
+    """Return the layers that seem wrong in a float file that answers as the Keras model does."""
     return frozenset(
         error.layer
         for error in errors

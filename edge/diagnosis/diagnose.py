@@ -15,7 +15,7 @@ from edge.diagnosis import blame
 from edge.diagnosis.keras_layers import ANSWER, KerasLayers
 from edge.diagnosis.probe import FileProbe
 from edge.diagnosis.result import Diagnosis, FileLayers, MatrixRow, RowDifference, traits
-from edge.diagnosis.rows import KERAS, RunnableRow, Table, failure, pairs, runners
+from edge.diagnosis.rows import KERAS, RunnableRow, Scores, failure, pairs, runners
 from edge.errors import DataError, EngineUnavailable, ImageError, ModelLoadError, UsageError
 from edge.evaluation.images import SEEN, Origins, counted, origins_of, said
 from edge.progress import Progress, Step
@@ -35,9 +35,9 @@ class Collector:
     """The rows and files of a bundle, opened, and what they answered so far.
 
     Attributes:
-        rows: In the order of the matrix, with those that are not available.
-        probes: Of each file whose layers can be read.
-        notes: What could not be opened.
+        rows: The rows in the order of the matrix, with those that are not available.
+        probes: A probe of each file whose layers can be read.
+        notes: One sentence for each file that could not be opened.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -51,10 +51,10 @@ class Collector:
         self._head = read_head(bundle)
         self._runners: list[RunnableRow] = []
         rows = []
-        for found in runners(bundle):
-            if isinstance(found, RunnableRow):
-                self._runners.append(found)
-            rows.append(found.row if isinstance(found, RunnableRow) else found)
+        for item in runners(bundle):
+            if isinstance(item, RunnableRow):
+                self._runners.append(item)
+            rows.append(item.row if isinstance(item, RunnableRow) else item)
         self._keras, row = _keras(bundle)
         self.rows = (row, *rows)
         self.probes = self._probes(bundle) if self._keras else []
@@ -79,15 +79,15 @@ class Collector:
     def run(
         self, paths: Sequence[Path], preprocessing: Preprocessing, step: Step
     ) -> dict[str, str]:
-        """Every image through everything, the rows beside the layers.
+        """Run every image through every row and every file.
 
         Args:
-            paths: Images.
-            preprocessing: The contract.
-            step: Told of each finished image.
+            paths: The images.
+            preprocessing: The preprocessing contract.
+            step: Is told of each finished image.
 
         Returns:
-            Why an image could not be read, by path.
+            Why an image could not be read, by its path.
 
         Raises:
             InferenceError: An interpreter failed.
@@ -112,21 +112,21 @@ class Collector:
         for name, future in waiting:
             self._answers[name].append(future.result())
 
-    def tables(self) -> dict[str, Table]:
-        """(images, classes) real values of each available row."""
+    def tables(self) -> dict[str, Scores]:
+        """Return the real values of each available row, (images, classes)."""
         return {
             name: _scores(np.stack(answers), self._head) for name, answers in self._answers.items()
         }
 
     def steps(self) -> dict[str, float | None]:
-        """Quantization step of each available row's output; None for a real one."""
+        """Return the quantization step of each available row's output; None for a real one."""
         known = self._head is None
         return {KERAS: None} | {
             item.row.name: item.step if known else None for item in self._runners
         }
 
 
-def _scores(outputs: Table, head: Head | None) -> Table:
+def _scores(outputs: Scores, head: Head | None) -> Scores:
     """What a row's outputs say of the classes; where they are not finite, NaN says so."""
     finite = np.isfinite(outputs).all(axis=1, keepdims=True)
     if head is None:
@@ -160,14 +160,14 @@ def diagnose(path: Path, directory: Path, *, images: int, progress: Progress) ->
     """Find where the files of a bundle depart from their source.
 
     Args:
-        path: Of the bundle.
-        directory: Images; their classes play no part.
-        images: At most so many, spread evenly over the sorted folder.
-        progress: Shown two stages.
+        path: The folder of the bundle.
+        directory: The folder of images; their classes play no part.
+        images: How many images run at most, spread evenly over the sorted folder.
+        progress: Is shown two stages.
 
     Raises:
-        UsageError: No bundle there, or one without int8 variants.
-        DataError: No images, or none that can be read.
+        UsageError: There is no bundle, or one without int8 variants.
+        DataError: There are no images, or none that can be read.
         BundleError: A file of the bundle is missing or altered.
         ModelLoadError: A model file does not load.
         InferenceError: An interpreter failed.
@@ -223,12 +223,12 @@ def _chosen(paths: Sequence[Path], most: int, record: Origins) -> tuple[list[Pat
             f"{len(pictures) - len(fresh)} images trained or calibrated the bundle and are left out"
         )
     chosen = fresh or pictures
-    places = np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)
-    return [chosen[place].path for place in places], notes
+    spread = np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)
+    return [chosen[position].path for position in spread], notes
 
 
 def _digest(path: Path) -> str:
-    """Of the file; empty where the system does not show it, which is said when it is opened."""
+    """The hash of a file; empty where it cannot be read, which is said when it is opened."""
     try:
         return sha256_file(path)
     except OSError:
@@ -241,9 +241,11 @@ def _judged(
     tables, steps = collector.tables(), collector.steps()
     reference = _reference(manifest, tables)
     rows = _with_failures(collector.rows, tables, reference)
-    found = pairs(tables, steps, manifest.output)
-    files = _files(manifest.variants, collector, found, reference)
-    findings = blame.findings(manifest.variants, blame.Measurements(rows, found, files, reference))
+    differences = pairs(tables, steps, manifest.output)
+    files = _files(manifest.variants, collector, differences, reference)
+    findings = blame.findings(
+        manifest.variants, blame.AnswerMatrix(rows, differences, files, reference)
+    )
     notes = list(collector.notes)
     if reference != KERAS:
         notes.append(
@@ -260,7 +262,7 @@ def _judged(
         skipped=skipped,
         reference=reference,
         rows=rows,
-        pairs=found,
+        pairs=differences,
         files=files,
         findings=findings,
         conclusion=blame.conclusion(findings, source_known=reference == KERAS),
@@ -268,14 +270,14 @@ def _judged(
     )
 
 
-def _reference(manifest: Manifest, tables: Mapping[str, Table]) -> str:
+def _reference(manifest: Manifest, tables: Mapping[str, Scores]) -> str:
     """The most precise row that is available: Keras, or the first float file, or any."""
     floats = [item.name for item in manifest.variants if item.precision == "fp32"]
     return next((name for name in (KERAS, *floats) if name in tables), next(iter(tables)))
 
 
 def _with_failures(
-    rows: Sequence[MatrixRow], tables: Mapping[str, Table], reference: str
+    rows: Sequence[MatrixRow], tables: Mapping[str, Scores], reference: str
 ) -> tuple[MatrixRow, ...]:
     return tuple(
         replace(row, failure=failure(tables[row.name], tables[reference]))
@@ -288,12 +290,12 @@ def _with_failures(
 def _files(
     variants: Sequence[Variant],
     collector: Collector,
-    found: Sequence[RowDifference],
+    pairs: Sequence[RowDifference],
     reference: str,
 ) -> tuple[FileLayers, ...]:
-    """The layers of each file, without those whose tensor is another one (see ``divergence``)."""
+    """The layers of each file, without those whose tensor is another one (see ``blame``)."""
     errors = {probe.variant.name: probe.errors() for probe in collector.probes}
-    differences = {pair.second: pair.max_difference for pair in found if pair.first == reference}
+    differences = {pair.second: pair.max_difference for pair in pairs if pair.first == reference}
     mismatched: dict[str, frozenset[str]] = {}
     for variant in variants:
         difference = differences.get(variant.name)

@@ -40,11 +40,11 @@ class _Interpreters:
 def open_tflite(
     path: Path, kernels: str, *, keep_tensors: bool = False
 ) -> tuple[LiteRTSession, Any]:
-    """A session with the kernels of that name, and its interpreter.
+    """Open a session with the kernels of that name, and return its interpreter too.
 
     Args:
         path: A .tflite file.
-        kernels: Key of ``RESOLVERS``.
+        kernels: A key of ``RESOLVERS``.
         keep_tensors: Whether the tensors between the operators can be read after a run.
 
     Raises:
@@ -71,34 +71,12 @@ def open_tflite(
     return session, module.made
 
 
-def delegated(interpreter: Any) -> tuple[int, int]:
-    """(operators that a delegate computes, operators of the file).
-
-    The interpreter keeps the file's operators and puts the delegate's behind them. One is
-    delegated if it lies between the inputs and the outputs of such a node.
-    """
-    operators = interpreter._get_ops_details()
-    own = [item for item in operators if item["op_name"] != "DELEGATE"]
-    producers = {int(tensor): item for item in own for tensor in item["outputs"]}
-    taken: set[int] = set()
-    for node in operators[len(own) :]:
-        border = {int(tensor) for tensor in node["inputs"]}
-        waiting = [int(tensor) for tensor in node["outputs"]]
-        while waiting:
-            tensor = waiting.pop()
-            producer = producers.get(tensor)
-            if tensor in border or producer is None or producer["index"] in taken:
-                continue
-            taken.add(producer["index"])
-            waiting += [int(item) for item in producer["inputs"] if item >= 0]
-    return len(taken), len(own)
-
-
 class TfliteLayers:
     """The activations of a TFLite file, computed by the built-in kernels without delegates.
 
     Attributes:
-        tensors: In the order of execution; those of the main graph that stand for real numbers.
+        tensors: The tensors of the main graph that stand for real numbers, in the order of
+            execution.
     """
 
     def __init__(self, path: Path) -> None:
@@ -134,13 +112,13 @@ class TfliteLayers:
     def run(
         self, pixels: NDArray[np.uint8], names: tuple[str, ...]
     ) -> dict[str, NDArray[np.float32]]:
-        """The named activations of an image, real values with a batch axis of 1."""
+        """Return the named activations of an image, real values with a batch axis of 1."""
         self._session.run(encode_pixels(pixels, self._session.inputs[0], PIXEL_RANGE))
-        found = {}
+        activations = {}
         for name in names:
             index, spec = self._specs[name]
-            found[name] = dequantize(self._interpreter.get_tensor(index), spec)
-        return found
+            activations[name] = dequantize(self._interpreter.get_tensor(index), spec)
+        return activations
 
 
 def _tensor(spec: TensorSpec, readers: Sequence[str]) -> Tensor:
@@ -171,11 +149,11 @@ class _Sessions:
 
 
 def open_onnx(path: Path, kernels: str, *, content: bytes | None = None) -> OnnxSession:
-    """A session with the kernels of that name.
+    """Open a session with the kernels of that name.
 
     Args:
         path: An .onnx file.
-        kernels: Key of ``LEVELS``.
+        kernels: A key of ``LEVELS``.
         content: A changed copy of the file, to run in its place.
 
     Raises:
@@ -203,7 +181,7 @@ class OnnxLayers:
     In a QDQ file these are the outputs of DequantizeLinear, in a float file those of every node.
 
     Attributes:
-        tensors: In the order of execution.
+        tensors: The tensors in the order of execution.
     """
 
     def __init__(self, path: Path, pixels: NDArray[np.uint8]) -> None:
@@ -211,7 +189,7 @@ class OnnxLayers:
 
         Args:
             path: An .onnx file.
-            pixels: (height, width, 3), of any image.
+            pixels: The pixels of any image, (height, width, 3).
 
         Raises:
             PackageMissing: onnx or onnxruntime is not installed.
@@ -240,7 +218,7 @@ class OnnxLayers:
     def run(
         self, pixels: NDArray[np.uint8], names: tuple[str, ...]
     ) -> dict[str, NDArray[np.float32]]:
-        """The named activations of an image, real values with a batch axis of 1."""
+        """Return the named activations of an image, real values with a batch axis of 1."""
         if names != self._shown:
             self._session, self._shown = self._opened(names), names
         answers = self._session.run(encode_pixels(pixels, self._session.inputs[0], PIXEL_RANGE))

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.rounding import nearest
 from edge.diagnosis.layers import Layer
 from edge.training.models import load_keras
 
@@ -23,8 +24,8 @@ class KerasLayers:
     """A Keras model whose layers' outputs can be read and replaced.
 
     Attributes:
-        layers: In the order of execution; layers that are called more than once are left out.
-        output: Name of the layer that gives the model's output.
+        layers: The layers in the order of execution, without those that are called more than once.
+        output: The name of the layer that gives the model's output.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,15 +64,15 @@ class KerasLayers:
         )
 
     def activations(self, names: Sequence[str]) -> Any:
-        """A function of pixels (1, height, width, 3): outputs by layer, and ``ANSWER``."""
+        """Return a function of pixels (1, height, width, 3): outputs by layer, and ``ANSWER``."""
         return self._walker(self._model, names, replace=False)
 
     def own(self, names: Sequence[str], *, rounded: bool) -> Any:
-        """A function of pixels and the file's outputs: what each layer gives of the file's inputs.
+        """Return a function of pixels and the file's outputs: what each layer makes of its inputs.
 
         Args:
-            names: Layers whose outputs are replaced after they have been taken.
-            rounded: With the kernels rounded to int8, which tells what rounding explains.
+            names: The layers whose outputs are replaced after they have been taken.
+            rounded: Whether kernels are rounded to int8, which tells what rounding explains.
         """
         return self._walker(self._rounded if rounded else self._model, names, replace=True)
 
@@ -82,16 +83,16 @@ class KerasLayers:
         shapes = {layer.name: layer.shape for layer in self.layers if layer.name in wanted}
 
         def outputs(image: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-            found: dict[str, Any] = {}
+            taken: dict[str, Any] = {}
 
             def take(layer: Any, output: Any) -> Any:
                 if layer.name not in wanted:
                     return output
-                found[layer.name] = output
+                taken[layer.name] = output
                 return given[layer.name] if replace else output
 
             answer = _walk(model, image, take)
-            return found if replace else found | {ANSWER: answer}
+            return taken if replace else taken | {ANSWER: answer}
 
         specs = {name: tf.TensorSpec((1, *shape), tf.float32) for name, shape in shapes.items()}
         function = tf.function(outputs).get_concrete_function(self._image, specs if replace else {})
@@ -127,7 +128,6 @@ def _walk(model: Any, image: Any, take: Any) -> Any:
     return model._run_through_graph(image, call_fn=call)
 
 
-LEVELS: Final = 127  # of int8, symmetric and without -128: TFLite's and ONNX Runtime's weights
 # Keras class -> {kernel: its axes that belong to one output channel}. Folding batch normalization
 # scales a channel as a whole and changes nothing about its rounding.
 KERNELS: Final[dict[str, dict[str, tuple[int, ...]]]] = {
@@ -147,12 +147,4 @@ def round_kernels(model: Any) -> None:
             round_kernels(layer)
         for name, axes in KERNELS.get(type(layer).__name__, {}).items():
             variable = getattr(layer, name)
-            variable.assign(rounded(np.asarray(variable, np.float64), axes))
-
-
-def rounded(kernel: NDArray[np.float64], axes: tuple[int, ...]) -> NDArray[np.float64]:
-    """Real values of a kernel that is quantized symmetrically, per output channel."""
-    peak = np.abs(kernel).max(axis=axes, keepdims=True)
-    scale = np.where(peak > 0, peak / LEVELS, 1.0)
-    values: NDArray[np.float64] = np.rint(kernel / scale) * scale
-    return values
+            variable.assign(nearest(np.asarray(variable, np.float64), axes))

@@ -36,11 +36,11 @@ class Tensor:
     """An activation of a file.
 
     Attributes:
-        name: In the file.
-        shape: Without the batch.
-        step: Quantization step; None for a real tensor.
-        channels_first: Whether it is (channel, row, column).
-        readers: Names of the operations that read it.
+        name: The name of the tensor in the file.
+        shape: The shape without the batch.
+        step: The quantization step; None for a real tensor.
+        channels_first: Whether the order of the axes is (channel, row, column).
+        readers: The names of the operations that read it.
     """
 
     name: str
@@ -59,7 +59,7 @@ class LayerTensor:
     axes: tuple[int, ...] | None
 
     def as_keras(self, values: NDArray[Any]) -> NDArray[Any]:
-        """(1, ...) values of the tensor, in the shape of the layer's output."""
+        """Return (1, ...) values of the tensor in the shape of the layer's output."""
         if self.axes is not None:
             values = values[0].transpose(self.axes)
         return values.reshape((1, *self.layer.shape))
@@ -68,22 +68,22 @@ class LayerTensor:
 def match(
     layers: Sequence[Layer], tensors: Sequence[Tensor], output: str
 ) -> tuple[LayerTensor, ...]:
-    """The layers that have a tensor, in the order of the layers.
+    """Return the layers that have a tensor, in the order of the layers.
 
     Args:
-        layers: In the order of execution.
-        tensors: In the order of execution; the last one is the model's output.
-        output: Name of the layer that gives the model's output.
+        layers: The layers in the order of execution.
+        tensors: The tensors in the order of execution; the last one is the model's output.
+        output: The name of the layer that gives the model's output.
     """
     positions = {layer.name: position for position, layer in enumerate(layers)}
-    found = max(
+    matched = max(
         (_by_name(layers, positions, tensors, counted) for counted in (True, False)), key=len
     )
     if output in positions:
         last = _fitted(layers[positions[output]], tensors[-1])
         if last is not None:
-            found[output] = last
-    return tuple(found[layer.name] for layer in layers if layer.name in found)
+            matched[output] = last
+    return tuple(matched[layer.name] for layer in layers if layer.name in matched)
 
 
 def _by_name(
@@ -93,16 +93,16 @@ def _by_name(
     counted: bool,
 ) -> dict[str, LayerTensor]:
     """Layer -> its last tensor, with or without a counter on every layer's name."""
-    found = {}
+    last = {}
     for tensor in tensors:
         for position in _layers_in(tensor.name, positions, counted):
             fitted = _fitted(layers[position], tensor)
             if fitted is not None:
-                found[fitted.layer.name] = fitted
+                last[fitted.layer.name] = fitted
                 break
     return {
         name: item
-        for name, item in found.items()
+        for name, item in last.items()
         if not any(
             positions[name] in _layers_in(reader, positions, counted)
             for reader in item.tensor.readers
@@ -112,8 +112,8 @@ def _by_name(
 
 def _layers_in(names: str, positions: Mapping[str, int], counted: bool) -> list[int]:
     """Positions of the layers that joined names hold, in their order."""
-    found = (_layer_in(part, positions, counted) for part in names.split(";"))
-    return [position for position in found if position is not None]
+    layers = (_layer_in(part, positions, counted) for part in names.split(";"))
+    return [position for position in layers if position is not None]
 
 
 def _layer_in(path: str, positions: Mapping[str, int], counted: bool) -> int | None:

@@ -59,18 +59,18 @@ def _figure(result: Diagnosis, files: list[FileLayers]) -> Any:
 
 
 def _draw_file(panel: Any, file: FileLayers) -> None:
-    places = range(len(file.layers))
+    positions = range(len(file.layers))
 
     def line(name: str, style: str, label: str) -> None:
         values = [getattr(layer, name) for layer in file.layers]
-        panel.plot(places, [_drawn(value) for value in values], style, label=label, markersize=3)
+        panel.plot(positions, [_drawn(value) for value in values], style, label=label, markersize=3)
 
     line("accumulated", "-", "accumulated")
     line("alone", "o-", "alone")
     line("explained", "--", "alone, explained by rounding")
-    wrong = [place for place in places if _is_wrong(file.layers[place])]
+    wrong = [number for number in positions if _is_wrong(file.layers[number])]
     if wrong:
-        heights = [_drawn(file.layers[place].alone) for place in wrong]
+        heights = [_drawn(file.layers[number].alone) for number in wrong]
         panel.plot(wrong, heights, "rx", markersize=9, label="wrong")
     panel.set_yscale("log")
     panel.set_title(plot_text(file.variant))
@@ -79,7 +79,7 @@ def _draw_file(panel: Any, file: FileLayers) -> None:
     panel.margins(x=0.01)
     if len(file.layers) <= MOST_NAMES:
         panel.set_xticks(
-            places,
+            positions,
             [plot_text(layer.layer, MOST_SHOWN) for layer in file.layers],
             rotation=90,
             fontsize=7,

@@ -18,9 +18,9 @@ class FileProbe:
     """Collects a file's layer errors, image by image.
 
     Attributes:
-        variant: Of the bundle.
-        names: Layers that have a tensor in the file.
-        unmatched: The other layers of the Keras model.
+        variant: The variant that the file is.
+        names: The names of the layers that have a tensor in the file.
+        unmatched: The names of the other layers of the Keras model.
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class FileProbe:
         """Open the file.
 
         Args:
-            variant: What it is.
-            path: Of the file.
+            variant: The variant that the file is.
+            path: The path of the file.
             keras: The model that it was made from.
-            pixels: (height, width, 3), of any image.
+            pixels: The pixels of any image, (height, width, 3).
 
         Raises:
             EngineUnavailable: The interpreter is not installed.
@@ -52,11 +52,11 @@ class FileProbe:
         self._rounded = keras.own(self.names, rounded=True) if rounds else None
 
     def add(self, pixels: NDArray[np.uint8], reference: Activations) -> None:
-        """One image.
+        """Add one image.
 
         Args:
-            pixels: (height, width, 3).
-            reference: The Keras model's layers, by name.
+            pixels: The pixels of the image, (height, width, 3).
+            reference: The outputs of the Keras model's layers, by name.
         """
         values = self._file.run(pixels, self._tensors)
         given = {item.layer.name: item.as_keras(values[item.tensor.name]) for item in self._matches}
@@ -72,7 +72,7 @@ class FileProbe:
             )
 
     def errors(self) -> tuple[LayerError, ...]:
-        """In the order of execution."""
+        """Return the errors of the layers in the order of execution."""
         return tuple(sums.result() for sums in self._sums)
 
 
@@ -85,7 +85,10 @@ WIDER: Final = 2.0
 
 
 class LayerSums:
-    """Of one layer of one file."""
+    """Sums over images from which the errors of one layer of one file follow.
+
+    Memory does not grow with the images.
+    """
 
     def __init__(self, match: LayerTensor, precision: str) -> None:
         self.match = match
@@ -96,7 +99,7 @@ class LayerSums:
         self._file, self._float = [inf, -inf], [inf, -inf]  # least and greatest value
 
     def add(self, reference: Array, file: Array, own: Array, rounded: Array | None) -> None:
-        """One image.
+        """Add one image.
 
         Args:
             reference: The layer in the Keras model.
@@ -116,7 +119,7 @@ class LayerSums:
             bounds[:] = [min(bounds[0], values.min()), max(bounds[1], values.max())]
 
     def result(self) -> LayerError:
-        """The errors over all images."""
+        """Return the errors over all images."""
         accumulated = _ratio(self._accumulated, self._signal)
         return LayerError(
             layer=self.match.layer.name,

@@ -23,10 +23,10 @@ class MatrixRow:
     """One way to get answers: a file and the kernels that run it.
 
     Attributes:
-        name: Of the row, such as ``tflite-int8 reference``.
-        variant: Of the bundle; None for the Keras model.
+        name: The name of the row, such as ``tflite-int8 reference``.
+        variant: The name of the variant; None for the Keras model.
         kernels: ``keras``, ``default``, ``reference``, ``built-in``, ``xnnpack``, ``optimized``.
-        engine: Interpreter and version; empty if not available.
+        engine: The interpreter and its version; empty if it is not available.
         note: What is known about who computes, such as how many operators XNNPACK took.
         problem: Why the row is not available; empty if it is.
         failure: ``NaN``, ``all zero`` or ``constant`` outputs; empty if it is sound.
@@ -43,18 +43,18 @@ class MatrixRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowDifference:
-    """Two rows over the same images; None where one of them answers NaN.
+    """How the answers of two rows differ; a figure is None where one of them answers NaN.
 
     Attributes:
-        first: Name of a row.
-        second: Name of a row.
-        images: Compared.
-        flips: Images with another best class.
-        agreement: Share of images with the same best class, 0..1.
-        max_difference: Greatest absolute difference of a probability.
-        mean_difference: Mean absolute difference of the probabilities.
-        variation: Mean over images of the total variation distance, half the sum of the absolute
-            differences: the probability that changed its class, 0..1.
+        first: The name of a row.
+        second: The name of a row.
+        images: How many images were compared.
+        flips: How many images have another best class.
+        agreement: The share of images with the same best class, 0..1.
+        max_difference: The greatest absolute difference of a probability.
+        mean_difference: The mean absolute difference of the probabilities.
+        variation: The mean over images of the total variation distance, half the sum of the
+            absolute differences: the probability that changed its class, 0..1.
         max_steps: ``max_difference`` in quantization steps, where both outputs are integers of
             one scale.
     """
@@ -75,14 +75,14 @@ class LayerError:
     """One layer of one file, over all images; errors are relative Euclidean norms.
 
     Attributes:
-        layer: Name in the Keras model.
-        kind: Keras class.
-        tensor: Name in the file.
-        step: Quantization step of the tensor; None for a real one.
+        layer: The name of the layer in the Keras model.
+        kind: The Keras class of the layer.
+        tensor: The name of the tensor in the file.
+        step: The quantization step of the tensor; None for a real one.
         accumulated: ||float - file|| / ||float||, with everything that went wrong before.
         sqnr_db: The same as signal to quantization noise ratio, decibels.
         alone: The layer's own error: the Keras layer is given what the file's layer was given.
-        explained: Own error that rounding of the layer's weights and output explains.
+        explained: The own error that rounding of the layer's weights and output explains.
         divergent: Whether the own error is far above what rounding explains.
         failure: ``NaN``, ``all zero`` or ``constant``; empty if it is sound.
     """
@@ -111,13 +111,13 @@ class FileLayers:
     """The layers of one file that have a tensor in it.
 
     Attributes:
-        variant: Of the bundle.
-        precision: As in the manifest.
-        layers: In the order of execution.
-        first_divergent: Name of the first layer that diverges or fails; None if none does.
-        worst: Name of the layer with the greatest own error.
-        unmatched: Layers of the Keras model that the file fused into others, or dropped.
-        mismatched: Layers whose tensor is not their output; they are left out.
+        variant: The name of the variant.
+        precision: The precision, as the manifest states it.
+        layers: The errors of the layers in the order of execution.
+        first_divergent: The name of the first layer that diverges or fails; None if none does.
+        worst: The name of the layer with the greatest own error.
+        unmatched: The layers of the Keras model that the file fused into others, or dropped.
+        mismatched: The layers whose tensor is not their output; they are left out.
     """
 
     variant: str
@@ -141,19 +141,19 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """Everything that was found.
+    """The result of ``edge diagnose``.
 
     Attributes:
-        name: Of the bundle.
-        images: How many ran.
-        skipped: Why each other chosen image could not be read, by path.
-        reference: Name of the row that the float files are held against.
-        rows: Of the matrix.
-        pairs: Every two available rows.
-        files: Layers of each file; empty without TensorFlow.
-        findings: Faults; empty if all is well.
-        conclusion: One sentence.
-        notes: What a reader should know.
+        name: The name of the bundle.
+        images: How many images ran.
+        skipped: Why each other chosen image could not be read, by its path.
+        reference: The name of the row that the float files are held against.
+        rows: The rows of the matrix.
+        pairs: How every two available rows differ.
+        files: The layers of each file; empty without TensorFlow.
+        findings: The faults; empty if all is well.
+        conclusion: The diagnosis in one sentence.
+        notes: What a reader should know, one sentence each.
     """
 
     name: str
@@ -174,25 +174,25 @@ class Diagnosis:
         return not self.findings
 
     def to_json(self) -> dict[str, Any]:
-        """The diagnosis as JSON values; ``schema_version`` first."""
+        """Return the diagnosis as JSON values; ``schema_version`` first."""
         value = asdict(self) | {"healthy": self.healthy}
-        for file, found in zip(value["files"], self.files, strict=True):
-            for layer, error in zip(file["layers"], found.layers, strict=True):
+        for file, measured in zip(value["files"], self.files, strict=True):
+            for layer, error in zip(file["layers"], measured.layers, strict=True):
                 layer["excess"] = error.excess
         return {"schema_version": value.pop("schema_version")} | value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """Of a precision.
+    """What a precision is expected to cost.
 
     Attributes:
-        variation: Mean total variation distance to the reference that is still healthy; the
+        variation: The mean total variation distance to the reference that is still healthy; the
             greatest measured: 0.003 (fp16), 0.05 (dynamic), 0.03 (int8).
-        material: Relative own error of a layer from which it may be called wrong; healthy layers
-            reach 5e-4 (fp32), 1e-3 (fp16), 0.04 (dynamic), 0.06 (int8: EfficientNet with random
-            weights, whose Keras layers hold an activation that rounds in between).
-        arithmetic: Relative own error that its arithmetic explains: float32 sums in another
+        material: The relative own error of a layer from which it may be called wrong; healthy
+            layers reach 5e-4 (fp32), 1e-3 (fp16), 0.04 (dynamic), 0.06 (int8: EfficientNet with
+            random weights, whose Keras layers hold an activation that rounds in between).
+        arithmetic: The relative own error that its arithmetic explains: float32 sums in another
             order; a float16 weight (11 bits); nothing more for integers, whose steps are known.
         rounds_kernels: Whether kernels are int8.
         rounds_inputs: Whether activations are rounded to 8 bits when it runs, in steps that the
@@ -221,7 +221,7 @@ _TRAITS: Final = {
 
 
 def traits(precision: str) -> Traits:
-    """Of a precision, as a manifest names it.
+    """Return what a precision is expected to cost, by its name in a manifest.
 
     Raises:
         BundleError: This version of edge does not know it.

@@ -9,9 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.diagnosis.file_layers import delegated, open_onnx, open_tflite
+from edge.diagnosis.file_layers import open_onnx, open_tflite
 from edge.diagnosis.result import MatrixRow, RowDifference, traits
 from edge.errors import EngineUnavailable, ModelLoadError
+from edge.modelfile.delegation import delegation, nodes_of
 from edge.runtime.bundle import Bundle
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.postprocess import answers, dequantize
@@ -34,9 +35,9 @@ class RunnableRow:
     """A row that can answer.
 
     Attributes:
-        row: Which.
-        run: (height, width, channels) uint8 pixels -> (classes,) float32 real values.
-        step: Quantization step of the output; None for a real one.
+        row: The row.
+        run: Gives (classes,) float32 real values for (height, width, channels) uint8 pixels.
+        step: The quantization step of the output; None for a real one.
     """
 
     row: MatrixRow
@@ -45,7 +46,7 @@ class RunnableRow:
 
 
 def runners(bundle: Bundle) -> Iterator[RunnableRow | MatrixRow]:
-    """A runner for each row, in the order of the bundle; the row where it is not available.
+    """Yield what can run, in the order of the bundle; the row alone where it is not available.
 
     Raises:
         BundleError: A model file is missing or altered.
@@ -75,7 +76,8 @@ def _runner(
     if variant.format == "tflite":
         session, interpreter = open_tflite(path, row.kernels)
         if row.kernels == "xnnpack":
-            note = "XNNPACK computes {} of {} operators".format(*delegated(interpreter))
+            taken = delegation(nodes_of(interpreter))
+            note = f"XNNPACK computes {taken.delegated} of {taken.operators} operators"
     else:
         session = open_onnx(path, row.kernels)
     quantization = session.outputs[0].quantization
@@ -91,21 +93,21 @@ def _runner(
     )
 
 
-Table = NDArray[np.float32]
+Scores = NDArray[np.float32]
 # A reference that varies by less than four steps of an 8-bit probability may round to one answer.
 ROUNDED_AWAY: Final = 4 / 255
 
 
 def pairs(
-    tables: Mapping[str, Table],
+    tables: Mapping[str, Scores],
     steps: Mapping[str, float | None],
     output: OutputSpec = PROBABILITIES,
 ) -> tuple[RowDifference, ...]:
-    """Every two rows, in the order of the rows.
+    """Return how every two rows differ, in the order of the rows.
 
     Args:
-        tables: (images, classes) real values, by row.
-        steps: Quantization step of the row's output; None for a real one.
+        tables: The real values of each row, (images, classes).
+        steps: The quantization step of each row's output; None for a real one.
         output: What the values mean.
     """
     return tuple(
@@ -116,11 +118,11 @@ def pairs(
 def compared(
     first: str,
     second: str,
-    tables: Mapping[str, Table],
+    tables: Mapping[str, Scores],
     steps: Mapping[str, float | None],
     output: OutputSpec = PROBABILITIES,
 ) -> RowDifference:
-    """One pair of rows; see ``pairs``."""
+    """Return how two rows differ; see ``pairs``."""
     one, other = tables[first], tables[second]
     differences = np.abs(one - other, dtype=np.float64)
     flips = int((best(one, output) != best(other, output)).sum())
@@ -140,19 +142,22 @@ def compared(
     )
 
 
-def best(table: Table, output: OutputSpec = PROBABILITIES) -> NDArray[np.int64]:
-    """(images,) class index, or set of labels; of a single output, whether it is above a half."""
+def best(table: Scores, output: OutputSpec = PROBABILITIES) -> NDArray[np.int64]:
+    """Return the best class of each image, or its set of labels, (images,).
+
+    For a single output that is whether it is above a half.
+    """
     if table.shape[1] == 1:
         return (table[:, 0] > 0.5).astype(np.int64)
     return answers(np.nan_to_num(table, nan=-np.inf), output)
 
 
-def failure(table: Table, reference: Table) -> str:
-    """What makes a row's answers useless: ``NaN``, ``all zero``, ``constant``; empty if nothing.
+def failure(table: Scores, reference: Scores) -> str:
+    """Return what makes a row useless: ``NaN``, ``all zero``, ``constant``; empty if nothing.
 
     Args:
-        table: (images, classes) of the row.
-        reference: Of the row that it is held against.
+        table: The answers of the row, (images, classes).
+        reference: The answers of the row that it is held against, likewise.
     """
     if not np.isfinite(table).all():
         return "NaN"

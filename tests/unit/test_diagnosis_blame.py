@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.cli.check.view import print_diagnosis
-from edge.diagnosis.blame import Measurements, conclusion, findings, judged, mismatches
+from edge.diagnosis.blame import AnswerMatrix, conclusion, findings, judged, mismatches
 from edge.diagnosis.result import Culprit, Diagnosis, LayerError, MatrixRow, RowDifference
 from edge.diagnosis.rows import compared, failure, pairs
 from edge.runtime.spec import Variant
@@ -57,7 +57,7 @@ def _found(changes=None, layers=(), without=()):
     ]
     files = [judged("tflite-int8", "int8", layers)] if layers else []
     measured = pairs(tables, dict.fromkeys(tables))
-    return findings([FLOAT, INT8], Measurements(rows, measured, files, reference))
+    return findings([FLOAT, INT8], AnswerMatrix(rows, measured, files, reference))
 
 
 def _culprits(found):

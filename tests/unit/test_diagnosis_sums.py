@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge.diagnosis.keras_layers import rounded
+from converters.rounding import nearest
 from edge.diagnosis.layers import Layer, LayerTensor, Tensor
 from edge.diagnosis.probe import LayerSums
 
@@ -88,5 +88,5 @@ def test_a_layer_that_varies_by_less_than_a_step_is_not_dead() -> None:
 def test_kernels_are_rounded_per_output_channel() -> None:
     kernel = np.array([[1.0, 100.0], [0.004, 0.5]])
     expected = [[1.0, 100.0], [1 / 127, 100 / 127]]
-    np.testing.assert_allclose(rounded(kernel, (0,)), expected)
-    np.testing.assert_array_equal(rounded(np.zeros((2, 2)), (0,)), np.zeros((2, 2)))
+    np.testing.assert_allclose(nearest(kernel, (0,)), expected)
+    np.testing.assert_array_equal(nearest(np.zeros((2, 2)), (0,)), np.zeros((2, 2)))
