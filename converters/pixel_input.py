@@ -206,8 +206,8 @@ def _convolution(state: _Scaled, layer: Any) -> tuple[Any, int]:
 
     if layer.groups != 1 or layer.data_format != "channels_last":
         raise _NotFoldableError
-    kernel = np.asarray(layer.kernel, float)  # (rows, columns, channels, filters)
-    bias = np.asarray(layer.bias, float) if layer.use_bias else np.zeros(kernel.shape[-1])
+    kernel = layer.kernel.numpy().astype(float)  # (rows, columns, channels, filters)
+    bias = layer.bias.numpy().astype(float) if layer.use_bias else np.zeros(kernel.shape[-1])
     zero_point = int(np.clip(np.rint(np.mean(-state.offset / state.scale)), 0, 255))
     rest = state.offset + state.scale * zero_point  # what a pixel of value zero_point becomes
     folded_bias = bias + np.einsum("hwcf,c->f", kernel, rest)

@@ -147,4 +147,4 @@ def round_kernels(model: Any) -> None:
             round_kernels(layer)
         for name, axes in KERNELS.get(type(layer).__name__, {}).items():
             variable = getattr(layer, name)
-            variable.assign(nearest(np.asarray(variable, np.float64), axes))
+            variable.assign(nearest(variable.numpy().astype(np.float64), axes))
