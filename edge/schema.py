@@ -49,7 +49,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict, TypeVar, Unpack
 
 from edge.errors import EdgeError, UsageError
 from edge.runtime import checked
@@ -150,18 +150,33 @@ def names(**stored: str) -> dict[str, Any]:
     return {"alias_generator": lambda name: stored.get(name, name), "validate_by_alias": True}
 
 
+class Options(TypedDict, total=False):
+    """What else ``read``, ``parse`` and ``from_json`` can be told.
+
+    Attributes:
+        version: The ``schema_version`` that the document has to state; it states none if None.
+        given: Fields of the type that do not stand in the document, by name.
+        extra: Whether a field that the type does not have is refused ("forbid", as by default) or
+            ignored.
+        hint: What the user can do about any fault of the document.
+        error: The class of the errors; UsageError by default.
+    """
+
+    version: int | None
+    given: Mapping[str, Any]
+    extra: Literal["forbid", "ignore"]
+    hint: str
+    error: type[EdgeError]
+
+
 def read(
     kind: type[T],
     path: Path,
     what: str = "the file",
     *,
     form: Literal["json", "toml"] = "json",
-    version: int | None = None,
-    given: Mapping[str, Any] | None = None,
-    extra: Literal["forbid", "ignore"] = "forbid",
-    hint: str = "",
-    error: type[EdgeError] = UsageError,
     max_bytes: int = checked.MAX_BYTES,
+    **options: Unpack[Options],
 ) -> T:
     """Read a JSON or TOML file, and check all of it.
 
@@ -170,36 +185,17 @@ def read(
         path: The file.
         what: A noun with its article for messages about the bytes, such as "the policy".
         form: Its language, whatever its name ends in.
-        version: The ``schema_version`` that the file has to state; None if it states none.
-        given: Fields of ``kind`` that do not stand in the file, by name.
-        extra: Whether a field that ``kind`` does not have is refused or ignored.
-        hint: What the user can do about any fault of the file.
-        error: Class of the errors.
-        max_bytes: Largest file that is read.
+        max_bytes: The size of the largest file that is read.
+        options: See ``Options``.
 
     Raises:
-        EdgeError: The file cannot be read, or a value is missing, unknown, or not allowed; of
-            the class ``error``.
+        EdgeError: The file cannot be read, or a value is missing, unknown, or not allowed.
     """
     try:
         content = checked.read_bytes(path, what, max_bytes=max_bytes)
-    except OSError as fault:
-        raise error(f"{path} cannot be read: {fault.strerror or fault}", hint=hint) from fault
-    except checked.Malformed as fault:
-        raise error(f"{path} cannot be read: {fault}", hint=hint) from fault
-    return parse(
-        kind,
-        content,
-        str(path),
-        what,
-        form=form,
-        version=version,
-        given=given,
-        extra=extra,
-        hint=hint,
-        error=error,
-        max_bytes=max_bytes,
-    )
+    except (OSError, checked.Malformed) as fault:
+        raise _unreadable(path, fault, options) from fault
+    return parse(kind, content, str(path), what, form=form, max_bytes=max_bytes, **options)
 
 
 def parse(
@@ -209,87 +205,59 @@ def parse(
     what: str = "the text",
     *,
     form: Literal["json", "toml"] = "json",
-    version: int | None = None,
-    given: Mapping[str, Any] | None = None,
-    extra: Literal["forbid", "ignore"] = "forbid",
-    hint: str = "",
-    error: type[EdgeError] = UsageError,
     max_bytes: int = checked.MAX_BYTES,
+    **options: Unpack[Options],
 ) -> T:
     """Read a JSON or TOML text, and check all of it.
 
     Args:
-        kind: As for ``read``.
+        kind: The dataclass, or another type, that describes the text.
         content: The text.
         where: What the text comes from, for messages, such as the path of the file.
-        what: As for ``read``, as all that follow.
+        what: As for ``read``.
         form: As for ``read``.
-        version: As for ``read``.
-        given: As for ``read``.
-        extra: As for ``read``.
-        hint: As for ``read``.
-        error: As for ``read``.
         max_bytes: As for ``read``.
+        options: See ``Options``.
 
     Raises:
-        EdgeError: The text is malformed, or as for ``from_json``; of the class ``error``.
+        EdgeError: The text is malformed, or a value is missing, unknown, or not allowed.
     """
     parser = checked.parse_toml if form == "toml" else checked.parse_json
     try:
         value = parser(content, what, max_bytes=max_bytes, finite=False)
     except checked.Malformed as fault:
-        raise error(f"{where} cannot be read: {fault}", hint=hint) from fault
-    return from_json(
-        kind, value, where, version=version, given=given, extra=extra, hint=hint, error=error
-    )
+        raise _unreadable(where, fault, options) from fault
+    return from_json(kind, value, where, **options)
 
 
-def from_json(
-    kind: type[T],
-    value: Any,
-    where: str,
-    *,
-    version: int | None = None,
-    given: Mapping[str, Any] | None = None,
-    extra: Literal["forbid", "ignore"] = "forbid",
-    hint: str = "",
-    error: type[EdgeError] = UsageError,
-) -> T:
+def from_json(kind: type[T], value: Any, where: str, **options: Unpack[Options]) -> T:
     """Check a value that ``checked`` parsed.
 
     Args:
         kind: The dataclass, or another type, that describes the value.
         value: The parsed JSON or TOML.
         where: What the value comes from, for messages, such as the path of the file.
-        version: As for ``read``.
-        given: As for ``read``.
-        extra: As for ``read``.
-        hint: As for ``read``.
-        error: As for ``read``.
+        options: See ``Options``.
 
     Raises:
-        EdgeError: A value is missing, unknown, or not allowed; of the class ``error``.
+        EdgeError: A value is missing, unknown, or not allowed.
     """
     from pydantic import ValidationError
 
-    fault = _unsound(value)
-    if fault is None and version is not None:
-        value, fault = _without_version(value, version)
+    hint, error = options.get("hint", ""), options.get("error", UsageError)
+    value, fault = _prepared(value, options)
     if fault is not None:
         raise error(f"{where}: {fault}", hint=hint)
-    if given and isinstance(value, dict):
-        unknown = next((name for name in given if name in value), None)
-        if unknown is not None:
-            raise error(f"{where}: {shown_place((unknown,))} is unknown", hint=hint)
-        value = {**value, **given}
     try:
         # JSON is what pydantic reads strictly and still makes dataclasses, tuples, enums and
         # paths of; of Python values, it makes these in its lax mode only.
-        checked_value: T = _adapter(kind).validate_json(json.dumps(value), strict=True, extra=extra)
-        return checked_value
+        checked_value: T = _adapter(kind).validate_json(
+            json.dumps(value), strict=True, extra=options.get("extra", "forbid")
+        )
     except ValidationError as faults:
         message, own_hint = _described(kind, value, faults.errors(include_url=False), hint)
         raise error(f"{where}: {message}", hint=own_hint) from faults
+    return checked_value
 
 
 def to_json(value: Any) -> Any:
@@ -309,16 +277,29 @@ def _adapter(kind: Any) -> "TypeAdapter[Any]":
 _ADAPTERS: "Final[dict[Any, TypeAdapter[Any]]]" = {}
 
 
-def _without_version(value: Any, version: int) -> tuple[Any, str | None]:
-    """The document without its version, and what is wrong about that."""
-    if not isinstance(value, dict):
-        return value, None  # which the type refuses
-    if VERSION not in value:
-        return value, f"{VERSION} is missing; this edge reads {version}"
-    stated = value[VERSION]
-    if type(stated) is not int or stated != version:
-        return value, f"{VERSION} is {_shown(stated)}; this edge reads {version}"
-    return {name: item for name, item in value.items() if name != VERSION}, None
+def _unreadable(where: object, fault: OSError | checked.Malformed, options: Options) -> EdgeError:
+    reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else fault
+    error = options.get("error", UsageError)
+    return error(f"{where} cannot be read: {reason}", hint=options.get("hint", ""))
+
+
+def _prepared(value: Any, options: Options) -> tuple[Any, str | None]:
+    """The document without its version and with what is given, and what is wrong about it."""
+    fault = _unsound(value)
+    if fault is not None or not isinstance(value, dict):
+        return value, fault  # the type refuses what is no object
+    version, given = options.get("version"), options.get("given", {})
+    value = dict(value)
+    if version is not None:
+        if VERSION not in value:
+            return value, f"{VERSION} is missing; this edge reads {version}"
+        stated = value.pop(VERSION)
+        if type(stated) is not int or stated != version:
+            return value, f"{VERSION} is {_shown(stated)}; this edge reads {version}"
+    twice = next((name for name in given if name in value), None)
+    if twice is not None:
+        return value, f"{shown_place((twice,))} is unknown"
+    return {**value, **given}, None
 
 
 def _unsound(value: Any, place: Place = ()) -> str | None:

@@ -189,3 +189,34 @@ def test_pydantic_is_not_loaded_before_it_is_used() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )
     assert result.stdout.strip() == "False", result.stderr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        if self.high < self.low:
+            raise schema.Refused("high is below low", "Swap them.")
+
+
+def test_a_rule_over_several_fields_has_a_hint_of_its_own() -> None:
+    with pytest.raises(UsageError) as caught:
+        schema.from_json(dict[str, Range], {"a": {"low": 2, "high": 1}}, "f", hint="Look.")
+    assert (caught.value.message, caught.value.hint) == ("f: a: high is below low", "Swap them.")
+
+
+def test_of_many_choices_the_hint_lists_all() -> None:
+    names = [f"name-{number}" for number in range(20)]
+    kind = dict[str, Annotated[str, schema.one_of(names)]]
+    with pytest.raises(UsageError) as caught:
+        schema.from_json(kind, {"a": "name-1x"}, "f")
+    assert caught.value.message == 'f: a is "name-1x", which is unknown'
+    assert all(name in caught.value.hint for name in names)
+
+
+def test_a_text_that_was_read_already(tmp_path: Path) -> None:
+    assert schema.parse(Range, b"low = 1\nhigh = 2", "f", form="toml") == Range(low=1, high=2)
+    with pytest.raises(BundleError, match="f cannot be read: the answer is no JSON"):
+        schema.parse(Range, b"low = 1", "f", "the answer", error=BundleError)
