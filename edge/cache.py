@@ -72,8 +72,8 @@ def sealed_sha256(path: Path) -> str | None:
     """Return the sha256 (hex) that a file's entry states; None outside of a cache."""
     for entry in path.parents:
         if (entry / SEAL).is_file():
-            found = _listing(entry).get(path.relative_to(entry).as_posix())
-            return None if found is None else found[1]
+            listed = _listing(entry).get(path.relative_to(entry).as_posix())
+            return None if listed is None else listed[1]
     return None
 
 
@@ -135,7 +135,7 @@ class StageCache:
         self._stages = root / "stages"
 
     def check(self) -> None:
-        """Refuse a place where nothing can be stored, before the work is done.
+        """Refuse a folder where nothing can be stored, before the work is done.
 
         Raises:
             OutputError: It is no folder, or cannot be written.
@@ -144,7 +144,7 @@ class StageCache:
             check_folder(self.root, (), overwrite=True, option="the cache", parents=True)
         except OutputError as error:
             raise OutputError(
-                error.message, hint="Name another place with EDGE_CACHE or --cache."
+                error.message, hint="Name another folder with EDGE_CACHE or --cache."
             ) from error
 
     def entry(self, key: str) -> Path:
@@ -179,10 +179,10 @@ class StageCache:
 
     def _remove(self, key: str, problem: str, still: Callable[[], bool]) -> None:
         entry = self.entry(key)
-        with suppress(OSError), locked(self._stages), workplace(entry) as place:
+        with suppress(OSError), locked(self._stages), workplace(entry) as work:
             # Looked at again: another run may have removed it and made it anew.
             if os.path.lexists(entry) and still():
-                entry.rename(place.path / "dropped")
+                entry.rename(work.path / "dropped")
         _verified.pop(entry, None)
         say(f"{key} in the cache is not used, since {problem}; it is computed again")
 
@@ -215,10 +215,10 @@ class StageCache:
                 self._stages.mkdir(parents=True, exist_ok=True)
                 self.hold()
                 self._sweep()
-                place = stack.enter_context(workplace(self.entry(name)))
+                work = stack.enter_context(workplace(self.entry(name)))
             except OSError as error:
                 raise self._unwritable(error) from error
-            yield place.new
+            yield work.new
 
     def _publish(self, temporary: Path, key: str) -> None:
         try:
@@ -230,7 +230,7 @@ class StageCache:
 
     def hold(self) -> None:
         """Keep others from clearing the cache as long as this process lives."""
-        root = Path(os.path.realpath(self.root))  # one lock, however the place is named
+        root = Path(os.path.realpath(self.root))  # one lock, however the folder is named
         if root in _held:
             return
         with suppress(OSError):  # not there yet, or a file system without locks
@@ -249,13 +249,13 @@ class StageCache:
     def _unwritable(self, error: OSError) -> OutputError:
         return OutputError(
             f"the cache {readable(self.root)} cannot be written: {error.strerror or error}",
-            hint="Name another place with EDGE_CACHE or --cache.",
+            hint="Name another folder with EDGE_CACHE or --cache.",
         )
 
     def size_bytes(self) -> int:
         """Return the bytes on disk below the root."""
-        found = (Stamp.of(self.root / name) for name in _names(self.root))
-        return sum(stamp.size for stamp in found if stamp and stat.S_ISREG(stamp.kind))
+        stamps = (Stamp.of(self.root / name) for name in _names(self.root))
+        return sum(stamp.size for stamp in stamps if stamp and stat.S_ISREG(stamp.kind))
 
     def clear(self) -> None:
         """Remove the entries, the features and the indexes of tags.
@@ -348,8 +348,8 @@ def _problem(entry: Path) -> str | None:
         if not any(name == SEAL for name, *_ in before):
             return "it carries no hashes"
         listing = _listing(entry)
-        found = {name for name, *_ in before} - {SEAL}
-        for name in sorted(found ^ listing.keys()):
+        names = {name for name, *_ in before} - {SEAL}
+        for name in sorted(names ^ listing.keys()):
             return f"its file {name} is {'missing' if name in listing else 'not of it'}"
         for name, (size, digest) in listing.items():
             if _hashed(entry / name) != (digest, size):
@@ -366,23 +366,23 @@ def _signature(entry: Path) -> _Signature:
     Raises:
         ValueError: Something is neither a file nor a folder.
     """
-    found = []
+    stamps = []
     for name in _names(entry):
         status = (entry / name).lstat()
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{name} is not a regular file")
-        found.append((name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-    return tuple(found)
+        stamps.append((name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    return tuple(stamps)
 
 
 def _names(folder: Path) -> list[str]:
-    """Yield everything below that is no folder, by its relative path."""
-    found = []
+    """Return everything below that is not a folder, by its relative path."""
+    paths = []
     for directory, folders, names in os.walk(folder):
         linked = [name for name in folders if Path(directory, name).is_symlink()]
         for name in (*names, *linked):
-            found.append(Path(directory, name).relative_to(folder).as_posix())
-    return sorted(found)
+            paths.append(Path(directory, name).relative_to(folder).as_posix())
+    return sorted(paths)
 
 
 def _hashed(path: Path) -> tuple[str, int]:

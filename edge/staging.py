@@ -1,6 +1,6 @@
 """Folders to work in that are removed at the end, at the latest by a run after a kill.
 
-Such a folder lies beside the place that its content is for. It says itself that edge made it, and
+Such a folder lies beside the path that its content is for. It says itself that edge made it, and
 holds a lock as long as its process lives: only what says so and is not locked is ever removed. A
 number of a process in a name proves neither, since numbers come again.
 """
@@ -48,13 +48,13 @@ class Workplace:
 
 
 @contextmanager
-def workplace(place: Path) -> Iterator[Workplace]:
-    """Give an empty folder beside ``place``, and remove what is still in it at the end.
+def workplace(target: Path) -> Iterator[Workplace]:
+    """Give an empty folder beside ``target``, and remove what is still in it at the end.
 
     Raises:
         OSError: It cannot be made.
     """
-    folder = beside(place)
+    folder = beside(target)
     folder.mkdir(parents=True)
     descriptor, made = -1, None
     try:
@@ -81,14 +81,14 @@ def left_behind(parent: Path, name: str | None = None) -> Iterator[list[Path]]:
         name: The name of what the work was for; None for any.
     """
     descriptors: list[int] = []
-    found = []
+    folders = []
     try:
         for folder in abandoned(parent, name):
             descriptor = _taken(folder)
             if descriptor is not None:
                 descriptors.append(descriptor)
-                found.append(folder)
-        yield found
+                folders.append(folder)
+        yield folders
     finally:
         for descriptor in descriptors:
             os.close(descriptor)

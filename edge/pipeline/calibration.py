@@ -85,10 +85,10 @@ def calibration_array(
         ImageError: An image that could be read before no longer can.
     """
     key = calibration_id(images, preprocessing)
-    found = cache.find(key)
-    if found is not None:
+    entry = cache.find(key)
+    if entry is not None:
         step(len(images))
-        return found / PIXELS
+        return entry / PIXELS
     shape = (len(images), *preprocessing.shape)
     with cache.store(key) as folder:
         # Written, not mapped: on a full disk a write is an error, a mapped page kills the process.
@@ -241,20 +241,20 @@ def calibration_report(
 
 def warnings(audit: CalibrationAudit) -> list[str]:
     """Return what a user should do something about, one sentence each."""
-    found = []
+    texts = []
     widened = [format_ for format_, item in audit.observed.items() if item["stable_after"] is None]
     if widened:
-        found.append(
+        texts.append(
             f"calibration ({', '.join(widened)}): the last of the {audit.images} images still "
             f"widened ranges, and more would help; {_taken(audit)}: {_way_to_more(audit)}"
         )
     elif audit.observed and audit.images < audit.asked != CALIBRATION_IMAGES:
-        found.append(f"calibration: {_taken(audit)}")
-    found += _unlike(audit.observed)
+        texts.append(f"calibration: {_taken(audit)}")
+    texts += _unlike(audit.observed)
     least, most = audit.least_of_a_class, audit.most_of_a_class
     if most > BALANCE * max(least, 1):
-        found.append(f"calibration: {most} images of one class and {least} of another")
-    return found
+        texts.append(f"calibration: {most} images of one class and {least} of another")
+    return texts
 
 
 def _taken(audit: CalibrationAudit) -> str:
@@ -288,19 +288,19 @@ def _unlike(observed: Mapping[str, Any]) -> list[str]:
     if not formats:
         return []
     item = observed[formats[0]]
-    found = item["unlike"]
+    unlike = item["unlike"]
     said = (
-        f"in {found['images']} of {item['held_out']} images to score on, values of the tensor "
-        f"{found['tensor']} leave the range of calibration (chance expects "
-        f"{found['expected']:.1f} images), and the integer file cuts them off"
-        if found["test"] == "ranges"
-        else f"all activations together lie apart by {found['distance']:.2f} (0: alike, 1: nothing "
-        f"in common), most in the tensor {found['tensor']}, and the integer file has steps of a "
-        "wrong size"
+        f"in {unlike['images']} of {item['held_out']} images to score on, values of the tensor "
+        f"{unlike['tensor']} leave the range of calibration (chance expects "
+        f"{unlike['expected']:.1f} images), and the integer file cuts them off"
+        if unlike["test"] == "ranges"
+        else f"all activations together lie apart by {unlike['distance']:.2f} (0: alike, 1: "
+        f"nothing in common), most in the tensor {unlike['tensor']}, and the integer file has "
+        "steps of a wrong size"
     )
     return [
         f"calibration ({', '.join(formats)}): the {item['images']} calibration images do not look "
-        f"like the images to score on: {said} (p {found['p_value']:.1g}). Calibrate on pictures "
+        f"like the images to score on: {said} (p {unlike['p_value']:.1g}). Calibrate on pictures "
         "as the device will see them"
     ]
 

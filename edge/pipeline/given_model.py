@@ -145,12 +145,12 @@ def adopted_source(options: ExportOptions) -> ExportedNetwork:
 
 def _refuse_changes(options: ExportOptions, name: str) -> None:
     """Refuse options that a finished file cannot follow: it takes and gives what it does."""
-    found = given_file_options(options)
+    given = given_file_options(options)
     if options.output.recipe is not None:
-        found.append("--recipe")
-    if found:
+        given.append("--recipe")
+    if given:
         raise UsageError(
-            f"{', '.join(found)} cannot change a finished TFLite file, which is used as it is",
+            f"{', '.join(given)} cannot change a finished TFLite file, which is used as it is",
             hint="Leave it out, or give the Keras or TensorFlow.js download instead.",
         )
     others = [variant for variant in options.output.required if variant != name]

@@ -73,12 +73,12 @@ def answering(
     asked = options.output_activation
     doubtful = asked is OutputActivation.AUTO and like_fitted_to_0_and_1(end, values)
     chosen, why = _by_labels(model, pictures, contract) if doubtful else (asked, "")
-    found = output_of(end, columns, values, chosen, f"{end.named}{why}" if doubtful else "")
-    spec = _decided(found, columns, options)
-    whole = with_probabilities(model, found)
+    output = output_of(end, columns, values, chosen, f"{end.named}{why}" if doubtful else "")
+    spec = _decided(output, columns, options)
+    whole = with_probabilities(model, output)
     if whole is model:
         return spec, None, model_id
-    parts = {"model": model_id, "output": found.to_json(), "versions": versions()}
+    parts = {"model": model_id, "output": output.to_json(), "versions": versions()}
     key, cache = content_key("probabilities", parts), StageCache(options.output.cache)
     if cache.find(key) is None:
         with cache.store(key) as folder:
@@ -188,13 +188,13 @@ def _row(values: NDArray[np.float32]) -> str:
     return f"{', '.join(f'{value:.3g}' for value in values[:SHOWN])}{more}"
 
 
-def _decided(found: OutputSpec, columns: int, options: ExportOptions) -> OutputSpec:
+def _decided(output: OutputSpec, columns: int, options: ExportOptions) -> OutputSpec:
     """Return the output of the model that ends in probabilities, with the threshold asked for."""
-    two = columns in (1, 2) and not found.multi_label
-    if options.threshold is not None and not (two or found.multi_label):
+    two = columns in (1, 2) and not output.multi_label
+    if options.threshold is not None and not (two or output.multi_label):
         raise UsageError(
             f"--threshold is for two classes, or for labels that do not exclude one another; the "
-            f"model has {columns} classes ({found.evidence})",
+            f"model has {columns} classes ({output.evidence})",
             hint="Leave it out: the class with the highest probability is the answer.",
         )
     if options.positive_class is not None and columns != 1:
@@ -202,19 +202,19 @@ def _decided(found: OutputSpec, columns: int, options: ExportOptions) -> OutputS
             f"--positive-class is for a model with one value; this one has {columns}",
             hint="Name the classes in the order of the values with --labels.",
         )
-    if options.truth is not None and not found.multi_label:
+    if options.truth is not None and not output.multi_label:
         raise UsageError(
             f"--truth states several labels per picture, and this model answers with one class "
-            f"({found.evidence})",
+            f"({output.evidence})",
             hint="If its labels do not exclude one another, say so with --output-activation "
             "sigmoid or multi-label-logits; else put each picture into the folder of its class.",
         )
-    thresholds = found.thresholds
+    thresholds = output.thresholds
     if options.threshold is not None:
-        count = columns if found.multi_label else 1
+        count = columns if output.multi_label else 1
         thresholds = () if count == 1 and options.threshold == HALF else (options.threshold,)
         thresholds *= count
-    return OutputSpec(kind=OutputKind(found.kind), thresholds=thresholds, evidence=found.evidence)
+    return OutputSpec(kind=OutputKind(output.kind), thresholds=thresholds, evidence=output.evidence)
 
 
 def two_labels(options: ExportOptions, named: Sequence[str] | None) -> tuple[str, str]:
@@ -347,8 +347,8 @@ def _best_threshold(
     if not tried:
         return HALF, int(at_half.sum()), int(at_half.sum())
     right, _, best = max(tried)
-    found = (values >= best) == second
-    gained, lost = int((found & ~at_half).sum()), int((at_half & ~found).sum())
+    right_at_best = (values >= best) == second
+    gained, lost = int((right_at_best & ~at_half).sum()), int((at_half & ~right_at_best).sum())
     if mcnemar_loss(gained, lost) >= SURE:
         return HALF, int(at_half.sum()), int(at_half.sum())
     return best, right, int(at_half.sum())
@@ -360,14 +360,14 @@ def _check_order(
     from scipy.stats import mannwhitneyu
 
     higher, lower = values[second], values[~second]
-    found = mannwhitneyu(higher, lower, alternative="less")
-    share = 1 - float(found.statistic) / (len(higher) * len(lower))
-    if found.pvalue >= CLEARLY or share < SWAPPED:
+    test = mannwhitneyu(higher, lower, alternative="less")
+    share = 1 - float(test.statistic) / (len(higher) * len(lower))
+    if test.pvalue >= CLEARLY or share < SWAPPED:
         return
     raise UsageError(
         f"the model's value is taken for the probability of {labels[1]!r}, but the pictures of "
         f"{labels[0]!r} get the higher one in {100 * share:.0f} % of all pairs ({len(lower)} and "
-        f"{len(higher)} labelled pictures, p = {found.pvalue:.1g}): the two classes seem swapped",
+        f"{len(higher)} labelled pictures, p = {test.pvalue:.1g}): the two classes seem swapped",
         hint=f"Say which one it is of: --positive-class {labels[0]!r} swaps them, "
         f"--positive-class {labels[1]!r} keeps them.",
     )

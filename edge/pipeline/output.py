@@ -1,7 +1,7 @@
 """A bundle on disk is either whole or not there: staged beside its place, then swapped in.
 
 The swap takes what ``check_output`` saw before the work began, and nothing else: what appeared or
-changed at the place meanwhile stays, and the new bundle is kept under another name.
+changed there meanwhile stays, and the new bundle is kept under another name.
 """
 
 import errno
@@ -27,7 +27,7 @@ from edge.runtime.files import (
 from edge.runtime.place import check_parent
 from edge.staging import NEW, Workplace, left_behind, made_of, remove, workplace
 
-OLD: Final = "old"  # in a workplace, where there is no exchange: what had the place before
+OLD: Final = "old"  # in a workplace, where there is no exchange: what lay there before
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,17 @@ class _SeenFolder:
     @classmethod
     def of(cls, folder: Path) -> Self | None:
         """Return what lies there; None for nothing. A file or a link has nothing inside."""
-        found = Stamp.of(folder)
-        if found is None:
+        stamp = Stamp.of(folder)
+        if stamp is None:
             return None
         inside: dict[str, tuple[int, ...]] = {}
-        for path in sorted(folder.rglob("*")) if stat.S_ISDIR(found.kind) else ():
+        for path in sorted(folder.rglob("*")) if stat.S_ISDIR(stamp.kind) else ():
             below = Stamp.of(path)
             if below is not None:
                 is_folder = stat.S_ISDIR(below.kind)
                 facts = () if is_folder else (below.inode, below.size, below.mtime_ns)
                 inside[os.fsencode(path.relative_to(folder)).hex()] = (below.kind, *facts)
-        return cls(found.inode, inside)
+        return cls(stamp.inode, inside)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
@@ -80,7 +80,7 @@ _seen: dict[Path, _SeenFolder | None] = {}
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
-    """Refuse an output place before any work is done for it; clean up after killed runs.
+    """Refuse an --output before any work is done for it; clean up after killed runs.
 
     Raises:
         OutputError: Something lies there that may not be replaced, or it cannot be written.
@@ -118,14 +118,14 @@ def staged(output: Path) -> Iterator[Path]:
     target = output.absolute()
     seen = _seen.pop(target, None)
     try:
-        with workplace(target) as place:
-            yield place.new
-            _sync_tree(place.new)
-            place.record({"seen": None if seen is None else seen.to_json()})
+        with workplace(target) as work:
+            yield work.new
+            _sync_tree(work.new)
+            work.record({"seen": None if seen is None else seen.to_json()})
             try:
-                _swap_in(place, target, seen)
+                _swap_in(work, target, seen)
             except FileExistsError as error:
-                raise changed_meanwhile(output, keep_beside(place.new, target)) from error
+                raise changed_meanwhile(output, keep_beside(work.new, target)) from error
             finally:
                 fsync_directory(target.parent)
     except OSError as error:
@@ -154,7 +154,7 @@ def _sync_tree(folder: Path) -> None:
         fsync_directory(Path(directory))
 
 
-def _swap_in(place: Workplace, target: Path, seen: _SeenFolder | None) -> None:
+def _swap_in(work: Workplace, target: Path, seen: _SeenFolder | None) -> None:
     """Rename the new folder where nothing is there, exchange it where an older bundle is.
 
     Raises:
@@ -163,18 +163,18 @@ def _swap_in(place: Workplace, target: Path, seen: _SeenFolder | None) -> None:
     """
     now = _SeenFolder.of(target)
     if now is None:  # also where what was seen is gone: nothing is lost
-        rename_new(place.new, target)
+        rename_new(work.new, target)
     elif seen is None or now != seen or not target.is_dir():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
     elif not seen.inside:
-        _replace_empty(place.new, target)
-    elif exchange(place.new, target):
-        if not seen.holds(_SeenFolder.of(place.new)):
-            _exchange_back(place, target)
+        _replace_empty(work.new, target)
+    elif exchange(work.new, target):
+        if not seen.holds(_SeenFolder.of(work.new)):
+            _exchange_back(work, target)
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
-        _remove_seen(place.new, seen, target)
+        _remove_seen(work.new, seen, target)
     else:
-        _replace_in_two_steps(place, target, seen)
+        _replace_in_two_steps(work, target, seen)
 
 
 def _replace_empty(new: Path, target: Path) -> None:
@@ -187,28 +187,28 @@ def _replace_empty(new: Path, target: Path) -> None:
         raise
 
 
-def _exchange_back(place: Workplace, target: Path) -> None:
+def _exchange_back(work: Workplace, target: Path) -> None:
     """Undo an exchange for something that came in after the last look.
 
     What comes back is kept, should it not be ours: a third one may have come in meanwhile.
     """
-    exchange(place.new, target)
-    back = Stamp.of(place.new)
-    if back is None or back.inode != place.made:
-        raise changed_meanwhile(target, keep_beside(place.new, target))
+    exchange(work.new, target)
+    back = Stamp.of(work.new)
+    if back is None or back.inode != work.made:
+        raise changed_meanwhile(target, keep_beside(work.new, target))
 
 
-def _replace_in_two_steps(place: Workplace, target: Path, seen: _SeenFolder) -> None:
+def _replace_in_two_steps(work: Workplace, target: Path, seen: _SeenFolder) -> None:
     """Where the file system knows no exchange.
 
     Between the renames the bundle has no name; ``_restore`` gives it back after a kill in between.
     """
-    old = place.path / OLD
+    old = work.path / OLD
     target.rename(old)
     try:
         if not seen.holds(_SeenFolder.of(old)):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
-        rename_new(place.new, target)
+        rename_new(work.new, target)
     except OSError:
         _put_back(old, target)
         raise
@@ -265,10 +265,10 @@ def _settle(folder: Path, record: dict[str, Any], target: Path) -> None:
     seen = None if record["seen"] is None else _SeenFolder.from_json(record["seen"])
     for name in (OLD, NEW):
         path = folder / name
-        found = _SeenFolder.of(path)
-        if found is None or (name == NEW and found.inode == record["made"]):
+        folder_now = _SeenFolder.of(path)
+        if folder_now is None or (name == NEW and folder_now.inode == record["made"]):
             continue
         if name == OLD and not os.path.lexists(target):
             rename_new(path, target)
-        elif seen is None or not seen.holds(found):
+        elif seen is None or not seen.holds(folder_now):
             keep_beside(path, target)

@@ -324,8 +324,10 @@ def _map_drop(
     before, after = (mean_average_precision(scores, truth) for scores in (reference, table))
     if before is None or after is None:
         return None, None
-    found = map_intervals([reference, table], truth, CONFIDENCE)[2]
-    bounds = None if found is None else (round(100 * found.low, 6), round(100 * found.high, 6))
+    interval = map_intervals([reference, table], truth, CONFIDENCE)[2]
+    bounds = (
+        None if interval is None else (round(100 * interval.low, 6), round(100 * interval.high, 6))
+    )
     return round(100 * (before - after), 6), bounds
 
 
@@ -356,8 +358,8 @@ def _drop(
     )
     lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
     images = int(known.sum())
-    found = drop_interval(images, lost, gained, CONFIDENCE)
+    interval = drop_interval(images, lost, gained, CONFIDENCE)
     return (
         round(100 * (lost - gained) / images, 6),
-        (round(100 * found.low, 6), round(100 * found.high, 6)),
+        (round(100 * interval.low, 6), round(100 * interval.high, 6)),
     )

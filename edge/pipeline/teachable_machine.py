@@ -210,9 +210,9 @@ def _save(model: Any, folder: Path) -> None:
 def _labels(files: _Files) -> list[str] | None:
     if METADATA in files:
         try:
-            found: Mapping[str, Any] = checked.parse_json(files.read(METADATA), METADATA)
-            if isinstance(found["labels"], list):
-                return [str(label) for label in found["labels"]]
+            metadata: Mapping[str, Any] = checked.parse_json(files.read(METADATA), METADATA)
+            if isinstance(metadata["labels"], list):
+                return [str(label) for label in metadata["labels"]]
         except (ValueError, KeyError, TypeError) as error:
             raise ModelLoadError(f"{METADATA} cannot be read: {error!r}") from error
     if LABELS in files:

@@ -86,13 +86,13 @@ def _of_adopted(variants: Sequence[VariantReport]) -> list[str]:
 
 
 def _of_variants(variants: Sequence[VariantReport], default: str) -> list[str]:
-    found = [
+    texts = [
         f"{item.name} {_fault(item)}; it is not the answer of the Keras model"
         + ("" if item.name == default else ", and the file is not the default")
         for item in variants
         if not item.is_faithful
     ]
-    found += [
+    texts += [
         f"{item.name} gives another class than the Keras model on "
         f"{percent(1 - (item.agreement or 0.0))} of the images"
         + ("" if item.name == default else "; it is not the default")
@@ -100,11 +100,11 @@ def _of_variants(variants: Sequence[VariantReport], default: str) -> list[str]:
         if item.is_faithful and item.agreement_level is Level.LOW
     ]
     if not any(item.is_faithful for item in variants):
-        found.append(
+        texts.append(
             "NONE OF THE FILES gives the answers of the Keras model: do not deploy this bundle; "
             "edge diagnose finds the layer that departs"
         )
-    return found
+    return texts
 
 
 def _fault(item: VariantReport) -> str:
@@ -203,10 +203,10 @@ def default_reason(
         return ""
     if any(item.name == SMALLEST for item in failed):
         return f"{default}, since {SMALLEST} could not be made."
-    found = next((item for item in variants if item.name == SMALLEST), None)
-    if found is None:
+    smallest = next((item for item in variants if item.name == SMALLEST), None)
+    if smallest is None:
         return ""
-    return f"{default} and not {SMALLEST}, which {_shortcoming(found, max_drop_points)}."
+    return f"{default} and not {SMALLEST}, which {_shortcoming(smallest, max_drop_points)}."
 
 
 def _shortcoming(variant: VariantReport, max_drop_points: float | None) -> str:

@@ -108,10 +108,10 @@ def backbone(name: str) -> Backbone:
     Raises:
         UsageError: No such backbone; a path is answered as a path.
     """
-    found = BACKBONES.get(_plain(name))
-    if found is None:
+    row = BACKBONES.get(_plain(name))
+    if row is None:
         raise _not_a_network(name)
-    return found
+    return row
 
 
 def is_backbone(name: str) -> bool:

@@ -96,12 +96,12 @@ class Base:
         """
         if self._file is None:
             return application_input(self._row)
-        found = find_input(self._given, pictures, self.preprocessing, self._told, features=True)
-        note(f"{self._file.name}: {'; '.join(found.evidence)}")
-        doubts = check_input(found, self._file.name)
+        finding = find_input(self._given, pictures, self.preprocessing, self._told, features=True)
+        note(f"{self._file.name}: {'; '.join(finding.evidence)}")
+        doubts = check_input(finding, self._file.name)
         for doubt in doubts:
             note(doubt)
-        return replace(found, doubts=doubts)
+        return replace(finding, doubts=doubts)
 
     def load(self) -> WeightedModel:
         """Return the model, RGB 0..255 -> (batch, features), loaded once.

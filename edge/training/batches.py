@@ -144,17 +144,17 @@ def stream(
 
     with tf.device("CPU:0"):
         goals = tf.constant(samples.goals)
-    found = tf.data.Dataset.from_generator(
+    dataset = tf.data.Dataset.from_generator(
         lambda: _order(samples.weights, share, seed),
         output_signature=(tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.float32)),
     )
-    found = found.map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    found = found.batch(share.per_replica, drop_remainder=True)
+    dataset = dataset.map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(share.per_replica, drop_remainder=True)
     if change is not None:
         changed = change
         # One batch after another: the random numbers have an order.
-        found = found.map(lambda images, goal, weight: (*changed(images, goal), weight))
-    return found.prefetch(1)
+        dataset = dataset.map(lambda images, goal, weight: (*changed(images, goal), weight))
+    return dataset.prefetch(1)
 
 
 def _order(

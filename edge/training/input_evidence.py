@@ -210,29 +210,29 @@ def _taken_sentence(taken: InputRange, front: Sequence[str], *, told: bool) -> s
 def _sentences(trials: Sequence[RangeTrial], verdict: RangeVerdict) -> list[str]:
     """Return what the trials say; what speaks for another range, or against all, comes last."""
     taken, better = trials[0], verdict.better
-    found = []
+    texts = []
     if taken.percent is not None:
-        found.append(f"so fed, it answers {taken.percent:.1f} % of {taken.images} pictures right")
+        texts.append(f"so fed, it answers {taken.percent:.1f} % of {taken.images} pictures right")
     if taken.distance is not None:
-        found.append(
+        texts.append(
             f"its first features are {taken.distance:.3g} nats from those of its training images"
         )
     if not verdict.fits:
-        found.append(
+        texts.append(
             f"its first features are {taken.distance:.3g} nats from those of its training images, "
             "and with each of the usual ranges it answers no more pictures right than guessing"
         )
     if better is None:
-        return found
+        return texts
     if verdict.by_pictures:
-        found.append(_more_right(better, taken))
+        texts.append(_more_right(better, taken))
     else:
-        found.append(
+        texts.append(
             f"with {better.option} ({better.range.text}) its first features are "
             f"{better.distance:.3g} nats from those of its training images, instead of "
             f"{taken.distance:.3g}"
         )
-    return found
+    return texts
 
 
 def _more_right(trial: RangeTrial, taken: RangeTrial) -> str:
@@ -297,11 +297,11 @@ def _calmer(trials: Sequence[RangeTrial]) -> RangeTrial | None:
     taken = trials[0]
     if taken.distance is not None or not taken.images or taken.sure < MOST_SURE * taken.images:
         return None
-    found = [
+    calmer = [
         trial
         for trial in trials[1:]
         if trial.images == taken.images
         and trial.right >= taken.right
         and 2 * trial.sure < trial.images
     ]
-    return max(found, key=lambda trial: (trial.right, -trial.sure), default=None)
+    return max(calmer, key=lambda trial: (trial.right, -trial.sure), default=None)

@@ -41,10 +41,10 @@ class NormalizationMemory:
     def of(cls, model: Any) -> "NormalizationMemory | None":
         """Read the memory; None without batch normalisation behind a single way from the input."""
         shape = [1, *model.inputs[0].shape[1:]]
-        found = _first_normalization(model, np.zeros(shape, np.float32))
-        if found is None:
+        reached = _first_normalization(model, np.zeros(shape, np.float32))
+        if reached is None:
             return None
-        layer, _ = found
+        layer, _ = reached
         mean, variance = (
             np.asarray(value, np.float64) for value in (layer.moving_mean, layer.moving_variance)
         )
@@ -59,9 +59,9 @@ class NormalizationMemory:
         """
         count, total, squares = 0, np.zeros(len(self.mean)), np.zeros(len(self.mean))
         for start in range(0, len(images), BATCH_IMAGES):
-            found = _first_normalization(self.model, images[start : start + BATCH_IMAGES])
-            assert found is not None  # `of` found one
-            values = np.asarray(found[1], np.float64).reshape(-1, len(self.mean))
+            reached = _first_normalization(self.model, images[start : start + BATCH_IMAGES])
+            assert reached is not None  # `of` found one
+            values = np.asarray(reached[1], np.float64).reshape(-1, len(self.mean))
             count += len(values)
             total += values.sum(axis=0)
             squares += np.square(values).sum(axis=0)
@@ -96,22 +96,22 @@ def _first_normalization(model: Any, images: NDArray[np.float32]) -> tuple[Any, 
 
 def scaling_in_front(model: Any) -> list[str]:
     """Return the kinds of the operations that compute with the image before the first weights."""
-    found: list[str] = []
+    kinds: list[str] = []
     for operation in _operations(model):
         kind = type(operation).__name__
         if kind in _ARITHMETIC:
-            found.append(kind)
+            kinds.append(kind)
         elif getattr(operation, "weights", ()):
             break
-    return found
+    return kinds
 
 
 def _operations(model: Any) -> list[Any]:
     """Return every operation of a network in order, those of models within it too."""
-    found: list[Any] = []
+    operations: list[Any] = []
     for operation in functional(model).operations:
-        found.extend(_operations(operation) if is_model(operation) else [operation])
-    return found
+        operations.extend(_operations(operation) if is_model(operation) else [operation])
+    return operations
 
 
 def application_name(model: Any) -> str | None:

@@ -154,18 +154,18 @@ def parse_range(text: str, order: ChannelOrder | None = None) -> InputRange:
         UsageError: Nothing of that kind.
     """
     text = text.strip().lower().replace(" ", "")
-    found = NAMED.get(text) or _from_ends(text) or _from_statistics(text)
-    if found is None:
+    wanted = NAMED.get(text) or _from_ends(text) or _from_statistics(text)
+    if wanted is None:
         raise UsageError(
             f"--input-range {text!r} is not an input range",
             hint=f"Give {', '.join(NAMED)}; LOW,HIGH, such as -1,1; or MEAN/STD, such as "
             "127.5/127.5 or 123.7,116.3,103.5/58.4,57.1,57.4 (per channel, of values 0..255).",
         )
-    if order is None or order is found.order:
-        return found
+    if order is None or order is wanted.order:
+        return wanted
     if text in NAMED:  # its numbers belong to colours
-        found = replace(found, mean=found.mean[::-1], std=found.std[::-1])
-    return replace(found, order=order)
+        wanted = replace(wanted, mean=wanted.mean[::-1], std=wanted.std[::-1])
+    return replace(wanted, order=order)
 
 
 def told_range(text: str | None, order: ChannelOrder | None) -> InputRange | None:
@@ -282,8 +282,8 @@ def functional(model: Any) -> Any:
 
 
 def _operation_names(model: Any) -> list[str]:
-    found = [item.name for item in model.operations if type(item).__name__ != "InputLayer"]
-    return [*found, "image"]
+    names = [item.name for item in model.operations if type(item).__name__ != "InputLayer"]
+    return [*names, "image"]
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -118,19 +118,19 @@ def candidates(channels: int) -> list[tuple[str, InputRange]]:
     """Return the usual ways to feed a network of so many channels, as options and as ranges."""
     plain = [("--input-range pixels", "pixels"), ("--input-range 0,1", "unit")]
     plain += [("--input-range=-1,1", "tf"), ("--input-range=-0.5,0.5", "-0.5,0.5")]
-    found = [(option, parse_range(text)) for option, text in plain]
+    ranges = [(option, parse_range(text)) for option, text in plain]
     if channels == 1:  # drawn characters are often turned round
-        found += [(f"--input-range {text}", parse_range(text)) for text in ("1,0", "255,0")]
+        ranges += [(f"--input-range {text}", parse_range(text)) for text in ("1,0", "255,0")]
     if channels == 3:
-        found += [(f"--input-range {name}", NAMED[name]) for name in ("torch", "caffe")]
-        found += [
+        ranges += [(f"--input-range {name}", NAMED[name]) for name in ("torch", "caffe")]
+        ranges += [
             (f"{option} --channel-order bgr", parse_range(text, ChannelOrder.BGR))
             for option, text in plain[:3]
         ]
-        found.append(
+        ranges.append(
             ("--input-range caffe --channel-order rgb", parse_range("caffe", ChannelOrder.RGB))
         )
-    return found
+    return ranges
 
 
 def range_trials(

@@ -374,21 +374,21 @@ def _in_float32(read: ReadModel) -> ReadModel:
     """Return the model with every layer computed in float32, where its policies say otherwise."""
     import keras
 
-    found = sorted(
+    policies = sorted(
         {
             layer.dtype_policy.name
             for layer in read.model._flatten_layers()
             if layer.dtype_policy.name in _POLICIES
         }
     )
-    if not found:
+    if not policies:
         return read
     config = _without_policies(keras.saving.serialize_keras_object(read.model))
     model = keras.saving.deserialize_keras_object(config, safe_mode=True)
     arrays = [weight.numpy() for weight in read.model.weights]
     for variable, array in zip(model.weights, arrays, strict=True):
         variable.assign(array.astype("float32") if array.dtype.kind in "fV" else array)
-    change = f"its precision {', '.join(found)} is computed in float32"
+    change = f"its precision {', '.join(policies)} is computed in float32"
     return ReadModel(model, (*read.changes, change))
 
 

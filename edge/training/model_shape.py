@@ -110,7 +110,7 @@ def _of_size(
     import keras
 
     extents = tuple(shape[1:3])
-    if any(found is not None and not 1 <= found <= MAX_SIDE for found in extents):
+    if any(extent is not None and not 1 <= extent <= MAX_SIDE for extent in extents):
         raise ModelLoadError(
             f"{name} takes images of {extents[0]} x {extents[1]} pixels; allowed: 1 to {MAX_SIDE} "
             "a side",
@@ -123,7 +123,7 @@ def _of_size(
                 hint="Name the size that it was trained with: --size 96, or --size HEIGHTxWIDTH.",
             )
         return model
-    if any(found not in (None, wanted) for found, wanted in zip(extents, size, strict=True)):
+    if any(extent not in (None, wanted) for extent, wanted in zip(extents, size, strict=True)):
         raise UsageError(
             f"{name} takes images of {extents[0]} x {extents[1]} pixels, --size says "
             f"{size[0]} x {size[1]}",
@@ -304,8 +304,8 @@ def _last(tensor: Any) -> Any:
 def _inputs(tensor: Any) -> list[Any]:
     """Return what the layer was called on that gave a tensor; it may have several calls."""
     history = tensor._keras_history
-    found: list[Any] = history.operation._inbound_nodes[history.node_index].input_tensors
-    return found
+    tensors: list[Any] = history.operation._inbound_nodes[history.node_index].input_tensors
+    return tensors
 
 
 def _function(layer: Any) -> str:

@@ -169,9 +169,9 @@ def imagenet_distance(base: Any, features: NDArray[np.float32]) -> float | None:
     expected = imagenet_mean(base)
     if expected is None or len(features) == 0:
         return None
-    found = features.mean(axis=0, dtype=np.float64)
-    length = float(np.linalg.norm(found) * np.linalg.norm(expected))
-    return 1 - float(found @ expected) / length if length > 0 else None
+    mean = features.mean(axis=0, dtype=np.float64)
+    length = float(np.linalg.norm(mean) * np.linalg.norm(expected))
+    return 1 - float(mean @ expected) / length if length > 0 else None
 
 
 def imagenet_mean(base: Any) -> NDArray[np.float64] | None:

@@ -50,9 +50,9 @@ def confusion_section(models: Mapping[str, ModelOnClasses], labels: Sequence[str
 
 
 def _matrix(name: str, model: ModelOnClasses, labels: Sequence[str]) -> Element:
-    found = {(cell.truth, cell.answer): cell.images for cell in model.confusion}
+    counts = {(cell.truth, cell.answer): cell.images for cell in model.confusion}
     rows = {
-        truth: sum(count for (row, _), count in found.items() if row == truth) for truth in labels
+        truth: sum(count for (row, _), count in counts.items() if row == truth) for truth in labels
     }
     head = [
         element("th", element("span", short(label)), title=label, scope="col") for label in labels
@@ -62,7 +62,7 @@ def _matrix(name: str, model: ModelOnClasses, labels: Sequence[str]) -> Element:
             "tr",
             element("th", short(truth), title=truth, scope="row"),
             *[
-                _cell(found.get((truth, answer), 0), rows[truth], truth, answer)
+                _cell(counts.get((truth, answer), 0), rows[truth], truth, answer)
                 for answer in labels
             ],
         )
@@ -185,16 +185,17 @@ class Thumbnails:
         self._preprocessing = preprocessing
         self._made: dict[str, Element] = {}
         inner = {path.absolute().parent for path in self._paths.values()}
-        places = inner.union(*(place.parents for place in inner))
+        folders = inner.union(*(folder.parents for folder in inner))
         # The longest first, and neither / nor /home.
-        self._places = sorted(
-            (place for place in places if len(place.parts) > 2), key=lambda place: -len(place.parts)
+        self._folders = sorted(
+            (folder for folder in folders if len(folder.parts) > 2),
+            key=lambda folder: -len(folder.parts),
         )
 
     def named(self, text: str) -> str:
         """Return a sentence that names folders, without where they lie on this computer."""
-        for place in self._places:
-            text = text.replace(readable(place), readable(Path(place.name)))
+        for folder in self._folders:
+            text = text.replace(readable(folder), readable(Path(folder.name)))
         return text
 
     def figure(self, path: str, *lines: Element) -> Element:

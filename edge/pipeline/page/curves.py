@@ -115,7 +115,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 18, 40
 _NAME = 60  # of the name of a phase, at most
 _TICKS: Final = 5  # at most so many, about
 
-Place = Callable[[float], float]
+Scale = Callable[[float], float]
 """A value -> where it stands in the picture."""
 
 
@@ -173,8 +173,8 @@ def line_chart(
         return round(_TOP + (y.high - min(max(value, y.low), y.high)) / (y.high - y.low) * span, 1)
 
     drawn = [*_grid(x, y, right, down)]
-    for place, name in marks:
-        at = right(place)
+    for value, name in marks:
+        at = right(value)
         drawn.append(element("path", d=f"M{at} {_TOP}V{HEIGHT - _BOTTOM}", class_="mark"))
         anchor = "end" if at > WIDTH - _RIGHT - _NAME else "start"
         # Above the lines; a name near the right border goes to the left.
@@ -197,7 +197,7 @@ def line_chart(
     return element("figure", picture, element("figcaption", *legend), class_="chart")
 
 
-def _grid(x: Axis, y: Axis, right: Place, down: Place) -> list[Element]:
+def _grid(x: Axis, y: Axis, right: Scale, down: Scale) -> list[Element]:
     drawn = []
     low, bottom = _LEFT, HEIGHT - _BOTTOM
     for value in ticks(y.low, y.high):

@@ -131,8 +131,8 @@ def interval(bounds: Sequence[float] | None) -> str:
 
 def counted_interval(share: float | None, images: int) -> str:
     """Return the interval of a share of so many images, percent."""
-    found = None if share is None else share_interval(round(share * images), images)
-    return UNKNOWN if found is None else interval((found.low, found.high))
+    bounds = None if share is None else share_interval(round(share * images), images)
+    return UNKNOWN if bounds is None else interval((bounds.low, bounds.high))
 
 
 def with_interval(share: float | None, bounds: Sequence[float] | None) -> Element:

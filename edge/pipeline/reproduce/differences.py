@@ -76,9 +76,9 @@ def folder_difference(then: Mapping[str, str], now: Mapping[str, str]) -> DataDi
         by_content.setdefault(now[path], []).append(path)
     moved = []
     for path in missing:
-        places = by_content.get(then[path])
-        if places:
-            moved.append((path, places.pop(0)))
+        elsewhere = by_content.get(then[path])
+        if elsewhere:
+            moved.append((path, elsewhere.pop(0)))
     gone, come = {path for path, _ in moved}, {path for _, path in moved}
     return DataDifference(
         images=len(then),
@@ -169,11 +169,11 @@ def _stored(path: Path) -> Constants:
 def _keras(path: Path) -> Constants:
     import h5py
 
-    found: dict[str, NDArray[Any]] = {}
+    constants_by_name: dict[str, NDArray[Any]] = {}
 
     def add(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            found[name] = np.asarray(item)
+            constants_by_name[name] = np.asarray(item)
 
     if not zipfile.is_zipfile(path):
         raise ModelLoadError(f"{path} is not a .keras file")
@@ -182,7 +182,7 @@ def _keras(path: Path) -> Constants:
     content = io.BytesIO(weights_file)
     with h5py.File(content, "r") as weights:
         weights.visititems(add)
-    return found
+    return constants_by_name
 
 
 _READERS: Final[Mapping[str, Callable[[Path], Constants]]] = {
@@ -255,11 +255,11 @@ class Reproduction:
         return {"schema_version": 1, **asdict(self), "files": files}
 
 
-def compared(found: Reproduction, bundle: Bundle, lock: BundleLock, again: Bundle) -> Reproduction:
+def compared(known: Reproduction, bundle: Bundle, lock: BundleLock, again: Bundle) -> Reproduction:
     """Return what came of it, with the files of two bundles.
 
     Args:
-        found: What is known so far.
+        known: What is known so far.
         bundle: The first one.
         lock: The lock of the first one.
         again: The second one.
@@ -279,7 +279,7 @@ def compared(found: Reproduction, bundle: Bundle, lock: BundleLock, again: Bundl
     )
     weights = (lock.weights_sha256, new.weights_sha256)
     result = replace(
-        found,
+        known,
         equal=all(item.is_equal for item in files),
         files=files,
         weights=weights if weights[0] != weights[1] else None,

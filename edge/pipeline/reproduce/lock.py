@@ -28,7 +28,7 @@ from edge.versions import versions
 
 # Folders of this machine, and how they are treated: they decide no number, and another machine has
 # others.
-PLACES: Final = frozenset(
+LOCAL: Final = frozenset(
     {"photos", "calibration_data", "evaluation_data", "output", "overwrite", "cache"}
 )
 OTHER_EDGE: Final = "Install the version of edge that the manifest names under provenance.versions."
@@ -36,7 +36,7 @@ OptionsT = TypeVar("OptionsT")
 
 
 def options_json(options: Any) -> dict[str, Any]:
-    """Return every field of a dataclass of options but the places.
+    """Return every field of a dataclass of options but those of this machine.
 
     Args:
         options: A dataclass; its fields are dataclasses, tuples, enums, paths and JSON values.
@@ -44,7 +44,7 @@ def options_json(options: Any) -> dict[str, Any]:
     values = {}
     for item in fields(options):
         value = getattr(options, item.name)
-        if item.name not in PLACES or is_dataclass(value):
+        if item.name not in LOCAL or is_dataclass(value):
             values[item.name] = _encoded(value)
     return values
 
@@ -62,33 +62,33 @@ def _encoded(value: Any) -> Any:
 
 
 def read_options(
-    kind: type[OptionsT], values: Mapping[str, Any], places: Mapping[str, Any]
+    kind: type[OptionsT], values: Mapping[str, Any], local: Mapping[str, Any]
 ) -> OptionsT:
     """Read what ``options_json`` made.
 
     Args:
         kind: The dataclass of options.
         values: The options in the lock.
-        places: The values of the fields that are not kept, by name, for every dataclass that has
+        local: The values of the fields that are not kept, by name, for every dataclass that has
             them.
 
     Raises:
         BundleError: The options have other fields or types than the dataclass.
     """
-    whole = _with_places(kind, values, places)
+    whole = _with_local(kind, values, local)
     return schema.from_json(kind, whole, "edge.lock: options", hint=OTHER_EDGE, error=BundleError)
 
 
-def _with_places(kind: Any, values: Any, places: Mapping[str, Any]) -> Any:
-    """Return the options with the places of this machine, in all dataclasses inside."""
+def _with_local(kind: Any, values: Any, local: Mapping[str, Any]) -> Any:
+    """Return the options with those of this machine, in all dataclasses inside."""
     if not isinstance(values, Mapping):
         return values  # which the schema refuses
     whole, kinds = dict(values), get_type_hints(kind)
     for item in fields(kind):
         if is_dataclass(kinds[item.name]):
-            whole[item.name] = _with_places(kinds[item.name], whole.get(item.name), places)
-        elif item.name in PLACES and item.name in places:
-            whole[item.name] = _encoded(places[item.name])
+            whole[item.name] = _with_local(kinds[item.name], whole.get(item.name), local)
+        elif item.name in LOCAL and item.name in local:
+            whole[item.name] = _encoded(local[item.name])
     return whole
 
 
@@ -127,7 +127,7 @@ class JobInputs:
     """What a job is a function of, apart from code and machine.
 
     Attributes:
-        options: The options of the command, but for the places; see ``options_json``.
+        options: The options of the command, but for those of the machine; see ``options_json``.
         data: Option that names a folder -> its images.
         files: Dotted name of an option -> path as it was given, and sha256, of each file that
             the options name.
@@ -144,8 +144,8 @@ def build_inputs(options: BuildOptions, dataset: Dataset) -> JobInputs:
         split: [Picture(item.path, item.sha256, item.label) for item in images]
         for split, images in dataset.splits.items()
     }
-    found = _images(options.photos, splits, dataset.labels)
-    return _inputs(options, {"photos": found})
+    images = _images(options.photos, splits, dataset.labels)
+    return _inputs(options, {"photos": images})
 
 
 def export_inputs(
@@ -171,7 +171,7 @@ def _images(
     root: Path, splits: Mapping[str, Sequence[Picture]], labels: Sequence[str]
 ) -> dict[str, dict[str, dict[str, str]]]:
     """Return every image file below a folder by what became of it."""
-    found: dict[str, dict[str, dict[str, str]]] = {}
+    by_split: dict[str, dict[str, dict[str, str]]] = {}
     left = set(list_images(root))
     for split, pictures in splits.items():
         for picture in pictures:
@@ -179,10 +179,10 @@ def _images(
                 continue  # of the other folder
             left.discard(picture.path)
             label = "" if picture.label is None else labels[picture.label]
-            of_class = found.setdefault(split, {}).setdefault(label, {})
+            of_class = by_split.setdefault(split, {}).setdefault(label, {})
             of_class[_relative(picture.path, root)] = picture.sha256
     unused = {_relative(path, root): digest for path, digest in digests(sorted(left)).items()}
-    return {**found, UNUSED: {"": unused}} if unused else found
+    return {**by_split, UNUSED: {"": unused}} if unused else by_split
 
 
 def folder_hashes(root: Path) -> dict[str, str]:
@@ -346,13 +346,13 @@ def processor() -> dict[str, Any]:
 
 def outputs(folder: Path) -> dict[str, str]:
     """Return path -> sha256 of what makes the numbers: models, labels, recipe, Keras model."""
-    found = {
+    hashes = {
         path.relative_to(folder).as_posix(): sha256_file(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.relative_to(folder).as_posix().startswith(_NO_PROOF)
     }
     source = folder / SOURCE
-    return found | _keras_parts(source) if source.is_file() else found
+    return hashes | _keras_parts(source) if source.is_file() else hashes
 
 
 def _keras_parts(path: Path) -> dict[str, str]:

@@ -81,7 +81,7 @@ def reproduce(options: ReproduceOptions, progress: Progress) -> Reproduction:
         check_output(options.output, overwrite=options.overwrite)
     folders = _folders(lock, options)
     with progress.stage("compare the data"):
-        found = Reproduction(
+        known = Reproduction(
             bundle=str(options.bundle),
             equal=None,
             data={
@@ -91,12 +91,12 @@ def reproduce(options: ReproduceOptions, progress: Progress) -> Reproduction:
             versions=_changed(lock.versions, versions()),
             processor=_changed(lock.host, processor()),
         )
-    if not options.anyway and not all(item.is_same for item in found.data.values()):
-        return found
+    if not options.anyway and not all(item.is_same for item in known.data.values()):
+        return known
     with StageCache(options.cache).scratch("reproduce") as scratch:
         output = options.output or scratch / "bundle"
         _make(bundle, lock, options, output, scratch / "cache", progress)
-        return compared(found, bundle, lock, Bundle.open(output))
+        return compared(known, bundle, lock, Bundle.open(output))
 
 
 def _folders(lock: BundleLock, options: ReproduceOptions) -> dict[str, Path]:
@@ -129,7 +129,7 @@ def _make(
         "build": BuildOptions,
         "export": ExportOptions,
     }
-    places = {
+    local = {
         "photos": options.data,
         "calibration_data": options.data,
         "evaluation_data": options.evaluation_data,
@@ -138,7 +138,7 @@ def _make(
         "cache": cache,
     }
     values = named_files(bundle, lock.inputs, options.files)
-    job = read_options(kinds[lock.command], values, places)
+    job = read_options(kinds[lock.command], values, local)
     # The name of the folder stands in the model files, and this one may be called otherwise.
     job = replace(job, output=replace(job.output, name=lock.name))
     _forget_names()

@@ -89,19 +89,19 @@ def network(stored: Config) -> RebuiltModel:
 
 def _rename_doubles(outputs: Sequence[Any]) -> None:
     """Operators get names of Keras's own choice, which the file's layers may have as well."""
-    found: list[Any] = []
+    operations: list[Any] = []
     waiting, seen = list(outputs), set()
     while waiting:
         operation = waiting.pop()._keras_history.operation  # what functional models are made of
         if id(operation) not in seen:
             seen.add(id(operation))
-            found.append(operation)
+            operations.append(operation)
             for node in operation._inbound_nodes:
                 waiting.extend(node.input_tensors)
     # Names of layers with weights stand in the names of their variables.
-    found.sort(key=lambda operation: not getattr(operation, "weights", ()))
+    operations.sort(key=lambda operation: not getattr(operation, "weights", ()))
     taken: set[str] = set()
-    for operation in found:
+    for operation in operations:
         name, number = operation.name, 1
         while operation.name in taken:
             operation.name, number = f"{name}_{number}", number + 1
@@ -159,9 +159,9 @@ def _inputs(root: StoredPart) -> list[tuple[str, tuple[int | None, ...]]]:
     if root.class_name == "Sequential":
         first: StoredPart | None = root
         while first is not None:
-            found = _shape(first)
-            if found is not None:
-                return [("image" if first is root else _tidy(first.name), found)]
+            shape = _shape(first)
+            if shape is not None:
+                return [("image" if first is root else _tidy(first.name), shape)]
             first = first.parts[0] if first.parts else None
     else:
         inputs = [by_name[name] for name, *_ in _references(root.config["input_layers"])]

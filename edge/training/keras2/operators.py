@@ -24,14 +24,14 @@ def operator(function: str, where: str) -> Operator:
         ModelLoadError: The table does not have it.
     """
     name = function.removeprefix("tf.").removeprefix("compat.v1.").removeprefix("raw_ops.")
-    found = _operators().get(_SYNONYMS.get(name, name))
-    if found is None:
+    function_of_keras = _operators().get(_SYNONYMS.get(name, name))
+    if function_of_keras is None:
         raise ModelLoadError(
             f"the layer {where!r} is TensorFlow's operator {function}, which edge does not read "
             "from a Keras 2 file",
             hint=WAY_OUT,
         )
-    return found
+    return function_of_keras
 
 
 _SYNONYMS: Final = {

@@ -81,10 +81,10 @@ def _attribute(group: Any, name: str) -> list[Any]:
     """Return a list that HDF5 may have cut into several, since an attribute has at most 64 KiB."""
     if name in group.attrs:
         return list(group.attrs[name])
-    found: list[Any] = []
-    while f"{name}{len(found)}" in group.attrs:
-        found.append(group.attrs[f"{name}{len(found)}"])
-    return [item for part in found for item in part]
+    parts: list[Any] = []
+    while f"{name}{len(parts)}" in group.attrs:
+        parts.append(group.attrs[f"{name}{len(parts)}"])
+    return [item for part in parts for item in part]
 
 
 def _text(value: Any) -> str:
@@ -101,10 +101,10 @@ def load_named(part: StoredPart, arrays: Sequence[StoredArray]) -> None:
     if len(leaves) == 1:
         _fill(leaves[0].layer, leaves[0].name, arrays)
         return
-    found = [_of_leaf(leaf, arrays) for leaf in leaves]
-    used = [id(item) for items in found for item in items]
+    by_leaf = [_of_leaf(leaf, arrays) for leaf in leaves]
+    used = [id(item) for items in by_leaf for item in items]
     complete = len(used) == len(set(used)) == len(arrays)
-    shares = found if complete else _in_order(part.name, leaves, arrays)
+    shares = by_leaf if complete else _in_order(part.name, leaves, arrays)
     for leaf, items in zip(leaves, shares, strict=True):
         _fill(leaf.layer, leaf.name, items)
 
@@ -129,13 +129,13 @@ def _of_leaf(leaf: _Leaf, arrays: Sequence[StoredArray]) -> list[StoredArray]:
     """Return the arrays that name the layer, and its network as well where there are several."""
     wanted = len(leaf.layer.weights)
     parts = tuple(leaf.name.split("/"))
-    found = [item for item in arrays if _contains(item.owners, parts)]
+    owned = [item for item in arrays if _contains(item.owners, parts)]
     for owner in reversed(leaf.owners):
-        if len(found) <= wanted:
+        if len(owned) <= wanted:
             break
-        closer = [item for item in found if owner in item.owners]
-        found = closer or found
-    return found if len(found) == wanted else []
+        closer = [item for item in owned if owner in item.owners]
+        owned = closer or owned
+    return owned if len(owned) == wanted else []
 
 
 def _contains(owners: tuple[str, ...], name: tuple[str, ...]) -> bool:
@@ -314,7 +314,7 @@ def load_tfjs(read: Callable[[str], bytes]) -> Any:
 def _group(group: Mapping[str, Any], read: Callable[[str], bytes]) -> list[StoredArray]:
     """Return the arrays of one list of files, which follow one another in their joined bytes."""
     content = b"".join(read(str(path)) for path in group["paths"])
-    found, start = [], 0
+    stored_arrays, start = [], 0
     for entry in group["weights"]:
         stored = entry.get("quantization")
         dtype = str((stored or entry)["dtype"])
@@ -331,5 +331,5 @@ def _group(group: Mapping[str, Any], read: Callable[[str], bytes]) -> list[Store
         start += size
         if stored is not None and "scale" in stored:
             values = (values * stored["scale"] + stored["min"]).astype(np.float32)
-        found.append(StoredArray(str(entry["name"]), values))
-    return found
+        stored_arrays.append(StoredArray(str(entry["name"]), values))
+    return stored_arrays
