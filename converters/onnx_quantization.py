@@ -41,11 +41,10 @@ class QuantizableONNX(Quantizable):
     def quantized(self, keep: Collection[str] = ()) -> bytes:
         """Make a file of int8 weights per channel, uint8 activations and pixels.
 
-        The blocks of those names stay in floats.
-
-        uint8 activations with int8 weights is the pair that ONNX Runtime has fast kernels for on
-        x86 (VNNI) and on Arm (documented in its quantization guide). A Softmax at the end stays
-        in floats: it costs microseconds, and probabilities in steps of 1/256 tie.
+        The blocks of those names stay in floats. uint8 activations with int8 weights is the pair
+        that ONNX Runtime has fast kernels for on x86 (VNNI) and on Arm (documented in its
+        quantization guide). A Softmax at the end stays in floats: it costs microseconds, and
+        probabilities in steps of 1/256 tie.
         """
         import onnx
         from onnxruntime import quantization
@@ -76,13 +75,17 @@ class QuantizableONNX(Quantizable):
         quantizer.model.topological_sort()
         proto = quantizer.model.model
         taking_pixels(proto, self.calibration.zero_point)
-        used = {node.domain for node in proto.graph.node}
-        opsets = [entry for entry in proto.opset_import if entry.domain in used]
-        del proto.opset_import[:]
-        proto.opset_import.extend(opsets)
+        _drop_unused_opsets(proto)
         onnx.checker.check_model(proto)
         content: bytes = proto.SerializeToString()
         return content
+
+
+def _drop_unused_opsets(proto: Any) -> None:
+    used = {node.domain for node in proto.graph.node}
+    opsets = [entry for entry in proto.opset_import if entry.domain in used]
+    del proto.opset_import[:]
+    proto.opset_import.extend(opsets)
 
 
 def _prepared(proto: Any) -> Any:

@@ -26,7 +26,7 @@ FORBIDDEN: Final = re.compile(
 # With these every SavedModel loads and stores its variables, in functions of that name.
 SAVERS: Final = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"})
 SAVING: Final = ("__inference__traced_save", "__inference__traced_restore")
-MOST_TIMES: Final = 20  # of its size that a graph may unpack to, unless it is small
+MOST_TIMES: Final = 20  # times its size that a graph may unpack to, unless it is small
 SMALL_BYTES: Final = 256 << 20
 HINT: Final = (
     "Expected a folder written by model.export() of Keras 3, or by tf.saved_model.save(), with one "
@@ -36,7 +36,7 @@ HINT: Final = (
 
 @functools.cache
 def register() -> Any:
-    """The class of the layer, known to Keras from now on."""
+    """Return the class of the layer, which Keras knows from now on."""
     import keras
     import tensorflow as tf
 
@@ -54,23 +54,23 @@ def register() -> Any:
             _check_graph(definition, "the layer FrozenGraph")
 
             def run(pixels: Any) -> Any:
-                (found,) = tf.graph_util.import_graph_def(
+                (output,) = tf.graph_util.import_graph_def(
                     definition, input_map={image: pixels}, return_elements=[answer], name=""
                 )
-                return found
+                return output
 
             self._run = tf.function(run, autograph=False)
 
         def call(self, inputs: Any) -> Any:
-            """(batch, height, width, channels) -> (batch, classes)."""
+            """Return (batch, classes) for (batch, height, width, channels)."""
             return self._run(tf.convert_to_tensor(inputs))
 
         def compute_output_shape(self, input_shape: Any) -> Any:
-            """One row a picture."""
+            """Return (batch, classes)."""
             return (input_shape[0], *self._parts["classes"])
 
         def get_config(self) -> dict[str, Any]:
-            """The graph and its ends."""
+            """Return the graph and its ends."""
             return {**super().get_config(), **self._parts}
 
     return FrozenGraph
@@ -93,10 +93,10 @@ def _unpacked(packed: bytes) -> bytes:
 
 
 def read_saved_model(folder: Path, called: str = "") -> Any:
-    """The Keras model of a SavedModel's signature.
+    """Read the Keras model of a SavedModel's signature.
 
     Args:
-        folder: Of the SavedModel.
+        folder: The folder of the SavedModel.
         called: What errors call it; empty for its path.
 
     Raises:
@@ -184,9 +184,9 @@ def _check_graph(graph: Any, called: str, allowed: frozenset[str] = frozenset())
                 if not (saves and node.op in allowed):
                     yield node.op
 
-    found = sorted({name for name in operators() if FORBIDDEN.search(name)})
-    if found:
-        shown = ", ".join(name[:60] for name in found[:5])
+    forbidden = sorted({name for name in operators() if FORBIDDEN.search(name)})
+    if forbidden:
+        shown = ", ".join(name[:60] for name in forbidden[:5])
         raise _unfit(called, f"it holds {shown}, which run code or touch files")
 
 

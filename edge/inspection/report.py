@@ -7,8 +7,8 @@ from typing import Any, Final
 from edge.modelfile.graph import CONVERSIONS
 from edge.runtime.spec import TensorSpec
 
-MOST_MULT_ADDS: Final = 0.9  # that an integer file computes on integers
-MOST_OPERATORS: Final = 0.5  # the same of operators, many of which only move numbers
+MOST_MULT_ADDS: Final = 0.9  # share of the mult-adds that an integer file computes on integers
+MOST_OPERATORS: Final = 0.5  # such a share of the operators, many of which only move numbers
 CALLED_INTEGER: Final = re.compile(
     r"(?<![a-z0-9])(u?int8|i8|w8a16|full_?integer|quant(ized)?)(?![a-z0-9])"
 )
@@ -20,30 +20,30 @@ class ModelReport:
 
     Attributes:
         format: ``tflite`` or ``onnx``.
-        path: As it was given.
-        size_bytes: Of the file.
-        sha256: Of the file, hex.
-        inputs: In the order of the graph; -1 marks an open extent.
-        outputs: In the order of the graph.
+        path: The path of the file as it was given.
+        size_bytes: The size of the file.
+        sha256: The hash of the file, hex.
+        inputs: The inputs in the order of the graph; -1 marks an open extent.
+        outputs: The outputs in the order of the graph.
         operators: (name, count), most frequent first, ties by name; bodies of conditions and
             loops included.
-        parameters: Elements of the trained constants, each stored constant counted once: weights
-            and biases of convolutions, fully connected layers, matrix products and recurrent
-            layers, statistics and factors of normalizations, slopes of PReLU, embedding tables,
-            and real-valued constants of more than one element that are added to, subtracted
+        parameters: How many elements the trained constants have, each stored constant counted once:
+            weights and biases of convolutions, fully connected layers, matrix products and
+            recurrent layers, statistics and factors of normalizations, slopes of PReLU, embedding
+            tables, and real-valued constants of more than one element that are added to, subtracted
             from, multiplied with or divided by an activation (an unfolded batch normalization;
-            per-channel input scaling looks the same and is counted too). Shapes, axes,
-            paddings, scalars and quantization scales do not count. A converter folds batch
-            normalization into convolutions, so this is at most the count of the source model.
-        mult_adds: Multiply-adds of convolutions, fully connected layers, matrix products and
+            per-channel input scaling looks the same and is counted too). Shapes, axes, paddings,
+            scalars and quantization scales do not count. A converter folds batch normalization into
+            convolutions, so this is at most the count of the source model.
+        mult_adds: The multiply-adds of convolutions, fully connected layers, matrix products and
             LSTM/GRU layers for one batch element, as papers count them; biases, activations,
             pooling and element-wise operators are left out. The body of a loop or condition
             counts as if it ran once. None where an input leaves an extent open, other than the
             batch, that nobody has named.
-        counted_shapes: Shape of each input that ``mult_adds`` is of, an open batch as 1; empty
+        counted_shapes: The shape of each input that ``mult_adds`` is of, an open batch as 1; empty
             where there is no count.
-        quantized_operators: Operators whose activations are all quantized integers; QUANTIZE
-            and DEQUANTIZE, which only convert, are not among them.
+        quantized_operators: How many operators there are whose activations are all quantized
+            integers; QUANTIZE and DEQUANTIZE, which only convert, are not among them.
         quantized_mult_adds: The part of ``mult_adds`` that such operators compute.
         metadata: What the file says about itself: producer, versions, signatures, notes.
         notes: What the figures leave out, one sentence each.
@@ -68,21 +68,21 @@ class ModelReport:
 
     @property
     def quantized_share(self) -> float | None:
-        """Part of the mult-adds that is computed on integers, 0..1; None without a count."""
+        """The part of the mult-adds that is computed on integers, 0..1; None without a count."""
         if not self.mult_adds or self.quantized_mult_adds is None:
             return None
         return self.quantized_mult_adds / self.mult_adds
 
     @property
     def computing_operators(self) -> int:
-        """All but those that only convert between integers and real numbers."""
+        """How many operators do more than convert between integers and real numbers."""
         return sum(count for name, count in self.operators if name not in CONVERSIONS)
 
     def float_note(self, name: str) -> str:
-        """One sentence where a file is called an integer one and is not; else empty.
+        """Return one sentence where a file is called an integer one and is not; else nothing.
 
         Args:
-            name: Of the variant or the file.
+            name: The name of the variant or the file.
         """
         share, operators = self.quantized_share, self.computing_operators
         of_operators = self.quantized_operators / operators if operators else 1.0
@@ -100,7 +100,7 @@ class ModelReport:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON values; ``operators`` becomes an object in the same order."""
+        """Return the report as JSON values; ``operators`` becomes an object in the same order."""
         value = asdict(self)
         for name in ("inputs", "outputs"):
             value[name] = [_spec_json(spec) for spec in getattr(self, name)]

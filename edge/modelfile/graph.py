@@ -23,11 +23,12 @@ class Value:
     """One tensor of the graph.
 
     Attributes:
-        key: Tells it from every other tensor of the model.
-        shape: Extents with open ones as 1; None if the file does not tell.
-        dtype: numpy name.
-        stored: For a constant, names its stored data: equal for tensors that share them.
-        quantized: An integer tensor that stands for real numbers.
+        key: The key of the tensor, which no other tensor of the model has.
+        shape: The extents with open ones as 1; None if the file does not tell.
+        dtype: The numpy name of the elements.
+        stored: The name of a constant's stored data, equal for tensors that share them; None for
+            an activation.
+        quantized: Whether it is an integer tensor that stands for real numbers.
     """
 
     key: str
@@ -67,10 +68,10 @@ class Node:
     """One operator; an input that is left out is None.
 
     Attributes:
-        operator: Name in the format's words.
-        inputs: By position.
-        outputs: By position.
-        attributes: Integers that a formula needs.
+        operator: The name of the operator, in the format's words.
+        inputs: The inputs by position.
+        outputs: The outputs by position.
+        attributes: The integers that a formula needs.
         custom: Whether the format does not define it.
     """
 
@@ -81,7 +82,7 @@ class Node:
     custom: bool = False
 
     def input_shape(self, position: int, *, rank: int | None = None) -> tuple[int, ...]:
-        """Shape of an input.
+        """Return the shape of an input.
 
         Raises:
             UnknownShapeError: The input is left out, its shape is unknown, or it has another rank.
@@ -90,7 +91,7 @@ class Node:
         return _known_shape(value, rank)
 
     def output_shape(self, *, rank: int | None = None) -> tuple[int, ...]:
-        """Shape of the first output.
+        """Return the shape of the first output.
 
         Raises:
             UnknownShapeError: There is none, its shape is unknown, or it has another rank.
@@ -103,8 +104,8 @@ class Dialect:
     """What the counts must know about a format's operators.
 
     Attributes:
-        formulas: Operator -> multiply-adds of one node.
-        trained_inputs: Operator -> positions that hold weights, biases or statistics.
+        formulas: What gives the multiply-adds of one node, by operator.
+        trained_inputs: The positions that hold weights, biases or statistics, by operator.
         elementwise: Operators whose real constants of more than one element are trained.
         tables: Operators whose input 0 is trained if it is a real constant (embeddings).
         transparent: Operators that pass their input 0 on, re-arranged or converted.
@@ -126,13 +127,13 @@ def _known_shape(value: Value | None, rank: int | None) -> tuple[int, ...]:
 
 
 def count_operators(nodes: Iterable[Node]) -> tuple[tuple[str, int], ...]:
-    """(operator, count), most frequent first, ties by name."""
+    """Return (operator, count), most frequent first, ties by name."""
     counts = Counter(node.operator for node in nodes)
     return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def count_parameters(nodes: Sequence[Node], dialect: Dialect) -> int:
-    """Elements of the trained constants, by the rule that ``ModelReport.parameters`` states."""
+    """Count the elements of the trained constants, as ``ModelReport.parameters`` states."""
     producers = producers_of(nodes)
     sizes: dict[str, int] = {}
     for node in nodes:
@@ -154,14 +155,14 @@ def _is_trained(node: Node, position: int, value: Value, size: int, dialect: Dia
 
 
 def producers_of(nodes: Iterable[Node]) -> dict[str, Node]:
-    """The node that computes a value, by the value's key."""
+    """Return the node that computes a value, by the value's key."""
     return {value.key: node for node in nodes for value in node.outputs}
 
 
 def stored_origin(
     value: Value | None, producers: Mapping[str, Node], dialect: Dialect
 ) -> Value | None:
-    """The constant that ``value`` is, or is made of by transparent operators; None otherwise."""
+    """Return the constant that a value is, or is made of by transparent operators, or None."""
     seen = set()
     while value is not None and value.stored is None:
         node = producers.get(value.key)
@@ -173,7 +174,7 @@ def stored_origin(
 
 
 def count_mult_adds(nodes: Iterable[Node], dialect: Dialect) -> tuple[int, tuple[str, ...]]:
-    """Multiply-adds of all nodes with a formula, and notes on the nodes that are left out."""
+    """Count the multiply-adds of all nodes with a formula; notes name the nodes left out."""
     total = 0
     left_out: Counter[tuple[str, str]] = Counter()
     for node in nodes:
@@ -194,7 +195,7 @@ def count_mult_adds(nodes: Iterable[Node], dialect: Dialect) -> tuple[int, tuple
 
 
 def batch_extent(inputs: Sequence[Value]) -> int:
-    """Batch that a count over the graph covers: of the first image input (rank 4), else 1.
+    """Return the batch that a count covers: of the first image input (rank 4), else 1.
 
     Only a rank-4 tensor is taken to lead with the batch; a graph without one is counted for one
     run.

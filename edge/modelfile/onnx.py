@@ -134,6 +134,11 @@ def tensor_spec(value: Any) -> TensorSpec:
     )
 
 
+def specs(graph: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Return the real inputs and the outputs of a graph."""
+    return tuple(map(tensor_spec, real_inputs(graph))), tuple(map(tensor_spec, graph.output))
+
+
 def axes(graph: Any) -> list[list[int | str]]:
     """Return for each real input its extents, or the names of those that are left open."""
     shapes = (value.type.tensor_type.shape.dim for value in real_inputs(graph))

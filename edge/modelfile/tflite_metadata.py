@@ -58,12 +58,7 @@ def embed(content: bytes, description: ModelDescription) -> bytes:
     model = tflite.unpacked(content)
     input_type = _check_classifier(model, classes=len(description.labels))
     low, high = _input_range(input_type, description)
-    files = {}
-    if description.labels:
-        files[LABELS_FILE] = labels
-    files[PREPROCESSING_FILE] = canonical_json(description.preprocessing.to_json()).encode()
-    if not description.output.plain:
-        files[OUTPUT_FILE] = canonical_json(description.output.to_json()).encode()
+    files = _associated_files(description, labels)
     stated = ClassifierMetadata(
         name=description.name,
         description=description.description,
@@ -77,6 +72,15 @@ def embed(content: bytes, description: ModelDescription) -> bytes:
     )
     _set_metadata(model, tflite_metadata_schema.encode(stated))
     return _append_archive(tflite.packed(model), files)
+
+
+def _associated_files(description: ModelDescription, labels: bytes) -> dict[str, bytes]:
+    """The content of each associated file by its name, in their order in the archive."""
+    files = {LABELS_FILE: labels} if description.labels else {}
+    files[PREPROCESSING_FILE] = canonical_json(description.preprocessing.to_json()).encode()
+    if not description.output.plain:
+        files[OUTPUT_FILE] = canonical_json(description.output.to_json()).encode()
+    return files
 
 
 def read(content: bytes) -> ModelMetadata | None:

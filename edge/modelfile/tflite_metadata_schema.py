@@ -18,7 +18,7 @@ from edge.runtime.spec import ColorOrder
 
 FILE_IDENTIFIER: Final = b"M001"
 
-# Every field used here is of schema 1.0.0, the oldest that a reader may know.
+# Every field that is used here stands in schema 1.0.0, the oldest that a reader may know.
 _MIN_PARSER_VERSION: Final = "1.0.0"
 
 # The fields of each table in the order of metadata_schema.fbs, as far as they are used here: the
@@ -76,15 +76,15 @@ class ClassifierMetadata:
     """What the metadata flatbuffer of an image classifier states.
 
     Attributes:
-        name: Of the model, for people.
-        description: Of the model, for people.
-        mean: Subtracted from a pixel, one value or one per channel; empty if not stated.
+        name: The name of the model, for people.
+        description: What the model does, for people.
+        mean: Is subtracted from a pixel, one value or one per channel; empty if not stated.
         std: Divides the difference, as many values as ``mean``.
-        color_order: Channels of the input; only written.
-        minimum: Least value of the input tensor; only written.
-        maximum: Greatest value of the input tensor; only written.
-        label_file: Associated file with one class name a line; None if not stated.
-        associated_files: Further files of the model, as (name, description).
+        color_order: The channels of the input; they are written and not read.
+        minimum: The least value of the input tensor; it is written and not read.
+        maximum: The greatest value of the input tensor; it is written and not read.
+        label_file: The associated file with one class name a line; None if not stated.
+        associated_files: The further files of the model, as (name, description).
     """
 
     name: str
@@ -99,7 +99,7 @@ class ClassifierMetadata:
 
 
 def encode(metadata: ClassifierMetadata) -> bytes:
-    """The metadata flatbuffer, with file identifier ``M001``."""
+    """Write the metadata flatbuffer, with file identifier ``M001``."""
     build = _TableWriter()
     subgraph = build.table(
         "SubGraphMetadata",

@@ -1,0 +1,104 @@
+"""What is read from a model file by its path, and how a changed file is packed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.errors import ModelLoadError
+from edge.evaluation.output import Ending
+from edge.modelfile.contents import constants, file_end
+from edge.modelfile.corruption import corruption
+from edge.modelfile.tflite import load_schema, packed, unpacked
+
+DATA = Path(__file__).parents[1] / "data"
+FLOAT, INT8 = (DATA / f"channels_{name}.tflite" for name in ("fp32", "int8"))
+
+
+def onnx_file(path: Path) -> Path:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = numpy_helper.from_array(np.arange(6, dtype=np.float32).reshape(2, 3), "weights")
+    label = helper.make_tensor("label", TensorProto.STRING, [1], [b"text"])
+    nodes = [
+        helper.make_node("MatMul", ["x", "weights"], ["product"]),
+        helper.make_node("Softmax", ["product"], ["probability"]),
+        helper.make_node("Identity", ["probability"], ["y"]),
+    ]
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, extent])
+        for name, extent in (("x", 2), ("y", 3))
+    )
+    graph = helper.make_graph(nodes, "g", [x], [y], [weights, label])
+    onnx.save(helper.make_model(graph), path)
+    return path
+
+
+def test_the_constants_of_an_onnx_file_have_their_shape_and_text_is_left_out(
+    tmp_path: Path,
+) -> None:
+    (constant,) = constants(onnx_file(tmp_path / "m.onnx"))
+    assert (constant.name, constant.dtype, constant.elements) == ("weights", "float32", 6)
+    np.testing.assert_array_equal(constant.read(), [[0, 1, 2], [3, 4, 5]])
+
+
+def test_the_constants_of_a_tflite_file_are_those_that_the_schema_states() -> None:
+    model = load_schema().Model.GetRootAs(FLOAT.read_bytes(), 0)
+    graph = model.Subgraphs(0)
+    stated = {}
+    for index in range(graph.TensorsLength()):
+        tensor = graph.Tensors(index)
+        data = model.Buffers(tensor.Buffer()).DataAsNumpy()
+        if not isinstance(data, int):
+            stated[f"{index} {tensor.Name().decode()}"] = data.tobytes()
+    read = {item.name: item.read().tobytes() for item in constants(FLOAT)}
+    assert stated
+    assert read == stated
+    assert not any(item.opaque for item in constants(FLOAT))
+
+
+def test_half_a_file_is_refused_and_not_followed(tmp_path: Path) -> None:
+    content = FLOAT.read_bytes()
+    path = tmp_path / "m.tflite"
+    refused = 0
+    for length in range(0, len(content) // 2, 31):
+        path.write_bytes(content[:length])
+        try:
+            with corruption(path, "model"):
+                list(constants(path))
+        except ModelLoadError:
+            refused += 1
+    assert refused > 5
+
+
+@pytest.mark.parametrize("model", [FLOAT, INT8], ids=["float", "int8"])
+def test_the_end_of_a_tflite_file_is_behind_its_conversions(model: Path) -> None:
+    assert file_end(model).ending is Ending.SOFTMAX
+
+
+def test_the_end_of_an_onnx_file_is_behind_what_passes_values_on(tmp_path: Path) -> None:
+    end = file_end(onnx_file(tmp_path / "m.onnx"))
+    assert end.ending is Ending.SOFTMAX
+    assert end.named == "the last operator of m.onnx is Softmax"
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 17), (1, 1, 1, 33)])
+def test_every_constant_of_a_packed_file_is_aligned(sizes: tuple[int, ...]) -> None:
+    schema = load_schema()
+    model = unpacked(FLOAT.read_bytes())
+    for size in sizes:
+        buffer = schema.BufferT()
+        buffer.data = np.arange(size).astype(np.uint8)
+        model.buffers.append(buffer)
+    content = packed(model)
+    read = schema.Model.GetRootAs(content, 0)
+    starts = []
+    for index in range(read.BuffersLength()):
+        table = read.Buffers(index)._tab
+        field = table.Offset(4)
+        if field:
+            starts.append(table.Vector(field))
+    assert len(starts) >= len(sizes)
+    assert {start % 16 for start in starts} == {0}
+    assert packed(unpacked(content)) == content
