@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 from typing import Protocol as TypingProtocol
 
-from benchmarks.accelerators.base import Settings, Unit
+from benchmarks.accelerators.base import EngineSettings, Unit
 from benchmarks.accelerators.table import ACCELERATORS, Accelerator, accelerator
 from benchmarks.protocol import TIMEOUT_SECONDS, Protocol
 from benchmarks.request import Reply, Request
@@ -53,7 +53,7 @@ class BenchmarkPlan:
 
     paths: tuple[str, ...] = ("cpu",)
     threads: tuple[int, ...] = (1,)
-    settings: Settings = field(default_factory=Settings)
+    settings: EngineSettings = field(default_factory=EngineSettings)
     protocol: Protocol = field(default_factory=Protocol)
     pythons: Mapping[str, Path] = field(default_factory=dict)
     machine: Machine | None = None

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 import benchmarks
 import edge
-from benchmarks.accelerators.base import Coverage, Device, OperatorTime, Settings
+from benchmarks.accelerators.base import Coverage, Device, EngineSettings, OperatorTime
 from benchmarks.accelerators.table import Accelerator
 from benchmarks.protocol import Protocol
 from benchmarks.result import Timing
@@ -64,7 +64,7 @@ class Request:
     place: str
     probe: str
     model: Path | None = None
-    settings: Settings = field(default_factory=Settings)
+    settings: EngineSettings = field(default_factory=EngineSettings)
     protocol: Protocol = field(default_factory=Protocol)
     pixels: Path | None = None
     outputs: Path | None = None
@@ -193,7 +193,7 @@ def replies(reply: type[Reply], messages: Sequence[Message]) -> list[Reply]:
 
 
 def probe(
-    accelerator: Accelerator, settings: Settings, python: Path | None, timeout: float
+    accelerator: Accelerator, settings: EngineSettings, python: Path | None, timeout: float
 ) -> Device:
     """The processor at the end of a path, after an attempt to use it.
 

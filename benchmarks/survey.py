@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.accelerators.base import Device, Settings
+from benchmarks.accelerators.base import Device, EngineSettings
 from benchmarks.accelerators.table import ACCELERATORS, Accelerator
 from benchmarks.request import probe
 from edge.errors import EdgeError
@@ -18,7 +18,7 @@ TIMEOUT: Final = 60.0  # seconds, of one path: TensorFlow alone takes ten to imp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Availability:
     """What became of the attempt to use one path.
 
     Attributes:
@@ -52,12 +52,12 @@ class Finding:
 
 
 def survey(
-    settings: Settings,
+    settings: EngineSettings,
     pythons: Mapping[str, Path],
     progress: Progress,
     *,
     timeout: float = TIMEOUT,
-) -> tuple[Finding, ...]:
+) -> tuple[Availability, ...]:
     """Try every path of the table, some at a time.
 
     Args:
@@ -69,7 +69,7 @@ def survey(
     Returns:
         One finding per path, in the order of the table.
     """
-    found: dict[str, Finding] = {}
+    found: dict[str, Availability] = {}
     with (
         progress.stage("accelerators", len(ACCELERATORS)) as step,
         ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 1) as pool,
@@ -90,8 +90,10 @@ def survey(
     return tuple(found[name] for name in ACCELERATORS)
 
 
-def _try(path: Accelerator, settings: Settings, python: Path | None, timeout: float) -> Finding:
+def _try(
+    path: Accelerator, settings: EngineSettings, python: Path | None, timeout: float
+) -> Availability:
     try:
-        return Finding(accelerator=path, device=probe(path, settings, python, timeout))
+        return Availability(accelerator=path, device=probe(path, settings, python, timeout))
     except EdgeError as error:  # not there, crashed, hung: each is an answer
-        return Finding(accelerator=path, reason=error.message, hint=error.hint)
+        return Availability(accelerator=path, reason=error.message, hint=error.hint)

@@ -32,7 +32,7 @@ class Label(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class EngineSettings:
     """How a model is opened.
 
     Attributes:
@@ -143,7 +143,7 @@ class Runner(Protocol):
 class Opener(Protocol):
     """Loads a model; the class that ``table`` names."""
 
-    def __call__(self, model: Path, settings: Settings) -> Runner:
+    def __call__(self, model: Path, settings: EngineSettings) -> Runner:
         """Load.
 
         Raises:

@@ -4,7 +4,7 @@ import ctypes
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.accelerators.base import Coverage, Device, Label, Settings
+from benchmarks.accelerators.base import Coverage, Device, EngineSettings, Label
 from benchmarks.accelerators.engine import partly_refused
 from benchmarks.accelerators.litert_cpu import (
     LITERT,
@@ -30,7 +30,7 @@ class DelegateRunner(TfliteRunner):
         return delegated_coverage([*operators, *partitions], (REASON,))
 
 
-def open_delegate(model: Path, settings: Settings) -> DelegateRunner:
+def open_delegate(model: Path, settings: EngineSettings) -> DelegateRunner:
     """Load a .tflite file with the delegate of the settings; see ``base.Opener``."""
     module, engine = import_interpreter(LITERT)
     delegate, device = _load(module, settings)
@@ -48,7 +48,7 @@ def open_delegate(model: Path, settings: Settings) -> DelegateRunner:
     return runner
 
 
-def probe_delegate(settings: Settings) -> Device:
+def probe_delegate(settings: EngineSettings) -> Device:
     """The delegate's library.
 
     Raises:
@@ -58,7 +58,7 @@ def probe_delegate(settings: Settings) -> Device:
     return _load(module, settings)[1]
 
 
-def _load(module: Any, settings: Settings) -> tuple[Any, Device]:
+def _load(module: Any, settings: EngineSettings) -> tuple[Any, Device]:
     library = settings.delegate
     if library is None:
         raise EngineUnavailable(

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks.accelerators.base import Coverage, Device, Estimate, Label, Settings
+from benchmarks.accelerators.base import Coverage, Device, EngineSettings, Estimate, Label
 from benchmarks.accelerators.engine import imported, partly_refused, version
 from benchmarks.input_shape import given_shapes, open_axes
 from edge.errors import ModelLoadError, UsageError
@@ -39,7 +39,7 @@ OPTION_ERRORS: Final = ("CliOptionError", "ConfigOptionError", "vela: error: arg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class EthosUConfiguration:
     """What Vela compiles for."""
 
     accelerator: str
@@ -47,7 +47,7 @@ class Target:
     memory_mode: str
 
 
-def target(settings: Settings) -> Target:
+def configuration(settings: EngineSettings) -> EthosUConfiguration:
     """The NPU that the settings' options name, with the system and memory of its family.
 
     Raises:
@@ -64,14 +64,14 @@ def target(settings: Settings) -> Target:
             "number of MACs, such as ethos-u55-128"
         )
     system, memory = SYSTEMS[family]
-    return Target(
+    return EthosUConfiguration(
         accelerator=accelerator,
         system_config=settings.options.get("system-config", system),
         memory_mode=settings.options.get("memory-mode", memory),
     )
 
 
-def open_ethos_u(model: Path, settings: Settings) -> Estimate:
+def open_ethos_u(model: Path, settings: EngineSettings) -> Estimate:
     """Compile a .tflite file and read the estimate.
 
     Raises:
@@ -81,7 +81,7 @@ def open_ethos_u(model: Path, settings: Settings) -> Estimate:
         UsageError: Options that Vela does not know, or no such file.
     """
     engine = _vela()
-    wanted = target(settings)
+    wanted = configuration(settings)
     if not model.is_file():
         raise UsageError(f"no model file at {model}")
     if model.read_bytes()[4:8] != b"TFL3":
@@ -114,7 +114,7 @@ def open_ethos_u(model: Path, settings: Settings) -> Estimate:
     return replace(estimate(engine, summary, coverage), inputs=known)
 
 
-def probe_ethos_u(settings: Settings) -> Device:
+def probe_ethos_u(settings: EngineSettings) -> Device:
     """The NPU that the options name; it need not be here.
 
     Raises:
@@ -122,7 +122,7 @@ def probe_ethos_u(settings: Settings) -> Device:
         UsageError: Options that Vela does not know.
     """
     _vela()
-    wanted = target(settings)
+    wanted = configuration(settings)
     return Device(name=f"{wanted.accelerator}, by Vela", label=Label.ESTIMATE)
 
 
@@ -131,7 +131,7 @@ def _vela() -> str:
     return version("ethos-u-vela")
 
 
-def _compile(model: Path, wanted: Target, folder: Path) -> str:
+def _compile(model: Path, wanted: EthosUConfiguration, folder: Path) -> str:
     """Run Vela, which writes into ``folder``, and return what it prints."""
     command = [sys.executable, "-m", "ethosu.vela", str(model), "--config", CONFIG]
     command += ["--accelerator-config", wanted.accelerator]

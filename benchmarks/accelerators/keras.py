@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accelerators.base import Coverage, Device, Label, OperatorTime, Settings
+from benchmarks.accelerators.base import Coverage, Device, EngineSettings, Label, OperatorTime
 from benchmarks.accelerators.engine import imported
 from benchmarks.accelerators.processors import cpu_device, nvidia_gpu
 from benchmarks.accelerators.table import ACCELERATORS
@@ -36,7 +36,7 @@ class KerasRunner:
     """A ``base.Runner``; ``run`` copies the outputs to the host, which waits for them."""
 
     def __init__(
-        self, tensorflow: Any, model: Path, settings: Settings, *, device: Device, unit: str
+        self, tensorflow: Any, model: Path, settings: EngineSettings, *, device: Device, unit: str
     ) -> None:
         """Load and trace; the errors of Keras come through as they are.
 
@@ -219,23 +219,23 @@ def _means(events: list[tuple[float, str, float]], runs: int) -> tuple[OperatorT
 ERRORS_ONLY: Final = "2"  # of TensorFlow's log levels
 
 
-def open_cpu(model: Path, settings: Settings) -> KerasRunner:
+def open_cpu(model: Path, settings: EngineSettings) -> KerasRunner:
     """On the CPU, with every GPU hidden; see ``base.Opener``."""
     return _open(_cpu, "CPU", model, settings)
 
 
-def probe_cpu(settings: Settings) -> Device:
+def probe_cpu(settings: EngineSettings) -> Device:
     """The CPU; see ``table.Accelerator``."""
     del settings
     return _cpu(_tensorflow("keras-cpu"))
 
 
-def open_gpu(model: Path, settings: Settings) -> KerasRunner:
+def open_gpu(model: Path, settings: EngineSettings) -> KerasRunner:
     """On the first GPU; see ``base.Opener``."""
     return _open(_gpu, "GPU", model, settings)
 
 
-def probe_gpu(settings: Settings) -> Device:
+def probe_gpu(settings: EngineSettings) -> Device:
     """The first GPU; see ``table.Accelerator``.
 
     Raises:
@@ -260,7 +260,7 @@ def probe_gpu(settings: Settings) -> Device:
     return device
 
 
-def _open(place: Any, unit: str, model: Path, settings: Settings) -> KerasRunner:
+def _open(place: Any, unit: str, model: Path, settings: EngineSettings) -> KerasRunner:
     if not model.is_file():
         raise UsageError(f"no model file at {model}")
     tensorflow = _tensorflow(f"keras-{unit.lower()}")

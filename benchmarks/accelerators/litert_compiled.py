@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accelerators.base import Coverage, Device, OperatorTime, Settings
+from benchmarks.accelerators.base import Coverage, Device, EngineSettings, OperatorTime
 from benchmarks.accelerators.engine import captured, imported
 from benchmarks.accelerators.litert_cpu import (
     LITERT,
@@ -55,7 +55,7 @@ class Graph:
         return graphs.index(MAIN) if MAIN in graphs else 0
 
 
-def read_graph(model: Path, settings: Settings) -> Graph:
+def read_graph(model: Path, settings: EngineSettings) -> Graph:
     """Read a .tflite file with the interpreter, without delegates and without its memory.
 
     Raises:

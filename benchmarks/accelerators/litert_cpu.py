@@ -8,7 +8,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from benchmarks.accelerators import litert_profile
-from benchmarks.accelerators.base import Coverage, Device, OperatorTime, Settings
+from benchmarks.accelerators.base import Coverage, Device, EngineSettings, OperatorTime
 from benchmarks.accelerators.engine import imported, version
 from benchmarks.accelerators.processors import cpu_device
 from benchmarks.input_shape import closed
@@ -32,7 +32,7 @@ class TfliteRunner(LiteRTSession):
         self,
         module: Any,
         model: Path,
-        settings: Settings,
+        settings: EngineSettings,
         *,
         engine: str,
         device: Device,
@@ -168,7 +168,9 @@ def import_interpreter(package: str) -> tuple[Any, str]:
     return imported(f"{package.replace('-', '_')}.interpreter", hint), version(package)
 
 
-def _refusal(model: Path, engine: str, settings: Settings, error: Exception) -> ModelLoadError:
+def _refusal(
+    model: Path, engine: str, settings: EngineSettings, error: Exception
+) -> ModelLoadError:
     hint = ""
     if settings.shapes:
         hint = "It may not take that --input-shape; name the one that it gets in use."
@@ -215,13 +217,13 @@ class LitertRunner(TfliteRunner):
         return str(self._interpreter._get_tensor_details(output, 0)["name"])
 
 
-def open_litert(model: Path, settings: Settings) -> TfliteRunner:
+def open_litert(model: Path, settings: EngineSettings) -> TfliteRunner:
     """Load a .tflite file with ai-edge-litert; see ``base.Opener``."""
     module, engine = import_interpreter(LITERT)
     return LitertRunner(module, model, settings, engine=engine, device=cpu_device())
 
 
-def probe_litert(settings: Settings) -> Device:
+def probe_litert(settings: EngineSettings) -> Device:
     """The CPU.
 
     Raises:
@@ -232,13 +234,13 @@ def probe_litert(settings: Settings) -> Device:
     return cpu_device()
 
 
-def open_tflite_runtime(model: Path, settings: Settings) -> TfliteRunner:
+def open_tflite_runtime(model: Path, settings: EngineSettings) -> TfliteRunner:
     """Load a .tflite file with tflite-runtime; see ``base.Opener``."""
     module, engine = import_interpreter(TFLITE_RUNTIME)
     return TfliteRunner(module, model, settings, engine=engine, device=cpu_device())
 
 
-def probe_tflite_runtime(settings: Settings) -> Device:
+def probe_tflite_runtime(settings: EngineSettings) -> Device:
     """The CPU.
 
     Raises:

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.accelerators.base import Coverage, Device, Label, Settings
+from benchmarks.accelerators.base import Coverage, Device, EngineSettings, Label
 from benchmarks.accelerators.engine import partly_refused
 from benchmarks.accelerators.litert_compiled import (
     CompiledRunner,
@@ -35,7 +35,7 @@ REFUSED: Final = re.compile(
 _named: list[Device] = []
 
 
-def open_gpu(model: Path, settings: Settings) -> CompiledRunner:
+def open_gpu(model: Path, settings: EngineSettings) -> CompiledRunner:
     """Load a .tflite file on the GPU; see ``base.Opener``.
 
     The model is compiled for the GPU alone, which fails where an operator is not taken. Only
@@ -66,7 +66,7 @@ def open_gpu(model: Path, settings: Settings) -> CompiledRunner:
     return CompiledRunner(compiled, graph, batch=settings.batch, device=device, coverage=found)
 
 
-def probe_gpu(settings: Settings) -> Device:
+def probe_gpu(settings: EngineSettings) -> Device:
     """The GPU that a tiny model compiles for.
 
     Raises:

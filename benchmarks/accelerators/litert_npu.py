@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.accelerators.base import Coverage, Device, Label, Settings
+from benchmarks.accelerators.base import Coverage, Device, EngineSettings, Label
 from benchmarks.accelerators.engine import imported, partly_refused
 from benchmarks.accelerators.litert_compiled import (
     CompiledRunner,
@@ -34,7 +34,7 @@ NO_PLUGIN: Final = re.compile(r"Could not load shared library \S+/(?P<plugin>[^/
 SONAME: Final = re.compile(r"libopenvino\.so\.(\d\d)(\d)(\d)\b")
 
 
-def open_npu(model: Path, settings: Settings) -> CompiledRunner:
+def open_npu(model: Path, settings: EngineSettings) -> CompiledRunner:
     """Load a .tflite file on the NPU; see ``base.Opener``.
 
     Compiled for the NPU alone first: with the CPU beside it, LiteRT calls a model that runs on
@@ -59,7 +59,7 @@ def open_npu(model: Path, settings: Settings) -> CompiledRunner:
     return CompiledRunner(compiled, graph, batch=settings.batch, device=device, coverage=found)
 
 
-def probe_npu(settings: Settings) -> Device:
+def probe_npu(settings: EngineSettings) -> Device:
     """The NPU that a tiny model compiles for; the plugin's CPU device where there is none.
 
     Raises:
@@ -90,7 +90,7 @@ def npu_coverage(log: str) -> Coverage | None:
     )
 
 
-def _device(settings: Settings) -> tuple[Device, str]:
+def _device(settings: EngineSettings) -> tuple[Device, str]:
     """The processor, and the plugin's name of it.
 
     ``device`` among the options names one; else it is the NPU, and the CPU where there is none,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from benchmarks.accelerators.base import Coverage, Device, OperatorTime, Settings
+from benchmarks.accelerators.base import Coverage, Device, EngineSettings, OperatorTime
 from benchmarks.accelerators.onnx_profile import (
     Kernel,
     assignments,
@@ -59,7 +59,9 @@ class Provider:
 class OnnxRunner:
     """A ``base.Runner`` over ``OnnxSession``."""
 
-    def __init__(self, module: Any, model: Path, settings: Settings, provider: Provider) -> None:
+    def __init__(
+        self, module: Any, model: Path, settings: EngineSettings, provider: Provider
+    ) -> None:
         """Load; ONNX Runtime's own errors come through as they are.
 
         Raises:
@@ -144,7 +146,7 @@ class OnnxRunner:
 def _session(
     module: Any,
     model: Path,
-    settings: Settings,
+    settings: EngineSettings,
     provider: Provider,
     extents: Mapping[str, int],
     configure: Callable[[Any], None] | None = None,
@@ -173,14 +175,14 @@ def _session(
     )
 
 
-def _closed(session: OnnxSession, settings: Settings) -> tuple[TensorSpec, ...]:
+def _closed(session: OnnxSession, settings: EngineSettings) -> tuple[TensorSpec, ...]:
     """The inputs with every extent known; errors as ``closed`` and ``bound``."""
     axes = [item.shape for item in session.session.get_inputs()]
     inputs, given, sequences = bound(session.inputs, axes, settings.shapes)
     return closed(inputs, settings.batch, shapes=given, sequences=sequences)
 
 
-def _open_extents(module: Any, model: Path, settings: Settings) -> dict[str, int]:
+def _open_extents(module: Any, model: Path, settings: EngineSettings) -> dict[str, int]:
     """Values for the named open extents of the inputs; found by loading without optimizing."""
 
     def plain(options: Any) -> None:

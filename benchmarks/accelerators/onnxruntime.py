@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.accelerators.base import Device, Label, Settings
+from benchmarks.accelerators.base import Device, EngineSettings, Label
 from benchmarks.accelerators.engine import captured, imported, version
 from benchmarks.accelerators.onnx_runner import CPU, OnnxRunner, Provider
 from benchmarks.accelerators.processors import cpu_device, cpu_name, nvidia_gpu
@@ -26,67 +26,67 @@ UNMADE: Final = re.compile(r"(?:Failed to load library \S+ with error: |\[OpenVI
 NO_FALLBACK: Final = "fallback to CPU EP has been explicitly disabled"
 
 
-def open_cpu(model: Path, settings: Settings) -> OnnxRunner:
+def open_cpu(model: Path, settings: EngineSettings) -> OnnxRunner:
     """On the CPU; see ``base.Opener``."""
     return _open("cpu", model, settings)
 
 
-def probe_cpu(settings: Settings) -> Device:
+def probe_cpu(settings: EngineSettings) -> Device:
     """The CPU; see ``table.Accelerator``."""
     return _probe("cpu", settings)
 
 
-def open_cuda(model: Path, settings: Settings) -> OnnxRunner:
+def open_cuda(model: Path, settings: EngineSettings) -> OnnxRunner:
     """On the first NVIDIA GPU; see ``base.Opener``."""
     return _open("cuda", model, settings)
 
 
-def probe_cuda(settings: Settings) -> Device:
+def probe_cuda(settings: EngineSettings) -> Device:
     """The first NVIDIA GPU; see ``table.Accelerator``."""
     return _probe("cuda", settings)
 
 
-def open_tensorrt(model: Path, settings: Settings) -> OnnxRunner:
+def open_tensorrt(model: Path, settings: EngineSettings) -> OnnxRunner:
     """On the first NVIDIA GPU by TensorRT, and by CUDA what that leaves; see ``base.Opener``."""
     return _open("tensorrt", model, settings)
 
 
-def probe_tensorrt(settings: Settings) -> Device:
+def probe_tensorrt(settings: EngineSettings) -> Device:
     """The first NVIDIA GPU; see ``table.Accelerator``."""
     return _probe("tensorrt", settings)
 
 
-def open_webgpu(model: Path, settings: Settings) -> OnnxRunner:
+def open_webgpu(model: Path, settings: EngineSettings) -> OnnxRunner:
     """On the GPU that WebGPU chooses; see ``base.Opener``."""
     return _open("webgpu", model, settings)
 
 
-def probe_webgpu(settings: Settings) -> Device:
+def probe_webgpu(settings: EngineSettings) -> Device:
     """The GPU that WebGPU chooses; see ``table.Accelerator``."""
     return _probe("webgpu", settings)
 
 
-def open_qnn(model: Path, settings: Settings) -> OnnxRunner:
+def open_qnn(model: Path, settings: EngineSettings) -> OnnxRunner:
     """On Qualcomm's HTP, or its emulator; see ``base.Opener``."""
     return _open("qnn", model, settings)
 
 
-def probe_qnn(settings: Settings) -> Device:
+def probe_qnn(settings: EngineSettings) -> Device:
     """Qualcomm's HTP, or its emulator; see ``table.Accelerator``."""
     return _probe("qnn", settings)
 
 
-def open_openvino(model: Path, settings: Settings) -> OnnxRunner:
+def open_openvino(model: Path, settings: EngineSettings) -> OnnxRunner:
     """On Intel's NPU by OpenVINO; see ``base.Opener``."""
     return _open("openvino", model, settings)
 
 
-def probe_openvino(settings: Settings) -> Device:
+def probe_openvino(settings: EngineSettings) -> Device:
     """Intel's NPU; see ``table.Accelerator``."""
     return _probe("openvino", settings)
 
 
-def _open(path: str, model: Path, settings: Settings) -> OnnxRunner:
+def _open(path: str, model: Path, settings: EngineSettings) -> OnnxRunner:
     """Load on that path; what fails is the accelerator's fault if it fails on any model."""
     if not model.is_file():
         raise UsageError(f"no model file at {model}")
@@ -100,7 +100,7 @@ def _open(path: str, model: Path, settings: Settings) -> OnnxRunner:
         raise _refusal(model, provider, settings, error) from error
 
 
-def _probe(path: str, settings: Settings) -> Device:
+def _probe(path: str, settings: EngineSettings) -> Device:
     """Where a tiny model runs.
 
     Raises:
@@ -128,13 +128,13 @@ def _provider(path: str) -> tuple[Any, Provider]:
     return module, provider
 
 
-def _require(path: str, module: Any, provider: Provider, settings: Settings) -> None:
+def _require(path: str, module: Any, provider: Provider, settings: EngineSettings) -> None:
     """Run the tiny model, wholly on the provider.
 
     Raises:
         EngineUnavailable: It does not run, or not there, or wrongly.
     """
-    strict = Settings(threads=settings.threads, full_delegation=True)
+    strict = EngineSettings(threads=settings.threads, full_delegation=True)
     try:
         with tiny_onnx() as model, captured() as log:
             (output,) = OnnxRunner(module, model, strict, provider).run(tiny_onnx_input())
@@ -147,7 +147,9 @@ def _require(path: str, module: Any, provider: Provider, settings: Settings) -> 
     check_tiny_onnx(output, provider.name)
 
 
-def _refusal(model: Path, provider: Provider, settings: Settings, error: Exception) -> EdgeError:
+def _refusal(
+    model: Path, provider: Provider, settings: EngineSettings, error: Exception
+) -> EdgeError:
     if settings.full_delegation and NO_FALLBACK in str(error):
         return ModelLoadError(
             f"{provider.name} does not take every operator of {model.name}",

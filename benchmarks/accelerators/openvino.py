@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accelerators.base import Coverage, Device, Label, OperatorTime, Settings
+from benchmarks.accelerators.base import Coverage, Device, EngineSettings, Label, OperatorTime
 from benchmarks.accelerators.engine import imported
 from benchmarks.accelerators.table import ACCELERATORS
 from benchmarks.accelerators.tiny_models import check_tiny_onnx, tiny_onnx, tiny_onnx_input
@@ -26,7 +26,9 @@ NO_OPERATORS: Final = ("Constant", "Parameter", "Result")
 class OpenVinoRunner:
     """A ``base.Runner``; ``run`` waits for the answer and copies it."""
 
-    def __init__(self, module: Any, core: Any, unit: str, model: Path, settings: Settings) -> None:
+    def __init__(
+        self, module: Any, core: Any, unit: str, model: Path, settings: EngineSettings
+    ) -> None:
         """Read, set the batch, compile; OpenVINO's own errors come through as they are.
 
         Args:
@@ -158,37 +160,37 @@ def _spec(port: Any) -> TensorSpec:
 CPU: Final = "CPU"
 
 
-def open_cpu(model: Path, settings: Settings) -> OpenVinoRunner:
+def open_cpu(model: Path, settings: EngineSettings) -> OpenVinoRunner:
     """On the CPU; see ``base.Opener``."""
     return _open(CPU, model, settings)
 
 
-def probe_cpu(settings: Settings) -> Device:
+def probe_cpu(settings: EngineSettings) -> Device:
     """The CPU; see ``table.Accelerator``."""
     return _probe(CPU, settings)
 
 
-def open_gpu(model: Path, settings: Settings) -> OpenVinoRunner:
+def open_gpu(model: Path, settings: EngineSettings) -> OpenVinoRunner:
     """On Intel's GPU; see ``base.Opener``."""
     return _open("GPU", model, settings)
 
 
-def probe_gpu(settings: Settings) -> Device:
+def probe_gpu(settings: EngineSettings) -> Device:
     """Intel's GPU; see ``table.Accelerator``."""
     return _probe("GPU", settings)
 
 
-def open_npu(model: Path, settings: Settings) -> OpenVinoRunner:
+def open_npu(model: Path, settings: EngineSettings) -> OpenVinoRunner:
     """On Intel's NPU; see ``base.Opener``."""
     return _open("NPU", model, settings)
 
 
-def probe_npu(settings: Settings) -> Device:
+def probe_npu(settings: EngineSettings) -> Device:
     """Intel's NPU; see ``table.Accelerator``."""
     return _probe("NPU", settings)
 
 
-def _open(unit: str, model: Path, settings: Settings) -> OpenVinoRunner:
+def _open(unit: str, model: Path, settings: EngineSettings) -> OpenVinoRunner:
     if not model.is_file():
         raise UsageError(f"no model file at {model}")
     module, core = _core(unit)
@@ -205,7 +207,7 @@ def _open(unit: str, model: Path, settings: Settings) -> OpenVinoRunner:
         raise refusal(model, f"OpenVINO on the {unit}", said, otherwise=hint) from error
 
 
-def _probe(unit: str, settings: Settings) -> Device:
+def _probe(unit: str, settings: EngineSettings) -> Device:
     del settings
     module, core = _core(unit)
     return _require(module, core, unit)
@@ -237,7 +239,7 @@ def _require(module: Any, core: Any, unit: str) -> Device:
     """
     with tiny_onnx() as model:
         try:
-            runner = OpenVinoRunner(module, core, unit, model, Settings())
+            runner = OpenVinoRunner(module, core, unit, model, EngineSettings())
             (output,) = runner.run(tiny_onnx_input())
         except Exception as error:
             raise EngineUnavailable(

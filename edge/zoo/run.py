@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import edge
-from benchmarks.accelerators.base import Settings
+from benchmarks.accelerators.base import EngineSettings
 from benchmarks.accelerators.table import accelerator
 from benchmarks.cell import Bench, measured
 from benchmarks.environment import environment
@@ -213,7 +213,7 @@ def _plan(
 ) -> BenchmarkPlan:
     keras = variant == KERAS
     return BenchmarkPlan(
-        settings=Settings(batch=BATCH if keras else 1),
+        settings=EngineSettings(batch=BATCH if keras else 1),
         protocol=budget.protocol(time.monotonic(), remaining, options.threads, keras=keras),
         pictures=(picture,),
         memory=False,

@@ -18,7 +18,7 @@ PROGRAM: Final = """
 import dataclasses, json, sys, time
 from importlib import import_module
 from pathlib import Path
-from benchmarks.accelerators.base import Settings
+from benchmarks.accelerators.base import EngineSettings
 from benchmarks.inputs import tensors
 from edge.errors import EdgeError
 
@@ -27,7 +27,7 @@ module, _, name = place.partition(":")
 module = import_module(f"benchmarks.accelerators.{module}")
 if settings.get("delegate"):
     settings["delegate"] = Path(settings["delegate"])
-settings = Settings(**settings)
+settings = EngineSettings(**settings)
 try:
     if task == "probe":
         answer = {"device": dataclasses.asdict(getattr(module, f"probe_{name}")(settings))}
@@ -73,7 +73,7 @@ def path(
         task: ``run``, ``estimate`` or ``probe``.
         python: Of an environment; this one by default.
         variables: More of the environment.
-        settings: Of ``base.Settings``.
+        settings: Of ``base.EngineSettings``.
     """
     if "delegate" in settings:
         settings["delegate"] = str(settings["delegate"])

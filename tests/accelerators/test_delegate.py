@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.accelerators.base import Label, Settings
+from benchmarks.accelerators.base import EngineSettings, Label
 from benchmarks.accelerators.delegate import open_delegate, probe_delegate
 from benchmarks.accelerators.litert_cpu import open_litert
 from benchmarks.inputs import tensors
@@ -19,8 +19,8 @@ MODEL = ROOT / "tests/data/channels_fp32.tflite"  # MEAN, MUL, SOFTMAX
 SOFTMAX = "25"
 
 
-def settings(delegate: Path, full: bool = False, **options: str) -> Settings:
-    return Settings(delegate=delegate, options=options, full_delegation=full)
+def settings(delegate: Path, full: bool = False, **options: str) -> EngineSettings:
+    return EngineSettings(delegate=delegate, options=options, full_delegation=full)
 
 
 def test_what_it_takes_is_covered_and_what_xnnpack_takes_is_not(delegate: Path) -> None:
@@ -34,7 +34,7 @@ def test_what_it_takes_is_covered_and_what_xnnpack_takes_is_not(delegate: Path) 
 
 
 def test_it_computes_what_the_cpu_computes(delegate: Path) -> None:
-    reference = open_litert(MODEL, Settings())
+    reference = open_litert(MODEL, EngineSettings())
     feeds = tensors(reference.inputs, 1, None)
     for claim in ("first", "last", "all", SOFTMAX):
         (output,) = open_delegate(MODEL, settings(delegate, claim=claim)).run(*feeds)
@@ -42,7 +42,7 @@ def test_it_computes_what_the_cpu_computes(delegate: Path) -> None:
 
 
 def test_a_wrong_answer_is_wrong(delegate: Path) -> None:
-    reference = open_litert(MODEL, Settings())
+    reference = open_litert(MODEL, EngineSettings())
     feeds = tensors(reference.inputs, 1, None)
     (output,) = open_delegate(MODEL, settings(delegate, fault="wrong")).run(*feeds)
     assert np.abs(output - reference.run(*feeds)[0]).max() > 0.05
@@ -92,10 +92,10 @@ def test_a_failure_in_an_inference_is_told(delegate: Path) -> None:
 def test_a_crash_kills_the_process(delegate: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from benchmarks.accelerators.base import Settings\n"
+        "from benchmarks.accelerators.base import EngineSettings\n"
         "from benchmarks.accelerators.delegate import open_delegate\n"
         "from benchmarks.inputs import tensors\n"
-        "s = Settings(delegate=Path(sys.argv[1]), options={'fault': 'crash'})\n"
+        "s = EngineSettings(delegate=Path(sys.argv[1]), options={'fault': 'crash'})\n"
         "r = open_delegate(Path(sys.argv[2]), s); r.run(*tensors(r.inputs, 1, None))\n"
     )
     done = subprocess.run(
@@ -108,7 +108,7 @@ def test_the_library_is_probed(delegate: Path, tmp_path: Path) -> None:
     device = probe_delegate(settings(delegate))
     assert (device.name, device.label) == ("libsleeping_delegate.so", Label.HARDWARE)
     with pytest.raises(EngineUnavailable, match="no delegate is named"):
-        probe_delegate(Settings())
+        probe_delegate(EngineSettings())
     with pytest.raises(EngineUnavailable, match=r"does not load: .*cannot open shared object"):
         probe_delegate(settings(tmp_path / "libnone.so"))
     with pytest.raises(EngineUnavailable, match="is no TFLite delegate"):

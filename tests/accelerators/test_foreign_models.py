@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.accelerators.base import Settings
+from benchmarks.accelerators.base import EngineSettings
 from benchmarks.accelerators.litert_cpu import open_litert
 from benchmarks.inputs import tensors
 from edge.errors import ModelLoadError
@@ -45,7 +45,7 @@ def models() -> Path:
 def test_a_foreign_model_runs(
     models: Path, name: str, operators: int, left: dict[str, int], output: tuple[int, ...]
 ) -> None:
-    runner = open_litert(models / f"{name}.tflite", Settings())
+    runner = open_litert(models / f"{name}.tflite", EngineSettings())
     feeds = tensors(runner.inputs, 1, None)
     (answer,) = runner.run(*feeds)
     assert answer.shape == runner.outputs[0].shape == output
@@ -58,11 +58,11 @@ def test_a_foreign_model_runs(
 
 def test_an_operator_that_nobody_has_is_refused(models: Path) -> None:
     with pytest.raises(ModelLoadError, match="the custom operator fake-op-double") as raised:
-        open_litert(models / "model_invoking_error.tflite", Settings())
+        open_litert(models / "model_invoking_error.tflite", EngineSettings())
     assert "only the program that the file was made for" in raised.value.message
 
 
 def test_a_state_that_fixes_the_batch_is_told(models: Path) -> None:
     with pytest.raises(ModelLoadError) as raised:
-        open_litert(models / "keras_lstm_mnist_ptq.tflite", Settings(batch=2))
+        open_litert(models / "keras_lstm_mnist_ptq.tflite", EngineSettings(batch=2))
     assert "--batch 1" in raised.value.hint

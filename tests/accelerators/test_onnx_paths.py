@@ -213,14 +213,14 @@ PRECISION: Final = """
 import json, sys
 from pathlib import Path
 import numpy as np, openvino
-from benchmarks.accelerators.base import Settings
+from benchmarks.accelerators.base import EngineSettings
 from benchmarks.accelerators.openvino import OpenVinoRunner
 core = openvino.Core()
 core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "bf16"})  # the default of CPUs with AMX
 model = Path(sys.argv[1])
 image = np.random.default_rng(0).random((1, 3, 32, 32), np.float32)
 plain = core.compile_model(core.read_model(model), "CPU", {})
-runner = OpenVinoRunner(openvino, core, "CPU", model, Settings())
+runner = OpenVinoRunner(openvino, core, "CPU", model, EngineSettings())
 print(json.dumps({
     "plain": plain([image[:]])[0].tolist() if not plain.inputs[0].partial_shape.is_dynamic
         else plain({0: image})[0].tolist(),
@@ -277,9 +277,9 @@ NEW_ARRAYS: Final = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from benchmarks.accelerators.base import Settings
+from benchmarks.accelerators.base import EngineSettings
 from benchmarks.accelerators.openvino import open_cpu
-runner = open_cpu(Path(sys.argv[1]), Settings())
+runner = open_cpu(Path(sys.argv[1]), EngineSettings())
 image = np.random.default_rng(0).random((1, 3, 32, 32), np.float32)
 first = runner.run(image)[0]
 kept = first.copy()

@@ -102,10 +102,10 @@ def test_1_a_gpu_run_is_timed_until_its_outputs_are_read(
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from benchmarks.accelerators.base import Settings\n"
+        "from benchmarks.accelerators.base import EngineSettings\n"
         "from benchmarks.accelerators.litert_gpu import open_gpu\n"
         "from benchmarks.inputs import tensors\n"
-        "runner = open_gpu(Path(sys.argv[1]), Settings(batch=64))\n"
+        "runner = open_gpu(Path(sys.argv[1]), EngineSettings(batch=64))\n"
         "feeds = tensors(runner.inputs, 64, None)\n"
         "runner.run(*feeds); runner.run(*feeds)\n"
         "begin = time.perf_counter(); runner.run(*feeds)\n"

@@ -29,7 +29,7 @@ from typing import Any, Final
 import numpy as np
 from support.data import exported
 
-from benchmarks.accelerators.base import Settings
+from benchmarks.accelerators.base import EngineSettings
 from benchmarks.accelerators.litert_cpu import open_litert
 from benchmarks.accelerators.table import accelerator
 from benchmarks.against import BLOCK, against
@@ -157,7 +157,7 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
 
 def overhead(inferences: int = 2000, rounds: int = 10) -> bool:
     """What a sample holds beyond the engine's own calls, and what passes between two samples."""
-    runner = open_litert(TINY, Settings())
+    runner = open_litert(TINY, EngineSettings())
     arrays = tensors(runner.inputs, 1, None)
     protocol = Protocol(runs=inferences, min_seconds=0.0, warm_up_seconds=0.05)
     bare: list[float] = []
@@ -228,7 +228,7 @@ def _plans(model: Path, folder: Path) -> tuple[BenchmarkPlan, BenchmarkPlan]:
     library = build_delegate(folder)
     plain = BenchmarkPlan(
         paths=("tflite-delegate",),
-        settings=Settings(delegate=library, options={"claim": "last", "sleep_us": "0"}),
+        settings=EngineSettings(delegate=library, options={"claim": "last", "sleep_us": "0"}),
     )
     path = accelerator(plain.paths[0])
     request = Request(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.accelerators import keras, onnxruntime, openvino, tiny_models
-from benchmarks.accelerators.base import Label, Settings
+from benchmarks.accelerators.base import EngineSettings, Label
 from benchmarks.accelerators.onnx_profile import Kernel, coverage, inferences, operator_times
 from benchmarks.accelerators.onnx_runner import OnnxRunner
 from benchmarks.accelerators.processors import cpu_device, cpu_name, nvidia_gpu
@@ -119,7 +119,7 @@ def test_a_wrong_answer_makes_a_processor_unavailable() -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_it_answers_as_the_plain_session(tmp_path: Path, batch: int) -> None:
     model = classifier(tmp_path / "model.onnx")
-    runner = onnxruntime.open_cpu(model, Settings(batch=batch))
+    runner = onnxruntime.open_cpu(model, EngineSettings(batch=batch))
     assert [item.shape for item in runner.inputs] == [(batch, 3, 32, 32)]
     given = inputs(runner, batch)
     (output,) = runner.run(*given)
@@ -131,22 +131,24 @@ def test_it_answers_as_the_plain_session(tmp_path: Path, batch: int) -> None:
 
 
 def test_threads_reach_the_session(tmp_path: Path) -> None:
-    runner = onnxruntime.open_cpu(classifier(tmp_path / "model.onnx"), Settings(threads=2))
+    runner = onnxruntime.open_cpu(classifier(tmp_path / "model.onnx"), EngineSettings(threads=2))
     options = runner._loaded.session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
 
 
 def test_a_fixed_batch_is_kept(tmp_path: Path) -> None:
     model = classifier(tmp_path / "model.onnx", batch=2)
-    (output,) = (runner := onnxruntime.open_cpu(model, Settings(batch=2))).run(*inputs(runner, 2))
+    (output,) = (runner := onnxruntime.open_cpu(model, EngineSettings(batch=2))).run(
+        *inputs(runner, 2)
+    )
     assert output.shape == (2, 10)
     with pytest.raises(ModelLoadError, match="fixed at a batch of 2; a batch of 1"):
-        onnxruntime.open_cpu(model, Settings())
+        onnxruntime.open_cpu(model, EngineSettings())
 
 
 def test_full_delegation_means_nothing_on_the_cpu(tmp_path: Path) -> None:
     model = unique(tmp_path / "model.onnx")
-    runner = onnxruntime.open_cpu(model, Settings(full_delegation=True))
+    runner = onnxruntime.open_cpu(model, EngineSettings(full_delegation=True))
     found = runner.coverage()
     assert found is not None and found.full and (found.operators, found.partitions) == (1, 1)
 
@@ -154,7 +156,7 @@ def test_full_delegation_means_nothing_on_the_cpu(tmp_path: Path) -> None:
 def test_the_profile_names_every_operator_and_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = onnxruntime.open_cpu(classifier(tmp_path / "model.onnx"), Settings())
+    runner = onnxruntime.open_cpu(classifier(tmp_path / "model.onnx"), EngineSettings())
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
@@ -171,14 +173,14 @@ def test_a_file_that_is_no_model(tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes(b"no model")
     with pytest.raises(ModelLoadError, match="does not load in onnxruntime") as caught:
-        onnxruntime.open_cpu(model, Settings())
+        onnxruntime.open_cpu(model, EngineSettings())
     assert not isinstance(caught.value, EngineUnavailable)
     with pytest.raises(UsageError, match="no model file"):
-        onnxruntime.open_cpu(tmp_path / "other.onnx", Settings())
+        onnxruntime.open_cpu(tmp_path / "other.onnx", EngineSettings())
 
 
 def test_the_probe_of_the_cpu_computes() -> None:
-    assert onnxruntime.probe_cpu(Settings()) == cpu_device()
+    assert onnxruntime.probe_cpu(EngineSettings()) == cpu_device()
 
 
 # ---- engines that are not here
@@ -192,7 +194,7 @@ def test_a_build_without_the_provider_says_so(path: str, tmp_path: Path) -> None
         pytest.skip("another build of ONNX Runtime than the CPU's is installed")
     model = classifier(tmp_path / "model.onnx")
     opened, probed = (getattr(onnxruntime, f"{what}_{path}") for what in ("open", "probe"))
-    for call in (lambda: opened(model, Settings()), lambda: probed(Settings())):
+    for call in (lambda: opened(model, EngineSettings()), lambda: probed(EngineSettings())):
         with pytest.raises(
             EngineUnavailable, match=r"has no .*ExecutionProvider; it has"
         ) as caught:
@@ -212,7 +214,7 @@ def test_a_missing_package_is_named(module: str, probe: Any) -> None:
     if importlib.util.find_spec(module):
         pytest.skip(f"{module} is installed")
     with pytest.raises(EngineUnavailable, match=f"{module} is not installed") as caught:
-        probe(Settings())
+        probe(EngineSettings())
     assert "pip install" in caught.value.hint
 
 
@@ -222,7 +224,7 @@ def test_no_gpu_without_a_driver() -> None:
     except EngineUnavailable as error:
         assert error.hint
         with pytest.raises(EngineUnavailable):  # and TensorFlow is not even imported to say so
-            keras.probe_gpu(Settings())
+            keras.probe_gpu(EngineSettings())
     else:
         with pytest.raises(EngineUnavailable, match="shows no GPU 4096"):
             nvidia_gpu(4096)
@@ -361,4 +363,4 @@ def test_a_graph_that_computes_nothing_is_refused_in_words(has_nodes: bool, tmp_
     path = tmp_path / "model.onnx"
     onnx.save(make.make_model(graph, opset_imports=opset, ir_version=8), path)
     with pytest.raises(ModelLoadError, match="computes nothing"):
-        onnxruntime.open_cpu(path, Settings())
+        onnxruntime.open_cpu(path, EngineSettings())

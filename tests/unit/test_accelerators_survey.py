@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from benchmarks import survey as module
-from benchmarks.accelerators.base import Device, Label, Settings
+from benchmarks.accelerators.base import Device, EngineSettings, Label
 from benchmarks.accelerators.table import ACCELERATORS
-from benchmarks.survey import Finding, survey
+from benchmarks.survey import Availability, survey
 from edge.cli.measure.accelerators import _print
 from edge.cli.measure.options import delegate_library, delegate_options, pythons
 from edge.errors import UsageError
@@ -34,7 +34,7 @@ def test_a_crash_and_a_hang_are_findings_and_the_others_survive(
         "openvino-cpu": script(tmp_path / "crash", "kill -SEGV $$"),
         "openvino-gpu": script(tmp_path / "hang", "exec sleep 60"),
     }
-    found = survey(Settings(), python, Silent(), timeout=6)
+    found = survey(EngineSettings(), python, Silent(), timeout=6)
     assert tuple(finding.accelerator.name for finding in found) == names
     cpu, cuda, crash, hang = found
     assert cpu.device is not None and cpu.device.label is Label.HARDWARE
@@ -45,10 +45,10 @@ def test_a_crash_and_a_hang_are_findings_and_the_others_survive(
 
 def test_the_json_form_says_everything() -> None:
     device = Device(name="SwiftShader", label=Label.SOFTWARE_GPU)
-    here = Finding(accelerator=CPU, device=device).to_json()
+    here = Availability(accelerator=CPU, device=device).to_json()
     assert (here["available"], here["device"]) == (True, "SwiftShader")
     assert (here["label"], here["unit"], here["formats"]) == ("software-gpu", "cpu", ["onnx"])
-    missing = Finding(accelerator=MISSING, reason="no driver", hint="Get one.").to_json()
+    missing = Availability(accelerator=MISSING, reason="no driver", hint="Get one.").to_json()
     assert (missing["available"], missing["device"], missing["label"]) == (False, None, None)
     assert (missing["reason"], missing["hint"]) == ("no driver", "Get one.")
     assert missing["get"] == MISSING.get
@@ -61,9 +61,9 @@ def test_the_text_names_what_is_missing_and_how_to_get_it(
     device = Device(name="Some CPU", label=Label.HARDWARE)
     _print(
         [
-            Finding(accelerator=MISSING, reason="no driver"),
-            Finding(accelerator=CPU, device=device),
-            Finding(accelerator=ACCELERATORS["keras-gpu"], reason="no GPU", hint="Buy one."),
+            Availability(accelerator=MISSING, reason="no driver"),
+            Availability(accelerator=CPU, device=device),
+            Availability(accelerator=ACCELERATORS["keras-gpu"], reason="no GPU", hint="Buy one."),
         ]
     )
     lines = capsys.readouterr().out.splitlines()

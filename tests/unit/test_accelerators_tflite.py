@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.accelerators import ethos_u, litert_gpu, litert_npu, litert_profile
-from benchmarks.accelerators.base import Coverage, Label, Settings
+from benchmarks.accelerators.base import Coverage, EngineSettings, Label
 from benchmarks.accelerators.engine import captured
 from benchmarks.accelerators.litert_compiled import Graph
 from benchmarks.accelerators.litert_cpu import delegated_coverage, open_litert, probe_litert
@@ -76,7 +76,7 @@ def test_an_absent_tensor_is_left_out() -> None:
     ("model", "left"), [(FLOAT, {}), (INT8, {"QUANTIZE": 1, "SOFTMAX": 1})], ids=["float", "int8"]
 )
 def test_the_cpu_runs_and_says_where(model: Path, left: dict[str, int]) -> None:
-    runner = open_litert(model, Settings())
+    runner = open_litert(model, EngineSettings())
     (image,) = tensors(runner.inputs, 1, None)
     (output,) = runner.run(image)
     scores = np.exp(image.reshape(-1, 3).mean(axis=0) / 32)
@@ -88,39 +88,39 @@ def test_the_cpu_runs_and_says_where(model: Path, left: dict[str, int]) -> None:
     assert found.left == left
     assert found.operators - found.accelerated == sum(left.values())
     assert runner.engine.startswith("ai-edge-litert ")
-    assert runner.device() == probe_litert(Settings())
+    assert runner.device() == probe_litert(EngineSettings())
     assert runner.device().label is Label.HARDWARE
 
 
 def test_a_batch_answers_as_its_images_do() -> None:
-    runner = open_litert(FLOAT, Settings(batch=3))
+    runner = open_litert(FLOAT, EngineSettings(batch=3))
     assert runner.inputs[0].shape == (3, 16, 16, 3)
     (batch,) = tensors(runner.inputs, 3, None)
     (answers,) = runner.run(batch)
-    one = open_litert(FLOAT, Settings())
+    one = open_litert(FLOAT, EngineSettings())
     for image, answer in zip(batch, answers, strict=True):
         np.testing.assert_allclose(one.run(image[np.newaxis])[0][0], answer, rtol=1e-6)
 
 
 def test_a_second_thread_changes_nothing() -> None:
-    one, two = (open_litert(FLOAT, Settings(threads=threads)) for threads in (1, 2))
+    one, two = (open_litert(FLOAT, EngineSettings(threads=threads)) for threads in (1, 2))
     feeds = tensors(one.inputs, 1, None)
     np.testing.assert_allclose(one.run(*feeds)[0], two.run(*feeds)[0], rtol=1e-6)
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no model file"):
-        open_litert(tmp_path / "none.tflite", Settings())
+        open_litert(tmp_path / "none.tflite", EngineSettings())
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(FLOAT.read_bytes()[:200])
     with pytest.raises(ModelLoadError, match="does not load in ai-edge-litert"):
-        open_litert(broken, Settings())
+        open_litert(broken, EngineSettings())
 
 
 def test_the_profile_has_every_operator() -> None:
     if not litert_profile.available():
         pytest.skip("no profiler known of this ai-edge-litert")
-    runner = open_litert(INT8, Settings())
+    runner = open_litert(INT8, EngineSettings())
     profile = runner.profile(tensors(runner.inputs, 1, None), 3)
     assert [step.type for step in profile if step.where == "built-in kernel"] == [
         "QUANTIZE",
@@ -128,7 +128,7 @@ def test_the_profile_has_every_operator() -> None:
     ]
     assert sum(step.where == "XNNPACK" for step in profile) == 3
     assert all(0 <= step.seconds < 10 for step in profile)  # the profiler counts microseconds
-    batch = open_litert(INT8, Settings(batch=2))
+    batch = open_litert(INT8, EngineSettings(batch=2))
     assert batch.profile(tensors(batch.inputs, 2, None), 3) == ()
 
 
@@ -148,7 +148,7 @@ def test_a_profile_is_read_in_order_of_execution() -> None:
 
 
 def test_a_tiny_model_runs(tmp_path: Path) -> None:
-    runner = open_litert(write_tiny_tflite(tmp_path, ("NEG", "ABS", "EXP")), Settings())
+    runner = open_litert(write_tiny_tflite(tmp_path, ("NEG", "ABS", "EXP")), EngineSettings())
     image = np.linspace(-1, 1, int(np.prod(TFLITE_SHAPE)), dtype=np.float32).reshape(TFLITE_SHAPE)
     np.testing.assert_allclose(runner.run(image)[0], np.exp(np.abs(image)), rtol=1e-5)
 
@@ -230,11 +230,11 @@ def test_every_family_has_its_system_and_memory() -> None:
         ("ethos-u65-512", "Ethos_U65_Client_Server", "Dedicated_Sram_384KB"),
         ("Ethos-U85-1024", "Ethos_U85_SYS_DRAM_Mid", "Dedicated_Sram_384KB"),
     ):
-        found = ethos_u.target(Settings(options={"accelerator": accelerator}))
+        found = ethos_u.configuration(EngineSettings(options={"accelerator": accelerator}))
         assert (found.accelerator, found.system_config) == (accelerator.lower(), system)
         assert found.memory_mode == memory
-    assert ethos_u.target(Settings()).accelerator == "ethos-u55-128"
-    chosen = ethos_u.target(Settings(options={"memory-mode": "Sram_Only"}))
+    assert ethos_u.configuration(EngineSettings()).accelerator == "ethos-u55-128"
+    chosen = ethos_u.configuration(EngineSettings(options={"memory-mode": "Sram_Only"}))
     assert chosen.memory_mode == "Sram_Only"
 
 
@@ -247,7 +247,7 @@ def test_every_family_has_its_system_and_memory() -> None:
 )
 def test_other_options_are_refused(options: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        ethos_u.target(Settings(options=options))
+        ethos_u.configuration(EngineSettings(options=options))
 
 
 SUMMARY = {

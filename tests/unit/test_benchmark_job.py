@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from benchmarks.accelerators.base import Settings
+from benchmarks.accelerators.base import EngineSettings
 from benchmarks.against import Against
 from benchmarks.cell import Bench
 from benchmarks.diff import diff
@@ -120,7 +120,7 @@ def test_without_output_the_table_says_what_was_measured(
     [
         {"threads": (1,)},
         {"seed": 5},
-        {"settings": Settings(batch=2)},
+        {"settings": EngineSettings(batch=2)},
         {"profile": True},
         {"cool_down": 0.5},
     ],

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from benchmarks.accelerators.base import Settings
+from benchmarks.accelerators.base import EngineSettings
 from benchmarks.accelerators.litert_compiled import read_graph
 from benchmarks.accelerators.litert_cpu import open_litert
 from benchmarks.accelerators.onnxruntime import open_cpu
@@ -174,8 +174,8 @@ def changed_tflite(path: Path, *, reverse: bool = False, dynamic: bool = False) 
 def test_onnx_runtime_runs_the_named_shape_alone(tmp_path: Path) -> None:
     path = dynamic_onnx(tmp_path / "m.onnx")
     with pytest.raises(UsageError):
-        open_cpu(path, Settings())
-    runner = open_cpu(path, Settings(shapes={"": (1, 3, 6, 5)}))
+        open_cpu(path, EngineSettings())
+    runner = open_cpu(path, EngineSettings(shapes={"": (1, 3, 6, 5)}))
     (feed,) = tensors(runner.inputs, 1, None)
     assert feed.shape == (1, 3, 6, 5)
     assert runner.run(feed)[0] == pytest.approx(feed.mean((2, 3), keepdims=True), abs=1e-6)
@@ -191,30 +191,30 @@ def test_litert_runs_the_named_shape_alone(tmp_path: Path) -> None:
     path = changed_tflite(tmp_path / "m.tflite", dynamic=True)
     for opened in (open_litert, read_graph):
         with pytest.raises(UsageError):
-            opened(path, Settings())
-    settings = Settings(shapes={"image": (1, 16, 24, 3)})
+            opened(path, EngineSettings())
+    settings = EngineSettings(shapes={"image": (1, 16, 24, 3)})
     runner = open_litert(path, settings)
     (feed,) = tensors(runner.inputs, 1, None)
     assert feed.shape == (1, 16, 24, 3)
     assert np.isfinite(runner.run(feed)[0]).all()
     assert next(iter(read_graph(path, settings).inputs.values())).shape == (1, 16, 24, 3)
     with pytest.raises((UsageError, ModelLoadError)):
-        open_litert(path, Settings(shapes={"image": (1, 17, 24, 3)}))
+        open_litert(path, EngineSettings(shapes={"image": (1, 17, 24, 3)}))
 
 
 def test_the_signature_that_runs_is_named(tmp_path: Path) -> None:
     path = changed_tflite(tmp_path / "m.tflite", reverse=True)
-    runner = open_litert(path, Settings())
+    runner = open_litert(path, EngineSettings())
     assert runner.signature == "main"  # of the first graph, though not first in the list
     assert [key for key, _ in runner.signatures] == ["other", "main"]
-    assert read_graph(path, Settings()).main == 1
+    assert read_graph(path, EngineSettings()).main == 1
 
 
 # ---- what is written
 
 
 def test_a_worker_gets_the_shapes() -> None:
-    settings = Settings(shapes={"ids": (1, 8), "sr": ()})
+    settings = EngineSettings(shapes={"ids": (1, 8), "sr": ()})
     request = Request(task=Task.TIME, place="a:b", probe="a:c", settings=settings)
     assert typed(Request, json.loads(json.dumps(encoded(request))), "the request") == request
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.accelerators.base import Settings
+from benchmarks.accelerators.base import EngineSettings
 from benchmarks.accelerators.litert_cpu import open_litert
 from benchmarks.accelerators.onnxruntime import open_cpu
 from edge.cli.check.inspect import inspect as inspect_command
@@ -151,7 +151,7 @@ def test_every_way_to_open_a_file_names_cause_and_way_out(
 ) -> None:
     path = make(tmp_path)
     measure = open_litert if path.suffix == ".tflite" else open_cpu
-    for opened in (open_session, lambda model: measure(model, Settings())):
+    for opened in (open_session, lambda model: measure(model, EngineSettings())):
         with pytest.raises(ModelLoadError) as caught:
             opened(path)
         assert said in caught.value.message

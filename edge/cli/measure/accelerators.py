@@ -9,7 +9,7 @@ from edge.cli.measure import options
 from edge.runtime.streams import say
 
 if TYPE_CHECKING:
-    from benchmarks.survey import Finding
+    from benchmarks.survey import Availability
 
 
 @example("edge accelerators --python onnxruntime-webgpu=webgpu-env/bin/python")
@@ -24,12 +24,12 @@ def accelerators(
 
     Each one is tried: what is only installed or registered is not listed as here.
     """
-    from benchmarks.accelerators.base import Settings
+    from benchmarks.accelerators.base import EngineSettings
     from benchmarks.survey import SCHEMA_VERSION, survey
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
 
-    settings = Settings(
+    settings = EngineSettings(
         delegate=options.delegate_library(delegate),
         options=options.delegate_options(delegate_option),
     )
@@ -41,7 +41,7 @@ def accelerators(
         _print(found)
 
 
-def _print(found: Sequence["Finding"]) -> None:
+def _print(found: Sequence["Availability"]) -> None:
     """Print one line for each path that works, and two for each that does not."""
     from edge.cli.output import print_beside
 

@@ -96,7 +96,7 @@ def benchmark(
     results files, and edge benchmark plot RESULTS draws one. After Ctrl-C the same command with
     the same --output goes on where it ended.
     """
-    from benchmarks.accelerators.base import Settings
+    from benchmarks.accelerators.base import EngineSettings
     from benchmarks.input_shape import parse_shapes
     from benchmarks.plan import BenchmarkPlan
     from benchmarks.protocol import Protocol
@@ -110,7 +110,7 @@ def benchmark(
     plan = BenchmarkPlan(
         paths=names(accelerator),
         threads=counts(threads),
-        settings=Settings(
+        settings=EngineSettings(
             batch=batch,
             delegate=measuring.delegate_library(delegate),
             options=measuring.delegate_options(delegate_option),

@@ -48,7 +48,7 @@ def remote_benchmark(
     """
     from dataclasses import replace
 
-    from benchmarks.accelerators.base import Settings
+    from benchmarks.accelerators.base import EngineSettings
     from benchmarks.input_shape import parse_shapes
     from benchmarks.models import measured_models
     from benchmarks.plan import BenchmarkPlan
@@ -60,7 +60,7 @@ def remote_benchmark(
 
     plan = BenchmarkPlan(
         threads=counts(threads),
-        settings=Settings(batch=batch, shapes=parse_shapes(input_shape or ())),
+        settings=EngineSettings(batch=batch, shapes=parse_shapes(input_shape or ())),
         protocol=Protocol(
             runs=runs, min_seconds=min_secs, max_seconds=max_secs, warm_up_seconds=warm_up_secs
         ),
