@@ -16,7 +16,7 @@ from edge.errors import UsageError
 ALL: Final = "all"
 
 
-class Machine(TypingProtocol):
+class MeasuringMachine(TypingProtocol):
     """Another machine, where workers run as they do here."""
 
     def ask(self, request: Request, reply: type[Reply], *, timeout: float) -> list[Reply]:
@@ -56,7 +56,7 @@ class BenchmarkPlan:
     settings: EngineSettings = field(default_factory=EngineSettings)
     protocol: Protocol = field(default_factory=Protocol)
     pythons: Mapping[str, Path] = field(default_factory=dict)
-    machine: Machine | None = None
+    machine: MeasuringMachine | None = None
     pictures: tuple[Path, ...] = ()
     memory: bool = True
     end_to_end: bool = True

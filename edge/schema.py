@@ -150,7 +150,7 @@ def names(**stored: str) -> dict[str, Any]:
     return {"alias_generator": lambda name: stored.get(name, name), "validate_by_alias": True}
 
 
-class Options(TypedDict, total=False):
+class ReadOptions(TypedDict, total=False):
     """What else ``read``, ``parse`` and ``from_json`` can be told.
 
     Attributes:
@@ -176,7 +176,7 @@ def read(
     *,
     form: Literal["json", "toml"] = "json",
     max_bytes: int = checked.MAX_BYTES,
-    **options: Unpack[Options],
+    **options: Unpack[ReadOptions],
 ) -> T:
     """Read a JSON or TOML file, and check all of it.
 
@@ -186,7 +186,7 @@ def read(
         what: A noun with its article for messages about the bytes, such as "the policy".
         form: Its language, whatever its name ends in.
         max_bytes: The size of the largest file that is read.
-        options: See ``Options``.
+        options: See ``ReadOptions``.
 
     Raises:
         EdgeError: The file cannot be read, or a value is missing, unknown, or not allowed.
@@ -206,7 +206,7 @@ def parse(
     *,
     form: Literal["json", "toml"] = "json",
     max_bytes: int = checked.MAX_BYTES,
-    **options: Unpack[Options],
+    **options: Unpack[ReadOptions],
 ) -> T:
     """Read a JSON or TOML text, and check all of it.
 
@@ -217,7 +217,7 @@ def parse(
         what: As for ``read``.
         form: As for ``read``.
         max_bytes: As for ``read``.
-        options: See ``Options``.
+        options: See ``ReadOptions``.
 
     Raises:
         EdgeError: The text is malformed, or a value is missing, unknown, or not allowed.
@@ -230,14 +230,14 @@ def parse(
     return from_json(kind, value, where, **options)
 
 
-def from_json(kind: type[T], value: Any, where: str, **options: Unpack[Options]) -> T:
+def from_json(kind: type[T], value: Any, where: str, **options: Unpack[ReadOptions]) -> T:
     """Check a value that ``checked`` parsed.
 
     Args:
         kind: The dataclass, or another type, that describes the value.
         value: The parsed JSON or TOML.
         where: What the value comes from, for messages, such as the path of the file.
-        options: See ``Options``.
+        options: See ``ReadOptions``.
 
     Raises:
         EdgeError: A value is missing, unknown, or not allowed.
@@ -277,13 +277,15 @@ def _adapter(kind: Any) -> "TypeAdapter[Any]":
 _ADAPTERS: "Final[dict[Any, TypeAdapter[Any]]]" = {}
 
 
-def _unreadable(where: object, fault: OSError | checked.Malformed, options: Options) -> EdgeError:
+def _unreadable(
+    where: object, fault: OSError | checked.Malformed, options: ReadOptions
+) -> EdgeError:
     reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else fault
     error = options.get("error", UsageError)
     return error(f"{where} cannot be read: {reason}", hint=options.get("hint", ""))
 
 
-def _prepared(value: Any, options: Options) -> tuple[Any, str | None]:
+def _prepared(value: Any, options: ReadOptions) -> tuple[Any, str | None]:
     """The document without its version and with what is given, and what is wrong about it."""
     fault = _unsound(value)
     if fault is not None or not isinstance(value, dict):

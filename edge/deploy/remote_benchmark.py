@@ -44,7 +44,7 @@ _MOST_ANSWERS: Final = 16 << 20
 
 
 class RemoteMachine:
-    """A device as a ``benchmarks.plan.Machine``.
+    """A device as a ``benchmarks.plan.MeasuringMachine``.
 
     Args:
         remote: An open connection.
@@ -71,7 +71,7 @@ class RemoteMachine:
         self._python = f'cd "{_SCRATCH}" && exec env {variables} python3 -P -s'
 
     def ask(self, request: Request, reply: type[Reply], *, timeout: float) -> list[Reply]:
-        """See ``Machine``.
+        """See ``MeasuringMachine``.
 
         Raises:
             DeviceError: The device can no longer be asked.
@@ -93,7 +93,7 @@ class RemoteMachine:
         return found
 
     def environment(self) -> Mapping[str, Any]:
-        """See ``Machine``."""
+        """See ``MeasuringMachine``."""
         self._send()
         done = self._remote.run(f"{self._python} -c {shlex.quote(_ENVIRONMENT)}", timeout=120)
         try:

@@ -20,6 +20,7 @@ HEAVY = (
     "keras",
     "onnx",
     "onnxruntime",
+    "pydantic",
     "sklearn",
     "tensorflow",
     "tf2onnx",
@@ -98,7 +99,9 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
         "try: main()\n"
         "except SystemExit as end: assert not end.code, end.code\n"
     )
-    assert loaded(program) == set()
+    # Typer itself reads the options of a command with pydantic.
+    allowed = set() if arguments[0].startswith("--") else {"pydantic"}
+    assert loaded(program) <= allowed
 
 
 def test_no_module_loads_anything_heavy() -> None:
