@@ -1,1 +1,1 @@
-"""A look inside: what a network, and the file on the device, looks at."""
+"""What the Keras model of a bundle, and the file on the device, look at in an image."""

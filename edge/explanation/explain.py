@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import DataError, ImageError, UsageError
-from edge.explanation.keras_model import KerasLooks
+from edge.explanation.keras_model import KerasView
 from edge.explanation.options import ExplainOptions, MaskMethod
-from edge.explanation.result import Explanation, HeatMap, ImageExplanation, correlation
+from edge.explanation.result import Explanation, HeatMap, ImageExplanation, MapSettings, correlation
 from edge.explanation.sensitivity import Masks, heat_map, positions_per_side, scores_under
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
@@ -24,13 +24,13 @@ from edge.runtime.preprocess import load
 
 
 def explain(options: ExplainOptions, progress: Progress) -> Explanation:
-    """Draw the maps of every image.
+    """Make the maps of every image.
 
     Raises:
-        UsageError: No bundle there; no such variant, class or layer.
-        DataError: No image can be read.
+        UsageError: There is no bundle at the path, or no such variant, class or layer.
+        DataError: None of the images can be read.
         BundleError, ModelLoadError, EngineUnavailable: A model does not load.
-        InferenceError: A model failed.
+        InferenceError: A model fails.
     """
     bundle = Bundle.open(options.bundle)
     names = tuple(dict.fromkeys(options.variants)) or _default_variants(bundle)
@@ -38,48 +38,96 @@ def explain(options: ExplainOptions, progress: Progress) -> Explanation:
     labels = files[names[0]].labels
     label = None if options.label is None else _index(labels, options.label)
     pictures, problems = _load(options.images, bundle)
-    keras = KerasLooks.open(bundle, options, len(labels), progress)
-    done: list[ImageExplanation] = []
-    for path, pixels in pictures:
-        first = files[names[0]]
-        explained = first.strongest(first.probabilities(pixels)) if label is None else label
-        maps = [
-            _map_of_file(bundle, name, files[name], pixels, explained, options, progress, path)
-            for name in names
-        ]
-        maps = [maps[0], *(replace(m, correlation=_r(m, maps[0])) for m in maps[1:])]
-        cam = keras.map(pixels, explained, first)
-        if cam is not None:
-            maps = [replace(cam, correlation=_r(cam, maps[0])), *maps]
-        done.append(
-            ImageExplanation(
-                image=readable(path),
-                label=labels[explained],
-                pixels=pixels,
-                maps=tuple(maps),
-                layers=tuple(keras.layers(pixels)),
-            )
-        )
+    keras = KerasView.open(bundle, options, len(labels), progress)
+    explainer = _Explainer(bundle, files, keras, options, progress)
     return Explanation(
         name=bundle.manifest.name,
-        images=tuple(done),
+        images=tuple(explainer.image(path, pixels, label) for path, pixels in pictures),
         filters=keras.filters,
         without_keras=keras.missing,
         without_gradcam=keras.without_gradcam,
         problems=problems,
-        settings={
-            "method": str(options.method),
-            "masks": _masks(options, 1, 1).count,
-            "seed": options.seed,
-            "cover": "the image, blurred",
-            "gradcam_layer": keras.gradcam_layer,
-            "gradcam_places": keras.gradcam_places,
-        },
+        settings=MapSettings(
+            method=str(options.method),
+            masks=_masks(options, 1, 1).count,
+            seed=options.seed,
+            cover="the image, blurred",
+            gradcam_layer=keras.gradcam_layer,
+            gradcam_places=keras.gradcam_shape,
+        ),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Explainer:
+    """Explains one image after the other.
+
+    Attributes:
+        bundle: The bundle.
+        files: The loaded files to explain, by the name of their variant.
+        keras: The Keras model of the bundle.
+        options: The options of the run.
+        progress: It is told of each inference.
+    """
+
+    bundle: Bundle
+    files: Mapping[str, Classifier]
+    keras: KerasView
+    options: ExplainOptions
+    progress: Progress
+
+    def image(self, path: Path, pixels: NDArray[np.uint8], label: int | None) -> ImageExplanation:
+        """Explain a class of an image, or its most probable class if ``label`` is None."""
+        first = next(iter(self.files.values()))
+        if label is None:
+            label = first.strongest(first.probabilities(pixels))
+        maps = [self._map(variant, path, pixels, label) for variant in self.files]
+        cam = self.keras.map(pixels, label, first)
+        reference = maps[0].values
+        others = [replace(m, correlation=correlation(m.values, reference)) for m in maps[1:]]
+        maps = [maps[0], *others]
+        if cam is not None:
+            maps.insert(0, replace(cam, correlation=correlation(cam.values, reference)))
+        return ImageExplanation(
+            image=readable(path),
+            label=first.labels[label],
+            pixels=pixels,
+            maps=tuple(maps),
+            layers=tuple(self.keras.layers(pixels)),
+        )
+
+    def _map(self, variant: str, path: Path, pixels: NDArray[np.uint8], label: int) -> HeatMap:
+        """Cover parts of the image, and map how the score of one file falls."""
+        classifier = self.files[variant]
+        masks = _masks(self.options, pixels.shape[0], pixels.shape[1])
+        started = time.monotonic()
+        whole = classifier.probabilities(pixels)
+        title = f"{variant}, {readable(Path(path.name))}"
+        with self.progress.stage(title, total=masks.count) as step:
+            scores = scores_under(
+                masks,
+                pixels,
+                label,
+                lambda: Classifier.open(self.bundle, variant=variant),
+                workers=os.cpu_count() or 1,
+                step=step,
+            )
+        values, repeatability = heat_map(masks, scores, float(whole[label]))
+        return HeatMap(
+            source=variant,
+            method=str(masks.method),
+            values=values,
+            score=float(whole[label]),
+            answer=", ".join(classifier.answered(whole)) or "no label",
+            invokes=masks.count + 1,
+            seconds=time.monotonic() - started,
+            repeatability=repeatability,
+            flat=bool(np.ptp(values) == 0),
+        )
+
+
 def _default_variants(bundle: Bundle) -> tuple[str, ...]:
-    """The bundle's default file and its counterpart, float or int8; the float one goes first."""
+    """Return the default file and its counterpart, float or int8; the float one goes first."""
     default = bundle.manifest.variant()
     is_float = default.precision in ("fp32", "fp16")
     wanted = "int8" if is_float else "fp32"
@@ -102,19 +150,19 @@ def _index(labels: Sequence[str], label: str) -> int:
 def _load(
     images: Sequence[Path], bundle: Bundle
 ) -> tuple[list[tuple[Path, NDArray[np.uint8]]], dict[str, str]]:
-    found: list[tuple[Path, NDArray[np.uint8]]] = []
+    loaded: list[tuple[Path, NDArray[np.uint8]]] = []
     problems: dict[str, str] = {}
     for path in images:
         try:
-            found.append((path, load(path, bundle.manifest.preprocessing)))
+            loaded.append((path, load(path, bundle.manifest.preprocessing)))
         except ImageError as error:
             problems[readable(path)] = error.message
-    if not found:
+    if not loaded:
         raise DataError(
             f"no image can be read: {next(iter(problems.values()))}",
             hint=f"{READABLE} are read.",
         )
-    return found, problems
+    return loaded, problems
 
 
 def _masks(options: ExplainOptions, height: int, width: int) -> Masks:
@@ -126,43 +174,3 @@ def _masks(options: ExplainOptions, height: int, width: int) -> Masks:
         count=windows if options.method is MaskMethod.OCCLUSION else options.masks,
         seed=options.seed,
     )
-
-
-def _map_of_file(
-    bundle: Bundle,
-    variant: str,
-    classifier: Classifier,
-    pixels: NDArray[np.uint8],
-    label: int,
-    options: ExplainOptions,
-    progress: Progress,
-    image: Path,
-) -> HeatMap:
-    masks = _masks(options, pixels.shape[0], pixels.shape[1])
-    started = time.monotonic()
-    whole = classifier.probabilities(pixels)
-    with progress.stage(f"{variant}, {readable(Path(image.name))}", total=masks.count) as step:
-        scores = scores_under(
-            masks,
-            pixels,
-            label,
-            lambda: Classifier.open(bundle, variant=variant),
-            workers=os.cpu_count() or 1,
-            step=step,
-        )
-    values, repeatability = heat_map(masks, scores, float(whole[label]))
-    return HeatMap(
-        source=variant,
-        method=str(masks.method),
-        values=values,
-        score=float(whole[label]),
-        answer=", ".join(classifier.answered(whole)) or "no label",
-        invokes=masks.count + 1,
-        seconds=time.monotonic() - started,
-        repeatability=repeatability,
-        flat=bool(np.ptp(values) == 0),
-    )
-
-
-def _r(one: HeatMap, other: HeatMap) -> float | None:
-    return correlation(one.values, other.values)

@@ -1,8 +1,8 @@
 """What the Keras model of a bundle looks at: Grad-CAM, layers, first filters.
 
 Source: Selvaraju et al. 2017, Grad-CAM, equations 1 and 2: the gradient of the class's score
-before the softmax, averaged over the places of a feature map, weights its channels; their sum,
-less what is negative, is the map.
+before the softmax, averaged over the positions of a feature map, weights its channels. The
+positive part of their weighted sum is the map.
 """
 
 import time
@@ -28,10 +28,10 @@ SQUASHING: Final = ("softmax", "sigmoid")
 
 
 class GradCam:
-    """Maps of one Keras model.
+    """Makes the Grad-CAM maps of one Keras model.
 
     Attributes:
-        layer: Name of the layer whose feature map is explained.
+        layer: The name of the layer whose feature map is explained.
         shape: (height, width) of that feature map.
     """
 
@@ -39,9 +39,9 @@ class GradCam:
         """Take the last feature map and the class scores of a model.
 
         Args:
-            model: Functional, RGB 0..255 -> (batch, classes). It is changed: its last activation
-                is taken off, so that gradients do not vanish where it saturates.
-            classes: That the bundle has.
+            model: A functional model: RGB 0..255 -> (batch, classes). It is changed: its last
+                activation is taken off, so that gradients do not vanish where it saturates.
+            classes: The number of classes of the bundle.
 
         Raises:
             ModelLoadError: The model gives no class scores, or has no feature map.
@@ -65,11 +65,11 @@ class GradCam:
     def map(
         self, pixels: NDArray[np.uint8], label: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The map of a class, and the probabilities of all.
+        """Return the map of a class, and the probabilities of all classes.
 
         Args:
             pixels: (height, width, 3), uint8 RGB.
-            label: Class index.
+            label: The index of the class.
 
         Returns:
             (height, width) of the image, float32, 0 and more; and (classes,), float32.
@@ -78,7 +78,7 @@ class GradCam:
 
         image = tf.constant(pixels[np.newaxis], tf.float32)
         with keras_call(), tf.GradientTape() as tape:
-            tape.watch(image)  # or a model whose weights are frozen leaves nothing on the tape
+            tape.watch(image)  # otherwise, a model with frozen weights leaves nothing on the tape
             features, scores = self._model(image, training=False)
             score = scores[:, label]
         gradients = tape.gradient(score, features)
@@ -89,10 +89,10 @@ class GradCam:
 
 
 def last_map(model: Any) -> Any:
-    """The last layer that gives a feature map of more than one place.
+    """Return the last layer that gives a feature map of more than one position.
 
     Raises:
-        ModelLoadError: There is none.
+        ModelLoadError: There is no such layer.
     """
     maps = feature_maps(model)
     if not maps:
@@ -101,12 +101,12 @@ def last_map(model: Any) -> Any:
 
 
 def feature_maps(model: Any) -> Sequence[Any]:
-    """Layers that give (batch, height, width, channels) with more than one place, in order."""
+    """Return the layers that give (batch, height, width, channels) of more than one position."""
     return [layer for layer in model.layers[1:] if _is_map(layer)]
 
 
 def enlarged(coarse: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:
-    """A map (rows, columns) at (height, width), bilinear; float32."""
+    """Enlarge a map (rows, columns) to (height, width), bilinearly; float32."""
     height, width = size
     image = Image.fromarray(np.asarray(coarse, np.float32))
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR), np.float32)
@@ -118,7 +118,7 @@ def _is_map(layer: Any) -> bool:
 
 
 def _before_activation(model: Any) -> tuple[Any, Any]:
-    """The scores in front of the last softmax or sigmoid, and the function that was behind them."""
+    """Return the scores before the last softmax or sigmoid, and the function that followed them."""
     import keras
 
     output = model.outputs[0]
@@ -135,14 +135,14 @@ def _before_activation(model: Any) -> tuple[Any, Any]:
 
 
 SOURCE: Final = "source/model.keras"
-MOST_CHANNELS: Final = 64  # of a layer that are drawn
+MOST_CHANNELS: Final = 64  # channels of a layer that are drawn
 
 
 def chosen_layers(model: Any, names: Sequence[str]) -> list[str]:
-    """The named layers, or the first, the middle and the last with a feature map.
+    """Return the named layers, or the first, the middle and the last with a feature map.
 
     Raises:
-        UsageError: No such layer, or one without a feature map.
+        UsageError: There is no such layer, or it has no feature map.
     """
     known = [layer.name for layer in feature_maps(model)]
     if not names:
@@ -163,7 +163,7 @@ def chosen_layers(model: Any, names: Sequence[str]) -> list[str]:
 
 
 def activations(model: Any, names: Sequence[str], pixels: NDArray[np.uint8]) -> list[LayerMaps]:
-    """What the layers give for an image (height, width, 3), uint8 RGB."""
+    """Return what the layers give for an image (height, width, 3), uint8 RGB."""
     import keras
 
     if not names:
@@ -183,9 +183,9 @@ def activations(model: Any, names: Sequence[str], pixels: NDArray[np.uint8]) -> 
 
 
 def first_filters(model: Any) -> tuple[str, NDArray[np.float32]] | None:
-    """Name and filters of the first convolution over the image: (height, width, 3, filters).
+    """Return name and filters (height, width, 3, filters) of the first convolution of the image.
 
-    None where no layer convolves three channels, as in a model on patches.
+    It is None if no layer convolves three channels, as in a model on patches.
     """
     import keras
 
@@ -195,15 +195,15 @@ def first_filters(model: Any) -> tuple[str, NDArray[np.float32]] | None:
     return None
 
 
-class KerasLooks:
-    """The bundle's Keras model, as far as there is one.
+class KerasView:
+    """The Keras model of a bundle, as far as there is one.
 
     Attributes:
-        missing: Why nothing of it is shown.
-        without_gradcam: Why there is no Grad-CAM.
-        filters: Of its first convolution.
-        gradcam_layer: Whose feature map Grad-CAM explains; None without.
-        gradcam_places: (height, width) of that feature map.
+        missing: The reason why nothing of it is shown; otherwise empty.
+        without_gradcam: The reason why there is no Grad-CAM; otherwise empty.
+        filters: The name and the filters of its first convolution.
+        gradcam_layer: The layer whose feature map Grad-CAM explains; None without Grad-CAM.
+        gradcam_shape: (height, width) of that feature map.
     """
 
     def __init__(self, missing: str = "", without_gradcam: str = "") -> None:
@@ -211,7 +211,7 @@ class KerasLooks:
         self.without_gradcam = without_gradcam
         self.filters: tuple[str, NDArray[np.float32]] | None = None
         self.gradcam_layer: str | None = None
-        self.gradcam_places: tuple[int, int] | None = None
+        self.gradcam_shape: tuple[int, int] | None = None
         self._model: Any = None
         self._names: list[str] = []
         self._gradcam: GradCam | None = None
@@ -219,11 +219,11 @@ class KerasLooks:
     @classmethod
     def open(
         cls, bundle: Bundle, options: ExplainOptions, classes: int, progress: Progress
-    ) -> "KerasLooks":
-        """Load it.
+    ) -> "KerasView":
+        """Load the model.
 
         Raises:
-            UsageError: Layers are asked for that are not there.
+            UsageError: Layers are asked for that the model does not have.
             BundleError, ModelLoadError: The model is altered or does not load.
         """
         missing = ""
@@ -240,20 +240,20 @@ class KerasLooks:
         path = bundle.checked(SOURCE)
         with progress.stage("Keras model"):
             quiet_keras(options.seed)
-            found = cls()
-            found._model = load_keras(path)
-            found._names = chosen_layers(found._model, options.layers)
-            found.filters = first_filters(found._model)
+            view = cls()
+            view._model = load_keras(path)
+            view._names = chosen_layers(view._model, options.layers)
+            view.filters = first_filters(view._model)
             try:
-                found._gradcam = GradCam(found._model, classes)
-                found.gradcam_layer = found._gradcam.layer
-                found.gradcam_places = found._gradcam.shape
+                view._gradcam = GradCam(view._model, classes)
+                view.gradcam_layer = view._gradcam.layer
+                view.gradcam_shape = view._gradcam.shape
             except ModelLoadError as error:
-                found.without_gradcam = error.message
-        return found
+                view.without_gradcam = error.message
+        return view
 
     def map(self, pixels: NDArray[np.uint8], label: int, file: Classifier) -> HeatMap | None:
-        """Grad-CAM of a class, if there is one; ``file`` says what probabilities mean."""
+        """Return the Grad-CAM of a class, if possible; ``file`` says what probabilities mean."""
         if self._gradcam is None:
             return None
         started = time.monotonic()
@@ -270,7 +270,7 @@ class KerasLooks:
         )
 
     def layers(self, pixels: NDArray[np.uint8]) -> list[LayerMaps]:
-        """What the chosen layers give."""
+        """Return what the chosen layers give."""
         if self._model is None:
             return []
         return activations(self._model, self._names, pixels)

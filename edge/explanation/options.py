@@ -1,11 +1,11 @@
-"""What ``edge explain`` takes: resolved values."""
+"""What ``edge explain`` takes: light, since the command line loads it before all commands."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-RANDOM_MASKS: Final = 600
+RANDOM_MASKS: Final = 600  # masks, unless the user says otherwise
 
 
 class MaskMethod(StrEnum):
@@ -17,18 +17,18 @@ class MaskMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainOptions:
-    """What ``edge explain`` takes.
+    """The options of ``edge explain``, as resolved values.
 
     Attributes:
-        bundle: Folder of the bundle.
-        images: Image files.
-        variants: Files to explain; empty for a float one and the bundle's default one.
-        label: Class to explain; None for the most probable class of the first file.
-        layers: Of the Keras model; empty for the first, the middle and the last.
+        bundle: The folder of the bundle.
+        images: The image files.
+        variants: The files to explain; if empty, a float file and the default file of the bundle.
+        label: The class to explain; None for the most probable class of the first file.
+        layers: Layers of the Keras model; if empty, the first, the middle and the last.
         method: How parts of an image are covered.
-        masks: How many random masks.
-        seed: Of the random masks.
-        keras: Look at the Keras model as well, which loads TensorFlow.
+        masks: The number of random masks.
+        seed: The seed of the random masks.
+        keras: Whether to look at the Keras model as well, which loads TensorFlow.
     """
 
     bundle: Path

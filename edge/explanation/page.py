@@ -5,6 +5,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -22,7 +23,7 @@ RECORD: Final = "explanation.json"
 
 
 def write(explained: Explanation, output: Path) -> dict[str, Any]:
-    """Write every file; the record of them, as JSON values.
+    """Write every file, and return the record of them as JSON values.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -46,7 +47,7 @@ def write(explained: Explanation, output: Path) -> dict[str, Any]:
         write_bytes(output / PAGE, html.encode())
         record = {
             "name": explained.name,
-            "settings": explained.settings,
+            "settings": asdict(explained.settings),
             "images": images,
             "problems": explained.problems,
             "without_keras": explained.without_keras,
@@ -67,15 +68,15 @@ def _record(item: ImageExplanation, name: str) -> dict[str, Any]:
         "class": item.label,
         "picture": f"{name}.png",
         "data": f"{name}.npz",
-        "maps": [found.to_json() for found in item.maps],
+        "maps": [heat_map.to_json() for heat_map in item.maps],
         "layers": [{"name": layer.layer, "channels": layer.channels} for layer in item.layers],
     }
 
 
 def _numbers(item: ImageExplanation) -> bytes:
-    """An .npz of the image, a map by file, and ``layer NAME`` by layer."""
+    """Return an .npz of the image, a map by file, and ``layer NAME`` by layer."""
     arrays: dict[str, Any] = {"image": item.pixels}
-    arrays |= {found.source: found.values for found in item.maps}
+    arrays |= {heat_map.source: heat_map.values for heat_map in item.maps}
     arrays |= {f"layer {layer.layer}": layer.maps for layer in item.layers}
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
@@ -83,7 +84,7 @@ def _numbers(item: ImageExplanation) -> bytes:
 
 
 def _name(number: int, image: str) -> str:
-    """A file name that no other image of the run has, fit for any file system."""
+    """Return a file name that no other image of the run has, fit for any file system."""
     stem = re.sub(r"[^\w.-]+", "_", Path(image).stem)[:60].strip("._") or "image"
     return f"{number + 1:02}-{stem}"
 
@@ -127,13 +128,13 @@ def page(
     layers: Sequence[bytes | None],
     filters: bytes | None,
 ) -> str:
-    """The page.
+    """Return the HTML of the page.
 
     Args:
-        explained: What was found.
-        maps: PNG of each image's maps.
-        layers: PNG of each image's layers, where there are some.
-        filters: PNG of the first filters, where there are some.
+        explained: What the page shows.
+        maps: The PNG with the maps of each image.
+        layers: The PNG with the layers of each image, or None.
+        filters: The PNG of the first filters, or None.
     """
     title = f"What {_text(explained.name)} looks at"
     parts = [f"<h1>{title}</h1>", _how(explained)]
@@ -157,13 +158,13 @@ def page(
 def _how(explained: Explanation) -> str:
     settings = explained.settings
     covered = (
-        f"{settings['masks']} times, parts of the image were replaced by the blurred image, and "
+        f"{settings.masks} times, parts of the image were replaced by the blurred image, and "
         "the very file that the device runs answered. Bright is what its answer stands on, in "
         "log-odds of the class."
     )
     cam = (
-        f"Grad-CAM: gradients of the Keras model at {_text(str(settings['gradcam_layer']))}, "
-        f"its last feature map of {' x '.join(map(str, settings['gradcam_places']))} places; "
+        f"Grad-CAM: gradients of the Keras model at {_text(str(settings.gradcam_layer))}, "
+        f"its last feature map of {' x '.join(map(str, settings.gradcam_places or ()))} places; "
         "without a scale that compares with the others."
         if not explained.without_gradcam
         else f"No Grad-CAM: {_text(explained.without_gradcam)}."
@@ -176,7 +177,7 @@ def _how(explained: Explanation) -> str:
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """The end of each path by which it differs from the others: mostly the file's name."""
+    """Return the end of each path that tells it from the others: mostly the name of the file."""
     names = {path: PurePosixPath(path).name or path for path in paths}
     for length in range(2, 1 + max((len(PurePosixPath(path).parts) for path in paths), default=0)):
         count = Counter(names.values())
@@ -188,10 +189,10 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
 
 def _image(item: ImageExplanation, name: str, maps: bytes, layers: bytes | None) -> str:
     head = f"<h2>{_text(name)}: {_text(item.label)}</h2>"
-    rows = "".join(_row(found) for found in item.maps)
+    rows = "".join(_row(heat_map) for heat_map in item.maps)
     columns = "".join(f"<th>{name}</th>" for name in _COLUMNS)
     table = f"<table><tr>{columns}</tr>{rows}</table>"
-    files = ", ".join(dict.fromkeys(found.source for found in item.maps))
+    files = ", ".join(dict.fromkeys(heat_map.source for heat_map in item.maps))
     shown = _picture(maps, f"{name}, and what {files} look at in it for {item.label}")
     if layers is not None:
         shown += "<h3>Layers of the Keras model</h3>" + _picture(

@@ -1,4 +1,4 @@
-"""The maps as pictures: every file beside the others on one scale, layers and filters as grids."""
+"""The maps as pictures: all files side by side on one scale, layers and filters as grids."""
 
 import io
 import math
@@ -13,14 +13,14 @@ from edge.explanation.result import KERAS, HeatMap, ImageExplanation, LayerMaps
 from edge.runtime.preprocess import picture_of
 from edge.runtime.printable import one_line
 
-COLOR_MAP: Final = "viridis"  # perceptually even, and read by the colour-blind
+COLOR_MAP: Final = "viridis"  # perceptually even, and legible to the colour-blind
 DOTS: Final = 110  # per inch
 LONGEST: Final = 60  # characters of a name
 PANEL: Final = 2.7  # inches
 
 
 def maps_png(explained: ImageExplanation) -> bytes:
-    """The image, then each map over it in grey; the files' maps share one scale."""
+    """Draw the image, then each map over it in grey; the maps of the files share one scale."""
     from matplotlib.figure import Figure
 
     panels = len(explained.maps) + 1
@@ -44,7 +44,7 @@ def maps_png(explained: ImageExplanation) -> bytes:
 
 
 def layers_png(layers: Sequence[LayerMaps]) -> bytes:
-    """The channels of each layer in a grid, each on its own scale."""
+    """Draw the channels of each layer in a grid, each on its own scale."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(PANEL * 1.5 * len(layers), PANEL * 1.5 + 0.5), layout="constrained")
@@ -59,7 +59,7 @@ def layers_png(layers: Sequence[LayerMaps]) -> bytes:
 
 
 def filters_png(name: str, kernel: NDArray[np.float32]) -> bytes:
-    """Filters (height, width, 3, filters) in colour, all on one scale around grey."""
+    """Draw filters (height, width, 3, filters) in colour, all on one scale around grey."""
     from matplotlib.figure import Figure
 
     most = float(np.abs(kernel).max()) or 1.0
@@ -76,7 +76,7 @@ def filters_png(name: str, kernel: NDArray[np.float32]) -> bytes:
 
 
 def _overlay(axis: Any, pixels: NDArray[np.uint8], values: NDArray[np.float32], top: float) -> Any:
-    """The image in light grey, the map over it: the more it says, the less it lets through."""
+    """Draw the image in light grey, and the map over it, opaque where its values are high."""
     grey = pixels[:, :, :3].astype(np.float32).mean(axis=2)  # without opacity
     axis.imshow(grey, cmap="gray", interpolation="nearest", vmin=-60, vmax=255)
     share = np.clip(values / top, 0, 1) if top > 0 else np.zeros_like(values)
@@ -118,7 +118,7 @@ def _to_unit(tile: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _grid(tiles: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Tiles (height, width) or (height, width, 3) in rows, white lines between them."""
+    """Arrange tiles (height, width) or (height, width, 3) in rows, with white lines between."""
     columns = math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)
     height, width, *rest = tiles[0].shape

@@ -1,4 +1,4 @@
-"""What ``edge explain`` finds: maps of each image by file, and how alike they are."""
+"""The result of ``edge explain``: maps of each image by file, and how alike they are."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,12 +11,12 @@ KERAS: Final = "keras"  # the source of a map that is not of a file
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerMaps:
-    """What one layer gives for one image.
+    """The output of one layer for one image.
 
     Attributes:
-        layer: Its name.
-        channels: How many it has.
-        maps: (height, width, shown channels), float32; the first ``MOST_CHANNELS`` of them.
+        layer: The name of the layer.
+        channels: The number of its channels.
+        maps: (height, width, shown channels), float32; the first ``MOST_CHANNELS`` channels.
     """
 
     layer: str
@@ -26,21 +26,21 @@ class LayerMaps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatMap:
-    """What one model looked at in one image.
+    """What one model looks at in one image.
 
     Attributes:
-        source: The variant, or ``keras``.
+        source: The name of the variant, or ``KERAS``.
         method: ``grad-cam``, ``occlusion`` or ``rise``.
         values: (height, width) of the tensor that the model takes, float32; what speaks for the
-            class is positive. In log-odds for masks, without unit for Grad-CAM.
-        score: Probability of the class, 0..1.
-        answer: Label of the most probable class.
-        invokes: Inferences that it took.
-        seconds: That it took, measured.
+            class is positive. The unit is log-odds for masks; Grad-CAM has none.
+        score: The probability of the class, 0..1.
+        answer: The label of the most probable class.
+        invokes: The number of inferences that the map took.
+        seconds: The measured time that the map took.
         correlation: Pearson's r with the map of the first file, -1..1; None for the first file,
-            and where one of the two is flat.
+            and if one of the two maps is flat.
         repeatability: With random masks, the correlation to be expected with the map of as many
-            others; None where there is none.
+            other masks; otherwise None.
         flat: Whether nothing that was covered changed the score.
     """
 
@@ -56,7 +56,7 @@ class HeatMap:
     flat: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the values, which stand in the .npz file."""
+        """Return everything but the values, which stand in the .npz file."""
         return {
             "source": self.source,
             "method": self.method,
@@ -72,14 +72,14 @@ class HeatMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageExplanation:
-    """One image explained.
+    """The explanation of one image.
 
     Attributes:
-        image: Path as text.
+        image: The path, as text.
         label: The class that is explained.
         pixels: (height, width, 3), uint8 RGB: what every model saw.
-        maps: Grad-CAM first, where there is one, then a map of each file.
-        layers: What chosen layers of the Keras model gave.
+        maps: The Grad-CAM, if there is one, and then a map of each file.
+        layers: The outputs of the chosen layers of the Keras model.
     """
 
     image: str
@@ -90,17 +90,38 @@ class ImageExplanation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """What a run found.
+class MapSettings:
+    """How the maps of a run were made; ``explanation.json`` has the same names.
 
     Attributes:
-        name: Of the bundle.
-        images: Each image.
-        filters: Name and (height, width, 3, filters) of the first convolution, if there is one.
-        without_keras: Why there is nothing of the Keras model; empty otherwise.
-        without_gradcam: Why there is no Grad-CAM; empty otherwise.
-        problems: Why an image could not be read, by its path.
-        settings: Method, masks and seed.
+        method: How parts of an image were covered.
+        masks: The number of masks.
+        seed: The seed of random masks.
+        cover: What shows where a mask covers.
+        gradcam_layer: The layer whose feature map Grad-CAM explains; None without Grad-CAM.
+        gradcam_places: (height, width) of that feature map; None without Grad-CAM.
+    """
+
+    method: str
+    masks: int
+    seed: int
+    cover: str
+    gradcam_layer: str | None
+    gradcam_places: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """The explanations of all images of a run.
+
+    Attributes:
+        name: The name of the bundle.
+        images: The explanation of each image.
+        filters: The name and (height, width, 3, filters) of the first convolution, if there is one.
+        without_keras: The reason why nothing of the Keras model is shown; otherwise empty.
+        without_gradcam: The reason why there is no Grad-CAM; otherwise empty.
+        problems: The reason why an image could not be read, by its path.
+        settings: How the maps were made.
     """
 
     name: str
@@ -109,11 +130,11 @@ class Explanation:
     without_keras: str
     without_gradcam: str
     problems: dict[str, str]
-    settings: dict[str, Any]
+    settings: MapSettings
 
 
 def correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float | None:
-    """Pearson's r of two maps; None where one of them is flat."""
+    """Return Pearson's r of two maps; None if one of them is flat."""
     first, second = one.ravel().astype(np.float64), other.ravel().astype(np.float64)
     first, second = first - first.mean(), second - second.mean()
     scale = float(np.sqrt((first @ first) * (second @ second)))

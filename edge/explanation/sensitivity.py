@@ -4,10 +4,10 @@ Two sets of masks, the same for every file of a bundle and the same in every run
 
 * windows, moved over the image in steps (occlusion sensitivity, Zeiler & Fergus 2014, section 4.2);
 * random coarse grids, enlarged smoothly (RISE, Petsiuk et al. 2018, section 3.2), each followed
-  by its complement, so that every place is seen as often as it is covered.
+  by its complement, so that every pixel is seen as often as it is covered.
 
 What is covered is replaced by the image itself, strongly blurred: a flat colour would be an object
-of its own, with edges that a network answers to. The masks' own edges are soft for the same reason.
+of its own, with edges that a network answers to. The masks have soft edges for the same reason.
 """
 
 import threading
@@ -26,21 +26,21 @@ from edge.runtime.classifier import Classifier
 from edge.runtime.preprocess import picture_of
 from edge.threads import in_threads
 
-WINDOW: Final = 0.25  # side of an occluding window, of the image's side
-STEPS: Final = 3  # positions of the window per its own side
-CELLS: Final = 7  # of a random grid along a side, as RISE has them
+WINDOW: Final = 0.25  # side of an occluding window, as a share of that of the image
+STEPS: Final = 3  # positions of the window for each length of its own side
+CELLS: Final = 7  # cells of a random grid along a side, as in RISE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Masks:
-    """Masks by their number.
+    """The masks of a run, each made when it is asked for by its number.
 
     Attributes:
         method: How they are made.
-        height: Of a mask, pixels.
-        width: Of a mask, pixels.
-        count: How many there are.
-        seed: Of the random ones.
+        height: The height of a mask, in pixels.
+        width: The width of a mask, in pixels.
+        count: The number of masks.
+        seed: The seed of random masks.
     """
 
     method: MaskMethod
@@ -50,13 +50,13 @@ class Masks:
     seed: int = 0
 
     def covered(self, number: int) -> NDArray[np.float32]:
-        """How much of each pixel mask ``number`` covers: (height, width), float32, 0..1."""
+        """Return how much of each pixel a mask covers: (height, width), float32, 0..1."""
         if self.method is MaskMethod.RISE:
             return self._random(number)
         return self._window(number)
 
     def _window(self, number: int) -> NDArray[np.float32]:
-        """One window; those at the border reach beyond it, so that no pixel is covered less."""
+        """Return one window; some reach beyond the border, so that no pixel is covered less."""
         side = positions_per_side()
         row, column = divmod(number, side)
         down = _profile(self.height, row)
@@ -79,22 +79,22 @@ class Masks:
 
 
 def positions_per_side() -> int:
-    """Of the occluding window, from one step beyond one border to one beyond the other."""
+    """Count the positions of the window, from a step beyond one border to one beyond the other."""
     return round(STEPS / WINDOW) + 3
 
 
 def _profile(extent: int, position: int) -> NDArray[np.float64]:
-    """Coverage along one side: 1 in the window's middle, 0 beyond it, a cosine in between."""
+    """Return the coverage along one side: a soft window, 1 in its middle and 0 beyond it."""
     centre = (position - 1) * WINDOW / STEPS * extent
     distance = np.abs(np.arange(extent) + 0.5 - centre) / (WINDOW * extent / 2)
-    # 1 up to half the half width, 0 from 1.5 times: it covers as much as a hard window.
+    # It is 1 up to 0.5 half widths and 0 from 1.5 on, so that it covers as much as a hard window.
     ramp = np.clip(1.5 - distance, 0, 1)
     covered: NDArray[np.float64] = 0.5 - 0.5 * np.cos(np.pi * ramp)
     return covered
 
 
 def background(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What covers: the image blurred until nothing is to be recognised.
+    """Return what covers: the image, blurred until nothing in it can be recognised.
 
     Args:
         pixels: (height, width, channels), uint8.
@@ -110,18 +110,18 @@ def background(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def apply(
     pixels: NDArray[np.uint8], cover: NDArray[np.float32], covered: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    """The image with a mask on it.
+    """Put a mask on an image.
 
     Args:
         pixels: (height, width, channels), uint8.
-        cover: What shows where the mask covers, same shape, float32.
+        cover: What shows where the mask covers; float32 of the same shape.
         covered: (height, width), float32, 0..1.
     """
     share = covered[:, :, np.newaxis]
     return np.rint(pixels * (1 - share) + cover * share).astype(np.uint8)
 
 
-STEP: Final = 1 / 256  # of a probability that is quantized to 8 bits
+SMALLEST: Final = 1 / 256  # the step of a probability that is quantized to 8 bits
 
 
 def scores_under(
@@ -133,18 +133,18 @@ def scores_under(
     workers: int,
     step: Step,
 ) -> NDArray[np.float32]:
-    """The class's probability under each mask: (masks,), float32.
+    """Compute the probability of the class under each mask: (masks,), float32.
 
     Each thread makes its masks and runs its own interpreter with one thread, so the scores do not
     depend on the number of cores, and no more images are in memory than there are threads.
 
     Args:
-        masks: What is covered.
+        masks: The masks.
         pixels: (height, width, 3), uint8 RGB.
-        label: Class index.
-        open_classifier: Gives a classifier of its own to each thread.
-        workers: Threads.
-        step: Told of each inference.
+        label: The index of the class.
+        open_classifier: A function that gives each thread a classifier of its own.
+        workers: The number of threads.
+        step: It is told of each inference.
     """
     cover = background(pixels)
     local = threading.local()
@@ -161,32 +161,32 @@ def scores_under(
 
 
 def log_odds(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    """log(p / (1 - p)), p held one step of an int8 output off 0 and 1.
+    """Return log(p / (1 - p)), with p kept away from 0 and 1 by one step of an int8 output.
 
-    In probabilities, whatever is covered of a picture that the model is sure of changes nothing.
+    The probability of a picture that the model is sure of hardly changes, whatever is covered.
     """
-    held = np.clip(probabilities.astype(np.float64), STEP, 1 - STEP)
+    held = np.clip(probabilities.astype(np.float64), SMALLEST, 1 - SMALLEST)
     return np.log(held / (1 - held))
 
 
 def heat_map(
     masks: Masks, scores: NDArray[np.float32], whole: float
 ) -> tuple[NDArray[np.float32], float | None]:
-    """How much of the score each pixel carries, in log-odds, and how well that is known.
+    """Return how much of the score each pixel carries, in log-odds, and how well that is known.
 
-    With windows, the mean fall of the score over the windows that cover a pixel, by how much they
-    cover it (Zeiler & Fergus). With random masks, what the score lies below its mean in those
-    that cover the pixel (Petsiuk et al., equation 6, centred).
+    With windows, it is the mean fall of the score over the windows that cover a pixel, weighted by
+    how much they cover it (Zeiler & Fergus). With random masks, it is how far the score lies below
+    its mean in those that cover the pixel (Petsiuk et al., equation 6, centred).
 
     Args:
-        masks: That the scores belong to.
-        scores: Probabilities (masks,), float32.
-        whole: Probability of the image without a mask.
+        masks: The masks that the scores belong to.
+        scores: The probabilities (masks,), float32.
+        whole: The probability of the image without a mask.
 
     Returns:
-        (height, width), float32; and with random masks the correlation to be expected with a map
-        of as many other masks: that of the two halves, by Spearman and Brown (1910); None where
-        the map is flat.
+        (height, width), float32; and, with random masks, the correlation to be expected with a map
+        of as many other masks. That is computed from the two halves, by Spearman and Brown (1910),
+        and is None if the map is flat.
     """
     values = log_odds(scores)
     random = masks.method is MaskMethod.RISE
@@ -198,11 +198,11 @@ def heat_map(
         half = number // 2 % 2  # a mask and its complement go together
         total[half] += covered * fall
         weight[half] += covered
-    found = (total.sum(0) / weight.sum(0)).astype(np.float32)
+    heat = (total.sum(0) / weight.sum(0)).astype(np.float32)
     if not random:
-        return found, None
+        return heat, None
     halves = (total / weight).astype(np.float32)
     r = correlation(halves[0], halves[1])
-    if r is None:  # a half in which nothing changed the score has none of what the other shows
-        return found, 0.0 if np.ptp(found) > 0 else None
-    return found, max(0.0, 2 * r / (1 + r)) if r > -1 else 0.0
+    if r is None:  # nothing changed the score in one half, so that it shows nothing of the other
+        return heat, 0.0 if np.ptp(heat) > 0 else None
+    return heat, max(0.0, 2 * r / (1 + r)) if r > -1 else 0.0

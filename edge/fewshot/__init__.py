@@ -1,1 +1,1 @@
-"""Few shots: how well a new class is told apart after one or five pictures."""
+"""Few-shot learning: how well new classes are told apart after one or five pictures."""

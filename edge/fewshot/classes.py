@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +33,13 @@ class Classes:
     """Readable pictures by class, and the division of the classes.
 
     Attributes:
-        names: Of all classes.
-        pictures: Readable; ``label`` is the index into ``names``. Their position is their row.
-        contract: How a picture becomes pixels, for what sees no embedding.
-        training: Indices of the classes that meta-training may see; empty where none needs it.
-        held_out: Indices of the classes that episodes are drawn from.
-        groups: How many groups are held out; None where single classes are.
+        names: The names of all classes.
+        pictures: The readable pictures; ``label`` is the index into ``names``. The position of a
+            picture is its row.
+        contract: How a picture becomes pixels, for methods that see no embedding.
+        training: The indices of the classes that meta-training may see; empty if there is none.
+        held_out: The indices of the classes that episodes are drawn from.
+        groups: The number of groups that are held out; None if single classes are.
     """
 
     names: tuple[str, ...]
@@ -50,29 +51,29 @@ class Classes:
 
     @property
     def sha256(self) -> str:
-        """Of the pictures' contents, classes and order, hex."""
+        """The digest of contents, classes and order of the pictures, hex."""
         lines = (f"{picture.label} {picture.sha256}\n" for picture in self.pictures)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def rows(self, classes: Iterable[int]) -> list[NDArray[np.int64]]:
-        """Rows of the pictures of each of some classes."""
+        """Return the rows of the pictures of each of some classes."""
         labels = np.array([picture.label for picture in self.pictures])
         return [np.flatnonzero(labels == index) for index in classes]
 
 
 def pixel_contract(size: int) -> Preprocessing:
-    """How a picture becomes (size, size), for what sees pixels and no embedding."""
+    """Return how a picture becomes (size, size), for methods that see pixels and no embedding."""
     return Preprocessing(height=size, width=size, resize=Resize.STRETCH)
 
 
 def find_classes(options: FewShotOptions, progress: Progress) -> Classes:
-    """The classes of the folder, enough for the episodes that are asked for.
+    """Find the classes of the folder, enough for the episodes that are asked for.
 
-    Where the folder has train/, val/ and test/, each class has the pictures of all of them.
+    If the folder has train/, val/ and test/, each class has the pictures of all of them.
 
     Raises:
-        DataError: Fewer than two classes, too few for the episodes, or a class with too few
-            pictures.
+        DataError: There are fewer than two classes, too few for the episodes, or a class has too
+            few pictures.
     """
     with progress.stage("data"):
         layout = find_layout(options.photos)
@@ -84,21 +85,21 @@ def find_classes(options: FewShotOptions, progress: Progress) -> Classes:
             for path in split.get(name, ())
         ]
         hashes = in_threads(sha256_file, [path for path, _ in paths])
-        found = [
+        pictures = [
             Picture(path, digest, index)
             for (path, index), digest in zip(paths, hashes, strict=True)
         ]
         contract, notes = with_levels(pixel_contract(options.size), [path for path, _ in paths])
-        problems = unreadable(found, contract)
+        problems = unreadable(pictures, contract)
     for note in (*layout.notes, *notes):
         progress.note(note)
     for note in skipped_notes(problems):
         progress.note(note)
-    # A copy of a picture, shown and asked for in one episode, would be answered by itself.
-    unique = {(item.sha256, item.label): item for item in reversed(found)}
+    # If a copy of a picture is asked for in an episode that shows it, it is answered by itself.
+    unique = {(item.sha256, item.label): item for item in reversed(pictures)}
     usable = tuple(item for item in reversed(unique.values()) if item.path not in problems)
-    if len(unique) < len(found):
-        progress.note(f"{len(found) - len(unique)} copies of pictures are left out")
+    if len(unique) < len(pictures):
+        progress.note(f"{len(pictures) - len(unique)} copies of pictures are left out")
     _check_pictures(names, usable, options)
     training, held_out, groups = _divided(names, options)
     return Classes(
@@ -129,7 +130,7 @@ def _check_pictures(
 def _divided(
     names: Sequence[str], options: FewShotOptions
 ) -> tuple[tuple[int, ...], tuple[int, ...], int | None]:
-    """Classes to train on, classes to score on, and how many groups the latter are."""
+    """Return the classes to train on, those to score on, and how many groups the latter are."""
     if not options.meta_trains:
         _check_ways(len(names), "classes", options)
         return (), tuple(range(len(names))), None
@@ -160,17 +161,17 @@ def _check_ways(count: int, what: str, options: FewShotOptions) -> None:
         )
 
 
-TURNS: Final = 4  # of 90 degrees
+TURNS: Final = 4  # quarter turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureVectors:
-    """Of all pictures.
+    """The embeddings of all pictures.
 
     Attributes:
-        vectors: (pictures, features) float32, of length 1.
-        name: Of the network.
-        id: Of the file and contract that made them.
+        vectors: (pictures, features) float32, each of length 1.
+        name: The name of the network and its number of features, for people.
+        id: The content key of the file and contract that made them.
     """
 
     vectors: NDArray[np.float32]
@@ -179,12 +180,13 @@ class PictureVectors:
 
 
 def pixels(classes: Classes) -> NDArray[np.uint8]:
-    """(pictures, height, width, channels) uint8, dark as 255: paper is 0, as the padding is.
+    """Load all pictures: (pictures, height, width, channels) uint8.
 
-    One channel where all pictures are grey, else three.
+    Dark is 255, so that paper is 0, as the padding is. There is one channel if all pictures are
+    grey, and three otherwise.
     """
 
-    def one(picture: Any) -> NDArray[np.uint8]:
+    def one(picture: Picture) -> NDArray[np.uint8]:
         return 255 - load(picture.path, classes.contract)
 
     table: NDArray[np.uint8] = np.stack(in_threads(one, classes.pictures))
@@ -195,7 +197,7 @@ def pixels(classes: Classes) -> NDArray[np.uint8]:
 def turned(
     table: NDArray[np.uint8], classes: list[NDArray[np.int64]]
 ) -> tuple[NDArray[np.uint8], list[NDArray[np.int64]]]:
-    """Pictures and classes four times as many: turned by 0, 90, 180 and 270 degrees."""
+    """Return four times as many pictures and classes: turned by 0, 90, 180 and 270 degrees."""
     tables = [np.rot90(table, turns, (1, 2)) for turns in range(TURNS)]
     rows = [item + turns * len(table) for turns in range(TURNS) for item in classes]
     return np.concatenate(tables), rows
@@ -204,23 +206,23 @@ def turned(
 def embeddings(
     classes: Classes, options: FewShotOptions, cache: StageCache, progress: Progress
 ) -> PictureVectors:
-    """Features of every picture, of length 1, computed once.
+    """Compute the features of every picture once, and scale them to length 1.
 
     Raises:
         DataError: A picture cannot be read any more.
-        WeightsUnavailable: No pretrained weights.
+        WeightsUnavailable: There are no pretrained weights.
         BundleError, UsageError: The bundle cannot be used.
     """
     with progress.stage("network"):
         extractor = _extractor(options, classes, cache, progress)
     with progress.stage("features", len(classes.pictures)) as step:
-        found = extract(
+        features = extract(
             extractor.path, classes.pictures, extractor.preprocessing, cache=cache, step=step
         )
-    for path, why in found.problems.items():
+    for path, why in features.problems.items():
         raise DataError(f"{path} cannot be read: {why}", hint="Take it out of its folder.")
     return PictureVectors(
-        vectors=normalised(found.vectors),
+        vectors=normalised(features.vectors),
         name=f"{extractor.name}, {extractor.features} features",
         id=extractor.id,
     )

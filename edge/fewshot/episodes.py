@@ -1,4 +1,4 @@
-"""Episodes: which pictures of which classes are shown, and which are asked for."""
+"""Episodes: the pictures of each class that are shown, and those that are asked for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ class Episode:
     """One N-way K-shot task.
 
     Attributes:
-        support: (ways, shots) int64, rows of the pictures that are shown.
-        queries: (ways, queries) int64, rows of the pictures to be answered.
+        support: (ways, shots) int64; the rows of the pictures that are shown.
+        queries: (ways, queries) int64; the rows of the pictures to be answered.
     """
 
     support: NDArray[np.int64]
@@ -21,19 +21,20 @@ class Episode:
 
     @property
     def ways(self) -> int:
-        """How many classes."""
+        """The number of classes."""
         return len(self.support)
 
     @property
     def support_labels(self) -> NDArray[np.int64]:
-        """(ways x shots,) class 0..ways - 1 of ``support.reshape(-1)``."""
+        """(ways x shots,) int64; the class 0..ways - 1 of each of ``support.reshape(-1)``."""
         return np.repeat(np.arange(self.ways), self.support.shape[1])
 
     def accuracy(self, answers: NDArray[np.int64]) -> float:
-        """Share of right answers.
+        """Return the share of right answers.
 
         Args:
-            answers: (ways x queries,) class 0..ways - 1 for ``queries.reshape(-1)``.
+            answers: (ways x queries,) int64; a class 0..ways - 1 for each of
+                ``queries.reshape(-1)``.
         """
         truth = np.repeat(np.arange(self.ways), self.queries.shape[1])
         return float((answers == truth).mean())
@@ -49,19 +50,19 @@ def draw_episodes(
     episodes: int,
     seed: int,
 ) -> list[Episode]:
-    """Random episodes, the same for the same arguments.
+    """Draw random episodes, which are the same for the same arguments.
 
-    Episode number n has the same classes and the same queries whatever ``shots`` is, and the
-    support of fewer shots is part of that of more: the curve over shots is one of the same tasks.
+    Episode number n has the same classes and queries whatever ``shots`` is, and the support of
+    fewer shots is part of that of more. So a curve over shots is of the same tasks throughout.
 
     Args:
-        classes: Rows of the pictures of each class; at least most_shots + queries each.
-        ways: Classes of an episode.
-        shots: Pictures shown of each.
+        classes: The rows of the pictures of each class; at least most_shots + queries each.
+        ways: The number of classes in an episode.
+        shots: The number of pictures shown of each class.
         most_shots: The largest ``shots`` that will be asked for.
-        queries: Pictures asked for of each.
-        episodes: How many.
-        seed: Of the draw.
+        queries: The number of pictures asked for of each class.
+        episodes: The number of episodes.
+        seed: The seed of the draw.
     """
     drawn = []
     for number in range(episodes):
@@ -77,7 +78,7 @@ def draw_episodes(
 def mini_batches(
     rows: int, batch: int, iterations: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Positions (iterations, batch) of mini-batches: pass after pass, each shuffled anew."""
+    """Return the positions (iterations, batch) of mini-batches; each pass is shuffled anew."""
     needed = batch * iterations
     passes = [generator.permutation(rows) for _ in range(-(-needed // rows))]
     return np.concatenate(passes)[:needed].reshape(iterations, batch)

@@ -1,6 +1,6 @@
 """The networks that Reptile starts from, as functions of explicit weights.
 
-Weights are tensors that go in and come out, not variables of a model: a whole inner loop is then
+Weights are tensors that go in and come out, and not variables of a model. So a whole inner loop is
 one graph, and many episodes can run at once, each with weights of its own.
 """
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 FILTERS: Final = 64
 BLOCKS: Final = 4
-EPSILON: Final = 1e-3  # of the batch normalisation, as Keras and TensorFlow 1 have it
+EPSILON: Final = 1e-3  # as in the batch normalisation of Keras and TensorFlow 1
 
 Weights = list[NDArray[np.float32]]
 
@@ -23,15 +23,15 @@ class EpisodeNetwork(Protocol):
 
     @property
     def id(self) -> str:
-        """What decides its shape, for content keys."""
+        """What decides the shape of the weights, for content keys."""
         ...
 
     def initial(self, ways: int, generator: np.random.Generator) -> Weights:
-        """Random weights (Glorot and Bengio 2010, uniform)."""
+        """Return random weights (Glorot and Bengio 2010, uniform)."""
         ...
 
     def logits(self, weights: list[Any], inputs: Any) -> Any:
-        """(batch, ways) tensor of a (batch, *input) tensor, float32."""
+        """Return a (batch, ways) tensor for a (batch, *input) tensor, float32."""
         ...
 
 
@@ -39,12 +39,12 @@ class EpisodeNetwork(Protocol):
 class Conv4:
     """The network of Nichol et al. 2018 for Omniglot.
 
-    Four times 3x3 convolution of 64 filters with stride 2, batch normalisation, ReLU; then a
-    dense layer. The statistics of the normalisation are always those of the batch.
+    It has four blocks of a 3x3 convolution with 64 filters and stride 2, batch normalisation and
+    ReLU, and then a dense layer. The statistics of the normalisation are always those of the batch.
 
     Attributes:
-        size: Height and width of the pictures, pixels.
-        channels: 1 or 3.
+        size: The height and width of the pictures, in pixels.
+        channels: The number of channels of the pictures, 1 or 3.
     """
 
     size: int
@@ -83,14 +83,14 @@ class Conv4:
 
 @dataclass(frozen=True, slots=True)
 class HeadNetwork:
-    """A head on embeddings: dense layer, ReLU, dense layer.
+    """A head on embeddings: a dense layer, ReLU, and another dense layer.
 
-    With the output layer alone, an initialisation could not prefer anything: which class comes
-    first is drawn anew in every episode.
+    The initialisation of an output layer alone could not prefer anything, since the order of the
+    classes is drawn anew in every episode.
 
     Attributes:
-        features: Length of an embedding.
-        hidden: Units of the first layer.
+        features: The length of an embedding.
+        hidden: The number of units of the first layer.
     """
 
     features: int

@@ -1,4 +1,4 @@
-"""What ``edge fewshot`` takes: resolved values."""
+"""What ``edge fewshot`` takes, as resolved values."""
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -33,23 +33,23 @@ META_TRAINED: Final = frozenset({FewShotMethod.REPTILE, FewShotMethod.REPTILE_HE
 class Split(StrEnum):
     """What is held out from meta-training."""
 
-    CLASSES = "classes"  # single classes, whichever
-    GROUPS = "groups"  # all classes of a group: what stands before the first "-" of their names
+    CLASSES = "classes"  # single classes
+    GROUPS = "groups"  # all classes with the same text before the first "-" of their names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReptileOptions:
-    """Numbers of the training; the defaults are the paper's for 5-way Omniglot (its table 3).
+    """The parameters of Reptile; the defaults are those of Nichol et al., table 3, 5-way Omniglot.
 
     Attributes:
-        iterations: Meta-iterations; the paper's 100 000 take days on two cores.
-        meta_batch: Tasks of one meta-iteration.
-        inner_iterations: Steps in one task.
-        inner_batch: Pictures of one step.
-        train_shots: Pictures of each class of a task of the training.
-        learning_rate: Of Adam, in training and in episodes.
-        meta_step: epsilon at the start.
-        episode_iterations: Steps in an episode that is scored.
+        iterations: The number of meta-iterations; the 100 000 of the paper take days on two cores.
+        meta_batch: The number of tasks in one meta-iteration.
+        inner_iterations: The number of steps in one task.
+        inner_batch: The number of pictures in one step.
+        train_shots: The number of pictures of each class in a task of the training.
+        learning_rate: The learning rate of Adam, in training and in episodes.
+        meta_step: The step size epsilon at the start.
+        episode_iterations: The number of steps in an episode that is scored.
     """
 
     iterations: int = 2000
@@ -62,32 +62,32 @@ class ReptileOptions:
     episode_iterations: int = 50
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the parameters as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FewShotOptions:
-    """One run.
+    """The options of one run.
 
     Attributes:
-        photos: Folder with one folder of images per class.
-        cache: Root of the stage cache.
-        base: Whose features are the embeddings.
-        bundle: A bundle whose features are the embeddings, instead of ``base``.
-        methods: In the order of the table.
-        ways: Classes of an episode.
-        shots: Pictures shown of each class; one table column each, rising.
-        queries: Pictures asked for of each class.
-        episodes: How many.
+        photos: The folder with one folder of images per class.
+        cache: The root of the stage cache.
+        base: The base whose features are the embeddings.
+        bundle: The bundle whose features are the embeddings, instead of those of ``base``.
+        methods: The methods to score, in the order of the table.
+        ways: The number of classes in an episode.
+        shots: The numbers of pictures shown of each class, rising; each is a column of the table.
+        queries: The number of pictures asked for of each class.
+        episodes: The number of episodes.
         split: What is held out from meta-training.
-        train_share: Share of the classes (or groups) that meta-training may see; the rest is
-            what every method is scored on.
-        rotations: Meta-train on every picture turned by 0, 90, 180 and 270 degrees, as classes
-            of their own.
-        size: Height and width of the pictures that the network of Reptile sees, pixels.
-        reptile: Numbers of the meta-training.
-        seed: Of split, episodes and initial weights.
+        train_share: The share of the classes (or groups) that meta-training may see; every method
+            is scored on the rest.
+        rotations: Whether to meta-train on every picture turned by 0, 90, 180 and 270 degrees, as
+            classes of their own.
+        size: The height and width of the pictures that the network of Reptile sees, in pixels.
+        reptile: The parameters of the meta-training.
+        seed: The seed of split, episodes and initial weights.
     """
 
     photos: Path
@@ -108,15 +108,15 @@ class FewShotOptions:
 
     @property
     def meta_trains(self) -> bool:
-        """Whether classes have to be kept apart to train on."""
+        """Whether classes have to be kept apart for meta-training."""
         return not META_TRAINED.isdisjoint(self.methods)
 
 
 def parse_methods(text: str | None) -> tuple[FewShotMethod, ...]:
-    """Names separated by commas, in the order of the table; all without a text.
+    """Parse names separated by commas into methods, in the order of the table; None means all.
 
     Raises:
-        UsageError: An unknown name, or none.
+        UsageError: A name is unknown, or there is none.
     """
     if text is None:
         return tuple(FewShotMethod)
@@ -131,15 +131,15 @@ def parse_methods(text: str | None) -> tuple[FewShotMethod, ...]:
 
 
 def parse_shots(text: str) -> tuple[int, ...]:
-    """Counts separated by commas, such as ``1,5``; rising, each once.
+    """Parse counts separated by commas, such as ``1,5``, into rising numbers, each once.
 
     Raises:
-        UsageError: Something else.
+        UsageError: The text is something else.
     """
     try:
-        found = sorted({int(part) for part in text.split(",")})
+        counts = sorted({int(part) for part in text.split(",")})
     except ValueError:
-        found = [0]
-    if found[0] < 1:
+        counts = [0]
+    if counts[0] < 1:
         raise UsageError(f"--shots {text!r} is no list of counts", hint="Such as 1,5.")
-    return tuple(found)
+    return tuple(counts)

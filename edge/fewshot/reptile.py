@@ -11,7 +11,7 @@ side from the same moments, whose mean is kept; there one follows the other.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -34,12 +34,12 @@ EPISODES_AT_ONCE: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Initialisation:
-    """Where every episode starts.
+    """The state from which every episode starts.
 
     Attributes:
-        weights: As the network takes them.
-        moments: Second moments of Adam, of the same shapes.
-        steps: That these moments are the sum of.
+        weights: The weights, as the network takes them.
+        moments: The second moments of Adam, of the same shapes.
+        steps: The number of steps that these moments are the sum of.
     """
 
     weights: Weights
@@ -48,7 +48,7 @@ class Initialisation:
 
     @classmethod
     def random(cls, network: EpisodeNetwork, ways: int, seed: int) -> "Initialisation":
-        """Without any training."""
+        """Return random weights, without any training."""
         weights = network.initial(ways, np.random.default_rng(seed))
         return cls(weights, [np.zeros_like(item) for item in weights], 0)
 
@@ -57,9 +57,9 @@ class Learner:
     """Learns tasks on one table of inputs.
 
     Args:
-        network: What is trained.
-        inputs: (rows, *input), float32, or uint8 0..255 that stands for 0..1.
-        options: Of the training.
+        network: The network that is trained.
+        inputs: (rows, *input), float32, or uint8 whose 0..255 stands for 0..1.
+        options: The parameters of the training.
     """
 
     def __init__(
@@ -85,16 +85,16 @@ class Learner:
         last: int,
         step: Callable[[int], None],
     ) -> Initialisation:
-        """Meta-iterations ``first`` to ``last`` - 1; each draws from a seed of its own.
+        """Run the meta-iterations ``first`` to ``last`` - 1; each draws from a seed of its own.
 
         Args:
-            start: Of iteration ``first``.
-            classes: Rows of the inputs of each class to train on; at least ``ways`` classes.
-            ways: Classes of a task.
-            seed: Of the tasks.
-            first: Iterations that ``start`` has behind it.
-            last: Iterations that the answer will have behind it.
-            step: Told of each.
+            start: The state before iteration ``first``.
+            classes: The rows of the inputs of each class to train on; at least ``ways`` classes.
+            ways: The number of classes in a task.
+            seed: The seed of the tasks.
+            first: The number of iterations that ``start`` has behind it.
+            last: The number of iterations that the returned state has behind it.
+            step: It is told of each iteration.
         """
         options = self._options
         weights, moments, steps = _tensors(start)
@@ -117,13 +117,13 @@ class Learner:
         seed: int,
         step: Callable[[int], None],
     ) -> list[NDArray[np.int64]]:
-        """Answers (ways x queries,) to the queries of each episode, learnt from its support.
+        """Answer the queries of each episode, after learning from its support: (ways x queries,).
 
-        Transductive: the queries of an episode go through the network as one batch, whose
+        This is transductive: the queries of an episode go through the network as one batch, whose
         statistics the batch normalisation takes.
         """
         weights, moments, steps = _tensors(start)
-        found: list[NDArray[np.int64]] = []
+        classes: list[NDArray[np.int64]] = []
         for begin in range(0, len(episodes), EPISODES_AT_ONCE):
             some = episodes[begin : begin + EPISODES_AT_ONCE]
             batches = [
@@ -138,9 +138,9 @@ class Learner:
                 np.stack([labels for _, labels in batches]),
                 np.stack([episode.queries.reshape(-1) for episode in some]),
             )
-            found += list(np.argmax(logits.numpy(), axis=-1))
+            classes += list(np.argmax(logits.numpy(), axis=-1))
             step(len(some))
-        return found
+        return classes
 
     def _tasks(
         self, classes: Sequence[NDArray[np.int64]], ways: int, generator: np.random.Generator
@@ -207,7 +207,7 @@ class Learner:
         )
 
     def _inner(self, weights: Any, moments: Any, steps: Any, rows: Any, labels: Any) -> Any:
-        """Weights and moments after a step of Adam with beta1 = 0 on each mini-batch."""
+        """Return weights and moments after a step of Adam with beta1 = 0 on each mini-batch."""
         import tensorflow as tf
 
         def body(number: Any, weights: Any, moments: Any) -> Any:
@@ -250,19 +250,19 @@ def _tensors(start: Initialisation) -> tuple[list[Any], list[Any], Any]:
     return weights, moments, tf.constant(start.steps)
 
 
-MILESTONES: Final = 10  # kept on the way; a killed run loses at most a tenth of the work
+MILESTONES: Final = 10  # states kept on the way; a killed run loses at most a tenth of the work
 ARRAYS: Final = "initialisation.npz"
 RECORD: Final = "record.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetaTrained:
-    """An initialisation, and how it came about.
+    """A meta-trained initialisation.
 
     Attributes:
-        start: Where every episode starts.
+        start: The state from which every episode starts.
         key: Its content key.
-        seconds: That the training took, over all runs that had a part in it.
+        seconds: The time that the training took, over all runs that had a part in it.
     """
 
     start: Initialisation
@@ -278,34 +278,34 @@ def meta_trained(
     ways: int,
     iterations: int,
     seed: int,
-    parts: dict[str, Any],
+    parts: Mapping[str, object],
     cache: StageCache,
     step: Step,
 ) -> MetaTrained:
-    """The initialisation after ``iterations``, from the cache as far as that goes.
+    """Return the initialisation after ``iterations``, from the cache as far as that goes.
 
     Args:
-        learner: Of the inputs of ``classes``.
-        network: Of the learner.
-        classes: Rows of the inputs of each class to train on.
-        ways: Classes of a task.
-        iterations: Meta-iterations.
-        seed: Of weights and tasks.
-        parts: Whatever decides the result.
-        cache: Where milestones are kept.
-        step: Told of each iteration.
+        learner: The learner on the inputs that ``classes`` are rows of.
+        network: The network of the learner.
+        classes: The rows of the inputs of each class to train on.
+        ways: The number of classes in a task.
+        iterations: The number of meta-iterations.
+        seed: The seed of weights and tasks.
+        parts: Whatever decides the result, for the content key.
+        cache: The cache that keeps the milestones.
+        step: It is told of each iteration.
 
     Raises:
         OutputError: The cache cannot be written.
     """
     ends = sorted({round(iterations * n / MILESTONES) for n in range(1, MILESTONES + 1)} - {0})
-    keys = [content_key("reptile", parts | {"done": end}) for end in ends]
+    keys = [content_key("reptile", {**parts, "done": end}) for end in ends]
     done, start, seconds = 0, Initialisation.random(network, ways, seed), 0.0
     for end, key in zip(reversed(ends), reversed(keys), strict=True):
-        found = cache.find(key)
-        if found is not None:
+        entry = cache.find(key)
+        if entry is not None:
             done = end
-            start, seconds = _read(found)
+            start, seconds = _read(entry)
             break
     step(done)
     for end, key in zip(ends, keys, strict=True):

@@ -18,14 +18,14 @@ CONFIDENCE: Final = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Mean accuracy over episodes.
+    """The mean accuracy over episodes, with its interval.
 
     Attributes:
-        shots: Pictures shown of each class.
-        mean: 0..1.
-        low: Lower end of the interval.
-        high: Upper end.
-        episodes: How many.
+        shots: The number of pictures shown of each class.
+        mean: The mean accuracy, 0..1.
+        low: The lower end of the interval.
+        high: The upper end of the interval.
+        episodes: The number of episodes.
     """
 
     shots: int
@@ -37,13 +37,14 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodAccuracy:
-    """One method.
+    """The accuracies of one method.
 
     Attributes:
-        method: Which.
-        accuracy: By number of shots, rising.
-        seconds: Of learning and answering all episodes, measured; 0 where an earlier run had.
-        meta_seconds: Of meta-training, measured when it was done; None where there is none.
+        method: The method.
+        accuracy: The accuracy for each number of shots, rising.
+        seconds: The measured time to learn and answer all episodes; 0 if an earlier run did so.
+        meta_seconds: The measured time of the meta-training, whenever it was done; None if the
+            method has none.
     """
 
     method: FewShotMethod
@@ -53,21 +54,38 @@ class MethodAccuracy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FewShotResult:
-    """One run.
+class ClassCounts:
+    """How many classes a run has.
 
     Attributes:
-        name: Of the folder.
-        ways: Classes of an episode.
-        queries: Pictures asked for of each class.
-        episodes: How many, of each number of shots; the same for every method.
-        embedding: What the embeddings come from; None where no method uses any.
-        classes: Counts: all, training, held_out, and held_out_groups (None for single classes).
-        training: Names of the classes that meta-training saw.
-        iterations: Of meta-training; None where no method does.
+        all: The number of all classes.
+        training: The number of those that meta-training saw.
+        held_out: The number of those that episodes are drawn from.
+        held_out_groups: The number of groups that these are; None if single classes are held out.
+    """
+
+    all: int
+    training: int
+    held_out: int
+    held_out_groups: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FewShotResult:
+    """The result of one run.
+
+    Attributes:
+        name: The name of the folder.
+        ways: The number of classes in an episode.
+        queries: The number of pictures asked for of each class.
+        episodes: The number of episodes for each number of shots; all methods see the same ones.
+        embedding: What the embeddings come from; None if no method uses any.
+        classes: How many classes there are, and what for.
+        training: The names of the classes that meta-training saw.
+        iterations: The number of meta-iterations; None if no method is meta-trained.
         rotations: Whether turned pictures were classes of their own in meta-training.
-        rows: In the order of the table.
-        seed: Of everything.
+        rows: The accuracies of each method, in the order of the table.
+        seed: The seed of everything.
     """
 
     name: str
@@ -75,7 +93,7 @@ class FewShotResult:
     queries: int
     episodes: int
     embedding: str | None
-    classes: dict[str, int | None]
+    classes: ClassCounts
     training: tuple[str, ...]
     iterations: int | None
     rotations: bool
@@ -83,7 +101,7 @@ class FewShotResult:
     seed: int
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the result as JSON values."""
         return {
             "schema_version": 1,
             "interval": "Student's t over episodes, 95 %",
@@ -92,11 +110,11 @@ class FewShotResult:
 
 
 def mean_accuracy(shots: int, accuracies: Sequence[float]) -> Accuracy:
-    """Mean and its interval, by Student's t over the episodes, cut at 0 and 1.
+    """Return the mean and its interval, by Student's t over the episodes, cut at 0 and 1.
 
     Args:
-        shots: For the answer.
-        accuracies: Of each episode, at least two.
+        shots: The number of pictures shown of each class.
+        accuracies: The accuracy of each episode; there are at least two.
     """
     from scipy.special import stdtrit
 
@@ -115,21 +133,21 @@ def mean_accuracy(shots: int, accuracies: Sequence[float]) -> Accuracy:
 
 
 SUFFIXES: Final = (".png", ".svg")
-APART: Final = 0.012  # of the width between two methods, so that their intervals do not overlap
+APART: Final = 0.012  # distance of two methods on the axis, so that their intervals do not overlap
 
 
 def draw(result: FewShotResult, path: Path) -> None:
-    """Write the picture; its format is that of the suffix.
+    """Write the accuracies by number of shots as a picture, in the format of the suffix.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: The picture cannot be written.
     """
     import matplotlib as mpl
 
     mpl.rcParams["svg.hashsalt"] = "edge"
     stream = io.BytesIO()
     form = path.suffix.lower()[1:]
-    # Without a date: equal results, equal bytes.
+    # There is no date, so that equal results give equal bytes.
     metadata = {"Date": None} if form == "svg" else {}
     _figure(result).savefig(stream, format=form, metadata=metadata, dpi=120)
     write_output(path, stream.getvalue())
@@ -148,9 +166,9 @@ def _figure(result: FewShotResult) -> Any:
             [100 * (item.mean - item.low) for item in row.accuracy],
             [100 * (item.high - item.mean) for item in row.accuracy],
         ]
-        places = [place + APART * len(shots) * (number - middle) for place in range(len(shots))]
+        positions = [at + APART * len(shots) * (number - middle) for at in range(len(shots))]
         panel.errorbar(
-            places, means, yerr=spans, fmt="o-", capsize=3, linewidth=1, label=str(row.method)
+            positions, means, yerr=spans, fmt="o-", capsize=3, linewidth=1, label=str(row.method)
         )
     chance = 100 / result.ways
     panel.axhline(chance, color="grey", linestyle=":", linewidth=1, label="chance")
@@ -161,7 +179,7 @@ def _figure(result: FewShotResult) -> Any:
     kind = "held-out classes" if result.training else "classes"
     panel.set_title(
         f"{plot_text(result.name)}: {result.ways}-way, {result.episodes} episodes of "
-        f"{result.classes['held_out']} {kind}"
+        f"{result.classes.held_out} {kind}"
     )
     panel.legend(loc="lower right", fontsize="small", ncols=2)
     panel.grid(axis="y", alpha=0.3)

@@ -1,7 +1,7 @@
 """``edge fewshot``: every method on the same episodes of the same held-out classes."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -15,41 +15,42 @@ from edge.fewshot.episodes import Episode, draw_episodes
 from edge.fewshot.networks import Conv4, EpisodeNetwork, HeadNetwork
 from edge.fewshot.options import EMBEDDED, META_TRAINED, FewShotMethod, FewShotOptions
 from edge.fewshot.reptile import Initialisation, Learner, MetaTrained, meta_trained
-from edge.fewshot.result import FewShotResult, MethodAccuracy, mean_accuracy
+from edge.fewshot.result import ClassCounts, FewShotResult, MethodAccuracy, mean_accuracy
 from edge.progress import Progress
 from edge.runtime.head import normalised
 from edge.runtime.output import HeadKind
 from edge.training.head import fit_head
 from edge.versions import versions
+from edge.wording import counted
 
 ACCURACIES: Final = "accuracies.npy"
 
 
-def run(options: FewShotOptions, progress: Progress) -> FewShotResult:
-    """Score every method.
+def score_methods(options: FewShotOptions, progress: Progress) -> FewShotResult:
+    """Score every method on the same episodes.
 
     Raises:
         DataError: The folder cannot give such episodes.
-        UsageError, BundleError, WeightsUnavailable: The embeddings cannot be had.
+        UsageError, BundleError, WeightsUnavailable: The embeddings cannot be computed.
         OutputError: The cache cannot be written.
     """
-    job = _FewShotRun(options, find_classes(options, progress), progress)
+    run = _FewShotRun(options, find_classes(options, progress), progress)
     if not EMBEDDED.isdisjoint(options.methods):
-        progress.note(f"embeddings: {job.embeddings.name}")
-    rows = tuple(job.row(method) for method in options.methods)
-    classes = job.classes
+        progress.note(f"embeddings: {run.embeddings.name}")
+    rows = tuple(run.score(method) for method in options.methods)
+    classes = run.classes
     return FewShotResult(
         name=options.photos.resolve().name,
         ways=options.ways,
         queries=options.queries,
         episodes=options.episodes,
-        embedding=None if EMBEDDED.isdisjoint(options.methods) else job.embeddings.name,
-        classes={
-            "all": len(classes.names),
-            "training": len(classes.training),
-            "held_out": len(classes.held_out),
-            "held_out_groups": classes.groups,
-        },
+        embedding=None if EMBEDDED.isdisjoint(options.methods) else run.embeddings.name,
+        classes=ClassCounts(
+            all=len(classes.names),
+            training=len(classes.training),
+            held_out=len(classes.held_out),
+            held_out_groups=classes.groups,
+        ),
         training=tuple(classes.names[index] for index in classes.training),
         iterations=options.reptile.iterations if options.meta_trains else None,
         rotations=options.rotations and FewShotMethod.REPTILE in options.methods,
@@ -60,16 +61,23 @@ def run(options: FewShotOptions, progress: Progress) -> FewShotResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ReadyLearner:
-    """A learner, where its episodes start, and what decides its answers."""
+    """A learner that can answer episodes.
+
+    Attributes:
+        learner: The learner.
+        start: The state from which its episodes start.
+        key: Whatever decides its answers, for content keys.
+        seconds: The time that its meta-training took; None if there is none.
+    """
 
     learner: Learner
     start: Initialisation
-    key: dict[str, Any]
+    key: Mapping[str, object]
     seconds: float | None
 
 
 class _FewShotRun:
-    """One run; tables and networks come about when a method needs them."""
+    """One run, which makes tables and networks when a method needs them."""
 
     def __init__(self, options: FewShotOptions, classes: Classes, progress: Progress) -> None:
         self.options = options
@@ -86,18 +94,24 @@ class _FewShotRun:
     def pixels(self) -> NDArray[np.uint8]:
         return pixels(self.classes)
 
-    def row(self, method: FewShotMethod) -> MethodAccuracy:
-        taught = None if method in BASELINES else self._learner(method)
-        found, seconds = [], 0.0
+    def score(self, method: FewShotMethod) -> MethodAccuracy:
+        """Score a method with each number of shots."""
+        learner = None if method in BASELINES else self._learner(method)
+        by_shots, seconds = [], 0.0
         for shots in self.options.shots:
-            accuracies, spent = self._accuracies(method, taught, shots)
-            found.append(mean_accuracy(shots, accuracies.tolist()))
+            episodes = self._episodes(shots)
+            title = f"{method}, {counted(shots, 'shot')}"
+            if learner is None:
+                accuracies, spent = self._of_baseline(method, episodes, title)
+            else:
+                accuracies, spent = self._of_learner(learner, episodes, shots, title)
+            by_shots.append(mean_accuracy(shots, accuracies.tolist()))
             seconds += spent
         return MethodAccuracy(
             method=method,
-            accuracy=tuple(found),
+            accuracy=tuple(by_shots),
             seconds=seconds,
-            meta_seconds=None if taught is None else taught.seconds,
+            meta_seconds=None if learner is None else learner.seconds,
         )
 
     def _episodes(self, shots: int) -> list[Episode]:
@@ -112,34 +126,41 @@ class _FewShotRun:
             seed=options.seed,
         )
 
-    def _accuracies(
-        self, method: FewShotMethod, taught: _ReadyLearner | None, shots: int
+    def _of_baseline(
+        self, method: FewShotMethod, episodes: Sequence[Episode], title: str
     ) -> tuple[NDArray[np.float64], float]:
-        """Of each episode, and the seconds that they took now."""
-        episodes = self._episodes(shots)
-        title = f"{method}, {shots} shot{'s' if shots > 1 else ''}"
-        if taught is None:
-            vectors = self._vectors(method)
-            began = time.monotonic()
-            with self.progress.stage(title, len(episodes)) as step:
-                found = []
-                for episode in episodes:
-                    answer = baseline_answers(method, vectors, episode)
-                    found.append(episode.accuracy(answer))
-                    step(1)
-            return np.array(found), time.monotonic() - began
-        drawn = {"shots": [shots, max(self.options.shots)], "episodes": len(episodes)}
-        drawn |= {"ways": self.options.ways, "queries": self.options.queries}
-        drawn |= {"seed": self.options.seed, "held_out": list(self.classes.held_out)}
-        key = content_key("episodes", taught.key | drawn)
+        """Return the accuracy of each episode, and the seconds that they took."""
+        vectors = self._vectors(method)
+        accuracies = []
+        began = time.monotonic()
+        with self.progress.stage(title, len(episodes)) as step:
+            for episode in episodes:
+                answers = baseline_answers(method, vectors, episode)
+                accuracies.append(episode.accuracy(answers))
+                step(1)
+        return np.array(accuracies), time.monotonic() - began
+
+    def _of_learner(
+        self, ready: _ReadyLearner, episodes: Sequence[Episode], shots: int, title: str
+    ) -> tuple[NDArray[np.float64], float]:
+        """Return the accuracy of each episode, and the seconds that they took now."""
+        drawn = {
+            "shots": [shots, max(self.options.shots)],
+            "episodes": len(episodes),
+            "ways": self.options.ways,
+            "queries": self.options.queries,
+            "seed": self.options.seed,
+            "held_out": list(self.classes.held_out),
+        }
+        key = content_key("episodes", {**ready.key, **drawn})
         kept = self.cache.find(key)
         if kept is not None:
             accuracies: NDArray[np.float64] = np.load(kept / ACCURACIES, allow_pickle=False)
             return accuracies, 0.0
         began = time.monotonic()
         with self.progress.stage(title, len(episodes)) as step:
-            answers = taught.learner.answers(
-                taught.start, episodes, seed=self.options.seed, step=step
+            answers = ready.learner.answers(
+                ready.start, episodes, seed=self.options.seed, step=step
             )
         pairs = zip(episodes, answers, strict=True)
         accuracies = np.array([episode.accuracy(answer) for episode, answer in pairs])
@@ -155,7 +176,7 @@ class _FewShotRun:
     def _learner(self, method: FewShotMethod) -> _ReadyLearner:
         options = self.options
         network, table, classes = self._table(method)
-        parts: dict[str, Any] = {
+        parts = {
             "network": network.id,
             "data": self.classes.sha256,
             "table": self.embeddings.id if method is FewShotMethod.REPTILE_HEAD else "pixels",
@@ -172,7 +193,7 @@ class _FewShotRun:
         return _ReadyLearner(
             learner=learner,
             start=trained.start,
-            key=parts | {"start": trained.key},
+            key={**parts, "start": trained.key},
             seconds=trained.seconds,
         )
 
@@ -182,7 +203,7 @@ class _FewShotRun:
         learner: Learner,
         network: EpisodeNetwork,
         classes: list[NDArray[np.int64]],
-        parts: dict[str, Any],
+        parts: Mapping[str, object],
     ) -> MetaTrained:
         options = self.options
         iterations = options.reptile.iterations
@@ -194,7 +215,11 @@ class _FewShotRun:
                 ways=options.ways,
                 iterations=iterations,
                 seed=options.seed,
-                parts=parts | {"classes": list(self.classes.training), "turned": len(classes)},
+                parts={
+                    **parts,
+                    "classes": list(self.classes.training),
+                    "turned": len(classes),
+                },
                 cache=self.cache,
                 step=step,
             )
@@ -202,7 +227,7 @@ class _FewShotRun:
     def _table(
         self, method: FewShotMethod
     ) -> tuple[EpisodeNetwork, NDArray[Any], list[NDArray[np.int64]]]:
-        """Network, inputs, and rows of the classes to train on."""
+        """Return network, inputs, and the rows of the classes to train on."""
         classes = self.classes.rows(self.classes.training)
         if method is FewShotMethod.REPTILE_HEAD:
             vectors = self.embeddings.vectors
@@ -221,12 +246,12 @@ Answer = Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]],
 def baseline_answers(
     method: FewShotMethod, vectors: NDArray[np.float32], episode: Episode
 ) -> NDArray[np.int64]:
-    """Answers (ways x queries,) to the queries of an episode.
+    """Answer the queries of an episode from its vectors alone: (ways x queries,).
 
     Args:
         method: One of ``BASELINES``.
         vectors: (pictures, features), of all pictures.
-        episode: Rows of them.
+        episode: The episode, whose rows are those of ``vectors``.
     """
     shown = vectors[episode.support.reshape(-1)]
     asked = vectors[episode.queries.reshape(-1)]
@@ -234,7 +259,7 @@ def baseline_answers(
 
 
 def _head(kind: HeadKind) -> Answer:
-    """The head that ``edge build --head`` fits, on the shown pictures."""
+    """Return the answers of the head that ``edge build --head`` fits, on the shown pictures."""
 
     def answer(
         shown: NDArray[np.float32], classes: NDArray[np.int64], asked: NDArray[np.float32]
@@ -250,14 +275,14 @@ def _head(kind: HeadKind) -> Answer:
 def _logistic(
     shown: NDArray[np.float32], classes: NDArray[np.int64], asked: NDArray[np.float32]
 ) -> NDArray[np.int64]:
-    """Multinomial logistic regression on vectors of length 1 (Tian et al. 2020, 2003.11539)."""
+    """Answer by multinomial logistic regression on vectors of length 1 (Tian et al. 2020)."""
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):  # so small a problem is slower on several threads
+    with threadpool_limits(1):  # several threads are slower on so small a problem
         model = LogisticRegression(C=1.0, max_iter=1000).fit(normalised(shown), classes)
-        found: NDArray[np.int64] = model.predict(normalised(asked))
-    return found
+        answers: NDArray[np.int64] = model.predict(normalised(asked))
+    return answers
 
 
 BASELINES: Final[dict[FewShotMethod, Answer]] = {

@@ -1,4 +1,4 @@
-"""Pictures into a folder per tag: copies, or hard links where asked; nothing is overwritten."""
+"""Pictures in a folder per tag: copies, or hard links if asked; nothing is overwritten."""
 
 import filecmp
 import os
@@ -15,18 +15,18 @@ from edge.progress import Step
 from edge.runtime.files import beside, rename_new
 from edge.tagging.tags import Tagged
 
-# What Windows, macOS or FAT refuse in names, and control characters.
+# What Windows, macOS or FAT refuse in names, and all control characters.
 _FORBIDDEN: Final = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-LONGEST: Final = 120  # bytes of a folder's name; file systems take 255
+LONGEST: Final = 120  # bytes of the name of a folder; file systems take 255
 
 
-def check_place(directory: Path, target: Path) -> None:
-    """Refuse a place whose copies the next run would tag as new pictures.
+def check_copies(directory: Path, target: Path) -> None:
+    """Refuse a folder whose copies the next run would tag as new pictures.
 
     Raises:
-        UsageError: The place is in the folder of the pictures.
-        OutputError: The place is a file.
+        UsageError: The folder lies within that of the pictures.
+        OutputError: It is a file.
     """
     if target.exists() and not target.is_dir():
         raise OutputError(f"--copy-to {target} is no folder", hint="Name a folder.")
@@ -34,7 +34,7 @@ def check_place(directory: Path, target: Path) -> None:
 
 
 def folder_names(labels: Sequence[str]) -> dict[str, str]:
-    """A folder for each label, fit for any file system and different in any case of letters."""
+    """Name a folder for each label, fit for any file system and unique whatever the case is."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for label in sorted(set(labels)):
@@ -54,14 +54,14 @@ def copy_tagged(
     """Put each picture into the folder of each of its tags.
 
     Args:
-        directory: That was tagged.
-        pictures: With their tags.
-        target: The folders go below.
-        link: Make hard links, which take no space and share every later change.
-        step: Told of each picture.
+        directory: The folder that was tagged.
+        pictures: The pictures with their tags.
+        target: The folder in which a folder per tag is made.
+        link: Whether to make hard links, which take no space and share every later change.
+        step: It is told of each picture.
 
     Returns:
-        How many were written, and how many lay there already.
+        The number of files that were written, and of those that lay there already.
 
     Raises:
         OutputError: A file cannot be written, or linked.
@@ -70,7 +70,7 @@ def copy_tagged(
     written = there = 0
     for picture in pictures:
         for tag in picture.tags:
-            if _place(directory / picture.path, target / names[tag.label], link=link):
+            if _put_once(directory / picture.path, target / names[tag.label], link=link):
                 written += 1
             else:
                 there += 1
@@ -86,10 +86,10 @@ def _fit(label: str) -> str:
     return text
 
 
-def _place(source: Path, folder: Path, *, link: bool) -> bool:
-    """Whether the file had to be written; a file of the same content is the copy of an earlier run.
+def _put_once(source: Path, folder: Path, *, link: bool) -> bool:
+    """Put a picture into a folder unless it holds it; return whether it had to be written.
 
-    The name of another picture gets a number: IMG_1 (2).jpg.
+    If another picture has the name, a number is added: IMG_1 (2).jpg.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def _place(source: Path, folder: Path, *, link: bool) -> bool:
                     _put(source, target, link=link)
                     return True
             except FileExistsError:
-                pass  # it came in meanwhile
+                pass  # another program has just written it
             if target.is_file() and filecmp.cmp(source, target, shallow=False):
                 return False
             number += 1
@@ -112,10 +112,10 @@ def _place(source: Path, folder: Path, *, link: bool) -> bool:
 
 
 def _put(source: Path, target: Path, *, link: bool) -> None:
-    """Copy or link to a name that nothing has.
+    """Copy or link to a name that is free.
 
     Raises:
-        FileExistsError: Something has it meanwhile.
+        FileExistsError: The name has been taken meanwhile.
     """
     if link:
         os.link(source.resolve(), target)

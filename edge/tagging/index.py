@@ -1,17 +1,19 @@
-"""The index of a folder: each picture's tags, in one SQLite file; safe against kill -9."""
+"""The index of a folder: the tags of each picture, in one SQLite file; safe against kill -9."""
 
 import fcntl
 import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from edge import schema
 from edge.cache import content_key, is_damage, remove_database, say
 from edge.errors import OutputError, UsageError
+from edge.tagging.options import TagSettings
 from edge.tagging.tags import Tag, Tagged
 
 _TABLES = """
@@ -23,26 +25,26 @@ CREATE TABLE IF NOT EXISTS tags (path BLOB, label TEXT, score REAL, PRIMARY KEY 
 PRAGMA user_version = 2;
 """
 VERSION = 2
-_UNCHECKED = 1  # the version before there were checksums: its pictures are tagged again
+_UNCHECKED = 1  # the version without checksums: its pictures are tagged again
 
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """What tells that a file is the one that was tagged: bytes, and time of change (ns)."""
+    """Size in bytes and time of change in ns, by which a tagged file is known again."""
 
     size: int
     mtime_ns: int
 
 
 def default_index(cache: Path, directory: Path) -> Path:
-    """The index of a folder in the cache, by the folder's real path."""
+    """Return the path, in the cache, of the index of a folder, by its real path."""
     name = content_key("tags", {"folder": os.fsencode(directory.resolve()).hex()})
     return cache / "tags" / f"{name}.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
 class _PictureRow:
-    """A picture as it is kept: its tags best first, and what proves that they are its own."""
+    """A picture as it is kept: its tags best first, and a checksum of all of it."""
 
     path: bytes
     stamp: FileStamp
@@ -51,7 +53,7 @@ class _PictureRow:
 
     @property
     def checksum(self) -> bytes:
-        """8 bytes of BLAKE2b (RFC 7693) of all of it."""
+        """8 bytes of BLAKE2b (RFC 7693) over all fields."""
         tags = sorted((tag.label, tag.score.hex()) for tag in self.tags)
         facts = (self.path, self.stamp.size, self.stamp.mtime_ns, self.problem, tags)
         return _checksum(repr(facts))
@@ -60,14 +62,15 @@ class _PictureRow:
 class TagIndex:
     """The tags of a folder, all by one model with one threshold.
 
-    Every picture carries a checksum of itself and its tags: one that does not fit is tagged again.
+    Every picture carries a checksum of itself and its tags; if it does not fit, the picture is
+    tagged again.
 
     Args:
-        path: Of the file; created when missing.
-        own: Whether it lies in the cache, so that it is made anew where SQLite finds it damaged.
+        path: The path of the file, which is created if it is missing.
+        own: Whether it lies in the cache, so that it is made anew if SQLite finds it damaged.
 
     Raises:
-        UsageError: The file is something else.
+        UsageError: The file is not an index of tags.
         OutputError: The file cannot be opened or written.
     """
 
@@ -105,9 +108,9 @@ class TagIndex:
             self._check()
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.executescript(_TABLES)
-            found = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise self._damaged(found)
+            checked = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if checked != "ok":
+                raise self._damaged(checked)
         except BaseException:
             self._database.close()
             raise
@@ -117,7 +120,7 @@ class TagIndex:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._database.close()
-        if self._lock >= 0:  # not before: closing it drops SQLite's own locks on the file
+        if self._lock >= 0:  # only now, since closing it drops the locks of SQLite on the file
             os.close(self._lock)
         if isinstance(error, sqlite3.Error):
             raise self._unwritable(error) from error
@@ -126,7 +129,7 @@ class TagIndex:
         """Keep other runs from changing the index as long as it is open.
 
         Raises:
-            OutputError: Another run does.
+            OutputError: Another run holds it.
         """
         self._lock = os.open(self.path, os.O_RDONLY)
         try:
@@ -141,12 +144,12 @@ class TagIndex:
 
     @property
     def doubted(self) -> int:
-        """How many pictures were found whose checksums do not fit."""
+        """The number of pictures whose checksums do not fit."""
         return self._doubted
 
     @property
-    def settings(self) -> dict[str, Any] | None:
-        """How the pictures in it were tagged; None for a new index."""
+    def settings(self) -> TagSettings | None:
+        """How the pictures in it were tagged; None for a new index, or if that is damaged."""
         row = self._database.execute("SELECT CAST(value AS BLOB) FROM settings").fetchone()
         if row is None:
             return None
@@ -154,9 +157,10 @@ class TagIndex:
         if checksum.decode(errors="replace") != _checksum(text.decode(errors="replace")).hex():
             say(f"the options of the last run in {self.path} are damaged and are not used")
             return None
-        return dict(json.loads(text))
+        what = f"the options of the last run in {self.path}"
+        return schema.from_json(TagSettings, json.loads(text), what, extra="ignore")
 
-    def start(self, settings: Mapping[str, Any]) -> None:
+    def start(self, settings: TagSettings) -> None:
         """Forget the pictures unless they were tagged in the same way.
 
         Raises:
@@ -167,19 +171,19 @@ class TagIndex:
         with _Transaction(self):
             for table in ("settings", "pictures", "tags"):
                 self._database.execute(f"DELETE FROM {table}")
-            text = json.dumps(settings)
+            text = json.dumps(asdict(settings))
             kept = f"{_checksum(text).hex()} {text}"
             self._database.execute("INSERT INTO settings VALUES (?)", (kept,))
 
     def stamps(self) -> dict[Path, FileStamp]:
-        """Every picture in the index, by relative path."""
+        """Return the stamp of every picture in the index, by relative path."""
         return {_path(row.path): row.stamp for row in self._rows()}
 
     def add(self, pictures: Sequence[tuple[Tagged, FileStamp]]) -> None:
         """Keep pictures and their tags, all or none; earlier tags of them go.
 
         Raises:
-            OutputError: The disk is full, say.
+            OutputError: The file cannot be written; the disk is full, for example.
         """
         with _Transaction(self):
             for picture, stamp in pictures:
@@ -205,35 +209,38 @@ class TagIndex:
                 self._forget(os.fsencode(path))
 
     def pictures(self) -> list[Tagged]:
-        """Every picture, sorted by path, its tags best first."""
+        """Return every picture, sorted by path, with its tags best first."""
         return [
             Tagged(path=_path(row.path), tags=row.tags, problem=row.problem) for row in self._rows()
         ]
 
     def _rows(self) -> list[_PictureRow]:
-        """Every picture whose checksum fits, sorted by path; read once until something changes."""
+        """Return every picture whose checksum fits, sorted by path; kept until a change."""
         if self._read is not None:
             return self._read
         tags: dict[bytes, list[Tag]] = {}
-        # As bytes: text that is no UTF-8 any more is for the checksum to find.
+        # Text is read as bytes, so that the checksum finds what is no longer UTF-8.
         rows = self._database.execute(
             "SELECT path, CAST(label AS BLOB), score FROM tags ORDER BY score DESC"
         )
         for path, label, score in rows:
             tags.setdefault(path, []).append(Tag(_text(label), score))
-        found = self._database.execute(
+        pictures = self._database.execute(
             "SELECT path, size, mtime_ns, CAST(problem AS BLOB), checksum FROM pictures"
             " ORDER BY path"
         )
         fitting = []
         self._doubted = 0
-        for path, size, mtime, problem, checksum in found:
+        for path, size, mtime, problem, checksum in pictures:
             row = _PictureRow(
                 path, FileStamp(size, mtime), _text(problem), tuple(tags.get(path, ()))
             )
             try:
                 fits = row.checksum == checksum
-            except (AttributeError, TypeError):  # another type than was stored
+            except (
+                AttributeError,
+                TypeError,
+            ):  # a value is of another type than the one that was stored
                 fits = False
             if fits:
                 fitting.append(row)
@@ -256,16 +263,16 @@ class TagIndex:
             raise self._foreign()
 
     def _drop_unchecked(self) -> None:
-        """Leave of an index without checksums what its user had chosen."""
+        """Empty an index without checksums, but for the settings that its user had chosen."""
         rows = self._database.execute("SELECT value FROM settings").fetchall()
         self._database.executescript("DROP TABLE pictures; DROP TABLE tags; DELETE FROM settings;")
         for (text,) in rows[:1]:
             kept = f"{_checksum(text).hex()} {text}"
             self._database.execute("INSERT INTO settings VALUES (?)", (kept,))
 
-    def _damaged(self, found: str) -> UsageError:
+    def _damaged(self, problem: str) -> UsageError:
         return UsageError(
-            f"the index of tags {self.path} is damaged: {' '.join(found.split())}",
+            f"the index of tags {self.path} is damaged: {' '.join(problem.split())}",
             hint="Remove it, and run the command again: the pictures are tagged anew.",
         )
 
@@ -282,7 +289,7 @@ class TagIndex:
 
 
 class _Transaction:
-    """All of the block's changes, or none."""
+    """Make all changes of the block, or none."""
 
     def __init__(self, index: TagIndex) -> None:
         self._index = index

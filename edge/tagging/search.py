@@ -12,14 +12,14 @@ from edge.errors import UsageError
 from edge.runtime import checked
 from edge.tagging.tags import Tag, Tagged
 
-BUILT_IN: Final = "groups.txt"  # of ImageNet labels, beside this module
+BUILT_IN: Final = "groups.txt"  # groups of ImageNet labels, in a file beside this module
 
 
 class Groups:
     """Named groups; a member is a label, or another group.
 
     Args:
-        members: By name, each in the order of the file.
+        members: The members of each group, in the order of the file, by its name.
     """
 
     def __init__(self, members: Mapping[str, tuple[str, ...]]) -> None:
@@ -27,10 +27,10 @@ class Groups:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
-        """The built-in groups, and a user's, which replace those of the same name.
+        """Load the built-in groups and those of a user, which replace groups of the same name.
 
         Raises:
-            UsageError: The file cannot be read, or a line is no group.
+            UsageError: The file cannot be read, or a line is not a group.
         """
         members = parse((files(__package__) / BUILT_IN).read_text(encoding="utf-8"), BUILT_IN)
         if path is None:
@@ -45,12 +45,12 @@ class Groups:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every group, a user's first."""
+        """The names of all groups, first those of the user."""
         return tuple(self._members)
 
     def labels(self, name: str) -> frozenset[str]:
-        """Every label in the group of that name and in the groups in it; empty if unknown."""
-        found: set[str] = set()
+        """Return every label in a group and in the groups in it; none if there is no such group."""
+        labels: set[str] = set()
         entered: set[str] = set()
         waiting = [name]
         while waiting:
@@ -58,30 +58,30 @@ class Groups:
             entered.add(group)
             for member in self._members.get(group, ()):
                 # "church" is a label and a group that has it as a member.
-                found.add(member)
+                labels.add(member)
                 if member in self._members and member not in entered:
                     waiting.append(member)
-        return frozenset(found)
+        return frozenset(labels)
 
     def parent(self, label: str) -> str | None:
-        """The first group that has the label itself as a member."""
+        """Return the first group that has the label itself as a member."""
         for name, members in self._members.items():
             if label in members and label != name:
                 return name
         return None
 
     def unknown(self, labels: Iterable[str]) -> tuple[str, ...]:
-        """Members that are neither a group nor among the labels."""
+        """Return the members that are neither a group nor among the labels."""
         known = {*labels, *self._members}
         every = (member for members in self._members.values() for member in members)
         return tuple(dict.fromkeys(member for member in every if member not in known))
 
 
 def parse(text: str, source: str) -> dict[str, tuple[str, ...]]:
-    """Groups by name out of lines ``name = member, member``; an indented line goes on.
+    """Parse lines ``name = member, member`` into groups by name; an indented line goes on.
 
     Raises:
-        UsageError: A line is no group, or a group is there twice.
+        UsageError: A line is not a group, or a group is there twice.
     """
     lines: list[tuple[int, str]] = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -119,9 +119,9 @@ class Hit:
     """A picture that answers a query.
 
     Attributes:
-        picture: With all its tags.
-        tag: The one that answers best, and
-        match: how.
+        picture: The picture with all its tags.
+        tag: The tag that answers best.
+        match: How that tag answers.
     """
 
     picture: Tagged
@@ -130,9 +130,9 @@ class Hit:
 
 
 def find(pictures: Iterable[Tagged], query: str, groups: Groups) -> list[Hit]:
-    """Pictures whose tags answer every word of the query; better matches and tags first.
+    """Find the pictures whose tags answer every word of a query; better matches and tags first.
 
-    A query of several words is taken as one where a group or a label has that name.
+    A query of several words is taken as one if a group or a label has that name.
 
     Raises:
         UsageError: The query has no letter or digit.
@@ -143,19 +143,19 @@ def find(pictures: Iterable[Tagged], query: str, groups: Groups) -> list[Hit]:
         {label: how for label in labels if (how := match(label, term, groups)) is not None}
         for term in _terms(query, labels, groups)
     ]
-    found = [item for picture in everything if (item := _answer(picture, terms)) is not None]
+    hits = [item for picture in everything if (item := _answer(picture, terms)) is not None]
     return sorted(
-        found, key=lambda item: (item.match, -item.tag.score, item.picture.path.as_posix())
+        hits, key=lambda item: (item.match, -item.tag.score, item.picture.path.as_posix())
     )
 
 
 def match(label: str, term: str, groups: Groups) -> Match | None:
-    """How a label answers a term in lower case, or None; the plural's s makes no difference."""
+    """Return how a label answers a term in lower case, or None; a final s does not count."""
     best: Match | None = None
     for form in dict.fromkeys((term, term.removesuffix("s") if len(term) > 3 else term)):
-        found = _match(label, form, groups)
-        if found is not None and (best is None or found < best):
-            best = found
+        answer = _match(label, form, groups)
+        if answer is not None and (best is None or answer < best):
+            best = answer
     return best
 
 
@@ -185,5 +185,7 @@ def _answer(picture: Tagged, terms: Sequence[dict[str, Match]]) -> Hit | None:
         if not hits:
             return None
         chosen.append(min(hits, key=lambda hit: hit[:2]))
-    how, _, tag = max(chosen, key=lambda hit: hit[:2])  # no better than its worst word
+    how, _, tag = max(
+        chosen, key=lambda hit: hit[:2]
+    )  # a picture answers no better than its worst word
     return Hit(picture=picture, tag=tag, match=how)

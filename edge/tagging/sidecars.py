@@ -31,9 +31,9 @@ class Sidecars:
     """What became of the sidecars.
 
     Attributes:
-        written: New ones, and those that got more tags.
-        unchanged: That had every tag.
-        problems: Why each of the others was left as it is, by its path.
+        written: The number of those that are new or got more tags.
+        unchanged: The number of those that had every tag.
+        problems: The reason why each of the others was left as it is, by its path.
     """
 
     written: int
@@ -47,24 +47,24 @@ def write_sidecars(
     groups: Groups,
     *,
     naming: SidecarName,
-    place: Path | None,
+    folder: Path | None,
     step: Step,
 ) -> Sidecars:
     """Add the tags of each picture to its sidecar; whatever else is in it stays.
 
     Args:
-        directory: That was tagged.
-        pictures: With their tags; those without one get no sidecar.
-        groups: Parents of the labels.
-        naming: Of the sidecars.
-        place: Folder for them, with the same sub-folders; None: beside the pictures.
-        step: Told of each picture.
+        directory: The folder that was tagged.
+        pictures: The pictures with their tags; those without one get no sidecar.
+        groups: The groups that are parents of the labels.
+        naming: How the sidecars are called.
+        folder: The folder for them, with the same sub-folders; None puts them beside the pictures.
+        step: It is told of each picture.
 
     Raises:
         DataError: Two pictures would share a sidecar.
         OutputError: A sidecar cannot be written.
     """
-    targets = _targets(place or directory, pictures, naming)
+    targets = _targets(folder or directory, pictures, naming)
     written = 0
     problems: dict[Path, str] = {}
     for target, picture in targets.items():
@@ -98,18 +98,18 @@ def _targets(root: Path, pictures: Sequence[Tagged], naming: SidecarName) -> dic
 
 
 def _add(target: Path, labels: Sequence[str], groups: Groups) -> bool:
-    """Whether the sidecar had to be written."""
+    """Add labels to a sidecar; return whether it had to be written."""
     try:
-        place = target.resolve()  # a link stays one
-        with expected(place):  # a photo program may write it at the same time
+        path = target.resolve()  # a link stays one
+        with expected(path):  # a photo program may write it at the same time
             before = None
-            if place.exists():
-                before = checked.read_bytes(place, "the sidecar", max_bytes=MAX_SIDECAR)
+            if path.exists():
+                before = checked.read_bytes(path, "the sidecar", max_bytes=MAX_SIDECAR)
             content = with_tags(EMPTY if before is None else before, tag_values(labels, groups))
             if content == before:
                 return False
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(place, content)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, content)
     except checked.Malformed as error:
         raise DataError(str(error)) from error
     except OSError as error:
@@ -121,7 +121,7 @@ def _add(target: Path, labels: Sequence[str], groups: Groups) -> bool:
 
 
 RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-# Property -> (namespace, prefix, kind of array).
+# Each property has a namespace, a prefix and a kind of array.
 PROPERTIES: Final[dict[str, tuple[str, str, str]]] = {
     "subject": ("http://purl.org/dc/elements/1.1/", "dc", "Bag"),
     "hierarchicalSubject": ("http://ns.adobe.com/lightroom/1.0/", "lr", "Bag"),
@@ -139,7 +139,7 @@ EMPTY: Final = (
 
 @dataclass(slots=True)
 class _Array:
-    """An array of values in a file: where more go in, and what is there."""
+    """An array of values in a file: the position where more go in, and what it holds."""
 
     end: int = -1
     name: str = ""
@@ -148,7 +148,7 @@ class _Array:
 
 
 def tag_values(labels: Sequence[str], groups: Groups) -> dict[str, list[str]]:
-    """The values of each property: every label, and the group that it is one of."""
+    """Return the values of each property: every label, and the group that it belongs to."""
     values: dict[str, list[str]] = {name: [] for name in PROPERTIES}
     for label in (one_line(label).strip() for label in labels):
         parent = groups.parent(label)
@@ -160,17 +160,17 @@ def tag_values(labels: Sequence[str], groups: Groups) -> dict[str, list[str]]:
 
 
 def with_tags(content: bytes, wanted: Mapping[str, Sequence[str]]) -> bytes:
-    """The file with the values that it lacks; the same bytes if it lacks none.
+    """Add the values that a file lacks; return the same bytes if it lacks none.
 
     Args:
-        content: An XMP file in UTF-8.
-        wanted: Values by a name of ``PROPERTIES``.
+        content: The XMP file, in UTF-8.
+        wanted: The values of each property, by a name of ``PROPERTIES``.
 
     Raises:
-        DataError: No XMP, not UTF-8, or with a document type, which XMP never has.
+        DataError: The content is not XMP, not UTF-8, or has a document type, which XMP never has.
     """
     scan = _Scan(content)
-    edits: list[tuple[int, str, str]] = []  # end of an element, text, name of the element
+    edits: list[tuple[int, str, str]] = []  # position of an end tag, text, name of the element
     missing: list[str] = []
     for name, values in wanted.items():
         array = scan.arrays.get(name)
@@ -184,13 +184,13 @@ def with_tags(content: bytes, wanted: Mapping[str, Sequence[str]]) -> bytes:
         edits.append(
             (scan.rdf_end, _description(missing, scan), _qualified(scan.rdf_prefix, "RDF"))
         )
-    for place, text, name in sorted(edits, reverse=True):
-        content = _inserted(content, place, text.encode(), name)
+    for position, text, name in sorted(edits, reverse=True):
+        content = _inserted(content, position, text.encode(), name)
     return content
 
 
 class _Scan:
-    """What a file has of the properties, and where."""
+    """The values that a file has of the properties, and their positions."""
 
     def __init__(self, content: bytes) -> None:
         self.arrays: dict[str, _Array] = {}
@@ -226,9 +226,9 @@ class _Scan:
         if self._inside_rdf(1) and local == "Description":
             about = (v for key, v in attributes.items() if _split(key)[:2] == (RDF, "about"))
             self.about = next(about, self.about)
-        found = self._property(2)
-        if found is not None:
-            self.arrays.setdefault(found, _Array())
+        ours = self._property(2)
+        if ours is not None:
+            self.arrays.setdefault(ours, _Array())
         if self._property(4) is not None and (uri, local) == (RDF, "li"):
             self._text = []
 
@@ -255,7 +255,7 @@ class _Scan:
         return len(self._path) > levels and self._path[-1 - levels] == (RDF, "RDF")
 
     def _property(self, levels: int) -> str | None:
-        """The name of ours that the element so many levels below RDF is in."""
+        """Return the name of our property that the element so many levels below RDF is in."""
         if not self._inside_rdf(levels) or self._path[-levels] != (RDF, "Description"):
             return None
         uri, local = self._path[1 - levels]
@@ -264,7 +264,7 @@ class _Scan:
 
 
 def _split(name: str) -> tuple[str, str, str]:
-    """Namespace, local name and prefix, as expat joins them."""
+    """Return namespace, local name and prefix of a name, as expat joins them."""
     parts = name.split(" ")
     if len(parts) == 1:
         return "", parts[0], ""
@@ -307,23 +307,23 @@ def _property(name: str, values: Sequence[str], rdf: str) -> str:
 
 def _description(properties: Sequence[str], scan: _Scan) -> str:
     element = _qualified(scan.rdf_prefix, "Description")
-    # An attribute of RDF needs a prefix, whatever the file's own elements do without.
+    # An attribute of RDF needs a prefix, even if the elements of the file do without one.
     declared = "" if scan.rdf_prefix == "rdf" else f'xmlns:rdf="{RDF}" '
     about = f"{declared}rdf:about={quoteattr(scan.about)}"
     return f" <{element} {about}>\n{''.join(properties)}  </{element}>\n "
 
 
-def _inserted(content: bytes, place: int, text: bytes, name: str) -> bytes:
-    """Text in front of an element's end tag; an empty element is opened for it.
+def _inserted(content: bytes, position: int, text: bytes, name: str) -> bytes:
+    """Insert text in front of the end tag of an element; an empty element is opened for it.
 
     Args:
         content: The file.
-        place: Of the end tag, or behind the empty element, as expat states it.
-        text: To insert.
-        name: Of the element, with its prefix.
+        position: The position of the end tag, or that behind the empty element, as expat states it.
+        text: The text to insert.
+        name: The name of the element, with its prefix.
     """
     closing = f"</{name}".encode()
-    if content.startswith(closing, place):
-        return content[:place] + text + content[place:]
-    opened = content[:place].removesuffix(b"/>")
-    return opened + b">" + text + closing + b">" + content[place:]
+    if content.startswith(closing, position):
+        return content[:position] + text + content[position:]
+    opened = content[:position].removesuffix(b"/>")
+    return opened + b">" + text + closing + b">" + content[position:]

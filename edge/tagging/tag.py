@@ -1,11 +1,11 @@
-"""``edge tag``: a folder of pictures -> an index of their tags, which only grows by what is new."""
+"""``edge tag``: a folder of pictures -> an index of their tags; only what is new is tagged."""
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from edge.cache import StageCache, content_key, say
 from edge.dataset.folder import list_files
@@ -23,45 +23,57 @@ from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing
 from edge.runtime.taught import LearningHead
 from edge.tagging.index import FileStamp, TagIndex
-from edge.tagging.options import MAX_TAGS, NETWORK, THRESHOLD, TagOptions
+from edge.tagging.options import MAX_TAGS, NETWORK, THRESHOLD, TagOptions, TagSettings
 from edge.tagging.tags import Tagged, choose
 from edge.threads import in_threads
 
-CHUNK: Final = 512  # pictures between two writes of the index; bounds the scores in memory
+CHUNK: Final = 512  # pictures between two writes of the index; it bounds the scores in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagRun:
-    """What a run found.
+    """The tags of a folder after a run.
 
     Attributes:
         settings: How the pictures of the index were tagged.
-        pictures: Of the index, sorted by path.
-        fresh: How many of them this run tagged.
+        pictures: The pictures of the index, sorted by path.
+        fresh: The number of them that this run tagged.
     """
 
-    settings: Mapping[str, Any]
+    settings: TagSettings
     pictures: tuple[Tagged, ...]
     fresh: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Model:
+class _Classifier:
+    """A model that classifies, and how its scores become tags.
+
+    Attributes:
+        path: The model file.
+        labels: One label per class.
+        preprocessing: The contract of its input.
+        settings: The settings of an index that is made with it.
+        head: The head of a bundle whose files answer with embeddings.
+        output: What the values of the file mean, if there is no head.
+    """
+
     path: Path
     labels: tuple[str, ...]
     preprocessing: Preprocessing
-    head: Head | None = None  # of a bundle whose files answer with embeddings
+    settings: TagSettings
+    head: Head | None = None
     output: OutputSpec = PROBABILITIES
 
 
 def tag(
     directory: Path, index: TagIndex, options: TagOptions, cache: StageCache, progress: Progress
 ) -> TagRun:
-    """Tag what is new or changed, forget what is gone. No picture is ever changed.
+    """Tag what is new or changed, and forget what is gone. No picture is ever changed.
 
     Raises:
         DataError: The folder cannot be used.
-        UsageError: No such bundle, variant or network; two of them at once.
+        UsageError: There is no such bundle, variant or network, or two of them are named.
         UsageError, ConnectionFailed: See ``run_on_cluster``.
         WeightsUnavailable, ModelLoadError, InferenceError, ConversionError: The model fails.
         OutputError: The cache or the index cannot be written.
@@ -71,38 +83,37 @@ def tag(
     chosen = _resolved(options, index.settings)
     if options.dask is not None:
         check_address(options.dask)
-    model, settings = _model(chosen, cache, progress)
+    classifier = _classifier(chosen, cache, progress)
     files = list_files(directory)
     for note in files.notes():
         progress.note(note)
-    index.start(settings)
+    index.start(classifier.settings)
     known = index.stamps()
     if index.doubted:
         progress.note(
             f"{index.doubted} pictures in {index.path.name} did not fit their checksums; they are "
             "tagged again"
         )
-    found = {path.relative_to(directory): path for path in files.images}
-    index.remove(known.keys() - found.keys())
-    stamps = {relative: _stamp(path) for relative, path in found.items()}
-    new = [relative for relative in found if known.get(relative) != stamps[relative]]
-    for note in levels_notes(model.preprocessing, [found[relative] for relative in new]):
+    paths = {path.relative_to(directory): path for path in files.images}
+    index.remove(known.keys() - paths.keys())
+    stamps = {relative: _stamp(path) for relative, path in paths.items()}
+    new = [relative for relative in paths if known.get(relative) != stamps[relative]]
+    for note in levels_notes(classifier.preprocessing, [paths[relative] for relative in new]):
         progress.note(note)
     if new:
         with progress.stage("tag", total=len(new)) as step:
-            # A cluster gets all at once: it is joined anew for every part.
+            # A cluster gets all pictures at once, since it is joined anew for every part.
             for part in _parts(new, len(new) if options.dask else CHUNK):
-                index.add(
-                    _tagged(directory, part, stamps, model, settings, options.dask, cache, step)
-                )
-    return TagRun(settings=settings, pictures=tuple(index.pictures()), fresh=len(new))
+                tagged = _tagged(classifier, directory, part, chosen.dask, cache, step)
+                index.add([(picture, stamps[picture.path]) for picture in tagged])
+    return TagRun(settings=classifier.settings, pictures=tuple(index.pictures()), fresh=len(new))
 
 
 def kept(directory: Path, index: TagIndex) -> TagRun:
-    """What the index holds, without looking at the pictures.
+    """Return what the index holds, without looking at the pictures.
 
     Raises:
-        UsageError: Nothing was tagged yet.
+        UsageError: Nothing has been tagged yet.
     """
     settings = index.settings
     if settings is None:
@@ -118,113 +129,117 @@ def kept(directory: Path, index: TagIndex) -> TagRun:
     return TagRun(settings=settings, pictures=pictures, fresh=0)
 
 
-def _resolved(options: TagOptions, before: Mapping[str, Any] | None) -> TagOptions:
-    """Every option with its value: the user's, else the last run's, else the default."""
+def _resolved(options: TagOptions, before: TagSettings | None) -> TagOptions:
+    """Give every option its value: that of the user, of the last run, or the default."""
     if options.bundle is not None and options.backbone is not None:
         raise UsageError("--bundle and --backbone both name a classifier", hint="Keep one of them.")
-    last = before or {}
+    last = before or TagSettings()
     bundle, variant, backbone = options.bundle, options.variant, options.backbone
     if bundle is None and backbone is None:
-        bundle = None if last.get("bundle") is None else Path(last["bundle"])
-        variant = variant or last.get("variant")
-        backbone = last.get("network") or (None if bundle else NETWORK)
+        bundle = None if last.bundle is None else Path(last.bundle)
+        variant = variant or last.variant
+        backbone = last.network or (None if bundle else NETWORK)
     if variant is not None and bundle is None:
         raise UsageError("--variant is of a bundle", hint="Name one with --bundle.")
-    threshold = last.get("threshold", THRESHOLD)
-    most = last.get("max_tags", MAX_TAGS)
     return TagOptions(
         bundle=bundle,
         variant=variant,
         backbone=backbone,
-        threshold=threshold if options.threshold is None else options.threshold,
-        max_tags=most if options.max_tags is None else options.max_tags,
+        threshold=last.threshold if options.threshold is None else options.threshold,
+        max_tags=last.max_tags if options.max_tags is None else options.max_tags,
+        dask=options.dask,
     )
 
 
-def _model(
-    options: TagOptions, cache: StageCache, progress: Progress
-) -> tuple[_Model, dict[str, Any]]:
-    """The classifier, and the settings that an index made with it has."""
+def _classifier(options: TagOptions, cache: StageCache, progress: Progress) -> _Classifier:
+    """Open the classifier that the resolved options name."""
     if options.bundle is not None:
         bundle = Bundle.open(options.bundle)
         variant, path = bundle.model(options.variant)
         head = LearningHead(bundle, variant).current() if bundle.manifest.head else None
-        model = _Model(
+        classifier = _Classifier(
             path=path,
             labels=head.labels if head else bundle.manifest.labels,
             preprocessing=bundle.manifest.preprocessing,
+            settings=TagSettings(bundle=str(options.bundle.resolve()), variant=variant.name),
             head=head,
             output=bundle.manifest.output,
         )
-        named = {"bundle": str(options.bundle.resolve()), "variant": variant.name, "network": None}
     else:
         network = imagenet_classifier(options.backbone or NETWORK, cache, progress)
-        model = _Model(
-            path=network.path, labels=network.labels, preprocessing=network.preprocessing
+        classifier = _Classifier(
+            path=network.path,
+            labels=network.labels,
+            preprocessing=network.preprocessing,
+            settings=TagSettings(network=network.name),
         )
-        named = {"bundle": None, "variant": None, "network": network.name}
-    identity = {
-        "model": sha256_file(model.path),
-        "labels": list(model.labels),
-        "preprocessing": model.preprocessing.sha256,
-        "head": model.head and _head_sha256(model.head),
-    }
-    settings = {
-        **named,
-        "threshold": options.threshold,
-        "max_tags": options.max_tags,
-        "classifier": content_key("tagger", identity),
-    }
-    return model, settings
+    return replace(
+        classifier,
+        settings=replace(
+            classifier.settings,
+            threshold=THRESHOLD if options.threshold is None else options.threshold,
+            max_tags=MAX_TAGS if options.max_tags is None else options.max_tags,
+            classifier=_identity(classifier),
+        ),
+    )
 
 
-def _tagged(
-    directory: Path,
-    relatives: Sequence[Path],
-    stamps: Mapping[Path, FileStamp],
-    model: _Model,
-    settings: Mapping[str, Any],
-    dask: str | None,
-    cache: StageCache,
-    step: Step,
-) -> list[tuple[Tagged, FileStamp]]:
-    pictures = [directory / relative for relative in relatives]
-    hashes = in_threads(_content, pictures)
-    images = [
-        Picture(path, digest) for path, digest in zip(pictures, hashes, strict=True) if digest
-    ]
-    features = extract(model.path, images, model.preprocessing, cache=cache, step=step, dask=dask)
-    readable_ones = [image.path for image in images if image.path not in features.problems]
-    values = features.vectors
-    if readable_ones:
-        values = class_probabilities(values, model.head, model.output)
-    scores = dict(zip(readable_ones, values, strict=True))
-    found = []
-    for relative, path in zip(relatives, pictures, strict=True):
-        if path in scores:
-            tags = choose(
-                scores[path],
-                model.labels,
-                threshold=settings["threshold"],
-                most=settings["max_tags"],
-            )
-            found.append((Tagged(path=relative, tags=tags), stamps[relative]))
-        else:
-            problem = features.problems.get(path) or f"{readable(path)} cannot be read"
-            found.append((Tagged(path=relative, problem=problem), stamps[relative]))
-    return found
+def _identity(classifier: _Classifier) -> str:
+    """Return the content key of whatever decides the scores."""
+    parts = {
+        "model": sha256_file(classifier.path),
+        "labels": list(classifier.labels),
+        "preprocessing": classifier.preprocessing.sha256,
+        "head": classifier.head and _head_sha256(classifier.head),
+    }
+    return content_key("tagger", parts)
 
 
 def _head_sha256(head: Head) -> str:
-    """Of what a head knows, which changes when it is taught."""
+    """Hash what a head knows, which changes when it is taught."""
     digest = hashlib.sha256(repr(head.spec).encode())
     digest.update(head.vectors.tobytes())
     digest.update(head.classes.tobytes())
     return digest.hexdigest()
 
 
+def _tagged(
+    classifier: _Classifier,
+    directory: Path,
+    relatives: Sequence[Path],
+    dask: str | None,
+    cache: StageCache,
+    step: Step,
+) -> Iterator[Tagged]:
+    """Tag pictures, which are given by their paths in the folder, in that order."""
+    paths = [directory / relative for relative in relatives]
+    hashes = in_threads(_content, paths)
+    images = [Picture(path, digest) for path, digest in zip(paths, hashes, strict=True) if digest]
+    features = extract(
+        classifier.path, images, classifier.preprocessing, cache=cache, step=step, dask=dask
+    )
+    decoded = [image.path for image in images if image.path not in features.problems]
+    values = features.vectors
+    if decoded:
+        values = class_probabilities(values, classifier.head, classifier.output)
+    scores = dict(zip(decoded, values, strict=True))
+    settings = classifier.settings
+    for relative, path in zip(relatives, paths, strict=True):
+        if path in scores:
+            tags = choose(
+                scores[path],
+                classifier.labels,
+                threshold=settings.threshold,
+                most=settings.max_tags,
+            )
+            yield Tagged(path=relative, tags=tags)
+        else:
+            problem = features.problems.get(path) or f"{readable(path)} cannot be read"
+            yield Tagged(path=relative, problem=problem)
+
+
 def _content(path: Path) -> str:
-    """sha256 of a file; empty where it cannot be read, which is told as a problem of its own."""
+    """Return the sha256 of a file; empty if it cannot be read, which is a problem of its own."""
     try:
         return sha256_file(path)
     except OSError:
@@ -245,10 +260,10 @@ def _parts(relatives: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
 
 
 def check_folder(directory: Path) -> None:
-    """Refuse what is no folder, before an index is made for it.
+    """Refuse what is not a folder, before an index is made for it.
 
     Raises:
-        DataError: No folder there.
+        DataError: There is no folder at the path.
     """
     if not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir may raise
         raise DataError(

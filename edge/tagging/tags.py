@@ -19,7 +19,7 @@ from edge.runtime.printable import csv_cell
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A word for a picture, and its probability 0..1."""
+    """A word for what a picture shows, and its probability, 0..1."""
 
     label: str
     score: float
@@ -30,9 +30,9 @@ class Tagged:
     """A picture and its tags.
 
     Attributes:
-        path: Of the picture, relative to the folder that was tagged.
-        tags: Best first; empty where no class reached the threshold.
-        problem: Why the picture could not be read; empty otherwise.
+        path: The path of the picture, relative to the folder that was tagged.
+        tags: The tags, best first; empty if no class reached the threshold.
+        problem: The reason why the picture could not be read; otherwise empty.
     """
 
     path: Path
@@ -43,16 +43,16 @@ class Tagged:
 def choose(
     scores: NDArray[np.float32], labels: Sequence[str], *, threshold: float, most: int
 ) -> tuple[Tag, ...]:
-    """The best classes of at least that probability.
+    """Choose the best classes that have at least a certain probability.
 
     Args:
         scores: (classes,), float32, 0..1.
-        labels: One per class.
-        threshold: 0..1.
-        most: At most so many tags.
+        labels: One label per class.
+        threshold: The least probability of a tag, 0..1.
+        most: The maximum number of tags.
 
     Raises:
-        InferenceError: The scores are no probabilities, or not as many as the labels.
+        InferenceError: The scores are not probabilities, or not as many as the labels.
     """
     best = top_k(scores, labels, most)
     if best and not -0.01 <= best[-1].score <= best[0].score <= 1.01:
@@ -67,7 +67,10 @@ COLUMNS: Final = ("image", "tag", "probability")
 
 
 def write_csv(path: Path, pictures: Iterable[Tagged]) -> None:
-    """Write the table; a picture without a tag has one row with two empty fields.
+    """Write the table: UTF-8, a header, and a row per picture and tag (RFC 4180).
+
+    A picture without a tag has one row with two empty fields. What a spreadsheet would take as a
+    formula has an apostrophe before it.
 
     Raises:
         OutputError: The file cannot be written.

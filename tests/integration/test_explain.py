@@ -119,5 +119,5 @@ def test_a_bundle_with_its_keras_model(pixels: np.ndarray[Any, Any], tmp_path: P
     assert cam.correlation is not None
     assert cam.correlation > 0.3  # two models and two methods, and one red corner
     assert [layer.layer for layer in found.layers] == ["colors", "coarse"]
-    assert result.settings["gradcam_layer"] == "coarse"
+    assert result.settings.gradcam_layer == "coarse"
     assert not result.without_keras

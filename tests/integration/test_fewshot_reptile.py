@@ -14,7 +14,8 @@ from edge.fewshot.episodes import draw_episodes
 from edge.fewshot.networks import Conv4, HeadNetwork
 from edge.fewshot.options import FewShotMethod, FewShotOptions, ReptileOptions
 from edge.fewshot.reptile import Initialisation, Learner, meta_trained
-from edge.fewshot.run import run
+from edge.fewshot.result import ClassCounts
+from edge.fewshot.run import score_methods
 from edge.progress import Silent
 
 pytestmark = pytest.mark.slow
@@ -142,11 +143,11 @@ def test_a_run_of_all_networks_and_the_next_one(tmp_path: Path) -> None:
         size=SIZE,
         reptile=ReptileOptions(iterations=4, meta_batch=2, episode_iterations=3),
     )
-    first = run(options, Noting())
+    first = score_methods(options, Noting())
     assert [row.method for row in first.rows] == list(options.methods)
-    assert first.classes == {"all": 8, "training": 6, "held_out": 2, "held_out_groups": None}
+    assert first.classes == ClassCounts(all=8, training=6, held_out=2, held_out_groups=None)
     assert any("meta-training" in title for title in titles)
     titles.clear()
-    second = run(options, Noting())
+    second = score_methods(options, Noting())
     assert [row.accuracy for row in second.rows] == [row.accuracy for row in first.rows]
     assert not any(title.startswith("conv4") for title in titles)  # its answers were kept

@@ -14,7 +14,7 @@ from edge.errors import DataError, EdgeError, UsageError
 from edge.fewshot.classes import find_classes, pixels, turned
 from edge.fewshot.episodes import Episode, draw_episodes, mini_batches
 from edge.fewshot.options import FewShotMethod, FewShotOptions, Split, parse_methods, parse_shots
-from edge.fewshot.result import FewShotResult, MethodAccuracy, draw, mean_accuracy
+from edge.fewshot.result import ClassCounts, FewShotResult, MethodAccuracy, draw, mean_accuracy
 from edge.fewshot.run import BASELINES, baseline_answers
 from edge.progress import Silent
 
@@ -204,7 +204,7 @@ def result(shots: tuple[int, ...] = (1, 5)) -> FewShotResult:
         queries=5,
         episodes=2,
         embedding=None,
-        classes={"all": 9, "training": 7, "held_out": 2, "held_out_groups": None},
+        classes=ClassCounts(all=9, training=7, held_out=2, held_out_groups=None),
         training=("a",),
         iterations=10,
         rotations=True,

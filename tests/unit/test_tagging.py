@@ -161,9 +161,9 @@ def test_odd_words_stay_xml_and_levels_stay_levels() -> None:
     assert again == with_tags(EMPTY, values)
 
 
-def _sidecars(folder: Path, pictures: Sequence[Tagged], **options: Any) -> Any:
-    given = {"naming": SidecarName.APPENDED, "place": None, "step": lambda _: None} | options
-    return write_sidecars(folder, pictures, Groups.load(), **given)
+def _sidecars(directory: Path, pictures: Sequence[Tagged], **options: Any) -> Any:
+    given = {"naming": SidecarName.APPENDED, "folder": None, "step": lambda _: None} | options
+    return write_sidecars(directory, pictures, Groups.load(), **given)
 
 
 def test_sidecars_leave_what_they_cannot_read_and_refuse_to_share(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_sidecars_leave_what_they_cannot_read_and_refuse_to_share(tmp_path: Path
     twins = [_tagged("a.jpg", ("desk", 1)), _tagged("a.png", ("desk", 1))]
     with pytest.raises(DataError, match="would share"):
         _sidecars(tmp_path, twins, naming=SidecarName.REPLACED)
-    _sidecars(tmp_path, [_tagged("sub/a.jpg", ("desk", 1))], place=tmp_path / "x")
+    _sidecars(tmp_path, [_tagged("sub/a.jpg", ("desk", 1))], folder=tmp_path / "x")
     assert (tmp_path / "x/sub/a.jpg.xmp").is_file()
 
 
@@ -242,7 +242,7 @@ def test_only_new_and_changed_pictures_are_tagged_again(
     assert run(threshold=0.01).fresh == 9  # other tags, but no new scores: see test_features
     with pytest.raises(UsageError, match="--dask nowhere is no address"):
         run(dask="nowhere")  # though there is nothing to compute
-    assert run().settings["threshold"] == 0.01
+    assert run().settings.threshold == 0.01
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -318,7 +318,7 @@ def test_an_index_without_checksums_keeps_its_options(
         database.execute("INSERT INTO settings VALUES (?)", (json.dumps(settings),))
     with TagIndex(path) as index:
         done = tag(photos, index, TagOptions(), StageCache(tmp_path / "cache"), Silent())
-    assert (done.fresh, done.settings["threshold"]) == (8, 0.25)
+    assert (done.fresh, done.settings.threshold) == (8, 0.25)
 
 
 def test_two_runs_do_not_write_one_index(photos: Path, bundle: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def fewshot(
     from edge.cli.terminal import shown_progress
     from edge.dataset.folder import check_outside
     from edge.fewshot.result import SUFFIXES, draw
-    from edge.fewshot.run import run
+    from edge.fewshot.run import score_methods
     from edge.runtime.place import check_new_file
 
     if plot is not None:
@@ -145,7 +145,7 @@ def fewshot(
         refuse_unused(context, "with these --methods: none uses embeddings", "bundle", *NETWORK)
     if bundle is not None:
         refuse_unused(context, "with --bundle, which has its own network", *NETWORK)
-    result = run(options, shown_progress(quiet=quiet))
+    result = score_methods(options, shown_progress(quiet=quiet))
     if plot is not None:
         draw(result, plot)
     if json:
@@ -160,7 +160,7 @@ def _print(result: "FewShotResult", photos: Path, plot: Path | None) -> None:
     counts = [item.shots for item in result.rows[0].accuracy]
     print_table(
         f"{result.name}: {result.ways}-way, {result.episodes} episodes of "
-        f"{result.classes['held_out']} classes",
+        f"{result.classes.held_out} classes",
         ("method", *(f"{count}-shot" for count in counts), "episode", "meta-training"),
         [_cells(row, result) for row in result.rows],
         least=("meta-training", "episode"),
@@ -172,7 +172,7 @@ def _print(result: "FewShotResult", photos: Path, plot: Path | None) -> None:
     if result.iterations is not None:
         turned = ", each turned four ways" if result.rotations else ""
         say(
-            f"Meta-training: {result.classes['training']} other classes{turned}, "
+            f"Meta-training: {result.classes.training} other classes{turned}, "
             f"{result.iterations} iterations."
         )
     if result.embedding is not None:

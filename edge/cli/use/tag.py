@@ -135,7 +135,7 @@ def tag(
     from edge.errors import DataError, UsageError
     from edge.runtime.place import check_folder as check_target
     from edge.runtime.place import check_new_file
-    from edge.tagging.copies import check_place
+    from edge.tagging.copies import check_copies
     from edge.tagging.index import TagIndex, default_index
     from edge.tagging.options import TagOptions
     from edge.tagging.search import Groups
@@ -148,7 +148,7 @@ def tag(
     if not (xmp or xmp_dir):
         refuse_unused(context, "without --xmp or --xmp-dir", "xmp_name")
     if copy_to is not None:
-        check_place(directory, copy_to)
+        check_copies(directory, copy_to)
         check_target(copy_to, (), overwrite=True, option="--copy-to", parents=True)
     if xmp_dir is not None:
         check_target(xmp_dir, (), overwrite=True, option="--xmp-dir", parents=True)

@@ -57,14 +57,14 @@ def write_outputs(
         write_csv(csv, run.pictures)
         lines.append(f"{csv}: {counted(len(run.pictures), 'picture')}")
     if sidecars is not None:
-        naming, place = sidecars
+        naming, folder = sidecars
         with progress.stage("sidecar files", total=_tagged(run)) as step:
             done = write_sidecars(
-                directory, run.pictures, groups, naming=naming, place=place, step=step
+                directory, run.pictures, groups, naming=naming, folder=folder, step=step
             )
         problems = [(readable(path), why) for path, why in done.problems.items()]
         lines.append(
-            f"{place or directory}: {counted(done.written, 'sidecar file')} written, "
+            f"{folder or directory}: {counted(done.written, 'sidecar file')} written, "
             f"{done.unchanged} had every tag"
         )
     if copies is not None:
@@ -111,7 +111,7 @@ def _nothing(run: TagRun, groups: Groups, query: str) -> NegativeVerdict:
     if not counts:
         return NegativeVerdict(
             f"{message}: none has any tag",
-            hint=f"The threshold is {percent(run.settings['threshold'], 0)}; lower --threshold.",
+            hint=f"The threshold is {percent(run.settings.threshold, 0)}; lower --threshold.",
         )
     words = [name for name in groups.names if counts.keys() & groups.labels(name)]
     near = get_close_matches(query.casefold(), [*map(str.casefold, counts), *words], 3)
@@ -123,10 +123,10 @@ def _nothing(run: TagRun, groups: Groups, query: str) -> NegativeVerdict:
 def _summary(directory: Path, run: TagRun, written: Written) -> None:
     counts = Counter(tag.label for picture in run.pictures for tag in picture.tags)
     rows = [(label, str(count)) for label, count in counts.most_common(MOST_SHOWN)]
-    by = run.settings["network"] or run.settings["bundle"]
+    by = run.settings.network or run.settings.bundle
     say(
         f"{counted(len(run.pictures), 'picture')} by {by}, {run.fresh} new: "
-        f"{_tagged(run)} with a tag of at least {percent(run.settings['threshold'], 0)}"
+        f"{_tagged(run)} with a tag of at least {percent(run.settings.threshold, 0)}"
     )
     if rows:
         print_table("Most frequent tags", ("tag", "pictures"), rows)
@@ -157,7 +157,7 @@ def _json(
     value: dict[str, Any] = {
         "folder": readable(directory),
         "index": readable(index),
-        "settings": dict(run.settings),
+        "settings": asdict(run.settings),
         "new": run.fresh,
         "problems": {
             readable(picture.path): picture.problem for picture in run.pictures if picture.problem
