@@ -47,7 +47,7 @@ class Bench:
         self._files = 0
 
     def request(self, cell: Cell, task: Task, outputs: Path | None = None) -> Request:
-        """The worker's order for a row."""
+        """Return what the worker of a row is asked for."""
         plan, contract = self.plan, cell.model.preprocessing
         return Request(
             task=task,
@@ -66,7 +66,7 @@ class Bench:
     def ask(
         self, cell: Cell, task: Task, reply: type[Reply], outputs: Path | None = None
     ) -> list[Reply]:
-        """The worker's messages; arguments and errors as ``request.ask``."""
+        """Return the worker's messages; arguments and errors as ``request.ask``."""
         plan = self.plan
         longest = {Task.ESTIMATE: ESTIMATE_SECONDS, Task.SUSTAINED: plan.sustained_seconds}
         request = self.request(cell, task, outputs)
@@ -82,17 +82,17 @@ class Bench:
         )
 
     def new_file(self) -> Path:
-        """A name for a worker's outputs."""
+        """Return a name for a worker's outputs."""
         self._files += 1
         return self.folder / f"outputs-{self._files}.npz"
 
     def expected(
         self, measured: MeasuredModel, path: Accelerator
     ) -> tuple[LoadedModel, list[NDArray[Any]]]:
-        """What the reference path says of a model; asked once.
+        """Return what the reference path says of a model; asked once.
 
         Raises:
-            EdgeError: It says nothing: not installed, or it fails on the model.
+            EdgeError: The reference path is not installed, or fails on the model.
         """
         if measured.sha256 not in self._answers:
             file = self.new_file()
@@ -109,10 +109,10 @@ class Bench:
 
 
 def measured(cell: Cell, bench: Bench) -> BenchmarkRow:
-    """One row; what goes wrong stands in it.
+    """Measure one row; what goes wrong stands in it.
 
     Raises:
-        ImageError: A picture cannot be decoded: nothing of the model's.
+        ImageError: A picture cannot be decoded, which says nothing of the model.
     """
     row = BenchmarkRow(
         model=cell.model,
@@ -137,7 +137,7 @@ def measured(cell: Cell, bench: Bench) -> BenchmarkRow:
 
 
 def arrays(file: Path) -> list[NDArray[Any]]:
-    """What a worker left, in order."""
+    """Return what a worker left, in order."""
     found = checked.read_npz(file, "what the worker left", max_bytes=MAX_ANSWERS)
     return [found[f"arr_{number}"] for number in range(len(found))]
 
@@ -178,7 +178,7 @@ def _timed(row: BenchmarkRow, timed: TimedModel) -> BenchmarkRow:
 def _proved(
     row: BenchmarkRow, cell: Cell, bench: Bench, model: LoadedModel, outputs: list[NDArray[Any]]
 ) -> BenchmarkRow:
-    """The row, unless its answers are not the reference's or nothing ran on the accelerator."""
+    """Return the row, without its time where its answers are wrong or nothing ran there."""
     if row.unit is not Unit.CPU and row.coverage is not None and not row.coverage.accelerated:
         return replace(
             row,
@@ -218,7 +218,7 @@ def _proved(
 
 
 def _tolerance(cell: Cell) -> Tolerance:
-    """What float answers may differ by."""
+    """Return what float answers may differ by."""
     if integers_inside(cell.model.path):
         return INTEGER
     return FLOAT32 if cell.path.unit is Unit.CPU else FLOAT16
@@ -240,7 +240,7 @@ def _estimated(row: BenchmarkRow, estimate: Estimate) -> BenchmarkRow:
 
 
 def _with_extras(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
-    """Memory, steps, operators and the sustained curve, each in a process of its own.
+    """Add memory, steps, operators and the sustained curve, each measured in a process of its own.
 
     One that fails leaves a note: the time of the row stands.
     """

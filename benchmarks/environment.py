@@ -41,12 +41,12 @@ _ARM_PARTS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """State of the processor at one moment; None where nothing tells.
+    """The state of the processor at one moment; None where nothing tells.
 
     Attributes:
-        temperature_c: Degrees Celsius.
-        frequency_hz: Mean of the CPUs' clocks.
-        throttled: Throttle bits of the Raspberry Pi's firmware.
+        temperature_c: The temperature in degrees Celsius.
+        frequency_hz: The mean of the CPUs' clocks.
+        throttled: The throttle bits of the Raspberry Pi's firmware.
     """
 
     temperature_c: float | None
@@ -55,7 +55,7 @@ class Sample:
 
 
 def sample(root: Path = ROOT) -> Sample:
-    """The processor now, for a sustained run."""
+    """Return the processor now, for a sustained run."""
     return Sample(
         temperature_c=temperature_c(root),
         frequency_hz=frequency_hz(root),
@@ -64,7 +64,7 @@ def sample(root: Path = ROOT) -> Sample:
 
 
 def host() -> Mapping[str, Any]:
-    """Where latencies are measured, in the few words that reports carry."""
+    """Describe where latencies are measured, in the few words that reports carry."""
     return {
         "machine": platform.machine(),
         "system": platform.platform(),
@@ -73,10 +73,10 @@ def host() -> Mapping[str, Any]:
 
 
 def environment(root: Path = ROOT) -> Mapping[str, Any]:
-    """All that is known of the machine, as JSON values; None for what nothing tells.
+    """Return all that is known of the machine, as JSON values; None for what nothing tells.
 
     Args:
-        root: Of the file system whose /proc and /sys are read; tests pass recorded ones.
+        root: The file system whose /proc and /sys are read; tests pass recorded ones.
     """
     return {
         **host(),
@@ -118,12 +118,12 @@ def _cpu(root: Path) -> dict[str, Any]:
 
 
 def board(root: Path = ROOT) -> str | None:
-    """Name of a board whose firmware states it, such as a Raspberry Pi."""
+    """Return the name of a board whose firmware states it, such as a Raspberry Pi."""
     return kernel_text(root / "proc/device-tree/model")
 
 
 def cpu_model(root: Path = ROOT) -> str | None:
-    """Name of the processor; of an Arm one, by the numbers that the kernel gives."""
+    """Return the name of the processor; of an Arm one, by the numbers that the kernel gives."""
     cpuinfo = root / "proc/cpuinfo"
     named = _field(cpuinfo, "model name")
     if named:
@@ -136,7 +136,7 @@ def cpu_model(root: Path = ROOT) -> str | None:
 
 
 def _field(path: Path, name: str, separator: str = ":") -> str | None:
-    """The first value of that name in lines ``name: value``."""
+    """Return the first value of that name in lines ``name: value``."""
     for line in (kernel_text(path) or "").splitlines():
         key, found, value = line.partition(separator)
         if found and key.strip() == name:
@@ -156,7 +156,7 @@ def _physical_cores(root: Path) -> int | None:
 
 
 def _quota(root: Path) -> float | None:
-    """CPUs that the control group allows (cgroup v2 ``cpu.max``); None without a limit."""
+    """Return the CPUs that the control group allows (``cpu.max``); None without a limit."""
     allowed, _, period = (kernel_text(root / "sys/fs/cgroup/cpu.max") or "max 1").partition(" ")
     return int(allowed) / int(period) if allowed.isdigit() and period.isdigit() else None
 
@@ -175,7 +175,7 @@ def _memory(root: Path) -> dict[str, int | None]:
 
 
 def _virtual_machine(root: Path) -> str | None:
-    """The hypervisor's name for the machine; None on bare metal."""
+    """Return the hypervisor's name for the machine; None on bare metal."""
     flags = _field(root / "proc/cpuinfo", "flags") or ""
     if "hypervisor" not in flags.split():
         return None
@@ -184,7 +184,7 @@ def _virtual_machine(root: Path) -> str | None:
 
 
 def _container(root: Path) -> str | None:
-    """Kind of container, as far as its files tell; None outside of one."""
+    """Return the kind of container, as far as its files tell; None outside of one."""
     if (root / ".dockerenv").exists():
         return "docker"
     if (root / "run/.containerenv").exists():
@@ -195,7 +195,7 @@ def _container(root: Path) -> str | None:
 
 
 def _versions() -> dict[str, str | None]:
-    """Of edge and of every engine that the table knows; None where it is not installed."""
+    """Return the versions of edge and every engine of the table; None where one is missing."""
     packages = (name.split("[")[0] for row in ACCELERATORS.values() for name in row.packages)
     versions: dict[str, str | None] = {"edge": edge.__version__}
     for package in dict.fromkeys((*packages, *_PACKAGES)):
@@ -207,7 +207,7 @@ def _versions() -> dict[str, str | None]:
 
 
 def _gpus() -> list[str] | None:
-    """Name and driver of NVIDIA's GPUs; None where its tool is missing."""
+    """Return the name and driver of NVIDIA's GPUs; None where its tool is missing."""
     query = ("--query-gpu=name,driver_version", "--format=csv,noheader")
     found = printed_by("nvidia-smi", *query)
     return found.splitlines() if found else None
@@ -221,7 +221,7 @@ _COMMAND_SECONDS: Final = 5.0
 
 
 def kernel_text(path: Path) -> str | None:
-    """What a file of the kernel says, without the white space around; None where it is not."""
+    """Return the text of a file of the kernel, without the space around; None without one."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip("\0 \t\r\n") or None
     except OSError:  # not there, not permitted, or the driver answers with an error
@@ -229,7 +229,7 @@ def kernel_text(path: Path) -> str | None:
 
 
 def kernel_number(path: Path) -> float | None:
-    """A file that holds one number; None where there is none."""
+    """Return the number that a file holds; None where there is none."""
     try:
         return float(kernel_text(path) or "")
     except ValueError:
@@ -237,7 +237,7 @@ def kernel_number(path: Path) -> float | None:
 
 
 def printed_by(*arguments: str) -> str | None:
-    """What a program prints; None where it is missing or fails."""
+    """Return what a program prints; None where it is missing or fails."""
     if shutil.which(arguments[0]) is None:
         return None
     try:
@@ -250,13 +250,13 @@ def printed_by(*arguments: str) -> str | None:
 
 
 def cpu_folders(root: Path) -> Iterator[Path]:
-    """One folder per logical CPU, in their order."""
+    """Give one folder for each logical CPU, in their order."""
     folders = [path for path in (root / CPUS).glob("cpu[0-9]*") if path.name[3:].isdigit()]
     yield from sorted(folders, key=lambda path: int(path.name[3:]))
 
 
 def temperatures_c(root: Path) -> Mapping[str, float]:
-    """Degrees Celsius of every thermal zone and processor sensor, by its name."""
+    """Return the degrees Celsius of every thermal zone and processor sensor, by its name."""
     found: dict[str, float] = {}
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
         _note(found, kernel_text(zone / "type") or zone.name, kernel_number(zone / "temp"))
@@ -273,7 +273,7 @@ def _note(found: dict[str, float], name: str, millidegrees: float | None) -> Non
 
 
 def temperature_c(root: Path) -> float | None:
-    """The hottest sensor of the processor; of the whole machine where none is named so."""
+    """Return the hottest sensor of the processor; of the whole machine where none is named so."""
     found = temperatures_c(root)
     processor = [value for name, value in found.items() if _PROCESSOR.search(name)]
     processor += [value for name, value in found.items() if name in _HWMON]
@@ -281,13 +281,13 @@ def temperature_c(root: Path) -> float | None:
 
 
 def frequencies_hz(root: Path, name: str) -> list[float]:
-    """Of every CPU that tells: ``scaling_cur_freq``, ``cpuinfo_min_freq`` or ``..._max_freq``."""
+    """Return ``scaling_cur_freq``, ``cpuinfo_min_freq`` or ``..._max_freq`` of the CPUs in Hz."""
     values = (kernel_number(folder / "cpufreq" / name) for folder in cpu_folders(root))
     return [1e3 * value for value in values if value is not None]
 
 
 def frequency_hz(root: Path) -> float | None:
-    """Mean clock of the CPUs now; by /proc/cpuinfo where there is no cpufreq."""
+    """Return the mean clock of the CPUs now; by /proc/cpuinfo where there is no cpufreq."""
     found = frequencies_hz(root, "scaling_cur_freq")
     if not found:
         stated = re.findall(
@@ -298,13 +298,13 @@ def frequency_hz(root: Path) -> float | None:
 
 
 def governors(root: Path) -> list[str]:
-    """Names of the cpufreq governors in use, each once; empty without cpufreq."""
+    """Return the names of the cpufreq governors in use, each once; empty without cpufreq."""
     names = (kernel_text(folder / "cpufreq/scaling_governor") for folder in cpu_folders(root))
     return sorted({name for name in names if name})
 
 
 def throttle_bits(root: Path) -> int | None:
-    """Raspberry Pi firmware's ``get_throttled``; None on other machines.
+    """Return the Raspberry Pi firmware's ``get_throttled``; None on other machines.
 
     Bits 0..3: under-voltage, clock capped, throttled, soft temperature limit, now; 16..19 the
     same since boot (raspberrypi.com/documentation, ``vcgencmd``).
@@ -319,7 +319,7 @@ def throttle_bits(root: Path) -> int | None:
 
 
 def throttle_events(root: Path) -> int | None:
-    """Times that x86 cores lowered their clock for heat since boot; None on other machines."""
+    """Return how often x86 cores lowered their clock for heat since boot; None elsewhere."""
     counts = [
         kernel_number(folder / "thermal_throttle/core_throttle_count")
         for folder in cpu_folders(root)

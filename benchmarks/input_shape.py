@@ -26,7 +26,7 @@ _SEQUENCE: Final = re.compile(r"seq|len|time|frame|token|step|height|width|^[thw
 
 
 def parse_shapes(texts: Sequence[str]) -> dict[str, Shape]:
-    """Shapes by the input's name, of texts such as ``1x3x224x224`` or ``ids=1x128``.
+    """Return the shapes by the input's name, of texts such as ``1x3x224x224`` or ``ids=1x128``.
 
     Raises:
         UsageError: A text is no shape, an extent is not from 1 on, the input would be larger
@@ -69,7 +69,7 @@ def _parsed(text: str, extents: str) -> Shape:
 
 
 def shown(shape: Sequence[int]) -> str:
-    """A shape as ``--input-shape`` takes it; ``?`` stands for an open extent."""
+    """Return a shape as ``--input-shape`` takes it; ``?`` stands for an open extent."""
     return "x".join("?" if extent < 0 else str(extent) for extent in shape) or SCALAR
 
 
@@ -80,11 +80,11 @@ def given_shapes(
     *,
     resizable: bool = False,
 ) -> dict[str, Shape]:
-    """The shapes by the full names of a model's inputs.
+    """Return the shapes by the full names of a model's inputs.
 
     Args:
         specs: The inputs as the file states them, -1 for an open extent.
-        shapes: As ``parse_shapes`` gives them. A name may leave out what TensorFlow adds to it.
+        shapes: What ``parse_shapes`` gives. A name may leave out what TensorFlow adds to it.
         sequences: Inputs whose first extent is no batch.
         resizable: Whether the engine can change a first extent of 1, which is a batch.
 
@@ -118,19 +118,19 @@ def bound(
     axes: Sequence[Sequence[int | str | None]],
     shapes: Mapping[str, Shape],
 ) -> tuple[tuple[TensorSpec, ...], dict[str, Shape], frozenset[str]]:
-    """An ONNX model's inputs where axes have names: of one name, all have one extent.
+    """Return an ONNX model's inputs where axes have names: of one name, all have one extent.
 
     Args:
         specs: The inputs, -1 for an open extent.
-        axes: Of each input, extents or the names of open ones.
-        shapes: As ``parse_shapes`` gives them.
+        axes: The extents of each input, or the names of open ones.
+        shapes: What ``parse_shapes`` gives.
 
     Returns:
         The inputs, with the extents that follow from the shapes; the shapes by full names; and
         the inputs whose first axis is named after something else than a batch.
 
     Raises:
-        UsageError: As ``given_shapes``, or a name gets two values.
+        UsageError: ``given_shapes`` raises it, or a name gets two values.
     """
     named = dict(zip([spec.name for spec in specs], axes, strict=True))
     sequences = frozenset(
@@ -159,7 +159,7 @@ def bound(
 
 
 def open_axes(spec: TensorSpec, sequences: Collection[str] = ()) -> tuple[int, ...]:
-    """Axes that a file leaves open, but for the batch, which is the first one."""
+    """Return the axes that a file leaves open, but for the batch, which is the first one."""
     first = 0 if spec.name in sequences else 1
     return tuple(axis for axis in range(first, len(spec.shape)) if spec.shape[axis] < 0)
 
@@ -167,12 +167,12 @@ def open_axes(spec: TensorSpec, sequences: Collection[str] = ()) -> tuple[int, .
 def still_open(
     specs: Sequence[TensorSpec], given: Collection[str], sequences: Collection[str] = ()
 ) -> UsageError | None:
-    """The error for inputs whose shape nobody has said; None if there is none.
+    """Return the error for inputs whose shape nobody has said; None if there is none.
 
     Args:
-        specs: The inputs as the file states them. Of the first, no extents at all mean that their
+        specs: The inputs as the file states them. If the first one has no extents at all, their
             number is open too: neither engine tells that from a scalar.
-        given: Those that ``--input-shape`` names.
+        given: The names of inputs that ``--input-shape`` gives a shape.
         sequences: Inputs whose first extent is no batch.
     """
     left = [
@@ -197,12 +197,12 @@ def still_open(
 
 
 def plain_name(name: str) -> str:
-    """A name without what TensorFlow adds: ``serving_default_x:0`` is x."""
+    """Return a name without what TensorFlow adds: ``serving_default_x:0`` is x."""
     return re.sub(r"^serving_default_|:\d+$", "", name)
 
 
 def _meant(name: str, specs: Sequence[TensorSpec], sequences: Collection[str]) -> TensorSpec:
-    """The input of that name."""
+    """Return the input of that name."""
     known = ", ".join(f"{spec.name} {shown(spec.shape)}" for spec in specs)
     if name == ONLY:
         candidates = [spec for spec in specs if open_axes(spec, sequences)]
@@ -246,11 +246,11 @@ def closed(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     sequences: Collection[str] = (),
 ) -> tuple[TensorSpec, ...]:
-    """The inputs with every extent known: the batch, and what the user says of the others.
+    """Return the inputs with every extent known: the batch, and what the user says of the others.
 
     Args:
         specs: As the model file states them, -1 for an open extent.
-        batch: Images of one inference; taken by an open first extent.
+        batch: The number of images of one inference; taken by an open first extent.
         resizable: Whether the engine can also change a first extent of 1.
         shapes: What ``--input-shape`` says, by name.
         sequences: Inputs whose first extent is no batch.
@@ -305,7 +305,7 @@ def _check_values(spec: TensorSpec) -> None:
 
 
 def refused(fixed: int, batch: int) -> ModelLoadError:
-    """What to raise for a model that takes ``fixed`` images and no other number."""
+    """Return what to raise for a model that takes ``fixed`` images and no other number."""
     return ModelLoadError(
         f"the model is fixed at a batch of {fixed}; a batch of {batch} was asked for",
         hint=f"Ask for --batch {fixed}, or convert the model with an open first extent.",
@@ -325,7 +325,7 @@ def check_outputs(model: str, outputs: tuple[TensorSpec, ...], batch: int) -> No
     Args:
         model: Its name, for people.
         outputs: As the engine states them, with the batch in place, -1 where it cannot tell.
-        batch: Images of one inference.
+        batch: The number of images of one inference.
 
     Raises:
         ModelLoadError: No output has so many answers.

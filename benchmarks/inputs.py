@@ -19,7 +19,7 @@ SEED: Final = 0
 
 
 def with_batch(spec: TensorSpec, batch: int) -> tuple[int, ...]:
-    """Extents of an input: ``batch`` for the first one if it is open or 1.
+    """Return the extents of an input: ``batch`` for the first one if it is open or 1.
 
     A model whose first extent is fixed at another value keeps it.
     """
@@ -30,7 +30,7 @@ def with_batch(spec: TensorSpec, batch: int) -> tuple[int, ...]:
 
 
 def generated(spec: TensorSpec, extents: tuple[int, ...]) -> NDArray[Any]:
-    """A tensor that depends on dtype and extents alone, so that every engine gets the same.
+    """Return a tensor that depends on dtype and extents alone, so that every engine gets the same.
 
     Integers of 8 and 16 bits cover the whole range, all of which is within a quantized input's;
     real values are uniform in [0, 1); wider integers, which are mostly indices, are 0 or 1.
@@ -52,11 +52,11 @@ def generated(spec: TensorSpec, extents: tuple[int, ...]) -> NDArray[Any]:
 def tensors(
     specs: tuple[TensorSpec, ...], batch: int, pixels: NDArray[np.uint8] | None
 ) -> tuple[NDArray[Any], ...]:
-    """One tensor per input.
+    """Return one tensor per input.
 
     Args:
-        specs: Inputs of the model, with every extent known.
-        batch: Images of one inference.
+        specs: The inputs of the model, with every extent known.
+        batch: The number of images of one inference.
         pixels: (height, width, 3) or (images, height, width, 3), RGB, of one size with the image
             input, for a model that takes RGB 0..255; None to generate.
 
@@ -89,7 +89,7 @@ PATCH: Final = 16  # pixels on a side: what a camera sees is no noise, which JPE
 
 
 def generated_picture(folder: Path) -> Path:
-    """A JPEG of coloured patches, the same bytes each time."""
+    """Write a JPEG of coloured patches, with the same bytes each time."""
     from PIL import Image  # a worker in another environment may have none
 
     height, width = SIZE
@@ -101,7 +101,7 @@ def generated_picture(folder: Path) -> Path:
 
 
 def pixels(pictures: tuple[Path, ...], contract: Preprocessing, folder: Path) -> Path:
-    """Preprocessed pictures as a .npy file, uint8 (images, height, width, 3).
+    """Write preprocessed pictures as a .npy file, uint8 (images, height, width, 3).
 
     Raises:
         ImageError: A picture cannot be decoded.

@@ -13,14 +13,14 @@ from edge.runtime.files import sha256_file
 def measured_models(
     paths: Sequence[Path], variants: Sequence[str] = ()
 ) -> tuple[MeasuredModel, ...]:
-    """The models at those paths, each named once.
+    """Return the models at those paths, each named once.
 
     Args:
         paths: Bundles, and model files of any format that a path takes.
-        variants: Of the bundles; all if none is named.
+        variants: The names of the bundles' variants; all of them if none is named.
 
     Raises:
-        UsageError: No such model, or variants without a bundle.
+        UsageError: There is no such model, or variants are named without a bundle.
         BundleError: A variant is missing or altered.
     """
     if not paths:
@@ -47,7 +47,7 @@ def _at(path: Path, variants: Sequence[str]) -> Iterator[MeasuredModel]:
 
 
 def lone(path: Path) -> MeasuredModel:
-    """A model file that stands for itself.
+    """Return a model file that stands for itself.
 
     Raises:
         UsageError: No path takes files of that name.

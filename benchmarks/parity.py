@@ -39,8 +39,8 @@ class Tolerance:
     """What float outputs may differ by.
 
     Attributes:
-        share: Largest difference of an element, as a share of the reference's range.
-        scatter: Root mean square of the differences, as a share of the standard deviation of
+        share: The largest difference of an element, as a share of the reference's range.
+        scatter: The root mean square of the differences, as a share of the standard deviation of
             the reference's elements.
     """
 
@@ -55,7 +55,7 @@ INTEGER: Final = Tolerance(share=0.2)  # of a network with int8 weights and floa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Difference:
-    """Of one output; ``limit`` in the same unit as ``worst``."""
+    """The difference of one output; ``limit`` has the same unit as ``worst``."""
 
     worst: float
     limit: float
@@ -80,15 +80,16 @@ def parity(
     """Compare the outputs of a path with those of the reference on the same inputs.
 
     Args:
-        reference: One array per output.
+        reference: One array for each output.
         outputs: The same of the path in question; may be real values where the reference's are
             quantized.
-        specs: Of the reference's outputs.
-        name: Of the reference path.
-        own: Of the path's outputs, for their quantization; if None, as the reference's where the
-            dtype is the same, else real values.
-        tolerance: For float outputs: ``INTEGER`` for a network that computes with integers inside
-            (dynamic range, QDQ), ``FLOAT16`` for processors that compute in half precision.
+        specs: What the reference's outputs are.
+        name: The name of the reference path.
+        own: What the path's own outputs are, for their quantization; None takes them as the
+            reference's where the dtype is the same, and for real values elsewhere.
+        tolerance: How far float outputs may differ: ``INTEGER`` for a network that computes with
+            integers inside (dynamic range, QDQ), ``FLOAT16`` for processors that compute in half
+            precision.
     """
     if len(reference) != len(outputs):
         detail = f"{len(outputs)} outputs, where {name} has {len(reference)}"
@@ -158,7 +159,7 @@ def _compare(
 
 
 def _rule(expected: NDArray[Any], spec: TensorSpec, tolerance: Tolerance) -> tuple[str, float]:
-    """Unit of the difference, and the largest that is let pass."""
+    """Return the unit of the difference, and the largest that is let pass."""
     if expected.dtype.kind not in "iub":
         return RANGE_UNIT, tolerance.share
     if spec.quantization is None:
@@ -168,7 +169,7 @@ def _rule(expected: NDArray[Any], spec: TensorSpec, tolerance: Tolerance) -> tup
 
 
 def _scale(real: NDArray[np.float64], spec: TensorSpec) -> NDArray[np.float64]:
-    """What one unit is in real values: a step, or the range; it broadcasts over ``real``."""
+    """Return what one unit is in real values: a step, or the range; it broadcasts over ``real``."""
     quantization = spec.quantization
     if quantization is None or np.dtype(spec.dtype).itemsize != 1:
         if not real.size:
@@ -183,7 +184,7 @@ def _scale(real: NDArray[np.float64], spec: TensorSpec) -> NDArray[np.float64]:
 
 
 def _degenerate(real: NDArray[np.float64], other: NDArray[np.float64], noise: float) -> str:
-    """Why the answers cannot be compared, or cannot be right; empty if they can.
+    """Return why the answers cannot be compared, or cannot be right; empty if they can.
 
     An answer that varies by no more than ``noise`` may be constant elsewhere.
     """
@@ -204,6 +205,9 @@ def _labels(real: NDArray[np.float64], other: NDArray[np.float64]) -> _Differenc
 
 
 def _scatter(real: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Root mean square difference / standard deviation of the reference; 0 where it is constant."""
+    """Return the root mean square difference as a share of the reference's standard deviation.
+
+    It is 0 where the reference is constant.
+    """
     deviation = float(np.std(real))
     return float(np.sqrt(np.mean((real - other) ** 2))) / deviation if deviation else 0.0

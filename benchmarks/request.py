@@ -44,20 +44,20 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One worker's work.
+    """What one worker is asked for.
 
     Attributes:
-        task: What to do.
+        task: What it does.
         place: ``module:callable`` of the path's opener, or of its probe.
         probe: ``module:callable`` of the path's probe; loads the engine before memory counts.
-        model: The file; None to probe.
-        settings: How to open it.
-        protocol: When to stop.
-        pixels: .npy file of images, see ``inputs.tensors``; None to generate inputs.
-        outputs: .npz file to leave the first inference's outputs in; None for nowhere.
-        seconds: Length of a sustained run.
-        image: File that an end-to-end run starts from.
-        preprocessing: How it becomes pixels there.
+        model: The model file; None for ``Task.PROBE``.
+        settings: How the model is opened.
+        protocol: When the measurement ends.
+        pixels: An .npy file of images, see ``inputs.tensors``; None to generate inputs.
+        outputs: The .npz file to leave the first inference's outputs in; None for nowhere.
+        seconds: The length of a sustained run, in seconds.
+        image: The file that an end-to-end run starts from.
+        preprocessing: How the image becomes pixels there.
     """
 
     task: Task
@@ -181,7 +181,7 @@ def ask(
 
 
 def replies(reply: type[Reply], messages: Sequence[Message]) -> list[Reply]:
-    """The messages of a worker, each as an object of this class.
+    """Return the messages of a worker, each as an object of this class.
 
     Raises:
         MeasurementError: One of them is none.
@@ -195,10 +195,10 @@ def replies(reply: type[Reply], messages: Sequence[Message]) -> list[Reply]:
 def probe(
     accelerator: Accelerator, settings: EngineSettings, python: Path | None, timeout: float
 ) -> Device:
-    """The processor at the end of a path, after an attempt to use it.
+    """Try to use a path, and return the processor at its end.
 
     Raises:
-        EngineUnavailable: It is not here; reason and hint.
+        EngineUnavailable: It is not here; the hint says how to get it.
         MeasurementError: The attempt crashed or hung.
     """
     request = Request(
@@ -208,7 +208,7 @@ def probe(
 
 
 def _environment(folder: Path, python: Path | None) -> tuple[dict[str, str], Path]:
-    """Environment variables of the worker, and the folder that its modules are found in.
+    """Return the environment variables of the worker, and the folder of its modules.
 
     Another environment is given copies: the folder that edge lies in may hold other packages.
     """

@@ -33,14 +33,14 @@ def run(
     """Measure what the plan says; a row that fails says why and the others go on.
 
     Args:
-        models: The models.
+        models: The models to measure.
         plan: How to measure.
-        progress: Told of each row.
+        progress: Told of each row that is measured.
         begun: An interrupted run of the same plan: its rows with a time are not measured again.
         kept: Given what there is after each row, with the number of those that are missing.
 
     Raises:
-        UsageError: An unknown path, or no path for a model; or ``begun`` is of another plan,
+        UsageError: A path is unknown, a model has no path, or ``begun`` is of another plan,
             machine or model.
         ImageError: A picture of the plan cannot be decoded.
     """
@@ -85,7 +85,7 @@ def _key(model: MeasuredModel, path: str, threads: int) -> Key:
 
 
 def _kept_rows(begun: Results, here: Results, wanted: Sequence[Cell]) -> list[BenchmarkRow | None]:
-    """The rows of the interrupted run that have a time, each at its place.
+    """Return the rows of the interrupted run that have a time, each at its place.
 
     Raises:
         UsageError: It is of another plan, machine or model.

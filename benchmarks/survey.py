@@ -24,8 +24,8 @@ class Availability:
     Attributes:
         accelerator: The path.
         device: The processor that answered; None if none did.
-        reason: Why none did, one sentence; else empty.
-        hint: The way out, one sentence; may be empty.
+        reason: Why none did, in one sentence; empty if one did.
+        hint: The way out, in one sentence; may be empty.
     """
 
     accelerator: Accelerator
@@ -34,7 +34,7 @@ class Availability:
     hint: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The finding as JSON values."""
+        """Return what is known as JSON values."""
         path = self.accelerator
         return {
             "name": path.name,
@@ -61,13 +61,13 @@ def survey(
     """Try every path of the table, some at a time.
 
     Args:
-        settings: Delegate and options.
+        settings: The delegate and its options.
         pythons: Interpreters of other environments, by the name of the path; this one otherwise.
-        progress: Is told of every path.
-        timeout: Of one path, seconds; a path that takes longer is one that does not work.
+        progress: Told of every path.
+        timeout: The time of one path, in seconds; one that takes longer does not work.
 
     Returns:
-        One finding per path, in the order of the table.
+        What became of each path, in the order of the table.
     """
     found: dict[str, Availability] = {}
     with (

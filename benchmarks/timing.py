@@ -21,12 +21,12 @@ from edge.runtime.session import open_session
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """Seconds of inferences, in order; none is left out.
+    """The times of inferences in seconds, in order; none is left out.
 
     Attributes:
-        first: The very first.
-        warm_up: Those until the steady phase began.
-        steady: Those that count.
+        first: The time of the very first inference.
+        warm_up: The times until the steady phase began.
+        steady: The times that count.
     """
 
     first: float
@@ -44,13 +44,13 @@ def timed(
     """Run a loaded model as the protocol says.
 
     Args:
-        run: One inference.
-        protocol: When to stop.
-        clock: Seconds; tests pass their own.
-        after_first: Given the first inference's outputs, outside of any time.
+        run: Runs one inference.
+        protocol: When the measurement ends.
+        clock: Gives the time in seconds; tests pass their own.
+        after_first: Called with the outputs of the first inference, outside of any time.
 
     Raises:
-        InferenceError: Of ``run``.
+        InferenceError: An inference failed.
     """
     with _no_garbage_collection():
         before = clock()
@@ -84,7 +84,7 @@ def _steady(
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """A collection in the middle of an inference would count as the model's time."""
+    """Keep the garbage collector off: a collection would count as the model's time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -96,14 +96,14 @@ def _no_garbage_collection() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """Measured times of one model file, seconds.
+    """The measured times of one model file, in seconds.
 
     Attributes:
-        engine: Interpreter and version.
-        threads: CPU threads.
-        load: From the file to a session that is ready.
-        first: The first inference.
-        samples: Every steady inference, in order; none is left out.
+        engine: The interpreter and its version.
+        threads: The number of CPU threads.
+        load: The time from the file to a session that is ready.
+        first: The time of the first inference.
+        samples: The time of every steady inference, in order; none is left out.
     """
 
     engine: str
@@ -114,13 +114,13 @@ class Benchmark:
 
     @property
     def median(self) -> float:
-        """Median of the samples, seconds."""
+        """Return the median of the samples, seconds."""
         from benchmarks.stats import median  # which a worker in another environment has not
 
         return median(self.samples)
 
     def to_json(self) -> dict[str, Any]:
-        """Times in milliseconds, and the raw samples."""
+        """Return the times in milliseconds, and the raw samples."""
         from benchmarks.stats import percentile
 
         return {
@@ -149,13 +149,13 @@ def measure(
     Args:
         model: A .tflite or .onnx file with one input.
         make_input: Gives the input tensor for the model's input spec.
-        protocol: When to stop.
-        engine: Interpreter; the first one installed by default.
-        clock: Seconds; tests pass their own.
+        protocol: When the measurement ends.
+        engine: The interpreter; the first one installed by default.
+        clock: Gives the time in seconds; tests pass their own.
 
     Raises:
         ModelLoadError: The model does not load.
-        InferenceError: It fails.
+        InferenceError: The model fails.
     """
     started = clock()
     session = open_session(model, engine=engine, threads=protocol.threads)

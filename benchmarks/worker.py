@@ -105,7 +105,7 @@ def _memory(request: Request) -> Iterator[object]:
 
 
 def _end_to_end(request: Request) -> Iterator[object]:
-    """Medians of each step; the whole chain runs each time, as it does on a device."""
+    """Give the median of each step; the whole chain runs each time, as it does on a device."""
     from edge.runtime.postprocess import dequantize
     from edge.runtime.preprocess import load
 
@@ -142,7 +142,7 @@ def _profile(request: Request) -> Iterator[object]:
 
 
 def _sustained(request: Request) -> Iterator[object]:
-    """One answer per point, so that a run that is broken off is not lost."""
+    """Give one message for each point, so that a run that is broken off is not lost."""
     runner, arrays = _opened(request)
     runner.run(*arrays)
     begin = time.perf_counter()
@@ -189,7 +189,7 @@ def _keep(outputs: list[NDArray[Any]], request: Request) -> None:
     """Leave the outputs where the parent looks for them.
 
     Raises:
-        InferenceError: An output is of objects, which no file here holds.
+        InferenceError: An output holds objects, which no file here does.
     """
     if request.outputs is None:
         return
@@ -199,7 +199,7 @@ def _keep(outputs: list[NDArray[Any]], request: Request) -> None:
 
 
 def _status(field: str) -> int | None:
-    """Bytes that Linux states of this process; None elsewhere."""
+    """Return the bytes that Linux states of this process; None elsewhere."""
     try:
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith(f"{field}:"):

@@ -1,7 +1,7 @@
-"""Other processes, which may be devices, hold to bounds: bytes, lines and seconds.
+"""Other processes, which may be devices, and the bounds they are held to.
 
-Whatever writes for ever, or a line without an end, is ended, and costs no more memory than these
-bounds.
+Whatever writes for ever, or a line without an end, is ended. It costs no more bytes, lines and
+seconds than it may.
 """
 
 import os
@@ -26,11 +26,11 @@ class Flood(Exception):
 
 
 class Silence(Exception):
-    """Nothing came within the time."""
+    """Nothing came in time."""
 
 
 class Killable(Protocol):
-    """A process."""
+    """A process that can be ended."""
 
     def kill(self) -> None:
         """End it."""
@@ -41,9 +41,9 @@ class Completed:
     """What a process left.
 
     Attributes:
-        code: Exit status.
-        stdout: Its bytes, all of them.
-        stderr: The last of its bytes.
+        code: The exit status.
+        stdout: All bytes of its standard output.
+        stderr: The last bytes of its standard error.
     """
 
     code: int
@@ -55,9 +55,9 @@ class Lines:
     """The lines that come from a file descriptor.
 
     Args:
-        descriptor: Nobody else reads it.
-        longest: Bytes of a line.
-        most: Bytes of all of them together; None for any number.
+        descriptor: What to read; nobody else reads it.
+        longest: The most bytes of a line.
+        most: The most bytes of all lines together; None for any number.
     """
 
     def __init__(self, descriptor: int, *, longest: int, most: int | None = None) -> None:
@@ -68,13 +68,13 @@ class Lines:
         self._ended = False
 
     def next(self, seconds: float | None = None) -> bytes | None:
-        """The next line, without its end; None where there are no more.
+        """Read the next line, without its end; None where there are no more.
 
         Args:
-            seconds: To wait for each part of it; None waits for ever.
+            seconds: The time to wait for each part of it, in seconds; None waits for ever.
 
         Raises:
-            Flood: It is longer than allowed, or all of them are.
+            Flood: The line is longer than allowed, or all lines together are.
             Silence: Nothing came.
         """
         looked = 0
@@ -100,7 +100,7 @@ class Lines:
         return line
 
     def fill(self) -> bool:
-        """Keep what has come, to be read later; whether more may come.
+        """Keep what has come, to be read later, and return whether more may come.
 
         Raises:
             Flood: It is more than the longest line.
@@ -113,7 +113,7 @@ class Lines:
         return bool(part)
 
     def fileno(self) -> int:
-        """The file descriptor."""
+        """Return the file descriptor."""
         return self._descriptor
 
 
@@ -121,8 +121,8 @@ class Tail:
     """The last of what comes from a file descriptor; a thread reads it.
 
     Args:
-        descriptor: Nobody else reads it.
-        process: Is killed where it is more than ``NOISE``.
+        descriptor: What to read; nobody else reads it.
+        process: What is killed where it writes more than ``NOISE``.
     """
 
     def __init__(self, descriptor: int, process: Killable) -> None:
@@ -134,7 +134,7 @@ class Tail:
         self._thread.start()
 
     def text(self, seconds: float = 5.0) -> str:
-        """What came, once it has ended or this time is over."""
+        """Return what came, once it has ended or this time is over."""
         self._thread.join(timeout=seconds)
         return bytes(self._kept).decode(errors="replace")
 
@@ -154,13 +154,13 @@ def send(descriptor: int, content: bytes, seconds: float, heard: Lines) -> None:
     """Write all of it, and keep what is said meanwhile: who is not heard may not listen either.
 
     Args:
-        descriptor: Where it goes.
-        content: To write.
-        seconds: To wait for each part of it.
-        heard: What the same process says.
+        descriptor: Where the content goes.
+        content: What to write.
+        seconds: The time to wait for each part of it, in seconds.
+        heard: The lines that the same process says.
 
     Raises:
-        Flood: It says too much meanwhile.
+        Flood: The process says too much meanwhile.
         OSError: Nobody reads it any more.
         Silence: Nobody read anything for so many seconds.
     """
@@ -195,12 +195,12 @@ def run(
     """Run a process to its end, as ``subprocess.run`` with ``capture_output``.
 
     Args:
-        command: Program and arguments.
+        command: The program and its arguments.
         stdin: What it reads.
-        timeout: Seconds until it is killed.
-        most: Bytes of its standard output, after which it is killed.
-        environment: Its variables; None for those of this process.
-        folder: Where it starts.
+        timeout: The time after which it is killed, in seconds.
+        most: The most bytes of its standard output; it is killed where it writes more.
+        environment: Its environment variables; None for those of this process.
+        folder: The folder that it starts in.
 
     Raises:
         OSError: There is no such program.

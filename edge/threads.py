@@ -1,4 +1,4 @@
-"""Work of many small pieces in threads, that Ctrl-C ends."""
+"""Many small pieces of work in threads, which Ctrl-C ends."""
 
 import signal
 import threading
@@ -14,15 +14,15 @@ Result = TypeVar("Result")
 def in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> list[Result]:
-    """Results in the order of the items.
+    """Call a function in threads; its results in the order of the items.
 
     Ctrl-C is heeded between two results and never within the executor: where it interrupts
     ``submit``, a lock stays taken for good and the executor waits for its threads for ever.
 
     Args:
-        function: Called in threads.
-        items: Its arguments.
-        workers: Threads; as many as the executor thinks good by default.
+        function: What to call.
+        items: The argument of each call.
+        workers: The number of threads; as many as the executor thinks good by default.
 
     Raises:
         KeyboardInterrupt: The user pressed Ctrl-C; what had not begun is left out.
@@ -43,7 +43,7 @@ def in_threads(
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], None]]:
-    """Gives a function that raises what Ctrl-C would have raised since the last call.
+    """Give a function that raises what Ctrl-C would have raised since the last call.
 
     The end of the block raises it as well.
     """

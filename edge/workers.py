@@ -174,7 +174,7 @@ class Worker:
         heard: Callable[[Message], None],
         closed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start the program.
+        """Return the start the program.
 
         Args:
             command: The program and its arguments.
@@ -249,7 +249,7 @@ class Worker:
                 stream.close()
 
     def error(self) -> EdgeError | OSError | None:
-        """Why the worker failed, once it has ended; None where it did its work.
+        """Return why the worker failed, once it has ended; None where it did its work.
 
         Raises:
             KeyboardInterrupt: It was interrupted, as by Ctrl-C.
@@ -360,7 +360,7 @@ def answers(
 
 
 def _rebuilt(message: Message, failure: type[EdgeError]) -> EdgeError | OSError:
-    """The error that a worker describes."""
+    """Return the error that a worker describes."""
     number, name = message.get("errno"), message.get("filename")
     if message["error"] == _OS_ERROR and isinstance(number, int):
         return OSError(number, os.strerror(number), name if isinstance(name, str) else None)
@@ -369,7 +369,7 @@ def _rebuilt(message: Message, failure: type[EdgeError]) -> EdgeError | OSError:
 
 
 def _last_lines(text: str) -> str:
-    """The last lines that a worker wrote, but for what TensorFlow always says."""
+    """Return the last lines that a worker wrote, but for what TensorFlow always says."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = [line for line in lines if not _CHATTER.match(line)]
     return " / ".join(one_line(line, _LAST_LINE) for line in said[-3:])

@@ -36,12 +36,13 @@ class EngineSettings:
     """How a model is opened.
 
     Attributes:
-        threads: CPU threads of one inference.
-        batch: Images of one inference; replaces an open or resizable first extent.
-        delegate: Shared library of a TFLite external delegate.
-        options: Of the delegate or compiler, such as ``{"device": "usb"}``.
-        full_delegation: Refuse a model of which an operator stays on the CPU.
-        shapes: Of inputs that the model leaves open, by name; see ``benchmarks.input_shape``.
+        threads: The number of CPU threads of one inference.
+        batch: The number of images of one inference; it replaces an open or resizable first extent.
+        delegate: The shared library of a TFLite external delegate.
+        options: The options of the delegate or compiler, such as ``{"device": "usb"}``.
+        full_delegation: Whether a model is refused if one of its operators stays on the CPU.
+        shapes: The shapes of inputs that the model leaves open, by name; see
+            ``benchmarks.input_shape``.
     """
 
     threads: int = 1
@@ -57,7 +58,7 @@ class Device:
     """A processor that answers.
 
     Attributes:
-        name: As its driver states it, such as ``Tesla A100`` or the CPU's model name.
+        name: What its driver calls it, such as ``Tesla A100`` or the CPU's model name.
         label: What its times are worth.
     """
 
@@ -70,11 +71,12 @@ class Coverage:
     """Where the operators of a model ran, as the engine states after loading it.
 
     Attributes:
-        operators: Of the whole model.
-        accelerated: Of these, on the path's own kernels: the accelerator, or the CPU's delegate.
-        partitions: Into which the accelerated ones fall.
+        operators: The number of operators of the whole model.
+        accelerated: How many of these run on the path's own kernels, which are those of the
+            accelerator or the CPU's delegate.
+        partitions: The number of parts into which the accelerated ones fall.
         left: Operator types that stayed on the CPU (or on reference kernels), and how many.
-        reasons: Why, as far as the engine says, one sentence each.
+        reasons: Why they stayed, as far as the engine says; one sentence each.
     """
 
     operators: int
@@ -85,19 +87,19 @@ class Coverage:
 
     @property
     def full(self) -> bool:
-        """Whether nothing stayed behind."""
+        """Return whether nothing stayed behind."""
         return self.accelerated == self.operators
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorTime:
-    """Time of one operator within an inference.
+    """The time of one operator within an inference.
 
     Attributes:
-        name: Of the operator or of its output.
-        type: Of the operator, such as ``CONV_2D``.
-        seconds: Mean of the profiled inferences.
-        where: Processor or execution provider.
+        name: The name of the operator or of its output.
+        type: The type of the operator, such as ``CONV_2D``.
+        seconds: The mean time of the profiled inferences.
+        where: The processor or execution provider.
     """
 
     name: str
@@ -110,9 +112,9 @@ class Runner(Protocol):
     """A loaded model on one processor.
 
     Attributes:
-        engine: Interpreter and version, such as ``ai-edge-litert 2.3.0``.
-        inputs: In the order in which ``run`` takes them, with no extent left open.
-        outputs: In the order in which ``run`` returns them.
+        engine: The interpreter and its version, such as ``ai-edge-litert 2.3.0``.
+        inputs: The inputs in the order in which ``run`` takes them, with no extent left open.
+        outputs: The outputs in the order in which ``run`` returns them.
     """
 
     engine: str
@@ -128,15 +130,15 @@ class Runner(Protocol):
         ...
 
     def device(self) -> Device:
-        """Where it runs."""
+        """Return where it runs."""
         ...
 
     def coverage(self) -> Coverage | None:
-        """Where the operators ran; None where the engine cannot tell. After the first ``run``."""
+        """Return where the operators ran, after the first ``run``; None where nothing tells."""
         ...
 
     def profile(self, tensors: tuple[NDArray[Any], ...], runs: int) -> tuple[OperatorTime, ...]:
-        """Times per operator, in the order of execution; empty where the engine has no profiler."""
+        """Return the time of each operator, in the order of execution; empty without a profiler."""
         ...
 
 
@@ -144,11 +146,12 @@ class Opener(Protocol):
     """Loads a model; the class that ``table`` names."""
 
     def __call__(self, model: Path, settings: EngineSettings) -> Runner:
-        """Load.
+        """Load a model.
 
         Raises:
-            EngineUnavailable: Package, driver or processor is missing; the hint says what to do.
-            ModelLoadError: The file does not load, or not wholly where that is asked.
+            EngineUnavailable: The package, driver or processor is missing; the hint says what
+                to do.
+            ModelLoadError: The file does not load, or not wholly where that is asked for.
         """
         ...
 
@@ -158,11 +161,11 @@ class Estimate:
     """What a compiler's performance model says; nothing was run.
 
     Attributes:
-        engine: Compiler and version.
-        device: Name of the processor and its configuration, clock included.
-        seconds: Of one inference; None where the model gives none.
+        engine: The compiler and its version.
+        device: The name of the processor and its configuration, clock included.
+        seconds: The time of one inference; None where the performance model gives none.
         coverage: What the processor would run.
-        facts: Other figures with their unit in the name, such as ``sram_kib``.
+        facts: Other figures, with their unit in the name, such as ``sram_kib``.
         notes: What the figure leaves out, one sentence each.
         inputs: What an inference gets, with every extent.
     """

@@ -23,7 +23,7 @@ class DelegateRunner(TfliteRunner):
     """The interpreter with the delegate first and XNNPACK for what it leaves."""
 
     def coverage(self) -> Coverage:
-        """Operators that the external delegate took; its partitions come before XNNPACK's."""
+        """Return what the external delegate took; its partitions come before XNNPACK's."""
         graph = self.graph()
         partitions = [node for node in graph if node.type == DELEGATE][: self.delegated]
         operators = [node for node in graph if node.type != DELEGATE]
@@ -49,10 +49,10 @@ def open_delegate(model: Path, settings: EngineSettings) -> DelegateRunner:
 
 
 def probe_delegate(settings: EngineSettings) -> Device:
-    """The delegate's library.
+    """Return the delegate's library.
 
     Raises:
-        EngineUnavailable: None is named, it does not load, or it finds no device.
+        EngineUnavailable: No delegate is named, it does not load, or it finds no device.
     """
     module, _ = import_interpreter(LITERT)
     return _load(module, settings)[1]

@@ -17,11 +17,11 @@ from edge.runtime.session import first_line
 
 
 def imported(module: str, hint: str) -> Any:
-    """The module.
+    """Import the module of an engine, and return it.
 
     Args:
         module: What to import.
-        hint: How to get it, one sentence.
+        hint: How to get it, in one sentence.
 
     Raises:
         EngineUnavailable: It is missing, or does not import.
@@ -38,7 +38,7 @@ def imported(module: str, hint: str) -> Any:
 
 
 def version(*packages: str) -> str:
-    """Name and version of the first of these packages that is installed.
+    """Return the name and version of the first of these packages that is installed.
 
     Several packages carry one module: ``onnxruntime`` comes from a dozen of them.
     """
@@ -52,7 +52,7 @@ def version(*packages: str) -> str:
 
 @dataclass(slots=True)
 class Log:
-    """Text of the block, complete when the block has ended."""
+    """What was logged within the block; complete when the block has ended."""
 
     text: str = ""
 
@@ -82,12 +82,12 @@ def captured() -> Iterator[Log]:
 
 
 def partly_refused(model: Path, device: str, coverage: Coverage) -> ModelLoadError:
-    """What to raise where full delegation is asked for and is not to be had.
+    """Return what to raise where full delegation is asked for and is not to be had.
 
     Args:
-        model: The file.
-        device: Name of the accelerator.
-        coverage: What it takes.
+        model: The model file.
+        device: The name of the accelerator.
+        coverage: What it takes of the model.
     """
     left = ", ".join(f"{count} {name}" for name, count in coverage.left.items())
     return ModelLoadError(

@@ -48,10 +48,10 @@ class EthosUConfiguration:
 
 
 def configuration(settings: EngineSettings) -> EthosUConfiguration:
-    """The NPU that the settings' options name, with the system and memory of its family.
+    """Return the NPU that the settings' options name, with the system and memory of its family.
 
     Raises:
-        UsageError: Unknown option, or an accelerator of no known family.
+        UsageError: An option or the family of the accelerator is unknown.
     """
     unknown = sorted(set(settings.options) - set(OPTIONS))
     if unknown and settings.delegate is None:  # with a delegate, they may be meant for that
@@ -78,7 +78,7 @@ def open_ethos_u(model: Path, settings: EngineSettings) -> Estimate:
         EngineUnavailable: Vela is missing.
         ModelLoadError: Vela does not read the file, or takes none of it, or not all where that
             is asked.
-        UsageError: Options that Vela does not know, or no such file.
+        UsageError: Vela does not know the options, or there is no such file.
     """
     engine = _vela()
     wanted = configuration(settings)
@@ -115,11 +115,11 @@ def open_ethos_u(model: Path, settings: EngineSettings) -> Estimate:
 
 
 def probe_ethos_u(settings: EngineSettings) -> Device:
-    """The NPU that the options name; it need not be here.
+    """Return the NPU that the options name; it need not be here.
 
     Raises:
         EngineUnavailable: Vela is missing.
-        UsageError: Options that Vela does not know.
+        UsageError: Vela does not know the options.
     """
     _vela()
     wanted = configuration(settings)
@@ -173,7 +173,7 @@ FACTS: Final = {  # name here: column of the summary
 
 
 def one(folder: Path, pattern: str) -> Path:
-    """The only file of that name that Vela wrote.
+    """Return the only file of that name that Vela wrote.
 
     Raises:
         ModelLoadError: There is none.
@@ -184,13 +184,13 @@ def one(folder: Path, pattern: str) -> Path:
 
 
 def read_summary(path: Path) -> dict[str, str]:
-    """The only row of the summary, by column."""
+    """Return the only row of the summary, by column."""
     with path.open(encoding="utf-8", newline="") as stream:
         return next(csv.DictReader(stream))
 
 
 def read_coverage(model: Path, compiled: Path, output: str) -> Coverage:
-    """What the NPU takes: all that is no longer an operator of its own in the compiled model.
+    """Return what the NPU takes: all that is no operator of its own in the compiled model.
 
     Vela's own count is of the operators that it makes of the model's, by the thousand at times.
 
@@ -212,11 +212,11 @@ def read_coverage(model: Path, compiled: Path, output: str) -> Coverage:
 
 
 def estimate(engine: str, summary: Mapping[str, str], coverage: Coverage) -> Estimate:
-    """The estimate, with no time unless the NPU takes all.
+    """Return the estimate, with no time unless the NPU takes all.
 
     Args:
-        engine: Compiler and version.
-        summary: Row of the summary; ``inference_time`` is in seconds, total cycles / core clock.
+        engine: The compiler and its version.
+        summary: The row of the summary; ``inference_time`` is in seconds: cycles / core clock.
         coverage: What the NPU takes.
     """
     npu = float(summary["inference_time"])
@@ -243,7 +243,7 @@ def estimate(engine: str, summary: Mapping[str, str], coverage: Coverage) -> Est
 
 
 def inputs(path: Path) -> tuple[TensorSpec, ...]:
-    """Inputs of the main graph, -1 for an extent that the file leaves open."""
+    """Return the inputs of the main graph, -1 for an extent that the file leaves open."""
     from ethosu.vela.tflite.Model import Model
     from ethosu.vela.tflite.TensorType import TensorType
 
@@ -261,7 +261,7 @@ def inputs(path: Path) -> tuple[TensorSpec, ...]:
 
 
 def _operators(path: Path) -> Counter[str]:
-    """Operators of the main graph, by type; a custom one by its own name."""
+    """Return the operators of the main graph, by type; a custom one by its own name."""
     from ethosu.vela.tflite.BuiltinOperator import BuiltinOperator
     from ethosu.vela.tflite.Model import Model
 

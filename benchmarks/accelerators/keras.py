@@ -25,7 +25,7 @@ from edge.runtime.refusal import refusal
 from edge.runtime.session import first_line
 from edge.runtime.spec import TensorSpec
 
-# Of TensorFlow's graphs: what feeds, reads, copies and orders.
+# Nodes of TensorFlow's graphs that feed, read, copy and order.
 NO_OPERATORS: Final = (
     *("_Arg", "_Retval", "_Send", "_Recv", "_HostSend", "_HostRecv"),
     *("Const", "Identity", "NoOp", "ReadVariableOp"),
@@ -43,7 +43,7 @@ class KerasRunner:
         Args:
             tensorflow: The module.
             model: A .keras file.
-            settings: Threads and batch.
+            settings: The threads and the batch.
             device: Where it runs.
             unit: ``CPU`` or ``GPU``.
 
@@ -79,7 +79,7 @@ class KerasRunner:
         return self._device
 
     def coverage(self) -> Coverage | None:
-        """Operators of TensorFlow's graph, as it was divided between the devices."""
+        """Return the operators of TensorFlow's graph, as it was divided between the devices."""
         graphs = self._partition_graphs()
         if not graphs:
             return None
@@ -103,7 +103,7 @@ class KerasRunner:
         return profiled(self._tensorflow, lambda: self.run(*tensors), runs)
 
     def _traced(self) -> Any:
-        """The model as a graph for the inputs' extents; converts to flat outputs."""
+        """Return the model as a graph for the inputs' extents; converts to flat outputs."""
         tensorflow, model = self._tensorflow, self._model
 
         def call(*inputs: Any) -> Any:
@@ -115,7 +115,7 @@ class KerasRunner:
         return tensorflow.function(call, autograph=False).get_concrete_function(*signature)
 
     def _partition_graphs(self) -> list[Any]:
-        """One graph per device, of a function that is traced and run anew to record them."""
+        """Return one graph per device, of a function that is traced and run anew to record them."""
         from tensorflow.python.eager import context
 
         call = self._traced()
@@ -131,10 +131,10 @@ class KerasRunner:
 
 
 def set_threads(tensorflow: Any, threads: int) -> None:
-    """TensorFlow takes them once per process.
+    """Set the number of threads, which TensorFlow takes once in a process.
 
     Raises:
-        InferenceError: It has begun to compute with another number of them.
+        InferenceError: TensorFlow has begun to compute with another number of them.
     """
     threading = tensorflow.config.threading
     try:
@@ -162,12 +162,12 @@ NO_OPERATOR_EVENTS: Final = ("ThreadpoolListener", "ExecutorState", "Eager", "Ke
 
 
 def profiled(tensorflow: Any, run: Callable[[], object], runs: int) -> tuple[OperatorTime, ...]:
-    """Mean time of each operator, in the order in which they first began.
+    """Return the mean time of each operator, in the order in which they first began.
 
     Args:
         tensorflow: The module.
-        run: One inference.
-        runs: How many are profiled, after one to warm up.
+        run: Runs one inference.
+        runs: The number of profiled inferences, after one to warm up.
     """
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
@@ -187,7 +187,7 @@ def profiled(tensorflow: Any, run: Callable[[], object], runs: int) -> tuple[Ope
 
 
 def _operators(space: Any) -> list[tuple[float, str, float]]:
-    """Start (arbitrary unit), ``NAME:TYPE`` and seconds of each event of an operator."""
+    """Return the start (arbitrary unit), ``NAME:TYPE`` and seconds of each event of an operator."""
     found = []
     for plane in space.planes:
         for line in plane.lines:
@@ -220,23 +220,23 @@ ERRORS_ONLY: Final = "2"  # of TensorFlow's log levels
 
 
 def open_cpu(model: Path, settings: EngineSettings) -> KerasRunner:
-    """On the CPU, with every GPU hidden; see ``base.Opener``."""
+    """Load a model on the CPU, with every GPU hidden; see ``base.Opener``."""
     return _open(_cpu, "CPU", model, settings)
 
 
 def probe_cpu(settings: EngineSettings) -> Device:
-    """The CPU; see ``table.Accelerator``."""
+    """Return the CPU; see ``table.Accelerator``."""
     del settings
     return _cpu(_tensorflow("keras-cpu"))
 
 
 def open_gpu(model: Path, settings: EngineSettings) -> KerasRunner:
-    """On the first GPU; see ``base.Opener``."""
+    """Load a model on the first GPU; see ``base.Opener``."""
     return _open(_gpu, "GPU", model, settings)
 
 
 def probe_gpu(settings: EngineSettings) -> Device:
-    """The first GPU; see ``table.Accelerator``.
+    """Return the first GPU; see ``table.Accelerator``.
 
     Raises:
         EngineUnavailable: TensorFlow is missing, sees no GPU, or cannot compute there.
@@ -275,7 +275,7 @@ def _open(place: Any, unit: str, model: Path, settings: EngineSettings) -> Keras
 
 
 def _tensorflow(path: str) -> Any:
-    """TensorFlow, with Keras on top of it.
+    """Import TensorFlow, with Keras on top of it.
 
     Raises:
         EngineUnavailable: It is missing or broken.
@@ -293,7 +293,7 @@ def _cpu(tensorflow: Any) -> Device:
 
 
 def _gpu(tensorflow: Any) -> Device:
-    """The first GPU that TensorFlow lists.
+    """Return the first GPU that TensorFlow lists.
 
     Raises:
         EngineUnavailable: It lists none.

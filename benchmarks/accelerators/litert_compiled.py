@@ -35,11 +35,11 @@ class Graph:
     """What the file states, before any accelerator has touched it.
 
     Attributes:
-        engine: Interpreter and version.
-        inputs: By tensor index, in the interpreter's order, with every extent known.
-        outputs: Likewise.
-        operators: Types of the main graph's operators, in order.
-        signatures: (key, subgraph) of each, in the file's order.
+        engine: The interpreter and its version.
+        inputs: The inputs by tensor index, in the interpreter's order, with every extent known.
+        outputs: The outputs, likewise.
+        operators: The types of the main graph's operators, in order.
+        signatures: The key and the subgraph of each, in the file's order.
     """
 
     engine: str
@@ -50,7 +50,7 @@ class Graph:
 
     @property
     def main(self) -> int:
-        """Position of the signature that stands for the graph; 0 where the file names none."""
+        """Return the position of the graph's signature; 0 where the file names none."""
         graphs = [graph for _, graph in self.signatures]
         return graphs.index(MAIN) if MAIN in graphs else 0
 
@@ -91,7 +91,7 @@ def imported_options() -> tuple[Any, Any]:
     """LiteRT's modules ``options`` and ``hardware_accelerator``.
 
     Raises:
-        EngineUnavailable: A release that has them not yet, or that lacks a package of its own.
+        EngineUnavailable: This release does not have them yet, or lacks a package of its own.
     """
     modules = ("compiled_model", "options", "hardware_accelerator")
     _, options, accelerators = (imported(f"ai_edge_litert.{name}", NEWER) for name in modules)
@@ -127,14 +127,14 @@ def compile_model(model: Path, options: Any) -> tuple[Any, str, str]:
 
 
 def _innermost(error: Exception) -> str:
-    """The last line of LiteRT's nested messages: the ones before it state places in its code."""
+    """Return the last line of LiteRT's nested messages: those before state places in its code."""
     lines = [line.strip(" └") for line in str(error).splitlines()]
     stated = [line for line in lines if line and not line.startswith("ERROR: [")]
     return stated[-1] if stated else first_line(error)
 
 
 def _word(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """What a tensor buffer moves: it knows no 64-bit values, which travel as pairs of 32 bits."""
+    """Return what a tensor buffer moves: 64-bit values travel as pairs of 32 bits."""
     return np.dtype(np.int32) if dtype.itemsize == 8 else dtype
 
 
@@ -154,7 +154,7 @@ class CompiledRunner:
         Args:
             compiled: LiteRT's ``CompiledModel``.
             graph: What the file states.
-            batch: Images of one inference.
+            batch: The number of images of one inference.
             device: Where it runs.
             coverage: What ran there, with the engine's evidence.
 
@@ -228,7 +228,7 @@ class CompiledRunner:
         return self._device
 
     def coverage(self) -> Coverage | None:
-        """What the engine stated when it compiled the model."""
+        """Return what the engine stated when it compiled the model."""
         return self._coverage
 
     def profile(self, tensors: tuple[NDArray[Any], ...], runs: int) -> tuple[OperatorTime, ...]:

@@ -41,12 +41,12 @@ class TfliteRunner(LiteRTSession):
         """Load, resize to the batch, allocate.
 
         Args:
-            module: The interpreter's.
+            module: The module of the interpreter.
             model: A .tflite file.
-            settings: Threads and batch.
-            engine: Interpreter and version.
+            settings: The threads and the batch.
+            engine: The interpreter and its version.
             device: Where it runs.
-            delegates: External ones, loaded.
+            delegates: The external delegates, loaded.
 
         Raises:
             ModelLoadError: The file does not load, or not with that batch.
@@ -94,15 +94,15 @@ class TfliteRunner(LiteRTSession):
         return self._device
 
     def graph(self) -> tuple[InterpreterNode, ...]:
-        """The main graph's nodes, those that stand for partitions included."""
+        """Return the main graph's nodes, those that stand for partitions included."""
         return nodes_of(self._interpreter)
 
     def coverage(self) -> Coverage | None:
-        """Operators that a delegate took; those of control-flow bodies are not among them."""
+        """Return what a delegate took; operators of control-flow bodies do not count."""
         return delegated_coverage(self.graph(), (REASON,))
 
     def profile(self, tensors: tuple[NDArray[Any], ...], runs: int) -> tuple[OperatorTime, ...]:
-        """Empty: Python's interpreter has no way to its profiler; ``litert_cpu`` knows another."""
+        """Return nothing: Python's interpreter has no way to its profiler."""
         del tensors, runs
         return ()
 
@@ -125,7 +125,7 @@ def delegated_coverage(graph: Sequence[InterpreterNode], reasons: tuple[str, ...
 
 
 def signatures(interpreter: Any) -> tuple[tuple[str, int], ...]:
-    """(key, subgraph) of each signature of the file, in its order; empty where it names none."""
+    """Return the key and subgraph of each signature, in the file's order; empty without any."""
     try:
         keys = interpreter.get_signature_list()
         runners = [interpreter.get_signature_runner(key) for key in keys]
@@ -139,9 +139,9 @@ def check_answers(outputs: tuple[TensorSpec, ...], batch: int, place: str) -> No
     """Refuse a model that takes a batch and folds it into one answer.
 
     Args:
-        outputs: With every extent known.
-        batch: Images of one inference.
-        place: Model and engine, for the message.
+        outputs: The outputs, with every extent known.
+        batch: The number of images of one inference.
+        place: The model and the engine, for the message.
 
     Raises:
         ModelLoadError: An output does not have an entry per image.
@@ -156,7 +156,7 @@ def check_answers(outputs: tuple[TensorSpec, ...], batch: int, place: str) -> No
 
 
 def import_interpreter(package: str) -> tuple[Any, str]:
-    """The interpreter's module, and its name with version.
+    """Return the interpreter's module, and its name with version.
 
     Args:
         package: ``ai-edge-litert`` or ``tflite-runtime``.
@@ -188,10 +188,10 @@ class LitertRunner(TfliteRunner):
     """The interpreter of ai-edge-litert, beside which there is a profiler."""
 
     def profile(self, tensors: tuple[NDArray[Any], ...], runs: int) -> tuple[OperatorTime, ...]:
-        """By LiteRT's own profiler, which loads the file again.
+        """Return the times by LiteRT's own profiler, which loads the file again.
 
-        Empty for a release whose profiler is not known here, and for a model that it does not
-        take: with a state, or with a batch other than the file's.
+        There are none for a release whose profiler is not known here, and for a model that it
+        does not take: one with a state, or with a batch other than the file's.
         """
         first = self.signatures[0][0] if self.signatures else ""  # the one that it profiles
         if not litert_profile.available() or first != self.signature:
@@ -212,7 +212,7 @@ class LitertRunner(TfliteRunner):
         )
 
     def _output_name(self, operator: int) -> str:
-        """Name of the first output of an operator of the main graph."""
+        """Return the name of the first output of an operator of the main graph."""
         output = self.graph()[operator].outputs[0]
         return str(self._interpreter._get_tensor_details(output, 0)["name"])
 
@@ -224,7 +224,7 @@ def open_litert(model: Path, settings: EngineSettings) -> TfliteRunner:
 
 
 def probe_litert(settings: EngineSettings) -> Device:
-    """The CPU.
+    """Return the CPU.
 
     Raises:
         EngineUnavailable: ai-edge-litert is missing or broken.
@@ -241,7 +241,7 @@ def open_tflite_runtime(model: Path, settings: EngineSettings) -> TfliteRunner:
 
 
 def probe_tflite_runtime(settings: EngineSettings) -> Device:
-    """The CPU.
+    """Return the CPU.
 
     Raises:
         EngineUnavailable: tflite-runtime is missing or broken.

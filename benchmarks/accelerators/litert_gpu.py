@@ -67,7 +67,7 @@ def open_gpu(model: Path, settings: EngineSettings) -> CompiledRunner:
 
 
 def probe_gpu(settings: EngineSettings) -> Device:
-    """The GPU that a tiny model compiles for.
+    """Return the GPU that a tiny model compiles for.
 
     Raises:
         EngineUnavailable: ai-edge-litert or a usable GPU is missing.
@@ -83,11 +83,11 @@ def probe_gpu(settings: EngineSettings) -> Device:
 
 
 def gpu_coverage(graph: Graph, log: str, *, whole: bool) -> Coverage:
-    """What the GPU took.
+    """Return what the GPU took.
 
     Args:
         graph: What the file states.
-        log: LiteRT's, of the compilation.
+        log: What LiteRT logged when it compiled the model.
         whole: Whether the model compiled for the GPU alone, which proves that all was taken.
     """
     split = SPLIT.search(log)
@@ -113,7 +113,7 @@ def gpu_coverage(graph: Graph, log: str, *, whole: bool) -> Coverage:
 
 
 def _unavailable(log: str) -> EngineUnavailable:
-    """What to raise where LiteRT picked no adapter."""
+    """Return what to raise where LiteRT picked no adapter."""
     if REGISTERED not in log:
         return EngineUnavailable(
             "this ai-edge-litert has no GPU accelerator for this system", hint=GET
@@ -132,7 +132,7 @@ def _options(*, with_cpu: bool = False) -> Any:
 
 
 def _device(log: str) -> Device | None:
-    """The adapter that is in use: LiteRT before 2.2 names it in a process's first log only."""
+    """Return the adapter in use: LiteRT before 2.2 names it in a process's first log only."""
     found = adapter(log)
     if found is not None:
         _named[:] = [found]
@@ -140,7 +140,7 @@ def _device(log: str) -> Device | None:
 
 
 def adapter(log: str) -> Device | None:
-    """The adapter that the log names; a driver that computes on the CPU says so."""
+    """Return the adapter that the log names; a driver that computes on the CPU says so."""
     found = ADAPTER.search(log)
     if found is None:
         return None

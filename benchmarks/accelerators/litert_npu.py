@@ -60,7 +60,7 @@ def open_npu(model: Path, settings: EngineSettings) -> CompiledRunner:
 
 
 def probe_npu(settings: EngineSettings) -> Device:
-    """The NPU that a tiny model compiles for; the plugin's CPU device where there is none.
+    """Return the NPU that a tiny model compiles for; the plugin's CPU device where there is none.
 
     Raises:
         EngineUnavailable: A package is missing, or LiteRT does not load the plugin.
@@ -75,7 +75,7 @@ def probe_npu(settings: EngineSettings) -> Device:
 
 
 def npu_coverage(log: str) -> Coverage | None:
-    """What the plugin took, by LiteRT's log; None where no plugin looked at the model."""
+    """Return what the plugin took, by LiteRT's log; None where no plugin looked at the model."""
     found = [tuple(map(int, match.groups())) for match in PARTITIONED.finditer(log)]
     if not found:
         return None
@@ -91,7 +91,7 @@ def npu_coverage(log: str) -> Coverage | None:
 
 
 def _device(settings: EngineSettings) -> tuple[Device, str]:
-    """The processor, and the plugin's name of it.
+    """Return the processor, and the plugin's name of it.
 
     ``device`` among the options names one; else it is the NPU, and the CPU where there is none,
     which computes what an NPU would, at its own speed.

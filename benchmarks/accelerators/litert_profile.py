@@ -36,9 +36,9 @@ class Step:
 
     Attributes:
         type: TFLite's, or XNNPACK's own name of what it made of one.
-        seconds: Mean of the inferences.
+        seconds: The mean time of the inferences.
         delegated: Whether XNNPACK ran it.
-        index: Of the graph's operator, or of XNNPACK's within its partition.
+        index: The index of the graph's operator, or of XNNPACK's within its partition.
     """
 
     type: str
@@ -56,7 +56,7 @@ class _TensorType(ctypes.Structure):
 
 
 def available() -> bool:
-    """Whether this release of ai-edge-litert is one whose C functions are known here."""
+    """Return whether this release of ai-edge-litert is one whose C functions are known here."""
     return importlib.metadata.version("ai-edge-litert").startswith(RELEASES)
 
 
@@ -67,9 +67,9 @@ def steps(
 
     Args:
         model: A .tflite file.
-        tensors: Inputs by the order of the first signature, in the file's own shapes.
-        threads: CPU threads.
-        runs: Inferences.
+        tensors: The inputs in the order of the first signature, in the file's own shapes.
+        threads: The number of CPU threads.
+        runs: The number of inferences.
 
     Raises:
         InferenceError: LiteRT does not profile it.
@@ -83,7 +83,7 @@ def steps(
 
 
 def read_summary(text: str) -> tuple[Step, ...]:
-    """The steps of the summary that LiteRT writes; its first table is in order of execution."""
+    """Return the steps of LiteRT's summary; its first table is in the order of execution."""
     table = text.partition("Run Order")[2].partition("Top by Computation Time")[0]
     return tuple(
         Step(
@@ -102,10 +102,10 @@ class _Profiled:
 
     Attributes:
         model: A .tflite file.
-        threads: CPU threads.
+        threads: The number of CPU threads.
         library: ``libLiteRt.so``.
         made: What is to be destroyed, in reverse: the function's name, and the handle.
-        environment: LiteRT's.
+        environment: The environment of LiteRT.
         file: The loaded file.
         compiled: The compiled model.
         keep: Memory that LiteRT points to.
@@ -162,7 +162,7 @@ class _Profiled:
         self.call("LiteRtAddOpaqueOptions", options, made)
 
     def buffers(self, signature: c_void_p, kind: str) -> Any:
-        """An array with a tensor buffer for every ``Input`` or ``Output``."""
+        """Return an array with a tensor buffer for every ``Input`` or ``Output``."""
         count = c_size_t()
         self.call(f"LiteRtGetNumSignature{kind}s", signature, byref(count))
         result = (c_void_p * count.value)()

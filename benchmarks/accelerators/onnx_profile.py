@@ -31,9 +31,9 @@ class Kernel:
     """One run of one kernel.
 
     Attributes:
-        name: Of the node.
-        type: Of the operator; of a compiled part of the graph, the compiler's name for it.
-        provider: Execution provider, such as ``CPUExecutionProvider``.
+        name: The name of the node.
+        type: The type of the operator, or the compiler's name of a compiled part of the graph.
+        provider: The execution provider, such as ``CPUExecutionProvider``.
         seconds: How long it took.
     """
 
@@ -44,7 +44,7 @@ class Kernel:
 
     @property
     def compiled(self) -> bool:
-        """Whether it stands for a part of the graph that its provider compiled.
+        """Return whether it stands for a part of the graph that its provider compiled.
 
         ONNX Runtime's graph partitioner names the node of such a part after the provider.
         """
@@ -52,18 +52,18 @@ class Kernel:
 
     @property
     def copies(self) -> bool:
-        """Whether it only moves a tensor between memories; no operator of the model."""
+        """Return whether it only moves a tensor between memories; no operator of the model."""
         return self.type.startswith("Memcpy")
 
 
 def inferences(path: Path) -> tuple[tuple[Kernel, ...], ...]:
-    """The kernels of each inference, in the order in which they began.
+    """Return the kernels of each inference, in the order in which they began.
 
     Args:
         path: The profile.
 
     Raises:
-        InferenceError: Not a profile of ONNX Runtime.
+        InferenceError: The file is no profile of ONNX Runtime.
     """
     try:
         events: Sequence[Mapping[str, Any]] = checked.read_json(path, max_bytes=MAX_PROFILE)
@@ -81,7 +81,10 @@ def inferences(path: Path) -> tuple[tuple[Kernel, ...], ...]:
 
 
 def operator_times(runs: Sequence[Sequence[Kernel]]) -> tuple[OperatorTime, ...]:
-    """Mean per node, in the order of the first inference; a node in a loop counts as a whole."""
+    """Return the mean time of each node, in the order of the first inference.
+
+    A node in a loop counts as a whole.
+    """
     total: dict[tuple[str, str, str], float] = {}
     for kernels in runs:
         for kernel in kernels:
@@ -107,13 +110,13 @@ def _kernel(event: Mapping[str, Any]) -> Kernel:
 
 
 Assignments = Sequence[tuple[str, int]]
-"""Provider, and operators, of each part into which the graph was divided."""
+"""The provider and the number of operators of each part into which the graph was divided."""
 
 
 def assignments(session: Any) -> Assignments | None:
-    """The parts of a session that was told to record them, as (provider, operators).
+    """Return the parts of a session that was told to record them, as (provider, operators).
 
-    None from a version of ONNX Runtime that does not record them: 1.23 and older.
+    It is None from a version of ONNX Runtime that does not record them: 1.23 and older.
     """
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return None
@@ -126,12 +129,12 @@ def assignments(session: Any) -> Assignments | None:
 def coverage(
     parts: Assignments | None, kernels: Sequence[Kernel], providers: Collection[str]
 ) -> Coverage | None:
-    """What ran on these providers, and by type what did not.
+    """Return what ran on these providers, and by type what did not.
 
     Args:
-        parts: Assignments of the session; None if it has none.
-        kernels: Of one inference, in the order of execution.
-        providers: Those that stand for the accelerator.
+        parts: The assignments of the session; None if it has none.
+        kernels: The kernels of one inference, in the order of execution.
+        providers: The providers that stand for the accelerator.
 
     Returns:
         None where nothing tells what a compiled part consists of.
@@ -155,7 +158,7 @@ def coverage(
 
 
 def _partitions(ran: Sequence[Kernel], providers: Collection[str]) -> int:
-    """Compiled parts, and stretches of single kernels without one of another processor between."""
+    """Count compiled parts, and stretches of kernels without one of another processor between."""
     compiled = sum(kernel.compiled and kernel.provider in providers for kernel in ran)
     stretches = groupby(ran, key=lambda kernel: (kernel.provider in providers, kernel.compiled))
     return compiled + sum(key == (True, False) for key, _ in stretches)

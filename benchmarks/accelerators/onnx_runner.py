@@ -33,10 +33,10 @@ class Provider:
     """An execution provider.
 
     Attributes:
-        name: ONNX Runtime's.
-        engine: Package and version.
+        name: The name that ONNX Runtime has for it.
+        engine: The package and its version.
         device: Says where it runs.
-        options: Of the provider.
+        options: The options of the provider.
         helpers: Other providers of the same processor that may take what it leaves.
         add: Adds it to the session's options, where it comes from a library of its own.
         fixed: Whether it wants every extent known before it compiles.
@@ -52,7 +52,7 @@ class Provider:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All that stand for the processor."""
+        """Return all that stand for the processor."""
         return (self.name, *self.helpers)
 
 
@@ -130,7 +130,7 @@ class OnnxRunner:
     def _kernels(
         self, inputs: tuple[NDArray[Any], ...], runs: int
     ) -> tuple[tuple[Kernel, ...], ...]:
-        """The kernels of so many inferences, after one to warm up."""
+        """Return the kernels of so many inferences, after one to warm up."""
         with TemporaryDirectory(prefix="edge-profile-") as folder:
 
             def profiled(options: Any) -> None:
@@ -151,7 +151,7 @@ def _session(
     extents: Mapping[str, int],
     configure: Callable[[Any], None] | None = None,
 ) -> OnnxSession:
-    """A session on that provider; the CPU runs what is left, unless full delegation is asked."""
+    """Open a session on that provider; the CPU runs the rest, if full delegation is not asked."""
 
     def set_options(options: Any) -> None:
         options.add_session_config_entry(RECORD, "1")
@@ -176,14 +176,14 @@ def _session(
 
 
 def _closed(session: OnnxSession, settings: EngineSettings) -> tuple[TensorSpec, ...]:
-    """The inputs with every extent known; errors as ``closed`` and ``bound``."""
+    """Return the inputs with every extent known; errors as ``closed`` and ``bound``."""
     axes = [item.shape for item in session.session.get_inputs()]
     inputs, given, sequences = bound(session.inputs, axes, settings.shapes)
     return closed(inputs, settings.batch, shapes=given, sequences=sequences)
 
 
 def _open_extents(module: Any, model: Path, settings: EngineSettings) -> dict[str, int]:
-    """Values for the named open extents of the inputs; found by loading without optimizing."""
+    """Find values for the named open extents of the inputs, by loading without optimizing."""
 
     def plain(options: Any) -> None:
         level = module.GraphOptimizationLevel

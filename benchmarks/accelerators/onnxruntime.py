@@ -27,67 +27,67 @@ NO_FALLBACK: Final = "fallback to CPU EP has been explicitly disabled"
 
 
 def open_cpu(model: Path, settings: EngineSettings) -> OnnxRunner:
-    """On the CPU; see ``base.Opener``."""
+    """Load a model on the CPU; see ``base.Opener``."""
     return _open("cpu", model, settings)
 
 
 def probe_cpu(settings: EngineSettings) -> Device:
-    """The CPU; see ``table.Accelerator``."""
+    """Return the CPU; see ``table.Accelerator``."""
     return _probe("cpu", settings)
 
 
 def open_cuda(model: Path, settings: EngineSettings) -> OnnxRunner:
-    """On the first NVIDIA GPU; see ``base.Opener``."""
+    """Load a model on the first NVIDIA GPU; see ``base.Opener``."""
     return _open("cuda", model, settings)
 
 
 def probe_cuda(settings: EngineSettings) -> Device:
-    """The first NVIDIA GPU; see ``table.Accelerator``."""
+    """Return the first NVIDIA GPU; see ``table.Accelerator``."""
     return _probe("cuda", settings)
 
 
 def open_tensorrt(model: Path, settings: EngineSettings) -> OnnxRunner:
-    """On the first NVIDIA GPU by TensorRT, and by CUDA what that leaves; see ``base.Opener``."""
+    """Load a model on the first NVIDIA GPU by TensorRT, and by CUDA what that leaves."""
     return _open("tensorrt", model, settings)
 
 
 def probe_tensorrt(settings: EngineSettings) -> Device:
-    """The first NVIDIA GPU; see ``table.Accelerator``."""
+    """Return the first NVIDIA GPU; see ``table.Accelerator``."""
     return _probe("tensorrt", settings)
 
 
 def open_webgpu(model: Path, settings: EngineSettings) -> OnnxRunner:
-    """On the GPU that WebGPU chooses; see ``base.Opener``."""
+    """Load a model on the GPU that WebGPU chooses; see ``base.Opener``."""
     return _open("webgpu", model, settings)
 
 
 def probe_webgpu(settings: EngineSettings) -> Device:
-    """The GPU that WebGPU chooses; see ``table.Accelerator``."""
+    """Return the GPU that WebGPU chooses; see ``table.Accelerator``."""
     return _probe("webgpu", settings)
 
 
 def open_qnn(model: Path, settings: EngineSettings) -> OnnxRunner:
-    """On Qualcomm's HTP, or its emulator; see ``base.Opener``."""
+    """Load a model on Qualcomm's HTP, or its emulator; see ``base.Opener``."""
     return _open("qnn", model, settings)
 
 
 def probe_qnn(settings: EngineSettings) -> Device:
-    """Qualcomm's HTP, or its emulator; see ``table.Accelerator``."""
+    """Return Qualcomm's HTP, or its emulator; see ``table.Accelerator``."""
     return _probe("qnn", settings)
 
 
 def open_openvino(model: Path, settings: EngineSettings) -> OnnxRunner:
-    """On Intel's NPU by OpenVINO; see ``base.Opener``."""
+    """Load a model on Intel's NPU by OpenVINO; see ``base.Opener``."""
     return _open("openvino", model, settings)
 
 
 def probe_openvino(settings: EngineSettings) -> Device:
-    """Intel's NPU; see ``table.Accelerator``."""
+    """Return Intel's NPU; see ``table.Accelerator``."""
     return _probe("openvino", settings)
 
 
 def _open(path: str, model: Path, settings: EngineSettings) -> OnnxRunner:
-    """Load on that path; what fails is the accelerator's fault if it fails on any model."""
+    """Load a model on that path; what fails is the accelerator's fault if it fails on any model."""
     if not model.is_file():
         raise UsageError(f"no model file at {model}")
     module, provider = _provider(path)
@@ -101,10 +101,10 @@ def _open(path: str, model: Path, settings: EngineSettings) -> OnnxRunner:
 
 
 def _probe(path: str, settings: EngineSettings) -> Device:
-    """Where a tiny model runs.
+    """Return where a tiny model runs.
 
     Raises:
-        EngineUnavailable: It does not, for this reason; the hint says what is needed.
+        EngineUnavailable: It runs nowhere; the hint says what is needed.
     """
     module, provider = _provider(path)
     _require(path, module, provider, settings)
@@ -112,7 +112,7 @@ def _probe(path: str, settings: EngineSettings) -> Device:
 
 
 def _provider(path: str) -> tuple[Any, Provider]:
-    """ONNX Runtime's module and the path's provider.
+    """Return ONNX Runtime's module and the path's provider.
 
     Raises:
         EngineUnavailable: The package is missing, or built without that provider.
@@ -159,13 +159,13 @@ def _refusal(
 
 
 def _logged(log: str) -> str:
-    """Why a provider could not be made: ONNX Runtime logs it and goes on without."""
+    """Return why a provider could not be made: ONNX Runtime logs it and goes on without."""
     found = UNMADE.search(log)
     return first_line(RuntimeError(found[1])) if found else ""
 
 
 def _cause(error: Exception) -> str:
-    """The statement itself, without the C++ place and condition that stand before it."""
+    """Return the statement itself, without the C++ place and condition that stand before it."""
     if isinstance(error, EdgeError):
         return error.message
     if NO_FALLBACK in str(error):
@@ -183,7 +183,7 @@ FIRST_GPU: Final = {"device_id": "0"}
 
 
 def cpu(module: Any, hint: str) -> Provider:
-    """The CPU; every build has it."""
+    """Return the CPU; every build has it."""
     del hint
     return Provider(
         name=CPU, engine=f"onnxruntime {module.__version__}", device=cpu_device, options={}
@@ -191,7 +191,7 @@ def cpu(module: Any, hint: str) -> Provider:
 
 
 def cuda_gpu(module: Any, hint: str) -> Provider:
-    """CUDA on the first GPU; convolution algorithms searched as by default."""
+    """Return CUDA on the first GPU, which searches convolution algorithms as by default."""
     del hint
     return Provider(
         name=CUDA,
@@ -202,7 +202,7 @@ def cuda_gpu(module: Any, hint: str) -> Provider:
 
 
 def tensorrt(module: Any, hint: str) -> Provider:
-    """TensorRT on the first GPU; CUDA takes what it leaves, as ONNX Runtime's manual advises."""
+    """Return TensorRT on the first GPU; CUDA takes what it leaves, as ORT's manual advises."""
     del hint
     return Provider(
         name="TensorrtExecutionProvider",
@@ -215,7 +215,7 @@ def tensorrt(module: Any, hint: str) -> Provider:
 
 
 def webgpu(module: Any, hint: str) -> Provider:
-    """WebGPU by Dawn, over Vulkan on Linux."""
+    """Return WebGPU by Dawn, over Vulkan on Linux."""
     del hint
     return Provider(
         name="WebGpuExecutionProvider",
@@ -226,7 +226,7 @@ def webgpu(module: Any, hint: str) -> Provider:
 
 
 def openvino(module: Any, hint: str) -> Provider:
-    """OpenVINO on Intel's NPU."""
+    """Return OpenVINO on Intel's NPU."""
     del hint
     return Provider(
         name="OpenVINOExecutionProvider",
@@ -238,7 +238,7 @@ def openvino(module: Any, hint: str) -> Provider:
 
 
 def qnn(module: Any, hint: str) -> Provider:
-    """Qualcomm's HTP; on x86-64 the package holds an emulator of it.
+    """Return Qualcomm's HTP; on x86-64 the package holds an emulator of it.
 
     Raises:
         EngineUnavailable: The package is missing, or finds no device.
@@ -275,7 +275,7 @@ PROVIDERS: Final[dict[str, Callable[[Any, str], Provider]]] = {
 
 
 def _engine(module: Any, package: str) -> str:
-    """The module's own version: packages of other versions may lie about, overwritten."""
+    """Return the module's own version: packages of other versions may lie about, overwritten."""
     name = version(package, "onnxruntime").partition(" ")[0]
     return f"{name} {module.__version__}"
 
@@ -287,7 +287,7 @@ def _htp(*, emulated: bool) -> Device:
 
 
 def _webgpu_device() -> Device:
-    """The adapter; Dawn takes a GPU before a driver that computes on the CPU."""
+    """Return the adapter; Dawn takes a GPU before a driver that computes on the CPU."""
     from benchmarks.accelerators.processors import vulkan_devices
 
     found = vulkan_devices()

@@ -32,11 +32,11 @@ class OpenVinoRunner:
         """Read, set the batch, compile; OpenVINO's own errors come through as they are.
 
         Args:
-            module: OpenVINO.
+            module: The module of OpenVINO.
             core: Its entry point.
             unit: ``CPU``, ``GPU`` or ``NPU``.
             model: A .onnx or .tflite file.
-            settings: Threads (of the CPU) and batch.
+            settings: The threads of the CPU, and the batch.
 
         Raises:
             ModelLoadError: The model does not take that batch, would run elsewhere, or has
@@ -72,7 +72,7 @@ class OpenVinoRunner:
         return Device(name=" ".join(name.split()), label=Label.HARDWARE)
 
     def coverage(self) -> Coverage | None:
-        """Operators of the model as OpenVINO read it, which compiles as one piece or not at all."""
+        """Return the operators as OpenVINO read them; they compile as one piece or not at all."""
         operators = [op for op in self._model.get_ops() if op.get_type_name() not in NO_OPERATORS]
         taken = self._core.query_model(self._model, self._unit)
         left = Counter(
@@ -127,7 +127,7 @@ class _Request:
     OpenVINO's own call with arrays costs 60 microseconds, this one 15.
 
     Attributes:
-        own: OpenVINO's.
+        own: The request of OpenVINO.
     """
 
     def __init__(self, module: Any, compiled: Any) -> None:
@@ -146,7 +146,7 @@ class _Request:
 
 
 def _spec(port: Any) -> TensorSpec:
-    """What OpenVINO says of an input or output; it keeps no quantization parameters."""
+    """Return what OpenVINO says of an input or output; it keeps no quantization parameters."""
     names, shape = sorted(port.get_names()), port.get_partial_shape()
     return TensorSpec(
         name=names[0] if names else port.get_node().get_friendly_name(),
@@ -161,32 +161,32 @@ CPU: Final = "CPU"
 
 
 def open_cpu(model: Path, settings: EngineSettings) -> OpenVinoRunner:
-    """On the CPU; see ``base.Opener``."""
+    """Load a model on the CPU; see ``base.Opener``."""
     return _open(CPU, model, settings)
 
 
 def probe_cpu(settings: EngineSettings) -> Device:
-    """The CPU; see ``table.Accelerator``."""
+    """Return the CPU; see ``table.Accelerator``."""
     return _probe(CPU, settings)
 
 
 def open_gpu(model: Path, settings: EngineSettings) -> OpenVinoRunner:
-    """On Intel's GPU; see ``base.Opener``."""
+    """Load a model on Intel's GPU; see ``base.Opener``."""
     return _open("GPU", model, settings)
 
 
 def probe_gpu(settings: EngineSettings) -> Device:
-    """Intel's GPU; see ``table.Accelerator``."""
+    """Return Intel's GPU; see ``table.Accelerator``."""
     return _probe("GPU", settings)
 
 
 def open_npu(model: Path, settings: EngineSettings) -> OpenVinoRunner:
-    """On Intel's NPU; see ``base.Opener``."""
+    """Load a model on Intel's NPU; see ``base.Opener``."""
     return _open("NPU", model, settings)
 
 
 def probe_npu(settings: EngineSettings) -> Device:
-    """Intel's NPU; see ``table.Accelerator``."""
+    """Return Intel's NPU; see ``table.Accelerator``."""
     return _probe("NPU", settings)
 
 
@@ -214,7 +214,7 @@ def _probe(unit: str, settings: EngineSettings) -> Device:
 
 
 def _core(unit: str) -> tuple[Any, Any]:
-    """The module and its entry point.
+    """Return the module and its entry point.
 
     Raises:
         EngineUnavailable: The package is missing, or finds no such processor.
@@ -251,7 +251,7 @@ def _require(module: Any, core: Any, unit: str) -> Device:
 
 
 def _cause(error: Exception) -> str:
-    """The last thing said: what stands before are places in OpenVINO's source."""
+    """Return the last thing said: what stands before are places in OpenVINO's source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith("Exception from")]
     return first_line(RuntimeError(said[-1] if said else str(error)))

@@ -15,16 +15,16 @@ from edge.errors import EngineUnavailable
 
 
 def cpu_device(root: Path = ROOT) -> Device:
-    """The CPU, as hardware.
+    """Return the CPU, as hardware.
 
     Args:
-        root: Of the file system whose /proc is read; tests pass recorded ones.
+        root: The file system whose /proc is read; tests pass recorded ones.
     """
     return Device(name=cpu_name(root), label=Label.HARDWARE)
 
 
 def cpu_name(root: Path = ROOT) -> str:
-    """The board's name where the firmware states one, else the CPU's model name."""
+    """Return the board's name where the firmware states one, else the CPU's model name."""
     return board(root) or cpu_model(root) or platform.machine() or "unknown CPU"
 
 
@@ -33,10 +33,10 @@ CUDA_NAME_BYTES: Final = 256
 
 
 def nvidia_gpu(index: int = 0) -> Device:
-    """The GPU of that index among those that ``CUDA_VISIBLE_DEVICES`` shows.
+    """Return the GPU of that index among those that ``CUDA_VISIBLE_DEVICES`` shows.
 
     Raises:
-        EngineUnavailable: No driver, or no such GPU.
+        EngineUnavailable: There is no driver, or no such GPU.
     """
     try:
         driver = ctypes.CDLL(CUDA_DRIVER)
@@ -96,10 +96,11 @@ class _Properties(ctypes.Structure):
 
 
 def vulkan_devices() -> list[tuple[str, bool]]:
-    """Name of each device, and whether it computes on the CPU; empty without loader or driver.
+    """Return the name of each device, and whether it computes on the CPU.
 
-    For a process that does not use TensorFlow: Mesa's CPU driver loads an LLVM whose options end
-    up among those of TensorFlow's, and its next compilation with XLA crashes.
+    There is none without a loader or driver. Call it in a process that does not use TensorFlow:
+    Mesa's CPU driver loads an LLVM whose options end up among those of TensorFlow's, and its next
+    compilation with XLA crashes.
     """
     try:
         loader = ctypes.CDLL(LOADER)

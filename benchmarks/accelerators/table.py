@@ -12,15 +12,15 @@ class Accelerator:
     """One path from a model file to a processor.
 
     Attributes:
-        name: Engine and processor, such as ``litert-gpu``.
-        unit: Kind of processor.
-        formats: Suffixes of the model files that it takes, without the dot.
+        name: The engine and the processor, such as ``litert-gpu``.
+        unit: The kind of processor.
+        formats: The suffixes of the model files that it takes, without the dot.
         packages: What pip installs to get the engine.
-        open: ``module:callable`` of ours, a ``base.Opener``; of an estimate, a function
+        open: ``module:callable`` of ours, a ``base.Opener``; for an estimate a function
             ``(model, settings) -> base.Estimate``. Called in a worker process.
         probe: ``module:function`` of ours, ``(settings) -> base.Device``, which raises
             ``EngineUnavailable`` with the reason and the way out. Called in a worker process.
-        get: How to get it where it is missing, one sentence.
+        get: How to get it where it is missing, in one sentence.
         estimate: Whether it computes a time instead of measuring one.
     """
 
@@ -44,7 +44,11 @@ def _row(
     *,
     estimate: bool = False,
 ) -> Accelerator:
-    """A row whose callables are ``module:open_X`` and ``module:probe_X`` for place ``module:X``."""
+    """Return a row whose callables are ``module:open_X`` and ``module:probe_X``.
+
+    Args:
+        place: ``module:X``.
+    """
     module, _, suffix = place.partition(":")
     return Accelerator(
         name=name,
@@ -58,7 +62,7 @@ def _row(
     )
 
 
-# Of one format and unit, the first is the one that is measured by default.
+# The first row of a format and unit is the one that is measured by default.
 _ROWS: Final = (
     _row(
         "litert-cpu",
@@ -198,10 +202,10 @@ ACCELERATORS: Final[dict[str, Accelerator]] = {row.name: row for row in _ROWS}
 
 
 def accelerator(name: str) -> Accelerator:
-    """The row of that name.
+    """Return the row of that name.
 
     Raises:
-        UsageError: No such path.
+        UsageError: There is no such path.
     """
     found = ACCELERATORS.get(name)
     if found is None:

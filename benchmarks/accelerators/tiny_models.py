@@ -30,7 +30,7 @@ TOLERANCE: Final = 0.01  # of accelerators that compute in 16 bits
 
 @contextmanager
 def tiny_onnx() -> Iterator[Path]:
-    """The model as a file, while the block runs."""
+    """Give the ONNX model as a file, while the block runs."""
     with TemporaryDirectory(prefix="edge-probe-") as folder:
         model = Path(folder) / "tiny.onnx"
         model.write_bytes(ONNX_MODEL)
@@ -38,7 +38,7 @@ def tiny_onnx() -> Iterator[Path]:
 
 
 def tiny_onnx_input() -> NDArray[np.float32]:
-    """The input to which ``check_tiny_onnx`` knows the answer."""
+    """Return the input to which ``check_tiny_onnx`` knows the answer."""
     return np.ones(ONNX_SHAPE, np.float32)
 
 
@@ -46,11 +46,11 @@ def check_tiny_onnx(output: NDArray[Any], name: str) -> None:
     """Compare the output for ``tiny_onnx_input`` with the right one.
 
     Args:
-        output: (1, 2, 4, 4).
-        name: Of what computed it.
+        output: The output, of the shape (1, 2, 4, 4).
+        name: The name of what computed it.
 
     Raises:
-        EngineUnavailable: It is another.
+        EngineUnavailable: The output is wrong.
     """
     error = np.abs(output - np.reshape(ONNX_ANSWER, (1, 2, 1, 1))).max()
     if not error <= TOLERANCE:  # also of NaN
@@ -64,10 +64,10 @@ TFLITE_SHAPE: Final = (1, 4, 4, 2)
 
 
 def tiny_tflite(operators: Sequence[str] = ("ABS",)) -> bytes:
-    """A .tflite file of float32 operators in a row, each from one tensor to one of its shape.
+    """Return a .tflite file of float32 operators in a row, each from a tensor to one like it.
 
     Args:
-        operators: Builtin names without parameters, such as ``ABS`` or ``EXP``.
+        operators: The names of builtin operators without parameters, such as ``ABS`` or ``EXP``.
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
@@ -99,7 +99,7 @@ def tiny_tflite(operators: Sequence[str] = ("ABS",)) -> bytes:
 
 
 def write_tiny_tflite(folder: Path, operators: Sequence[str] = ("ABS",)) -> Path:
-    """``tiny_tflite`` as a file in ``folder``."""
+    """Write ``tiny_tflite`` as a file in a folder."""
     path = folder / "tiny.tflite"
     path.write_bytes(tiny_tflite(operators))
     return path

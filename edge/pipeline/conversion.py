@@ -27,7 +27,7 @@ from edge.workers import Message, Worker, WorkerLimits
 
 LONGEST: Final = 64 << 20  # bytes of an answer; a search records each file that it tried
 RECORD: Final = "conversion.json"
-RECORD_SCHEMA_VERSION: Final = 4  # of its record; files that older ones describe are made again
+RECORD_SCHEMA_VERSION: Final = 4  # of the record; files that older ones describe are made again
 
 Failed = Callable[[Target, ConversionError], None]
 """Called with a target that cannot be written, and why; may raise to end all work."""
@@ -127,7 +127,7 @@ def _key(
 
 
 def _stored(target: Target, entry: Path | None) -> Converted:
-    """The file of a target in the cache."""
+    """Return the file of a target in the cache."""
     if entry is None:
         raise ConversionError(f"the converter ended without writing {target.name}")
     record = json.loads(sealed_bytes(entry / RECORD))
@@ -157,7 +157,7 @@ class _Conversion:
     step: Step
 
     def is_written(self, target: Target) -> bool:
-        """Whether the cache holds the file of a target."""
+        """Return whether the cache holds the file of a target."""
         return self.cache.find(self.keys[target]) is not None
 
     def write(self, missing: Sequence[Target], failed: Failed | None) -> set[Target]:
@@ -277,7 +277,7 @@ def _event(message: Message, targets: Collection[str]) -> _Event:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """The environment variables of a converter."""
+    """Return the environment variables of a converter."""
     return {
         **os.environ,
         "TMPDIR": str(folder),  # libraries leave files when they are ended
