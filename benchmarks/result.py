@@ -5,7 +5,7 @@ milliseconds. ``benchmarks.outputs.json_file`` reads and writes that file.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
@@ -291,13 +291,13 @@ class BenchmarkRow:
     usage: bool = False
 
 
-def _timed(row: BenchmarkRow) -> BenchmarkRow:
+def _read(row: BenchmarkRow) -> BenchmarkRow:
     if row.status is Status.MEASURED and row.timing is None:
         raise ValueError("timing is null, though the row says that it was measured")
-    return row
+    return replace(row, usage=False)
 
 
-StoredRow = Annotated[BenchmarkRow, schema.As(BenchmarkRow, _timed)]
+StoredRow = Annotated[BenchmarkRow, schema.As(BenchmarkRow, _read)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

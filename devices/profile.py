@@ -137,7 +137,7 @@ class Profile:
     memory_bytes: schema.PositiveInt = 0
     systems: tuple[OperatingSystem, ...] = ()
     match: tuple[schema.Text, ...]
-    engine: Literal["litert", "tflite-runtime", "onnxruntime"]
+    engine: Literal["litert", "tflite-runtime", "onnxruntime"]  # those of devices/locks
     avoid: Mapping[str, str]
     variant: schema.Text
     threads: schema.PositiveInt = 0
@@ -153,9 +153,9 @@ class Profile:
         needed = of_computers if computer else ("estimate_only",)
         for name in (*of_computers, "estimate_only"):
             if name in needed and not getattr(self, name):
-                raise ValueError(f"{name} is missing, which a board of {self.machine} has")
+                raise ValueError(f"{name} is missing; a board of {self.machine} needs it")
             if name not in needed and name != "systems" and getattr(self, name):
-                raise ValueError(f"{name} is there, which a board of {self.machine} has not")
+                raise ValueError(f"{name} is not allowed; a board of {self.machine} has none")
 
     def to_json(self) -> dict[str, Any]:
         """The profile as JSON values, in seconds and bytes."""
