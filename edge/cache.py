@@ -31,7 +31,7 @@ SEAL: Final = ".edge-seal"  # in an entry: the names, sizes and hashes of all ot
 _SEAL_BYTES: Final = 16 << 20
 _KEY: Final = re.compile(r"[\w-]+-[0-9a-f]{40}", re.ASCII)
 _DATABASES: Final = re.compile(r"(?:features|tags-[0-9a-f]{40})\.sqlite(?:-wal|-shm|-journal)?")
-# Of <sqlite3.h>: what is no fault of a database's content.
+# The codes of <sqlite3.h> that are no fault of a database's content.
 _PLACE: Final = (
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
@@ -127,7 +127,7 @@ class StageCache:
     """Finished stages of earlier runs, one folder each.
 
     Args:
-        root: Created when first written to.
+        root: The folder of the cache, created when it is first written to.
     """
 
     def __init__(self, root: Path) -> None:

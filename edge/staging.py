@@ -31,7 +31,7 @@ class Workplace:
 
     Attributes:
         path: The folder itself, with a hidden name.
-        made: Inode of ``new`` as this run made it: another one has been exchanged for it.
+        made: The inode of ``new`` as this run made it: another one has been exchanged for it.
     """
 
     path: Path

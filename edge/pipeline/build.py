@@ -21,7 +21,7 @@ from edge.pipeline.finish import finish
 from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.options import BuildOptions
 from edge.pipeline.output import check_output
-from edge.pipeline.report import Report, Training
+from edge.pipeline.report import DataReport, Report, Training
 from edge.pipeline.reproduce.lock import build_inputs
 from edge.pipeline.training import Trainer
 from edge.progress import Progress
@@ -160,7 +160,7 @@ class _TrainingJob:
         self.cache = StageCache(options.output.cache)
         self.base = Base(options.base)
         self.preprocessing = self.base.preprocessing
-        self.conversion_seconds = 0.0  # of the base, which training alone needs
+        self.conversion_seconds = 0.0  # for the base, which training alone needs
         self.input: InputFinding  # once there are images
 
     def scanned(self) -> Dataset:
@@ -238,10 +238,10 @@ class _TrainingJob:
             model_id=record.model_sha256,
             load_model=lambda: load_keras(trained.keras_model),
             head=trained.head(dataset.labels),
-            input=self.input.to_json(),
+            input=self.input,
             calibrate_on=_pictures(dataset.train),
             pictures=_pictures(dataset.test),
-            data=_data_json(dataset),
+            data=_data_report(dataset),
             provenance=self._provenance(dataset, record),
             inputs=build_inputs(options, dataset),
             notes=(*self.input.doubts, *((warning,) if warning else ())),
@@ -292,15 +292,14 @@ class _TrainingJob:
             write_json(folder / RECORD, schema.to_json(record))
 
 
-def _data_json(dataset: Dataset) -> dict[str, Any]:
-    """Return what the report says of the data."""
-    return {
-        "sha256": dataset.sha256,
-        "counts": dataset.counts(),
-        "skipped": [{"path": str(item.path), "reason": item.reason} for item in dataset.skipped],
-        "notes": list(dataset.notes),
-        "files": dataset.files.to_json(),
-    }
+def _data_report(dataset: Dataset) -> DataReport:
+    return DataReport(
+        sha256=dataset.sha256,
+        counts=dataset.counts(),
+        skipped=dataset.skipped,
+        notes=dataset.notes,
+        files=dataset.files,
+    )
 
 
 def _reduced(dataset: Dataset, count: int, seed: int) -> Dataset:

@@ -198,7 +198,7 @@ def write_golden(
     Args:
         folder: The folder of the bundle.
         converted: The files.
-        pictures: Held-out images; readable.
+        pictures: The held-out images, which are readable.
         reference: (images, classes) probabilities of the Keras model for ``pictures``.
         preprocessing: The contract.
 

@@ -211,7 +211,7 @@ def calibration_report(
         chosen: Images that calibrate.
         scored: Images that are scored.
         preprocessing: The contract.
-        labels: Class names.
+        labels: The names of the classes.
         converted: The files.
         asked: Images that were asked for at most.
         pool: What the images were chosen from.

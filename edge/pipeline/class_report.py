@@ -183,7 +183,7 @@ def classes_report(
     """Compare what the models say of the images.
 
     Args:
-        tables: Name of a model -> (images, classes) scores, the Keras model first; the last is
+        tables: (images, classes) scores by the name of a model, the Keras model first; the last is
             that of the default variant, and the only one where that was adopted.
         pictures: The images, in the order of the rows.
         labels: The names of the classes.

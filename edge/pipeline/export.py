@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from edge.dataset.folder import check_outside, list_images, merged, skipped_notes
+from edge.dataset.folder import Files, check_outside, list_images, merged, skipped_notes
 from edge.dataset.levels import levels_notes, with_levels
 from edge.dataset.pictures import FolderPictures, Picture, find_pictures, pictures_root, unreadable
+from edge.dataset.scan import Skipped
 from edge.errors import DataError
 from edge.evaluation.multilabel import UNKNOWN, truth_of
 from edge.pipeline.calibration import Pool, choose
@@ -17,7 +18,7 @@ from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.model_output import answer_rule
 from edge.pipeline.options import ExportOptions
 from edge.pipeline.output import check_output
-from edge.pipeline.report import Report
+from edge.pipeline.report import DataReport, Report
 from edge.pipeline.reproduce.lock import export_inputs
 from edge.pipeline.source import ExportedNetwork, numbered, open_source, settled
 from edge.pipeline.teachable_machine import RANGE
@@ -76,7 +77,7 @@ class _ExportImages:
         scored: The images to score on.
         skipped: The files that cannot be decoded, and why.
         notes: What a user should know of the images, and of the network so far.
-        files: How many files there are, and which are not used.
+        files: What lies in the folders.
     """
 
     preprocessing: Preprocessing
@@ -85,17 +86,17 @@ class _ExportImages:
     scored: tuple[Picture, ...]
     skipped: Mapping[Path, str]
     notes: tuple[str, ...]
-    files: Mapping[str, Any]
+    files: Files
 
-    def to_json(self, labelled: int) -> dict[str, Any]:
-        """Return what the report says of the data; ``labelled`` images count in the scores."""
-        return {
-            "counts": {"calibration": len(self.calibrate_on), "scored": len(self.scored)},
-            "labelled": labelled,
-            "skipped": [{"path": str(path), "reason": why} for path, why in self.skipped.items()],
-            "notes": list(self.notes),
-            "files": dict(self.files),
-        }
+    def report(self, labelled: int) -> DataReport:
+        """What the report says of the data; ``labelled`` images count in the scores."""
+        return DataReport(
+            counts={"calibration": len(self.calibrate_on), "scored": len(self.scored)},
+            labelled=labelled,
+            skipped=tuple(Skipped(path=path, reason=why) for path, why in self.skipped.items()),
+            notes=self.notes,
+            files=self.files,
+        )
 
 
 def _subject(
@@ -127,9 +128,9 @@ def _subject(
         calibrate_on=() if given.adopted else images.calibrate_on,
         calibration_pool=images.pool,
         pictures=images.scored,
-        data=images.to_json(labelled),
+        data=images.report(labelled),
         provenance=_provenance(given.options, network),
-        input=network.input.to_json(),
+        input=network.input,
         inputs=export_inputs(options, images.calibrate_on, images.scored, network.labels),
         notes=(*network.notes, untrained) if untrained else network.notes,
         output=output,
@@ -193,7 +194,7 @@ def _images(given: GivenModel, network: ExportedNetwork) -> _ExportImages:
         scored=scored,
         skipped={path: why for folder in folders for path, why in folder.problems.items()},
         notes=tuple(dict.fromkeys(notes)),
-        files=merged(folder.content.files for folder in folders).to_json(),
+        files=merged(folder.content.files for folder in folders),
     )
 
 

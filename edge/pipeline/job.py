@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ from edge.dataset.pictures import Picture
 from edge.evaluation.multilabel import LabelTruth
 from edge.pipeline.calibration import Pool
 from edge.pipeline.conversion import Converted
+from edge.pipeline.report import DataReport
 from edge.pipeline.reproduce.lock import Command, JobInputs
 from edge.progress import Progress, Step
 from edge.runtime.head import Head
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Preprocessing
+from edge.training.input_evidence import InputFinding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +27,14 @@ class ModelToBundle:
     Attributes:
         command: ``build`` or ``export``.
         name: The name of the model.
-        labels: Class names.
+        labels: The names of the classes.
         preprocessing: The contract.
         keras_model: A .keras file, RGB 0..255 in.
-        model_id: Content hash of the model.
+        model_id: The content hash of the model.
         load_model: Gives the Keras model, for the reference answers.
         calibrate_on: Images to choose calibration images from.
         calibration_pool: What those were taken from; None where they are all there are.
-        pictures: Held-out images to score on; none of them among ``calibrate_on``.
+        pictures: The held-out images to score on; none of them among ``calibrate_on``.
         data: What the report says of the data.
         provenance: What the manifest says of the origin of the model.
         inputs: What the lock says of the inputs.
@@ -55,7 +57,7 @@ class ModelToBundle:
     load_model: Callable[[], Any]
     calibrate_on: Sequence[Picture]
     pictures: Sequence[Picture]
-    data: Mapping[str, Any]
+    data: DataReport
     provenance: Mapping[str, Any]
     inputs: JobInputs
     calibration_pool: Pool | None = None
@@ -63,7 +65,7 @@ class ModelToBundle:
     head: Head | None = None
     output: OutputSpec = PROBABILITIES
     truth: LabelTruth | None = None
-    input: Mapping[str, Any] = field(default_factory=dict)
+    input: InputFinding | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 KERAS_FILE: Final = "model.keras"
 LOOKED_AT: Final = 16  # pictures whose answers are looked at
-ALONE: Final = 4  # of them, that are asked about alone as well
-DEPENDS: Final = 0.01  # of the largest value: so far apart are answers that are not the same
+ALONE: Final = 4  # how many of these are asked about alone as well
+DEPENDS: Final = 0.01  # share of the largest value: answers so far apart are not the same
 SHOWN: Final = 4  # values of an answer in an error
 SURE: Final = 0.05  # p-value below which another threshold than 0.5 is taken
 CLEARLY: Final = 0.01  # p-value below which the two classes count as swapped, if
@@ -48,7 +48,7 @@ def answering(
 
     Args:
         model: One input and one output; takes RGB 0..255.
-        model_id: Content hash of it.
+        model_id: The content hash of the model.
         options: The options of the export.
         pictures: Pictures that are not scored later; where they are labelled, they settle a doubt.
         contract: How it sees pictures.
@@ -224,7 +224,7 @@ def two_labels(options: ExportOptions, named: Sequence[str] | None) -> tuple[str
 
     Args:
         options: The options of the export.
-        named: Lines of ``--labels``; None without.
+        named: The lines of ``--labels``; None without.
 
     Raises:
         UsageError: They are not two, or the positive class is none of them.

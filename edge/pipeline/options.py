@@ -19,15 +19,15 @@ class OutputOptions:
     """Where a bundle goes and what it holds.
 
     Attributes:
-        output: Folder of the bundle.
-        overwrite: Replace a bundle that lies there.
-        cache: Root of the stage cache.
-        variants: Names of the targets to write.
+        output: The folder of the bundle.
+        overwrite: Whether to replace a bundle that lies there.
+        cache: The root of the stage cache.
+        variants: The names of the targets to write.
         required: The variants without which no bundle is wanted, asked for by name. Another one
             that cannot be written is a row of the report.
         calibration_images: The largest number of images that calibrate the integer files.
-        max_drop_points: Percentage points of top-1 that a mixed file may lose.
-        recipe: Recipe file of the mixed files, instead of a search.
+        max_drop_points: The percentage points of top-1 that a mixed file may lose.
+        recipe: The recipe file of the mixed files, instead of a search.
         seed: The seed of every random choice.
         name: The name of the model; None for that of the folder or file.
     """
@@ -49,10 +49,10 @@ class BuildOptions:
     """What ``edge build`` takes.
 
     Attributes:
-        photos: Folder with one folder per class, or train/, val/, test/ of such.
+        photos: A folder with one folder per class, or train/, val/, test/ of such.
         base: The pretrained network, and how images come to it.
         training: What learns, and how.
-        train_images: Learn from at most so many, validation among them; None for all.
+        train_images: The most images to learn from, validation among them; None for all.
         strict: A file that cannot be decoded fails the build.
         output: Where the bundle goes.
     """
@@ -70,11 +70,11 @@ class ExportOptions:
     """What ``edge export`` takes.
 
     Attributes:
-        model: Name of a Keras Applications network, or the path of a Keras model.
-        calibration_data: Folder of images, calibration and scoring.
-        evaluation_data: Folder of images to score on; None keeps some of the calibration folder.
+        model: The name of a Keras Applications network, or the path of a Keras model.
+        calibration_data: A folder of images, calibration and scoring.
+        evaluation_data: A folder of images to score on; None keeps some of the calibration folder.
         weights: The same as for a build; a model file has its own.
-        labels: Text file, a class name per line; None for ImageNet's, or numbers.
+        labels: A text file with a class name per line; None for ImageNet's, or numbers.
         resize: How images become the model's size.
         crop_fraction: The part of the shorter side that center-crop keeps.
         output_activation: What the model's values are; AUTO finds it out.
@@ -83,13 +83,13 @@ class ExportOptions:
             0.5.
         positive_class: For a model with one value, the class whose probability it is; None for the
             second one.
-        truth: CSV file with the labels of each picture, for a model of several labels.
+        truth: A CSV file with the labels of each picture, for a model of several labels.
         size: (height, width), pixels, of a model file that leaves them open.
         input_range: What a model file wants to be fed, as ``parse_range`` reads it; None for
             0..255, unless pictures or the network itself tell otherwise: that stops the export.
         channel_order: The order of its channels; None for that of ``input_range``, or RGB.
-        model_output: Name of the output that classifies, of a model file with several.
-        custom_objects: Python file that defines the own layers of a model file, and is run.
+        model_output: The name of the output that classifies, of a model file with several.
+        custom_objects: A Python file that defines a model file's own layers, and is run.
         output: Where the bundle goes.
     """
 

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from edge.dataset.folder import Files
+from edge.dataset.scan import Skipped
 from edge.evaluation.chance import Level
 from edge.evaluation.multilabel import MultiLabelScore
 from edge.pipeline.calibration import CalibrationAudit
 from edge.pipeline.class_report import ClassReport
 from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.training.input_evidence import InputFinding
 from edge.training.options import Strategy
 from edge.training.strategy import Decision
 from edge.training.tuning import Phase
@@ -20,6 +23,38 @@ ADOPTED_FILE: Final = "the adopted file"
 
 Bounds = tuple[float, float]
 """Low and high end of an interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataReport:
+    """The images of a job.
+
+    Attributes:
+        counts: The number of images of each split; of a build, by class.
+        skipped: The files that cannot be decoded, and why.
+        notes: What a user should know of the images, one sentence each.
+        files: What lies in the folders.
+        sha256: The content hash of a build's data; None of an export.
+        labelled: How many scored images of an export have a label; None of a build, where all do.
+    """
+
+    counts: Mapping[str, Mapping[str, int] | int]
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+    files: Files
+    sha256: str | None = None
+    labelled: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report on the data as JSON values."""
+        return {
+            **({} if self.sha256 is None else {"sha256": self.sha256}),
+            "counts": dict(self.counts),
+            **({} if self.labelled is None else {"labelled": self.labelled}),
+            "skipped": [{"path": str(item.path), "reason": item.reason} for item in self.skipped],
+            "notes": list(self.notes),
+            "files": self.files.to_json(),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +103,7 @@ class Reference:
     Attributes:
         images: How many were scored.
         labelled: How many of them have a label.
-        top1: Share of the labelled ones that is answered right, 0..1; None without labels.
+        top1: The share of the labelled ones that is answered right, 0..1; None without labels.
         top5: The same for the best five classes; None with fewer than six.
         multi_label: The scores of a model whose labels do not exclude one another; None of any
             other model, or without truth.
@@ -108,7 +143,7 @@ class VariantReport:
     """One written file.
 
     Attributes:
-        name: Such as ``tflite-int8``.
+        name: The name, such as ``tflite-int8``.
         path: The path in the bundle.
         size_bytes: The size of the file, metadata included.
         top1: Top-1 on the held-out images, 0..1; None without labels.
@@ -120,17 +155,17 @@ class VariantReport:
         agreement: Share of held-out images with the same best class as the Keras model; None, as
             what follows from it, for an adopted file.
         agreement_interval: The low and the high end of the agreement, 95 %, Wilson.
-        chance_agreement: Share that would agree by chance, see ``edge.evaluation.chance``.
+        chance_agreement: The share that would agree by chance, see ``edge.evaluation.chance``.
         agreement_level: What the two tell, see ``edge.evaluation.chance.Level``.
         constant: Whether every image gets the same scores, unlike from the Keras model if there
             is one.
         multi_label: The scores of a model whose labels do not exclude one another; the drop is
             of mAP then, and the agreement of whole sets of labels. None of any other model, or
             without truth.
-        quantized_share: Part of the mult-adds that the file computes on integers, 0..1.
-        quantized_operators: Operators of the file that are computed on integers.
-        operators: All but those that only convert between integers and real numbers.
-        latency_ms: Median of one inference on this host, measured.
+        quantized_share: The part of the mult-adds that the file computes on integers, 0..1.
+        quantized_operators: The operators of the file that are computed on integers.
+        operators: All operators but those that only convert integers and real numbers.
+        latency_ms: The median of one inference on this host, measured.
         latency: The whole measurement.
         convert_seconds: The seconds that writing the file took, when it was written.
         notes: What the converter says of the file.
@@ -169,7 +204,7 @@ class FailedVariant:
     """A file that the bundle lacks although it was meant to have it.
 
     Attributes:
-        name: Such as ``onnx-int8``.
+        name: The name, such as ``onnx-int8``.
         reason: Why it could not be written or run.
         hint: What can be done; may be empty.
     """
@@ -191,11 +226,11 @@ class Report:
     Attributes:
         command: ``build`` or ``export``.
         name: The name of the model.
-        data: Counts per split and class, skipped files, notes, hash.
+        data: The images, by split and class, and the files that were skipped.
         training: How the network was trained; None for an export.
         reference: The scores of the Keras model, or else of the adopted file.
         variants: The written files, in the order of the table.
-        failed: Files that could not be written or do not run, and why.
+        failed: The files that could not be written or do not run, and why.
         default_variant: The one that runs unless another is named.
         default_reason: Why it is not the int8 file, one sentence; empty if it is, or if no int8
             file was wanted.
@@ -203,7 +238,7 @@ class Report:
         search: What a search tried, by mixed variant; see ``converters.search.Search``.
         classes: The scores of each class, confusion, mistakes and calibration of the Keras model
             and of the default variant, and where the two differ.
-        stages: Seconds by stage, of this run.
+        stages: The seconds by stage, of this run.
         host: Where the latencies were measured.
         versions: The versions of the packages.
         notes: What to do something about, one sentence each; they were said on stderr as well.
@@ -214,7 +249,7 @@ class Report:
 
     command: str
     name: str
-    data: Mapping[str, Any]
+    data: DataReport
     training: Training | None
     reference: Reference
     variants: tuple[VariantReport, ...]
@@ -228,7 +263,7 @@ class Report:
     default_reason: str = ""
     notes: tuple[str, ...] = ()
     output: OutputSpec = PROBABILITIES
-    input: Mapping[str, Any] = field(default_factory=dict)
+    input: InputFinding | None = None
     classes: ClassReport = field(default_factory=lambda: ClassReport(models={}, differences=None))
     schema_version: int = field(default=REPORT_SCHEMA_VERSION)
 
@@ -245,6 +280,8 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
         return asdict(self) | {
+            "data": self.data.to_json(),
+            "input": {} if self.input is None else self.input.to_json(),
             "training": None if self.training is None else self.training.to_json(),
             "reference": self.reference.to_json(),
             "classes": self.classes.to_json(),

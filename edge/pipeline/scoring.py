@@ -105,7 +105,7 @@ class Failures:
     """Keeps the files that cannot be written or run, and ends the job for one that must be.
 
     Args:
-        required: Names of the variants that must be written.
+        required: The names of the variants that must be written.
         note: Told of each of the others.
     """
 
@@ -166,7 +166,7 @@ def score_variants(
         reference: (images, classes) scores of the Keras model; None for an adopted file, which
             was made from none that is known.
         cache: Where answers are kept.
-        progress: Shown two stages.
+        progress: Told of two stages.
         failed: Told of each file that does not load, does not run or answers with NaN; such a
             file has no report.
     """
@@ -283,7 +283,7 @@ def variant_report(
     Args:
         name: The name of the variant.
         table: (images, classes) scores of the file.
-        truth: Class index of each image, or None.
+        truth: The class index of each image, or None.
         reference: (images, classes) scores of the Keras model; None where there is none.
         output: What the scores mean.
         several: Which labels hold, where they do not exclude one another.

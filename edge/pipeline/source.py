@@ -32,7 +32,7 @@ class ExportedNetwork:
 
     Attributes:
         path: A .keras file; once it is ``settled``, pixel values 0..255 in and probabilities out.
-        model_id: Content hash of what decides its numbers.
+        model_id: The content hash of what decides its numbers.
         given_sha256: The hash of the file that was given; of a network of Keras Applications, its
             ``model_id``.
         description: What it is, for people.
@@ -41,7 +41,7 @@ class ExportedNetwork:
         width: The width of the input, in pixels.
         color_order: The color order of the input.
         labels: One per class.
-        wnids: WordNet ids of the classes; empty where they are not ImageNet's.
+        wnids: The WordNet ids of the classes; empty where they are not ImageNet's.
         model: The loaded file; None for a network of Keras Applications.
         input: How the network is fed, and how that is known.
         output: What it answers with, once it is ``settled``.

@@ -41,7 +41,7 @@ class Download:
 
     Attributes:
         path: A .keras file that takes RGB 0..255, or the TFLite file as it was.
-        labels: File with the names of the classes; None where the download has none.
+        labels: A file with the names of the classes; None where the download has none.
         kind: Which kind of download it is, for people.
         is_tflite: Whether ``path`` is a TFLite file.
     """

@@ -27,7 +27,7 @@ class Learned:
     """A trained model.
 
     Attributes:
-        model: Keras model, RGB 0..255 -> probabilities.
+        model: A Keras model, RGB 0..255 -> probabilities.
         strategy: The strategy that made it.
         reason: Why that one, for people; empty where it was asked for.
         decision: What decided; None where nothing had to be decided.

@@ -25,9 +25,9 @@ def doubts(
     Args:
         reference: The scores of the model that the files are held against.
         variants: The files that were written.
-        default: Name of the default variant.
+        default: The name of the default variant.
         pictures: The images that they were scored on.
-        labels: Class names.
+        labels: The names of the classes.
     """
     adopted = all(item.agreement is None for item in variants)
     return [

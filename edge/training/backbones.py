@@ -34,7 +34,7 @@ class Backbone:
 
     Attributes:
         keras_name: Its function in ``keras.applications``.
-        size: Default height and width of the input, pixels.
+        size: The default height and width of the input, pixels.
         scaling: What it expects of its input.
         alphas: Widths whose ImageNet weights are published; empty where there is one width only.
     """

@@ -49,7 +49,7 @@ class Base:
         """
         self._options = options
         self._loaded: WeightedModel | None = None
-        self._given: Any = None  # of a model file: as it was given, without its head
+        self._given: Any = None  # a model file as it was given, without its head
         self._told = told_range(options.input_range, options.channel_order)
         color_order = ColorOrder.RGB
         if not is_backbone(options.backbone):

@@ -131,7 +131,7 @@ def stream(
         preprocessing: The contract.
         share: The share of each batch that this process reads.
         seed: The seed of the order, which changes with each pass; None for that of ``samples``.
-        change: Applied to each share.
+        change: The change that is applied to each share; None for none.
     """
     import tensorflow as tf
 

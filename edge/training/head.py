@@ -26,7 +26,9 @@ from edge.training.objective import (
 )
 from edge.training.options import HeadOptions
 
-MIN_DELTA: Final = 1e-3  # of the validation loss, below which an epoch is no better than the last
+MIN_DELTA: Final = (
+    1e-3  # an epoch that lowers the validation loss by less is no better than the last
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,8 @@ class TrainedHead:
     """A head and how its training went.
 
     Attributes:
-        model: Keras model, (batch, features) -> (batch, classes).
-        epochs: Passes over the training and validation images that made the final weights.
+        model: A Keras model, (batch, features) -> (batch, classes).
+        epochs: How many passes over the images made the final weights.
         history: Loss, accuracy, val_loss and val_accuracy of each epoch of the search.
     """
 
@@ -73,7 +75,7 @@ def train_head(
         classes: The number of classes.
         options: How to train.
         on_epoch: Told of each pass of the search.
-        keep_apart: Learn from ``train`` alone, since validation is to judge what comes after.
+        keep_apart: Whether to learn from ``train`` alone: validation judges what comes after.
 
     Raises:
         UsageError: Unknown optimizer or loss.
@@ -219,7 +221,7 @@ def fit_head(
         kind: The kind of head.
         features: (images, features) float32, as the base gives them.
         labels: (images,) class index; each class has an image.
-        names: Class names.
+        names: The names of the classes.
         k: The number of voters of k-NN; None to choose it.
 
     Raises:

@@ -33,7 +33,7 @@ from edge.training.input_trials import (
     range_trials,
 )
 
-PICTURES: Final = 128  # at most so many are tried
+PICTURES: Final = 128  # the largest number that is tried
 
 
 MOST_BYTES: Final = 50_000_000  # of pixels; in float32 they are four times as many
@@ -102,7 +102,7 @@ def find_input(
     """Try the usual ways to feed a network.
 
     Args:
-        model: Keras model as it was given: one input (batch, height, width, channels).
+        model: A Keras model as it was given: one input (batch, height, width, channels).
         pictures: Pictures that are not scored later; a ``label`` of theirs is used.
         preprocessing: The contract, whose size and channels are those of the model.
         told: What the user said; None for RGB 0..255.

@@ -239,7 +239,7 @@ def takes_pixels(model: Any, wanted: InputRange) -> Any:
     order of the channels went into its weights.
 
     Args:
-        model: Keras model, functional or Sequential, one input (batch, height, width, channels).
+        model: A Keras model, functional or Sequential, one input (batch, height, width, channels).
         wanted: What the model takes. Of pixels as they are, the model is returned as it is.
 
     Raises:

@@ -23,13 +23,13 @@ from edge.training.input_range import (
 FIRST: Final = 32  # what is worse than the assumed range on these is tried on no more
 
 
-MAX_P: Final = 0.01  # of the exact McNemar test, divided by the number of ranges tried
+MAX_P: Final = 0.01  # p-value of McNemar's exact test, divided by the number of ranges tried
 
 
 LEAST_POINTS: Final = 5.0  # percentage points that a clearly better range answers more
 
 
-MANY_POINTS: Final = 10.0  # of so many more, MAX_P is enough as it is: see `RangeTrial.beats`
+MANY_POINTS: Final = 10.0  # with so many more, MAX_P is enough as it is: see `RangeTrial.beats`
 
 
 OPEN_P: Final = 0.1  # below it, a range that answers LEAST_POINTS more is told of
@@ -57,12 +57,12 @@ class RangeTrial:
     Attributes:
         option: The range as the command line takes it.
         range: The same, read.
-        images: Labelled pictures that it was tried on; 0 for none.
+        images: The labelled pictures that it was tried on; 0 for none.
         right: How many of them were answered right.
         p: The p-value of McNemar's exact test against the range that is taken; None where not
             all pictures were tried.
         sure: How many answers of a softmax have a probability above ``SURE``.
-        distance: Median over the channels of the first batch normalisation of the divergence
+        distance: The median over the channels of the first batch normalisation of the divergence
             between what the pictures give and what the network remembers, nats; None where it
             has none.
     """
@@ -221,7 +221,7 @@ class RangeVerdict:
         fits: False where the one that is taken is wrong, and each other is no better than
             guessing.
         perhaps: One that answers more right, which may be chance.
-        guesses: Labelled pictures are answered no better than by guessing, however it is fed.
+        guesses: Whether labelled pictures are answered no better than by guessing, however fed.
     """
 
     better: RangeTrial | None = None

@@ -31,7 +31,7 @@ EXPECTED: Final = (
     "Expected a .keras or .h5 file written by model.save() of a functional model, or of a "
     "Sequential one that starts with keras.Input."
 )
-MOST_BYTES: Final = 4 << 30  # of what an archive holds, unpacked
+MOST_BYTES: Final = 4 << 30  # of all that an archive holds, unpacked
 # Weights are numbers that hardly pack, and Keras stores them as they are. What unpacks to more
 # than this many times its size was made to fill the memory, unless it is small anyway.
 MOST_TIMES: Final = 20
@@ -47,7 +47,7 @@ class ReadModel:
     """A network as Keras 3 runs it.
 
     Attributes:
-        model: Functional or Sequential, float32.
+        model: The functional or Sequential model, float32.
         changes: Sentences on what differs from the file; none where Keras 3 reads it as it is.
     """
 
@@ -92,7 +92,7 @@ def keras_file(path: Path, cache: StageCache, code: Path | None = None) -> Keras
     Args:
         path: The path that the user gave.
         cache: Where what is written lies.
-        code: Python file that defines its own layers, and is run; None for none.
+        code: A Python file that defines its own layers, and is run; None for none.
 
     Raises:
         UsageError: ``code`` is no Python file, or the model has its computation already.
@@ -180,7 +180,7 @@ def _read_any(path: Path) -> ReadModel:
         model = read_saved_model(path)
         shape = model.inputs[0].shape[1:]
         if None not in shape:
-            # Of any graph, only this one may loop: one that never ends is found now.
+            # No other graph can loop; one that never ends shows now.
             with NativeCall(path, opens=False):
                 model(np.zeros((1, *shape), np.float32), training=False)
         return ReadModel(model, (change,))

@@ -30,7 +30,7 @@ class TuningLoop:
     brought along, which few images could only spoil.
 
     Args:
-        model: Keras model, RGB 0..255 -> probabilities; built within the strategy's scope.
+        model: A Keras model, RGB 0..255 -> probabilities; built within the strategy's scope.
         optimizer: The optimizer, built likewise; its learning rate is its own matter.
         options: The loss, the batch size and the seed.
         strategy: The strategy of ``tf.distribute``.

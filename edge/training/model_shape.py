@@ -57,7 +57,7 @@ def image_input(model: Any, name: str, size: tuple[int, int] | None) -> Any:
     """Return the model with one image of a fixed size as its input.
 
     Args:
-        model: Keras model, functional or Sequential.
+        model: A Keras model, functional or Sequential.
         name: The name of its file, for errors.
         size: (height, width), pixels, of what the model leaves open.
 
@@ -136,7 +136,7 @@ def _of_size(
         return keras.models.clone_model(
             functional(model), input_tensors=image, clone_function=lambda layer: layer
         )
-    except ValueError as error:  # of layers that such an image is too small for
+    except ValueError as error:  # such an image is too small for a layer
         reason = str(error).strip().splitlines()[0][:200]
         raise UsageError(
             f"{name} cannot take images of {size[0]} x {size[1]} pixels: {reason}",
@@ -155,10 +155,10 @@ def image_classifier(
     """Return the model with one image of a fixed size in and one vector of answers out.
 
     Args:
-        model: Keras model, functional or Sequential.
+        model: A Keras model, functional or Sequential.
         name: The name of its file, for errors.
         size: (height, width), pixels, of what the model leaves open.
-        output: Name of the output that classifies, of several; None for the only one.
+        output: The name of the output that classifies, of several; None for the only one.
         labelled: Whether the user says what the answers are called.
 
     Raises:
@@ -191,7 +191,7 @@ def image_classifier(
 def _gives_features(layer: Any) -> bool:
     """Return whether what a network ends in is no answer, as far as its kind tells."""
     kind = type(layer).__name__
-    if kind == "Flatten":  # of a map, and not of one place, where it may be an answer
+    if kind == "Flatten":  # of a map; that of one position may be an answer
         return bool(math.prod(extent or 1 for extent in layer.input.shape[1:-1]) > 1)
     return kind in _FEATURES
 
@@ -328,7 +328,7 @@ def with_probabilities(model: Any, output: OutputSpec) -> Any:
     """Return the model with one probability for each label, (batch, labels) float32.
 
     Args:
-        model: Functional or Sequential, with an output of ``columns_of``.
+        model: A functional or Sequential model whose output ``columns_of`` knows.
         output: What its values are.
 
     Returns:

@@ -41,10 +41,10 @@ def pooled_base(row: Backbone, size: int, weights: str | Path | None, alpha: flo
 
     Args:
         row: Which network.
-        size: Height and width, pixels.
+        size: The height and the width, in pixels.
         weights: The weights as Keras takes them: a file without top, ``imagenet`` to download,
             None for random. Keras builds some networks differently for ``imagenet``.
-        alpha: Width: the share of the channels that each layer has; networks with
+        alpha: The width: the share of the channels that each layer has; networks with
             ``has_alpha`` only.
     """
     width = {"alpha": alpha} if row.has_alpha else {}
@@ -109,7 +109,7 @@ def without_head(model: Any) -> Any:
     pooling, or else in front of its last dense layer; anything else is taken as it is.
 
     Args:
-        model: Functional, with one output of rank 2 or 4.
+        model: A functional model with one output of rank 2 or 4.
 
     Raises:
         ModelLoadError: Nothing of that kind.
@@ -181,7 +181,7 @@ def keras_scores(
     """Return scores (images, classes), float32, of a Keras model; computed once per content.
 
     Args:
-        model_id: Content hash of the model.
+        model_id: The content hash of the model.
         load_model: Gives the model; not called when the cache holds the answers.
         pictures: Readable images.
         preprocessing: The contract.

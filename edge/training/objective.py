@@ -32,7 +32,7 @@ def optimizer_of(options: HeadOptions, learning_rate: Any) -> Any:
     """Return a new Keras optimizer.
 
     Args:
-        options: Names it.
+        options: The options that name it.
         learning_rate: A number, or a Keras schedule.
 
     Raises:
@@ -54,8 +54,8 @@ def loss_of(options: HeadOptions, *, dense: bool = False) -> Callable[[Any, Any]
     """Return the loss as a function of (targets, answers), a value for each image.
 
     Args:
-        options: Names it.
-        dense: Take rows of target probabilities even where the loss takes class indices.
+        options: The options that name it.
+        dense: Whether to take rows of probabilities even where the loss takes indices.
 
     Raises:
         UsageError: Keras has none of that name.
@@ -91,7 +91,7 @@ def targets(
         labels: (images,) class indices.
         classes: The number of classes.
         options: Loss and smoothing.
-        dense: Rows even where the loss takes class indices.
+        dense: Whether to give rows even where the loss takes class indices.
 
     Returns:
         ``labels`` for a sparse loss, else float32 (images, classes).

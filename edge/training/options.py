@@ -10,7 +10,7 @@ from edge.runtime.spec import Resize
 from edge.training.backbones import ChannelOrder
 
 SPARSE: Final = "sparse_categorical_crossentropy"
-TUNING_RATE: Final = 0.1  # of the head's learning rate
+TUNING_RATE: Final = 0.1  # share of the head's learning rate
 
 
 IMAGENET: Final = "imagenet"
@@ -22,10 +22,10 @@ class BaseOptions:
     """Which base, and how images come to it.
 
     Attributes:
-        backbone: Name of a Keras Applications network, or path of a Keras model file.
+        backbone: The name of a Keras Applications network, or path of a Keras model file.
         weights: ``imagenet``, ``none``, or a path; of no use with a model file.
-        size: Height and width of the input, pixels; None for the network's own.
-        alpha: Width, where the network has several.
+        size: The height and width of the input, pixels; None for the network's own.
+        alpha: The width, where the network has several.
         resize: How images become that size.
         crop_fraction: The part of the shorter side that center-crop keeps.
         input_range: What a model file wants to be fed, as ``parse_range`` reads it; None for
@@ -67,7 +67,7 @@ class HeadOptions:
     """How a head is built and trained.
 
     Attributes:
-        hidden: Units of each dense ReLU layer before the softmax; empty for none.
+        hidden: The units of each dense ReLU layer before the softmax; empty for none.
         metric: A head without gradient steps instead, which learns new classes on the device;
             every other option but the seed then has no effect.
         optimizer: The name of any Keras optimizer.
@@ -75,9 +75,9 @@ class HeadOptions:
         learning_rate: The rate of the optimizer for a batch of 32; it is scaled with the batch.
         batch_size: Images per step.
         epochs: The largest number of passes.
-        patience: Epochs without a better validation loss before training stops.
-        class_weights: Weigh each class by the inverse of its share of the training images.
-        label_smoothing: Share of the target that is spread over all classes, [0, 1).
+        patience: How many epochs without a better validation loss end the training.
+        class_weights: Whether to weigh classes by the inverse of their share of the images.
+        label_smoothing: The share of the target that is spread over all classes, [0, 1).
         seed: The seed of the initial weights and the shuffling.
     """
 
@@ -107,13 +107,13 @@ class TuningOptions:
             ``all``; None for a quarter of the layers.
         learning_rate: The rate for a batch of 32; None for a tenth of the head's.
         epochs: The largest number of passes; warm-up and cosine are laid over all of them.
-        patience: Epochs without a better validation loss before training stops.
-        warmup_epochs: Passes over which the learning rate rises from 0.
+        patience: How many epochs without a better validation loss end the training.
+        warmup_epochs: The number of passes over which the learning rate rises from 0.
         augmentation: How images are changed.
-        mirror: Mirror every other image, left to right; None to leave it to the strategy.
-        mixup: Alpha of the Beta distribution by which two images are blended (Zhang et al.
+        mirror: Whether to mirror every other image; None to leave it to the strategy.
+        mixup: The alpha of the Beta distribution by which two images are blended (Zhang et al.
             2018); 0 for none.
-        cutmix: Put a part of one image into another (Yun et al. 2019).
+        cutmix: Whether to put a part of one image into another (Yun et al. 2019).
     """
 
     unfreeze: str | None = None

@@ -30,7 +30,7 @@ class Situation:
     """What decides.
 
     Attributes:
-        images_per_class: Training images, mean over the classes.
+        images_per_class: The mean number of training images of a class.
         distance: The distance to ImageNet, 0..1; None where it cannot be told.
         pretrained: Whether the base brought weights along.
         val_images: How many images judge.
@@ -49,11 +49,11 @@ class Choice:
     """What is tried, and the sentence that says why.
 
     Attributes:
-        strategy: Not ``auto``.
+        strategy: The strategy, which is not ``auto``.
         unfreeze: What learns in fine-tuning, as ``TuningOptions.unfreeze``.
         mirror: Whether a mirrored image is of the same class; what is far from ImageNet is often
             writing, a plan, or a chart.
-        quadrant: Such as ``small, near ImageNet``.
+        quadrant: The quadrant in words, such as ``small, near ImageNet``.
         reason: The sentence that says why.
     """
 
@@ -70,7 +70,7 @@ class Decision:
 
     Attributes:
         situation: What was known before.
-        quadrant: Such as ``small, near ImageNet``.
+        quadrant: The quadrant in words, such as ``small, near ImageNet``.
         tuned_val_accuracy: The accuracy of the tuned network on the validation images, 0..1;
             None where nothing was tuned.
     """
@@ -152,14 +152,14 @@ def _distance(situation: Situation) -> str:
     return f"distance to ImageNet {situation.distance:.2f}"
 
 
-NODES: Final = 61  # of the quadrature
+NODES: Final = 61  # points of the quadrature
 
 
 def imagenet_distance(base: Any, features: NDArray[np.float32]) -> float | None:
     """Return the cosine distance between the mean embeddings of the images and of ImageNet.
 
     Args:
-        base: Keras model, RGB 0..255 -> (batch, features), with weights trained on ImageNet.
+        base: A Keras model, RGB 0..255 -> (batch, features), with weights trained on ImageNet.
         features: (images, features) of the images.
 
     Returns:

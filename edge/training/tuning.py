@@ -33,8 +33,8 @@ class Phase:
     Attributes:
         name: ``head``, ``augment`` or ``fine-tune``.
         learning_rate: The rate for the batch that was used; the highest of a schedule.
-        trainable: Parameters that learn.
-        epochs: Passes that made the weights which were kept.
+        trainable: The number of parameters that learn.
+        epochs: The number of passes that made the weights which were kept.
         history: Loss, accuracy, val_loss and val_accuracy of each epoch.
     """
 
@@ -79,10 +79,10 @@ def tune(
     ``base`` and ``head`` are left as they are.
 
     Args:
-        base: Keras model, RGB 0..255 -> (batch, features).
-        head: Keras model, features -> classes; it has not seen the validation images.
+        base: A Keras model, RGB 0..255 -> (batch, features).
+        head: A Keras model, features -> classes; it has not seen the validation images.
         data: The images.
-        head_options: Batch size, seed, loss, optimizer.
+        head_options: The batch size, the seed, the loss and the optimizer.
         options: What learns, how fast, on images changed how.
         fine: Whether the end of the base learns too.
         on_batch: Told of each batch.
@@ -178,7 +178,7 @@ def first_learning(base: Any, unfreeze: str | None) -> int:
     """Return the index of the first layer of the base that learns.
 
     Args:
-        base: Keras model.
+        base: The Keras model.
         unfreeze: How many of the last layers, the name of the first one, ``all``, or None for
             a quarter.
 

@@ -40,7 +40,7 @@ class WeightedModel:
     """A Keras model and where its numbers come from.
 
     Attributes:
-        model: RGB 0..255 in.
+        model: The Keras model, which takes RGB 0..255.
         source: Where they come from, such as ``imagenet (shipped with edge)``, for people.
         sha256: The hash (hex) of every array of the model, in order.
     """
@@ -76,10 +76,10 @@ def load_base(
 
     Args:
         row: Which network.
-        size: Height and width of its input, pixels.
+        size: The height and width of its input, pixels.
         weights: ``imagenet``, ``none`` (random), or the path of a weights file.
         seed: The seed of random weights.
-        alpha: Width of the network.
+        alpha: The width of the network.
 
     Raises:
         UsageError: No file of that name, or the network cannot be built in that size.

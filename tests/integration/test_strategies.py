@@ -289,5 +289,5 @@ def test_two_workers_train_what_one_process_trains(
     report = json.loads(answers[0][0])
     alone, _ = tuned
     for name in ("loss", "val_loss"):  # each worker sums its half: rounding differs
-        expected = alone.training.phases[1]["history"][name]
+        expected = alone.training.phases[1].history[name]
         assert report["training"]["phases"][1]["history"][name] == pytest.approx(expected, rel=0.02)

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge.dataset.folder import Files
 from edge.dataset.pictures import Picture
+from edge.dataset.scan import Skipped
 from edge.evaluation.chance import Level
 from edge.pipeline.calibration import CalibrationAudit
 from edge.pipeline.class_report import KERAS, MISTAKES, ClassReport, classes_report
 from edge.pipeline.page.classes import Thumbnails
 from edge.pipeline.page.curves import ticks
 from edge.pipeline.page.page import page
-from edge.pipeline.report import Reference, Report, Training, VariantReport
+from edge.pipeline.report import DataReport, Reference, Report, Training, VariantReport
 from edge.runtime.spec import Preprocessing
 from edge.training.options import Strategy
 from edge.training.tuning import Phase
@@ -141,10 +143,12 @@ def report(classes: ClassReport, labels: list[str], **changes: Any) -> Report:
     counts = {"train": dict.fromkeys(labels, 8), "test": dict.fromkeys(labels, 4)}
     curves = {name: [0.9, 0.5] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
     values: dict[str, Any] = {
-        "data": {
-            "counts": counts,
-            "skipped": [{"path": f"{EVIL}.jpg", "reason": "broken"}],
-        },
+        "data": DataReport(
+            counts=counts,
+            skipped=(Skipped(path=Path(f"{EVIL}.jpg"), reason="broken"),),
+            notes=(),
+            files=Files(images=()),
+        ),
         "training": training(phase(**curves)),
         "reference": scored(12, 0.915),
         "variants": (VARIANT,),
@@ -203,8 +207,8 @@ def test_notes_name_folders_without_their_places(pictures: tuple[Picture, ...]) 
     classes = classes_report({KERAS: scores(12, 3, 0)}, pictures, labels)
     inside = pictures[0].path.absolute().parent
     outside = inside.parent.parent
-    notes = [f"1 image directly in {inside}", f"the folder {outside} is large"]
-    data = {**report(classes, labels).data, "notes": notes}
+    notes = (f"1 image directly in {inside}", f"the folder {outside} is large")
+    data = replace(report(classes, labels).data, notes=notes)
     text = rendered(report(classes, labels, data=data), labels, pictures)
     assert str(outside) not in text
     assert f"1 image directly in {inside.name}" in text
@@ -253,7 +257,12 @@ def test_without_labels_and_without_training(pictures: tuple[Picture, ...]) -> N
         classes,
         [],
         training=None,
-        data={"counts": {"calibration": 3, "scored": 12}, "skipped": []},
+        data=DataReport(
+            counts={"calibration": 3, "scored": 12},
+            skipped=(),
+            notes=(),
+            files=Files(images=()),
+        ),
         reference=scored(0, None),
         variants=(replace(VARIANT, top1=None, drop_points=None),),
     )

@@ -114,7 +114,7 @@ def test_a_tfjs_download_becomes_a_bundle(pictures: Path, tmp_path: Path) -> Non
     path = zipped(tmp_path / "tm-my-model.zip", tfjs_files())
     report = export(options(path, tmp_path, pictures, "tflite-fp32"), Silent())
     assert report.reference.top1 == 1.0
-    assert "Teachable Machine" in " ".join(report.data["notes"])
+    assert "Teachable Machine" in " ".join(report.data.notes)
     bundle = Bundle.open(tmp_path / "bundle")
     bundle.verify()
     manifest = bundle.manifest
@@ -179,7 +179,7 @@ def test_a_tflite_download_is_adopted(pictures: Path, tmp_path: Path) -> None:
         progress=Silent(),
     ).variants
     assert (again.score.top1, again.score.agreement) == (1.0, None)
-    assert "as it is" in " ".join(report.data["notes"])
+    assert "as it is" in " ".join(report.data.notes)
     bundle = Bundle.open(tmp_path / "bundle")
     bundle.verify()
     assert bundle.manifest.variants[0].agreement is None

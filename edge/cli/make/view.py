@@ -53,8 +53,8 @@ def print_report(report: "Report", output: Path) -> None:
         print_folded(f"Default: {report.default_reason}")
     if report.held_out:
         print_folded(f"Held out: {report.held_out}")
-    files = report.data["files"]
-    if unused := unused_files(files["images"], files["not_used"]):
+    files = report.data.files
+    if unused := unused_files(len(files.images), files.others):
         print_folded(f"Data: {unused}")
     for name, search in report.search.items():
         _print_search(name, search)

@@ -167,7 +167,7 @@ def _class_row(item: ClassRow, other: ClassRow | None) -> tuple[Element | str, .
 
 
 SIDE: Final = 160  # pixels, at most, of a thumbnail
-QUALITY: Final = 80  # of its JPEG
+QUALITY: Final = 80  # JPEG quality of a thumbnail
 MOST: Final = 24  # pictures of a section
 CRISP: Final = 64  # pixels; smaller pictures are shown as squares, not blurred
 

@@ -14,7 +14,7 @@ from edge.pipeline.page.element import Element, element, model_name, percent, se
 from edge.pipeline.report import Training
 from edge.training.tuning import Phase
 
-KINDS: Final = ("a", "b")  # of the two models of a diagram
+KINDS: Final = ("a", "b")  # classes of the two models of a diagram
 
 
 def learning_curves(training: Training | None) -> Element | None:
@@ -112,8 +112,8 @@ def reliability_diagram(models: Mapping[str, ModelOnClasses]) -> Element | None:
 
 WIDTH, HEIGHT = 440, 240  # units of the picture, which scales with the page
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 18, 40
-_NAME = 60  # of the name of a phase, at most
-_TICKS: Final = 5  # at most so many, about
+_NAME = 60  # largest width of the name of a phase
+_TICKS: Final = 5  # the largest number, about
 
 Scale = Callable[[float], float]
 """A value -> where it stands in the picture."""
@@ -126,7 +126,7 @@ class Series:
     Attributes:
         name: The name in the legend; empty for a line without one.
         points: (x, y), in order of x.
-        kind: Class of the style sheet: ``a``, ``b``, or ``guide``.
+        kind: The class of the style sheet: ``a``, ``b``, or ``guide``.
         radii: The radius of a dot at each point, instead of a line; empty for a line.
     """
 

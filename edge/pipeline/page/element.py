@@ -20,7 +20,7 @@ def element(tag: str, *children: Element | str | None, **attributes: Any) -> Ele
 
     Args:
         tag: Its name.
-        children: Elements and text in order; text is escaped, None is left out.
+        children: The elements and text in order; text is escaped, None is left out.
         attributes: ``_`` stands for ``-`` and is dropped at the end; values are escaped, None
             leaves the attribute out.
     """
@@ -43,7 +43,7 @@ def document(title: str, style: str, *body: Element) -> str:
 
     Args:
         title: The title of the page.
-        style: Style sheet; trusted.
+        style: The style sheet, which is trusted.
         body: What is shown.
     """
     sheet = ElementTree.Element("style")
@@ -66,7 +66,7 @@ def table(
     """Return a table; on a narrow screen each row is a few lines, and no cell is out of sight.
 
     Args:
-        columns: Titles.
+        columns: The titles.
         rows: The rows, with a cell for each column.
         text_columns: The number of columns from the left that hold text; the others hold numbers.
     """

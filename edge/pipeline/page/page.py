@@ -1,6 +1,6 @@
 """The page as one HTML file: what stands on top, the variants, the data, and the other parts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +32,7 @@ from edge.pipeline.page.element import (
     table,
     with_interval,
 )
-from edge.pipeline.report import Report, Training, VariantReport
+from edge.pipeline.report import DataReport, Report, Training, VariantReport
 from edge.runtime.files import write_bytes
 from edge.runtime.spec import Preprocessing
 
@@ -54,8 +54,8 @@ def write_page(
     Args:
         path: The path of the page.
         report: The report.
-        labels: Class names.
-        pictures: Held-out images, which the report names by their path.
+        labels: The names of the classes.
+        pictures: The held-out images, which the report names by their path.
         preprocessing: How the model sees them.
         provenance: What the manifest says of the origin of the model.
 
@@ -75,31 +75,18 @@ def page(
     """Return the page as text; the arguments are those of ``write_page``."""
     differences = report.classes.differences
     # Whoever gets the page need not know where the pictures lay.
-    report = replace(
-        report, notes=_named(report.notes, thumbnails), data=_named(report.data, thumbnails)
-    )
+    report = replace(report, notes=tuple(map(thumbnails.named, report.notes)))
     parts = [
         _summary(report, provenance),
         variants_section(report),
         learning_curves(report.training),
         *_answers(report, labels, thumbnails),
         None if differences is None else differences_section(differences, thumbnails),
-        data_section(report.data),
+        data_section(report.data, thumbnails.named),
         provenance_section(report, provenance),
     ]
     style = STYLE.read_text(encoding="utf-8")
     return document(f"{report.name}: report", style, *[part for part in parts if part is not None])
-
-
-def _named(value: Any, thumbnails: Thumbnails) -> Any:
-    """Return JSON values whose texts name folders without where they lie."""
-    if isinstance(value, str):
-        return thumbnails.named(value)
-    if isinstance(value, Mapping):
-        return {key: _named(inner, thumbnails) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_named(inner, thumbnails) for inner in value]
-    return value
 
 
 def _answers(report: Report, labels: Sequence[str], thumbnails: Thumbnails) -> list[Element | None]:
@@ -250,42 +237,43 @@ def _drop(item: VariantReport) -> Element | str:
     return element("span", f"{item.drop_points:+.1f}{SPACE}pt", " ", spread)
 
 
-def data_section(data: Mapping[str, Any]) -> Element:
+def data_section(data: DataReport, named: Callable[[str], str]) -> Element:
     """Return the images by class and split, the notes, and the files that were skipped."""
-    notes = [element("p", str(note)) for note in data.get("notes", ())]
-    skipped = data["skipped"]
+    notes = [element("p", named(note)) for note in data.notes]
+    skipped = data.skipped
     rows: list[tuple[Element | str, ...]] = [
-        (str(item["path"]), str(item["reason"])) for item in skipped[:MOST_SKIPPED]
+        (named(str(item.path)), named(item.reason)) for item in skipped[:MOST_SKIPPED]
     ]
     left_out = (
         folded(f"{len(skipped)} files skipped", table(("file", "reason"), rows, text_columns=2))
         if rows
         else element("p", "No file was skipped.", class_="soft")
     )
-    return section("Data", _counts(data["counts"]), *notes, left_out)
+    return section("Data", _counts(data.counts), *notes, left_out)
 
 
-def _counts(counts: Mapping[str, Any]) -> Element:
-    if not all(isinstance(value, Mapping) for value in counts.values()):
+def _counts(counts: Mapping[str, Mapping[str, int] | int]) -> Element:
+    by_class = {split: each for split, each in counts.items() if isinstance(each, Mapping)}
+    if len(by_class) < len(counts):
         text = ", ".join(f"{name} {value}" for name, value in counts.items())
         return element("p", f"Images: {text}.")
-    splits = tuple(counts)
-    labels = list(counts[splits[0]])
+    splits = tuple(by_class)
+    labels = list(by_class[splits[0]])
     sums: tuple[Element | str, ...] = (
         "all",
-        *[str(sum(counts[split].values())) for split in splits],
+        *[str(sum(each.values())) for each in by_class.values()],
     )
     rows: list[tuple[Element | str, ...]] = [
         (
             element("span", short(label), title=label),
-            *[str(counts[split].get(label, 0)) for split in splits],
+            *[str(each.get(label, 0)) for each in by_class.values()],
         )
         for label in labels
     ]
     if len(labels) <= 12:
         return table(("class", *splits), [*rows, sums])
-    by_class = folded(f"Images of the {len(labels)} classes", table(("class", *splits), rows))
-    return element("div", table(("", *splits), [sums]), by_class)
+    every = folded(f"Images of the {len(labels)} classes", table(("class", *splits), rows))
+    return element("div", table(("", *splits), [sums]), every)
 
 
 def provenance_section(report: Report, provenance: Mapping[str, Any]) -> Element:

@@ -25,9 +25,9 @@ class DataDifference:
 
     Attributes:
         images: How many the lock names.
-        missing: Named by the lock, and not there.
-        altered: There, with other bytes.
-        extra: There, and not named by the lock.
+        missing: The paths that are named by the lock, and not there.
+        altered: The paths that are there with other bytes.
+        extra: The paths that are there, and not named by the lock.
         moved: (path then, path now) of bytes that lie elsewhere; such a path is neither missing
             nor extra.
     """
@@ -228,13 +228,13 @@ class Reproduction:
     """What came of it.
 
     Attributes:
-        bundle: Path.
+        bundle: The path of the bundle.
         equal: Whether every file is; None if nothing was built, since the data differ.
-        data: Option that names a folder -> what differs in it.
-        versions: Package -> (then, now), of those that differ.
-        processor: Property -> (then, now), of those that differ.
+        data: What differs in each folder, by the option that names it.
+        versions: (then, now) by package, where they differ.
+        processor: (then, now) by property, where they differ.
         weights: sha256 of the pretrained weights (then, now), if they differ.
-        files: Every file of the proof.
+        files: All files that prove it.
         scores: The scores of the variants of which both bundles have a file.
         cause: What most likely made files differ; empty if none does.
     """

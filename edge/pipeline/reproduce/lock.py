@@ -128,8 +128,8 @@ class JobInputs:
 
     Attributes:
         options: The options of the command, but for those of the machine; see ``options_json``.
-        data: Option that names a folder -> its images.
-        files: Dotted name of an option -> path as it was given, and sha256, of each file that
+        data: The images of each folder, by the option that names it.
+        files: By the dotted name of an option, path as it was given and sha256 of each file that
             the options name.
     """
 
@@ -176,7 +176,7 @@ def _images(
     for split, pictures in splits.items():
         for picture in pictures:
             if picture.path not in left:
-                continue  # of the other folder
+                continue  # it lies in the other folder
             left.discard(picture.path)
             label = "" if picture.label is None else labels[picture.label]
             of_class = by_split.setdefault(split, {}).setdefault(label, {})
@@ -242,7 +242,7 @@ CONFIG: Final = f"{SOURCE}/config.json"
 # Reports hold latencies and dates, the runtime is that of the version, golden answers follow from
 # the models; the Keras model counts by its parts.
 _NO_PROOF: Final = ("report.", "source/", "golden/", "runtime/", "manifest.json", LOCK_NAME)
-# By these a CPU's kernels are chosen, which round differently.
+# These choose a CPU's kernels, which round differently.
 _VECTOR_FLAGS: Final = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "neon", "sve", "i8mm", "bf16")
 
 
@@ -253,11 +253,11 @@ class BundleLock:
     Attributes:
         command: ``build`` or ``export``.
         name: The name of the model, which stands in the model files.
-        inputs: Options, images and files.
+        inputs: The options, images and files.
         weights_sha256: The hash of the pretrained weights.
         versions: The version of every package that makes numbers.
         host: The machine, as information.
-        outputs: Path in the bundle -> sha256; the parts of the Keras file below its path.
+        outputs: The sha256 by path in the bundle; parts of the Keras file lie below its path.
     """
 
     command: Command

@@ -38,13 +38,13 @@ class ReproduceOptions:
 
     Attributes:
         bundle: The bundle to be made again.
-        data: Folder of photos; of an export, its ``--calibration-data``.
+        data: A folder of photos; of an export, its ``--calibration-data``.
         evaluation_data: The ``--evaluation-data`` of an export that had one.
-        files: Folder with files that the options named, where they are no longer in their place.
+        files: A folder with files that the options named, where they are no longer in their place.
         output: Where the second bundle stays; None for nowhere.
-        overwrite: Replace a bundle there.
-        anyway: Build although the data differ.
-        cache: Root of the cache; only scratch space is taken there.
+        overwrite: Whether to replace a bundle there.
+        anyway: Whether to build although the data differ.
+        cache: The root of the cache; only scratch space is taken there.
     """
 
     bundle: Path

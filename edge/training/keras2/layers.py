@@ -79,20 +79,24 @@ _WITHOUT_EFFECT: Final = frozenset(
 _TRAINING_ONLY: Final = ("_initializer", "_regularizer", "_constraint")
 
 
+Config = Mapping[str, Any]
+"""What a file states of a layer or a network, as JSON values."""
+
+
 @dataclass(frozen=True, slots=True)
 class LayerCall:
     """A layer that is called on tensors.
 
     Attributes:
         call: Gives the output tensors.
-        layer: Whose weights the file holds; None where there are none.
+        layer: The layer whose weights the file holds; None where there are none.
     """
 
     call: Callable[..., Any]
     layer: Any = None
 
 
-def layer_call(stored: Mapping[str, Any], name: str) -> LayerCall:
+def layer_call(stored: Config, name: str) -> LayerCall:
     """Return the layer that a file's entry describes.
 
     Args:
@@ -125,7 +129,7 @@ def layer_call(stored: Mapping[str, Any], name: str) -> LayerCall:
     return LayerCall(call, layer)
 
 
-def class_of(stored: Mapping[str, Any]) -> str:
+def class_of(stored: Config) -> str:
     """Return name of the class, as Keras 3 has it."""
     name = str(stored["class_name"])
     return _CLASSES.get(name, name)
@@ -146,7 +150,7 @@ def _unchanged(x: Any, **_: Any) -> Any:
     return x
 
 
-def _operator_call(class_name: str, config: Mapping[str, Any]) -> Callable[..., Any]:
+def _operator_call(class_name: str, config: Config) -> Callable[..., Any]:
     where = str(config.get("name"))
     if class_name != "TensorFlowOpLayer":
         function = operator(str(config["function"]), where)
@@ -170,7 +174,7 @@ def _operator_call(class_name: str, config: Mapping[str, Any]) -> Callable[..., 
     )
 
 
-def _activation(config: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[Any], Any] | None]:
+def _activation(config: Config) -> tuple[dict[str, Any], Callable[[Any], Any] | None]:
     """Return the config with its activation renamed, and one that has to be called apart."""
     result = dict(config)
     for key in ("activation", "recurrent_activation"):
@@ -192,7 +196,7 @@ def _activation(config: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[An
     return result, None
 
 
-def _layer(class_name: str, config: Mapping[str, Any], name: str) -> Any:
+def _layer(class_name: str, config: Config, name: str) -> Any:
     import keras
 
     kind: Any = getattr(keras.layers, class_name, None)
@@ -209,7 +213,7 @@ def _layer(class_name: str, config: Mapping[str, Any], name: str) -> Any:
     return layer
 
 
-def _wrapper(class_name: str, config: Mapping[str, Any], name: str) -> Any:
+def _wrapper(class_name: str, config: Config, name: str) -> Any:
     import keras
 
     inner = config["layer"]
@@ -228,7 +232,7 @@ def _wrapper(class_name: str, config: Mapping[str, Any], name: str) -> Any:
     return kind(layer, **options)
 
 
-def _arguments(kind: Any, class_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(kind: Any, class_name: str, config: Config) -> dict[str, Any]:
     """Return what the class takes of the config.
 
     Raises:
@@ -250,7 +254,7 @@ def _arguments(kind: Any, class_name: str, config: Mapping[str, Any]) -> dict[st
     return values
 
 
-def _one_axis(values: dict[str, Any], config: Mapping[str, Any]) -> None:
+def _one_axis(values: dict[str, Any], config: Config) -> None:
     axis = values.get("axis", -1)
     if isinstance(axis, list | tuple):
         if len(axis) != 1:
@@ -273,7 +277,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _refused(config: Mapping[str, Any], why: str) -> ModelLoadError:
+def _refused(config: Config, why: str) -> ModelLoadError:
     return ModelLoadError(
         f"the layer {config.get('name')!r} cannot be built again: {why}", hint=LEGACY_HINT
     )

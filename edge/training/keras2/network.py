@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from edge.errors import ModelLoadError
-from edge.training.keras2.layers import LayerCall, class_of, layer_call
+from edge.training.keras2.layers import Config, LayerCall, class_of, layer_call
 
 NETWORKS: Final = ("Functional", "Model", "Sequential")
 CONSTANT: Final = "_CONSTANT_VALUE"
 SHAPES: Final = ("batch_input_shape", "batch_shape")
-
-Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +52,10 @@ class StoredPart:
 
 @dataclass(frozen=True, slots=True)
 class RebuiltModel:
-    """A network with the weights it was born with.
+    """A network with its initial weights.
 
     Attributes:
-        model: Functional, float32.
+        model: The functional model, float32.
         root: Its parts as the file has them, to find the weights by.
     """
 

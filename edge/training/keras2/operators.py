@@ -17,8 +17,8 @@ def operator(function: str, where: str) -> Operator:
     """Return what an operator does, as a function of its stored arguments.
 
     Args:
-        function: Name in TensorFlow, such as ``math.multiply``.
-        where: Name of the stored layer, for the error.
+        function: The name in TensorFlow, such as ``math.multiply``.
+        where: The name of the stored layer, for the error.
 
     Raises:
         ModelLoadError: The table does not have it.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge.errors import ModelLoadError
 from edge.runtime import checked
+from edge.training.keras2.layers import Config
 from edge.training.keras2.network import NETWORKS, StoredPart, network
 
 MOST_BYTES: Final = 2 << 30  # of one array
@@ -262,7 +263,7 @@ def _snake(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", plain).lower()
 
 
-def stored_config(text: Any) -> Mapping[str, Any]:
+def stored_config(text: Any) -> Config:
     """Return a ``model_config`` of JSON.
 
     Raises:
