@@ -7,8 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.comparison.estimate import MetricEstimate, narrowing
-from edge.comparison.evidence import Evidence
+from edge.comparison.evidence import Evidence, MetricEstimate, narrowing
 from edge.comparison.metrics import AT_MOST, CONSTANT_OUTPUTS, METRICS, Metric
 from edge.comparison.model import ComparedModel
 from edge.comparison.policy import Policy, Rule

@@ -6,15 +6,17 @@ from typing import Final
 
 import numpy as np
 
-from edge.comparison.estimate import (
+from edge.comparison.evidence import (
     NO_LABELS,
+    Evidence,
+    Latencies,
     MetricEstimate,
+    class_recalls,
     mean_estimate,
     narrowing,
     resampled_errors,
     share_estimate,
 )
-from edge.comparison.evidence import Evidence, Latencies, class_recalls
 from edge.comparison.result import Interval
 from edge.evaluation.confidence import confidence_of, drop_interval, most_changed, tango
 from edge.evaluation.multilabel import map_intervals
