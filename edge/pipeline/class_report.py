@@ -63,7 +63,7 @@ class ConfusedPair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ModelAnswer:
     """What a model says of one image, and the score of it, 0..1."""
 
     answer: str
@@ -116,8 +116,8 @@ class ChangedAnswer:
 
     path: str
     truth: str | None
-    before: Answer
-    after: Answer
+    before: ModelAnswer
+    after: ModelAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,13 +252,13 @@ def _row(scored: ClassScore, labels: Sequence[str]) -> ClassRow:
     )
 
 
-def _answer(row: NDArray[np.float32], labels: Sequence[str], output: OutputSpec) -> Answer:
+def _answer(row: NDArray[np.float32], labels: Sequence[str], output: OutputSpec) -> ModelAnswer:
     """Return what one (classes,) row says, with its score; of several labels, the highest."""
     if output.multi_label:
         said = ", ".join(answered(row, labels, output)) or "no label"
-        return Answer(answer=said, score=float(row.max()))
+        return ModelAnswer(answer=said, score=float(row.max()))
     best = int(best_class(row, output))
-    return Answer(answer=labels[best], score=float(row[best]))
+    return ModelAnswer(answer=labels[best], score=float(row[best]))
 
 
 def _changes(

@@ -9,7 +9,7 @@ from typing import Final
 from edge.dataset.pictures import Picture
 from edge.errors import ImageError
 from edge.evaluation.multilabel import MultiLabelScore
-from edge.pipeline.class_report import Answer, AnswerChanges, ClassRow, Mistake, ModelOnClasses
+from edge.pipeline.class_report import AnswerChanges, ClassRow, Mistake, ModelAnswer, ModelOnClasses
 from edge.pipeline.page.element import (
     Element,
     element,
@@ -282,5 +282,5 @@ def differences_section(differences: AnswerChanges, thumbnails: Thumbnails) -> E
     )
 
 
-def _said(name: str, item: Answer | Mistake) -> Element:
+def _said(name: str, item: ModelAnswer | Mistake) -> Element:
     return element("div", f"{model_name(name)}: {short(item.answer)} {percent(item.score)}")
