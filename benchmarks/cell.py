@@ -51,7 +51,7 @@ class Bench:
         plan, contract = self.plan, cell.model.preprocessing
         return Request(
             task=task,
-            place=cell.path.open,
+            opener=cell.path.open,
             probe=cell.path.probe,
             model=cell.model.path,
             settings=replace(plan.settings, threads=cell.threads),

@@ -48,7 +48,7 @@ class Request:
 
     Attributes:
         task: What it does.
-        place: ``module:callable`` of the path's opener, or of its probe.
+        opener: ``module:callable`` of the path's opener, or of its estimate.
         probe: ``module:callable`` of the path's probe; loads the engine before memory counts.
         model: The model file; None for ``Task.PROBE``.
         settings: How the model is opened.
@@ -61,7 +61,7 @@ class Request:
     """
 
     task: Task
-    place: str
+    opener: str
     probe: str
     model: Path | None = None
     settings: EngineSettings = field(default_factory=EngineSettings)
@@ -202,7 +202,7 @@ def probe(
         MeasurementError: The attempt crashed or hung.
     """
     request = Request(
-        task=Task.PROBE, place=accelerator.open, probe=accelerator.probe, settings=settings
+        task=Task.PROBE, opener=accelerator.open, probe=accelerator.probe, settings=settings
     )
     return ask(request, Device, python=python, timeout=timeout)[-1]
 

@@ -85,14 +85,14 @@ def _key(model: MeasuredModel, path: str, threads: int) -> Key:
 
 
 def _kept_rows(begun: Results, here: Results, wanted: Sequence[Cell]) -> list[BenchmarkRow | None]:
-    """Return the rows of the interrupted run that have a time, each at its place.
+    """Return the rows of the interrupted run that have a time, each at its position.
 
     Raises:
         UsageError: It is of another plan, machine or model.
     """
     check_hosts(begun.environment, here.environment)
-    places = {
-        _key(cell.model, cell.path.name, cell.threads): place for place, cell in enumerate(wanted)
+    positions = {
+        _key(cell.model, cell.path.name, cell.threads): index for index, cell in enumerate(wanted)
     }
     unlike = [
         name
@@ -106,12 +106,12 @@ def _kept_rows(begun: Results, here: Results, wanted: Sequence[Cell]) -> list[Be
     ]
     rows: list[BenchmarkRow | None] = [None] * len(wanted)
     for row in begun.rows:
-        place = places.get(_key(row.model, row.accelerator, row.threads))
-        if place is None:
+        index = positions.get(_key(row.model, row.accelerator, row.threads))
+        if index is None:
             unlike.append("rows")
         elif not describe.unmeasured(row):
             # The file itself is named by the command; results do not tell where it lies.
-            rows[place] = replace(row, model=wanted[place].model)
+            rows[index] = replace(row, model=wanted[index].model)
     if unlike:
         raise UsageError(
             f"the interrupted run has other {' and other '.join(dict.fromkeys(unlike))}",

@@ -44,14 +44,14 @@ def main() -> NoReturn:
     answer(work, failure=InferenceError)
 
 
-def _called(place: str) -> Callable[..., Any]:
-    module, _, name = place.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found
+def _callable(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    named: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return named
 
 
 def _opened(request: Request) -> tuple[Runner, tuple[NDArray[Any], ...]]:
-    runner: Runner = _called(request.place)(request.model, request.settings)
+    runner: Runner = _callable(request.opener)(request.model, request.settings)
     return runner, _inputs(request, runner)
 
 
@@ -63,11 +63,11 @@ def _inputs(request: Request, runner: Runner) -> tuple[NDArray[Any], ...]:
 
 
 def _probe(request: Request) -> Iterator[object]:
-    yield _called(request.probe)(request.settings)
+    yield _callable(request.probe)(request.settings)
 
 
 def _estimate(request: Request) -> Iterator[object]:
-    yield _called(request.place)(request.model, request.settings)
+    yield _callable(request.opener)(request.model, request.settings)
 
 
 def _outputs(request: Request) -> Iterator[object]:
@@ -78,9 +78,9 @@ def _outputs(request: Request) -> Iterator[object]:
 
 
 def _time(request: Request) -> Iterator[object]:
-    _called(request.probe)(request.settings)  # imports the engine: no part of loading a model
+    _callable(request.probe)(request.settings)  # imports the engine: no part of loading a model
     started = time.perf_counter()
-    runner: Runner = _called(request.place)(request.model, request.settings)
+    runner: Runner = _callable(request.opener)(request.model, request.settings)
     load = time.perf_counter() - started
     arrays = _inputs(request, runner)
     run = runner.run
@@ -94,7 +94,7 @@ def _time(request: Request) -> Iterator[object]:
 
 
 def _memory(request: Request) -> Iterator[object]:
-    _called(request.probe)(request.settings)
+    _callable(request.probe)(request.settings)
     before = _status("VmRSS")
     runner, arrays = _opened(request)
     for _ in range(MEMORY_RUNS):
@@ -112,7 +112,7 @@ def _end_to_end(request: Request) -> Iterator[object]:
     image, contract = request.image, request.preprocessing
     assert image is not None
     assert contract is not None
-    runner: Runner = _called(request.place)(request.model, request.settings)
+    runner: Runner = _callable(request.opener)(request.model, request.settings)
     steps: list[tuple[float, ...]] = []
 
     def once() -> None:

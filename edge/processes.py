@@ -224,15 +224,7 @@ def run(
         try:
             tail = Tail(process.stderr.fileno(), process)
             writer.start()
-            stdout = bytearray()
-            while True:
-                _wait(process.stdout.fileno(), until - time.monotonic())
-                part = os.read(process.stdout.fileno(), PART)
-                if not part:
-                    break
-                stdout += part
-                if len(stdout) > most:
-                    raise Flood(f"sends more than {most:,} bytes")
+            stdout = _read_all(process.stdout.fileno(), until, most)
             try:
                 code = process.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired as error:
@@ -243,7 +235,30 @@ def run(
         stderr = tail.text().encode(errors="replace")
     if tail.flooded:
         raise Flood("writes to standard error without an end")
-    return Completed(code, bytes(stdout), stderr)
+    return Completed(code, stdout, stderr)
+
+
+def _read_all(descriptor: int, until: float, most: int) -> bytes:
+    """Read what comes to its end.
+
+    Args:
+        descriptor: What to read.
+        until: The end of the time, by the monotonic clock.
+        most: The most bytes.
+
+    Raises:
+        Flood: More bytes came.
+        Silence: The end did not come in time.
+    """
+    content = bytearray()
+    while True:
+        _wait(descriptor, until - time.monotonic())
+        part = os.read(descriptor, PART)
+        if not part:
+            return bytes(content)
+        content += part
+        if len(content) > most:
+            raise Flood(f"sends more than {most:,} bytes")
 
 
 def _feed(process: "subprocess.Popen[bytes]", content: bytes) -> None:

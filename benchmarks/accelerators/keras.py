@@ -260,11 +260,11 @@ def probe_gpu(settings: EngineSettings) -> Device:
     return device
 
 
-def _open(place: Any, unit: str, model: Path, settings: EngineSettings) -> KerasRunner:
+def _open(find: Any, unit: str, model: Path, settings: EngineSettings) -> KerasRunner:
     if not model.is_file():
         raise UsageError(f"no model file at {model}")
     tensorflow = _tensorflow(f"keras-{unit.lower()}")
-    device = place(tensorflow)
+    device = find(tensorflow)
     try:
         return KerasRunner(tensorflow, model, settings, device=device, unit=unit)
     except EdgeError:

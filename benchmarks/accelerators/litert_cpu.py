@@ -135,13 +135,13 @@ def signatures(interpreter: Any) -> tuple[tuple[str, int], ...]:
     return tuple(zip(map(str, keys), graphs, strict=True))
 
 
-def check_answers(outputs: tuple[TensorSpec, ...], batch: int, place: str) -> None:
+def check_answers(outputs: tuple[TensorSpec, ...], batch: int, described: str) -> None:
     """Refuse a model that takes a batch and folds it into one answer.
 
     Args:
         outputs: The outputs, with every extent known.
         batch: The number of images of one inference.
-        place: The model and the engine, for the message.
+        described: The model and the engine, for the message.
 
     Raises:
         ModelLoadError: An output does not have an entry per image.
@@ -149,7 +149,7 @@ def check_answers(outputs: tuple[TensorSpec, ...], batch: int, place: str) -> No
     for spec in outputs if batch > 1 else ():
         if not spec.shape or spec.shape[0] != batch:
             raise ModelLoadError(
-                f"{place} does not answer for a batch of {batch}: its output {spec.name} has "
+                f"{described} does not answer for a batch of {batch}: its output {spec.name} has "
                 f"the shape {spec.shape}",
                 hint="Ask for --batch 1.",
             )

@@ -124,8 +124,8 @@ class _Profiled:
         """Compile the model for the CPU, with its profiler."""
         import ai_edge_litert
 
-        place = Path(str(ai_edge_litert.__file__)).parent
-        self.library = ctypes.CDLL(str(place / "libLiteRt.so"))
+        folder = Path(str(ai_edge_litert.__file__)).parent
+        self.library = ctypes.CDLL(str(folder / "libLiteRt.so"))
         self.call("LiteRtCreateEnvironment", c_int(0), None, byref(self.environment))
         self.made.append(("LiteRtDestroyEnvironment", self.environment))
         path = str(self.model).encode()

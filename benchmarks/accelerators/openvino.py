@@ -138,11 +138,11 @@ class _Request:
 
     def __call__(self, tensors: tuple[NDArray[Any], ...]) -> list[NDArray[Any]]:
         if len(tensors) != len(self._bound) or any(map(is_not, tensors, self._bound)):
-            for place, tensor in enumerate(tensors):
-                self.own.set_input_tensor(place, self._tensor(tensor, shared_memory=True))
+            for index, tensor in enumerate(tensors):
+                self.own.set_input_tensor(index, self._tensor(tensor, shared_memory=True))
             self._bound = tensors  # which also keeps the memory
         self.own.infer()
-        return [self.own.get_output_tensor(place).data.copy() for place in self._outputs]
+        return [self.own.get_output_tensor(index).data.copy() for index in self._outputs]
 
 
 def _spec(port: Any) -> TensorSpec:

@@ -39,7 +39,7 @@ def _row(
     unit: Unit,
     formats: str,
     packages: str,
-    place: str,
+    engine: str,
     get: str,
     *,
     estimate: bool = False,
@@ -47,9 +47,9 @@ def _row(
     """Return a row whose callables are ``module:open_X`` and ``module:probe_X``.
 
     Args:
-        place: ``module:X``.
+        engine: ``module:X``.
     """
-    module, _, suffix = place.partition(":")
+    module, _, suffix = engine.partition(":")
     return Accelerator(
         name=name,
         unit=unit,

@@ -123,7 +123,7 @@ def _edge(model: Path) -> float:
     path = accelerator(PATH)
     request = Request(
         task=Task.TIME,
-        place=path.open,
+        opener=path.open,
         probe=path.probe,
         model=model,
         protocol=Protocol(runs=RUNS, min_seconds=0.0),
@@ -233,7 +233,7 @@ def _plans(model: Path, folder: Path) -> tuple[BenchmarkPlan, BenchmarkPlan]:
     path = accelerator(plain.paths[0])
     request = Request(
         task=Task.TIME,
-        place=path.open,
+        opener=path.open,
         probe=path.probe,
         model=model,
         settings=plain.settings,

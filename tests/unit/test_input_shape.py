@@ -215,7 +215,7 @@ def test_the_signature_that_runs_is_named(tmp_path: Path) -> None:
 
 def test_a_worker_gets_the_shapes() -> None:
     settings = EngineSettings(shapes={"ids": (1, 8), "sr": ()})
-    request = Request(task=Task.TIME, place="a:b", probe="a:c", settings=settings)
+    request = Request(task=Task.TIME, opener="a:b", probe="a:c", settings=settings)
     assert typed(Request, json.loads(json.dumps(encoded(request))), "the request") == request
 
 

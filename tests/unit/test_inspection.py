@@ -589,7 +589,7 @@ def test_onnx_functions_that_have_no_end_are_refused(
     with pytest.raises(ModelLoadError, match=told):
         open_session(path)
     with pytest.raises(ModelLoadError, match=told):
-        request = Request(task=Task.TIME, place=ORT.open, probe=ORT.probe, model=path)
+        request = Request(task=Task.TIME, opener=ORT.open, probe=ORT.probe, model=path)
         ask(request, TimedModel, timeout=60)
 
 

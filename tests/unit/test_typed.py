@@ -59,7 +59,7 @@ MODEL = LoadedModel(
         Everything(path=None, either=2.5, many=()),
         Request(
             task=Task.TIME,
-            place="a:b",
+            opener="a:b",
             probe="a:c",
             model=Path("/m"),
             preprocessing=Preprocessing(height=8, width=4),
