@@ -102,10 +102,10 @@ class Bench:
                 self._answers[measured.sha256] = (model, arrays(file))
             except EdgeError as error:
                 self._answers[measured.sha256] = error
-        found = self._answers[measured.sha256]
-        if isinstance(found, EdgeError):
-            raise found
-        return found
+        answer = self._answers[measured.sha256]
+        if isinstance(answer, EdgeError):
+            raise answer
+        return answer
 
 
 def measured(cell: Cell, bench: Bench) -> BenchmarkRow:
@@ -138,8 +138,8 @@ def measured(cell: Cell, bench: Bench) -> BenchmarkRow:
 
 def arrays(file: Path) -> list[NDArray[Any]]:
     """Return what a worker left, in order."""
-    found = checked.read_npz(file, "what the worker left", max_bytes=MAX_ANSWERS)
-    return [found[f"arr_{number}"] for number in range(len(found))]
+    outputs = checked.read_npz(file, "what the worker left", max_bytes=MAX_ANSWERS)
+    return [outputs[f"arr_{number}"] for number in range(len(outputs))]
 
 
 def _failed(row: BenchmarkRow, error: EdgeError, path: Accelerator) -> BenchmarkRow:
@@ -204,16 +204,16 @@ def _proved(
         )
     specs, own = list(described.outputs), list(model.outputs)
     tolerance = _tolerance(cell)
-    found = parity(expected, outputs, specs, known.name, own=own, tolerance=tolerance)
-    if found.ok:
-        return replace(row, parity=found)
+    compared = parity(expected, outputs, specs, known.name, own=own, tolerance=tolerance)
+    if compared.ok:
+        return replace(row, parity=compared)
     return replace(
         row,
         status=Status.WRONG,
-        parity=found,
+        parity=compared,
         timing=None,
         stability=None,
-        reason=found.detail,
+        reason=compared.detail,
     )
 
 

@@ -138,8 +138,8 @@ def cpu_model(root: Path = ROOT) -> str | None:
 def _field(path: Path, name: str, separator: str = ":") -> str | None:
     """Return the first value of that name in lines ``name: value``."""
     for line in (kernel_text(path) or "").splitlines():
-        key, found, value = line.partition(separator)
-        if found and key.strip() == name:
+        key, separated, value = line.partition(separator)
+        if separated and key.strip() == name:
             return value.strip().strip('"') or None
     return None
 
@@ -190,8 +190,8 @@ def _container(root: Path) -> str | None:
     if (root / "run/.containerenv").exists():
         return "podman"
     groups = kernel_text(root / "proc/1/cgroup") or ""
-    found = re.search(r"docker|kubepods|lxc|containerd", groups)
-    return found.group() if found else None
+    runtime = re.search(r"docker|kubepods|lxc|containerd", groups)
+    return runtime.group() if runtime else None
 
 
 def _versions() -> dict[str, str | None]:
@@ -209,8 +209,8 @@ def _versions() -> dict[str, str | None]:
 def _gpus() -> list[str] | None:
     """Return the name and driver of NVIDIA's GPUs; None where its tool is missing."""
     query = ("--query-gpu=name,driver_version", "--format=csv,noheader")
-    found = printed_by("nvidia-smi", *query)
-    return found.splitlines() if found else None
+    listed = printed_by("nvidia-smi", *query)
+    return listed.splitlines() if listed else None
 
 
 CPUS: Final = "sys/devices/system/cpu"
@@ -257,27 +257,27 @@ def cpu_folders(root: Path) -> Iterator[Path]:
 
 def temperatures_c(root: Path) -> Mapping[str, float]:
     """Return the degrees Celsius of every thermal zone and processor sensor, by its name."""
-    found: dict[str, float] = {}
+    degrees: dict[str, float] = {}
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
-        _note(found, kernel_text(zone / "type") or zone.name, kernel_number(zone / "temp"))
+        _note(degrees, kernel_text(zone / "type") or zone.name, kernel_number(zone / "temp"))
     for chip in sorted((root / "sys/class/hwmon").glob("hwmon*")):
         name = kernel_text(chip / "name") or ""
         if name in _HWMON:
-            _note(found, name, kernel_number(chip / "temp1_input"))
-    return found
+            _note(degrees, name, kernel_number(chip / "temp1_input"))
+    return degrees
 
 
-def _note(found: dict[str, float], name: str, millidegrees: float | None) -> None:
+def _note(degrees: dict[str, float], name: str, millidegrees: float | None) -> None:
     if millidegrees is not None:
-        found[name] = max(found.get(name, -300.0), millidegrees / 1000)
+        degrees[name] = max(degrees.get(name, -300.0), millidegrees / 1000)
 
 
 def temperature_c(root: Path) -> float | None:
     """Return the hottest sensor of the processor; of the whole machine where none is named so."""
-    found = temperatures_c(root)
-    processor = [value for name, value in found.items() if _PROCESSOR.search(name)]
-    processor += [value for name, value in found.items() if name in _HWMON]
-    return max(processor or found.values(), default=None)
+    degrees = temperatures_c(root)
+    processor = [value for name, value in degrees.items() if _PROCESSOR.search(name)]
+    processor += [value for name, value in degrees.items() if name in _HWMON]
+    return max(processor or degrees.values(), default=None)
 
 
 def frequencies_hz(root: Path, name: str) -> list[float]:
@@ -288,13 +288,13 @@ def frequencies_hz(root: Path, name: str) -> list[float]:
 
 def frequency_hz(root: Path) -> float | None:
     """Return the mean clock of the CPUs now; by /proc/cpuinfo where there is no cpufreq."""
-    found = frequencies_hz(root, "scaling_cur_freq")
-    if not found:
+    clocks = frequencies_hz(root, "scaling_cur_freq")
+    if not clocks:
         stated = re.findall(
             r"^cpu MHz\s*:\s*([\d.]+)", kernel_text(root / "proc/cpuinfo") or "", re.M
         )
-        found = [1e6 * float(value) for value in stated]
-    return statistics.fmean(found) if found else None
+        clocks = [1e6 * float(value) for value in stated]
+    return statistics.fmean(clocks) if clocks else None
 
 
 def governors(root: Path) -> list[str]:

@@ -92,7 +92,7 @@ def given_shapes(
         UsageError: A name is of no input, a shape has another number of extents than its input,
             or contradicts an extent that the file fixes.
     """
-    found: dict[str, Shape] = {}
+    named: dict[str, Shape] = {}
     for name, shape in shapes.items():
         spec = _meant(name, specs, sequences)
         if spec.shape and len(spec.shape) != len(shape):
@@ -109,8 +109,8 @@ def given_shapes(
                     f"fixed at {shown(spec.shape)}",
                     hint="Only extents that are ? there can be chosen.",
                 )
-        found[spec.name] = shape
-    return found
+        named[spec.name] = shape
+    return named
 
 
 def bound(

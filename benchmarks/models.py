@@ -30,8 +30,8 @@ def measured_models(
             "--variant names variants of a bundle, and no bundle is named",
             hint="Name a bundle, or leave out --variant.",
         )
-    found = [model for path in paths for model in _at(path, variants)]
-    return tuple(dict.fromkeys(found))
+    models = [model for path in paths for model in _at(path, variants)]
+    return tuple(dict.fromkeys(models))
 
 
 def _at(path: Path, variants: Sequence[str]) -> Iterator[MeasuredModel]:

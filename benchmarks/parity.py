@@ -94,15 +94,17 @@ def parity(
     if len(reference) != len(outputs):
         detail = f"{len(outputs)} outputs, where {name} has {len(reference)}"
         return Parity(ok=False, reference=name, worst=0.0, unit=RANGE_UNIT, detail=detail)
-    found = [
+    differences = [
         _compare(expected, given, spec, own[i] if own else spec, tolerance)
         for i, (expected, given, spec) in enumerate(zip(reference, outputs, specs, strict=True))
     ]
-    if not found:
+    if not differences:
         detail = f"{name} has no outputs"
         return Parity(ok=False, reference=name, worst=0.0, unit=RANGE_UNIT, detail=detail)
-    position = max(range(len(found)), key=lambda i: (not found[i].ok, _excess(found[i])))
-    worst = found[position]
+    position = max(
+        range(len(differences)), key=lambda i: (not differences[i].ok, _excess(differences[i]))
+    )
+    worst = differences[position]
     return Parity(
         ok=worst.ok,
         reference=name,
@@ -116,11 +118,12 @@ def _excess(difference: _Difference) -> float:
     return difference.worst / difference.limit
 
 
-def _sentence(found: _Difference, output: str, name: str) -> str:
-    if found.fault:
-        return f"output {output!r}: {found.fault}"
-    told = f"{found.worst:.3g} {found.unit} from {name}, up to {found.limit:.3g} are rounding"
-    return f"output {output!r}: {told}{found.weak}"
+def _sentence(difference: _Difference, output: str, name: str) -> str:
+    if difference.fault:
+        return f"output {output!r}: {difference.fault}"
+    worst, limit = f"{difference.worst:.3g}", f"{difference.limit:.3g}"
+    told = f"{worst} {difference.unit} from {name}, up to {limit} are rounding"
+    return f"output {output!r}: {told}{difference.weak}"
 
 
 def _compare(

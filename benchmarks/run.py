@@ -76,8 +76,8 @@ def run(
 
 
 def _with_rows(results: Results, rows: Sequence[BenchmarkRow | None]) -> Results:
-    found = tuple(row for row in rows if row is not None)
-    return replace(results, rows=found, missing=len(rows) - len(found))
+    measured_rows = tuple(row for row in rows if row is not None)
+    return replace(results, rows=measured_rows, missing=len(rows) - len(measured_rows))
 
 
 def _key(model: MeasuredModel, path: str, threads: int) -> Key:

@@ -69,7 +69,7 @@ def survey(
     Returns:
         What became of each path, in the order of the table.
     """
-    found: dict[str, Availability] = {}
+    tried: dict[str, Availability] = {}
     with (
         progress.stage("accelerators", len(ACCELERATORS)) as step,
         ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 1) as pool,
@@ -82,12 +82,12 @@ def survey(
         try:
             for job in as_completed(jobs):
                 finding = job.result()
-                found[finding.accelerator.name] = finding
+                tried[finding.accelerator.name] = finding
                 step(1)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return tuple(found[name] for name in ACCELERATORS)
+    return tuple(tried[name] for name in ACCELERATORS)
 
 
 def _try(

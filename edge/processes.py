@@ -171,12 +171,12 @@ def send(descriptor: int, content: bytes, seconds: float, heard: Lines) -> None:
     ready.register(heard.fileno(), select.POLLIN)
     until = time.monotonic() + seconds
     while rest:
-        found = dict(ready.poll(max(0.0, until - time.monotonic()) * 1e3))
-        if descriptor in found:
+        events = dict(ready.poll(max(0.0, until - time.monotonic()) * 1e3))
+        if descriptor in events:
             with suppress(BlockingIOError):
                 rest = rest[os.write(descriptor, rest[:PART]) :]
                 until = time.monotonic() + seconds
-        elif heard.fileno() in found:
+        elif heard.fileno() in events:
             if not heard.fill():
                 ready.unregister(heard.fileno())
         else:

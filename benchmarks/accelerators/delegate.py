@@ -37,14 +37,14 @@ def open_delegate(model: Path, settings: EngineSettings) -> DelegateRunner:
     runner = DelegateRunner(
         module, model, settings, engine=engine, device=device, delegates=[delegate]
     )
-    found = runner.coverage()
-    if not found.accelerated:
+    coverage = runner.coverage()
+    if not coverage.accelerated:
         raise ModelLoadError(
-            f"{device.name} takes none of the {found.operators} operators of {model.name}",
+            f"{device.name} takes none of the {coverage.operators} operators of {model.name}",
             hint="Most delegates want an int8 model; an Edge TPU one that its compiler wrote.",
         )
-    if settings.full_delegation and not found.full:
-        raise partly_refused(model, device.name, found)
+    if settings.full_delegation and not coverage.full:
+        raise partly_refused(model, device.name, coverage)
     return runner
 
 

@@ -201,7 +201,7 @@ def read_coverage(model: Path, compiled: Path, output: str) -> Coverage:
     """
     before, after = _operators(model), _operators(compiled)
     left = after - Counter({NPU: after[NPU]})
-    reasons = {f"{found['type']}: {found['why']}" for found in REASON.finditer(output)}
+    reasons = {f"{refusal['type']}: {refusal['why']}" for refusal in REASON.finditer(output)}
     return Coverage(
         operators=before.total(),
         accelerated=max(0, before.total() - left.total()),
@@ -250,14 +250,14 @@ def inputs(path: Path) -> tuple[TensorSpec, ...]:
     types = {code: name for name, code in vars(TensorType).items() if name.isupper()}
     graph = Model.GetRootAsModel(path.read_bytes(), 0).Subgraphs(0)
     tensors = [graph.Tensors(graph.Inputs(index)) for index in range(graph.InputsLength())]
-    found = []
+    specs = []
     for tensor in tensors:
         shape = tuple(tensor.Shape(axis) for axis in range(tensor.ShapeLength()))
         signed = tuple(tensor.ShapeSignature(axis) for axis in range(tensor.ShapeSignatureLength()))
         name = tensor.Name().decode("utf-8", "replace")
         dtype = types[tensor.Type()].lower()
-        found.append(TensorSpec(name=name, shape=signed or shape, dtype=dtype))
-    return tuple(found)
+        specs.append(TensorSpec(name=name, shape=signed or shape, dtype=dtype))
+    return tuple(specs)
 
 
 def _operators(path: Path) -> Counter[str]:
@@ -268,11 +268,11 @@ def _operators(path: Path) -> Counter[str]:
     names = {code: name for name, code in vars(BuiltinOperator).items() if name.isupper()}
     model = Model.GetRootAsModel(path.read_bytes(), 0)
     graph = model.Subgraphs(0)
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for index in range(graph.OperatorsLength()):
         code = model.OperatorCodes(graph.Operators(index).OpcodeIndex())
         # Old files state the type in the first of the two fields only.
         builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         custom = code.CustomCode()
-        found[custom.decode() if custom else names.get(builtin, str(builtin))] += 1
-    return found
+        counts[custom.decode() if custom else names.get(builtin, str(builtin))] += 1
+    return counts

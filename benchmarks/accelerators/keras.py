@@ -188,7 +188,7 @@ def profiled(tensorflow: Any, run: Callable[[], object], runs: int) -> tuple[Ope
 
 def _operators(space: Any) -> list[tuple[float, str, float]]:
     """Return the start (arbitrary unit), ``NAME:TYPE`` and seconds of each event of an operator."""
-    found = []
+    operators = []
     for plane in space.planes:
         for line in plane.lines:
             if not line.name.startswith(OPERATOR_THREADS):
@@ -197,8 +197,8 @@ def _operators(space: Any) -> list[tuple[float, str, float]]:
                 name = plane.event_metadata[event.metadata_id].name
                 if ":" in name and not name.startswith(NO_OPERATOR_EVENTS):
                     start = line.timestamp_ns * 1000 + event.offset_ps
-                    found.append((start, name, event.duration_ps * PICOSECOND))
-    return sorted(found)
+                    operators.append((start, name, event.duration_ps * PICOSECOND))
+    return sorted(operators)
 
 
 def _means(events: list[tuple[float, str, float]], runs: int) -> tuple[OperatorTime, ...]:
@@ -247,15 +247,15 @@ def probe_gpu(settings: EngineSettings) -> Device:
     device = _gpu(tensorflow)
     try:
         with tensorflow.device("/GPU:0"):
-            found = float(tensorflow.reduce_sum(tensorflow.ones((4, 4)) @ tensorflow.ones((4, 4))))
+            total = float(tensorflow.reduce_sum(tensorflow.ones((4, 4)) @ tensorflow.ones((4, 4))))
     except Exception as error:  # each library of CUDA fails with an error of its own
         raise EngineUnavailable(
             f"TensorFlow lists {device.name}, but cannot compute there: {first_line(error)}",
             hint=_hint("keras-gpu"),
         ) from error
-    if found != 64:
+    if total != 64:
         raise EngineUnavailable(
-            f"{device.name} adds up wrongly: {found} instead of 64", hint="Update the driver."
+            f"{device.name} adds up wrongly: {total} instead of 64", hint="Update the driver."
         )
     return device
 
@@ -282,9 +282,9 @@ def _tensorflow(path: str) -> Any:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", ERRORS_ONLY)
     os.environ["KERAS_BACKEND"] = "tensorflow"  # Keras runs on others, whose times these are not
-    found = imported("tensorflow", _hint(path))
+    tensorflow = imported("tensorflow", _hint(path))
     imported("keras", _hint(path))
-    return found
+    return tensorflow
 
 
 def _cpu(tensorflow: Any) -> Device:
@@ -298,12 +298,12 @@ def _gpu(tensorflow: Any) -> Device:
     Raises:
         EngineUnavailable: It lists none.
     """
-    found = tensorflow.config.list_physical_devices("GPU")
-    if not found:
+    gpus = tensorflow.config.list_physical_devices("GPU")
+    if not gpus:
         raise EngineUnavailable(
             f"TensorFlow {tensorflow.__version__} lists no GPU here", hint=_hint("keras-gpu")
         )
-    details = tensorflow.config.experimental.get_device_details(found[0])
+    details = tensorflow.config.experimental.get_device_details(gpus[0])
     return Device(name=str(details.get("device_name", "GPU")), label=Label.HARDWARE)
 
 

@@ -47,23 +47,23 @@ def open_gpu(model: Path, settings: EngineSettings) -> CompiledRunner:
     device = _device(log)
     if device is None:
         raise _unavailable(log)
-    found = gpu_coverage(graph, log, whole=compiled is not None)
+    coverage = gpu_coverage(graph, log, whole=compiled is not None)
     if compiled is None:
-        if not found.accelerated:
+        if not coverage.accelerated:
             raise ModelLoadError(
                 f"{model.name} does not compile for {device.name}: {reason}",
                 hint="Measure it on litert-cpu.",
             )
         if settings.full_delegation:
-            raise partly_refused(model, device.name, found)
+            raise partly_refused(model, device.name, coverage)
         compiled, reason, log = compile_model(model, _options(with_cpu=True))
-        found = gpu_coverage(graph, log, whole=False)
-        if compiled is None or not found.accelerated:
+        coverage = gpu_coverage(graph, log, whole=False)
+        if compiled is None or not coverage.accelerated:
             raise ModelLoadError(
                 f"{model.name} does not compile for {device.name}: {reason or 'nothing ran on it'}",
                 hint="Measure it on litert-cpu.",
             )
-    return CompiledRunner(compiled, graph, batch=settings.batch, device=device, coverage=found)
+    return CompiledRunner(compiled, graph, batch=settings.batch, device=device, coverage=coverage)
 
 
 def probe_gpu(settings: EngineSettings) -> Device:
@@ -133,16 +133,16 @@ def _options(*, with_cpu: bool = False) -> Any:
 
 def _device(log: str) -> Device | None:
     """Return the adapter in use: LiteRT before 2.2 names it in a process's first log only."""
-    found = adapter(log)
-    if found is not None:
-        _named[:] = [found]
+    named = adapter(log)
+    if named is not None:
+        _named[:] = [named]
     return _named[0] if _named else None
 
 
 def adapter(log: str) -> Device | None:
     """Return the adapter that the log names; a driver that computes on the CPU says so."""
-    found = ADAPTER.search(log)
-    if found is None:
+    line = ADAPTER.search(log)
+    if line is None:
         return None
-    hardware = found["type"].strip() in ("Discrete GPU", "Integrated GPU")
-    return Device(name=found["name"], label=Label.HARDWARE if hardware else Label.SOFTWARE_GPU)
+    hardware = line["type"].strip() in ("Discrete GPU", "Integrated GPU")
+    return Device(name=line["name"], label=Label.HARDWARE if hardware else Label.SOFTWARE_GPU)

@@ -43,20 +43,20 @@ def open_npu(model: Path, settings: EngineSettings) -> CompiledRunner:
     graph = read_graph(model, settings)
     device, backend = _device(settings)
     compiled, reason, log = compile_model(model, _options(backend))
-    found = npu_coverage(log)
-    if found is None:
+    coverage = npu_coverage(log)
+    if coverage is None:
         raise _unavailable(reason, log)
-    if settings.full_delegation and not (found.full and compiled is not None):
-        raise partly_refused(model, device.name, found)
-    if compiled is None and found.accelerated:
+    if settings.full_delegation and not (coverage.full and compiled is not None):
+        raise partly_refused(model, device.name, coverage)
+    if compiled is None and coverage.accelerated:
         compiled, reason, log = compile_model(model, _options(backend, with_cpu=True))
-        found = npu_coverage(log)
-    if compiled is None or found is None or not found.accelerated:
+        coverage = npu_coverage(log)
+    if compiled is None or coverage is None or not coverage.accelerated:
         raise ModelLoadError(
             f"{model.name} does not compile for {device.name}: {reason or 'nothing ran on it'}",
             hint="Measure it on litert-cpu.",
         )
-    return CompiledRunner(compiled, graph, batch=settings.batch, device=device, coverage=found)
+    return CompiledRunner(compiled, graph, batch=settings.batch, device=device, coverage=coverage)
 
 
 def probe_npu(settings: EngineSettings) -> Device:
@@ -76,10 +76,10 @@ def probe_npu(settings: EngineSettings) -> Device:
 
 def npu_coverage(log: str) -> Coverage | None:
     """Return what the plugin took, by LiteRT's log; None where no plugin looked at the model."""
-    found = [tuple(map(int, match.groups())) for match in PARTITIONED.finditer(log)]
-    if not found:
+    counts = [tuple(map(int, match.groups())) for match in PARTITIONED.finditer(log)]
+    if not counts:
         return None
-    taken, total, partitions = (sum(column) for column in zip(*found, strict=True))
+    taken, total, partitions = (sum(column) for column in zip(*counts, strict=True))
     left = {"of types that LiteRT does not name": total - taken} if total > taken else {}
     return Coverage(
         operators=total,
@@ -123,13 +123,13 @@ def _options(backend: str, *, with_cpu: bool = False) -> Any:
 
 def _unavailable(reason: str, log: str) -> EngineUnavailable:
     """LiteRT disables a plugin that does not load, and goes on; only its log says so."""
-    found = NO_PLUGIN.search(log)
-    if found is None:
+    disabled = NO_PLUGIN.search(log)
+    if disabled is None:
         return EngineUnavailable(
             f"LiteRT has no NPU plugin here: {reason or 'its log names none'}", hint=HINT
         )
-    wanted = SONAME.search(found["why"])
+    wanted = SONAME.search(disabled["why"])
     hint = f"pip install openvino=={'20' + wanted[1]}.{wanted[2]}.{wanted[3]}" if wanted else HINT
     return EngineUnavailable(
-        f"LiteRT disabled its plugin {found['plugin']}: {found['why'].rstrip('.')}", hint=hint
+        f"LiteRT disabled its plugin {disabled['plugin']}: {disabled['why'].rstrip('.')}", hint=hint
     )

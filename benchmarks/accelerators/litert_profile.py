@@ -87,12 +87,12 @@ def read_summary(text: str) -> tuple[Step, ...]:
     table = text.partition("Run Order")[2].partition("Top by Computation Time")[0]
     return tuple(
         Step(
-            type=found["type"].removeprefix("Delegate/"),
-            seconds=float(found["ms"]) / 1e3,
-            delegated=found["kind"] == "Delegate",
-            index=int(found["index"]),
+            type=line["type"].removeprefix("Delegate/"),
+            seconds=float(line["ms"]) / 1e3,
+            delegated=line["kind"] == "Delegate",
+            index=int(line["index"]),
         )
-        for found in LINE.finditer(table)
+        for line in LINE.finditer(table)
     )
 
 

@@ -160,8 +160,8 @@ def _refusal(
 
 def _logged(log: str) -> str:
     """Return why a provider could not be made: ONNX Runtime logs it and goes on without."""
-    found = UNMADE.search(log)
-    return first_line(RuntimeError(found[1])) if found else ""
+    unmade = UNMADE.search(log)
+    return first_line(RuntimeError(unmade[1])) if unmade else ""
 
 
 def _cause(error: Exception) -> str:
@@ -246,10 +246,10 @@ def qnn(module: Any, hint: str) -> Provider:
     package = imported("onnxruntime_qnn", hint)
     if QNN not in {device.ep_name for device in module.get_ep_devices()}:
         module.register_execution_provider_library(QNN, package.get_library_path())
-    found = [device for device in module.get_ep_devices() if device.ep_name == QNN]
+    devices = [device for device in module.get_ep_devices() if device.ep_name == QNN]
     emulated = platform.machine().lower() in ("x86_64", "amd64")
-    npus = [item for item in found if item.device.type == module.OrtHardwareDeviceType.NPU]
-    chosen = npus[:1] or (found[:1] if emulated else [])
+    npus = [item for item in devices if item.device.type == module.OrtHardwareDeviceType.NPU]
+    chosen = npus[:1] or (devices[:1] if emulated else [])
     if not chosen:
         raise EngineUnavailable("onnxruntime-qnn finds no Qualcomm NPU here", hint=hint)
     backend = {"backend_path": package.get_qnn_htp_path()}
@@ -290,10 +290,10 @@ def _webgpu_device() -> Device:
     """Return the adapter; Dawn takes a GPU before a driver that computes on the CPU."""
     from benchmarks.accelerators.processors import vulkan_devices
 
-    found = vulkan_devices()
-    for name, is_cpu in found:
+    devices = vulkan_devices()
+    for name, is_cpu in devices:
         if not is_cpu:
             return Device(name=name, label=Label.HARDWARE)
-    if found:
-        return Device(name=found[0][0], label=Label.SOFTWARE_GPU)
+    if devices:
+        return Device(name=devices[0][0], label=Label.SOFTWARE_GPU)
     return Device(name="the system's default WebGPU adapter", label=Label.HARDWARE)

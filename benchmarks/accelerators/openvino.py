@@ -54,10 +54,10 @@ class OpenVinoRunner:
         self._compiled = self._compile({})
         self.outputs = tuple(_spec(port) for port in self._compiled.outputs)
         check_outputs(model.name, self.outputs, settings.batch)
-        found = self._compiled.get_property("EXECUTION_DEVICES")
-        if any(name.partition(".")[0] != unit for name in found):
+        devices = self._compiled.get_property("EXECUTION_DEVICES")
+        if any(name.partition(".")[0] != unit for name in devices):
             raise ModelLoadError(
-                f"OpenVINO would run {model.name} on {', '.join(found)}, not on the {unit}",
+                f"OpenVINO would run {model.name} on {', '.join(devices)}, not on the {unit}",
                 hint="Measure it on the processor that takes it.",
             )
         self._request = _Request(module, self._compiled)
@@ -222,11 +222,11 @@ def _core(unit: str) -> tuple[Any, Any]:
     hint = f"To get it: {ACCELERATORS[f'openvino-{unit.lower()}'].get}."
     module = imported("openvino", hint)
     core = module.Core()
-    found = core.available_devices
+    devices = core.available_devices
     # Several GPUs are listed as GPU.0, GPU.1; GPU alone is the first of them.
-    if not any(name.partition(".")[0] == unit for name in found):
+    if not any(name.partition(".")[0] == unit for name in devices):
         raise EngineUnavailable(
-            f"OpenVINO finds no {unit} here; it finds {', '.join(found) or 'nothing'}", hint=hint
+            f"OpenVINO finds no {unit} here; it finds {', '.join(devices) or 'nothing'}", hint=hint
         )
     return module, core
 

@@ -207,7 +207,7 @@ def accelerator(name: str) -> Accelerator:
     Raises:
         UsageError: There is no such path.
     """
-    found = ACCELERATORS.get(name)
-    if found is None:
+    row = ACCELERATORS.get(name)
+    if row is None:
         raise UsageError(f"unknown accelerator {name!r}", hint=f"Known: {', '.join(ACCELERATORS)}.")
-    return found
+    return row

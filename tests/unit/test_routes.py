@@ -36,7 +36,10 @@ FAULTS = {
     "a full disk": "import errno, os\nraise OSError(errno.ENOSPC, 'No space left on device', '/x')",
     "killed": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
     "crashed": "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)",
-    "interrupted": "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)",
+    # A test runner in the background ignores Ctrl-C, and so would what it starts.
+    "interrupted": "import os, signal, time\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)",
     "a hostile reply": "import os\nos.write(stdout, b'{\"error\": [}\\x1b]0;title\\x07\\n')",
 }
 
