@@ -140,7 +140,7 @@ EVERY_SECONDS: Final = 10.0  # between two lines of one stage, where there is no
 
 
 def shown_progress(*, quiet: bool = False) -> Progress:
-    """StageBars on a terminal, plain lines in a log, nothing if quiet."""
+    """Return what shows progress: bars on a terminal, lines in a log, nothing if quiet."""
     if quiet:
         return Silent()
     return StageBars() if sys.stderr.isatty() else StageLines()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.cli.measure.zoo import zoo
+from edge.cli.measure.zoo import show
 from edge.errors import UsageError, WeightsUnavailable
 from edge.training.backbones import BACKBONES, Backbone, Scaling, backbone
 from edge.training.base import Base
@@ -34,7 +34,7 @@ def test_an_unknown_name_gets_the_nearest_and_not_all(name: str) -> None:
 
 
 def test_edge_zoo_lists_every_network(capsys: pytest.CaptureFixture[str]) -> None:
-    zoo()
+    show()
     assert set(NAMES) <= set(re.findall(r"\w+", capsys.readouterr().out))
 
 

@@ -21,7 +21,7 @@ from benchmarks.result import BenchmarkRow, MeasuredModel, Status
 from benchmarks.verdict import judge
 from edge.cli.measure.job import BenchmarkJob, compare, measure
 from edge.cli.measure.results import plot
-from edge.cli.measure.zoo import zoo
+from edge.cli.measure.zoo import show
 from edge.errors import OutputError, UsageError
 from edge.progress import Silent
 from tests.unit.benchmark_results import results, row
@@ -176,9 +176,9 @@ def test_pictures_and_tables_are_kept_unless_asked(tmp_path: Path) -> None:
     table = tmp_path / "zoo.md"
     table.write_text("mine")
     with pytest.raises(OutputError, match="exists"):
-        zoo(ZOO, [table])
+        show(ZOO, [table])
     assert table.read_text() == "mine"
-    zoo(ZOO, [table], overwrite=True)
+    show(ZOO, [table], overwrite=True)
     assert table.read_text() != "mine"
 
 
