@@ -1,6 +1,7 @@
 """Standard error: messages and progress for people, and the noise of native libraries kept out."""
 
 import os
+import re
 import sys
 import tempfile
 import time
@@ -128,6 +129,9 @@ def _report_usage(error: Any) -> int:
     # Pydantic, which checks values for typer, puts its own class before a message, and its
     # messages do not say what was found.
     message = message.replace(": Value error, ", ": ")
+    message = re.sub(
+        r"Got unexpected extra argument\S* \((.*)\)", r"The command takes no \1", message
+    )
     cause = getattr(error.__cause__, "errors", None)
     if cause is not None and message.find("Input should") >= 0:
         message += f", found {cause()[0].get('input')!r}"
