@@ -110,7 +110,9 @@ def test_the_import_contracts_name_every_part_of_the_project() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     layers, device = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
     parts = {
-        f"edge.{path.stem}" for path in (ROOT / "edge").iterdir() if not path.stem.startswith("_")
+        f"edge.{path.stem}"
+        for path in (ROOT / "edge").iterdir()
+        if path.suffix in ("", ".py") and not path.stem.startswith("_")
     }
     named = [name.strip() for layer in layers["layers"] for name in layer.split("|")]
     assert sorted(named) == sorted(parts | {"converters", "benchmarks", "devices"})
