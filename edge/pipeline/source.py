@@ -105,7 +105,7 @@ def _from_backbone(options: ExportOptions) -> ExportedNetwork:
 
 
 def given_file_options(options: ExportOptions) -> list[str]:
-    """Return names of the options that were given and that only a Keras file leaves open."""
+    """Return the names of the options that were given and that only a Keras file leaves open."""
     given = {
         "--size": options.size is not None,
         "--input-range": options.input_range is not None,

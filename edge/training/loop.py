@@ -128,7 +128,7 @@ class TuningLoop:
         return float(sums[0] / len(samples.paths)), float(sums[1] / len(samples.paths))
 
     def _summed(self, step: Any, batch: Any) -> Any:
-        """Return loss and right answers of a batch, summed over its images."""
+        """Return the loss and right answers of a batch, summed over its images."""
         images, goals, weights = batch
         counted = self._strategy.run(self._real, args=(weights,))
         size = self._strategy.reduce("SUM", counted, axis=None)

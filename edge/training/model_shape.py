@@ -383,7 +383,7 @@ def _two_columns(value: Any, output: OutputSpec) -> Any:
 
 
 def _shares(columns: int) -> Any:
-    """Return each value divided by their sum; a model of its own, whose names meet no others."""
+    """Return a model that divides values by their sum; its names meet no others."""
     import keras
 
     values = keras.Input((columns,))

@@ -178,7 +178,7 @@ def keras_scores(
     cache: StageCache,
     step: Step,
 ) -> NDArray[np.float32]:
-    """Return scores (images, classes), float32, of a Keras model; computed once per content.
+    """Return the scores (images, classes), float32, of a Keras model; computed once per content.
 
     Args:
         model_id: The content hash of the model.

@@ -135,7 +135,7 @@ def per_class_section(models: Mapping[str, ModelOnClasses]) -> Element:
 
 
 def per_label_section(name: str, scored: MultiLabelScore) -> Element:
-    """Return scores of labels that do not exclude one another, of the default variant."""
+    """Return the scores of labels that do not exclude one another, of the default variant."""
     rows: list[tuple[Element | str, ...]] = [
         (
             element("span", short(item.label), title=item.label),

@@ -18,7 +18,7 @@ KINDS: Final = ("a", "b")  # classes of the two models of a diagram
 
 
 def learning_curves(training: Training | None) -> Element | None:
-    """Return loss and accuracy of each epoch, on the images trained on and on those for validation.
+    """Return the loss and the accuracy of each epoch, on training and validation images.
 
     Args:
         training: The training of the report; None for an export.

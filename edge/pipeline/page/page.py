@@ -167,7 +167,7 @@ def _top1(share: float | None, images: int) -> str:
 
 
 def _of_labels(scored: MultiLabelScore | None) -> str:
-    """Return scores of labels that do not exclude one another; empty of any other model."""
+    """Return the scores of labels that do not exclude one another; empty of any other model."""
     if scored is None:
         return ""
     return f"mAP {percent(scored.mean_average_precision)}, mean F1 {percent(scored.macro_f1)}"

@@ -356,7 +356,7 @@ def outputs(folder: Path) -> dict[str, str]:
 
 
 def _keras_parts(path: Path) -> dict[str, str]:
-    """Return hashes of a Keras model: of its parts, because the archive holds the date.
+    """Return the hashes of a Keras model: of its parts, because the archive holds the date.
 
     The configuration counts without ``shared_object_id``: those are addresses in memory.
     """

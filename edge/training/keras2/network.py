@@ -148,7 +148,7 @@ def _tidy(name: str) -> str:
 
 
 def _inputs(root: StoredPart) -> list[tuple[str, tuple[int | None, ...]]]:
-    """Return names and shapes, batch first, of the network's inputs.
+    """Return the names and shapes, batch first, of the network's inputs.
 
     Raises:
         ModelLoadError: The file does not state them.
