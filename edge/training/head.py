@@ -127,7 +127,7 @@ class HeadLoop:
     def search(
         self, train: Examples, validation: Examples, on_epoch: Callable[[], None]
     ) -> dict[str, list[float]]:
-        """Return the loss and accuracy of each epoch until validation has stopped getting better."""
+        """Return loss and accuracy of each epoch, until validation stops getting better."""
         names = ("loss", "accuracy", "val_loss", "val_accuracy")
         history: dict[str, list[float]] = {name: [] for name in names}
         best, waited = np.inf, 0
