@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from edge import schema
 from edge.errors import BundleError, UsageError
 from edge.evaluation.images import MAX_REPORT, Origins, origins_of
 from edge.evaluation.output import OPTION, other_count, output_of
-from edge.modelfile.contents import file_end
+from edge.modelfile.contents import embedded_metadata, file_end
 from edge.runtime.bundle import Bundle, is_bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.head import Head, read_head
@@ -23,9 +23,6 @@ from edge.runtime.session import ENGINES, open_session
 from edge.runtime.spec import Preprocessing
 from edge.training.backbones import ChannelOrder
 from edge.training.input_range import InputRange, parse_range
-
-if TYPE_CHECKING:
-    from edge.modelfile.metadata import ModelMetadata
 
 REPORT: Final = "report.json"
 FORMS: Final = (
@@ -336,7 +333,7 @@ def adopted_output(
 
 def _stated(side: ComparedModel) -> OutputSpec | None:
     """What edge wrote into the file; None in a file of another writer."""
-    described = _metadata(side.path)
+    described = embedded_metadata(side.path)
     content = None if described is None else described.edge_output
     if content is None:
         return None
@@ -369,7 +366,7 @@ def adopted_range(side: ComparedModel, told: str | None) -> ComparedModel:
     if told is not None:
         ends, source = _ends(parse_range(told), f"--input-range {told}"), "as asked for"
     else:
-        described = _metadata(side.path)
+        described = embedded_metadata(side.path)
         if described is not None and described.edge_preprocessing is not None:
             contract = Preprocessing.from_json(described.edge_preprocessing)
             ends, source = contract.value_range, "so edge wrote into it"
@@ -400,20 +397,3 @@ def _ends(stated: InputRange, name: str) -> tuple[float, float]:
             hint="Put the scaling into the model: edge export takes such a range for a Keras file.",
         )
     return low, high
-
-
-def _metadata(path: Path) -> "ModelMetadata | None":
-    """What a model file says of itself; None where it says nothing, or cannot be read here."""
-    if path.suffix.lower() == ".tflite":
-        from edge.modelfile import tflite_metadata
-
-        return tflite_metadata.read(path.read_bytes())
-    from importlib.util import find_spec
-
-    if find_spec("onnx") is None:
-        return None
-    import onnx
-
-    from edge.modelfile import onnx_metadata
-
-    return onnx_metadata.read(onnx.load(str(path), load_external_data=False))

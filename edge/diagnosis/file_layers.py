@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge.diagnosis.layers import Tensor
 from edge.errors import ModelLoadError, missing_package
+from edge.modelfile import onnx as onnx_file
 from edge.runtime.backends.litert import LiteRTSession, tensor_spec
 from edge.runtime.backends.onnx import OnnxSession
 from edge.runtime.postprocess import dequantize
@@ -195,13 +196,12 @@ class OnnxLayers:
             PackageMissing: onnx or onnxruntime is not installed.
             ModelLoadError: The file does not load.
         """
+        self._path = path
         try:
-            import onnx
+            self._model = onnx_file.loaded(path, external=True)
         except ImportError as error:
             raise (missing_package(error) or error) from None
-        self._path = path
-        self._model = onnx.load(path)
-        steps = _activations(self._model)
+        steps = onnx_file.activation_steps(self._model)
         self._shown = tuple(steps)
         self._session = self._opened(self._shown)
         self.tensors = tuple(
@@ -225,36 +225,5 @@ class OnnxLayers:
         return dict(zip(names, answers, strict=True))
 
     def _opened(self, names: tuple[str, ...]) -> OnnxSession:
-        import onnx
-
-        copy = type(self._model).FromString(self._model.SerializeToString())
-        del copy.graph.output[:]
-        copy.graph.output.extend(
-            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
-        )
-        return open_onnx(self._path, "reference", content=copy.SerializeToString())
-
-
-def _activations(model: Any) -> dict[str, float | None]:
-    """Tensor -> quantization step (None for a real one), in the order of execution."""
-    import onnx
-
-    graph = model.graph
-    constants = {item.name: item for item in graph.initializer}
-    steps: dict[str, float | None] = {}
-    for node in graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] not in constants:
-            scale = onnx.numpy_helper.to_array(constants[node.input[1]])
-            steps[node.output[0]] = float(scale.reshape(-1)[0])
-    if not steps:
-        described = onnx.shape_inference.infer_shapes(model).graph.value_info
-        real = {
-            item.name
-            for item in described
-            if item.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-        }
-        steps = {name: None for node in graph.node for name in node.output if name in real}
-    output = graph.output[0].name
-    return {name: step for name, step in steps.items() if name != output} | {
-        output: steps.get(output)
-    }
+        content = onnx_file.with_outputs(self._model, names)
+        return open_onnx(self._path, "reference", content=content)

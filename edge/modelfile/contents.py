@@ -1,4 +1,4 @@
-"""Questions to a model file by its path, whatever its format: what it stores, and how it ends."""
+"""Questions to a model file by its path, whatever its format: what it stores, says and ends in."""
 
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from edge.evaluation.output import Ending, GraphEnd
+from edge.modelfile import onnx, onnx_metadata, tflite_metadata
 from edge.modelfile.corruption import READ_ERRORS, corruption
 from edge.modelfile.graph import Constant, Node, producers_of
+from edge.modelfile.metadata import ModelMetadata
 from edge.modelfile.tflite import TfliteFile
 
 # Operators behind which a value is still the same one.
@@ -50,11 +52,23 @@ def constants(path: Path) -> Iterator[Constant]:
     """
     if _is_tflite(path):
         return TfliteFile(path.read_bytes()).constants()
-    import onnx
+    return onnx.constants(onnx.loaded(path))
 
-    from edge.modelfile import onnx as onnx_file
 
-    return onnx_file.constants(onnx.load(str(path), load_external_data=False))
+def embedded_metadata(path: Path) -> ModelMetadata | None:
+    """Read what a .tflite or .onnx file says about itself.
+
+    Returns:
+        None where it says nothing, or is an .onnx file and the package onnx is not installed.
+
+    Raises:
+        ModelLoadError: The metadata are damaged.
+    """
+    if _is_tflite(path):
+        return tflite_metadata.read(path.read_bytes())
+    if find_spec("onnx") is None:
+        return None
+    return onnx_metadata.read(onnx.loaded(path))
 
 
 def file_end(path: Path) -> GraphEnd:
@@ -93,12 +107,8 @@ def _nodes_and_output(path: Path) -> tuple[Sequence[Node], str]:
     if _is_tflite(path):
         graph = TfliteFile(path.read_bytes()).graph()
         return graph.nodes, graph.output_values[0].key
-    import onnx
-
-    from edge.modelfile.onnx import bare_nodes
-
-    model = onnx.load(str(path), load_external_data=False)
-    return bare_nodes(model), model.graph.output[0].name
+    model = onnx.loaded(path)
+    return onnx.bare_nodes(model), model.graph.output[0].name
 
 
 def integers_inside(path: Path) -> bool:

@@ -69,6 +69,21 @@ def parsed(path: Path, content: bytes) -> Any:
     return model
 
 
+def loaded(path: Path, *, external: bool = False) -> Any:
+    """Return the ModelProto of a file that an engine has loaded, or may refuse later.
+
+    Args:
+        path: The file.
+        external: Whether to read the weights too that lie in other files.
+
+    Raises:
+        ImportError: onnx is not installed.
+    """
+    import onnx
+
+    return onnx.load(str(path), load_external_data=external)
+
+
 def constants(model: Any) -> Iterator[Constant]:
     """Return the constants of a ModelProto's main graph, those of text left out."""
     import onnx
@@ -90,6 +105,48 @@ def constants(model: Any) -> Iterator[Constant]:
 def bare_nodes(model: Any) -> tuple[Node, ...]:
     """Return the nodes of a ModelProto's main graph without the shapes of their tensors."""
     return tuple(_node(node, {}) for node in model.graph.node)
+
+
+def activation_steps(model: Any) -> dict[str, float | None]:
+    """Return the quantization step of each activation, None for a real one.
+
+    In a QDQ file the activations are the outputs of DequantizeLinear, in a float file those of
+    every node. They stand in the order of execution; the output of the model comes last.
+    """
+    import onnx
+
+    graph = model.graph
+    stored = {item.name: item for item in graph.initializer}
+    steps: dict[str, float | None] = {}
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] not in stored:
+            scale = onnx.numpy_helper.to_array(stored[node.input[1]])
+            steps[node.output[0]] = float(scale.reshape(-1)[0])
+    if not steps:
+        inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+        real = {
+            item.name
+            for item in inferred
+            if item.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        }
+        steps = {name: None for node in graph.node for name in node.output if name in real}
+    output = graph.output[0].name
+    return {name: step for name, step in steps.items() if name != output} | {
+        output: steps.get(output)
+    }
+
+
+def with_outputs(model: Any, names: Sequence[str]) -> bytes:
+    """Return the bytes of a file that gives these float activations instead of its outputs."""
+    import onnx
+
+    copy = type(model).FromString(model.SerializeToString())
+    del copy.graph.output[:]
+    copy.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
+    )
+    content: bytes = copy.SerializeToString()
+    return content
 
 
 def statements(model: Any) -> dict[str, str | list[str]]:

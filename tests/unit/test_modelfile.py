@@ -7,7 +7,7 @@ import pytest
 
 from edge.errors import ModelLoadError
 from edge.evaluation.output import Ending
-from edge.modelfile.contents import constants, file_end
+from edge.modelfile.contents import constants, embedded_metadata, file_end
 from edge.modelfile.corruption import corruption
 from edge.modelfile.tflite import load_schema, packed, unpacked
 
@@ -81,6 +81,11 @@ def test_the_end_of_an_onnx_file_is_behind_what_passes_values_on(tmp_path: Path)
     end = file_end(onnx_file(tmp_path / "m.onnx"))
     assert end.ending is Ending.SOFTMAX
     assert end.named == "the last operator of m.onnx is Softmax"
+
+
+def test_a_model_without_metadata_says_nothing(tmp_path: Path) -> None:
+    assert embedded_metadata(FLOAT) is None
+    assert embedded_metadata(onnx_file(tmp_path / "m.onnx")) is None
 
 
 @pytest.mark.parametrize("sizes", [(3, 5, 17), (1, 1, 1, 33)])
