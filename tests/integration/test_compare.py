@@ -133,7 +133,7 @@ def test_an_edited_bundle(edge: Edge, place: Path, tmp_path: Path) -> None:
 def test_wrong_arguments(edge: Edge, place: Path, tmp_path: Path) -> None:
     policy = tmp_path / "gate.toml"
     policy.write_text('schema_version = 1\n[[rule]]\nmetric = "top1drop"\nat_most = 1\n')
-    failed(compare(edge, place, "onnx-copy", "--policy", policy), 2, "'top1drop' is unknown")
+    failed(compare(edge, place, "onnx-copy", "--policy", policy), 2, '"top1drop", which is unknown')
     both = compare(edge, place, "onnx-copy", "--policy", policy, "--margin", "2")
     failed(both, 2, "exclude one another")
     nowhere = compare(edge, place, "onnx-copy", "--junit", "no/such/report.xml")
