@@ -16,22 +16,22 @@ from edge.runtime.files import changed_meanwhile, fsync_directory, keep_beside
 from edge.runtime.place import check_missing, writing
 
 _ZOOM: Final = 4  # 8 x 8 pixels to 32 x 32, the smallest input of the usual backbones
-_BRIGHTEST: Final = 16  # the data set counts set pixels of 4 x 4 blocks: 0..16
+_BRIGHTEST: Final = 16  # a value is the number of set pixels in a block of 4 x 4
 
 
 def export_digits(directory: Path, *, on_progress: Callable[[int, int], None] | None = None) -> int:
     """Write ``sklearn.datasets.load_digits`` as ``DIRECTORY/<digit>/NNNN.png``.
 
-    The images are 32 x 32, 8-bit grey; NNNN is the index in scikit-learn's arrays. Source: E.
+    The images are 32 x 32, 8-bit grey; NNNN is the index in the arrays of scikit-learn. Source: E.
     Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning
     Repository, 1998 (test set), https://doi.org/10.24432/C50P49, CC BY 4.0.
 
     Args:
-        directory: New, or empty. It appears at once and whole.
-        on_progress: Called with (images written, images in all).
+        directory: A new or an empty folder, which appears at once and as a whole.
+        on_progress: It is called with (images written, images in all).
 
     Returns:
-        Number of images written.
+        The number of images written.
 
     Raises:
         OutputError: The directory is not empty, is a file, or cannot be written.
@@ -47,7 +47,7 @@ def export_digits(directory: Path, *, on_progress: Callable[[int, int], None] | 
             bunch = load_digits()
             _write(temporary, bunch.images, bunch.target, on_progress)
             try:
-                temporary.replace(directory)  # in place of an empty folder at most
+                temporary.replace(directory)  # which replaces an empty folder at most
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                     raise
@@ -67,7 +67,7 @@ def _write(
     """Write the image files.
 
     Args:
-        directory: Does not exist yet.
+        directory: The folder, which does not exist yet.
         images: float64 (count, 8, 8), 0..16.
         digits: int (count,), 0..9.
         on_progress: As for ``export_digits``.

@@ -17,7 +17,7 @@ from edge.wording import counted, listed
 
 _NAMED: Final = 5  # files of one kind that are named before they are only counted
 
-# Files that hold pictures which are not read as such: without a word they would be missed.
+# Files that hold pictures but are not read as such; users are told, so that none is missed.
 PICTURE_SUFFIXES: Final = frozenset(
     f".{suffix}"
     for suffix in re.findall(
@@ -32,12 +32,12 @@ PICTURE_SUFFIXES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """What lies below a folder; hidden files and what archives leave behind are not counted.
+    """The files below a folder, without hidden files and what archives leave behind.
 
     Attributes:
-        images: Files whose suffix says that they are images, sorted by relative path.
-        others: Suffix of every other file (lower case, "" without one) -> number of them.
-        outputs: Folders that edge itself wrote, which were not entered.
+        images: The files whose suffix says that they are images, sorted by relative path.
+        others: The number of other files by suffix, in lower case; "" stands for no suffix.
+        outputs: The folders that edge itself wrote, which were not entered.
     """
 
     images: tuple[Path, ...]
@@ -45,7 +45,7 @@ class Files:
     outputs: tuple[Path, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The counts as JSON values."""
+        """Return the counts as JSON values."""
         return {
             "images": len(self.images),
             "not_used": dict(self.others),
@@ -53,7 +53,7 @@ class Files:
         }
 
     def notes(self) -> tuple[str, ...]:
-        """Sentences on what is not used."""
+        """Return sentences on what is not used."""
         outputs = [
             f"{readable(path)} was written by edge and is not entered" for path in self.outputs
         ]
@@ -62,7 +62,7 @@ class Files:
 
 
 def unused_files(images: int, others: Mapping[str, int]) -> str:
-    """A sentence that counts what is not used, by suffix; empty where all is."""
+    """Return a sentence that counts what is not used, by suffix; empty if all is used."""
     count = sum(others.values())
     if not count:
         return ""
@@ -73,10 +73,10 @@ def unused_files(images: int, others: Mapping[str, int]) -> str:
 
 
 def skipped_notes(reasons: Mapping[Any, str]) -> list[str]:
-    """Sentences on files that cannot be used: the first of each reason, and how many follow.
+    """Return sentences on files that cannot be used: some for each reason, and how many follow.
 
     Args:
-        reasons: Path -> why, with or without the path before it.
+        reasons: The reason by path, with or without the path before it.
     """
     by_reason: defaultdict[str, list[str]] = defaultdict(list)
     for path, why in reasons.items():
@@ -90,20 +90,20 @@ def skipped_notes(reasons: Mapping[Any, str]) -> list[str]:
 
 
 def merged(parts: Iterable[Files]) -> Files:
-    """Several folders as one."""
-    found = list(parts)
+    """Join the files of several folders."""
+    folders = list(parts)
     others: Counter[str] = Counter()
-    for part in found:
+    for part in folders:
         others.update(part.others)
     return Files(
-        images=tuple(path for part in found for path in part.images),
+        images=tuple(path for part in folders for path in part.images),
         others=dict(others),
-        outputs=tuple(path for part in found for path in part.outputs),
+        outputs=tuple(path for part in folders for path in part.outputs),
     )
 
 
 def list_images(directory: Path) -> tuple[Path, ...]:
-    """Every image file in a folder and its sub-folders, sorted by relative path.
+    """List every image file in a folder and its sub-folders, sorted by relative path.
 
     Raises:
         DataError: The folder is missing, a file, unreadable, or holds no image.
@@ -112,29 +112,29 @@ def list_images(directory: Path) -> tuple[Path, ...]:
 
 
 def list_files(directory: Path) -> Files:
-    """Every file in a folder and its sub-folders.
+    """List every file in a folder and its sub-folders.
 
     Raises:
         DataError: As for ``list_images``.
     """
-    found = walk(checked(directory))
-    if not found.images:
+    files = walk(checked(directory))
+    if not files.images:
         raise DataError(
-            f"{directory} holds no image{instead(found)}", hint=suffix_hint(found.others)
+            f"{directory} holds no image{instead(files)}", hint=suffix_hint(files.others)
         )
-    return found
+    return files
 
 
 def checked(directory: Path) -> Path:
-    """The folder itself, if it is one of photos.
+    """Return the folder itself, if it can be one of photos.
 
     Raises:
-        DataError: It is missing, a file, or what edge itself wrote.
+        DataError: It is missing, a file, or written by edge itself.
     """
     try:
         is_folder = directory.is_dir()
         exists = directory.exists()
-    except OSError as error:  # such as a parent folder that may not be searched
+    except OSError as error:  # for example, a parent folder may not be searched
         raise _unreadable(directory, error) from error
     if is_folder and is_own_output(directory):
         raise DataError(
@@ -152,20 +152,20 @@ def checked(directory: Path) -> Path:
 
 
 def walk(directory: Path) -> Files:
-    """Every file below a folder, none where there is none; see ``edge.runtime.pictures.walk``.
+    """List every file below a folder, even if it has no image; see ``edge.runtime.pictures.walk``.
 
     Raises:
         DataError: A folder cannot be read.
     """
-    found = _walked(directory)
-    return Files(images=found.images, others=dict(found.others), outputs=found.outputs)
+    walked = _walked(directory)
+    return Files(images=walked.images, others=dict(walked.others), outputs=walked.outputs)
 
 
 def _walked(directory: Path) -> Walk:
-    found = below(directory)
-    for problem in found.problems.values():
+    walked = below(directory)
+    for problem in walked.problems.values():
         raise DataError(problem, hint="Check its permissions.")
-    return found
+    return walked
 
 
 def check_outside(output: Path, directory: Path, *, option: str = "--output") -> None:
@@ -174,24 +174,24 @@ def check_outside(output: Path, directory: Path, *, option: str = "--output") ->
     Links and ``..`` on either side are followed; so are links to folders among the photos.
 
     Args:
-        output: File or folder to write; may be missing.
-        directory: Of photos; one that is missing is left to who reads it.
-        option: What names the output, for the message.
+        output: The file or folder to write; it may be missing.
+        directory: The folder of photos; if it is missing, whoever reads it says so.
+        option: The option that names the output, for the message.
 
     Raises:
         UsageError: One lies within the other.
         DataError: A folder of photos cannot be read.
     """
-    place, photos = _resolved(output), _resolved(directory)
+    written, photos = _resolved(output), _resolved(directory)
     if not photos.is_dir():
         return
     hint = "Name a place outside the folder of the photos."
-    if photos.is_relative_to(place):
+    if photos.is_relative_to(written):
         raise UsageError(f"{option} {output} holds the photos of {directory}", hint=hint)
-    inside = place.is_relative_to(photos)
+    inside = written.is_relative_to(photos)
     if not inside:
         entered = _walked(photos).entered
-        holders = [status for folder in place.parents if (status := _identity(folder))]
+        holders = [status for folder in written.parents if (status := _identity(folder))]
         inside = not entered.isdisjoint(holders)
     if inside:
         raise UsageError(
@@ -208,7 +208,7 @@ def _resolved(path: Path) -> Path:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """What tells a folder from all others of the machine; None where it is missing."""
+    """Return what tells a folder from all others of the machine; None if it is missing."""
     try:
         status = folder.stat()
     except OSError:
@@ -217,7 +217,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def entries(directory: Path) -> Entries:
-    """What lies in one folder; see ``edge.runtime.pictures.entries``.
+    """List what lies in one folder; see ``edge.runtime.pictures.entries``.
 
     Raises:
         DataError: The folder cannot be read.
@@ -228,22 +228,22 @@ def entries(directory: Path) -> Entries:
         raise _unreadable(directory, error) from error
 
 
-def instead(found: Files) -> str:
-    """What a folder without images holds, as the rest of a sentence."""
-    if not found.others:
+def instead(files: Files) -> str:
+    """Say what a folder without images holds, as the rest of a sentence."""
+    if not files.others:
         return ""
-    kinds = [counted(count, f"{kind} file") for kind, count in _ranked(found.others)]
+    kinds = [counted(count, f"{kind} file") for kind, count in _ranked(files.others)]
     return f" (but {listed(kinds)})"
 
 
 def suffix_hint(others: Mapping[str, int] | None = None) -> str:
-    """Which files count as images, and how more of them would."""
+    """Say which files count as images, and how more of them would."""
     ways = "".join(f" {way}" for way in way_to_read(others or {}))
     return f"{READABLE} are read, by these suffixes: {listed(sorted(image_suffixes()), 20)}.{ways}"
 
 
 def _ranked(others: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Suffixes, those of pictures first, the most frequent ones first."""
+    """Rank suffixes: first those of pictures, and the most frequent ones first."""
     ranked = sorted(
         others.items(), key=lambda item: (item[0] not in PICTURE_SUFFIXES, -item[1], item[0])
     )
@@ -251,7 +251,7 @@ def _ranked(others: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def _unreadable(directory: Path, error: OSError) -> DataError:
-    """The error for a folder that the operating system does not show."""
+    """Return the error for a folder that the operating system does not show."""
     return DataError(
         f"the folder {directory} cannot be read: {error.strerror}",
         hint="Check its permissions.",

@@ -1,4 +1,4 @@
-"""A labels file, as people and tools write it -> the names of the classes, in their order."""
+"""A labels file, as people and tools write it -> the names of the classes, in order."""
 
 import codecs
 import re
@@ -18,7 +18,7 @@ from edge.wording import counted
 _MOST_BYTES: Final = 16 << 20
 _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16's, which it begins with
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # stands before the mark of UTF-16, which it begins with
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -35,8 +35,8 @@ class Labels:
     """The classes of a model.
 
     Attributes:
-        names: In NFC; the position is the class index. None stands twice.
-        wnids: WordNet ids of the same classes, where the file has them; otherwise empty.
+        names: The names in NFC, all different; the position is the class index.
+        wnids: The WordNet IDs of the same classes, if the file has them; otherwise empty.
         notes: Sentences on how the file was read.
     """
 
@@ -49,7 +49,7 @@ def read_labels(path: Path, classes: int | None = None) -> Labels:
     """Read a labels file; see ``parse_labels``.
 
     Raises:
-        UsageError: It cannot be read, or says nothing clear.
+        UsageError: The file cannot be read, or is not clear.
     """
     try:
         with checked.opened(path) as stream:
@@ -61,37 +61,37 @@ def read_labels(path: Path, classes: int | None = None) -> Labels:
 
 
 def parse_labels(content: bytes, name: str, classes: int | None = None) -> Labels:
-    """The labels in the bytes of a file.
+    """Parse the labels in the bytes of a file.
 
     A label stands on a line of its own, alone or after its index (``0 cat``, ``0: cat``,
-    ``0,cat``) or its WordNet id. Indices count from 0 or 1 and decide the order. A JSON file is
+    ``0,cat``) or its WordNet ID. Indices count from 0 or 1 and decide the order. A JSON file is
     a list of names, or says the index of each. The text is UTF-8, or has a byte order mark.
 
     Args:
-        content: Of the file.
-        name: Of the file, for messages.
-        classes: How many the model has; None if that is not known.
+        content: The content of the file.
+        name: The name of the file, for messages.
+        classes: The number of classes of the model; None if it is not known.
 
     Raises:
-        UsageError: A line is blank, double, or has a control character; indices have gaps; the
-            number of labels is another one.
+        UsageError: A line is blank, stands twice or has a control character; indices have gaps;
+            or the number of labels is not ``classes``.
     """
     if len(content) > _MOST_BYTES:
         raise UsageError(f"{name} has more than {_MOST_BYTES >> 20} MB: it is no labels file")
     text, notes = _decoded(content, name)
     parsed = _json(text, name) if text.lstrip()[:1] in ("{", "[") else None
     lines = _lines(text, name) if parsed is None else parsed
-    found = Labels(names=tuple(lines), notes=notes)
+    labels = Labels(names=tuple(lines), notes=notes)
     if parsed is None:
         for form in (_wordnet, _index_last, _indexed):
-            found = form(found, name)
-    _check_names(found.names, name)
-    _check_count(found.names, name, classes)
-    return found
+            labels = form(labels, name)
+    _check_names(labels.names, name)
+    _check_count(labels.names, name, classes)
+    return labels
 
 
 def _decoded(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:
-    """The text, and a note on its encoding where that is not plain UTF-8."""
+    """Return the text, and a note on its encoding unless that is plain UTF-8."""
     for mark, encoding in _BYTE_ORDER_MARKS:
         if content.startswith(mark):
             notes = () if encoding == "utf-8" else (f"{name} is read as {encoding.upper()}",)
@@ -113,10 +113,10 @@ def _text(content: bytes, encoding: str, name: str) -> str:
 
 
 def _lines(text: str, name: str) -> list[str]:
-    """Lines without the space around them; blank ones at the end do not count.
+    """Return the lines without the space around them; blank ones at the end do not count.
 
-    Lines end at LF, CR LF or CR only: anything else that Unicode calls a line break, within a
-    label, would shift all that follow.
+    Lines end at LF, CR LF or CR only. A label may hold other line breaks of Unicode; if they
+    counted, all labels after it would be shifted.
     """
     lines = [normal(line.strip(" \t\xa0")) for line in re.split(r"\r\n|\n|\r", text)]
     while lines and not lines[-1]:
@@ -133,8 +133,8 @@ def _lines(text: str, name: str) -> list[str]:
     return lines
 
 
-def _wordnet(labels: Labels, name: str) -> Labels:  # noqa: ARG001 - as the other forms
-    """Lines such as ``n01440764 tench``; names that stand twice get their id."""
+def _wordnet(labels: Labels, name: str) -> Labels:  # noqa: ARG001 - the signature of all forms
+    """Read lines such as ``n01440764 tench``; names that stand twice get their ID."""
     matches = [_WORDNET.fullmatch(line) for line in labels.names]
     if not all(matches):
         return labels
@@ -147,8 +147,8 @@ def _wordnet(labels: Labels, name: str) -> Labels:  # noqa: ARG001 - as the othe
     return Labels(names=named, wnids=wnids, notes=labels.notes)
 
 
-def _index_last(labels: Labels, name: str) -> Labels:  # noqa: ARG001 - as the other forms
-    """Lines such as ``cat,0``, written the other way round if the numbers are those of classes."""
+def _index_last(labels: Labels, name: str) -> Labels:  # noqa: ARG001 - the signature of all forms
+    """Turn lines such as ``cat,0`` round if the numbers are those of classes."""
     lines = labels.names
     start = 1 if len(lines) > 1 and _HEADER.fullmatch(lines[0]) else 0
     matches = [_INDEX_LAST.fullmatch(line) for line in lines[start:]]
@@ -162,37 +162,37 @@ def _index_last(labels: Labels, name: str) -> Labels:  # noqa: ARG001 - as the o
 
 
 def _indexed(labels: Labels, name: str) -> Labels:
-    """Lines such as ``0 cat``; left as they are where the numbers are no indices."""
+    """Read lines such as ``0 cat``; they stay as they are if the numbers are not indices."""
     lines = labels.names
     header = len(lines) > 1 and _HEADER.fullmatch(lines[0]) and _INDEXED.fullmatch(lines[1])
     start = 1 if header else 0
     matches = [_INDEXED.fullmatch(line) for line in lines[start:]]
-    found = [(int(match[1]), _unquoted(match[2])) for match in matches if match]
-    if not found or len(found) < len(lines) - start or min(found)[0] > 1:
+    pairs = [(int(match[1]), _unquoted(match[2])) for match in matches if match]
+    if not pairs or len(pairs) < len(lines) - start or min(pairs)[0] > 1:
         return _check_mixed(labels, matches, start, name)
-    indices = sorted(index for index, _ in found)
+    indices = sorted(index for index, _ in pairs)
     first = indices[0]
-    if len({label for _, label in found}) < len(found) == len({*lines[start:]}):
+    if len({label for _, label in pairs}) < len(pairs) == len({*lines[start:]}):
         return labels  # "1 euro", "2 euro": the numbers are part of the names
-    for place, index in enumerate(indices):
-        if index != first + place:
-            double = index in indices[:place]
+    for offset, index in enumerate(indices):
+        if index != first + offset:
+            double = index in indices[:offset]
             raise UsageError(
                 f"{name} has the index {index} twice"
                 if double
-                else f"{name} lacks the index {first + place}",
+                else f"{name} lacks the index {first + offset}",
                 hint="Number the classes from 0, each once.",
             )
     notes = [f"{name}: the numbers before the labels are taken as class indices from {first}"]
     if header:
         notes.append(f"{name}: the first line is taken as a heading")
-    return Labels(names=tuple(label for _, label in sorted(found)), notes=(*labels.notes, *notes))
+    return Labels(names=tuple(label for _, label in sorted(pairs)), notes=(*labels.notes, *notes))
 
 
 def _check_mixed(
     labels: Labels, matches: Sequence[re.Match[str] | None], start: int, name: str
 ) -> Labels:
-    """Refuse a list of indexed lines with one that has none: the rest would be misread."""
+    """Refuse indexed lines with one that has no index: the rest would be misread."""
     without = [number for number, match in enumerate(matches, 1 + start) if match is None]
     indices = [int(match[1]) for match in matches if match]
     if len(indices) > 2 and indices == sorted({*indices}) and len(without) < len(indices):
@@ -207,13 +207,13 @@ def _check_mixed(
 
 
 def _unquoted(text: str) -> str:
-    """A field of a CSV line without its quotes."""
+    """Return a field of a CSV line without its quotes."""
     quoted = len(text) > 1 and text[0] == text[-1] == '"'
     return text[1:-1].replace('""', '"') if quoted else text
 
 
 def _json(text: str, name: str) -> list[str] | None:
-    """Names from a list, from index -> name, or from name -> index; None if it is no JSON."""
+    """Return names from a list, index -> name, or name -> index; None if it is not JSON."""
     try:
         value: Any = checked.parse_json(text, name, max_bytes=_MOST_BYTES)
     except checked.Malformed:
@@ -234,7 +234,7 @@ def _json(text: str, name: str) -> list[str] | None:
 
 def _check_names(names: Sequence[str], name: str) -> None:
     """Refuse labels with control characters, and labels that stand twice."""
-    places: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for number, label in enumerate(names, 1):
         if not label or any(
             unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in label
@@ -244,12 +244,12 @@ def _check_names(names: Sequence[str], name: str) -> None:
                 "character",
                 hint="Write plain text, a class name on each line.",
             )
-        if label in places:
+        if label in numbers:
             raise UsageError(
-                f"label {number} of {name}, {label!r}, is that of label {places[label]} as well",
+                f"label {number} of {name}, {label!r}, is that of label {numbers[label]} as well",
                 hint="Give each class a name of its own.",
             )
-        places[label] = number
+        numbers[label] = number
 
 
 def _check_count(names: Sequence[str], name: str, classes: int | None) -> None:

@@ -1,4 +1,4 @@
-"""A folder of photos -> its splits and classes, by the names and the places of its folders."""
+"""A folder of photos -> its splits and classes, by the names of its folders and what they hold."""
 
 import re
 import unicodedata
@@ -24,7 +24,7 @@ from edge.runtime.printable import one_line
 from edge.wording import counted, listed
 
 SPLITS: Final[tuple[str, ...]] = ("train", "val", "test")
-_DEEPEST: Final = 8  # folders that hold nothing but one folder
+_DEEPEST: Final = 8  # nested folders that each hold nothing but one folder
 _FILLER: Final = r"(?:data|sets?|datasets?|images?|imgs?|photos?|pictures?|pics?|split|\d+)"
 _SPLIT: Final = re.compile(
     rf"{_FILLER}*(?:(?P<train>train(?:ing|val)?)|(?P<val>val(?:id(?:ation)?)?|dev(?:elopment)?)"
@@ -37,13 +37,13 @@ Classes = dict[str, tuple[Path, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class ClassFolders:
     """Where the folders of classes lie.
 
     Attributes:
-        base: The folder whose sub-folders are classes, or splits.
-        splits: ``train``, ``val``, ``test``, as far as there are such folders -> folder of
-            classes; empty where ``base`` holds the classes itself.
+        base: The folder whose sub-folders are classes or splits.
+        splits: The folder of classes of each of ``train``, ``val`` and ``test`` that there is;
+            empty if ``base`` holds the classes itself.
         notes: Sentences on which folder was taken as what.
     """
 
@@ -53,12 +53,12 @@ class Places:
 
     @property
     def scored(self) -> Path:
-        """The folder of classes to score on: that of test, or else of val, or of train."""
-        found = [self.splits[split] for split in reversed(SPLITS) if split in self.splits]
-        return found[0] if found else self.base
+        """The folder of classes to score on: that of test, or else that of val, or of train."""
+        present = [self.splits[split] for split in reversed(SPLITS) if split in self.splits]
+        return present[0] if present else self.base
 
     def class_of(self, path: Path) -> str:
-        """Name of the class folder that an image lies in; "" where it lies in none."""
+        """Return the name of the class folder that an image lies in; "" if it lies in none."""
         for folder in (*self.splits.values(), self.base):
             if path.is_relative_to(folder):
                 parts = path.relative_to(folder).parts
@@ -71,8 +71,8 @@ class Layout:
     """How a folder is organised.
 
     Attributes:
-        splits: ``train``, and ``val`` and ``test`` where the user has made them -> classes.
-        notes: Sentences on what was found, and on what is not used.
+        splits: The classes of ``train``, and of ``val`` and ``test`` if the user has made them.
+        notes: Sentences on what the folder holds, and on what is not used.
         files: Everything that lies below the folder.
     """
 
@@ -82,12 +82,12 @@ class Layout:
 
 
 def normal(name: str) -> str:
-    """A name in NFC, the form in which names are compared: a Mac writes them decomposed."""
+    """Return a name in NFC, in which names are compared: a Mac writes them decomposed."""
     return unicodedata.normalize("NFC", name)
 
 
 def split_named(name: str) -> tuple[str, str] | None:
-    """The split that a folder's name says, and what else it says; None if it says none.
+    """Return the split that the name of a folder says, and what else it says; None if it has none.
 
     ``Training``, ``val2017``, ``test_images`` say nothing else; ``seg_train`` says ``seg`` too.
     """
@@ -95,15 +95,15 @@ def split_named(name: str) -> tuple[str, str] | None:
     whole = _SPLIT.fullmatch("".join(words))
     if whole is not None:
         return str(whole.lastgroup), ""
-    found = [(word, _SPLIT.fullmatch(word)) for word in words]
-    splits = [match.lastgroup for _, match in found if match is not None]
+    matches = [(word, _SPLIT.fullmatch(word)) for word in words]
+    splits = [match.lastgroup for _, match in matches if match is not None]
     if len(splits) != 1:
         return None
-    rest = [word for word, match in found if match is None and not re.fullmatch(_FILLER, word)]
+    rest = [word for word, match in matches if match is None and not re.fullmatch(_FILLER, word)]
     return str(splits[0]), " ".join(rest)
 
 
-def find_places(directory: Path, *, needs_train: bool = True) -> Places:
+def find_class_folders(directory: Path, *, needs_train: bool = True) -> ClassFolders:
     """Recognise folders of classes, and folders of splits with classes in them.
 
     The names of splits are those that people use (``train``, ``Training``, ``test_set``,
@@ -112,120 +112,120 @@ def find_places(directory: Path, *, needs_train: bool = True) -> Places:
 
     Args:
         directory: The folder.
-        needs_train: Refuse other splits without one to train on.
+        needs_train: Whether to refuse other splits without one to train on.
 
     Raises:
-        DataError: The folder is missing, a file or unreadable, or may be meant in several ways.
+        DataError: The folder is missing, a file or unreadable, or can be meant in several ways.
     """
     tree = _Tree()
     base = tree.unwrapped(checked(directory))
-    found, notes = _splits(tree, base, needs_train=needs_train)
+    by_split, notes = _splits(tree, base, needs_train=needs_train)
     splits: dict[str, Path] = {}
     for split in SPLITS:
-        if split in found:
+        if split in by_split:
             classes = tree.names(splits["train"]) if "train" in splits else ()
-            splits[split] = tree.unwrapped(found[split], keep=classes)
+            splits[split] = tree.unwrapped(by_split[split], keep=classes)
     if base != directory:
         notes = [f"the images are taken from {readable(base.relative_to(directory))}/", *notes]
     taken = {split: readable(folder.relative_to(base)) for split, folder in splits.items()}
     if any(split != name for split, name in taken.items()):
         named = ", ".join(f"{name}/ as {split}" for split, name in taken.items())
         notes.append(f"folders taken as splits: {named}")
-    return Places(base=base, splits=splits, notes=tuple(notes))
+    return ClassFolders(base=base, splits=splits, notes=tuple(notes))
 
 
-def find_any_places(directory: Path) -> Places:
-    """As ``find_places``; a folder that may be meant in several ways is taken as it is.
+def find_any_class_folders(directory: Path) -> ClassFolders:
+    """Do as ``find_class_folders``, but take a folder that can be meant in several ways as it is.
 
-    For jobs that need no classes, or that know which there are. The doubt stands in the notes.
+    This is for jobs that need no classes, or know them already. The doubt stands in the notes.
 
     Raises:
         DataError: The folder is missing, a file or unreadable.
     """
     base = checked(directory)
     try:
-        return find_places(directory, needs_train=False)
+        return find_class_folders(directory, needs_train=False)
     except DataError as error:
         note = f"{error.message}; no folder is taken as a split"
-        return Places(base=base, splits={}, notes=(note,))
+        return ClassFolders(base=base, splits={}, notes=(note,))
 
 
 def find_layout(directory: Path) -> Layout:
     """Recognise ``CLASS/...`` or ``train/CLASS/...`` with optional ``val/`` and ``test/``.
 
     Raises:
-        DataError: As for ``find_places``; a class is empty, or unknown in the training split;
-            there are fewer than two classes.
+        DataError: See ``find_class_folders``; a class is empty, or unknown in the training split;
+            or there are fewer than two classes.
     """
-    places = find_places(directory)
+    folders = find_class_folders(directory)
     files = walk(directory)
-    notes = [*places.notes, *files.notes()]
+    notes = [*folders.notes, *files.notes()]
     splits: dict[str, Classes] = {}
-    for split, folder in (places.splits or {"train": places.base}).items():
+    for split, folder in (folders.splits or {"train": folders.base}).items():
         splits[split] = _classes(folder, split)
-    for folder in dict.fromkeys((directory, places.base, *places.splits.values())):
+    for folder in dict.fromkeys((directory, folders.base, *folders.splits.values())):
         loose = entries(folder).images
         if loose:
             notes.append(
                 f"{counted(len(loose), 'image')} directly in {readable(folder)}, without a class: "
                 "not used"
             )
-    if places.splits:
-        notes += _beside(places)
-    for split in places.splits.keys() - {"train"}:
-        _check_known(places.splits[split].name, splits[split], splits["train"])
+    if folders.splits:
+        notes += _beside(folders)
+    for split in folders.splits.keys() - {"train"}:
+        _check_known(folders.splits[split].name, splits[split], splits["train"])
     for split in ("val", "test"):
         for label in sorted(splits["train"].keys() - splits.get(split, splits["train"]).keys()):
-            name = readable(places.splits[split].relative_to(places.base))
+            name = readable(folders.splits[split].relative_to(folders.base))
             notes.append(f"class {label!r} has no images in {name}/")
     return Layout(splits=splits, notes=tuple(notes), files=files)
 
 
 class _Tree:
-    """Looks into folders, each once."""
+    """Looks into each folder once."""
 
     def __init__(self) -> None:
         self._entries: dict[Path, Entries] = {}
         self._holds: dict[Path, bool] = {}
 
     def entries(self, folder: Path) -> Entries:
-        """What lies in a folder."""
+        """Return what lies in a folder."""
         if folder not in self._entries:
             self._entries[folder] = entries(folder)
         return self._entries[folder]
 
     def holds(self, folder: Path) -> bool:
-        """Whether pictures lie below a folder, such as are not read among them."""
+        """Return whether pictures lie below a folder, including those that are not read."""
         if folder not in self._holds:
-            found = walk(folder)
-            self._holds[folder] = bool(found.images or PICTURE_SUFFIXES & found.others.keys())
+            files = walk(folder)
+            self._holds[folder] = bool(files.images or PICTURE_SUFFIXES & files.others.keys())
         return self._holds[folder]
 
     def folders(self, folder: Path) -> list[Path]:
-        """The sub-folders that hold pictures."""
+        """Return the sub-folders that hold pictures."""
         return [inner for inner in self.entries(folder).folders if self.holds(inner)]
 
     def names(self, folder: Path) -> tuple[str, ...]:
-        """Names of the sub-folders that hold pictures, in NFC."""
+        """Return the names, in NFC, of the sub-folders that hold pictures."""
         return tuple(normal(inner.name) for inner in self.folders(folder))
 
     def is_plain(self, folder: Path) -> bool:
-        """Whether pictures lie directly in a folder and no folder of pictures does."""
+        """Return whether pictures lie directly in a folder, and no folder of pictures does."""
         return bool(self.entries(folder).images) and not self.folders(folder)
 
     def is_shelf(self, folder: Path) -> bool:
-        """Whether the images of a folder lie in folders of it, all but a few."""
+        """Return whether all but a few images of a folder lie in its sub-folders."""
         if not self.folders(folder):
             return False
         directly = len(self.entries(folder).images)
         return directly == 0 or 2 * directly < len(walk(folder).images)
 
     def unwrapped(self, folder: Path, keep: Iterable[str] = ()) -> Path:
-        """The folder, or the only folder in it, and so on, down to where there are several.
+        """Return the folder, or the only folder in it, and so on, until there are several.
 
         Args:
-            folder: Where to begin.
-            keep: Names at which to stop, as they are those of classes.
+            folder: The folder to begin with.
+            keep: The names of classes, at which to stop.
         """
         for _ in range(_DEEPEST):
             inner = self.folders(folder)
@@ -239,31 +239,31 @@ class _Tree:
 
 
 def _splits(tree: _Tree, base: Path, *, needs_train: bool) -> tuple[dict[str, Path], list[str]]:
-    """Split -> folder, empty where the folders are classes; and notes.
+    """Return the folder of each split, none if the folders are classes, and notes.
 
-    A folder called ``train`` or ``test`` among classes (say, of vehicles) is a class if it holds
-    images as they do.
+    A folder called ``train`` or ``test`` among classes (of vehicles, for example) is a class if it
+    holds images as they do.
 
     Raises:
-        DataError: The folders may be meant in several ways.
+        DataError: The folders can be meant in several ways.
     """
     folders = tree.entries(base).folders
-    found = _named(base, folders)
-    others = [folder for folder in tree.folders(base) if folder not in found.values()]
-    names = listed([folder.name for folder in found.values()])
-    if not found:
+    named = _named(base, folders)
+    others = [folder for folder in tree.folders(base) if folder not in named.values()]
+    names = listed([folder.name for folder in named.values()])
+    if not named:
         _check_classes(tree, others)
         return {}, []
-    if not others and needs_train and "train" not in found:
+    if not others and needs_train and "train" not in named:
         raise DataError(
-            f"{base} has {listed(sorted(folder.name for folder in found.values()))} but no train/",
+            f"{base} has {listed(sorted(folder.name for folder in named.values()))} but no train/",
             hint="Add train/ with one folder per class, or name the class folders otherwise.",
         )
     if not others:
-        return found, []
-    if "train" in found and len(found) > 1 and not all(map(tree.is_plain, found.values())):
-        return found, []
-    shelves = [folder for folder in found.values() if tree.is_shelf(folder)]
+        return named, []
+    if "train" in named and len(named) > 1 and not all(map(tree.is_plain, named.values())):
+        return named, []
+    shelves = [folder for folder in named.values() if tree.is_shelf(folder)]
     if shelves and not all(map(tree.is_shelf, others)):
         raise DataError(
             f"{base} holds {shelves[0].name}/ with folders of images in it, and beside it "
@@ -271,21 +271,21 @@ def _splits(tree: _Tree, base: Path, *, needs_train: bool) -> tuple[dict[str, Pa
             hint="Put the classes into train/ and test/, or, if "
             f"{shelves[0].name!r} is a class, its images directly into its folder.",
         )
-    _check_classes(tree, [*found.values(), *others])
+    _check_classes(tree, [*named.values(), *others])
     return {}, [f"{names} beside {others[0].name}: taken as classes, not as splits"]
 
 
 def _named(base: Path, folders: Sequence[Path]) -> dict[str, Path]:
-    """Split -> the folder whose name says so.
+    """Return, for each split, the folder whose name says so.
 
     Raises:
         DataError: Two folders say the same.
     """
     by_rest: defaultdict[str, list[tuple[str, Path]]] = defaultdict(list)
     for folder in folders:
-        named = split_named(folder.name)
-        if named is not None:
-            by_rest[named[1]].append((named[0], folder))
+        said = split_named(folder.name)
+        if said is not None:
+            by_rest[said[1]].append((said[0], folder))
     chosen = by_rest.pop("", [])
     groups = [group for group in by_rest.values() if len({"train", *dict(group)}) == len(group) > 1]
     if len(groups) > 1:
@@ -296,22 +296,22 @@ def _named(base: Path, folders: Sequence[Path]) -> dict[str, Path]:
         )
     if groups and not chosen:
         chosen = groups[0]
-    found: dict[str, Path] = {}
+    named: dict[str, Path] = {}
     for split, folder in chosen:
-        if split in found:
+        if split in named:
             raise DataError(
-                f"{base} has both {found[split].name}/ and {folder.name}/, which both say {split}",
+                f"{base} has both {named[split].name}/ and {folder.name}/, which both say {split}",
                 hint="Keep one of them, or rename it: train/, val/ and test/ are used.",
             )
-        found[split] = folder
-    return {split: found[split] for split in SPLITS if split in found}
+        named[split] = folder
+    return {split: named[split] for split in SPLITS if split in named}
 
 
 def _check_classes(tree: _Tree, folders: Sequence[Path]) -> None:
-    """Refuse folders that look like splits: they hold folders of the same names.
+    """Refuse folders that look like splits, since they hold folders of the same names.
 
     Raises:
-        DataError: Two of them share most of their sub-folders' names, and not just one folder
+        DataError: Two of them share most names of their sub-folders, and more than one folder
             each, such as ``images``.
     """
     shelves = [
@@ -345,18 +345,18 @@ def _check_classes(tree: _Tree, folders: Sequence[Path]) -> None:
         )
 
 
-def _beside(places: Places) -> list[str]:
-    """Notes on folders that lie beside those of the splits."""
-    used = [folder.relative_to(places.base).parts[0] for folder in places.splits.values()]
+def _beside(folders: ClassFolders) -> list[str]:
+    """Return notes on folders that lie beside those of the splits."""
+    used = [folder.relative_to(folders.base).parts[0] for folder in folders.splits.values()]
     return [
         f"the folder {folder.name!r} beside {used[0]}/ is not used"
-        for folder in entries(places.base).folders
+        for folder in entries(folders.base).folders
         if folder.name not in used
     ]
 
 
 def _check_known(name: str, classes: Classes, known: Classes) -> None:
-    """Refuse classes that training never saw."""
+    """Refuse classes that the training split does not have."""
     unknown = sorted(classes.keys() - known.keys())
     if unknown:
         raise DataError(
@@ -366,12 +366,12 @@ def _check_known(name: str, classes: Classes, known: Classes) -> None:
 
 
 def _classes(directory: Path, split: str) -> Classes:
-    """The class folders of one split."""
-    found = entries(directory)
-    folders = found.folders
+    """List the class folders of one split, with their images."""
+    inside = entries(directory)
+    folders = inside.folders
     if len(folders) < 2 and (split == "train" or not folders):
         what = f"has the class folder {folders[0].name!r} only" if folders else "has no folders"
-        loose = len(found.images)
+        loose = len(inside.images)
         beside = f" and {counted(loose, 'image')} directly in it" if loose else ""
         raise DataError(
             f"{directory} {what}{beside}; "
@@ -399,7 +399,7 @@ def _classes(directory: Path, split: str) -> Classes:
 
 
 def _check_label(folder: Path) -> None:
-    """Refuse names that cannot stand in a list of labels: control characters, not Unicode."""
+    """Refuse names with control characters or not in Unicode, which no list of labels can hold."""
     if any(
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in folder.name
     ):

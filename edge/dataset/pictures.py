@@ -1,4 +1,4 @@
-"""Images to score: each with its content hash and, where it can be told, its class."""
+"""Images to score, each with its content hash and, if that is known, its class."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from edge.dataset.folder import Files, list_files
-from edge.dataset.layout import find_any_places, normal
+from edge.dataset.layout import find_any_class_folders, normal
 from edge.errors import ImageError
 from edge.runtime.files import readable, sha256_file
 from edge.runtime.preprocess import load
@@ -17,20 +17,20 @@ from edge.runtime.spec import Preprocessing
 from edge.threads import in_threads
 from edge.wording import counted, listed
 
-WNID: Final = re.compile(r"(?<![0-9a-z])n\d{8}(?!\d)")  # WordNet id, as ILSVRC names files by
+WNID: Final = re.compile(r"(?<![0-9a-z])n\d{8}(?!\d)")  # a WordNet ID, by which ILSVRC names files
 
 
 class Hashed(Protocol):
-    """An image file by its content."""
+    """An image file with the hash of its content."""
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """The path of the file."""
         ...
 
     @property
     def sha256(self) -> str:
-        """Of its bytes, hex."""
+        """The digest of its bytes, hex."""
         ...
 
 
@@ -39,9 +39,9 @@ class Picture:
     """An image to score.
 
     Attributes:
-        path: Where it lies.
-        sha256: Of its bytes, hex.
-        label: Class index, or None where it is unknown.
+        path: The path of the file.
+        sha256: The digest of its bytes, hex.
+        label: The class index; None if it is unknown.
     """
 
     path: Path
@@ -51,13 +51,13 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderPictures:
-    """What a folder of images to score gives.
+    """The images of a folder to score.
 
     Attributes:
-        root: The folder whose images are meant; see ``Places.scored``.
-        pictures: Every image below it, in the order of their paths.
+        root: The folder whose images are meant; see ``ClassFolders.scored``.
+        pictures: Every image below it, in the order of the paths.
         files: All files below it.
-        notes: Sentences on what was found, and on what is not used.
+        notes: Sentences on what the folder holds, and on what is not used.
     """
 
     root: Path
@@ -67,12 +67,12 @@ class FolderPictures:
 
 
 def pictures_root(directory: Path) -> Path:
-    """The folder whose images are meant; see ``Places.scored``.
+    """Return the folder whose images are meant; see ``ClassFolders.scored``.
 
     Raises:
         DataError: The folder is missing, a file or unreadable.
     """
-    return find_any_places(directory).scored
+    return find_any_class_folders(directory).scored
 
 
 def find_pictures(
@@ -82,22 +82,22 @@ def find_pictures(
     *,
     explained: bool = False,
 ) -> FolderPictures:
-    """Every image below a folder, with the class that its place or its name states.
+    """Find every image below a folder, with the class that its folder or its name states.
 
-    The class is the folder right below ``directory`` (or below that of its test split, where
-    there is one), or the WordNet id in the file's or a folder's name.
+    The class is the folder right below ``directory`` (or below that of its test split, if there
+    is one), or the WordNet ID in the name of the file or of a folder.
 
     Args:
-        directory: What to search.
-        labels: Of the model; the position is the class index.
-        wnids: WordNet ids of the same classes; empty for a model that is not of ImageNet.
-        explained: Whether the user was told already why no folder may be called like a class.
+        directory: The folder to search.
+        labels: The labels of the model; the position is the class index.
+        wnids: The WordNet IDs of the same classes; empty for a model that is not of ImageNet.
+        explained: Whether the user was told already why folders may not be called like classes.
 
     Raises:
         DataError: The folder cannot be read or has no images.
     """
-    places = find_any_places(directory)
-    root = places.scored
+    folders = find_any_class_folders(directory)
+    root = folders.scored
     files = list_files(root)
     by_name = {normal(label): index for index, label in enumerate(labels)}
     by_wnid = {wnid: index for index, wnid in enumerate(wnids)}
@@ -106,7 +106,7 @@ def find_pictures(
         Picture(path, digest, _label(path.relative_to(root), by_name, by_wnid))
         for path, digest in zip(files.images, hashes, strict=True)
     )
-    notes = [*places.notes, *files.notes()]
+    notes = [*folders.notes, *files.notes()]
     if root != directory:
         notes.append(f"the images are those of {readable(root.relative_to(directory))}/")
     if labels and not (explained and all(item.label is None for item in pictures)):
@@ -118,12 +118,12 @@ def _label(relative: Path, by_name: Mapping[str, int], by_wnid: Mapping[str, int
     folder = normal(relative.parts[0])
     if len(relative.parts) > 1 and folder in by_name:
         return by_name[folder]
-    found = WNID.search(relative.as_posix()) if by_wnid else None
-    return None if found is None else by_wnid.get(found.group())
+    wnid = WNID.search(relative.as_posix()) if by_wnid else None
+    return None if wnid is None else by_wnid.get(wnid.group())
 
 
 def _unmatched(root: Path, pictures: Sequence[Picture], by_name: Mapping[str, int]) -> list[str]:
-    """Notes on the folders that are called like no class, and on classes called nearly so."""
+    """Return notes on folders that are not called like a class, with classes called nearly so."""
     folders: Counter[str] = Counter()
     for picture in pictures:
         parts = picture.path.relative_to(root).parts
@@ -148,20 +148,20 @@ def _unmatched(root: Path, pictures: Sequence[Picture], by_name: Mapping[str, in
 
 
 def nearest(name: str, labels: Iterable[str]) -> str | None:
-    """The only label that a name may mean: alike but for case, spaces, and a plural's s."""
+    """Return the only label that a name can mean: alike but for case, spaces, and a final s."""
 
     def bare(text: str) -> str:
         return re.sub(r"[\W_]+", "", text.casefold()).removesuffix("s") or text
 
-    found = [label for label in labels if bare(label) == bare(name)]
-    if len(found) == 1:
-        return found[0]
+    alike = [label for label in labels if bare(label) == bare(name)]
+    if len(alike) == 1:
+        return alike[0]
     close = get_close_matches(name, list(labels), 1, 0.8)
     return close[0] if close else None
 
 
 def unreadable(images: Sequence[Hashed], preprocessing: Preprocessing) -> dict[Path, str]:
-    """The images that cannot be decoded, each with the reason; nothing is kept in memory."""
+    """Return the images that cannot be decoded, with the reason; no image is kept in memory."""
 
     def problem(image: Hashed) -> str:
         try:

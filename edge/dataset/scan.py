@@ -17,7 +17,7 @@ from edge.runtime.spec import canonical_json
 from edge.threads import in_threads
 from edge.wording import counted
 
-_BATCH: Final = 256  # files handed to the thread pool at a time: memory does not grow with more
+_BATCH: Final = 256  # files handed to the thread pool at a time; it bounds the memory
 _NAMED: Final = 5  # files that an error names before it only counts
 
 
@@ -26,9 +26,9 @@ class LabeledImage:
     """One image file and its class.
 
     Attributes:
-        path: Of the file.
-        label: Class index, into ``Dataset.labels``.
-        sha256: Of the file's bytes, hex.
+        path: The path of the file.
+        label: The class index into ``Dataset.labels``.
+        sha256: The digest of the bytes of the file, hex.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class LabeledImage:
 
 
 Splits = dict[str, list[LabeledImage]]
-"""``train``, and ``val`` and ``test`` where they exist -> images."""
+"""The images of ``train``, and of ``val`` and ``test`` if they exist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +53,13 @@ class Dataset:
     """Labelled images in three splits that share no picture.
 
     Attributes:
-        labels: Class names, sorted; the index is the class.
-        train: To learn from; in order of class, then relative path: shuffle before use.
-        val: To choose by.
-        test: To score with; touched by nothing else.
-        skipped: Files that cannot be used.
+        labels: The class names, sorted; the index is the class.
+        train: The images to learn from, by class and then relative path; shuffle them before use.
+        val: The images by which to choose.
+        test: The images to score with; nothing else uses them.
+        skipped: The files that cannot be used.
         notes: Sentences for people on what was left out and why.
-        files: Everything that was found below the folder.
+        files: Everything that lies below the folder.
     """
 
     labels: tuple[str, ...]
@@ -77,7 +77,7 @@ class Dataset:
 
     @property
     def sha256(self) -> str:
-        """Hash of labels, splits, and every file's hash and class in order; not of any path."""
+        """The hash of labels, splits, and hash and class of each file in order, but no path."""
         content = {
             split: [[image.sha256, image.label] for image in images]
             for split, images in self.splits.items()
@@ -86,22 +86,22 @@ class Dataset:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Split -> class name -> number of images."""
-        found = {split: dict.fromkeys(self.labels, 0) for split in self.splits}
+        """Return the number of images by split and class name."""
+        counts = {split: dict.fromkeys(self.labels, 0) for split in self.splits}
         for split, images in self.splits.items():
             for image in images:
-                found[split][self.labels[image.label]] += 1
-        return found
+                counts[split][self.labels[image.label]] += 1
+        return counts
 
     def without(self, unusable: Mapping[Path, str], *, strict: bool = False) -> Self:
-        """The data set less files that a later stage could not decode.
+        """Return the data set without files that a later stage could not decode.
 
         Args:
-            unusable: Path -> reason, such as the message of an ImageError.
-            strict: Refuse the data set instead, if there is any such file.
+            unusable: The reason by path, such as the message of an ImageError.
+            strict: Whether to refuse the data set instead, if there is any such file.
 
         Raises:
-            DataError: ``strict``, or a class has no training image left, or a split none at all.
+            DataError: ``strict`` holds, a class has no training image left, or a split has none.
         """
         known = {image.path for images in self.splits.values() for image in images}
         added = tuple(
@@ -131,20 +131,21 @@ def scan(
     test_fraction: float = 0.15,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """Read a folder of one sub-folder per class, or of splits of such; see ``find_places``.
+    """Read a folder of one sub-folder per class, or of splits of such; see ``find_class_folders``.
 
     Every file is hashed and its header checked; pixels are not decoded (the next stage does so
     anyway and reports through ``Dataset.without``). A split that the folder does not have is
-    carved from train by ``split.carve``: stratified, a function of the seed and the files'
-    bytes alone.
+    carved from train by ``carve``: stratified, as a function of the seed and the bytes of the
+    files alone.
 
     Args:
         directory: The folder.
-        seed: Of the split.
-        strict: Refuse the folder if any image file cannot be used.
-        val_fraction: Share of a class's training pictures for val, unless the folder has one.
-        test_fraction: Likewise for test.
-        on_progress: Called with (files done, files in all).
+        seed: The seed of the split.
+        strict: Whether to refuse the folder if any image file cannot be used.
+        val_fraction: The share of the training pictures of a class for val, unless the folder has
+            that split.
+        test_fraction: The same for test.
+        on_progress: It is called with (files done, files in all).
 
     Raises:
         DataError: The folder cannot be used; see ``find_layout``, ``carve`` and ``strict``.
@@ -202,18 +203,18 @@ def _read(
 
 
 def _digests(paths: Sequence[Path]) -> Iterator[str | Skipped]:
-    """sha256 of each file, or why it cannot be used, in order."""
+    """Yield the sha256 of each file, or why it cannot be used, in order."""
     workers = min(4, os.cpu_count() or 1)
     for start in range(0, len(paths), _BATCH):
         yield from in_threads(_digest, paths[start : start + _BATCH], workers)
 
 
 def _digest(path: Path) -> str | Skipped:
-    """sha256 of one file (hex), or why it cannot be used."""
+    """Return the sha256 of one file (hex), or why it cannot be used."""
     try:
         with open_regular(path) as stream:
-            # The model's input size is not known yet: what passes at the strongest reduction may
-            # pass later, what does not never will.
+            # The input size of the model is not known yet: a file that passes at the strongest
+            # reduction may pass later, and one that does not never will.
             check_image(stream, minimum=(1, 1))
             stream.seek(0)
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -224,7 +225,7 @@ def _digest(path: Path) -> str | Skipped:
 
 
 def _refuse_skipped(skipped: Sequence[Skipped], total: int) -> None:
-    """The error of strict mode, if there is anything to refuse."""
+    """Raise the error of strict mode if there is anything to refuse."""
     if skipped:
         named = "; ".join(f"{item.path}: {item.reason}" for item in skipped[:_NAMED])
         rest = f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
@@ -235,7 +236,7 @@ def _refuse_skipped(skipped: Sequence[Skipped], total: int) -> None:
 
 
 def _summary(skipped: Sequence[Skipped]) -> list[str]:
-    """How many files cannot be used, with an example; empty if there are none."""
+    """Say how many files cannot be used, with an example; empty if there are none."""
     if not skipped:
         return []
     first = skipped[0]
@@ -250,8 +251,8 @@ def _check_filled(
     """Refuse a split without images, and a class without training images.
 
     Args:
-        labels: Class names.
-        splits: Those that exist, after everything that is left out.
+        labels: The class names.
+        splits: The splits that exist, without everything that is left out.
         reasons: Sentences on why images were left out.
     """
     why = f" ({'; '.join(reasons)})" if reasons else ""
@@ -270,7 +271,7 @@ def _check_filled(
 
 
 def _shortened(notes: Sequence[str]) -> list[str]:
-    """The first notes of a kind, and how many more there are."""
+    """Return the first notes of a kind, and how many more there are."""
     rest = [f"and {len(notes) - _NAMED} more such pictures"] if len(notes) > _NAMED else []
     return [*notes[:_NAMED], *rest]
 
@@ -278,7 +279,7 @@ def _shortened(notes: Sequence[str]) -> list[str]:
 def drop_conflicts(splits: Splits, directory: Path) -> tuple[Splits, list[str]]:
     """Leave pictures that stand under two labels out of train and val.
 
-    Nobody can learn them. Copies in a test split that the user made stay: it is theirs to judge.
+    Nobody can learn them. Copies in a test split of the user stay, since that is theirs to judge.
 
     Returns:
         The splits, and sentences that name the files.
@@ -330,15 +331,15 @@ def carve(
 ) -> Splits:
     """Take val and test images out of the training images, class by class.
 
-    Within a class, pictures are ranked by sha256(seed, file hash) and dealt from the top: no
-    random generator is involved, so the same pictures are dealt alike on every machine, under
-    any file names, and a picture added later moves few others. Copies of a picture have one
-    rank and stay together.
+    Within a class, pictures are ranked by sha256(seed, file hash) and dealt from the top. There is
+    no random generator, so the same pictures are dealt alike on every machine and under any file
+    names, and a picture that is added later moves few others. Copies of a picture have one rank
+    and stay together.
 
     Args:
-        images: Of train, in the order that the results keep.
-        fractions: Split to carve -> share of a class's different pictures, 0..1.
-        labels: Class names.
+        images: The images of train; the results keep their order.
+        fractions: The share of the different pictures of a class, 0..1, for each split to carve.
+        labels: The class names.
         seed: Any integer; another one gives another split.
 
     Returns:
@@ -369,7 +370,7 @@ def carve(
 
 
 def _rank(seed: int, content: str) -> str:
-    """Sort key of a picture, as good as random: sha256 of the seed and the file's sha256."""
+    """Return the sort key of a picture, as good as random: sha256 of seed and content hash."""
     return hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from edge.cache import StageCache
 from edge.dataset.folder import list_files
-from edge.dataset.layout import find_any_places
+from edge.dataset.layout import find_any_class_folders
 from edge.dataset.levels import with_levels
 from edge.dataset.pictures import Picture
 from edge.embedding.extractor import Extractor, ExtractorSource, open_extractor, source_json
@@ -89,8 +89,8 @@ def embed(options: EmbedOptions, progress: Progress) -> Embedded:
     if options.dask is not None:
         check_address(options.dask)
     cache = StageCache(options.cache)
-    places, files = find_any_places(options.photos), list_files(options.photos)
-    for note in (*places.notes, *files.notes()):
+    folders, files = find_any_class_folders(options.photos), list_files(options.photos)
+    for note in (*folders.notes, *files.notes()):
         progress.note(note)
     extractor, warning = _open(options.source, files.images, cache, progress)
     pictures, skipped = _hashed(files.images, progress)
@@ -117,7 +117,7 @@ def embed(options: EmbedOptions, progress: Progress) -> Embedded:
         vectors=features.vectors,
         paths=tuple(picture.path.relative_to(options.photos).as_posix() for picture in kept),
         sha256=tuple(picture.sha256 for picture in kept),
-        classes=tuple(places.class_of(picture.path) for picture in kept),
+        classes=tuple(folders.class_of(picture.path) for picture in kept),
     )
     return Embedded(table=table, skipped=skipped, reused=features.reused, warning=warning)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge.dataset.layout import find_places
+from edge.dataset.layout import find_class_folders
 from edge.dataset.pictures import Picture, find_pictures, unreadable
 from edge.errors import DataError
 from edge.runtime.spec import Preprocessing
@@ -58,7 +58,8 @@ def test_a_test_folder_of_another_name_is_what_is_scored(tmp_path: Path, names: 
     make(tmp_path, f"{train}/cat/a.png", f"{train}/dog/b.png", f"{test}/cat/c.png")
     assert found(tmp_path) == {f"{test}/cat/c.png": 0}
     assert (
-        find_places(tmp_path, needs_train=False).class_of(tmp_path / train / "dog/b.png") == "dog"
+        find_class_folders(tmp_path, needs_train=False).class_of(tmp_path / train / "dog/b.png")
+        == "dog"
     )
 
 
