@@ -138,7 +138,7 @@ def checked(directory: Path) -> Path:
         raise _unreadable(directory, error) from error
     if is_folder and is_own_output(directory):
         raise DataError(
-            f"{directory} was written by edge: it is no folder of photos",
+            f"{directory} was written by edge: it is not a folder of photos",
             hint="Name the folder that holds the photos.",
         )
     if is_folder:

@@ -77,7 +77,7 @@ def parse_labels(content: bytes, name: str, classes: int | None = None) -> Label
             or the number of labels is not ``classes``.
     """
     if len(content) > _MOST_BYTES:
-        raise UsageError(f"{name} has more than {_MOST_BYTES >> 20} MB: it is no labels file")
+        raise UsageError(f"{name} has more than {_MOST_BYTES >> 20} MB: it is not a labels file")
     text, notes = _decoded(content, name)
     parsed = _json(text, name) if text.lstrip()[:1] in ("{", "[") else None
     lines = _lines(text, name) if parsed is None else parsed

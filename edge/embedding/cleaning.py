@@ -52,7 +52,7 @@ class Review:
         same: Groups of rows whose files are equal, in order.
         near: Pairs of different files with a cosine of ``threshold`` or more, nearest first; at
             most ``MOST_PAIRS``.
-        near_total: How many such pairs there are.
+        near_total: The number of all such pairs.
         outliers: The rows that lie far from all others, farthest first.
         threshold: The cosine from which on two pictures are near duplicates.
         neighbours: The number of neighbours whose mean distance makes an outlier.

@@ -41,7 +41,7 @@ class Extractor:
         name: Its name, for people.
         seconds: The time that writing the file took in this run, in seconds; 0 if an earlier run
             wrote it.
-        weights: Where its numbers come from, as ``WeightedModel`` names it; empty where a bundle
+        weights: Where its weights come from, as ``WeightedModel`` names it; empty if a bundle
             trained all of them.
     """
 

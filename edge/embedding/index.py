@@ -288,7 +288,9 @@ def similar_pictures(
         DataError: The picture cannot be read, or another extractor made the table.
     """
     if not image.is_file():
-        raise DataError(f"no picture at {image}", hint="Name an image file to compare with.")
+        raise DataError(
+            f"there is no picture at {image}", hint="Name an image file to compare with."
+        )
     with progress.stage("extractor"):
         extractor = extractor_of(table.header, cache)
     picture = Picture(image, sha256_file(image))

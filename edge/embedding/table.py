@@ -135,7 +135,8 @@ def read_embeddings(path: Path) -> Embeddings:
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise DataError(
-            f"no embedding file at {path}", hint="Make one with: edge embed PHOTOS -o FILE.npz"
+            f"there is no embedding file at {path}",
+            hint="Make one with: edge embed PHOTOS -o FILE.npz",
         )
     try:
         most = max(MAX_SMALL, MAX_GROWTH * path.stat().st_size)
@@ -179,7 +180,7 @@ def _header(path: Path, text: str) -> Header:
 
 def _foreign(path: Path, problem: str) -> DataError:
     return DataError(
-        f"{path} is no embedding file of edge: {problem}",
+        f"{path} is not an embedding file of edge: {problem}",
         hint="Make one with: edge embed PHOTOS -o FILE.npz",
     )
 

@@ -127,7 +127,7 @@ def open_words(path: Path, cache: StageCache, progress: Progress) -> WordTable:
     """
     if not path.is_file():
         raise DataError(
-            f"no embedding file at {path}",
+            f"there is no embedding file at {path}",
             hint="Name a file of edge embed, or a GloVe text file.",
         )
     key = content_key("words", {"file": sha256_file(path), "schema": 1})
@@ -228,4 +228,4 @@ def _parsed(path: Path, number: int, line: str, features: int) -> tuple[str, NDA
             return parts[0], vector
     shown = line[:_SHOWN] + ("…" if len(line) > _SHOWN else "")
     wanted = f"{features} numbers" if features else "numbers"
-    raise DataError(f"{path}, line {number} is no word with {wanted}: {shown!r}", hint=_EXPECTED)
+    raise DataError(f"{path}, line {number} is not a word with {wanted}: {shown!r}", hint=_EXPECTED)

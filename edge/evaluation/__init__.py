@@ -1,1 +1,1 @@
-"""Evaluation: run a written file over images, and score what it says. No TensorFlow."""
+"""Evaluation: run a written file over images, and score its answers, without TensorFlow."""

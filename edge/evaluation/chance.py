@@ -1,8 +1,8 @@
-"""Whether answers agree more often than chance makes them: a file with its model, it with labels.
+"""Whether a file agrees with its model, or with labels, more often than by chance.
 
-Two models that share nothing still agree now and then: with probability ``sum_c p_c q_c``, where
-p and q are the shares of images that each gives class c. Cohen's kappa counts from there (Cohen,
-Educ. Psychol. Meas. 20, 1960): 0 is chance, 1 is full agreement.
+Two models that share nothing still agree with probability ``sum_c p_c q_c``, where p and q are the
+shares of images that each gives class c. Cohen's kappa counts from there (Cohen, Educ. Psychol.
+Meas. 20, 1960): 0 is chance, 1 is full agreement.
 """
 
 from dataclasses import dataclass
@@ -35,11 +35,11 @@ class Agreement:
     """How often two answers to the same image are the same class.
 
     Attributes:
-        images: Compared, at least one.
-        agreeing: Of them.
-        chance: Share that would agree if the two answers had nothing to do with one another.
-        interval: Wilson interval of the share, of 95 %.
-        level: What that tells.
+        images: The number of images that were compared, at least one.
+        agreeing: The number of those whose answers agree.
+        chance: The share that would agree if the two answers had nothing to do with one another.
+        interval: The 95 % Wilson interval of the share.
+        level: What the counts tell.
     """
 
     images: int
@@ -50,7 +50,7 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Share of the images that agree, 0..1."""
+        """The share of the images that agree, 0..1."""
         return self.agreeing / self.images
 
 
@@ -58,8 +58,8 @@ def agreement(first: NDArray[np.int64], second: NDArray[np.int64]) -> Agreement:
     """Compare two series of classes.
 
     Args:
-        first: (images,) class index, or another number for each answer; at least one.
-        second: (images,) the same.
+        first: (images,) class index, or another number for each answer; there is at least one.
+        second: (images,) the same for the other series.
     """
     images, agreeing = len(first), int((first == second).sum())
     known, numbers = np.unique(np.concatenate([first, second]), return_inverse=True)
@@ -76,7 +76,7 @@ def agreement(first: NDArray[np.int64], second: NDArray[np.int64]) -> Agreement:
 
 
 def _level(agreeing: int, images: int, chance: float) -> Level:
-    """Two exact binomial tests: against chance from above, against SUBSTANTIAL from below."""
+    """Run two exact binomial tests: against chance from above, against SUBSTANTIAL from below."""
     from scipy.stats import binom
 
     more = float(binom.sf(agreeing - 1, images, chance)) < CHANCE_LEVEL
@@ -92,12 +92,12 @@ def is_constant(
     reference: NDArray[np.float32] | None,
     output: OutputSpec = PROBABILITIES,
 ) -> bool:
-    """Whether every image gets the same scores, and no reference shows that this is right.
+    """Return whether all images get the same scores, and no reference shows that this is right.
 
     Args:
         scores: (images, classes).
         reference: (images, classes) of the model that the scores should be like, which may be
-            constant as well; None where there is none.
+            constant as well; None if there is no such model.
         output: What the scores mean.
     """
     if len(scores) < 2 or (scores != scores[0]).any():

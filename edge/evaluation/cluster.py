@@ -1,7 +1,7 @@
 """One pass of a model file over many images, spread over the workers of a Dask cluster.
 
-The images are named by their paths: every worker has to see the same files under the same paths.
-The model file's content travels once to each worker. A worker runs an image the way that
+The images are named by their paths, so every worker has to see the same files under the same paths.
+The content of the model file travels once to each worker. A worker runs an image the way that
 ``run_images`` does, so that on processors of one kind the answers are the same bit for bit.
 """
 
@@ -42,11 +42,11 @@ TIMEOUT: Final = 10.0  # seconds for a scheduler to answer, and for its first wo
 
 @dataclass(frozen=True, slots=True)
 class ModelPass:
-    """What every task of a pass shares, but the model's content.
+    """What all tasks of a pass share, besides the content of the model.
 
     Attributes:
-        suffix: Of the model file's name, which tells its format.
-        sha256: Of the model file, hex.
+        suffix: The suffix of the model file, which tells its format.
+        sha256: The digest of the model file, hex.
         preprocessing: The contract.
     """
 
@@ -57,7 +57,7 @@ class ModelPass:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A file that is not on the worker what it is here."""
+    """A file that a worker does not see, or sees with another content."""
 
     path: str
     host: str
@@ -66,20 +66,20 @@ class Mismatch:
 def run_on_cluster(
     address: str, model: Path, images: Sequence[Hashed], preprocessing: Preprocessing
 ) -> Iterator[Answer]:
-    """Answers in the order in which they are ready.
+    """Yield answers in the order in which they are ready.
 
     Args:
         address: ``tcp://HOST:PORT`` of a Dask scheduler, or ``local`` for worker processes on
             this machine, one for each core.
         model: A .tflite or .onnx file.
-        images: What to read; the workers have to see them under the same paths.
+        images: The images to read; the workers have to see them under the same paths.
         preprocessing: The contract.
 
     Raises:
-        UsageError: ``distributed`` is not installed, or the address is none, or a worker has
-            other versions of the packages that decide the numbers.
-        ConnectionFailed: No scheduler there, or one without workers, or it went away.
-        DataError: A worker sees another file under an image's path, or none.
+        UsageError: ``distributed`` is not installed, the address is not one, or a worker has other
+            versions of the packages that decide the numbers.
+        ConnectionFailed: There is no scheduler, or it has no workers, or it went away.
+        DataError: A worker sees another file under the path of an image, or none.
         ModelLoadError: The model does not load.
         InferenceError: The model failed, or a worker died of it.
     """
@@ -96,11 +96,11 @@ def run_on_cluster(
 
 
 def check_address(address: str) -> None:
-    """Refuse what can be no scheduler, without asking any: before work that takes long.
+    """Refuse what cannot be an address, without a connection, before work that takes long.
 
     Raises:
         PackageMissing: ``distributed`` is not installed.
-        UsageError: The address is none.
+        UsageError: The text is not an address.
     """
     try:
         from distributed.comm import get_address_host_port
@@ -115,19 +115,19 @@ def check_address(address: str) -> None:
 
 def _no_address(address: str, error: Exception) -> UsageError:
     return UsageError(
-        f"--dask {address} is no address: {error}",
+        f"--dask {address} is not an address: {error}",
         hint="Use tcp://HOST:PORT of a Dask scheduler, or local.",
     )
 
 
 @contextmanager
 def connected(address: str) -> Iterator[Any]:
-    """A client of the cluster, which has a worker; closed at the end, a local cluster as well.
+    """Connect to a cluster that has a worker; close the client, and a local cluster, at the end.
 
     Raises:
         PackageMissing: ``distributed`` is not installed.
-        UsageError: The address is none.
-        ConnectionFailed: No scheduler there, or one without workers.
+        UsageError: The text is not an address.
+        ConnectionFailed: There is no scheduler, or it has no workers.
     """
     check_address(address)
     from distributed import LocalCluster
@@ -137,14 +137,14 @@ def connected(address: str) -> Iterator[Any]:
         try:
             where = address
             if address == LOCAL:
-                with deferred_interrupt():  # half started, it would leave processes behind
+                with deferred_interrupt():  # a half-started cluster would leave processes behind
                     cluster = LocalCluster(
                         n_workers=os.cpu_count() or 1, threads_per_worker=1, dashboard_address=None
                     )
                     where = stack.enter_context(cluster)
             client = stack.enter_context(_client(where))
             client.wait_for_workers(1, timeout=TIMEOUT)
-        except (ValueError, TypeError) as error:  # such as TLS without certificates
+        except (ValueError, TypeError) as error:  # for example, TLS without certificates
             raise _no_address(address, error) from error
         except OSError as error:  # TimeoutError is one
             raise ConnectionFailed(
@@ -156,10 +156,10 @@ def connected(address: str) -> Iterator[Any]:
 
 
 def _client(address: str) -> Any:
-    """A client that has started; whatever ``distributed.Client`` raises.
+    """Start a client; its errors are those of ``distributed.Client``.
 
-    One whose start fails is closed here. Left to the garbage collector, it stops its loop whenever
-    that runs, perhaps within the start of another client's, which waits for it forever (seen with
+    A client whose start fails is closed here. If it were left to the garbage collector, it could
+    stop its loop within the start of another client, which would wait for it forever (seen with
     distributed 2026.8).
     """
     from distributed import Client
@@ -174,16 +174,16 @@ def _client(address: str) -> Any:
 
 
 def _check_workers(client: Any) -> None:
-    """Refuse workers whose packages may lead to other numbers."""
+    """Refuse workers whose packages can lead to other numbers."""
     here = versions()
     try:
-        found: dict[str, dict[str, str]] = client.run(versions)
+        by_worker: dict[str, dict[str, str]] = client.run(versions)
     except Exception as error:  # whatever unpickling on a machine without edge raises
         raise UsageError(
             f"a worker cannot run edge: {error}",
             hint="Install the same edge-pipeline on every worker.",
         ) from error
-    for worker, there in found.items():
+    for worker, there in by_worker.items():
         other = [name for name in here if there.get(name) != here[name]]
         if other:
             name = other[0]
@@ -197,7 +197,7 @@ def _check_workers(client: Any) -> None:
 def _results(
     client: Any, content: Any, job: ModelPass, images: Sequence[Hashed]
 ) -> Iterator[tuple[int, list[Answer]]]:
-    """(position of the first image, answers) of each task, as they come."""
+    """Yield (position of the first image, answers) of each task, as they come."""
     from distributed import as_completed
 
     batches = iter(range(0, len(images), BATCH))
@@ -210,7 +210,7 @@ def _results(
         return future
 
     threads = sum(client.nthreads().values())
-    # Nothing else holds the futures, so that the cluster forgets each result when it is taken.
+    # Nothing else holds the futures, so the cluster forgets each result when it is taken.
     ready = as_completed([submit(start) for start in islice(batches, AHEAD * threads)])
     for future in ready:
         result = _result(future)
@@ -243,15 +243,15 @@ def _result(future: Any) -> list[Answer]:
 def answer_batch(
     content: bytes, job: ModelPass, files: Sequence[tuple[str, str]]
 ) -> list[Answer] | Mismatch:
-    """Answers to some images, on the worker.
+    """Answer some images, on the worker.
 
     Args:
-        content: Of the model file.
-        job: The rest of what every task shares.
-        files: Path and sha256 (hex) of each image.
+        content: The content of the model file.
+        job: The rest of what all tasks share.
+        files: The path and the sha256 (hex) of each image.
 
     Raises:
-        InferenceError: The model arrived damaged, or failed.
+        InferenceError: The model arrives damaged, or fails.
     """
     model = _model_file(content, job)
     for path, digest in files:
@@ -264,11 +264,11 @@ def answer_batch(
     return list(run_images(model, [Path(path) for path, _ in files], job.preprocessing, workers=1))
 
 
-_MODELS: dict[str, Path] = {}  # sha256 -> file, of this worker process
+_MODELS: dict[str, Path] = {}  # the files of this worker process, by sha256
 
 
 def _model_file(content: bytes, job: ModelPass) -> Path:
-    """The model as a file of this process, written once."""
+    """Return the model as a file of this process, which is written once."""
     if job.sha256 not in _MODELS:
         if hashlib.sha256(content).hexdigest() != job.sha256:
             raise InferenceError("the model file arrived damaged at the worker")

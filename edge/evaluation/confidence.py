@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-POWER: Final = 0.8  # chance that the number of images named for a decision does decide
-MOST_IMAGES: Final = 10**9  # beyond it a difference is as good as none
+POWER: Final = 0.8  # probability that the number of images named for a decision does decide
+MOST_IMAGES: Final = 10**9  # a difference that needs more images is as good as none
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +21,22 @@ class Interval:
 
 
 def normal_quantile(confidence: float) -> float:
-    """z of a two-sided interval: 1.96 for 0.95."""
+    """Return z of a two-sided interval: 1.96 for 0.95."""
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 def confidence_of(z: float) -> float:
-    """The confidence whose ``normal_quantile`` is z."""
+    """Return the confidence level whose ``normal_quantile`` is z."""
     return 2 * NormalDist().cdf(z) - 1
 
 
 def wilson(hits: float, images: float, z: float) -> Interval:
-    """Score interval of a share (Wilson, JASA 22, 1927); lies within 0..1 also at its ends.
+    """Return the score interval of a share (Wilson, JASA 22, 1927), which lies within 0..1.
 
     Args:
-        hits: Images that count; may be a fraction, for a projection.
-        images: All of them, above zero.
-        z: Normal quantile, see ``normal_quantile``.
+        hits: The number of images that count; a fraction, for a projection.
+        images: The number of all images, above zero.
+        z: The normal quantile, see ``normal_quantile``.
     """
     share = hits / images
     spread = z * math.sqrt(share * (1 - share) / images + (z / (2 * images)) ** 2)
@@ -46,18 +46,18 @@ def wilson(hits: float, images: float, z: float) -> Interval:
 
 
 def images_for_half_width(share: float, half_width: float, confidence: float) -> int:
-    """The fewest images on which the Wilson interval of a share reaches no further to each side.
+    """Return how many images make the Wilson interval of a share as narrow as that.
 
     Args:
-        share: Found so far, 0..1.
-        half_width: Half of the interval's length, 0..1.
-        confidence: Of the interval.
+        share: The share so far, 0..1.
+        half_width: Half the length of the interval, 0..1.
+        confidence: The confidence level of the interval.
     """
     z = normal_quantile(confidence)
 
     def narrow(images: int) -> bool:
-        found = wilson(share * images, images, z)
-        return found.high - found.low <= 2 * half_width
+        interval = wilson(share * images, images, z)
+        return interval.high - interval.low <= 2 * half_width
 
     low, high = 0, 1
     while not narrow(high):
@@ -69,10 +69,10 @@ def images_for_half_width(share: float, half_width: float, confidence: float) ->
 
 
 def images_to_show_drop(drop: float, confidence: float) -> int:
-    """The fewest images on which two equal models are told from one that loses that share.
+    """Return how many images tell two equal models from one that loses that share.
 
-    Without a single image that only one of them answers rightly, the paired score interval ends
-    at ``z**2 / (images + z**2)`` (see ``edge.evaluation.confidence.tango``).
+    If no image is answered right by only one of them, the paired score interval ends at
+    ``z**2 / (images + z**2)``; see ``tango``.
     """
     z = normal_quantile(confidence)
     return math.ceil(z * z * (1 - drop) / drop)
@@ -85,17 +85,17 @@ def images_to_decide(
     confidence: float,
     projected: Callable[[float, float], Interval],
 ) -> int | None:
-    """More images after which the interval probably lies on one side of the limit.
+    """Return how many more images probably bring the interval to one side of the limit.
 
-    The standard formula for sample sizes, ``n = ((z + z_power) * sd / distance) ** 2``, solved
-    for any interval: widened by the quantile of ``POWER``, it must not reach the limit.
+    It is the standard formula for sample sizes, ``n = ((z + z_power) * sd / distance) ** 2``,
+    solved for any interval: widened by the quantile of ``POWER``, it must not reach the limit.
 
     Args:
-        value: Found so far.
-        limit: To be decided against.
-        images: Seen so far.
-        confidence: Of the interval.
-        projected: The interval from (images, z) if the rates seen so far go on.
+        value: The value so far.
+        limit: The limit that it is held against.
+        images: The number of images so far.
+        confidence: The confidence level of the interval.
+        projected: The interval from (images, z) if the rates so far go on.
 
     Returns:
         At least 1; None if the value is the limit, so that no number decides.
@@ -119,25 +119,25 @@ def images_to_decide(
     return high - images
 
 
-WIDE: Final = 0.05  # half of a top-1's interval, from which on images are called few
-WIDE_RECALL: Final = 0.2  # the same of a class's recall, at worst
-SHOWN_DROP: Final = 0.01  # of top-1, that images should be able to show
-CONFIDENCE: Final = 0.95  # of both
+WIDE: Final = 0.05  # half the interval of a top-1, from which on images are called few
+WIDE_RECALL: Final = 0.2  # the same for the recall of a class, at worst
+SHOWN_DROP: Final = 0.01  # the drop of top-1 that images should be able to show
+CONFIDENCE: Final = 0.95  # the confidence level of all these intervals
 
 
 def too_few(top1: float, images: int, of_class: Mapping[str, int]) -> list[str]:
-    """Whether labelled images are too few to tell, and how many would; one sentence each.
+    """Say whether labelled images are too few, and how many would do, in one sentence each.
 
     Args:
-        top1: Share that is right, 0..1.
-        images: Labelled, above zero.
-        of_class: Class name -> how many of them are of it, every class named.
+        top1: The share that is right, 0..1.
+        images: The number of labelled images, above zero.
+        of_class: The number of labelled images of each class, by its name.
     """
-    found = []
+    notes = []
     bounds = wilson(top1 * images, images, normal_quantile(CONFIDENCE))
     if bounds.high - bounds.low > 2 * WIDE:
         needed = images_for_half_width(top1, WIDE, CONFIDENCE)
-        found.append(
+        notes.append(
             f"{images} labelled images are few: a top-1 of {100 * top1:.1f} % on them may be "
             f"anything from {100 * bounds.low:.1f} to {100 * bounds.high:.1f} %; about {needed} "
             f"would tell it to {100 * WIDE:.0f} points, and at least "
@@ -148,30 +148,30 @@ def too_few(top1: float, images: int, of_class: Mapping[str, int]) -> list[str]:
     few = {label: count for label, count in of_class.items() if count < needed}
     if few:
         fewest = min(few, key=lambda label: few[label])
-        found.append(
+        notes.append(
             f"{len(few)} of {len(of_class)} classes have fewer than {needed} labelled images to be "
             f"scored on ({fewest}: {few[fewest]}), so that their recall is not known to "
             f"{100 * WIDE_RECALL:.0f} points"
         )
-    return found
+    return notes
 
 
 RESAMPLES: Final = 20_000
-SEED: Final = 0  # of the bootstrap: the same images give the same verdict
+SEED: Final = 0  # the seed of the bootstrap: the same images give the same verdict
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """Two-sided p-value of the exact McNemar test (McNemar, Psychometrika 12, 1947).
+    """Return the two-sided p-value of the exact McNemar test (McNemar, Psychometrika 12, 1947).
 
     Args:
-        lost: Images that only the first model answers right.
-        gained: Images that only the second one does.
+        lost: The number of images that only the first model answers right.
+        gained: The number of images that only the second one answers right.
     """
     return _sign_test(lost, gained, "two-sided")
 
 
 def mcnemar_loss(lost: int, gained: int) -> float:
-    """One-sided p-value of the same test, against the second model being as good."""
+    """Return the one-sided p-value of the same test, against the second model being as good."""
     return _sign_test(lost, gained, "greater")
 
 
@@ -184,7 +184,7 @@ def _sign_test(lost: int, gained: int, alternative: str) -> float:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """p-values corrected for their number (Holm, Scand. J. Statist. 6, 1979), in their order."""
+    """Correct p-values for their number (Holm, Scand. J. Statist. 6, 1979), in their order."""
     corrected = [1.0] * len(p_values)
     largest = 0.0
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
@@ -195,9 +195,9 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def drop_interval(images: int, lost: int, gained: int, confidence: float) -> Interval:
-    """Interval of the share that the second model loses: wide enough for both methods.
+    """Return an interval of the share that the second model loses, wide enough for both methods.
 
-    The bootstrap knows no change that it has not seen: without any, it gives a single point. The
+    The bootstrap knows only the changes that it has seen: without any, it gives a single point. The
     score interval does not, so each end is the outer one of the two.
     """
     score = tango(images, lost, gained, normal_quantile(confidence))
@@ -206,17 +206,17 @@ def drop_interval(images: int, lost: int, gained: int, confidence: float) -> Int
 
 
 def most_changed(images: float, changed: float, confidence: float) -> float:
-    """Upper bound of the share of images whose answer changes; no more can be lost or gained.
+    """Return an upper bound of the share of changed answers; no more can be lost or gained.
 
-    Exact (Clopper and Pearson, Biometrika 26, 1934). Without any change the lower end of the
+    It is exact (Clopper and Pearson, Biometrika 26, 1934). Without any change the lower end of the
     share's interval is 0 and cannot be missed, so that the whole error goes to the upper end:
     ``1 - (1 - confidence) ** (1 / images)``, for 95 % about 3 / images (Hanley and Lippman-Hand,
     JAMA 249, 1983).
 
     Args:
         images: All of them, labelled or not; a fraction for a projection.
-        changed: Of them, with another answer.
-        confidence: Of the interval, 0..1.
+        changed: The number of those with another answer.
+        confidence: The confidence level of the interval, 0..1.
     """
     if changed == 0:
         return float(1 - (1 - confidence) ** (1 / images))
@@ -226,7 +226,7 @@ def most_changed(images: float, changed: float, confidence: float) -> float:
 
 
 def bootstrap_drop(images: int, lost: int, gained: int, confidence: float) -> Interval:
-    """Percentile bootstrap of the mean of (baseline right) - (candidate right) over the images.
+    """Bootstrap the mean of (baseline right) - (candidate right) over the images, by percentiles.
 
     An image contributes 1, -1 or 0, so how often each value is drawn is multinomial: drawing the
     counts is the bootstrap over images itself, not an approximation of it.
@@ -239,16 +239,16 @@ def bootstrap_drop(images: int, lost: int, gained: int, confidence: float) -> In
 
 
 def tango(images: float, lost: float, gained: float, z: float) -> Interval:
-    """Score interval of a difference of paired shares (Tango, Statist. Med. 17, 1998, 891-908).
+    """Return the score interval of a paired difference (Tango, Statist. Med. 17, 1998, 891-908).
 
     Its ends are the differences that the score test just does not reject. Without discordant
     images they are ``+-z**2 / (images + z**2)``.
 
     Args:
-        images: All pairs; counts may be fractions, for a projection.
-        lost: Pairs that count for the first model only.
-        gained: Pairs that count for the second one only.
-        z: Normal quantile.
+        images: The number of all pairs; counts are fractions for a projection.
+        lost: The number of pairs that count for the first model only.
+        gained: The number of pairs that count for the second one only.
+        z: The normal quantile.
     """
     from scipy.optimize import brentq
 
@@ -267,8 +267,8 @@ def tango(images: float, lost: float, gained: float, z: float) -> Interval:
 
 
 def _tango_statistic(delta: float, images: float, lost: float, gained: float) -> float:
-    """Score statistic of the hypothesis that the difference is ``delta``; falls as delta grows."""
-    # The likelihood's maximum under the hypothesis: the larger root of a x^2 + b x + c.
+    """Return the score statistic of the difference ``delta``, which falls as delta grows."""
+    # The likelihood has its maximum under the hypothesis at the larger root of a x^2 + b x + c.
     a = 2 * images
     b = -lost - gained + (2 * images - lost + gained) * delta
     c = -gained * delta * (1 - delta)

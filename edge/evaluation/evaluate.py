@@ -43,24 +43,24 @@ class Scope(StrEnum):
     """Which images the scores are of."""
 
     UNSEEN = "unseen"  # those that neither trained nor calibrated the bundle
-    SEEN = "seen"  # there are no others: what it learned from
+    SEEN = "seen"  # those that it learned from, since there are no others
     UNKNOWN = "unknown"  # all of them; the bundle does not record what it learned from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantScore:
-    """One variant and its score; agreement is with the first variant of the list.
+    """The scores of one variant; agreement is with the first variant of the list.
 
     Attributes:
-        name: Of the variant.
-        score: On the images of the scope.
-        top1_interval: 95 %, Wilson; None without labels.
-        against_truth: What the labelled images tell against chance; None without such, and
-            where labels do not exclude one another.
-        by_origin: The same apart for each kind of image that there is.
-        classes: Per class, on the labelled images of the scope.
-        multi_label: Where labels do not exclude one another, the scores on the images of the
-            scope; top-1 and classes are none then.
+        name: The name of the variant.
+        score: The score on the images of the scope.
+        top1_interval: The 95 % Wilson interval of the top-1; None without labels.
+        against_truth: What the labelled images tell against chance; None without labelled images,
+            and if labels do not exclude one another.
+        by_origin: The score apart for each origin of images that there is.
+        classes: The scores per class, on the labelled images of the scope.
+        multi_label: The scores on the images of the scope if labels do not exclude one another;
+            there are no top-1 and no classes then.
     """
 
     name: str
@@ -72,7 +72,7 @@ class VariantScore:
     multi_label: MultiLabelScore | None = None
 
     def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
-        """The scores as JSON values."""
+        """Return the scores as JSON values."""
         return {
             "name": self.name,
             **_score_json(self.score),
@@ -94,20 +94,20 @@ class VariantScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Scores of some variants of a bundle.
+    """The scores of some variants of a bundle.
 
     Attributes:
-        name: Of the bundle.
-        labels: Class names.
-        images: How many could be read.
-        labelled: How many of them have a class of the bundle.
-        skipped: Why each other image could not be read, by path.
+        name: The name of the bundle.
+        labels: The class names.
+        images: The number of images that could be read.
+        labelled: The number of those that have a class of the bundle.
+        skipped: The reason why each other image could not be read, by path.
         files: All files of the folder.
-        scope: Which of them the scores are of.
-        origins: How many were what to the bundle, by name of ``Origin``.
-        notes: What a reader should know, one sentence each.
+        scope: Which images the scores are of.
+        origins: The number of images of each origin, by name of ``Origin``.
+        notes: What a reader should know, in one sentence each.
         output: What the files answer with.
-        variants: In the order of the bundle.
+        variants: The scores of the variants, in the order of the bundle.
     """
 
     name: str
@@ -123,7 +123,7 @@ class Evaluation:
     variants: tuple[VariantScore, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The scores as JSON values."""
+        """Return the scores as JSON values."""
         first = self.variants[0]
         several = first.multi_label
         labelled = first.score.labelled if several is None else several.images
@@ -143,19 +143,19 @@ class Evaluation:
         }
 
 
-def _score_json(found: Score) -> dict[str, Any]:
-    return asdict(found) | {"top1_interval": _ends(top1_interval(found))}
+def _score_json(score: Score) -> dict[str, Any]:
+    return asdict(score) | {"top1_interval": _ends(top1_interval(score))}
 
 
 def _ends(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [interval.low, interval.high]
 
 
-def top1_interval(found: Score) -> Interval | None:
-    """Of a score's top-1, 95 %, Wilson; None without labels."""
-    if found.top1 is None:
+def top1_interval(score: Score) -> Interval | None:
+    """Return the 95 % Wilson interval of a top-1; None without labels."""
+    if score.top1 is None:
         return None
-    return share_interval(round(found.top1 * found.labelled), found.labelled)
+    return share_interval(round(score.top1 * score.labelled), score.labelled)
 
 
 def evaluate(
@@ -173,28 +173,24 @@ def evaluate(
     Images that trained or calibrated the bundle are scored apart where there are others.
 
     Raises:
-        UsageError: No bundle there, an engine for another format, or a truth that does not fit.
+        UsageError: There is no bundle at the path, the engine is for another format, or the truth
+            does not fit.
         BundleError: A variant is missing or altered.
-        DataError: No images, or none whose class the bundle knows.
+        DataError: There are no images, or none whose class the bundle knows.
     """
     bundle = Bundle.open(path)
-    labels = bundle.manifest.labels
+    labels, output = bundle.manifest.labels, bundle.manifest.output
     names = variants or tuple(item.name for item in bundle.manifest.variants)
     models = [bundle.model(name)[1] for name in names]
     head = read_head(bundle)
     record = origins_of(bundle)
-    found = find_scored_images(directory, labels, bundle.manifest.preprocessing, progress)
-    pictures = found.pictures
-    output = bundle.manifest.output
+    images = find_scored_images(directory, labels, bundle.manifest.preprocessing, progress)
+    pictures = images.pictures
     several = label_truth(output, labels, pictures, truth_file, directory)
     truth = [None if several else picture.label for picture in pictures]
     known = [label is not None for label in truth] if several is None else several.known
     if not any(known):
-        raise DataError(
-            f"no image of {directory} lies in a folder named after a class of the bundle",
-            hint=f"Its classes are {', '.join(labels[:5])}{' ...' if len(labels) > 5 else '.'}"
-            + "".join(f" {note.removesuffix('.')}." for note in found.notes),
-        )
+        raise _nothing_labelled(directory, labels, images.notes)
     tables = []
     with progress.stage("score", len(models) * len(pictures)) as step:
         for model in models:
@@ -225,20 +221,28 @@ def evaluate(
         labels=labels,
         images=len(pictures),
         labelled=sum(known),
-        skipped=found.skipped,
-        files=found.files,
+        skipped=images.skipped,
+        files=images.files,
         scope=scope,
         origins=counted(origins),
-        notes=(*found.notes, *notes),
+        notes=(*images.notes, *notes),
         output=output,
         variants=scores,
+    )
+
+
+def _nothing_labelled(directory: Path, labels: Sequence[str], notes: Sequence[str]) -> DataError:
+    return DataError(
+        f"no image of {directory} lies in a folder named after a class of the bundle",
+        hint=f"Its classes are {', '.join(labels[:5])}{' ...' if len(labels) > 5 else '.'}"
+        + "".join(f" {note.removesuffix('.')}." for note in notes),
     )
 
 
 def _scope(
     record: Origins, origins: Sequence[Origin], known: Sequence[bool]
 ) -> tuple[Scope, list[int]]:
-    """What the scores are of, and the rows of those images."""
+    """Return what the scores are of, and the rows of those images."""
     everything = list(range(len(origins)))
     unseen = [row for row in everything if origins[row] not in SEEN]
     if any(known[row] for row in unseen):
@@ -268,7 +272,7 @@ def _notes(
 
 
 def _doubts(variants: Sequence[VariantScore], labels: Sequence[str]) -> list[str]:
-    """What the scores do not prove: of few images, or of answers at chance level."""
+    """Return notes on what the scores do not prove: few images, or answers at chance level."""
     guessing = [
         f"{item.name} is right on {item.against_truth.agreeing} of {item.against_truth.images} "
         f"labelled images, no more than guessing ({100 * item.against_truth.chance:.1f} %)"
@@ -296,20 +300,20 @@ def _variant_score(
     output: OutputSpec,
     several: LabelTruth | None,
 ) -> VariantScore:
-    """Scores of one (images, classes) table, on the images of the scope and apart by origin."""
+    """Score one (images, classes) table, on the images of the scope and apart by origin."""
 
     def of(chosen: Sequence[int]) -> Score:
         other = None if reference is None else reference[chosen]
         return score(table[chosen], [truth[row] for row in chosen], other, output)
 
-    found = of(rows)
+    overall = of(rows)
     known = [row for row in rows if truth[row] is not None]
     said = best_class(table[known], output)
     labels = np.array([truth[row] for row in known], np.int64)
     return VariantScore(
         name=name,
-        score=found,
-        top1_interval=top1_interval(found),
+        score=overall,
+        top1_interval=top1_interval(overall),
         against_truth=agreement(said, labels) if known else None,
         by_origin={
             origin: of([row for row, kind in enumerate(origins) if kind is origin])

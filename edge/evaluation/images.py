@@ -20,13 +20,13 @@ from edge.weights import imagenet_classes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredImages:
-    """What a folder gives.
+    """The images of a folder that files are scored on.
 
     Attributes:
-        pictures: Readable, in the order of their paths.
-        skipped: Why each other image could not be read, by path.
+        pictures: The readable images, in the order of their paths.
+        skipped: The reason why each other image could not be read, by path.
         files: All files of the folder.
-        notes: Sentences on what was found, and on what is not used.
+        notes: Sentences on what the folder holds, and on what is not used.
     """
 
     pictures: tuple[Picture, ...]
@@ -38,29 +38,29 @@ class ScoredImages:
 def find_scored_images(
     directory: Path, labels: tuple[str, ...], preprocessing: Preprocessing, progress: Progress
 ) -> ScoredImages:
-    """The images below a folder; each that cannot be decoded is noted and left out.
+    """Find the images below a folder; images that cannot be decoded are noted and left out.
 
     Raises:
         DataError: The folder cannot be read or has no images.
     """
     with progress.stage("images"):
-        found = find_pictures(directory, labels, wnids(labels))
-        problems = unreadable(found.pictures, preprocessing)
-        notes = (*found.notes, *levels_notes(preprocessing, found.files.images))
+        inside = find_pictures(directory, labels, wnids(labels))
+        problems = unreadable(inside.pictures, preprocessing)
+        notes = (*inside.notes, *levels_notes(preprocessing, inside.files.images))
     for note in notes:
         progress.note(note)
     for note in skipped_notes(problems):
         progress.note(note)
     return ScoredImages(
-        pictures=tuple(picture for picture in found.pictures if picture.path not in problems),
+        pictures=tuple(picture for picture in inside.pictures if picture.path not in problems),
         skipped={str(file): why for file, why in problems.items()},
-        files=found.files,
+        files=inside.files,
         notes=notes,
     )
 
 
 def wnids(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """WordNet ids of the classes, if they are ImageNet's."""
+    """Return the WordNet IDs of the classes if they are those of ImageNet; otherwise none."""
     classes = imagenet_classes()
     same = len(labels) == len(classes) and all(
         label.startswith(name) for label, (_, name) in zip(labels, classes, strict=True)
@@ -70,22 +70,22 @@ def wnids(labels: tuple[str, ...]) -> tuple[str, ...]:
 
 LOCK_NAME: Final = "edge.lock"
 REPORT_NAME: Final = "report.json"
-MAX_LOCK: Final = 256 << 20  # bytes; a picture takes about 130, those of ImageNet 170 MB
+MAX_LOCK: Final = 256 << 20  # bytes; a picture takes about 130, all of ImageNet 170 MB
 MAX_REPORT: Final = 64 << 20  # bytes
 
 
 class Origin(StrEnum):
-    """What a picture was to the bundle; the first that fits."""
+    """What the making of a bundle used a picture for; the first that fits."""
 
     TRAIN = "train"  # weights were fitted to it
     VALIDATION = "validation"  # it decided when training ended
     CALIBRATION = "calibration"  # it gave the ranges of integer files
-    HELD_OUT = "held_out"  # the bundle's own report scored on it, and nothing learned from it
-    UNKNOWN = "unknown"  # the bundle's making did not use it
+    HELD_OUT = "held_out"  # the report of the bundle scored on it, and nothing learned from it
+    UNKNOWN = "unknown"  # the making of the bundle did not use it
 
 
 SEEN: Final = frozenset({Origin.TRAIN, Origin.VALIDATION, Origin.CALIBRATION})
-_SPLITS: Final = {  # of the lock's data, of a build and of an export
+_SPLITS: Final = {  # the names of splits in the lock of a build or an export
     "train": Origin.TRAIN,
     "val": Origin.VALIDATION,
     "calibration": Origin.CALIBRATION,
@@ -96,13 +96,13 @@ _SPLITS: Final = {  # of the lock's data, of a build and of an export
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origins:
-    """What is known of a bundle's pictures.
+    """What a bundle records of the pictures that made it.
 
     Attributes:
-        by_hash: sha256 of a file -> what it was.
-        is_recorded: Whether the bundle has a lock; without one a picture may have been anything.
-        is_trained_here: Whether the lock also tells what the weights were fitted to; that of an
-            exported network does not.
+        by_hash: What a file was used for, by its sha256.
+        is_recorded: Whether the bundle has a lock; without one, a picture can have been anything.
+        is_trained_here: Whether the lock also tells what the weights were fitted to; the lock of
+            an exported network does not.
     """
 
     by_hash: Mapping[str, Origin]
@@ -110,12 +110,12 @@ class Origins:
     is_trained_here: bool
 
     def of(self, pictures: Sequence[Hashed]) -> tuple[Origin, ...]:
-        """What each picture was."""
+        """Return what each picture was used for."""
         return tuple(self.by_hash.get(item.sha256, Origin.UNKNOWN) for item in pictures)
 
     @property
     def gap(self) -> str:
-        """What is not known, as one sentence; empty if nothing is missing."""
+        """A sentence on what is not known; empty if nothing is missing."""
         if not self.is_recorded:
             return (
                 f"the bundle has no {LOCK_NAME}, so that nobody can tell whether it was trained or "
@@ -130,37 +130,39 @@ class Origins:
 
 
 def origins_of(bundle: Bundle) -> Origins:
-    """What a bundle records of the pictures that made it.
+    """Read what a bundle records of the pictures that made it.
+
+    The lock is read by hand, and not through ``edge.schema``, since it can list a million pictures.
 
     Raises:
-        BundleError: The lock was altered, or is none.
+        BundleError: The lock was altered, or cannot be read.
     """
-    found = dict.fromkeys(_calibrated(bundle), Origin.CALIBRATION)
+    by_hash = dict.fromkeys(_calibrated(bundle), Origin.CALIBRATION)
     if LOCK_NAME not in bundle.manifest.files:
-        return Origins(by_hash=found, is_recorded=False, is_trained_here=False)
+        return Origins(by_hash=by_hash, is_recorded=False, is_trained_here=False)
     try:
         value = checked.read_json(bundle.checked(LOCK_NAME), max_bytes=MAX_LOCK)
         command = value["command"]
         for folder in value["inputs"]["data"].values():
             for split, classes in folder.items():
-                _add(found, _SPLITS.get(split), classes)
+                _add(by_hash, _SPLITS.get(split), classes)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BundleError(f"{LOCK_NAME} cannot be used: {error!r}") from error
-    return Origins(by_hash=found, is_recorded=True, is_trained_here=command == "build")
+    return Origins(by_hash=by_hash, is_recorded=True, is_trained_here=command == "build")
 
 
 def _add(
-    found: dict[str, Origin], origin: Origin | None, classes: Mapping[str, Mapping[str, str]]
+    by_hash: dict[str, Origin], origin: Origin | None, classes: Mapping[str, Mapping[str, str]]
 ) -> None:
     order = list(Origin)
     for files in classes.values() if origin is not None else ():
         for digest in files.values():
             assert origin is not None
-            found[digest] = min(origin, found.get(digest, origin), key=order.index)
+            by_hash[digest] = min(origin, by_hash.get(digest, origin), key=order.index)
 
 
 def _calibrated(bundle: Bundle) -> list[str]:
-    """Hashes that the report lists; a build takes them out of its training images."""
+    """Return the hashes that the report lists; a build takes them out of its training images."""
     if REPORT_NAME not in bundle.manifest.files:
         return []
     try:
@@ -172,11 +174,11 @@ def _calibrated(bundle: Bundle) -> list[str]:
 
 
 def counted(origins: Sequence[Origin]) -> dict[str, int]:
-    """How many pictures are of each origin, every origin named."""
+    """Return the number of pictures of each origin; every origin is named."""
     counts = Counter(origins)
     return {str(origin): counts[origin] for origin in Origin}
 
 
 def said(counts: Mapping[str, int]) -> str:
-    """``12 train, 3 held-out``: the origins that there are, for people."""
+    """Return the origins that there are, for people: ``12 train, 3 held-out``."""
     return ", ".join(f"{count} {name.replace('_', '-')}" for name, count in counts.items() if count)

@@ -1,12 +1,12 @@
 """Labels that do not exclude one another: which hold in a picture, and how well a model tells.
 
-The truth is a CSV file with a header, in one of the two forms that data sets are handed on in::
+The truth is a CSV file with a header, in one of the two usual forms of data sets::
 
     file,labels                      file,circle,red,square
     a.png,circle|red                 a.png,1,1,0
     b.png,                           b.png,0,0,0
 
-The scores are those of the field: average precision of each label and its mean (mAP), precision,
+The scores are the usual ones: average precision of each label and its mean (mAP), precision,
 recall and F1 at the thresholds, the share of pictures whose set of labels is right as a whole,
 and the share of single labels that are wrong (Hamming loss).
 """
@@ -31,11 +31,11 @@ from edge.runtime.output import OutputSpec
 from edge.runtime.postprocess import holding
 from edge.runtime.printable import csv_text
 
-UNKNOWN: Final = -1  # whether a label holds in a picture
+UNKNOWN: Final = -1  # it is not known whether a label holds in a picture
 MAX_TRUTH: Final = 256 << 20  # bytes
 RESAMPLES: Final = 1000
-FEW: Final = 10  # pictures in which a label holds; fewer hardly tell anything
-SEED: Final = 0  # of the bootstrap: the same pictures give the same interval
+FEW: Final = 10  # pictures in which a label holds; fewer tell hardly anything
+SEED: Final = 0  # the seed of the bootstrap: the same pictures give the same interval
 _YES: Final = frozenset({"1", "1.0", "true", "yes"})
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 _NO: Final = frozenset({"0", "0.0", "false", "no", ""})
@@ -47,10 +47,10 @@ FORMS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelTruth:
-    """What is known of some pictures.
+    """Which labels hold in some pictures, as far as that is known.
 
     Attributes:
-        labels: Names, in the order of the model's.
+        labels: The names, in the order of the model.
         table: (pictures, labels) int8: 1 where the label holds, 0 where not, or ``UNKNOWN``.
     """
 
@@ -59,28 +59,28 @@ class LabelTruth:
 
     @property
     def known(self) -> list[bool]:
-        """Of each picture, whether anything is known."""
-        found: list[bool] = (self.table != UNKNOWN).any(axis=1).tolist()
-        return found
+        """Whether anything is known of each picture."""
+        known: list[bool] = (self.table != UNKNOWN).any(axis=1).tolist()
+        return known
 
     def of(self, rows: Sequence[int]) -> "LabelTruth":
-        """That of some of the pictures."""
+        """Return what is known of some of the pictures."""
         return LabelTruth(labels=self.labels, table=self.table[rows])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelScore:
-    """One label on the pictures where it is known.
+    """The scores of one label, on the pictures where it is known.
 
     Attributes:
-        label: Its name.
-        images: Pictures where it is known.
-        positives: Pictures where it holds.
-        threshold: Probability from which on the model says that it holds.
-        average_precision: Area under precision over recall, 0..1; None where it never holds.
-        precision: Of the pictures that the model says it holds in, those where it does, 0..1.
-        recall: Of the pictures where it holds, those that the model finds, 0..1.
-        f1: Harmonic mean of the two, 0..1; None where it never holds and is never said to.
+        label: The name of the label.
+        images: The number of pictures where it is known.
+        positives: The number of pictures where it holds.
+        threshold: The probability from which on the model says that it holds.
+        average_precision: The area under precision over recall, 0..1; None if it never holds.
+        precision: The share of pictures where it holds, among those where the model says so, 0..1.
+        recall: The share of pictures where the model says so, among those where it holds, 0..1.
+        f1: The harmonic mean of the two, 0..1; None if it never holds and the model never says so.
     """
 
     label: str
@@ -95,17 +95,17 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MultiLabelScore:
-    """All labels of a model together.
+    """The scores of all labels of a model together.
 
     Attributes:
-        images: Pictures with a known label.
-        mean_average_precision: Mean over the labels that hold somewhere, 0..1 (mAP).
-        chance: mAP that guessing would get: the mean of how often these labels hold, 0..1.
-        macro_f1: Mean of the labels' F1, 0..1.
-        micro_f1: F1 of all labels of all pictures together, 0..1.
-        subset_accuracy: Share of pictures whose whole set of labels is right, 0..1.
-        hamming_loss: Share of single labels that are wrong, 0..1.
-        labels: One by one.
+        images: The number of pictures with a known label.
+        mean_average_precision: The mean over the labels that hold somewhere, 0..1 (mAP).
+        chance: The mAP of guessing, which is the mean of how often these labels hold, 0..1.
+        macro_f1: The mean F1 of the labels, 0..1.
+        micro_f1: The F1 of all labels of all pictures together, 0..1.
+        subset_accuracy: The share of pictures whose whole set of labels is right, 0..1.
+        hamming_loss: The share of single labels that are wrong, 0..1.
+        labels: The scores of each label.
     """
 
     images: int
@@ -121,19 +121,19 @@ class MultiLabelScore:
 def multi_label_score(
     scores: NDArray[np.float32], truth: LabelTruth, output: OutputSpec
 ) -> MultiLabelScore | None:
-    """Score (pictures, labels) probabilities; None where nothing is known of any picture.
+    """Score (pictures, labels) probabilities; return None if nothing is known of any picture.
 
     Args:
         scores: (pictures, labels), float32.
-        truth: Of the same pictures.
-        output: With the thresholds.
+        truth: What is known of the same pictures.
+        output: What the scores mean, with the thresholds.
     """
     known = truth.table != UNKNOWN
     rows = known.any(axis=1)
     if not rows.any():
         return None
     said, holds = holding(scores, output), truth.table == 1
-    found = tuple(
+    by_label = tuple(
         _label_score(
             label,
             scores[known[:, column], column],
@@ -148,15 +148,15 @@ def multi_label_score(
     wrong = int(((said != holds) & known).sum())
     return MultiLabelScore(
         images=int(rows.sum()),
-        mean_average_precision=_mean([item.average_precision for item in found]),
-        chance=_mean([_share(item.positives, item.images) for item in found if item.positives]),
-        macro_f1=_mean([item.f1 for item in found]),
+        mean_average_precision=_mean([item.average_precision for item in by_label]),
+        chance=_mean([_share(item.positives, item.images) for item in by_label if item.positives]),
+        macro_f1=_mean([item.f1 for item in by_label]),
         micro_f1=_share(2 * right, 2 * right + wrong),
         subset_accuracy=(
             float((said[whole] == holds[whole]).all(axis=1).mean()) if whole.any() else None
         ),
         hamming_loss=_share(wrong, int(known.sum())),
-        labels=found,
+        labels=by_label,
     )
 
 
@@ -189,7 +189,7 @@ def _average_precision(holds: NDArray[np.bool_], scores: NDArray[np.float32]) ->
 
 
 def mean_average_precision(scores: NDArray[np.float32], truth: LabelTruth) -> float | None:
-    """mAP of (pictures, labels) scores, 0..1; None where no label holds anywhere."""
+    """Return the mAP of (pictures, labels) scores, 0..1; None if no label holds anywhere."""
     known = truth.table != UNKNOWN
     return _mean(
         [
@@ -204,10 +204,10 @@ def mean_average_precision(scores: NDArray[np.float32], truth: LabelTruth) -> fl
 def map_intervals(
     tables: Sequence[NDArray[np.float32]], truth: LabelTruth, confidence: float
 ) -> tuple[Interval | None, ...]:
-    """Bootstrap intervals of the mAP: of each table, then of the first less the second.
+    """Bootstrap intervals of the mAP of each table, and then of the first less the second.
 
     The pictures are drawn again with replacement, the same ones for all tables (paired), and the
-    percentiles taken (Efron 1979). Labels that hold in no drawn picture do not count in a draw.
+    percentiles are taken (Efron 1979). Labels that hold in no drawn picture do not count in a draw.
     """
     rows = np.flatnonzero((truth.table != UNKNOWN).any(axis=1))
     random = np.random.default_rng(SEED)
@@ -220,15 +220,15 @@ def map_intervals(
     if not drawn:
         return (None,) * (len(tables) + (len(tables) > 1))
     series = np.array(drawn, float).T
-    found = [_percentiles(values, confidence) for values in series]
+    intervals = [_percentiles(values, confidence) for values in series]
     if len(tables) > 1:
-        found.append(_percentiles(series[0] - series[1], confidence))
-    return tuple(found)
+        intervals.append(_percentiles(series[0] - series[1], confidence))
+    return tuple(intervals)
 
 
 def _fast_map(scores: NDArray[np.float32], truth: NDArray[np.int8]) -> float | None:
-    """As ``mean_average_precision``; scikit-learn's checks alone take a minute in a bootstrap."""
-    found = []
+    """Do as ``mean_average_precision``, without the checks, which take a minute in a bootstrap."""
+    averages = []
     for column in range(truth.shape[1]):
         known = truth[:, column] != UNKNOWN
         holds, values = truth[known, column] == 1, scores[known, column]
@@ -238,8 +238,8 @@ def _fast_map(scores: NDArray[np.float32], truth: NDArray[np.int8]) -> float | N
         hits = np.cumsum(holds[order])
         ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # of equal scores
         steps = np.diff(hits[ends], prepend=0)
-        found.append(float((steps * hits[ends] / (ends + 1)).sum() / hits[-1]))
-    return _mean(found)
+        averages.append(float((steps * hits[ends] / (ends + 1)).sum() / hits[-1]))
+    return _mean(averages)
 
 
 def _percentiles(values: NDArray[np.float64], confidence: float) -> Interval:
@@ -257,11 +257,11 @@ def _share(part: int, of: int) -> float | None:
 
 
 def few_positives(positives: Mapping[str, int], images: int) -> list[str]:
-    """A note on the labels that hold in too few pictures for their scores to tell much.
+    """Return a note on labels that hold in too few pictures for their scores to tell much.
 
     Args:
-        positives: Label -> pictures in which it holds.
-        images: Pictures that are known.
+        positives: The number of pictures in which each label holds.
+        images: The number of pictures that are known.
     """
     few = [label for label, count in positives.items() if count < FEW]
     if not few:
@@ -281,7 +281,7 @@ def label_truth(
     path: Path | None,
     directory: Path,
 ) -> LabelTruth | None:
-    """What is known of pictures, where labels do not exclude one another; None of other models.
+    """Return the truth if labels do not exclude one another; None for other models.
 
     Raises:
         UsageError: A truth is given to a model of classes that exclude one another; see
@@ -301,13 +301,13 @@ def label_truth(
 def truth_of(
     pictures: Sequence[Picture], labels: tuple[str, ...], path: Path | None, directory: Path
 ) -> LabelTruth:
-    """Which labels hold in each picture.
+    """Return which labels hold in each picture.
 
     Args:
-        pictures: In the order of the rows.
-        labels: Of the model.
-        path: CSV file; None where the folder that a picture lies in names its only label.
-        directory: That the pictures were found in; names in the file may start there.
+        pictures: The pictures, in the order of the rows.
+        labels: The labels of the model.
+        path: The CSV file; None if the folder that a picture lies in names its only label.
+        directory: The folder that was searched for pictures; names in the file may start there.
 
     Raises:
         UsageError: The file cannot be read, or a line of it is wrong.
@@ -344,7 +344,7 @@ def truth_of(
 
 
 def read_truth(path: Path, labels: Sequence[str]) -> Mapping[str, tuple[int, ...]]:
-    """Path or name of each picture -> 1, 0 or ``UNKNOWN`` for each label.
+    """Read 1, 0 or ``UNKNOWN`` for each label, by the path or the name of each picture.
 
     Raises:
         UsageError: The file cannot be read, or a line of it is wrong.
@@ -376,34 +376,34 @@ def read_truth(path: Path, labels: Sequence[str]) -> Mapping[str, tuple[int, ...
         lines = lines[1:]
     stated: dict[str, tuple[int, ...]] = {}
     for number, row in lines:
-        place = f"line {number} of {path}"
+        where = f"line {number} of {path}"
         if len(row) != len(header):
-            raise UsageError(f"{place} has {len(row)} cells, the first line {len(header)}")
-        values = _by_column(row, header, wanted, place) if by_column else _named(row, wanted, place)
+            raise UsageError(f"{where} has {len(row)} cells, the first line {len(header)}")
+        values = _by_column(row, header, wanted, where) if by_column else _named(row, wanted, where)
         name = _normal(PurePosixPath(row[0].replace("\\", "/")).as_posix())
         if stated.setdefault(name, values) != values:
-            raise UsageError(f"{place} names {row[0]!r} again, with other labels")
+            raise UsageError(f"{where} names {row[0]!r} again, with other labels")
     return stated
 
 
 def _by_column(
-    row: Sequence[str], header: Sequence[str], labels: Sequence[str], place: str
+    row: Sequence[str], header: Sequence[str], labels: Sequence[str], where: str
 ) -> tuple[int, ...]:
     values = []
     for label in labels:
         cell = row[header.index(label, 1)].lower()
-        if cell in ("-1", "-1.0", "?"):  # "uncertain" in the data sets of chest X-rays
+        if cell in ("-1", "-1.0", "?"):  # data sets of chest X-rays write so for "uncertain"
             values.append(UNKNOWN)
         elif cell in _YES or cell in _NO:
             values.append(int(cell in _YES))
         else:
             raise UsageError(
-                f"{place} says {cell!r} of {label!r}", hint="Write 1, 0, or -1 for not known."
+                f"{where} says {cell!r} of {label!r}", hint="Write 1, 0, or -1 for not known."
             )
     return tuple(values)
 
 
-def _named(row: Sequence[str], labels: Sequence[str], place: str) -> tuple[int, ...]:
+def _named(row: Sequence[str], labels: Sequence[str], where: str) -> tuple[int, ...]:
     cell = row[1]
     parts = [cell] if cell in labels else [part.strip() for part in re.split(r"[|;,]", cell)]
     if len(parts) == 1 and parts[0] not in labels:
@@ -411,7 +411,7 @@ def _named(row: Sequence[str], labels: Sequence[str], place: str) -> tuple[int, 
     for part in parts:
         if part and part not in labels:
             raise UsageError(
-                f"{place} has the label {part!r}, which the model has not",
+                f"{where} has the label {part!r}, which the model has not",
                 hint=f"Its labels are {', '.join(labels[:8])}{' ...' if len(labels) > 8 else ''}.",
             )
     return tuple(int(label in parts) for label in labels)
@@ -422,5 +422,5 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _normal(text: str) -> str:
-    """Names are the same whether an accent is part of a letter or stands by itself."""
+    """Return a name in NFC, so that an accent counts the same however it is written."""
     return unicodedata.normalize("NFC", text)

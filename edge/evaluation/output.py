@@ -1,8 +1,8 @@
-"""What a model's answers are: found out from its graph, then from the values on pictures.
+"""What the answers of a model are: decided by its graph, and then by its values on pictures.
 
-The last operator decides where it is a softmax or a sigmoid, and where nothing follows the last
-dense layer or convolution. Where it is something else, the values do. What was taken, and from
-which evidence, is stated; ``--output-activation`` settles it.
+The last operator decides if it is a softmax or a sigmoid, or if nothing follows the last dense
+layer or convolution. If it is something else, the values decide. The decision and its evidence are
+stated; ``--output-activation`` overrules it.
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from edge.runtime.head import sum_rounding
 from edge.runtime.output import HALF, Activation, OutputActivation, OutputKind, OutputSpec
 
 OPTION: Final = "--output-activation"
-ROUNDING: Final = 0.02  # of a probability that is an integer of 8 bits
-SUM_ROUNDING: Final = 0.03  # of the sum of such, besides what rounding of each class explains
-SAME_SUM: Final = 0.01  # relative: so little apart are sums that are always the same
-NEAR: Final = 0.25  # so far outside 0..1 a straight line goes that was fitted to 0 and 1
-APART: Final = 0.3  # so far apart are the values of a model that was fitted to 0 and 1, at least
+ROUNDING: Final = 0.02  # the error of a probability that is an integer of 8 bits
+SUM_ROUNDING: Final = 0.03  # the error of their sum, besides the rounding of each class
+SAME_SUM: Final = 0.01  # the relative spread of sums that count as always the same
+NEAR: Final = 0.25  # how far outside 0..1 a straight line goes that was fitted to 0 and 1
+APART: Final = 0.3  # the least spread of the values of a model that was fitted to 0 and 1
 ALWAYS_ONE: Final = 0.999
 
 
@@ -40,8 +40,8 @@ class GraphEnd:
     """The last operator that is more than a change of shape or of number format.
 
     Attributes:
-        ending: What it is.
-        named: For people, such as ``the last operator, Softmax``.
+        ending: The kind of the operator.
+        named: Its name for people, such as ``the last operator, Softmax``.
     """
 
     ending: Ending
@@ -55,21 +55,21 @@ def output_of(
     asked: OutputActivation,
     why: str = "",
 ) -> OutputSpec:
-    """What the values of a model are; thresholds of several labels are 0.5.
+    """Decide what the values of a model are; the thresholds of several labels are 0.5.
 
     Args:
-        end: Of its graph.
-        columns: How many values it answers with.
-        values: (pictures, columns) float32, what it answers to some pictures; None where there
-            are none. They hold even against the graph.
-        asked: What the user says they are.
+        end: The end of its graph.
+        columns: The number of values of an answer.
+        values: (pictures, columns) float32, the answers to some pictures; None without pictures.
+            They overrule the graph.
+        asked: What the user says the values are.
         why: What says so instead of the user.
 
     Raises:
-        UsageError: They cannot be what the graph or the user says.
+        UsageError: The values cannot be what the graph or the user says.
     """
     if asked is OutputActivation.AUTO:
-        kind, why = _found(end, columns, values)
+        kind, why = _decided(end, columns, values)
     else:
         kind, why = asked, why or f"{OPTION} {asked}"
     _check(end, kind, columns, values, why, asked)
@@ -89,7 +89,7 @@ def output_of(
 def _pending(
     end: GraphEnd, kind: OutputActivation, columns: int, values: NDArray[np.float32] | None
 ) -> tuple[Activation, str]:
-    """What makes probabilities of the values, and what is to be said of it."""
+    """Return what makes probabilities of the values, and a remark on it."""
     if kind is OutputActivation.MULTI_LABEL_LOGITS or (
         kind is OutputActivation.LOGITS and columns == 1
     ):
@@ -117,7 +117,7 @@ def _doubt(values: NDArray[np.float32] | None) -> str:
     return f"; their values{seen} may be probabilities already"
 
 
-def _found(
+def _decided(
     end: GraphEnd, columns: int, values: NDArray[np.float32] | None
 ) -> tuple[OutputActivation, str]:
     if end.ending is Ending.SOFTMAX:
@@ -149,18 +149,18 @@ def _found(
 
 
 def are_within(values: NDArray[np.float32]) -> bool:
-    """Whether all values lie within 0..1, but for rounding."""
+    """Return whether all values lie within 0..1, but for rounding."""
     return bool(values.min() >= -ROUNDING and values.max() <= 1 + ROUNDING)
 
 
 def sum_to_one(values: NDArray[np.float32]) -> bool:
-    """Whether each row of (pictures, columns) sums to 1, but for rounding to 8 bits."""
+    """Return whether each row of (pictures, columns) sums to 1, but for rounding to 8 bits."""
     most = SUM_ROUNDING + sum_rounding(values)
     return bool((np.abs(values.sum(axis=1, dtype=np.float64) - 1) <= most).all())
 
 
 def sum_alike(values: NDArray[np.float32]) -> bool:
-    """Whether the rows of (pictures, columns) are shares of one sum, such as per cents."""
+    """Return whether the rows of (pictures, columns) are shares of one sum, such as per cents."""
     sums = values.sum(axis=1, dtype=np.float64)
     spread = float(sums.max() - sums.min())
     varies = float(values.std(axis=0).max()) > SAME_SUM * float(sums.max())
@@ -168,7 +168,7 @@ def sum_alike(values: NDArray[np.float32]) -> bool:
 
 
 def like_fitted_to_0_and_1(end: GraphEnd, values: NDArray[np.float32] | None) -> bool:
-    """Whether one linear value (pictures, 1) looks like a score of 0..1 rather than a logit.
+    """Return whether one linear value (pictures, 1) looks like a score of 0..1, not a logit.
 
     Logits of two classes lie on both sides of 0; a model that was trained to answer 0 and 1
     keeps close to them.
@@ -191,6 +191,7 @@ def _check(
     why: str,
     asked: OutputActivation,
 ) -> None:
+    """Refuse a kind that the number of values, or the values themselves, contradict."""
     if kind is OutputActivation.SOFTMAX and columns == 1:
         raise UsageError(
             f"the model answers with a single value, and a softmax over one value is always 1 "
@@ -202,8 +203,19 @@ def _check(
             "the model answers with a single value, which is not several labels",
             hint=f"Use {OPTION} logits: its sigmoid is the probability of the second class.",
         )
-    if values is None:
-        return
+    if values is not None:
+        _check_values(end, kind, values, why, asked)
+
+
+def _check_values(
+    end: GraphEnd,
+    kind: OutputActivation,
+    values: NDArray[np.float32],
+    why: str,
+    asked: OutputActivation,
+) -> None:
+    """Refuse values that cannot be of that kind."""
+    columns = values.shape[1]
     halved = end.ending is Ending.TANH and columns == 1
     if kind is OutputActivation.SIGMOID and not (_is_near(values) or halved):
         _refuse_range(values, why)
@@ -262,7 +274,7 @@ def _sums(values: NDArray[np.float32]) -> str:
 
 
 def other_count(labels: int, values: int) -> str:
-    """What to do where a model answers with another number of values than there are labels."""
+    """Say what to do if a model does not answer with as many values as there are labels."""
     if values == labels + 1:
         return (
             "One value more than labels is often a background class, the first one: add a line "

@@ -33,12 +33,13 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said of one image.
+    """The answer of a model to one image.
 
     Attributes:
-        position: Of the image in the sequence that was asked for.
-        values: First output as real values, float32, flattened; None if the image is unreadable.
-        problem: Why the image could not be read; empty otherwise.
+        position: The position of the image in the sequence that was asked for.
+        values: The first output as real values, float32, flattened; None if the image cannot be
+            read.
+        problem: The reason why the image could not be read; otherwise empty.
     """
 
     position: int
@@ -54,7 +55,7 @@ def run_images(
     engine: str | None = None,
     workers: int | None = None,
 ) -> Iterator[Answer]:
-    """Answers in the order of ``images``.
+    """Yield answers in the order of ``images``.
 
     Each worker decodes and runs its own images on an interpreter of its own with one thread.
     Interpreter and decoder release the GIL, so all cores work without any hand-over between
@@ -62,7 +63,7 @@ def run_images(
 
     Raises:
         ModelLoadError: The model does not load.
-        InferenceError: The model failed on an image that could be read.
+        InferenceError: The model fails on an image that could be read.
     """
 
     def work(session: Session, position: int) -> Answer:
@@ -74,16 +75,16 @@ def run_images(
 def run_pixels(
     model: Path, pixels: NDArray[np.uint8], *, engine: str | None = None
 ) -> NDArray[np.float32]:
-    """Scores (images, classes), float32, of decoded images, by a file that edge has written.
+    """Return scores (images, classes), float32, of decoded images, by a file that edge has written.
 
     Args:
         model: The file.
         pixels: (images, height, width, channels).
-        engine: Interpreter; None for the first that is installed.
+        engine: The interpreter; None for the first that is installed.
 
     Raises:
         ModelLoadError: The model does not load.
-        InferenceError: The model failed.
+        InferenceError: The model fails.
     """
 
     def work(session: Session, position: int) -> NDArray[np.float32]:
@@ -100,7 +101,7 @@ def _spread(
     engine: str | None,
     workers: int | None,
 ) -> Iterator[ResultT]:
-    """Results of ``work`` in order, each thread with a session of its own."""
+    """Yield the results of ``work`` in order; each thread has a session of its own."""
     count = min(workers or os.cpu_count() or 1, max(1, total))
     open_session(model, engine=engine)  # a broken model is an error of this call, not of a thread
     local = threading.local()
@@ -117,7 +118,7 @@ def _spread(
 def _windowed(
     pool: ThreadPoolExecutor, work: Callable[[int], ResultT], total: int, *, ahead: int
 ) -> Iterator[ResultT]:
-    """Results in order, never more than ``ahead`` of them waiting to be taken."""
+    """Yield the results in order; never more than ``ahead`` of them wait to be taken."""
     waiting: deque[Future[ResultT]] = deque()
     try:
         for position in range(total):
@@ -157,22 +158,22 @@ def predictions(
     output: OutputSpec = PROBABILITIES,
     step: Step = lambda count: None,  # noqa: ARG005
 ) -> NDArray[np.float32]:
-    """Scores (images, classes), float32, of a file: see ``raw_outputs``.
+    """Return scores (images, classes), float32, of a file: see ``raw_outputs``.
 
     Args:
         model: The file.
-        pictures: Readable images.
-        preprocessing: The contract.
-        cache: Where answers are kept.
-        engine: Interpreter; None for the first that is installed.
-        head: Of a bundle whose files answer with embeddings.
-        output: What the values of the file mean, where there is no head.
-        step: Told of each finished image.
+        pictures: The images, which can be read.
+        preprocessing: The contract of its input.
+        cache: The cache that keeps the answers.
+        engine: The interpreter; None for the first that is installed.
+        head: The head of a bundle whose files answer with embeddings.
+        output: What the values of the file mean, if there is no head.
+        step: It is told of each finished image.
 
     Raises:
         ModelLoadError: The model does not load.
-        InferenceError: An image that could be read before no longer can, or scores that are not
-            finite or no probabilities.
+        InferenceError: An image can no longer be read, or scores are not finite or not
+            probabilities.
     """
     outputs = raw_outputs(model, pictures, preprocessing, cache=cache, engine=engine, step=step)
     return class_probabilities(outputs, head, output)
@@ -187,26 +188,27 @@ def raw_outputs(
     engine: str | None = None,
     step: Step = lambda count: None,  # noqa: ARG005
 ) -> NDArray[np.float32]:
-    """Real values (images, values), float32, of a file's first output.
+    """Return real values (images, values), float32, of the first output of a file.
 
-    They are computed once per model, interpreter and images. Arguments as for ``predictions``.
+    They are computed once per model, interpreter and images. The arguments are those of
+    ``predictions``.
 
     Raises:
         ModelLoadError: The model does not load.
-        InferenceError: An image that could be read before no longer can, values that are not
-            finite, or the file changed meanwhile.
+        InferenceError: An image can no longer be read, values are not finite, or the file changed
+            meanwhile.
     """
     digest = sha256_file(model)
 
     def rows() -> Iterator[NDArray[np.float32]]:
         yield from _rows(model, [picture.path for picture in pictures], preprocessing, engine)
-        # Each worker opens it by its name: the answers would be another file's.
+        # Each thread opens the file by its name, so the answers would be those of another file.
         if sha256_file(model) != digest:
             raise InferenceError(
                 f"{model.name} changed while it was scored", hint="Run the command again."
             )
 
-    # Another interpreter, or another version of it, may answer otherwise.
+    # Another interpreter, or another version of it, can answer differently.
     made_by = open_session(model, engine=engine).engine
     model_id = f"{digest} {made_by}"
     return kept_scores(model_id, pictures, preprocessing, rows, cache=cache, step=step)
@@ -221,23 +223,23 @@ def kept_scores(
     cache: StageCache,
     step: Step,
 ) -> NDArray[np.float32]:
-    """The score table of a model by its content hash, from the cache or from ``rows``.
+    """Return the score table of a model, from the cache or from ``rows``.
 
     Args:
-        model_id: Content hash of the model, and whatever else decides its answers.
+        model_id: The content hash of the model, and whatever else decides its answers.
         pictures: The images, by content.
-        preprocessing: The contract.
-        rows: Computes the answers (classes,) float32, in the order of ``pictures``.
-        cache: Where tables are kept.
-        step: Told of each finished image.
+        preprocessing: The contract of its input.
+        rows: A function that computes the answers (classes,) float32, in the order of ``pictures``.
+        cache: The cache that keeps the tables.
+        step: It is told of each finished image.
     """
     images = [picture.sha256 for picture in pictures]
     parts = {"model": model_id, "images": images, "preprocessing": preprocessing.sha256}
     key = content_key("predictions", parts)
-    found = cache.find(key)
-    if found is not None:
+    entry = cache.find(key)
+    if entry is not None:
         step(len(pictures))
-        content = io.BytesIO(sealed_bytes(found / "scores.npy"))
+        content = io.BytesIO(sealed_bytes(entry / "scores.npy"))
         kept: NDArray[np.float32] = np.load(content, allow_pickle=False)
         return kept
     collected = []

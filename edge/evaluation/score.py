@@ -14,14 +14,16 @@ from edge.runtime.postprocess import answers, best_class
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Counts over one set of images.
+    """The scores of one set of images.
 
     Attributes:
-        images: How many were scored.
-        labelled: How many of them have a known class.
-        top1: Share of the labelled ones whose best class is right; None without labels.
-        top5: Share whose class is among the best five; None without labels or below six classes.
-        agreement: Share of all whose best class is that of the reference; None without one.
+        images: The number of images that were scored.
+        labelled: The number of those that have a known class.
+        top1: The share of labelled images whose best class is right; None without labels.
+        top5: The share of labelled images whose class is among the best five; None without labels,
+            or with fewer than six classes.
+        agreement: The share of all images whose best class is that of the reference; None without
+            a reference.
     """
 
     images: int
@@ -37,14 +39,14 @@ def score(
     reference: NDArray[np.float32] | None = None,
     output: OutputSpec = PROBABILITIES,
 ) -> Score:
-    """Score an answer table.
+    """Score a table of answers.
 
     Args:
         scores: (images, classes), float32.
-        truth: Class index of each image, or None.
+        truth: The class index of each image, or None.
         reference: (images, classes) of the model to agree with.
-        output: What the scores mean. Where labels do not exclude one another there is no best
-            class: truth is None then, and the agreement is of whole sets of labels.
+        output: What the scores mean. If labels do not exclude one another, there is no best class:
+            truth is None then, and the agreement is of whole sets of labels.
     """
     labelled = np.array([label is not None for label in truth], bool)
     labels = np.array([label for label in truth if label is not None], int)
@@ -67,12 +69,12 @@ def score(
 def right_within(
     scores: NDArray[np.float32], labels: NDArray[np.int64], k: int
 ) -> NDArray[np.bool_]:
-    """Which images have their class among the best k; equal scores in the order of their index.
+    """Return which images have their class among the best k; equal scores rank by index.
 
     Args:
         scores: (images, classes).
         labels: (images,) class index.
-        k: How many classes count.
+        k: The number of classes that count.
 
     Returns:
         (images,) bool.
@@ -84,18 +86,18 @@ def right_within(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassScore:
-    """How one class fares; None where there is nothing to divide by.
+    """The scores of one class; None if there is nothing to divide by.
 
     Attributes:
-        index: Of the class.
-        images: That are of the class (its support).
-        answers: Images for which the model names the class.
-        right: Images that are both.
+        index: The index of the class.
+        images: The number of images of the class (its support).
+        answers: The number of images for which the model names the class.
+        right: The number of images that are both.
         precision: right / answers, 0..1.
         recall: right / images, 0..1.
-        f1: Harmonic mean of the two, 2 right / (images + answers).
-        precision_interval: Wilson interval of ``CONFIDENCE``.
-        recall_interval: Wilson interval of ``CONFIDENCE``.
+        f1: The harmonic mean of the two, 2 right / (images + answers).
+        precision_interval: The Wilson interval of the precision, at ``CONFIDENCE``.
+        recall_interval: The Wilson interval of the recall, at ``CONFIDENCE``.
     """
 
     index: int
@@ -119,7 +121,7 @@ class ConfusionCell:
 
 
 def confusion(answers: NDArray[np.int64], truth: NDArray[np.int64]) -> tuple[ConfusionCell, ...]:
-    """The confusion matrix without its empty cells, in order of truth, then answer.
+    """Return the confusion matrix without its empty cells, in order of truth, then answer.
 
     Args:
         answers: (images,) class index that the model names.
@@ -131,11 +133,11 @@ def confusion(answers: NDArray[np.int64], truth: NDArray[np.int64]) -> tuple[Con
 
 
 def class_scores(cells: Sequence[ConfusionCell], classes: int) -> tuple[ClassScore, ...]:
-    """Precision, recall and F1 of every class, in the order of their index.
+    """Return precision, recall and F1 of every class, in the order of the index.
 
     Args:
-        cells: Of ``confusion``.
-        classes: How many there are.
+        cells: The result of ``confusion``.
+        classes: The number of classes.
     """
     images, answers, right = [0] * classes, [0] * classes, [0] * classes
     for cell in cells:
@@ -160,7 +162,7 @@ def class_scores(cells: Sequence[ConfusionCell], classes: int) -> tuple[ClassSco
 
 
 def share_interval(hits: int, images: int) -> Interval | None:
-    """Wilson interval of ``CONFIDENCE`` of a share; None of nothing."""
+    """Return the Wilson interval of a share, at ``CONFIDENCE``; None without images."""
     return wilson(hits, images, normal_quantile(CONFIDENCE)) if images else None
 
 
@@ -170,16 +172,16 @@ def worst_mistakes(
     count: int,
     output: OutputSpec = PROBABILITIES,
 ) -> NDArray[np.int64]:
-    """Rows that are answered wrongly, those with the highest score of the wrong class first.
+    """Return the rows that are answered wrong; the highest score of a wrong class comes first.
 
     Args:
         scores: (images, classes).
         truth: (images,) class index.
-        count: At most so many rows.
+        count: The maximum number of rows.
         output: What the scores mean.
 
     Returns:
-        (mistakes,) row numbers; equal scores in the order of the rows.
+        (mistakes,) row numbers; equal scores keep the order of the rows.
     """
     wrong = np.flatnonzero(best_class(scores, output) != truth)
     order = np.argsort(-scores[wrong].max(axis=1), kind="stable") if len(wrong) else wrong
@@ -191,25 +193,25 @@ def _share(part: int, whole: int) -> float | None:
 
 
 BINS: Final = 15  # as in Guo et al. 2017
-# Integer outputs are rounded, so their sum over many classes is not 1; each score is within 0..1.
+# Integer outputs are rounded: their sum over many classes is not 1, but each is within 0..1.
 TOLERANCE: Final = 1e-3
 
 
 def are_probabilities(scores: NDArray[np.float32]) -> bool:
-    """Whether (images, classes) scores lie within 0..1, as a confidence must."""
+    """Return whether (images, classes) scores lie within 0..1, as a confidence must."""
     return bool(scores.min() >= -TOLERANCE and scores.max() <= 1 + TOLERANCE)
 
 
 def bin_gaps(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What each image adds to each bin of the error.
+    """Return what each image adds to each bin of the calibration error.
 
     Args:
         scores: (images, classes), probabilities.
         labels: (images,) class index.
 
     Returns:
-        (images, ``BINS``): right (0 or 1) less confidence in the bin of the confidence, else 0.
-        Any weighting of the images gives an error: see ``error_of``.
+        (images, ``BINS``): right (0 or 1) less confidence in the bin of the confidence, and 0 in
+        all others. Any weighting of the images gives an error: see ``error_of``.
     """
     best = scores.argmax(axis=1)
     confidence, bins = _confidences(scores)
@@ -219,7 +221,7 @@ def bin_gaps(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[
 
 
 def _confidences(scores: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """(images,) confidence, and (images,) the bin that it lies in."""
+    """Return the confidence (images,), and the bin (images,) that it lies in."""
     confidence = scores.max(axis=1).astype(np.float64).clip(0, 1)
     # Bins are closed above, as in the paper.
     return confidence, np.ceil(confidence * BINS).astype(np.int64).clip(1, BINS) - 1
@@ -227,12 +229,12 @@ def _confidences(scores: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDAr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reliability:
-    """The images of one bin: a point of the reliability diagram.
+    """The images of one bin, which is a point of the reliability diagram.
 
     Attributes:
-        images: How many, above zero.
+        images: The number of images in the bin, above zero.
         confidence: Their mean confidence, 0..1.
-        accuracy: Share of them that is right, 0..1.
+        accuracy: The share of them that is right, 0..1.
     """
 
     images: int
@@ -241,7 +243,7 @@ class Reliability:
 
 
 def reliability(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[Reliability, ...]:
-    """The reliability diagram (Guo et al., ICML 2017, figure 1): the bins that hold images.
+    """Return the bins of the reliability diagram that hold images (Guo et al. 2017, figure 1).
 
     Args:
         scores: (images, classes), probabilities.
@@ -261,19 +263,19 @@ def reliability(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple
 
 
 def error_of(weights: NDArray[np.float64], gaps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Expected calibration error, 0..1 (Guo et al., ICML 2017, eq. 3).
+    """Return the expected calibration error, 0..1 (Guo et al., ICML 2017, eq. 3).
 
     Args:
         weights: (..., images), how often each image counts.
-        gaps: Of ``bin_gaps``.
+        gaps: The result of ``bin_gaps``.
 
     Returns:
-        (...): sum over the bins of their share times |accuracy - mean confidence|.
+        (...): the sum over the bins of their share times |accuracy - mean confidence|.
     """
     error: NDArray[np.float64] = np.abs(weights @ gaps).sum(axis=-1) / weights.sum(axis=-1)
     return error
 
 
 def calibration_error(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Expected calibration error of (images, classes) probabilities, 0..1."""
+    """Return the expected calibration error of (images, classes) probabilities, 0..1."""
     return float(error_of(np.ones(len(labels)), bin_gaps(scores, labels)))

@@ -141,5 +141,5 @@ def parse_shots(text: str) -> tuple[int, ...]:
     except ValueError:
         counts = [0]
     if counts[0] < 1:
-        raise UsageError(f"--shots {text!r} is no list of counts", hint="Such as 1,5.")
+        raise UsageError(f"--shots {text!r} is not a list of counts", hint="Write it as in 1,5.")
     return tuple(counts)

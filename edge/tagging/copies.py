@@ -29,7 +29,7 @@ def check_copies(directory: Path, target: Path) -> None:
         OutputError: It is a file.
     """
     if target.exists() and not target.is_dir():
-        raise OutputError(f"--copy-to {target} is no folder", hint="Name a folder.")
+        raise OutputError(f"--copy-to {target} is not a folder", hint="Name a folder.")
     check_outside(target, directory, option="--copy-to")
 
 

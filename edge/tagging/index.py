@@ -278,7 +278,7 @@ class TagIndex:
 
     def _foreign(self) -> UsageError:
         return UsageError(
-            f"{self.path} is no index of tags", hint="Name another file with --index."
+            f"{self.path} is not an index of tags", hint="Name another file with --index."
         )
 
     def _unwritable(self, error: Exception) -> OutputError:

@@ -7,7 +7,7 @@ from typing import Final
 
 NETWORK: Final = "mobilenet"
 THRESHOLD: Final = 0.2  # the least probability of a tag
-MAX_TAGS: Final = 3  # of a picture
+MAX_TAGS: Final = 3  # tags of one picture
 
 
 class SidecarName(StrEnum):

@@ -97,7 +97,7 @@ def parse(text: str, source: str) -> dict[str, tuple[str, ...]]:
         name = " ".join(name.split()).casefold()
         members = tuple(" ".join(part.split()) for part in rest.split(",") if part.strip())
         if not equals or not name or not members or name in groups:
-            what = "is there twice" if name in groups else "is no group"
+            what = "is there twice" if name in groups else "is not a group"
             raise UsageError(
                 f"{source}, line {number}: {line[:60]!r} {what}",
                 hint="A line reads: sea = seashore, sandbar, breakwater",

@@ -211,12 +211,12 @@ class _Scan:
         try:
             self._parser.Parse(content, True)
         except expat.ExpatError as error:
-            raise _unfit(f"it is no well-formed XML: {error}") from error
+            raise _unfit(f"it is not well-formed XML: {error}") from error
         if self.rdf_end < 0:
             raise _unfit("it has no rdf:RDF")
         broken = [name for name, array in self.arrays.items() if array.end < 0]
         if broken:
-            raise _unfit(f"its {broken[0]} is no array")
+            raise _unfit(f"its {broken[0]} is not an array")
 
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:
         uri, local, prefix = _split(name)
@@ -286,7 +286,7 @@ def _check_encoding(_version: str, encoding: str | None, _standalone: int) -> No
 
 def _unfit(why: str) -> DataError:
     return DataError(
-        f"no XMP file that tags can be added to: {why}",
+        f"tags cannot be added to this XMP file: {why}",
         hint="Expected XMP in UTF-8; move the file away, or write elsewhere with --xmp-dir.",
     )
 

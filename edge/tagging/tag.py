@@ -267,5 +267,6 @@ def check_folder(directory: Path) -> None:
     """
     if not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir may raise
         raise DataError(
-            f"{readable(directory)} is no folder", hint="Name the folder that holds the pictures."
+            f"{readable(directory)} is not a folder",
+            hint="Name the folder that holds the pictures.",
         )

@@ -128,7 +128,7 @@ def test_an_embedding_file_of_another_model_is_refused(embedded: Any) -> None:
         (("embed", "photos", "-o", "x.npz", "--bundle", "photos"), "no bundle at photos"),
         (("embed", "photos", "-o", "x.npz", "--bundle", "b", "--size", "64"), "a bundle has its"),
         (("embed", "photos", "-o", "x.npz", "--backbone", "lenet"), "lenet"),
-        (("embed", "photos", "-o", "x.npz", "--dask", "here"), "--dask here is no address"),
+        (("embed", "photos", "-o", "x.npz", "--dask", "here"), "--dask here is not an address"),
         (("map", "none.npz", "-o", "x.html"), "no embedding file"),
         (("map", "e.npz", "-o", "x.htm"), "does not end in .html"),
         (("map", "e.npz", "-o", "x.html", "--png", "x.svg"), "--png x.svg does not end in .png"),

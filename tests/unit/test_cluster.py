@@ -123,7 +123,7 @@ def test_no_cluster_there(
 @pytest.mark.parametrize("text", ["nowhere", "tcp://host:port", "", "tls://127.0.0.1:9"])
 def test_no_address(pictures: list[Picture], tmp_path: Path, text: str) -> None:
     before = loops()
-    with pytest.raises(UsageError, match="is no address"):
+    with pytest.raises(UsageError, match="is not an address"):
         run(pictures, tmp_path, text)
     assert loops() <= before  # none is new: a client that is left behind may hang the next one
 

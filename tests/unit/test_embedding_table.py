@@ -83,7 +83,7 @@ def test_other_readers_see_plain_arrays(written: Path) -> None:
 def test_a_truncated_file_is_refused(written: Path, share: float) -> None:
     content = written.read_bytes()
     written.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DataError, match=r"cannot be read as an embedding file|is no embedding"):
+    with pytest.raises(DataError, match=r"cannot be read as an embedding file|is not an embedding"):
         read_embeddings(written)
 
 

@@ -133,10 +133,10 @@ def test_odd_words(tmp_path: Path, opened: Callable[[Path], WordTable]) -> None:
         ("5 3\n", "holds no words"),
         ("3 2\na 1 2\nb 3 4\n", "says in its first line that it holds 3 words; it holds 2"),
         ("9" * 5000 + " 2\na 1 2\n", "it holds 1"),
-        ("a 1 2\nb 1\n", r"line 2 is no word with 2 numbers: 'b 1'"),
+        ("a 1 2\nb 1\n", r"line 2 is not a word with 2 numbers: 'b 1'"),
         ("a 1 2\n\nb 1 x\n", "line 3 is no word"),
         ("a 1 2\nb 1 nan\n", "line 2 is no word"),
-        ("alone\n", "line 1 is no word with numbers"),
+        ("alone\n", "line 1 is not a word with numbers"),
     ],
 )
 def test_malformed_lines_are_named(
@@ -219,7 +219,7 @@ def test_the_commands_print_tables(glove: Path, tmp_path: Path) -> None:
         (["analogy", "usa", "dollar", "mexic", "glove.txt"], "there is no word 'mexic'"),
         (["analogy", "usa", "dollar", "mexico", "none.txt"], "no embedding file at none.txt"),
         (["analogy", "usa", "dollar", "mexico", "x.npz"], "x.npz holds no words"),
-        (["similar", "usa", "x.npz"], "is no embedding file of edge"),
+        (["similar", "usa", "x.npz"], "is not an embedding file of edge"),
     ],
 )
 def test_bad_questions(
