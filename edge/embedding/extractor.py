@@ -114,7 +114,7 @@ def _weights(provenance: Mapping[str, Any]) -> str:
 def _written(
     name: str,
     preprocessing: Preprocessing,
-    parts: dict[str, Any],
+    parts: Mapping[str, object],
     load: Callable[[], Any],
     cache: StageCache,
 ) -> Extractor:

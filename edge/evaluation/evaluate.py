@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge.cache import StageCache
 from edge.dataset.folder import Files
+from edge.dataset.pictures import Picture
 from edge.errors import DataError
 from edge.evaluation.chance import Agreement, Level, agreement
 from edge.evaluation.confidence import Interval, too_few
@@ -34,7 +35,7 @@ from edge.evaluation.predictions import predictions
 from edge.evaluation.score import ClassScore, Score, class_scores, confusion, score, share_interval
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
-from edge.runtime.head import read_head
+from edge.runtime.head import Head, read_head
 from edge.runtime.output import OutputSpec
 from edge.runtime.postprocess import best_class
 
@@ -191,21 +192,7 @@ def evaluate(
     known = [label is not None for label in truth] if several is None else several.known
     if not any(known):
         raise _nothing_labelled(directory, labels, images.notes)
-    tables = []
-    with progress.stage("score", len(models) * len(pictures)) as step:
-        for model in models:
-            tables.append(
-                predictions(
-                    model,
-                    pictures,
-                    bundle.manifest.preprocessing,
-                    cache=StageCache(cache),
-                    engine=engine,
-                    head=head,
-                    output=output,
-                    step=step,
-                )
-            )
+    tables = _tables(bundle, models, pictures, head, engine, StageCache(cache), progress)
     origins = record.of(pictures)
     scope, rows = _scope(record, origins, known)
     first = tables[0] if len(tables) > 1 else None  # a file alone agrees with nothing
@@ -229,6 +216,32 @@ def evaluate(
         output=output,
         variants=scores,
     )
+
+
+def _tables(
+    bundle: Bundle,
+    models: Sequence[Path],
+    pictures: Sequence[Picture],
+    head: Head | None,
+    engine: str | None,
+    cache: StageCache,
+    progress: Progress,
+) -> list[NDArray[np.float32]]:
+    """Return the scores (images, classes) of each model file."""
+    with progress.stage("score", len(models) * len(pictures)) as step:
+        return [
+            predictions(
+                model,
+                pictures,
+                bundle.manifest.preprocessing,
+                cache=cache,
+                engine=engine,
+                head=head,
+                output=bundle.manifest.output,
+                step=step,
+            )
+            for model in models
+        ]
 
 
 def _nothing_labelled(directory: Path, labels: Sequence[str], notes: Sequence[str]) -> DataError:

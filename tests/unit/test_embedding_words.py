@@ -134,8 +134,8 @@ def test_odd_words(tmp_path: Path, opened: Callable[[Path], WordTable]) -> None:
         ("3 2\na 1 2\nb 3 4\n", "says in its first line that it holds 3 words; it holds 2"),
         ("9" * 5000 + " 2\na 1 2\n", "it holds 1"),
         ("a 1 2\nb 1\n", r"line 2 is not a word with 2 numbers: 'b 1'"),
-        ("a 1 2\n\nb 1 x\n", "line 3 is no word"),
-        ("a 1 2\nb 1 nan\n", "line 2 is no word"),
+        ("a 1 2\n\nb 1 x\n", "line 3 is not a word"),
+        ("a 1 2\nb 1 nan\n", "line 2 is not a word"),
         ("alone\n", "line 1 is not a word with numbers"),
     ],
 )

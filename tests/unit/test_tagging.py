@@ -366,7 +366,7 @@ def test_the_command(photos: Path, bundle: Path, tmp_path: Path) -> None:
         run("--backbone", "nonsense")
     with pytest.raises(UsageError, match="both name"):
         run("--backbone", "mobilenet", "--bundle", bundle)
-    with pytest.raises(UsageError, match="no index of tags"):
+    with pytest.raises(UsageError, match="is not an index of tags"):
         run("--index", table)
 
 
