@@ -34,7 +34,7 @@ from edge.progress import Progress
 
 
 def send_environment(session: Conversation, wheels: Environment, progress: Progress) -> int:
-    """Send what is missing of an environment, and install it; the bytes sent."""
+    """Send what is missing of an environment, and install it; return the bytes sent."""
     listed = BeginRequest(kind=Upload.ENVIRONMENT, id=wheels.id, files=dict(wheels.files))
     sent = send_files(session, progress, "send the interpreter", wheels.path, listed)
     session.ask(InstallEnvironmentRequest(id=wheels.id))
@@ -102,7 +102,7 @@ class Outcome:
     health: Health | None
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the fields as JSON values."""
         return {
             "host": self.host,
             "app": self.app,
@@ -222,7 +222,7 @@ def states(address: Address, app: str | None) -> StateReply:
 
 
 def logs(address: Address, app: str | None, lines: int) -> tuple[str, LogsReply]:
-    """Ask for an application's last events and what its service said; with its name."""
+    """Ask for an application's last events and its service's words; return its name as well."""
     with Remote(address) as remote, Conversation(remote) as session:
         name = _app(session, app)
         return name, session.ask(LogsRequest(app=name, lines=lines))
@@ -237,7 +237,7 @@ def roll_back(
     selftest_seconds: float,
     progress: Progress,
 ) -> tuple[str, RollbackReply]:
-    """Let the release that was good before serve; the application's name, and what came of it.
+    """Let the release that was good before serve; return the application's name and the reply.
 
     Raises:
         NotDeployed: There is none.
@@ -257,7 +257,7 @@ def roll_back(
 def take_off(
     address: Address, app: str | None, *, delete_inbox: bool
 ) -> tuple[str, tuple[str, ...]]:
-    """Remove an application; its name, and the ids of the environments that went with it.
+    """Remove an application; return its name, and the ids of the environments that went.
 
     Raises:
         NotDeployed: It is not there.

@@ -149,7 +149,7 @@ class InstalledApp:
     leftovers: tuple[str, ...]
 
     def damage(self) -> str | None:
-        """Why the device refuses every new release of it; None where it does not."""
+        """Return why the device refuses every new release of it; None where it does not."""
         from edge.device.state import judged  # the rule by which it does
 
         releases = bool(self.releases)
@@ -217,7 +217,7 @@ class Facts:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """The facts as JSON values."""
+        """Return the facts as JSON values."""
         return asdict(self)
 
 
@@ -265,7 +265,7 @@ def _script() -> bytes:
 
 
 def answered(stdout: bytes, stderr: str, before: float, after: float) -> Facts:
-    """The facts out of what a device wrote; a login script may have written before them.
+    """Return the facts out of what a device wrote; a login script may have written before them.
 
     Args:
         stdout: Its last line is the answer.
@@ -293,7 +293,7 @@ def answered(stdout: bytes, stderr: str, before: float, after: float) -> Facts:
 
 
 def without_python(said: str) -> Facts:
-    """What is known of a device that has no ``python3``: the lines of ``IDENTITY``."""
+    """Return what is known of a device that has no ``python3``: the lines of ``IDENTITY``."""
     name, kernel, model, *_ = [*said.split("\n"), "", "", ""]
     shown = {"clock", "system", "python", "libraries", "memory", "disk", "processor"}
     shown |= {"cameras", "accelerators", "user", "installed"}

@@ -38,21 +38,21 @@ class Finding:
 
     @classmethod
     def ok(cls, about: str, found: str) -> Self:
-        """All is well."""
+        """Make a finding that all is well."""
         return cls(level=Severity.OK, about=about, found=found)
 
     @classmethod
     def warning(cls, about: str, found: str, hint: str) -> Self:
-        """It works, but not as it should."""
+        """Make a finding that something works, but not as it should."""
         return cls(level=Severity.WARNING, about=about, found=found, hint=hint)
 
     @classmethod
     def error(cls, about: str, found: str, hint: str) -> Self:
-        """A deploy would fail."""
+        """Make a finding that a deploy would fail."""
         return cls(level=Severity.ERROR, about=about, found=found, hint=hint)
 
     def to_json(self) -> dict[str, str]:
-        """The finding as JSON values."""
+        """Return the finding as JSON values."""
         return asdict(self)
 
 
@@ -61,7 +61,7 @@ PYTHON_WAY_OUT: Final = "Debian 12, Raspberry Pi OS Bookworm and later have Pyth
 
 
 def architecture(facts: Facts, board: Profile) -> Iterator[Finding]:
-    """Instruction set, and a 32-bit system on a 64-bit kernel."""
+    """Judge the instruction set, and a 32-bit system on a 64-bit kernel."""
     about = "architecture"
     if board.estimate_only:
         yield Finding.error(
@@ -92,7 +92,7 @@ def architecture(facts: Facts, board: Profile) -> Iterator[Finding]:
 
 
 def model(facts: Facts, board: Profile) -> Iterator[Finding]:
-    """Whether the device says that it is the board that was named."""
+    """Judge whether the device says that it is the board that was named."""
     said = facts.machine.model if facts.machine else None
     if board.match and not (said or "").startswith(board.match):
         yield Finding.warning(
@@ -105,13 +105,13 @@ def model(facts: Facts, board: Profile) -> Iterator[Finding]:
 
 
 def system(facts: Facts, _: Profile) -> Iterator[Finding]:
-    """The operating system's name, for the record."""
+    """Judge the operating system's name, for the record."""
     if facts.system:
         yield Finding.ok("system", facts.system.name or "not stated")
 
 
 def python(facts: Facts, _: Profile) -> Iterator[Finding]:
-    """Whether python3 is there and new enough."""
+    """Judge whether python3 is there and new enough."""
     if facts.python is None:
         if "there is no" in facts.errors.get("python", ""):
             yield Finding.error("Python", "there is no python3", "sudo apt install python3")
@@ -132,7 +132,7 @@ def python(facts: Facts, _: Profile) -> Iterator[Finding]:
 
 
 def wheels(facts: Facts, board: Profile) -> Iterator[Finding]:
-    """Whether there are wheels for its Python and glibc, and the libraries that they need."""
+    """Judge whether there are wheels for its Python and glibc, and the libraries that they need."""
     if facts.machine is None or facts.python is None or facts.libraries is None:
         return
     try:
@@ -206,7 +206,7 @@ _ALONE = (
 
 
 def installation(facts: Facts, _: Profile) -> Iterator[Finding]:
-    """What edge has left on the device, and what of it is broken."""
+    """Judge what edge has left on the device, and what of it is broken."""
     found = facts.installed
     if found is None:
         return
@@ -233,7 +233,7 @@ def installation(facts: Facts, _: Profile) -> Iterator[Finding]:
 
 
 def states(facts: Facts) -> Iterator[Finding]:
-    """Applications of which the device refuses every new release, since their state is damaged."""
+    """Judge the applications whose damaged state lets the device refuse every new release."""
     for name, app in (facts.installed.apps if facts.installed else {}).items():
         damage = app.damage()
         if damage is not None:
@@ -264,7 +264,7 @@ THROTTLED: Final = ("under-voltage", "frequency capped", "throttled", "soft temp
 
 
 def memory(facts: Facts, _: Profile) -> Iterator[Finding]:
-    """What a new process can get."""
+    """Judge what a new process can get."""
     found = facts.memory
     if found is None:
         return
@@ -285,7 +285,7 @@ def memory(facts: Facts, _: Profile) -> Iterator[Finding]:
 
 
 def disk(facts: Facts, board: Profile) -> Iterator[Finding]:
-    """Whether the home folder can hold and run what is deployed."""
+    """Judge whether the home folder can hold and run what is deployed."""
     found = facts.disk
     if found is None:
         return
@@ -319,7 +319,7 @@ def _noexec(found: Disk) -> Iterator[Finding]:
 
 
 def _needed(facts: Facts, board: Profile) -> int:
-    """Bytes that a deploy will write; the environment may be there already."""
+    """Return the bytes that a deploy will write; the environment may be there already."""
     try:
         known = environment_id(locked(board.engine, Platform.of(facts)))
     except DeviceError:  # said among the wheels
@@ -329,7 +329,7 @@ def _needed(facts: Facts, board: Profile) -> int:
 
 
 def clock(facts: Facts, _: Profile) -> Iterator[Finding]:
-    """Whether the device's clock can be believed; its log has the times of it."""
+    """Judge whether the device's clock can be believed; its log has the times of it."""
     if facts.clock is None:
         return
     hint = "Run there: sudo timedatectl set-ntp true; without a network: sudo date --set=TIME."
@@ -344,7 +344,10 @@ def clock(facts: Facts, _: Profile) -> Iterator[Finding]:
 
 
 def processor(facts: Facts, _: Profile) -> Iterator[Finding]:
-    """Governor, heat and power: what makes a measured latency differ from the next one."""
+    """Judge the governor, heat and power.
+
+    These make a measured latency differ from the next one.
+    """
     found = facts.processor
     if found is None:
         return
@@ -367,7 +370,7 @@ def processor(facts: Facts, _: Profile) -> Iterator[Finding]:
 
 
 def throttle(bits: int) -> Finding:
-    """What ``vcgencmd get_throttled`` says: bits 0 to 3 now, 16 to 19 since boot.
+    """Return what ``vcgencmd get_throttled`` says: bits 0 to 3 now, 16 to 19 since boot.
 
     Meaning: raspberrypi.com/documentation/computers/os.html, get_throttled.
     """
@@ -389,7 +392,7 @@ def throttle(bits: int) -> Finding:
 
 
 def cameras(facts: Facts, _: Profile) -> Iterator[Finding]:
-    """Cameras; none is needed."""
+    """Judge the cameras; none is needed."""
     if facts.cameras:
         names = [*facts.cameras.libcamera, *facts.cameras.video]
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
@@ -397,7 +400,7 @@ def cameras(facts: Facts, _: Profile) -> Iterator[Finding]:
 
 
 def accelerators(facts: Facts, board: Profile) -> Iterator[Finding]:
-    """The board's accelerators, and others that are plugged in."""
+    """Judge the board's accelerators, and others that are plugged in."""
     if facts.accelerators is None or board.estimate_only:
         return
     shown = {item.name: item.shown_by for item in facts.accelerators}
@@ -457,7 +460,7 @@ CHECKS: Final = (
 
 
 def findings(facts: Facts, board: Profile) -> tuple[Finding, ...]:
-    """Everything worth knowing; an error means that a deploy would fail.
+    """Return everything worth knowing; an error means that a deploy would fail.
 
     Args:
         facts: Of the device.
@@ -468,8 +471,10 @@ def findings(facts: Facts, board: Profile) -> tuple[Finding, ...]:
 
 
 def refusals(facts: Facts) -> tuple[Finding, ...]:
-    """What the device itself refuses, of one application and until it is asked for: no other
-    deploy would fail."""
+    """Return what the device itself refuses of one application, until it is asked for.
+
+    No other deploy would fail.
+    """
     return tuple(states(facts))
 
 
@@ -480,7 +485,9 @@ def _failed_probes(facts: Facts) -> Iterator[Finding]:
 
 
 def guess_profile(facts: Facts) -> Profile:
-    """The board that a device was set up as, or most likely is: by its name and what is plugged in.
+    """Return the board that a device was set up as, or most likely is.
+
+    Its name and what is plugged in tell.
 
     Without a name that a profile knows, the generic one of its architecture; that of aarch64 for
     an architecture without any, where the findings say that it cannot be deployed to.

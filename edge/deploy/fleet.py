@@ -198,7 +198,7 @@ class Result:
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
 

@@ -61,7 +61,7 @@ class PublicKey:
 
 
 def default_key() -> Path:
-    """The private key that commands use unless another is named (XDG base directory spec)."""
+    """Return the private key that commands use by default (XDG base directory specification)."""
     config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(config) / "edge" / "keys" / "edge"
 
@@ -99,7 +99,7 @@ def new_key(path: Path, *, passphrase: bool = False) -> PublicKey:
 
 
 def _generated(made: Path, path: Path, *, passphrase: bool) -> PublicKey:
-    """A key pair made in a folder of its own and linked to its names: never over another."""
+    """Make a key pair in a folder of its own, and link it to its names: never over another."""
     given = [] if passphrase else ["-N", ""]
     result = ssh_keygen(["-q", "-t", "ed25519", "-C", "edge signing key", "-f", str(made), *given])
     if result.returncode != 0:
@@ -118,7 +118,7 @@ def _generated(made: Path, path: Path, *, passphrase: bool) -> PublicKey:
 
 
 def public_key(path: Path) -> PublicKey:
-    """The public key in a ``.pub`` file, or beside a private key.
+    """Return the public key in a ``.pub`` file, or beside a private key.
 
     Raises:
         UsageError: There is none.
@@ -140,11 +140,11 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
 
 
 def said(stderr: bytes) -> str:
-    """The last line of what ssh-keygen printed."""
+    """Return the last line of what ssh-keygen printed."""
     lines = stderr.decode(errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else "it gave no reason"
 
 
 def _public_path(path: Path) -> Path:
-    """ssh-keygen's name for the public half."""
+    """Return ssh-keygen's name for the public half."""
     return path.with_name(path.name + ".pub")

@@ -110,7 +110,7 @@ class DeployPlan:
         return sum(size for _, size in self.environment.files.values())
 
     def to_json(self) -> dict[str, Any]:
-        """For ``--dry-run --json``."""
+        """Return the plan as JSON values, for ``--dry-run --json``."""
         return {
             "app": self.app,
             "device": self.profile.id,
@@ -127,7 +127,7 @@ class DeployPlan:
 
 
 def checked_bundle(path: Path, key: PublicKey) -> Bundle:
-    """A bundle that is whole and signed; what the device would refuse is refused here already.
+    """Read a bundle that is whole and signed; what the device would refuse is refused here.
 
     Raises:
         UsageError: There is none, or no golden self-test in it.
@@ -190,7 +190,7 @@ def make_plan(bundle: Bundle, remote: Remote, options: Options, progress: Progre
 
 
 def _draft(bundle: Bundle, board: Profile, options: Options) -> Release:
-    """The release but for its environment and its id."""
+    """Return the release but for its environment and its id."""
     if board.budget is None:
         raise UsageError(
             f"{board.name} runs no Python: there is nothing to deploy to",
@@ -223,7 +223,7 @@ def _draft(bundle: Bundle, board: Profile, options: Options) -> Release:
 
 
 def best_variant(manifest: Manifest, board: Profile) -> str:
-    """The board's variant where the bundle has it as accurate as its own default one."""
+    """Return the board's variant where the bundle has it as accurate as its own default one."""
     default = manifest.variant()
     for variant in manifest.variants:
         if variant.name == board.variant and _as_accurate(variant, default):
@@ -232,7 +232,7 @@ def best_variant(manifest: Manifest, board: Profile) -> str:
 
 
 def _as_accurate(variant: Variant, default: Variant) -> bool:
-    """By the rule that chooses the default: a point of top-1, without labels 3 of agreement."""
+    """Apply the rule that chooses the default: a point of top-1; without labels, 3 of agreement."""
     if variant.top1 is not None and default.top1 is not None:
         return variant.top1 >= default.top1 - 0.01
     return variant.agreement is None or variant.agreement >= 0.97
@@ -245,14 +245,14 @@ def _engine(format_: str, board: Profile) -> str:
 
 
 def named(release: Release) -> Release:
-    """Its id: the version, and a hash of everything that makes it behave as it does."""
+    """Give a release its id: the version, and a hash of all that makes it behave as it does."""
     settings = release.to_json() | {"id": ""}
     digest = sha256(canonical_json(settings).encode()).hexdigest()[:10]
     return replace(release, id=f"{release.version}-{digest}")
 
 
 def app_name(name: str) -> str:
-    """A bundle's name as the name of an application."""
+    """Return a bundle's name as the name of an application."""
     text = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
     return "-".join(part for part in text.lower().split("-") if part)[:32].rstrip("-") or "bundle"
 

@@ -105,7 +105,7 @@ class RemoteMachine:
         return value
 
     def _mirrored(self, path: Path) -> str:
-        """A copy in the mirror; its path there, which says what it holds."""
+        """Copy a file into the mirror, and return its path there, which says what it holds."""
         place = self._folder / "files" / f"{sha256_file(path)[:20]}{path.suffix}"
         place.parent.mkdir(exist_ok=True)
         if not place.exists():
@@ -142,7 +142,7 @@ class RemoteMachine:
 
 
 def _last(done: Completed) -> str:
-    """What a command said at its end."""
+    """Return what a command said at its end."""
     return one_line(done.stderr.decode(errors="replace").strip()[-300:])
 
 
@@ -150,7 +150,7 @@ def _last(done: Completed) -> str:
 def place_on(
     address: Address, formats: Collection[str], *, cache: Path, offline: bool, progress: Progress
 ) -> Iterator[RemoteMachine]:
-    """A device to measure on, with an interpreter for each format; locked meanwhile.
+    """Open a device to measure on, with an interpreter for each format; it is locked meanwhile.
 
     Args:
         address: Of the device.
@@ -184,7 +184,7 @@ def place_on(
 
 
 def _engine(format_: str) -> str:
-    """The interpreter that is shipped for a format."""
+    """Return the interpreter that is shipped for a format."""
     return next(name for name, engine in ENGINES.items() if engine.format == format_)
 
 

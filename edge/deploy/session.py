@@ -100,7 +100,7 @@ _SHIPPED: Final = (
 
 @cache
 def control() -> tuple[str, bytes]:
-    """The package that devices run, as (hash, zip); equal sources give equal bytes."""
+    """Return the package that devices run, as (hash, zip); equal sources give equal bytes."""
     place = Path(edge.__file__).parent
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -265,7 +265,10 @@ class Conversation:
         raise self._ended()
 
     def _parsed(self, line: bytes) -> dict[str, Any]:
-        """A reply; nothing of it where the line is none, but a greeting of the login shell, say."""
+        """Read a reply.
+
+        It is empty where the line is none, such as a greeting of the login shell.
+        """
         try:
             value = parse_json(line, "the reply", max_bytes=_LONGEST_REPLY)
         except Malformed:
@@ -285,7 +288,7 @@ class Conversation:
         )
 
     def _ended(self) -> EdgeError:
-        """Why no reply came."""
+        """Return why no reply came."""
         try:
             code = self._open.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -309,7 +312,7 @@ class Conversation:
 
 
 def _told(value: object) -> EdgeError:
-    """The error that a device sent."""
+    """Return the error that a device sent."""
     if not isinstance(value, dict):
         return DeviceError(f"the device says: {one_line(str(value), LONGEST)}")
     shown = {name: one_line(str(item or ""), LONGEST) for name, item in value.items()}

@@ -92,7 +92,7 @@ def _sign_as(bundle: Path, key: Path, release: SignedRelease) -> None:
 
 
 def _signature(content: bytes, key: Path) -> bytes:
-    """An armored OpenSSH signature.
+    """Return an armored OpenSSH signature.
 
     Raises:
         UsageError: The key cannot be used.
@@ -172,7 +172,7 @@ class Verification:
         return SignatureError(self.problems[0], hint=hint)
 
     def to_json(self) -> dict[str, Any]:
-        """The verdict as JSON values."""
+        """Return the verdict as JSON values."""
         return {
             "schema_version": 1,
             "bundle": str(self.bundle),
@@ -240,7 +240,7 @@ def refuse_altered(bundle: Path) -> None:
 
 
 def _trust(bundle: Path, manifest: bytes, key: PublicKey | None) -> tuple[Trust, str | None, str]:
-    """What the signature says, whose it is, and why it does not fit where it does not.
+    """Return what the signature says, whose it is, and why it does not fit where it does not.
 
     Raises:
         PackageMissing: ssh-keygen is not installed.

@@ -93,7 +93,7 @@ class Address:
         )
 
     def options(self) -> list[str]:
-        """Of ssh, for every call."""
+        """Return the options of ssh for every call."""
         checking = "accept-new" if self.accept_new_host_key else "yes"
         found = ["-T", "-o", "BatchMode=yes", "-o", f"StrictHostKeyChecking={checking}"]
         found += ["-o", f"ConnectTimeout={CONNECT_SECONDS}"]
@@ -146,7 +146,7 @@ class Remote:
         return Path(self._folder.name) / "s"
 
     def command(self, *remote: str, control: Sequence[str] = ()) -> list[str]:
-        """The local command that runs ``remote`` (a constant text) on the device."""
+        """Return the local command that runs ``remote`` (a constant text) on the device."""
         shared = ["-o", "ControlMaster=auto", "-o", f"ControlPath={self._socket}"]
         shared += ["-o", "ControlPersist=60"]
         ssh = [_SSH, *self.address.options(), *shared, *control]
@@ -183,7 +183,7 @@ class Remote:
 
 
 def flood(address: Address, error: Flood) -> DeviceError:
-    """A device that says more than anybody asked for."""
+    """Return the error for a device that says more than anybody asked for."""
     return DeviceError(
         f"{address.host} {error}",
         hint="Something there writes what no edge does: look at its login scripts, or set the "
@@ -192,7 +192,7 @@ def flood(address: Address, error: Flood) -> DeviceError:
 
 
 def failure(address: Address, stderr: str) -> ConnectionFailed:
-    """What OpenSSH said, as the error that users see."""
+    """Return what OpenSSH said, as the error that users see."""
     lines = [line.strip("\r @") for line in stderr.splitlines()]
     lines = [line for line in lines if line and not line.startswith("Warning: Permanently added")]
     hint = next((way for pattern, way in _HINTS if re.search(pattern, stderr)), "")
@@ -204,7 +204,7 @@ def failure(address: Address, stderr: str) -> ConnectionFailed:
 
 
 def _fingerprints(address: Address) -> list[str]:
-    """Of the host key that a device shows to anybody who asks; empty where none can be had."""
+    """Return the fingerprints of the host key that a device shows; empty where none can be had."""
     try:
         seen = _output([_SSH, *address.options(), "-G", "--", address.host])
         told = dict(line.partition(" ")[::2] for line in seen.splitlines())

@@ -44,7 +44,7 @@ def provision(key: str, device: str, *, again: bool) -> list[str]:
 
 
 def device_type() -> str | None:
-    """What this device was set up as."""
+    """Return the type that this device was set up as; None where it never was."""
     return _type().read_text(encoding="utf-8").strip() if _type().is_file() else None
 
 
@@ -114,7 +114,7 @@ def check_board(signed: SignedRelease, board: str) -> None:
 
 
 def shipped(manifest: Manifest, variant: str) -> list[str]:
-    """The files of a bundle that a device needs to run that variant, sorted.
+    """Return the files of a bundle that a device needs to run that variant, sorted.
 
     Raises:
         UsageError: The bundle has no such variant.
@@ -128,7 +128,7 @@ def shipped(manifest: Manifest, variant: str) -> list[str]:
 
 
 def _check_files(folder: Path, bundle: Bundle, variant: str) -> None:
-    """What is needed is here and is what the signed manifest lists; nothing else is here."""
+    """Check that what is needed is here as the signed manifest lists it, and nothing else."""
     wanted = shipped(bundle.manifest, variant)
     for listed in wanted:
         if listed not in UNLISTED:

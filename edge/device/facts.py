@@ -51,7 +51,7 @@ NODES = {
 
 
 def text(path: str | Path) -> str | None:
-    """A file's text without zeros and white space at its ends; None where it is not."""
+    """Return a file's text without zeros and white space at its ends; None where it is not."""
     try:
         with Path(path).open(encoding="utf-8", errors="replace") as stream:
             return stream.read(MOST_CHARACTERS).strip("\0 \t\r\n") or None
@@ -60,7 +60,10 @@ def text(path: str | Path) -> str | None:
 
 
 def content(path: Path) -> str | None:
-    """A small file's bytes in base64; None where there is none, empty where it cannot be read."""
+    """Return a small file's bytes in base64.
+
+    It is None where there is none, empty where it cannot be read.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
             return ""
@@ -74,7 +77,7 @@ def content(path: Path) -> str | None:
 
 
 def ran(*arguments: str) -> str | None:
-    """What a program prints, both streams; None where it is missing or fails."""
+    """Return what a program prints, both streams; None where it is missing or fails."""
     if shutil.which(arguments[0]) is None:
         return None
     quiet: Any = {"stdin": subprocess.DEVNULL, "capture_output": True, "check": False}
@@ -88,12 +91,12 @@ def ran(*arguments: str) -> str | None:
 
 
 def names(folder: Path) -> list[str]:
-    """Names in a folder, sorted; none where there is no folder."""
+    """Return the names in a folder, sorted; none where there is no folder."""
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def machine() -> dict[str, Any]:
-    """Instruction set of the kernel, bits of this Python's pointers, CPUs, page size, board."""
+    """Return the kernel's instruction set, bits of Python's pointers, CPUs, page size, board."""
     return {
         "name": platform.machine(),
         "kernel": platform.release(),
@@ -105,14 +108,14 @@ def machine() -> dict[str, Any]:
 
 
 def system() -> dict[str, str]:
-    """Identity of the operating system."""
+    """Return the identity of the operating system."""
     stated = dict(re.findall(r'^(\w+)="?(.*?)"?$', text("/etc/os-release") or "", re.MULTILINE))
     wanted = {"id": "ID", "version": "VERSION_ID", "name": "PRETTY_NAME"}
     return {name: stated.get(field, "") for name, field in wanted.items()}
 
 
 def python() -> dict[str, Any]:
-    """This Python, and others that run here, by path."""
+    """Return this Python, and others that run here, by path."""
     here = Path(sys.executable).resolve()
     beside = {path for path in map(shutil.which, PYTHONS) if path and Path(path).resolve() != here}
     asked = {path: ran(path, "--version") for path in sorted(beside)}
@@ -122,7 +125,7 @@ def python() -> dict[str, Any]:
 
 
 def libraries() -> dict[str, Any]:
-    """Version of glibc, and which shared libraries can be loaded."""
+    """Return the version of glibc, and which shared libraries can be loaded."""
     try:
         glibc = os.confstr("CS_GNU_LIBC_VERSION") or ""
     except (ValueError, OSError):  # musl knows no such name
@@ -135,7 +138,7 @@ def libraries() -> dict[str, Any]:
 
 
 def memory() -> dict[str, int]:
-    """Bytes of memory, of swap, and what a new process could get."""
+    """Return the bytes of memory, of swap, and what a new process could get."""
     found = dict(re.findall(r"^(\w+):\s+(\d+) kB", text("/proc/meminfo") or "", re.MULTILINE))
     return {
         "total_bytes": 1024 * int(found["MemTotal"]),
@@ -145,7 +148,7 @@ def memory() -> dict[str, int]:
 
 
 def disk() -> dict[str, Any]:
-    """Room at home for this user, and whether it can be written and run from."""
+    """Return the room at home for this user, and whether it can be written and run from."""
     home = Path.home()
     found = os.statvfs(home)
     return {
@@ -160,7 +163,10 @@ def disk() -> dict[str, Any]:
 
 
 def clock() -> dict[str, Any]:
-    """Unix seconds now, seconds since boot, whether a time server was heard (None: unknown)."""
+    """Return the Unix seconds, the seconds since boot, and whether a time server was heard.
+
+    The last one is None where that is not known.
+    """
     return {
         "unix_seconds": time.time(),
         "uptime_seconds": float((text("/proc/uptime") or "0").split()[0]),
@@ -170,7 +176,7 @@ def clock() -> dict[str, Any]:
 
 
 def processor() -> dict[str, Any]:
-    """Clock governors, hottest sensor (degrees Celsius), throttle bits of a Raspberry Pi."""
+    """Return clock governors, the hottest sensor (degrees Celsius), throttle bits of a Pi."""
     cpus = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
     sensors = map(text, Path("/sys/class/thermal").glob("thermal_zone*/temp"))
     degrees = [int(value) / 1000 for value in sensors if value and value.lstrip("-").isdigit()]
@@ -182,13 +188,13 @@ def processor() -> dict[str, Any]:
 
 
 def throttled(said: str) -> int | None:
-    """The bits of ``throttled=0x50005``, what vcgencmd prints; None if it does not."""
+    """Return the bits of ``throttled=0x50005``, what vcgencmd prints; None if it does not."""
     match = re.search(r"throttled=0x([0-9a-fA-F]+)", said)
     return int(match.group(1), 16) if match else None
 
 
 def cameras() -> dict[str, list[str]]:
-    """Cameras that libcamera lists, and capture devices of Video4Linux."""
+    """Return the cameras that libcamera lists, and capture devices of Video4Linux."""
     said = ran("rpicam-hello", "--list-cameras") or ran("libcamera-hello", "--list-cameras") or ""
     devices = [node.name for node in sorted(Path("/dev").glob("video[0-9]*"))]
     labels = {name: text(f"/sys/class/video4linux/{name}/name") or "" for name in devices}
@@ -199,12 +205,15 @@ def cameras() -> dict[str, list[str]]:
 
 
 def listed_cameras(said: str) -> list[str]:
-    """Sensors of ``rpicam-hello --list-cameras``: lines such as ``0 : imx708 [4608x2592 ...]``."""
+    """Return the sensors of ``rpicam-hello --list-cameras``.
+
+    They stand in lines such as ``0 : imx708 [4608x2592 ...]``.
+    """
     return re.findall(r"^\s*\d+ : (\S+) \[", said, re.MULTILINE)
 
 
 def accelerators() -> list[dict[str, str]]:
-    """Processors besides the CPU, each with what showed it."""
+    """Return the processors besides the CPU, each with what showed it."""
     found = []
     for bus, known, fields in (
         ("usb", USB, ("idVendor", "idProduct")),
@@ -222,7 +231,7 @@ def accelerators() -> list[dict[str, str]]:
 
 
 def user() -> dict[str, Any]:
-    """Who is logged in, whether systemd runs services of theirs, also after they log out."""
+    """Return who is logged in, whether systemd runs services of theirs, also after they log out."""
     import pwd  # not everywhere that Python is
 
     name = pwd.getpwuid(os.getuid()).pw_name
@@ -243,7 +252,9 @@ def user() -> dict[str, Any]:
 
 
 def unsafe(home: Path) -> list[str]:
-    """Why edge's folder of this user is not this user's alone, a clause each; empty if it is.
+    """Return why edge's folder of this user is not this user's alone, a clause each.
+
+    There is none where it is.
 
     Whoever may write to a folder above it can put another one in its place.
     """
@@ -273,7 +284,7 @@ def unsafe(home: Path) -> list[str]:
 
 
 def exposed(root: Path) -> list[Path]:
-    """What lies in a folder, itself included, and can be read or written by other users."""
+    """Return what lies in a folder, itself included, and can be read or written by other users."""
     found = []
     for folder, _, files in os.walk(str(root)):
         for path in [Path(folder), *(Path(folder) / name for name in files)]:
@@ -285,7 +296,7 @@ def exposed(root: Path) -> list[Path]:
 
 
 def open_to_others(root: Path) -> list[str]:
-    """What ``exposed`` finds, in one clause; empty where it finds nothing."""
+    """Return what ``exposed`` finds, in one clause; empty where it finds nothing."""
     bare = exposed(root)
     if not bare:
         return []
@@ -295,7 +306,7 @@ def open_to_others(root: Path) -> list[str]:
 
 
 def installed() -> dict[str, Any]:
-    """What lies in edge's folder of this user, and what of it is broken."""
+    """Return what lies in edge's folder of this user, and what of it is broken."""
     root = Path.home() / ".local/share/edge"
     control = root / "control/current"
     broken = control.is_symlink() and not control.exists()
@@ -348,7 +359,7 @@ class Late(Exception):
 
 
 def late(*_: object) -> None:
-    """What the alarm calls."""
+    """End a probe that had its time."""
     raise Late(f"no answer within {PROBE_SECONDS} s")
 
 

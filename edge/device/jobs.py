@@ -109,7 +109,7 @@ class DeviceLock:
 
 
 def _owner(content: bytes) -> str:
-    """The owner that is written in the lock, for people."""
+    """Return the owner that is written in the lock, for people."""
     try:
         entry: dict[str, Any] = checked.parse_json(content)
         ago = max(0, round(time.time() - float(entry["since"])))
@@ -344,7 +344,7 @@ def _good_before(app: App) -> str:
 
 
 def _deployed(name: object) -> App:
-    """The application, which must be here.
+    """Return the application, which must be here.
 
     Raises:
         UsageError: That is no name of one.
@@ -364,7 +364,10 @@ def _discard(app: App, release: str) -> None:
 
 
 def _environment_is_whole(name: str) -> bool:
-    """Whether every file of it is as it came; a power cut can leave a name without its bytes."""
+    """Return whether every file of it is as it came.
+
+    A power cut can leave a name without its bytes.
+    """
     place = environments() / name
     try:
         listing = Listing.from_json(checked.read_json(_listing_of(name), max_bytes=MAX_LISTING))
@@ -379,7 +382,7 @@ def _listing_of(environment: str) -> Path:
 
 
 def _folders(place: Path) -> list[Path]:
-    """Folders in it whose names are not hidden."""
+    """Return the folders in it whose names are not hidden."""
     found = sorted(place.iterdir()) if place.is_dir() else []
     return [path for path in found if path.is_dir() and not path.name.startswith(".")]
 

@@ -37,12 +37,12 @@ _ID: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}", re.ASCII)
 
 
 def root() -> Path:
-    """The folder of everything."""
+    """Return the folder of everything."""
     return Path.home() / ".local" / "share" / "edge"
 
 
 def control() -> Path | None:
-    """The folder of this package as a host shipped it; None where it was not shipped.
+    """Return the folder of this package as a host shipped it; None where it was not shipped.
 
     Run from anywhere else, this code must touch nothing beside itself.
     """
@@ -96,27 +96,27 @@ def make_room(folder: Path) -> None:
 
 
 def environments() -> Path:
-    """The folder of the unpacked wheels."""
+    """Return the folder of the unpacked wheels."""
     return root() / "envs"
 
 
 def scratch() -> Path:
-    """Files of a benchmark; gone after it."""
+    """Return the folder of a benchmark's files, which is gone after it."""
     return root() / "scratch"
 
 
 def signers() -> Path:
-    """The keys that this device trusts."""
+    """Return the keys that this device trusts."""
     return root() / "signers"
 
 
 def is_id(text: object) -> bool:
-    """Whether it is an id of a release or an environment."""
+    """Return whether it is an id of a release or an environment."""
     return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
 def checked_id(text: object) -> str:
-    """The id of a release or an environment, as a name of a folder.
+    """Return the id of a release or an environment, as a name of a folder.
 
     Raises:
         UsageError: It could lead elsewhere.
@@ -127,7 +127,7 @@ def checked_id(text: object) -> str:
 
 
 def runtime_folder() -> Path:
-    """Where sockets of this user lie; gone after a restart of the machine."""
+    """Return where sockets of this user lie; gone after a restart of the machine."""
     given = os.environ.get("XDG_RUNTIME_DIR")
     return Path(given) if given else Path("/run/user") / str(os.getuid())
 
@@ -154,7 +154,7 @@ class App:
 
     @property
     def path(self) -> Path:
-        """Of everything that is this application's."""
+        """The folder of everything that is this application's."""
         return root() / "apps" / self.name
 
     @property
@@ -199,7 +199,7 @@ class App:
 
     @property
     def unit(self) -> str:
-        """Of systemd."""
+        """The name of its systemd unit."""
         return f"edge-{self.name}.service"
 
     @property
@@ -208,7 +208,7 @@ class App:
         return self.path.is_dir() and any(path != self.highest for path in self.path.iterdir())
 
     def serving(self) -> str | None:
-        """The id of the release that ``current`` names and that is there."""
+        """Return the id of the release that ``current`` names and that is there."""
         try:
             name = self.current.readlink().name
             there = is_id(name) and (self.releases / name / RELEASE_FILE).is_file()
@@ -218,7 +218,7 @@ class App:
 
 
 def apps() -> list[App]:
-    """Every application of this device, by name."""
+    """Return every application of this device, by name."""
     folder = root() / "apps"
     if not folder.is_dir():
         return []

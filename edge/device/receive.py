@@ -74,7 +74,7 @@ class Incoming:
     listing: Listing
 
     def missing(self) -> dict[str, int]:
-        """Path -> bytes of it that are here already, for every file that is not whole."""
+        """Return the bytes that are here already of every file that is not whole, by path."""
         found = {}
         for path, listed in self.listing.files.items():
             place = self.folder / path
@@ -169,14 +169,17 @@ def check_folder(folder: Path, listing: Listing) -> None:
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Everything in a folder that is no folder, but for Python's compiled files."""
+    """Return everything in a folder that is no folder, but for Python's compiled files."""
     for path in sorted(folder.rglob("*")):
         if "__pycache__" not in path.parts and (path.is_symlink() or not path.is_dir()):
             yield path.relative_to(folder).as_posix()
 
 
 def _is(path: Path, listed: Listed) -> bool:
-    """Whether the listed file lies there; the size is compared first, since it costs nothing."""
+    """Return whether the listed file lies there.
+
+    The size is compared first, since it costs nothing.
+    """
     try:
         whole = not path.is_symlink() and path.stat().st_size == listed.size
         return whole and sha256_file(path) == listed.sha256
@@ -194,7 +197,7 @@ def _blocks(stream: BinaryIO, count: int) -> Iterator[bytes]:
 
 
 def _checked_path(path: object) -> str:
-    """A relative path that stays inside, in the one way to write it."""
+    """Check that a path is relative, stays inside, and is written in the one way to write it."""
     if not isinstance(path, str) or not path or "\\" in path or "\0" in path:
         raise BundleError(f"{path!r} is no path of a file of a bundle")
     pure = PurePosixPath(path)

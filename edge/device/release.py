@@ -48,7 +48,7 @@ class Release:
     watchdog_seconds: int
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
     @classmethod
@@ -83,7 +83,7 @@ class Release:
 
     @classmethod
     def read(cls, app: App, release: str) -> Self:
-        """Of an installed release.
+        """Read the description of an installed release.
 
         Raises:
             DeviceError: It is not there.
@@ -99,11 +99,11 @@ class Release:
         return cls.from_json(value)
 
     def folder(self, app: App) -> Path:
-        """Of its bundle."""
+        """Return the folder of its bundle."""
         return app.releases / self.id / BUNDLE
 
     def environ(self, app: App) -> dict[str, str]:
-        """What Python needs to find the bundle's own runtime and its wheels, and nothing else.
+        """Return the variables by which Python finds the bundle's own runtime and its wheels.
 
         Once the self-test has passed, the service need not do it again in a process of its own.
         """
@@ -124,6 +124,6 @@ class Release:
         return app.releases / self.id / "proved"
 
     def model_options(self) -> list[str]:
-        """Which model runs how, as the runtime's commands take it."""
+        """Return which model runs how, as the runtime's commands take it."""
         options = ["--variant", self.variant, "--engine", self.engine]
         return [*options, "--threads", str(self.threads)]

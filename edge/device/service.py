@@ -167,7 +167,7 @@ def status(app: App) -> ServiceStatus:
 
 
 def said(app: App, lines: int) -> str:
-    """The last lines that the service wrote, from systemd's journal; empty without one."""
+    """Return the last lines that the service wrote, from systemd's journal; empty without one."""
     try:
         done = subprocess.run(
             ["journalctl", "--user-unit", app.unit, "-n", str(lines), "--no-pager", "-o", "cat"],
@@ -186,12 +186,12 @@ def _place(app: App) -> Path:
 
 
 def _escaped(text: str) -> str:
-    """A path within double quotes of a unit file (systemd.syntax(7), systemd.unit(5))."""
+    """Return a path within double quotes of a unit file (systemd.syntax(7), systemd.unit(5))."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
 
 
 def _environ() -> Mapping[str, str]:
-    """A session of ssh may lack what systemctl finds the user's manager by."""
+    """Return the environment for systemctl, a part of which a session of ssh may lack."""
     folder = str(runtime_folder())
     return {"XDG_RUNTIME_DIR": folder, **os.environ}
 

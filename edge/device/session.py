@@ -75,7 +75,7 @@ class _Channel:
 
 
 def _next(stream: BinaryIO) -> dict[str, Any] | None:
-    """The next request; None at the end, and where the host is silent for too long."""
+    """Return the next request; None at the end, and where the host is silent for too long."""
     try:
         line = stream.readline(MAX_REQUEST)
         whole = line.endswith(b"\n")
@@ -115,7 +115,7 @@ class _Patient(io.RawIOBase):
 
 
 def main() -> None:
-    """The conversation on standard input and output; nothing else may write there."""
+    """Hold the conversation on standard input and output; nothing else may write there."""
     os.umask(PRIVATE)
     output = os.dup(1)
     os.dup2(2, 1)

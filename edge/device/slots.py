@@ -49,7 +49,7 @@ def point(app: App, release: str | None) -> None:
 
 
 def is_installed(app: App, release: str | None) -> bool:
-    """Whether that release is there."""
+    """Return whether that release is there."""
     return release is not None and (app.releases / release / RELEASE_FILE).is_file()
 
 
@@ -71,7 +71,7 @@ def begin_trial(app: App, release: str) -> State:
 
 
 def commit(app: App, release: str, version: int, *, anew: bool = True) -> None:
-    """``release`` has proved itself: it is what a later failure falls back to.
+    """Write down that ``release`` has proved itself: a later failure falls back to it.
 
     Args:
         app: Whose release.
@@ -123,7 +123,7 @@ def refuse(app: App, release: str, reason: str) -> None:
 
 
 def guard(app: App) -> str | None:
-    """Called whenever the service starts: the release that is to run.
+    """Return the release that is to run; called whenever the service starts.
 
     A release on trial is given up here when the machine restarted before it was committed, or
     when it starts again and again, because nobody else may be left to do so: the host may have
@@ -136,7 +136,7 @@ def guard(app: App) -> str | None:
 
 
 def _guarded(app: App) -> str | None:
-    """What ``guard`` does where the disk has room."""
+    """Return what ``guard`` does where the disk has room."""
     with changing(app) as file:
         trial = file.state.trial
         if trial is not None and app.serving() == trial.release:
@@ -153,7 +153,7 @@ def _guarded(app: App) -> str | None:
 
 
 def _unwritten(app: App) -> str | None:
-    """The release that is to run where nothing can be written down, nor the link be changed."""
+    """Return the release that is to run where nothing can be written and no link be changed."""
     state, serving = State.read(app), app.serving()
     trial, good = state.trial, state.last_good
     on_trial = trial is not None and trial.release == serving and trial.boot_id != boot_id()
@@ -163,7 +163,7 @@ def _unwritten(app: App) -> str | None:
 
 
 def _mended(app: App) -> str | None:
-    """What ``current`` names; the last good release where it names nothing that is there."""
+    """Return what ``current`` names; the last good release where it names nothing that is there."""
     serving = app.serving()
     if serving is not None:
         return serving
@@ -199,7 +199,7 @@ def prune(app: App | None, *, keep: int) -> tuple[list[str], list[str]]:
 
 
 def _control() -> None:
-    """Other versions of this package, and what making them left, but for the one that serves."""
+    """Take other versions of this package away, but for the one that services start with."""
     ours = control()
     if ours is None:
         return
@@ -224,7 +224,7 @@ def _releases(app: App, keep: int) -> list[str]:
 
 
 def _environments() -> list[str]:
-    """Environments that no release of any application names."""
+    """Return the environments that no release of any application names."""
     used = {_environment(path) for app in apps() for path in app.releases.glob(f"*/{RELEASE_FILE}")}
     gone = []
     for path in sorted(environments().iterdir()) if environments().is_dir() else ():

@@ -87,7 +87,7 @@ class State:
 
     @classmethod
     def read(cls, app: App) -> "State":
-        """What is written; the empty state where no release ever came.
+        """Read what is written; the empty state where no release ever came.
 
         A state that cannot be read, or is gone, must not keep a device from serving: what
         ``current`` names is taken for good then. But nobody knows the highest version any more.
@@ -118,7 +118,7 @@ class State:
         return found
 
     def committed(self, release: str, version: int) -> Self:
-        """The state after ``release`` has proved itself."""
+        """Return the state after ``release`` has proved itself."""
         before = self.before if release == self.last_good else self.last_good
         highest = max(self.version or 0, version)
         return replace(
@@ -126,7 +126,7 @@ class State:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
@@ -170,7 +170,7 @@ def raise_highest(app: App, version: int) -> None:
 
 
 def keep_highest(app: App) -> None:
-    """Before an undeploy: the file remembers what the state knows, be it that it was lost."""
+    """Keep in the file what the state knows of the highest version, before an undeploy."""
     version = State.read(app).version
     if version is None:
         write_bytes(app.highest, b"not known\n")
@@ -181,7 +181,7 @@ def keep_highest(app: App) -> None:
 def judged(
     state: bytes | None, highest: bytes | None, *, releases: bool
 ) -> tuple[State | None, str | None]:
-    """What a device remembers, and why it does not know the highest version any more.
+    """Return what a device remembers, and why it does not know the highest version any more.
 
     ``edge doctor`` asks this too, with what a device sent of its files.
 
@@ -211,21 +211,23 @@ def judged(
 
 
 def _logged(app: App) -> int:
-    """The highest version that the log tells of: an edge that had no file of its own for it
-    lowered the state's version by a rollback."""
+    """Return the highest version that the log tells of.
+
+    An edge that had no file of its own for it lowered the state's version by a rollback.
+    """
     ids = [event.release for event in events(app, KEPT) if event.event == "committed"]
     numbers = [str(release).partition("-")[0] for release in ids]
     return max((int(text) for text in numbers if _VERSION.fullmatch(text)), default=0)
 
 
 def _version(content: bytes) -> int | None:
-    """Of ``highest-version``; None where it holds something else."""
+    """Read the content of ``highest-version``; None where it is no version."""
     text = content.decode(errors="replace").removesuffix("\n")
     return int(text) if _VERSION.fullmatch(text) else None
 
 
 def _content(path: Path) -> bytes | None:
-    """Bytes of a small file; None where there is none, empty where it cannot be read."""
+    """Return the bytes of a small file; None where there is none, empty where it cannot be read."""
     try:
         return checked.read_bytes(path, max_bytes=MAX_BYTES)
     except FileNotFoundError:
@@ -235,7 +237,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def _has_releases(app: App) -> bool:
-    """Whether anything was installed, be it whole or not."""
+    """Return whether anything was installed, be it whole or not."""
     try:
         return any(not path.name.startswith(".") for path in app.releases.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -246,7 +248,7 @@ def _has_releases(app: App) -> bool:
 
 @contextmanager
 def changing(app: App) -> Iterator[StateFile]:
-    """Read, change, write; a service that starts and a deploy that ends wait for each other."""
+    """Hold the state for a change; a service that starts and a deploy that ends wait in turn."""
     app.path.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(
         app.path / ".state.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -259,7 +261,7 @@ def changing(app: App) -> Iterator[StateFile]:
 
 
 def boot_id() -> str:
-    """Differs after every start of the machine."""
+    """Return the id of the machine's start; every start has another one."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 

@@ -175,7 +175,7 @@ def fall_back(app: App, release: Release, reason: str) -> str:
 
 
 def _until_ready(app: App, release: Release) -> Health:
-    """The first answer of the service, which must come from that release."""
+    """Return the first answer of the service, which must come from that release."""
     last = time.monotonic() + release.start_seconds + 10
     while True:
         status = service.status(app)
@@ -199,7 +199,7 @@ def _healthy(app: App, release: Release) -> Health:
 
 
 def _watch(app: App, release: Release, seconds: float) -> None:
-    """Look on: the same process all the time, and healthy answers."""
+    """Check that the same process goes on, and that it answers well."""
     first = service.status(app)
     end = time.monotonic() + seconds
     unanswered = 0
@@ -218,14 +218,14 @@ def _watch(app: App, release: Release, seconds: float) -> None:
 
 
 def _last_words(app: App) -> str:
-    """What its service wrote last, where it wrote an error."""
+    """Return what its service wrote last, where it wrote an error."""
     lines = [line for line in service.said(app, 30).splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
     return f' (it said: "{errors[-1].strip()[:200]}")' if errors else ""
 
 
 def _failed(app: App, release: Release, reason: str) -> DeployFailed:
-    """Of a release that never served; what serves goes on."""
+    """Refuse a release that never served, and return the error; what serves goes on."""
     refuse(app, release.id, reason)
     serving = app.serving()
     goes_on = f"Release {serving} goes on serving." if serving else "Nothing serves, as before."

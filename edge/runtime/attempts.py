@@ -59,15 +59,15 @@ class Attempts:
         self.kept = self._file is not None
 
     def __bool__(self) -> bool:
-        """Whether there is a picture at which a process ended."""
+        """Return whether there is a picture at which a process ended."""
         return bool(self._ended)
 
     def count(self, key: str) -> int:
-        """How often a process ended at a picture."""
+        """Return how often a process ended at a picture."""
         return self._ended.get(key, 0)
 
     def begin(self, key: str) -> None:
-        """A picture is opened: should nothing follow, a process ended at it."""
+        """Note that a picture is opened: should nothing follow, a process ended at it."""
         before = self._ended.pop(key, 0)
         while len(self._ended) >= MOST:
             self._ended.pop(next(iter(self._ended)))
@@ -75,19 +75,19 @@ class Attempts:
         self._write()
 
     def undo(self, key: str) -> None:
-        """It was left in peace: as if it had not been opened."""
+        """Note that a picture was left in peace, as if it had not been opened."""
         self._ended[key] -= 1
         if not self._ended[key]:
             del self._ended[key]
         self._write()
 
     def forget(self, key: str) -> None:
-        """It has its answer."""
+        """Note that a picture has its answer."""
         if self._ended.pop(key, 0):
             self._write()
 
     def close(self) -> None:
-        """The process ends by its own will; nothing stays where nothing has to be known."""
+        """End by the process's own will; nothing stays where nothing has to be known."""
         if self._file is None:
             return
         os.close(self._file)
@@ -119,7 +119,7 @@ class Attempts:
 
 
 def key_of(name: str, stamp: tuple[int, ...]) -> str:
-    """What stands for one picture as it is now; another one follows when it is changed."""
+    """Return what stands for one picture as it is now; another one follows when it is changed."""
     return sha256(os.fsencode(name) + b"\0" + repr(stamp).encode()).hexdigest()[:_KEY]
 
 
@@ -131,7 +131,9 @@ def _boot() -> str:
 
 
 def _place(folder: Path, identity: tuple[int, int]) -> Path:
-    """The user's folder in memory, where there is one that is his alone; else that of the pictures.
+    """Return the user's folder in memory, where there is one that is his alone.
+
+    Where there is none, it is the folder of the pictures.
 
     See the XDG base directory specification.
     """
@@ -147,7 +149,10 @@ def _place(folder: Path, identity: tuple[int, int]) -> Path:
 
 
 def _opened(path: Path) -> int | None:
-    """A descriptor of the file; what somebody else put there is taken away, and not believed."""
+    """Return a descriptor of the file.
+
+    What somebody else put there is taken away, and not believed.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     for last in (False, True):
         try:
@@ -183,7 +188,7 @@ class DecodingChild:
     """
 
     def __init__(self, stream: BinaryIO, spec: Preprocessing) -> None:
-        """Begin.
+        """Begin to decode.
 
         Raises:
             OSError: There is no room for another process.
@@ -210,7 +215,7 @@ class DecodingChild:
         os.set_blocking(self._reader, False)
 
     def fileno(self) -> int:
-        """Of the pipe, for a selector."""
+        """Return the descriptor of the pipe, for a selector."""
         return self._reader
 
     def read(self) -> None:
@@ -226,7 +231,7 @@ class DecodingChild:
         return time.monotonic() > self._end
 
     def close(self) -> str:
-        """End it, if it still runs; how it ended."""
+        """End the child, if it still runs, and say how it ended."""
         if not self.done:
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
@@ -237,7 +242,7 @@ class DecodingChild:
         return f"decoding {ended(os.waitstatus_to_exitcode(status))}"
 
     def pixels(self, end: str) -> NDArray[np.uint8]:
-        """What ``load`` gives.
+        """Return what ``load`` gives.
 
         Args:
             end: What ``close`` said.
@@ -279,7 +284,7 @@ def _be_child(stream: BinaryIO, spec: Preprocessing, writer: int, parent: int) -
 
 
 def _close_all_but(*kept: int) -> None:
-    """Locks and sockets of the parent are not to outlive it."""
+    """Close the parent's locks and sockets, which are not to outlive it."""
     first = 3
     for descriptor in sorted(kept):
         os.closerange(first, descriptor)

@@ -61,7 +61,7 @@ class Bundle:
 
     @classmethod
     def parsed(cls, path: Path, content: bytes) -> Self:
-        """As ``read``, of a manifest whose bytes have been read, and were perhaps checked."""
+        """Do as ``read``, with a manifest whose bytes have been read, and were perhaps checked."""
         try:
             value = checked.parse_json(content, "the manifest", max_bytes=MAX_MANIFEST)
         except ValueError as error:
@@ -77,7 +77,7 @@ class Bundle:
         return self.manifest.release is not None or (self.path / SIGNATURE_NAME).is_file()
 
     def model(self, variant: str | None = None) -> tuple[Variant, Path]:
-        """The variant of that name (or the default one) and its file, its hash checked.
+        """Return the variant of that name (or the default one) and its file, its hash checked.
 
         Raises:
             BundleError: No such variant, or the file is missing or altered.
@@ -86,7 +86,7 @@ class Bundle:
         return found, self.checked(found.path)
 
     def checked(self, relative: str) -> Path:
-        """The absolute path of a listed file, its hash checked.
+        """Return the absolute path of a listed file, its hash checked.
 
         Raises:
             BundleError: Not listed, leads outside, missing, or altered.
@@ -97,7 +97,7 @@ class Bundle:
         return path
 
     def content(self, relative: str, *, max_bytes: int = MAX_CONTENT) -> bytes:
-        """The bytes of a listed file, which is read once: they are what was hashed.
+        """Return the bytes of a listed file, which is read once: they are what was hashed.
 
         Raises:
             BundleError: Not listed, leads outside, missing, altered, or larger than that.
@@ -113,7 +113,7 @@ class Bundle:
 
     @contextmanager
     def held(self, relative: str) -> Iterator[Path]:
-        """A copy of a listed file that is what was hashed, at a path for this process.
+        """Hold a copy of a listed file that is what was hashed, at a path for this process.
 
         Raises:
             BundleError: Not listed, leads outside, missing, altered, or there is no room for it.
@@ -141,7 +141,7 @@ class Bundle:
                 raise altered(f"the manifest does not list {name}", signed=True)
 
     def problems(self) -> tuple[str, ...]:
-        """Why the files are not those of the manifest, a clause each; empty if they are.
+        """Return why the files are not those of the manifest, a clause each; empty if they are.
 
         A file that the manifest does not list counts: below ``runtime`` it would be imported.
         """
@@ -149,7 +149,7 @@ class Bundle:
         return (*found, *(f"the manifest does not list {name}" for name in self.unlisted()))
 
     def _problem(self, relative: str) -> str:
-        """What is wrong with a listed file, a clause; empty if nothing is."""
+        """Return what is wrong with a listed file, a clause; empty if nothing is."""
         try:
             path = self._inside(relative)
         except BundleError as error:
@@ -160,7 +160,7 @@ class Bundle:
         return "" if sha256_file(path) == self.manifest.files[relative] else _differs(relative)
 
     def _listed(self, relative: str) -> tuple[Path, str]:
-        """Path and sha256 (hex) of a listed file that is there.
+        """Return the path and the sha256 (hex) of a listed file that is there.
 
         Raises:
             BundleError: It is not, or leads outside.
@@ -172,13 +172,13 @@ class Bundle:
         return path, self.manifest.files[relative]
 
     def _missing(self, relative: str, path: Path) -> str:
-        """Why there is no such listed file, a clause; empty if there is."""
+        """Return why there is no such listed file, a clause; empty if there is."""
         if relative not in self.manifest.files:
             return f"the manifest does not list {relative}"
         return "" if path.is_file() else f"the bundle lacks {relative}"
 
     def unlisted(self) -> list[str]:
-        """Relative names of files that the manifest does not list, sorted.
+        """Return the relative names of files that the manifest does not list, sorted.
 
         What a bundle with a head was taught is no part of the release, and is not among them.
         """
@@ -235,7 +235,7 @@ class Bundle:
 
 
 def manifest_bytes(path: Path) -> bytes:
-    """The bytes of the manifest: who reads them once checks what is used.
+    """Return the bytes of the manifest: who reads them once checks what is used.
 
     Raises:
         UsageError: There is no bundle at ``path``.
@@ -261,7 +261,7 @@ def _differs(relative: str) -> str:
 
 
 def _way_to_a_bundle(path: Path) -> str:
-    """What to do where a bundle was expected and something else, or nothing, lies."""
+    """Return what to do where a bundle was expected and something else, or nothing, lies."""
     if path.is_file() and path.suffix.lower() in (".tflite", ".onnx"):
         return (
             "A model file is only a part of a bundle. edge inspect and edge benchmark take it as "
@@ -271,7 +271,7 @@ def _way_to_a_bundle(path: Path) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    """Relative names of all files and links below a folder, with forward slashes."""
+    """Return the relative names of all files and links below a folder, with forward slashes."""
     found = []
     for directory, folders, files in os.walk(folder):
         links = [name for name in folders if Path(directory, name).is_symlink()]
@@ -280,12 +280,12 @@ def _names(folder: Path) -> list[str]:
 
 
 def labels_text(labels: Sequence[str]) -> str:
-    """What ``labels.txt`` of a bundle holds: a label a line."""
+    """Return what ``labels.txt`` of a bundle holds: a label a line."""
     return "".join(f"{label}\n" for label in labels)
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a manifest lies at ``path``."""
+    """Return whether a manifest lies at ``path``."""
     try:
         return (path / MANIFEST_NAME).is_file()
     except OSError:

@@ -70,7 +70,7 @@ def parse_json(
     max_depth: int = MAX_DEPTH,
     finite: bool = True,
 ) -> Any:
-    """The value of a JSON text, all of whose numbers are finite.
+    """Return the value of a JSON text, all of whose numbers are finite.
 
     Two members of one name are refused, since programs differ in which of them they take: what
     one has checked is then not what another uses.
@@ -126,7 +126,7 @@ def read_json(
     max_depth: int = MAX_DEPTH,
     finite: bool = True,
 ) -> Any:
-    """The value of a JSON file; arguments as ``parse_json``.
+    """Return the value of a JSON file; arguments as ``parse_json``.
 
     Raises:
         OSError: The file cannot be read.
@@ -145,7 +145,9 @@ def read_toml(
     max_depth: int = MAX_DEPTH,
     finite: bool = True,
 ) -> dict[str, Any]:
-    """The table of a TOML file, all of whose numbers are finite; arguments as ``parse_json``.
+    """Return the table of a TOML file, all of whose numbers are finite.
+
+    The arguments are as those of ``parse_json``.
 
     Raises:
         OSError: The file cannot be read.
@@ -164,7 +166,9 @@ def parse_toml(
     max_depth: int = MAX_DEPTH,
     finite: bool = True,
 ) -> dict[str, Any]:
-    """The table of a TOML text, all of whose numbers are finite; arguments as ``parse_json``.
+    """Return the table of a TOML text, all of whose numbers are finite.
+
+    The arguments are as those of ``parse_json``.
 
     Raises:
         Malformed: It is no such text, is too long or too deep, or holds what ``parse_json``
@@ -188,7 +192,7 @@ def parse_toml(
 
 
 def read_text(path: Path, what: str = "the file", *, max_bytes: int = MAX_BYTES) -> str:
-    """The text of a UTF-8 file, without its byte order mark.
+    """Return the text of a UTF-8 file, without its byte order mark.
 
     Raises:
         OSError: The file cannot be read.
@@ -198,7 +202,9 @@ def read_text(path: Path, what: str = "the file", *, max_bytes: int = MAX_BYTES)
 
 
 def read_bytes(path: Path, what: str = "the file", *, max_bytes: int = MAX_BYTES) -> bytes:
-    """All bytes of a regular file; never waits for a pipe, and never reads more than allowed.
+    """Return all bytes of a regular file.
+
+    It never waits for a pipe, and never reads more than allowed.
 
     Raises:
         OSError: The file cannot be read.
@@ -213,7 +219,7 @@ def read_bytes(path: Path, what: str = "the file", *, max_bytes: int = MAX_BYTES
 
 @contextmanager
 def opened(path: Path, what: str = "the file") -> Iterator[BinaryIO]:
-    """A regular file, or one that a link leads to, open for reading.
+    """Open a regular file, or one that a link leads to, for reading.
 
     Raises:
         OSError: The file cannot be opened.
@@ -234,7 +240,7 @@ def read_npz(
     max_bytes: int = MAX_ARRAY_BYTES,
     finite: bool = False,
 ) -> dict[str, "NDArray[Any]"]:
-    """Arrays of an .npz file, each of plain numbers, truth values or strings.
+    """Return the arrays of an .npz file, each of plain numbers, truth values or strings.
 
     Args:
         source: A path, or the content.
@@ -274,7 +280,7 @@ def read_npy(
     max_bytes: int = MAX_ARRAY_BYTES,
     finite: bool = False,
 ) -> "NDArray[Any]":
-    """The array of an .npy file; arguments and errors as ``read_npz``."""
+    """Return the array of an .npy file; arguments and errors as ``read_npz``."""
     if isinstance(source, bytes):
         return _array(io.BytesIO(source), what, max_bytes, max_bytes, finite)
     with opened(source, what) as stream:
@@ -283,7 +289,7 @@ def read_npy(
 
 @contextmanager
 def opened_zip(source: Path | bytes, what: str = "the file") -> Iterator["zipfile.ZipFile"]:
-    """A zip archive; whatever is raised over its bytes within the block is ``Malformed``.
+    """Open a zip archive; whatever is raised over its bytes within the block is ``Malformed``.
 
     Raises:
         OSError: The file cannot be read.
@@ -321,7 +327,7 @@ def opened_zip(source: Path | bytes, what: str = "the file") -> Iterator["zipfil
 def read_member(
     archive: "zipfile.ZipFile", name: str, what: str = "the file", *, max_bytes: int = MAX_BYTES
 ) -> bytes:
-    """The content of one file of an archive, inflated no further than it may.
+    """Return the content of one file of an archive, inflated no further than it may.
 
     ``ZipFile.read`` inflates everything at once, whatever the list of members says, and cuts then.
 
@@ -488,7 +494,7 @@ def _check_length(length: int, info: "zipfile.ZipInfo", what: str) -> None:
 
 
 def _members(archive: "zipfile.ZipFile", what: str) -> dict[str, "zipfile.ZipInfo"]:
-    """Members by the name of their array."""
+    """Return the members by the name of their array."""
     found: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
@@ -504,7 +510,7 @@ def _members(archive: "zipfile.ZipFile", what: str) -> dict[str, "zipfile.ZipInf
 
 
 def _array(stream: Any, what: str, left: int, max_bytes: int, finite: bool) -> "NDArray[Any]":
-    """The array that a stream of the .npy format holds, and that nothing follows.
+    """Return the array that a stream of the .npy format holds, and that nothing follows.
 
     Args:
         stream: Gives the bytes; memory grows with what it gives, not with what its header says.
@@ -536,7 +542,7 @@ def _array(stream: Any, what: str, left: int, max_bytes: int, finite: bool) -> "
 
 
 def _header(stream: Any, what: str) -> tuple[str, bool, tuple[int, ...]]:
-    """The type, whether columns come first, and the shape of an .npy stream."""
+    """Return the type, whether columns come first, and the shape of an .npy stream."""
     from ast import literal_eval
 
     start = stream.read(8)

@@ -71,7 +71,7 @@ def _said(answer: bytes, code: int) -> EdgeError:
 
 
 def _work(work: Callable[[], object], writer: int) -> NoReturn:
-    """What the child does; it never comes back into the code of its parent."""
+    """Do the work in the child, which never comes back into the code of its parent."""
     import json
 
     code = 1
@@ -91,7 +91,7 @@ def _work(work: Callable[[], object], writer: int) -> NoReturn:
 
 
 def _watch(child: int, seconds: float, most: int, stopped: Callable[[], bool]) -> str:
-    """Why the child was killed; empty where it ended by itself."""
+    """Return why the child was killed; empty where it ended by itself."""
     end = time.monotonic() + seconds
     while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         reason = ""
@@ -109,7 +109,7 @@ def _watch(child: int, seconds: float, most: int, stopped: Callable[[], bool]) -
 
 
 def ended(code: int) -> str:
-    """How a process ended, as the rest of a sentence.
+    """Return how a process ended, as the rest of a sentence.
 
     Args:
         code: As ``subprocess`` states it: below 0 the number of a signal.
@@ -129,7 +129,10 @@ def goes_first(pid: int) -> None:
 
 
 def tree_memory(root: int) -> int:
-    """Bytes of memory that a process and its descendants hold; 0 without Linux's /proc."""
+    """Return the bytes of memory that a process and its descendants hold.
+
+    It is 0 without Linux's /proc.
+    """
     children: dict[int, list[int]] = defaultdict(list)
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, IndexError, ValueError):  # it ended meanwhile

@@ -90,11 +90,11 @@ class Classifier:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """One per class; with those that the bundle has been taught meanwhile."""
+        """The names of the classes, with those that the bundle has been taught meanwhile."""
         return self._labels if self._head is None else self._head.current().labels
 
     def classify(self, source: ImageSource, *, k: int = 3) -> list[Category]:
-        """The k most probable classes of an image, best first.
+        """Return the k most probable classes of an image, best first.
 
         The first one is the answer. Where labels do not exclude one another, every label that
         reaches its threshold is among them, even if these are more than k.
@@ -115,7 +115,7 @@ class Classifier:
         return self.categories(self.output(_pixels(source, self.preprocessing)), k=k)
 
     def answer(self, image: ImageSource, *, name: str, k: int, variant: str) -> dict[str, Any]:
-        """The JSON object that states what an image shows, by its name.
+        """Return the JSON object that states what an image shows, by its name.
 
         Raises:
             ImageError: The image cannot be decoded.
@@ -127,7 +127,7 @@ class Classifier:
     def answer_pixels(
         self, pixels: NDArray[np.uint8], *, name: str, k: int, variant: str
     ) -> dict[str, Any]:
-        """As ``answer``, of what ``preprocess.load`` gives.
+        """Do as ``answer``, with what ``preprocess.load`` gives.
 
         Raises:
             InferenceError: The model failed.
@@ -146,7 +146,7 @@ class Classifier:
         return answer
 
     def categories(self, output: NDArray[Any], *, k: int) -> list[Category]:
-        """The k most probable classes, best first, of the model's raw output.
+        """Return the k most probable classes, best first, of the model's raw output.
 
         Raises:
             InferenceError: The output is not finite, or of the wrong length.
@@ -157,26 +157,32 @@ class Classifier:
         return top_k(class_probabilities(values, head, self.answers)[0], labels, k, self.answers)
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities (classes,) of one preprocessed image (height, width, 3), uint8 RGB."""
+        """Return the probabilities (classes,) of an image (height, width, 3), uint8 RGB."""
         head = None if self._head is None else self._head.current()
         values = self.values(pixels)[None]
         found: NDArray[np.float32] = class_probabilities(values, head, self.answers)[0]
         return found
 
     def answered(self, probabilities: NDArray[np.float32]) -> tuple[str, ...]:
-        """The labels that probabilities (classes,) stand for: one, or each that holds."""
+        """Return the labels that probabilities (classes,) stand for: one, or each that holds."""
         return answered(probabilities, self.labels, self.answers)
 
     def strongest(self, probabilities: NDArray[np.float32]) -> int:
-        """The class of probabilities (classes,) that they say most clearly: the first answer."""
+        """Return the class of probabilities (classes,) that they say most clearly.
+
+        It is the first answer.
+        """
         return top_k(probabilities, self.labels, 1, self.answers)[0].index
 
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The first output (values,) as real numbers: the embedding, where there is a head."""
+        """Return the first output (values,) as real numbers.
+
+        They are the embedding, where there is a head.
+        """
         return dequantize(self.output(pixels), self.session.outputs[0]).reshape(-1)
 
     def output(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """The model's raw first output."""
+        """Return the model's raw first output."""
         spec, contract = self.session.inputs[0], self.preprocessing
         return self.session.run(encode_pixels(pixels, spec, contract.value_range))[0]
 
@@ -190,7 +196,7 @@ def _head(bundle: Bundle, variant: Variant) -> "LearningHead | None":
 
 
 def _pixels(source: ImageSource, spec: Preprocessing) -> NDArray[np.uint8]:
-    """An image in the form that the model takes: uint8 (height, width, channels).
+    """Return an image in the form that the model takes: uint8 (height, width, channels).
 
     Raises:
         ImageError: The image cannot be decoded.
@@ -213,7 +219,7 @@ def _pixels(source: ImageSource, spec: Preprocessing) -> NDArray[np.uint8]:
 
 
 def _decoded(image: Image.Image) -> Image.Image:
-    """The image with its pixels, which Pillow reads from an opened file only when asked for."""
+    """Return the image with its pixels, which Pillow reads from an opened file only when asked."""
     try:
         image.load()
     except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
@@ -224,7 +230,7 @@ def _decoded(image: Image.Image) -> Image.Image:
 
 
 def _checked(array: NDArray[Any], spec: Preprocessing) -> NDArray[np.uint8]:
-    """The array, contiguous, where it is one that is allowed."""
+    """Return the array, contiguous, where it is one that is allowed."""
     channels = array.shape[2] if array.ndim == 3 else 0
     fits = array.ndim == 2 or channels in (3, spec.color_order.channels)
     if array.dtype != np.uint8 or not fits or array.size == 0:

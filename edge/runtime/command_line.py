@@ -70,7 +70,7 @@ def _run(words: list[str]) -> int:
 
 
 def _ended(job: Callable[[], int]) -> int:
-    """The exit code of a job, however it ends."""
+    """Return the exit code of a job, however it ends."""
     try:
         return job()
     except BrokenPipeError:  # of ``watch``, whose answers nobody reads
@@ -93,7 +93,7 @@ def _report(error: EdgeError) -> int:
 
 
 def _meant(message: str) -> str:
-    """What is nearest to the choice or option that argparse refuses, as a sentence."""
+    """Return what is nearest to the choice or option that argparse refuses, as a sentence."""
     from difflib import get_close_matches
 
     refused, _, choices = message.partition(" (choose from ")
@@ -106,7 +106,7 @@ def _meant(message: str) -> str:
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    """Of the terminal's width; left to itself, argparse imports shutil with every start."""
+    """Format for the terminal's width; left to itself, argparse imports shutil with every start."""
     try:
         columns = int(os.environ.get("COLUMNS", "")) or os.get_terminal_size().columns
     except (ValueError, OSError):
@@ -134,7 +134,7 @@ def _parser(named: Sequence[str]) -> Parser:
 
 
 def _load(command: str) -> Any:
-    """The module of a command.
+    """Return the module of a command.
 
     Loading numpy makes many objects and no garbage; looking for some takes 5 % of the start.
     """

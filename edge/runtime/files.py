@@ -42,7 +42,10 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> "Stamp | None":
-        """The stamp of what lies there, a link itself and not where it leads; None for nothing."""
+        """Return the stamp of what lies there, a link itself and not where it leads.
+
+        It is None for nothing.
+        """
         try:
             found = path.lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -64,7 +67,7 @@ def expect(path: Path) -> None:
 
 @contextmanager
 def expected(path: Path) -> Iterator[None]:
-    """``expect``, for as long as the context lasts: of a file that is read, changed and written."""
+    """Do as ``expect`` while the context lasts: for a file that is read, changed and written."""
     expect(path)
     try:
         yield
@@ -93,7 +96,7 @@ def _absolute(path: Path) -> str:
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of ``path`` only when the block ends well.
+    """Open a file to write to; it takes the place of ``path`` only when the block ends well.
 
     Raises:
         OSError: The folder cannot be written, or the disk is full; ``path`` is as it was.
@@ -140,7 +143,7 @@ def fsync_directory(directory: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """sha256 of a file's bytes, hex; memory does not grow with the file, and no pipe is waited for.
+    """Return the sha256 (hex) of a file; memory does not grow with it, and no pipe is waited for.
 
     Raises:
         OSError: It cannot be read, or is no regular file.
@@ -151,7 +154,7 @@ def sha256_file(path: Path) -> str:
 
 @contextmanager
 def held_copy(path: Path) -> Iterator[tuple[Path, str]]:
-    """A file that keeps what it holds now, at a path for this process, and its sha256 (hex).
+    """Return a file that keeps what it holds now, at a path for this process, and its sha256 (hex).
 
     What was hashed is then what is loaded, whatever becomes of the name meanwhile. It is a sealed
     copy in memory (memfd_create(2)), which nobody can change and which goes with the block and
@@ -178,7 +181,10 @@ def held_copy(path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _sealed_copy(source: BinaryIO) -> int | None:
-    """A descriptor of the bytes, in memory; None where there is no room, or a limit on files."""
+    """Return a descriptor of the bytes, in memory.
+
+    It is None where there is no room, or a limit on files.
+    """
     import fcntl
 
     seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
@@ -214,12 +220,12 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def readable(path: Path) -> str:
-    """A path as text that can be printed and written, whatever bytes stand in its name."""
+    """Return a path as text that can be printed and written, whatever bytes stand in its name."""
     return os.fsencode(path).decode(errors="replace")
 
 
 def fitting(name: str, longest: int) -> str:
-    """The name of a file, or where it has more bytes, its start, a hash and its suffix.
+    """Return the name of a file, or where it has more bytes, its start, a hash and its suffix.
 
     File systems take 255 bytes, some fewer: a name that is made of another may be too long.
     """
@@ -234,13 +240,13 @@ def fitting(name: str, longest: int) -> str:
 
 
 def beside(path: Path, suffix: str = "tmp") -> Path:
-    """A hidden name next to ``path`` that says which process uses it; never a long one."""
+    """Return a hidden name next to ``path`` that says which process uses it; never a long one."""
     shown = fitting(path.name, _LONGEST_SHOWN)
     return path.with_name(f".{shown}.{os.getpid()}-{os.urandom(4).hex()}.{suffix}")
 
 
 def abandoned(directory: Path, name: str | None = None) -> list[Path]:
-    """What ``beside`` named and a process that no longer runs left, sorted.
+    """Return what ``beside`` named and a process that no longer runs left, sorted.
 
     Args:
         directory: To look in, not below.
@@ -259,7 +265,7 @@ def abandoned(directory: Path, name: str | None = None) -> list[Path]:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process of that number runs, whoever's it is."""
+    """Return whether a process of that number runs, whoever's it is."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -341,7 +347,7 @@ def keep_beside(result: Path, target: Path) -> Path:
 
 
 def changed_meanwhile(target: Path, kept: Path) -> OutputError:
-    """The error of a command whose place was taken by something else while it worked."""
+    """Return the error of a command whose place was taken by something else while it worked."""
     return OutputError(
         f"{readable(target)} was made or changed by something else meanwhile, and is left as it "
         f"is; the result is kept as {readable(kept)}",
@@ -362,7 +368,7 @@ def _take_place(temporary: Path, path: Path) -> None:
 
 
 def _replaced(temporary: Path, path: Path, seen: Stamp | None) -> bool:
-    """Whether the file has its name now; nothing but what was seen is lost for it."""
+    """Return whether the file has its name now; nothing but what was seen is lost for it."""
     now = Stamp.of(path)
     if now is None:  # also where what was seen is gone: nothing is lost
         try:
@@ -383,7 +389,7 @@ def _replaced(temporary: Path, path: Path, seen: Stamp | None) -> bool:
 
 
 def _renameat2(source: Path, target: Path, flags: int) -> None:
-    """Linux's renameat2.
+    """Call Linux's renameat2.
 
     Raises:
         OSError: As it says; ENOSYS where there is none.

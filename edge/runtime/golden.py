@@ -86,7 +86,7 @@ class Golden:
     variants: Mapping[str, Expected]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the fields as JSON values."""
         return {"schema_version": GOLDEN_SCHEMA_VERSION} | asdict(self)
 
     @classmethod
@@ -232,7 +232,7 @@ class GoldenTest:
         )
 
     def _classes(self, wanted: NDArray[Any], given: NDArray[Any]) -> tuple[int, int, bool]:
-        """Best class on the host and here, and whether rounding alone cannot turn the former.
+        """Return the best class on the host and here, and whether rounding cannot turn the former.
 
         Where labels do not exclude one another, the strongest one only says which answer is meant:
         the tolerance of every value decides.
@@ -248,7 +248,7 @@ class GoldenTest:
 
 
 def margin(scores: NDArray[Any]) -> float:
-    """How far the best class lies above the second one, in the unit of the scores (classes,)."""
+    """Return how far the best class lies above the second, in the unit of the scores (classes,)."""
     if scores.size < 2:
         return 0.0
     second, best = np.sort(scores.astype(np.float64))[-2:]

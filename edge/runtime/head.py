@@ -55,7 +55,7 @@ class Head:
         return int(self.vectors.shape[1])
 
     def scores(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (images, classes), float32, of embeddings (images, features).
+        """Return the probabilities (images, classes), float32, of embeddings (images, features).
 
         Raises:
             InferenceError: They are of another length, or not finite.
@@ -85,7 +85,7 @@ class Head:
         return np.concatenate(parts) if parts else np.empty((0, len(self.labels)), np.float32)
 
     def with_examples(self, label: str, embeddings: NDArray[np.float32]) -> "Head":
-        """The head that has seen more pictures of a class, or of a new one.
+        """Return the head that has seen more pictures of a class, or of a new one.
 
         Args:
             label: A class of the head, or a new one, which becomes the last.
@@ -104,7 +104,7 @@ class Head:
 def class_probabilities(
     outputs: NDArray[np.float32], head: Head | None, output: OutputSpec = PROBABILITIES
 ) -> NDArray[np.float32]:
-    """What a model's outputs (images, values) say of the classes: (images, classes), float32.
+    """Return the probabilities (images, classes), float32, of a model's outputs (images, values).
 
     Args:
         outputs: Real values of the first output, flattened by image.
@@ -142,12 +142,14 @@ def _check_sums(scores: NDArray[np.float32]) -> None:
 
 
 def sum_rounding(scores: NDArray[np.float32]) -> float:
-    """How far rounding to 8 bits may move the sum of the scores (images, classes) of an image."""
+    """Return how far rounding to 8 bits may move the sum of an image's scores (images, classes)."""
     return HALF_STEP * scores.shape[-1] if len(np.unique(scores)) <= INTEGERS else 0.0
 
 
 def activated(outputs: NDArray[np.float32], output: OutputSpec) -> NDArray[np.float32]:
-    """The outputs (images, values) after the function that the file lacks: (images, classes).
+    """Return the outputs (images, values) after the function that the file lacks.
+
+    They have the shape (images, classes).
 
     A single value becomes two classes, the first of which has what the second one leaves.
     """
@@ -169,7 +171,7 @@ def activated(outputs: NDArray[np.float32], output: OutputSpec) -> NDArray[np.fl
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length 1, float32; a row of zeros stays one, and is similar to nothing."""
+    """Scale rows to length 1, float32; a row of zeros stays one, and is similar to nothing."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     found: NDArray[np.float32] = (vectors / np.maximum(norms, SMALLEST_NORM)).astype(np.float32)
     return found
@@ -178,21 +180,21 @@ def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def class_sums(
     vectors: NDArray[np.float32], classes: NDArray[np.int64], count: int
 ) -> NDArray[np.float32]:
-    """(count, features) float32: the sum of the rows of each class."""
+    """Return the sum of the rows of each class: (count, features), float32."""
     sums = np.zeros((count, vectors.shape[1]), np.float32)
     np.add.at(sums, classes, vectors)
     return sums
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities along the last axis, float32."""
+    """Return the probabilities along the last axis, float32."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     found: NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
     return found
 
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probability of each value on its own, float32; exact far from zero as well."""
+    """Return the probability of each value on its own, float32; exact far from zero as well."""
     small = np.exp(-np.abs(logits))
     found: NDArray[np.float32] = (np.where(logits >= 0, 1, small) / (1 + small)).astype(np.float32)
     return found
@@ -206,7 +208,7 @@ def votes(
     k: int,
     scale: float,
 ) -> NDArray[np.float32]:
-    """Shares (images, count), float32, of the weighted votes of the k most similar examples.
+    """Return the shares (images, count), float32, of the votes of the k most similar examples.
 
     Args:
         similarities: (images, examples) cosines.
@@ -224,19 +226,19 @@ def votes(
 
 
 def head_bytes(head: Head) -> bytes:
-    """The content of the head's file, an .npz of plain arrays."""
+    """Return the content of the head's file, an .npz of plain arrays."""
     return npz(vectors=head.vectors, classes=head.classes)
 
 
 def npz(**arrays: NDArray[Any]) -> bytes:
-    """The content of an .npz file; equal arrays give equal bytes."""
+    """Return the content of an .npz file; equal arrays give equal bytes."""
     stream = io.BytesIO()
     np.savez(stream, **arrays)  # type: ignore[arg-type]  # its stubs take them for allow_pickle
     return stream.getvalue()
 
 
 def read_head(bundle: Bundle) -> Head | None:
-    """The head that the manifest names, its file's hash checked; None where it names none.
+    """Return the head that the manifest names, its file's hash checked; None where it names none.
 
     Raises:
         BundleError: The file is missing, altered, or not what the manifest says.
@@ -249,7 +251,7 @@ def read_head(bundle: Bundle) -> Head | None:
 
 
 def load_head(source: Path | bytes, spec: HeadSpec, labels: tuple[str, ...]) -> Head:
-    """The head in what ``head_bytes`` wrote.
+    """Return the head in what ``head_bytes`` wrote.
 
     Raises:
         BundleError: It is something else.

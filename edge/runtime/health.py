@@ -33,19 +33,19 @@ class Notifier:
         self._next = 0.0
 
     def ready(self) -> None:
-        """The service answers from now on."""
+        """Tell that the service answers from now on."""
         self._send("READY=1")
 
     def status(self, text: str) -> None:
-        """One line for ``systemctl status``."""
+        """Send one line for ``systemctl status``."""
         self._send(f"STATUS={' '.join(text.split())}")
 
     def stopping(self) -> None:
-        """The service ends by its own will."""
+        """Tell that the service ends by its own will."""
         self._send("STOPPING=1")
 
     def alive(self, *, early: float = 0.0) -> None:
-        """To be called wherever work goes on; a sign of life is sent when one is due.
+        """Send a sign of life when one is due; to be called wherever work goes on.
 
         Args:
             early: Share of the interval by which it may come before. Before work during which none
@@ -57,7 +57,10 @@ class Notifier:
             self._send("WATCHDOG=1")
 
     def wait(self, longest: float) -> float:
-        """Seconds that the caller may sleep before the next sign of life; at most ``longest``."""
+        """Return the seconds that the caller may sleep before the next sign of life.
+
+        They are at most ``longest``.
+        """
         if self.interval is None:
             return longest
         return max(0.0, min(longest, self._next - time.monotonic()))
@@ -80,7 +83,7 @@ class Notifier:
 
 
 def _half(environ: Mapping[str, str]) -> float | None:
-    """Seconds: half the time after which systemd gives the service up, as its manual advises."""
+    """Return half the seconds after which systemd gives the service up, as its manual advises."""
     limit, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     if not limit.isdigit() or int(limit) == 0 or (pid and pid != str(os.getpid())):
         return None

@@ -159,7 +159,9 @@ def check_image(source: Path | BinaryIO, *, minimum: tuple[int, int] | None = No
 
 
 def deep_bands(source: Path | BinaryIO) -> Iterator[NDArray[Any]]:
-    """The stored values of an image of more than 8 bits a channel; nothing for any other image.
+    """Return the stored values of an image of more than 8 bits a channel.
+
+    There are none of any other image.
 
     Yields:
         (rows, width), or (rows, width, 3 or 4) uint16 of a coloured one, as stored: not turned.
@@ -181,7 +183,7 @@ def deep_bands(source: Path | BinaryIO) -> Iterator[NDArray[Any]]:
 
 
 def has_pages(source: Path | BinaryIO) -> bool:
-    """Whether a TIFF file has more pages than the first, which is read.
+    """Return whether a TIFF file has more pages than the first, which is read.
 
     Raises:
         ImageError: As ``check_image``.
@@ -194,7 +196,7 @@ def has_pages(source: Path | BinaryIO) -> bool:
 
 
 def image_suffixes() -> frozenset[str]:
-    """Suffixes of image files that can be read here, in lower case, with their dots."""
+    """Return the suffixes of image files that can be read here, in lower case, with their dots."""
     found = _SUFFIXES
     if _has("PIL._avif"):
         found |= _AVIF_SUFFIXES
@@ -204,7 +206,7 @@ def image_suffixes() -> frozenset[str]:
 
 
 def way_to_read(suffixes: Iterable[str]) -> tuple[str, ...]:
-    """Sentences on how files of these suffixes could be read, which cannot be read here."""
+    """Return sentences on how files of these suffixes could be read, which cannot be read here."""
     unread = frozenset(suffixes) - image_suffixes()
     ways = ((_HEIC_SUFFIXES, _HEIC_WAY), (_AVIF_SUFFIXES, _AVIF_WAY))
     return tuple(way for kinds, way in ways if kinds & unread)
@@ -232,7 +234,7 @@ def upright(
 
 
 def _turned(image: Image.Image, converted: Image.Image, orientation: int) -> Image.Image:
-    """What has been made of an image, turned; without metadata if it is a new one."""
+    """Return what has been made of an image, turned; without metadata if it is a new one."""
     if orientation in _UPRIGHT:
         converted = converted.transpose(_UPRIGHT[orientation])
     if converted is not image:
@@ -270,7 +272,7 @@ def _open(stream: Metered, name: str, minimum: tuple[int, int] | None) -> ImageF
 
 
 def _module(head: bytes, name: str) -> tuple[str, str]:
-    """The module of Pillow's plugin for a file, and the kind of image that it is named after.
+    """Return the module of Pillow's plugin for a file, and the kind of image that it is for.
 
     Args:
         head: The first 64 bytes, or fewer if it ends.
@@ -325,7 +327,7 @@ def _quiet_libtiff() -> None:
 
 @cache
 def _has(module: str) -> bool:
-    """Whether a module is there; it is not imported."""
+    """Return whether a module is there; it is not imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except ImportError:  # of the package that it would be in
@@ -333,7 +335,7 @@ def _has(module: str) -> bool:
 
 
 def _heif_package() -> str | None:
-    """The package that reads HEIC, if one is installed; both have the same plugin."""
+    """Return the package that reads HEIC, if one is installed; both have the same plugin."""
     return next((name for name in ("pi_heif", "pillow_heif") if _has(name)), None)
 
 
@@ -350,18 +352,20 @@ def _check_tiff(image: ImageFile.ImageFile, name: str) -> None:
 
 
 def _deep_colour(image: ImageFile.ImageFile) -> bool:
-    """Whether the file has 16 bits a channel, of which Pillow keeps the high 8."""
+    """Return whether the file has 16 bits a channel, of which Pillow keeps the high 8."""
     return bool(image.tile) and all(_DEEP_COLOUR.fullmatch(_raw_mode(tile)) for tile in image.tile)
 
 
 def _raw_mode(tile: Any) -> str:
-    """How a decoder of Pillow is told to take the stored pixels."""
+    """Return how a decoder of Pillow is told to take the stored pixels."""
     arguments = tile[3]
     return str(arguments if isinstance(arguments, str) else (arguments or ("",))[0])
 
 
 def _low_bytes(image: ImageFile.ImageFile, stream: Metered, name: str) -> Image.Image:
-    """The image that has the low bytes of a coloured one; it is loaded, and ``image`` as well.
+    """Return the image that has the low bytes of a coloured one.
+
+    It is loaded, and ``image`` as well.
 
     Pillow reads the high byte of each value. The low one is the high one of the other byte order.
     """
@@ -378,7 +382,7 @@ def _low_bytes(image: ImageFile.ImageFile, stream: Metered, name: str) -> Image.
 def _deep_pixels(
     image: Image.Image, low: Image.Image, box: tuple[int, int, int, int]
 ) -> NDArray[np.uint16]:
-    """All 16 bits of rows of a coloured image, (rows, width, 3 or 4)."""
+    """Return all 16 bits of rows of a coloured image, (rows, width, 3 or 4)."""
     pixels = np.asarray(image.crop(box)).astype(np.uint16)
     pixels <<= 8
     pixels |= np.asarray(low.crop(box))
@@ -386,7 +390,7 @@ def _deep_pixels(
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
-    """Boxes of rows that cover an image: work on one at a time takes little memory."""
+    """Return the boxes of rows that cover an image: work on one at a time takes little memory."""
     rows = max(1, _BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
         yield 0, top, image.width, min(top + rows, image.height)
@@ -407,7 +411,10 @@ def _other_byte(tile: Any) -> Any:
 
 
 def _leveled(image: Image.Image, low: Image.Image, levels: tuple[int, int]) -> Image.Image:
-    """A coloured image whose 16 bits are stretched to 8, in its place; opacity is not stretched."""
+    """Return a coloured image whose 16 bits are stretched to 8, in its place.
+
+    Opacity is not stretched.
+    """
     for box in _bands(image):
         values = _deep_pixels(image, low, box)
         pixels = _eight_bits(values, levels)
@@ -418,7 +425,7 @@ def _leveled(image: Image.Image, low: Image.Image, levels: tuple[int, int]) -> I
 
 
 def _decodes_in_strips(image: ImageFile.ImageFile, stream: Metered) -> bool:
-    """Whether libjpeg needs a strip of memory at a time rather than the whole stored image.
+    """Return whether libjpeg needs a strip of memory at a time rather than the whole stored image.
 
     It keeps every coefficient of a progressive or multi-scan file, whatever the reduction; for
     these the stored size is what the bound must be held against. A single scan is known by its
@@ -434,7 +441,7 @@ def _decodes_in_strips(image: ImageFile.ImageFile, stream: Metered) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1..8; 1 where there is none or the metadata cannot be read."""
+    """Return the EXIF orientation, 1..8; 1 where there is none or the metadata cannot be read."""
     try:
         if exif := _exif(image):
             check_directories(BytesIO(exif), _STREAM, len(exif))
@@ -446,7 +453,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _exif(image: Image.Image) -> bytes:
-    """The EXIF data that Pillow would read, from its TIFF header on."""
+    """Return the EXIF data that Pillow would read, from its TIFF header on."""
     found = image.info.get("exif")
     if found is None and (profile := image.info.get("Raw profile type exif")):
         found = bytes.fromhex("".join(profile.split("\n")[3:]))
@@ -454,7 +461,7 @@ def _exif(image: Image.Image) -> bytes:
 
 
 def _deep(image: Image.Image) -> bool:
-    """Whether Pillow holds more than 8 bits a channel."""
+    """Return whether Pillow holds more than 8 bits a channel."""
     return image.mode.startswith("I") or image.mode == "F"
 
 
@@ -486,7 +493,7 @@ def _converted(
 
 
 def _flattened(image: Image.Image, color_order: ColorOrder) -> Image.Image:
-    """An image with transparency, over white or with opacity as its fourth channel."""
+    """Return an image with transparency, over white or with opacity as its fourth channel."""
     colour_key = image.info.get("transparency")
     if isinstance(colour_key, tuple) and max(colour_key) > 255:
         # A 16-bit colour key, but Pillow keeps the high bytes of 16-bit RGB only.
@@ -502,7 +509,7 @@ def _flattened(image: Image.Image, color_order: ColorOrder) -> Image.Image:
 
 
 def _span(image: Image.Image) -> tuple[float, float]:
-    """The lowest and the highest value of a deep image; what is no number counts as 0."""
+    """Return the lowest and the highest value of a deep image; what is no number counts as 0."""
     lows, highs = [], []
     for box in _bands(image):
         values = np.asarray(image.crop(box))
@@ -547,7 +554,7 @@ def _eight_bits(
 
 @contextmanager
 def _opened(source: Path | BinaryIO) -> Iterator[tuple[Metered, str]]:
-    """The stream and its name for messages; whatever is raised meanwhile becomes ImageError."""
+    """Open the stream, with its name for messages; whatever is raised becomes ImageError."""
     name = _name(source)
     try:
         if isinstance(source, Path):
@@ -563,14 +570,14 @@ def _opened(source: Path | BinaryIO) -> Iterator[tuple[Metered, str]]:
 
 
 def _name(source: Path | BinaryIO) -> str:
-    """How messages call the source."""
+    """Return how messages call the source."""
     if isinstance(source, Path):
         return readable(source)
     return str(getattr(source, "name", _STREAM))
 
 
 def unread(name: str, error: OSError) -> ImageError:
-    """The error for a file that the operating system does not give."""
+    """Return the error for a file that the operating system does not give."""
     return ImageError(
         f"{name}: the file cannot be read: {error.strerror}",
         hint="Check that it is there and that you may read it.",
@@ -578,7 +585,7 @@ def unread(name: str, error: OSError) -> ImageError:
 
 
 def _refusal(name: str, error: Exception) -> ImageError:
-    """What Pillow or the operating system raised, as the error that users see."""
+    """Return what Pillow or the operating system raised, as the error that users see."""
     if isinstance(error, Image.DecompressionBombError):
         return too_large(name, "far more than the allowed")
     if isinstance(error, MemoryError):

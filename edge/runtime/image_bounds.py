@@ -103,11 +103,11 @@ class Metered:
         self._reads, self._left = MAX_READS, metadata_bytes
 
     def begin_pixels(self) -> None:
-        """From here on pixels are read, which may take the whole file."""
+        """Note that pixels are read from here on, which may take the whole file."""
         self._left = 2 * self.file_bytes + MAX_METADATA_BYTES
 
     def read(self, size: int | None = -1) -> bytes:
-        """As of any stream.
+        """Do as any stream does.
 
         Raises:
             ImageError: More is read, or oftener, than pictures need.
@@ -126,20 +126,20 @@ class Metered:
         return content
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As of any stream."""
+        """Do as any stream does."""
         return self._stream.seek(offset, whence)
 
     def tell(self) -> int:
-        """As of any stream."""
+        """Do as any stream does."""
         return self._stream.tell()
 
     def __getattr__(self, name: str) -> Any:
-        """What else a decoder asks for, such as the descriptor of the file."""
+        """Return what else a decoder asks for, such as the descriptor of the file."""
         return getattr(self._stream, name)
 
 
 def read_pipe(stream: BinaryIO, name: str) -> bytes:
-    """The bytes of a picture that can be read once only, as from a pipe.
+    """Return the bytes of a picture that can be read once only, as from a pipe.
 
     Raises:
         ImageError: More than MAX_HELD_FILE_BYTES came.
@@ -292,7 +292,7 @@ def check_directories(stream: BinaryIO | Metered, name: str, length: int) -> tup
 def _directory(
     stream: BinaryIO | Metered, place: int, order: str, big: bool, name: str
 ) -> tuple[int, list[int], int]:
-    """Bytes that one directory names, the directories within it, and the next one's place."""
+    """Return the bytes that a directory names, those within it, and the next one's offset."""
     entry, head, pointer = ("HHQ8s", "Q", "Q") if big else ("HHI4s", "H", "I")
     head_bytes, entry_bytes = struct.calcsize(order + head), struct.calcsize(order + entry)
     if place >= 1 << 62:
@@ -331,7 +331,7 @@ def _check_jpeg_header(stream: Metered, name: str) -> None:
 
 
 def _segments(stream: Metered) -> Iterator[tuple[int, int, int, bytes]]:
-    """The segments of a JPEG up to its end; ITU-T T.81, B.1.1.
+    """Return the segments of a JPEG up to its end; ITU-T T.81, B.1.1.
 
     Yields:
         The second byte of the marker, the place of what follows it, the length that stands there
@@ -417,7 +417,10 @@ def _check_jpeg(
 
 
 def _tiff_unit_bytes(image: Any, name: str) -> int:
-    """Bytes of a strip or a tile, which is decoded whole; 0 where nothing is compressed."""
+    """Return the bytes of a strip or a tile, which is decoded whole.
+
+    It is 0 where nothing is compressed.
+    """
     tags = getattr(image, "tag_v2", {})
     width, height = image.size
     tile: list[Any] = [tags.get(tag) for tag in (322, 323)]
@@ -441,7 +444,7 @@ def _tiff_unit_bytes(image: Any, name: str) -> int:
 
 
 def _plane_bytes(image: ImageFile.ImageFile, stream: Metered) -> int:
-    """Bytes of the planes of luma and colour that an AVIF or HEIC decoder makes.
+    """Return the bytes of the planes of luma and colour that an AVIF or HEIC decoder makes.
 
     What the configurations of its pictures tell counts, the most of all: AV1 Codec ISO Media File
     Format Binding, 2.3.3, and ISO/IEC 14496-15, 8.3.3.1.2. Without one it is 4:4:4 of 16 bits.
@@ -465,7 +468,7 @@ def _plane_bytes(image: ImageFile.ImageFile, stream: Metered) -> int:
 
 
 def too_large(name: str, found: str, allowed: int = MAX_PIXELS) -> ImageError:
-    """The error for an image over the bound; ``found`` is its size, width x height."""
+    """Return the error for an image over the bound; ``found`` is its size, width x height."""
     return ImageError(
         f"{name}: the image has {found} pixels; at most {allowed:,} pixels are decoded",
         hint="Scale it down.",

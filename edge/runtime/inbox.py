@@ -78,7 +78,7 @@ class Inbox:
         self._looked = _Look()
 
     def look(self) -> list[Path]:
-        """Pictures that are complete and have no answer yet, the oldest first.
+        """Return the pictures that are complete and have no answer yet, the oldest first.
 
         Raises:
             OSError: The folder cannot be read any more.
@@ -95,11 +95,11 @@ class Inbox:
         return bool(self._seen)
 
     def stamp(self, picture: Path) -> PictureStamp:
-        """What the last look saw of a picture that it found complete."""
+        """Return what the last look saw of a picture that it found complete."""
         return self._seen[picture.name]
 
     def open(self, picture: Path) -> BinaryIO | None:
-        """The very file that the looks saw; None where another thing has its name meanwhile.
+        """Return the very file that the looks saw; None where another thing has its name meanwhile.
 
         Raises:
             OSError: It cannot be read.
@@ -120,18 +120,18 @@ class Inbox:
         return open(readable(picture), "rb", opener=lambda *_: file)
 
     def unchanged(self, picture: Path, stream: BinaryIO) -> bool:
-        """Whether an opened picture is what the looks saw."""
+        """Return whether an opened picture is what the looks saw."""
         return _stamp(os.fstat(stream.fileno())) == self._seen[picture.name]
 
     def _now(self, name: str) -> PictureStamp | None:
-        """Of a regular file that has the name; None for anything else."""
+        """Return the stamp of a regular file that has the name; None for anything else."""
         try:
             return _stamp(os.stat(name, dir_fd=self._opened, follow_symlinks=False))
         except OSError:
             return None
 
     def answer_path(self, picture: Path) -> Path:
-        """Where its answer goes; a name that leaves no room for the suffix is shortened."""
+        """Return where its answer goes; a name that leaves no room for the suffix is shortened."""
         return picture.with_name(self._answer_name(picture.name))
 
     def _answer_name(self, name: str) -> str:
@@ -147,7 +147,7 @@ class Inbox:
         self._done(picture, settle="error" in answer)
 
     def forget(self, picture: Path) -> None:
-        """Of one that went away."""
+        """Forget a picture that went away."""
         self._done(picture, settle=False)
 
     def settle(self, picture: Path) -> None:
@@ -192,7 +192,7 @@ class Inbox:
             self._settled[picture.name] = stamp
 
     def _unanswered(self) -> dict[str, PictureStamp]:
-        """The pictures without an answer.
+        """Return the pictures without an answer.
 
         All names are read where the folder has changed, or has not been read for long; else those
         pictures alone are looked at that wait already.
@@ -210,7 +210,7 @@ class Inbox:
         return stamps
 
     def _take_anew(self) -> None:
-        """Another folder has the name: it was moved, mounted or unmounted."""
+        """Take the folder that has the name now: one was moved, mounted or unmounted."""
         before = self._opened
         try:
             self._take()
@@ -256,7 +256,7 @@ class _Look:
         self._due = 0.0
 
     def suffices(self, mtime: int) -> bool:
-        """Whether no name can have come since, and the next reading is not due."""
+        """Return whether no name can have come since, and the next reading is not due."""
         now = time.monotonic()
         if mtime != self._mtime:
             self._mtime, self._noticed = mtime, now
@@ -264,7 +264,7 @@ class _Look:
         return self._began > self._noticed + tick and now < self._due
 
     def done(self, began: float) -> None:
-        """The names were read."""
+        """Note that the names were read."""
         now = time.monotonic()
         self._began = began
         self._due = now + (now - began) / SHARE

@@ -68,7 +68,7 @@ class OutputSpec:
 
     @property
     def threshold(self) -> float:
-        """Of two classes: the probability from which on the second one is the answer."""
+        """The probability from which on the second of two classes is the answer."""
         return self.thresholds[0] if self.thresholds and not self.multi_label else HALF
 
     @property
@@ -77,7 +77,7 @@ class OutputSpec:
         return not (self.multi_label or self.thresholds or self.activation is not Activation.NONE)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the fields as JSON values."""
         return {
             "kind": str(self.kind),
             "activation": str(self.activation),
@@ -157,7 +157,7 @@ class HeadSpec:
     k: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the fields as JSON values."""
         return {"kind": str(self.kind), "path": self.path, "scale": self.scale, "k": self.k}
 
     @classmethod

@@ -41,7 +41,7 @@ class NamedPicture:
     hint: str = ""
 
     def read(self) -> Path | bytes:
-        """What ``Classifier.classify`` takes.
+        """Return what ``Classifier.classify`` takes.
 
         Raises:
             ImageError: There is no picture, or standard input is longer than one.
@@ -56,7 +56,7 @@ class NamedPicture:
 
 
 def pictures(words: Sequence[str]) -> tuple[list[NamedPicture], list[str]]:
-    """The pictures, in the order of the words, and sentences on what in folders is left out.
+    """Return the pictures, in the order of the words, and sentences on what in folders is left out.
 
     A folder means every picture file in it and below, sorted by path. A word that leads to none
     stays in its place as a picture with a problem, so that the others are still answered.
@@ -84,7 +84,7 @@ def pictures(words: Sequence[str]) -> tuple[list[NamedPicture], list[str]]:
 
 
 def _named(path: Path) -> NamedPicture:
-    """The picture at a path, or why there is none."""
+    """Return the picture at a path, or why there is none."""
     name = readable(path)
     try:
         path.stat()
@@ -95,7 +95,7 @@ def _named(path: Path) -> NamedPicture:
 
 
 def _inside(folder: Path) -> tuple[list[NamedPicture], list[str]]:
-    """The pictures of a folder, and what else lies there."""
+    """Return the pictures of a folder, and what else lies there."""
     shown = readable(folder)
     if is_bundle(folder):
         return [
@@ -193,7 +193,7 @@ def walk(folder: Path) -> Walk:
 
 
 def entries(folder: Path) -> Entries:
-    """What lies in one folder.
+    """Return what lies in one folder.
 
     Broken links count as files, so that a picture that is not there is reported. Pipes, sockets and
     devices do not, nor links to them: to open one may be to wait for ever. Nothing depends
@@ -229,13 +229,13 @@ def entries(folder: Path) -> Entries:
 
 
 def _accompanies(path: Path, suffixes: Collection[str]) -> bool:
-    """Whether a name is that of what is said of a picture: its answer, or a sidecar."""
+    """Return whether a name is that of what is said of a picture: its answer, or a sidecar."""
     kind = path.suffix.lower()
     return kind == ".xmp" or (kind == ".json" and Path(path.stem).suffix.lower() in suffixes)
 
 
 def is_own_output(directory: Path) -> bool:
-    """Whether edge wrote a folder: a bundle, an explanation, or a cache."""
+    """Return whether edge wrote a folder: a bundle, an explanation, or a cache."""
     try:
         if (directory / _EXPLANATION).is_file():
             return True

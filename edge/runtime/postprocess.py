@@ -13,7 +13,7 @@ from edge.runtime.spec import Category, TensorSpec
 
 
 def dequantize(tensor: NDArray[Any], spec: TensorSpec) -> NDArray[np.float32]:
-    """Real values, float32: scale * (q - zero_point).
+    """Return the real values, float32: scale * (q - zero_point).
 
     The source is the TFLite 8-bit quantization specification. Integers are widened before the
     zero point is subtracted, so that nothing wraps around.
@@ -32,7 +32,7 @@ def dequantize(tensor: NDArray[Any], spec: TensorSpec) -> NDArray[np.float32]:
 def best_class(
     scores: NDArray[np.float32], output: OutputSpec = PROBABILITIES
 ) -> NDArray[np.int64]:
-    """The answer of each row of (images, classes) probabilities: (images,) class index.
+    """Return the answer of each row of (images, classes) probabilities: (images,) class index.
 
     Of two classes with a threshold, the second one from the threshold on. Where labels do not
     exclude one another there is no such answer: see ``holding``.
@@ -44,14 +44,14 @@ def best_class(
 
 
 def holding(scores: NDArray[np.float32], output: OutputSpec) -> NDArray[np.bool_]:
-    """Which labels hold, (images, labels) bool, where they do not exclude one another."""
+    """Return which labels hold, (images, labels) bool, where they do not exclude one another."""
     thresholds = np.asarray(output.thresholds or HALF, np.float32)
     found: NDArray[np.bool_] = scores >= thresholds
     return found
 
 
 def answers(scores: NDArray[np.float32], output: OutputSpec = PROBABILITIES) -> NDArray[np.int64]:
-    """What each row of (images, classes) says, as (images,) numbers that can be compared.
+    """Return what each row of (images, classes) says, as (images,) numbers that can be compared.
 
     A number is a class index, or, where labels do not exclude one another, stands for the set of
     labels that hold.
@@ -66,7 +66,10 @@ def answers(scores: NDArray[np.float32], output: OutputSpec = PROBABILITIES) -> 
 def answered(
     scores: NDArray[np.float32], labels: Sequence[str], output: OutputSpec
 ) -> tuple[str, ...]:
-    """The labels that a row (classes,) answers with: one class, or every label that holds."""
+    """Return the labels that a row (classes,) answers with.
+
+    They are one class, or every label that holds.
+    """
     if output.multi_label:
         return tuple(labels[index] for index in np.flatnonzero(holding(scores, output)).tolist())
     return (labels[int(best_class(scores, output))],)
@@ -78,7 +81,7 @@ def top_k(
     k: int,
     output: OutputSpec = PROBABILITIES,
 ) -> list[Category]:
-    """The k best classes, best first; equal scores in the order of their index.
+    """Return the k best classes, best first; equal scores in the order of their index.
 
     Args:
         scores: (classes,), float32.

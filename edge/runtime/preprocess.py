@@ -40,7 +40,7 @@ def load(source: Path | BinaryIO, spec: Preprocessing) -> NDArray[np.uint8]:
 
 
 def decode(source: Path | BinaryIO, spec: Preprocessing) -> Image.Image:
-    """The first half of ``load``: an upright image of the contract's channels.
+    """Do the first half of ``load``: return an upright image of the contract's channels.
 
     Raises:
         ImageError: The file cannot be decoded (see ``decode_image``).
@@ -54,7 +54,7 @@ def decode(source: Path | BinaryIO, spec: Preprocessing) -> Image.Image:
 
 
 def decoded_minimum(spec: Preprocessing) -> tuple[int, int] | None:
-    """(height, width) in pixels that a JPEG has to keep when decoded small; None: all of it."""
+    """Return (height, width) that a JPEG has to keep when decoded small; None for all of it."""
     if spec.reducing_gap <= 0:
         return None
     rows, columns = _resampled_size(spec)
@@ -80,14 +80,14 @@ def preprocess(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
 
 
 def _resampled_size(spec: Preprocessing) -> tuple[int, int]:
-    """(height, width) that the whole image must cover (crop) or lie within (letterbox)."""
+    """Return (height, width) that the whole image must cover (crop) or lie within (letterbox)."""
     if spec.resize is not Resize.CENTER_CROP:
         return spec.height, spec.width
     return round(spec.height / spec.crop_fraction), round(spec.width / spec.crop_fraction)
 
 
 def _central_window(image: Image.Image, spec: Preprocessing) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom), in pixels of the image, of what the crop keeps.
+    """Return (left, top, right, bottom), in pixels of the image, of what the crop keeps.
 
     Resampling this box alone gives the pixels that scaling the whole image and then cropping
     would give: Pillow's filters read past the box where the image goes on.
@@ -142,6 +142,6 @@ def _letterbox(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
 
 
 def picture_of(pixels: NDArray[np.uint8]) -> Image.Image:
-    """The Pillow image of a pixel tensor (height, width, 1, 3 or 4), uint8."""
+    """Return the Pillow image of a pixel tensor (height, width, 1, 3 or 4), uint8."""
     # Pillow takes a grey image without an axis of channels.
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

@@ -32,7 +32,7 @@ _NUMBER: Final = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 
 
 def visible(text: str) -> str:
-    r"""Text whose control characters, line breaks and tabs aside, are written as escapes.
+    """Return the text whose control characters, line breaks and tabs aside, are written as escapes.
 
     The escapes are JSON's, such as ``\u001b``: a JSON document stays the same one.
     """
@@ -42,7 +42,7 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str, longest: int = 0) -> str:
-    r"""A value within a line: its line breaks and tabs are escapes too, ``\n`` and ``\t``.
+    """Return a value within a line: its line breaks and tabs are escapes too, ``\n`` and ``\t``.
 
     Args:
         text: Anything.
@@ -54,7 +54,10 @@ def one_line(text: str, longest: int = 0) -> str:
 
 
 def shell_word(text: str) -> str:
-    """A word for a command that a person copies; it neither steers the terminal nor the shell."""
+    """Return a word for a command that a person copies.
+
+    It neither steers the terminal nor the shell.
+    """
     import shlex
 
     if one_line(text) == text:
@@ -67,7 +70,9 @@ def shell_word(text: str) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """Text as a cell of a table that no spreadsheet computes; ``csv_text`` gives it back.
+    """Return the text as a cell of a table that no spreadsheet computes.
+
+    ``csv_text`` gives it back.
 
     An apostrophe is set before what a spreadsheet would take as a formula.
     """
@@ -77,7 +82,7 @@ def csv_cell(text: str) -> str:
 
 
 def csv_text(cell: str) -> str:
-    """The text that ``csv_cell`` made a cell of."""
+    """Return the text that ``csv_cell`` made a cell of."""
     return cell[1:] if cell.startswith("'") and re.match(_FORMULA, cell) else cell
 
 

@@ -35,7 +35,7 @@ class Cause:
 
 
 def custom_operator(name: str) -> Cause:
-    """An operator that the format does not define."""
+    """Look for an operator that the format does not define."""
     return Cause(
         says=f"holds the custom operator {name}, which only the program that the file was made "
         "for can compute",
@@ -45,7 +45,7 @@ def custom_operator(name: str) -> Cause:
 
 
 def flex_operator(name: str) -> Cause:
-    """An operator of TensorFlow within a TFLite file."""
+    """Look for an operator of TensorFlow within a TFLite file."""
     return Cause(
         says=f"holds {name}, an operator of TensorFlow itself (Select TF ops), which needs the "
         "Flex delegate, and no interpreter of edge has that",
@@ -55,7 +55,7 @@ def flex_operator(name: str) -> Cause:
 
 
 def missing_kernel(operator: str, dtype: str) -> Cause:
-    """A type that the interpreter has no kernel for."""
+    """Look for a type that the interpreter has no kernel for."""
     return Cause(
         says=f"computes in {dtype}, for which the interpreter lacks {operator}",
         hint="Export the model in float32: in PyTorch, model.float() before torch.onnx.export; in "
@@ -64,7 +64,7 @@ def missing_kernel(operator: str, dtype: str) -> Cause:
 
 
 def lost_data(name: str) -> Cause:
-    """Weights in a file that is not there."""
+    """Look for weights in a file that is not there."""
     return Cause(
         says=f"has its weights in another file, {name}, which does not lie beside it",
         hint=f"Copy {name} into the folder of the model, or write the model with its weights "
@@ -73,7 +73,7 @@ def lost_data(name: str) -> Cause:
 
 
 def newer(what: str, limit: str, format_: str) -> Cause:
-    """A file of a newer version than the interpreter knows."""
+    """Look for a newer version of the file's format than the interpreter knows."""
     way = {
         "onnx": "install a newer onnxruntime, or export the model with an older opset, such as "
         "torch.onnx.export(..., opset_version=17)",
@@ -87,7 +87,7 @@ def newer(what: str, limit: str, format_: str) -> Cause:
 def refusal(
     path: Path, engine: str, error: BaseException, *, otherwise: str = ""
 ) -> ModelLoadError:
-    """The error for a file that an interpreter does not load.
+    """Return the error for a file that an interpreter does not load.
 
     Args:
         path: The model file.
@@ -105,7 +105,10 @@ def refusal(
 
 
 def known_cause(path: Path, error: BaseException) -> Cause | None:
-    """What the interpreter's words and the file say together; None where that is nothing known."""
+    """Return what the interpreter's words and the file say together.
+
+    It is None where that is nothing known.
+    """
     text = _text(error)
     for pattern, explain in CAUSES:
         found = pattern.search(text)
@@ -116,7 +119,7 @@ def known_cause(path: Path, error: BaseException) -> Cause | None:
 
 
 def stated(error: BaseException) -> str:
-    """The interpreter's own words, without places in its source: one line, printable."""
+    """Return the interpreter's own words, without places in its source: one line, printable."""
     text = _text(error)
     for noise in NOISE:
         text = noise.sub("", text)
@@ -127,7 +130,10 @@ def stated(error: BaseException) -> str:
 
 
 def _text(error: BaseException) -> str:
-    """All that an error says; bytes that are no UTF-8 are those of a name within the file."""
+    """Return all that an error says.
+
+    Bytes that are no UTF-8 are those of a name within the file.
+    """
     if isinstance(error, UnicodeDecodeError):
         return error.object.decode("utf-8", "replace")
     return str(error).strip() or type(error).__name__
@@ -138,7 +144,7 @@ def _upper(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    """A name of a foreign file, fit for a screen and no longer than a name is."""
+    """Return a name of a foreign file, fit for a screen and no longer than a name is."""
     shown = "".join(item if item.isprintable() else "\ufffd" for item in text.strip())
     return shown if len(shown) <= 80 else f"{shown[:79]}…"
 
@@ -152,7 +158,7 @@ def _custom(found: re.Match[str], _: Path) -> Cause:
 
 
 def _unregistered(found: re.Match[str], _: Path) -> Cause:
-    """An operator that the standard set of its version lacks."""
+    """Look for an operator that the standard set of its version lacks."""
     return Cause(
         says=f"holds the operator {_name(found['op'])}, which the standard operators of opset "
         f"{found['opset']} do not have",
@@ -275,7 +281,9 @@ NOISE: Final = tuple(
 
 
 def element_type(path: Path) -> str:
-    """The type in which a model computes that few kernels take; empty for float32 and integers.
+    """Return the type in which a model computes that few kernels take.
+
+    It is empty for float32 and integers.
 
     Args:
         path: A .onnx or .tflite file, perhaps damaged.
@@ -291,13 +299,16 @@ def element_type(path: Path) -> str:
 
 
 def _tflite_types(content: Any) -> Iterator[int]:
-    """Types of all tensors: Model.subgraphs (field 2), SubGraph.tensors (0), Tensor.type (1)."""
+    """Return the types of all tensors.
+
+    They stand in Model.subgraphs (field 2), SubGraph.tensors (0), Tensor.type (1).
+    """
 
     def integer(place: int, form: str = "<I") -> int:
         return int(struct.unpack_from(form, content, place)[0])
 
     def field(table: int, number: int) -> int:
-        """Where a table's field stands; 0 where it is left out."""
+        """Return where a table's field stands; 0 where it is left out."""
         names = table - integer(table, "<i")
         at = 4 + 2 * number
         return (
@@ -321,7 +332,10 @@ def _tflite_types(content: Any) -> Iterator[int]:
 
 
 def _onnx_types(content: Any) -> Iterator[int]:
-    """Types of the graph's constants and inputs: ModelProto.graph (field 7) and what is in it."""
+    """Return the types of the graph's constants and inputs.
+
+    They stand in ModelProto.graph (field 7) and below it.
+    """
     for number, start, end in fields(content, 0, len(content)):
         if number != 7:
             continue
@@ -338,7 +352,7 @@ def _onnx_types(content: Any) -> Iterator[int]:
 
 
 def _onnx_numbers(content: Any, start: int, end: int, place: tuple[int, ...]) -> Iterator[int]:
-    """The integers that stand below these fields, one within the other."""
+    """Return the integers that stand below these fields, one within the other."""
     for number, begin, stop in fields(content, start, end):
         if number == place[0]:
             if len(place) > 1 and stop >= 0:
@@ -348,7 +362,9 @@ def _onnx_numbers(content: Any, start: int, end: int, place: tuple[int, ...]) ->
 
 
 def fields(content: Any, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Fields of a protobuf message: (number, begin, end), or (number, value, -1) of a varint.
+    """Return the fields of a protobuf message.
+
+    A field is (number, begin, end), or (number, value, -1) of a varint.
 
     Groups, which ONNX never had, are left out, as its readers do.
 

@@ -28,7 +28,7 @@ AGAIN: Final = "It was edited or damaged: copy it from where it is whole, or bui
 
 
 def altered(what: str, *, signed: bool) -> BundleAltered:
-    """The error of a bundle that is not what was built or signed.
+    """Return the error of a bundle that is not what was built or signed.
 
     Args:
         what: Was found, a clause.
@@ -38,7 +38,7 @@ def altered(what: str, *, signed: bool) -> BundleAltered:
 
 
 def sealed_by(bundle: Path, manifest: bytes) -> str:
-    """Fingerprint of the key that signed these bytes, such as ``SHA256:...``.
+    """Return the fingerprint of the key that signed these bytes, such as ``SHA256:...``.
 
     Args:
         bundle: Folder that holds a signature.
@@ -56,20 +56,23 @@ def sealed_by(bundle: Path, manifest: bytes) -> str:
 
 
 def signer(bundle: Path, manifest: bytes) -> tuple[str | None, str]:
-    """As ``sealed_by``; where the signature does not fit, None and the reason, a clause."""
+    """Do as ``sealed_by``; where the signature does not fit, return None and the reason."""
     arguments = ["-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(bundle / SIGNATURE_NAME)]
     checked = ssh_keygen(arguments, stdin=manifest, time_limit=TIME_LIMIT)
     return fingerprint(checked), f"the signature does not fit manifest.json ({reason(checked)})"
 
 
 def fingerprint(result: "subprocess.CompletedProcess[bytes]") -> str | None:
-    """What a check of a signature says of the key; None where the signature does not hold."""
+    """Return what a check of a signature says of the key.
+
+    It is None where the signature does not hold.
+    """
     found = re.search(r"SHA256:[A-Za-z0-9+/]{43}", result.stdout.decode(errors="replace"))
     return found[0] if found and result.returncode == 0 else None
 
 
 def reason(result: "subprocess.CompletedProcess[bytes]") -> str:
-    """What ssh-keygen said first; what follows only repeats that it failed."""
+    """Return what ssh-keygen said first; what follows only repeats that it failed."""
     lines = result.stderr.decode(errors="replace").split("\n")
     return lines[0].strip() or f"ssh-keygen exit code {result.returncode}"
 

@@ -86,7 +86,7 @@ ENGINES: Final[dict[str, Engine]] = {
 
 
 def model_format(path: Path) -> str:
-    """``tflite`` or ``onnx``, by suffix.
+    """Return ``tflite`` or ``onnx``, by suffix.
 
     Raises:
         UsageError: Another suffix.
@@ -161,7 +161,7 @@ def check_count(name: str, value: object) -> None:
 
 
 def _import(engine: Engine) -> Any | None:
-    """The interpreter's module, or None where the package is not installed."""
+    """Return the interpreter's module, or None where the package is not installed."""
     try:
         return importlib.import_module(engine.module)
     except ModuleNotFoundError as error:
@@ -186,7 +186,7 @@ def _open(engine: Engine, module: Any, path: Path, threads: int, held: Path | No
 
 
 def _version(engine: Engine) -> str:
-    """Of the loaded interpreter, which states it; the index of packages is slow to import."""
+    """Return the version of the loaded interpreter; the index of packages is slow to import."""
     stated = getattr(sys.modules[engine.module.partition(".")[0]], "__version__", None)
     if isinstance(stated, str):
         return stated
@@ -196,7 +196,7 @@ def _version(engine: Engine) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text; interpreters append traces to theirs."""
+    """Return the first line of an error's text; interpreters append traces to theirs."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]
 
@@ -204,7 +204,7 @@ def first_line(error: BaseException) -> str:
 def encode_pixels(
     pixels: NDArray[np.uint8], spec: TensorSpec, value_range: tuple[float, float]
 ) -> NDArray[Any]:
-    """The model's image tensor from pixels.
+    """Return the model's image tensor from pixels.
 
     Args:
         pixels: (batch, height, width, channels) or (height, width, channels), uint8.
@@ -232,6 +232,6 @@ def encode_pixels(
 
 @functools.lru_cache(maxsize=4)
 def _table(value_range: tuple[float, float], dtype: str) -> NDArray[Any]:
-    """The real value of each of the 256 pixel values."""
+    """Return the real value of each of the 256 pixel values."""
     low, high = value_range
     return (low + (high - low) * (np.arange(256) / 255)).astype(dtype)

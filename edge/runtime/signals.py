@@ -48,7 +48,7 @@ class StopSignals:
     """
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
-        """The selector's data are functions to call when their socket is ready."""
+        """Use a selector whose data are functions to call when their socket is ready."""
         self.received: int | None = None
         self._selector = selector
         self._before: list[Any] = []

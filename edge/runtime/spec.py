@@ -121,7 +121,7 @@ class Preprocessing:
                 )
 
     def to_json(self) -> dict[str, Any]:
-        """The contract as JSON values; ``levels`` only where there are any."""
+        """Return the contract as JSON values; ``levels`` only where there are any."""
         value = asdict(self)
         low, high = value.pop("value_range")
         levels = value.pop("levels")
@@ -272,7 +272,7 @@ class SignedRelease:
     devices: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The release as JSON values."""
+        """Return the release as JSON values."""
         return {"version": self.version, "devices": list(self.devices)}
 
     @classmethod
@@ -323,11 +323,14 @@ class Manifest:
 
     @property
     def schema_version(self) -> int:
-        """Of this layout: 2 where a runtime has to know ``output`` to answer rightly."""
+        """The version of this layout.
+
+        It is 2 where a runtime has to know ``output`` to answer rightly.
+        """
         return MANIFEST_SCHEMA_VERSION if self.output.plain else OUTPUT_SCHEMA_VERSION
 
     def variant(self, name: str | None = None) -> Variant:
-        """The variant of that name, or the default one.
+        """Return the variant of that name, or the default one.
 
         Raises:
             UsageError: No variant has that name.
@@ -342,7 +345,7 @@ class Manifest:
         raise kind(f"the bundle has no variant {wanted!r}", hint=f"It has: {known}.")
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest as JSON values."""
+        """Return the manifest as JSON values."""
         value = {
             "schema_version": self.schema_version,
             "name": self.name,
@@ -398,7 +401,7 @@ class Manifest:
 
 
 def _output(value: Mapping[str, Any], labels: int) -> OutputSpec:
-    """The field ``output``, which no earlier manifest has.
+    """Return the field ``output``, which no earlier manifest has.
 
     Raises:
         BundleError: It cannot be read, or a head stands beside it, which answers by itself.
@@ -414,14 +417,14 @@ def _output(value: Mapping[str, Any], labels: int) -> OutputSpec:
 
 
 def _text(name: str, value: Any) -> str:
-    """A JSON string of the manifest."""
+    """Return a JSON string of the manifest."""
     if not isinstance(value, str):
         raise BundleError(f"manifest.json has {value!r} where {name} is expected, which is text")
     return value
 
 
 def _list(name: str, value: Any) -> list[Any]:
-    """A JSON list of the manifest: a text or an object would be gone through as well."""
+    """Return a JSON list of the manifest: a text or an object would be gone through as well."""
     if not isinstance(value, list):
         raise BundleError(f"manifest.json says that {name} is {value!r}, which is no list")
     return value
@@ -444,7 +447,7 @@ def _are_levels(black: Any, white: Any) -> bool:
 
 
 def _number(value: Any) -> float:
-    """A JSON number; text, booleans and null are none, though ``float`` would take some."""
+    """Return a JSON number; text, booleans and null are none, though ``float`` would take some."""
     if not _is_number(value):
         raise TypeError(f"{value!r} is no number")
     return float(value)
@@ -456,5 +459,5 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
+    """Write JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

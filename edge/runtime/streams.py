@@ -15,7 +15,10 @@ CHATTER: Final = (b"INFO: ", b"I0000 ", b"WARNING: All log messages before absl:
 
 
 def _encodable(character: str, encoding: str) -> str:
-    """The character, or JSON's escape of it; the rule of a table is made of hyphens instead."""
+    """Return the character, or JSON's escape of it.
+
+    The rule of a table is made of hyphens instead.
+    """
     if character == "─":
         return "-"
     try:
@@ -43,7 +46,7 @@ class VisibleStream:
         self.left = False
 
     def write(self, text: str) -> int:
-        """Write; characters written."""
+        """Write, and return the number of characters."""
         shown = visible(text)
         try:
             self.rich_proxied_file.write(shown)
@@ -103,7 +106,7 @@ def open_closed_streams() -> None:
 
 
 def reader_left() -> bool:
-    """Whether nobody reads standard output any more: what only answers there may end."""
+    """Return whether nobody reads standard output any more: what only answers there may end."""
     return isinstance(sys.stdout, VisibleStream) and sys.stdout.left
 
 
@@ -128,7 +131,7 @@ def finish_answers() -> int:
 
 @contextmanager
 def visible_streams() -> Iterator[None]:
-    """Standard output and error that write control characters as escapes."""
+    """Let standard output and error write control characters as escapes."""
     original = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = VisibleStream(sys.stdout), VisibleStream(sys.stderr)
     try:

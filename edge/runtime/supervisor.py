@@ -91,7 +91,7 @@ class _Calls:
         _SLOT.pack_into(self._memory, place, number, seconds, room, opens, lasts, name)
 
     def known(self) -> list[_Call]:
-        """The last call of each thread, in the order in which they began."""
+        """Return the last call of each thread, in the order in which they began."""
         found = [_Call(*stated) for stated in _SLOT.iter_unpack(self._memory[:])]
         return sorted((call for call in found if call.number), key=lambda call: call.number)
 
@@ -136,14 +136,14 @@ class NativeCall:
 
 
 def keras_call() -> NativeCall:
-    """For a call of a Keras model, whose file is not known where it runs."""
+    """Return what to hold during a call of a Keras model, whose file is not known there."""
     return NativeCall(
         Path("the Keras model"), opens=False, seconds=TENSORFLOW_SECONDS, most=TENSORFLOW_BYTES
     )
 
 
 def _setting(name: str, usual: float) -> float:
-    """An environment variable's number; the usual one where it holds none."""
+    """Return an environment variable's number; the usual one where it holds none."""
     text = os.environ.get(name)
     with suppress(TypeError, ValueError):
         return float(text)  # type: ignore[arg-type]
@@ -151,7 +151,10 @@ def _setting(name: str, usual: float) -> float:
 
 
 def _room(path: Path, most: int) -> int:
-    """Bytes that a call on a model may take; on a small machine no more than half of it."""
+    """Return the bytes that a call on a model may take.
+
+    On a small machine these are no more than half of its memory.
+    """
     size = 0
     for item in [path] if path.is_file() else path.rglob("*"):
         with suppress(OSError):
@@ -228,13 +231,13 @@ class _Supervisor:
             os.kill(self.child, number)
 
     def _pause(self, *_: object) -> None:
-        """Ctrl-Z."""
+        """Pause both processes, as Ctrl-Z asks."""
         self._forward(signal.SIGSTOP, None)
         os.kill(os.getpid(), signal.SIGSTOP)
         self._forward(signal.SIGCONT, None)
 
     def _watch(self) -> str:
-        """Why the child was killed; empty where it ended by itself."""
+        """Return why the child was killed; empty where it ended by itself."""
         import select
 
         last = time.monotonic()
@@ -253,7 +256,7 @@ class _Supervisor:
         return ""
 
     def _beyond(self, passed: float) -> str:
-        """What a call in progress exceeds; empty where none does."""
+        """Return what a call in progress exceeds; empty where none does."""
         calls = [call for call in self.calls.known() if call.lasts]
         if not calls:
             self.spent.clear()
@@ -290,7 +293,10 @@ class _Supervisor:
 
 
 def _blamed(calls: list[_Call], what: str) -> EdgeError:
-    """The error for a child that was ended; what a model has broken may show after its call."""
+    """Return the error for a child that was ended.
+
+    What a model has broken may show after its call.
+    """
     lasting = [call for call in calls if call.lasts]
     hint = (
         "Copy or export it again: it is damaged, made to harm, or too large. EDGE_MODEL_SECONDS "

@@ -67,7 +67,7 @@ class Taught:
     def added(
         self, label: str, images: Sequence[str], vectors: NDArray[np.float32]
     ) -> tuple[Self, int]:
-        """With more pictures of a class, and how many of them are new to it.
+        """Add pictures of a class; return the whole, and how many of them are new to it.
 
         Args:
             label: The class.
@@ -89,7 +89,7 @@ class Taught:
         return taught, len(fresh)
 
     def without(self, label: str) -> Self:
-        """Less everything that was taught of a class."""
+        """Return it without everything that was taught of a class."""
         kept = [number for number, item in enumerate(self.examples) if item.label != label]
         return type(self)(
             variant=self.variant,
@@ -99,7 +99,7 @@ class Taught:
         )
 
     def applied(self, head: Head) -> Head:
-        """The release's head and what was taught on top."""
+        """Return the release's head and what was taught on top."""
         for label in self.labels:
             rows = [number for number, item in enumerate(self.examples) if item.label == label]
             head = head.with_examples(label, self.vectors[rows])
@@ -127,14 +127,14 @@ class Taught:
 
 
 def nothing_taught(variant: Variant, model: str, features: int) -> Taught:
-    """The start."""
+    """Return what a bundle knows before anything is taught."""
     return Taught(
         variant=variant.name, model=model, examples=(), vectors=np.empty((0, features), np.float32)
     )
 
 
 def read_taught(bundle: Bundle) -> Taught | None:
-    """What the bundle was taught; None for nothing.
+    """Return what the bundle was taught; None for nothing.
 
     Raises:
         BundleError: The file cannot be used.
@@ -215,7 +215,7 @@ def remove_taught(bundle: Bundle) -> None:
 
 @contextmanager
 def alone(bundle: Bundle) -> Iterator[None]:
-    """Nobody else teaches this bundle meanwhile; what a killed one left is taken away.
+    """Let nobody else teach this bundle meanwhile, and take away what a killed process left.
 
     Raises:
         OutputError: The folder cannot be opened.
@@ -234,7 +234,7 @@ def alone(bundle: Bundle) -> Iterator[None]:
 
 
 def stamp(bundle: Bundle) -> tuple[int, int, int] | None:
-    """What changes when the bundle is taught or forgets; None while nothing is taught."""
+    """Return what changes when the bundle is taught or forgets; None while nothing is taught."""
     try:
         found = (bundle.path / TAUGHT_NAME).stat()
     except OSError:
@@ -243,7 +243,7 @@ def stamp(bundle: Bundle) -> tuple[int, int, int] | None:
 
 
 def checked_label(text: str) -> str:
-    """A class name as a user typed it, in Unicode's composed form (NFC).
+    """Return a class name as a user typed it, in Unicode's composed form (NFC).
 
     Raises:
         UsageError: Empty, too long, or with characters that cannot be shown.
@@ -304,7 +304,7 @@ class LearningHead:
         self.current()
 
     def current(self) -> Head:
-        """The head with everything that is taught now; one stat where nothing has changed.
+        """Return the head with everything that is taught now; one stat where nothing has changed.
 
         Raises:
             BundleError, UsageError: As at the start.

@@ -13,7 +13,7 @@ PERCENTILES: Final = (50, 90, 99)
 def timed(
     work: Callable[[], object], *, runs: int, warm_up: int = 0, most_seconds: float = float("inf")
 ) -> list[float]:
-    """Seconds of each call.
+    """Measure the seconds of each call.
 
     Args:
         work: What to time.
@@ -35,14 +35,14 @@ def timed(
 
 
 def summary(samples: list[float]) -> dict[str, float]:
-    """Runs, least, and percentiles of seconds, for JSON; linear between neighbours."""
+    """Return runs, least, and percentiles of seconds, for JSON; linear between neighbours."""
     found = {"runs": len(samples), "min": min(samples)}
     values = np.percentile(samples, PERCENTILES)
     return found | {f"p{q}": float(value) for q, value in zip(PERCENTILES, values, strict=True)}
 
 
 def peak_memory() -> int:
-    """Most resident memory of this process so far, bytes (proc(5), ``VmHWM``).
+    """Return the most resident memory of this process so far, bytes (proc(5), ``VmHWM``).
 
     Not ``getrusage``: its figure survives ``exec`` and so may be that of the parent.
     """
@@ -50,7 +50,7 @@ def peak_memory() -> int:
 
 
 def resident_memory() -> int:
-    """Resident memory of this process now, bytes (proc(5), ``VmRSS``)."""
+    """Return the resident memory of this process now, bytes (proc(5), ``VmRSS``)."""
     return _status("VmRSS")
 
 

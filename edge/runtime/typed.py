@@ -67,7 +67,7 @@ def _read(kind: Any, value: Any, where: str, exact: bool) -> Any:
 
 
 def wrong(where: str, value: object) -> Mistyped:
-    """The error for a field that holds something else than its type allows."""
+    """Return the error for a field that holds something else than its type allows."""
     return Mistyped(f"{where} says {repr(value)[:LONGEST]}, which is not what was asked")
 
 

@@ -106,7 +106,7 @@ class Watcher:
         self.problem = ""
 
     def close(self) -> None:
-        """No more pictures are answered."""
+        """Answer no more pictures."""
         self._attempts.close()
 
     def run(self, loop: Loop, *, interval: float, once: bool) -> None:
@@ -160,7 +160,7 @@ class Watcher:
         }
 
     def _look(self) -> list[Path]:
-        """The pictures to answer; those at which a process ended come last."""
+        """Return the pictures to answer; those at which a process ended come last."""
         try:
             found = self._inbox.look()
         except OSError as error:
@@ -199,7 +199,9 @@ class Watcher:
         self._keep(picture, key, answer)
 
     def _answer(self, stream: BinaryIO, key: str, name: str, loop: Loop) -> dict[str, Any] | None:
-        """What the picture shows, or why that cannot be said; None where it is to be tried again.
+        """Return what the picture shows, or why that cannot be said.
+
+        It is None where it is to be tried again.
 
         Raises:
             OSError: It cannot be read.
@@ -224,7 +226,7 @@ class Watcher:
     def _answer_apart(
         self, stream: BinaryIO, key: str, stated: dict[str, Any], loop: Loop
     ) -> dict[str, Any] | None:
-        """As ``_answer``, by a child that decodes the picture."""
+        """Do as ``_answer``, with a child that decodes the picture."""
         child = DecodingChild(stream, self._classifier.preprocessing)
         loop.selector.register(child, selectors.EVENT_READ, child.read)
         try:
@@ -280,7 +282,7 @@ class Watcher:
                 _tell(f"error: {name}: it cannot be deleted: {error.strerror}")
 
     def _folder_fails(self, error: OSError) -> bool:
-        """Whether an answer could not be written for a reason that others share."""
+        """Return whether an answer could not be written for a reason that others share."""
         if error.errno in _FULL:
             return True
         try:
@@ -290,7 +292,7 @@ class Watcher:
         return False
 
     def _print(self, answer: dict[str, Any]) -> None:
-        """A line; where the journal has gone and the answers lie in the folder, none.
+        """Print a line, or none where the journal has gone and the answers lie in the folder.
 
         Raises:
             BrokenPipeError: Nobody reads, and that matters.
@@ -301,14 +303,14 @@ class Watcher:
             raise BrokenPipeError
 
     def _complain(self, problem: str) -> None:
-        """Once, not with every look."""
+        """Complain once, not with every look."""
         if problem != self.problem:
             _tell(f"error: {problem}")
         self.problem = problem
 
 
 def _poisonous(name: str, how: str) -> dict[str, Any]:
-    """The answer to a picture at which processes ended."""
+    """Return the answer to a picture at which processes ended."""
     return {
         "image": name,
         "error": f"{name}: {ENDS} processes ended while this picture was answered{how}: it is not "
@@ -317,6 +319,6 @@ def _poisonous(name: str, how: str) -> dict[str, Any]:
 
 
 def _tell(text: str) -> None:
-    """A line for people, who may have gone."""
+    """Write a line for people, who may have gone."""
     with suppress(OSError):
         say(text, err=True)

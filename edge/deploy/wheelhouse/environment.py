@@ -53,7 +53,7 @@ class Environment:
 
 
 def environment_id(wheels: Sequence[Wheel]) -> str:
-    """The id that the environment of these wheels has or will have."""
+    """Return the id that the environment of these wheels has or will have."""
     rules = {name: list(patterns) for name, patterns in slim.PACKAGE.items()}
     parts = {
         "wheels": sorted(wheel.sha256 for wheel in wheels),
@@ -70,7 +70,7 @@ def environment(
     offline: bool = False,
     step: Callable[[int], None] | None = None,
 ) -> Environment:
-    """The unpacked wheels of an engine for a device: from the cache, or gathered with pip.
+    """Return the unpacked wheels of an engine for a device: from the cache, or gathered with pip.
 
     Args:
         engine: ``litert``, ``tflite-runtime`` or ``onnxruntime``.
@@ -107,7 +107,7 @@ def environment(
 
 
 def _open(folder: Path | None, name: str, wheels: tuple[Wheel, ...]) -> Environment | None:
-    """A cached environment; None where there is none, or a file of it is not what it was."""
+    """Return a cached environment; None where there is none, or a file of it is not what it was."""
     if folder is None:
         return None
     try:
@@ -132,7 +132,7 @@ def _open(folder: Path | None, name: str, wheels: tuple[Wheel, ...]) -> Environm
 def _archives(
     wheels: Sequence[Wheel], target: Platform, stages: StageCache, *, offline: bool
 ) -> dict[Wheel, Path]:
-    """Where each wheel lies, after those that are not cached were downloaded."""
+    """Return where each wheel lies, after those that are not cached were downloaded."""
     cached = {wheel: _archive(wheel, stages) for wheel in wheels}
     absent = [wheel for wheel, path in cached.items() if path is None]
     if absent and offline:
@@ -156,7 +156,7 @@ def _key(wheel: Wheel) -> str:
 
 
 def _archive(wheel: Wheel, stages: StageCache) -> Path | None:
-    """Where a cached wheel lies; None where it does not, or is damaged."""
+    """Return where a cached wheel lies; None where it does not, or is damaged."""
     entry = stages.find(_key(wheel))
     if entry is None:
         return None
@@ -183,7 +183,7 @@ def _unpack(wheel: Wheel, archive: Path, folder: Path) -> dict[str, tuple[str, i
 
 
 def _place(name: str, wheel: Wheel) -> str | None:
-    """Where a file of a wheel belongs in ``site-packages``; None if elsewhere."""
+    """Return where a file of a wheel belongs in ``site-packages``; None if elsewhere."""
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or "\\" in name:
         raise EngineUnavailable(f"{wheel.file} names a path outside itself: {name!r}")
@@ -224,7 +224,7 @@ def download(wheels: Sequence[Wheel], target: Platform, folder: Path) -> None:
 
 
 def selection(python: str, platforms: set[str]) -> list[str]:
-    """Options that choose wheels for CPython of that version and these platforms.
+    """Return the options that choose wheels for CPython of that version and these platforms.
 
     pip takes the tags as they are: manylinux_2_28 does not mean the older ones as well.
     """

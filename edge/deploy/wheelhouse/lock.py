@@ -43,7 +43,7 @@ class Platform:
 
     @classmethod
     def of(cls, facts: Facts) -> Self:
-        """What fits a device.
+        """Return what fits a device.
 
         Raises:
             DeviceError: It has no glibc, or did not say what it has.
@@ -57,7 +57,7 @@ class Platform:
 
     @classmethod
     def parse(cls, machine: str, python: str, glibc: str | None) -> Self:
-        """From what a device says of itself: versions with any number of parts.
+        """Read what a device says of itself: versions with any number of parts.
 
         Raises:
             DeviceError: No glibc, such as with musl; or no version.
@@ -125,7 +125,7 @@ class _LockFile:
 
 
 def locked(engine: str, target: Platform) -> tuple[Wheel, ...]:
-    """The wheels of an engine for a device.
+    """Return the wheels of an engine for a device.
 
     Raises:
         DeviceError: There are none for its machine, Python or glibc.
@@ -154,13 +154,13 @@ def locked(engine: str, target: Platform) -> tuple[Wheel, ...]:
 
 
 def _locks() -> list[tuple[str, str]]:
-    """Engine and Python of every lock file."""
+    """Return the engine and Python of every lock file."""
     names = sorted(path.stem.rpartition("-") for path in FOLDER.glob("*.toml"))
     return [(engine, python) for engine, _, python in names]
 
 
 def read(path: Path) -> tuple[Wheel, ...]:
-    """Every wheel of a lock file, of all machines.
+    """Return every wheel of a lock file, of all machines.
 
     Raises:
         UsageError: The file cannot be read, or a field is missing, unknown or not allowed.
@@ -171,5 +171,5 @@ def read(path: Path) -> tuple[Wheel, ...]:
 
 
 def version(parts: tuple[int, int]) -> str:
-    """(2, 36) -> ``2.36``."""
+    """Return a version as text, such as ``2.36``."""
     return ".".join(map(str, parts))

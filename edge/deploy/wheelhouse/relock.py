@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def newest(engine: str, python: str, machine: str) -> Iterator[Wheel]:
-    """The newest wheel of each package that fits."""
+    """Return the newest wheel of each package that fits."""
     platforms = {f"manylinux_2_{minor}_{machine}" for minor in range(17, NEWEST_GLIBC + 1)}
     platforms.add(f"manylinux2014_{machine}")
     for package in PACKAGES[engine]:

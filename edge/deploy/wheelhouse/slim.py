@@ -59,7 +59,7 @@ _LICENCES: Final = ("*licen[cs]e*", "*copying*", "*notice*")
 
 
 def kept(package: str, contents: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The files of a wheel that go to the device.
+    """Return the files of a wheel that go to the device.
 
     Args:
         package: Its normalized name.
@@ -81,7 +81,7 @@ def _is_licence(path: str) -> bool:
 
 
 def _asked_for(contents: Mapping[str, bytes], bundled: set[str]) -> set[str]:
-    """Bundled libraries that something else needs, and those that these need."""
+    """Return the bundled libraries that something else needs, and those that these need."""
     by_name = {path.rpartition("/")[2]: path for path in bundled}
     found: set[str] = set()
     waiting = [path for path in contents if path not in bundled]
@@ -100,7 +100,10 @@ STRING_TABLE: Final = 5
 
 
 def needed(content: bytes) -> tuple[str, ...]:
-    """Names of DT_NEEDED, in their order; none for anything but a dynamic 64-bit ELF file."""
+    """Return the names of DT_NEEDED, in their order.
+
+    None for anything but a dynamic 64-bit ELF file.
+    """
     if not content.startswith(MAGIC):
         return ()
     segments = list(_segments(content))
@@ -124,7 +127,7 @@ def needed(content: bytes) -> tuple[str, ...]:
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Type, offset, address and size in the file of every program header."""
+    """Return the type, offset, address and size in the file of every program header."""
     (table,) = struct.unpack_from("<Q", content, 32)
     entry_size, count = struct.unpack_from("<HH", content, 54)
     for number in range(count):

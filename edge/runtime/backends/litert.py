@@ -54,7 +54,7 @@ class LiteRTSession:
         self.outputs = tuple(tensor_spec(detail) for detail in outputs)
 
     def _before_allocation(self) -> None:
-        """What a subclass does while inputs can still be resized."""
+        """Do what a subclass has to do while inputs can still be resized."""
 
     def run(self, *tensors: NDArray[Any]) -> list[NDArray[Any]]:
         """Run once; see ``Session``."""
@@ -69,7 +69,7 @@ class LiteRTSession:
 
 
 def tensor_spec(detail: dict[str, Any]) -> TensorSpec:
-    """What the interpreter's details say of a tensor."""
+    """Return what the interpreter's details say of a tensor."""
     parameters = detail["quantization_parameters"]
     quantization = None
     if len(parameters["scales"]):

@@ -192,7 +192,7 @@ def _total(
 
 
 def _called(content: Any, start: int, end: int, nodes: int) -> Iterator[Operator]:
-    """Operators of a graph's or a function's nodes, and of the graphs within these."""
+    """Return the operators of a graph's or a function's nodes, and of the graphs within these."""
     left = [(start, end, nodes)]
     while left:
         start, end, nodes = left.pop()
@@ -210,7 +210,7 @@ def _called(content: Any, start: int, end: int, nodes: int) -> Iterator[Operator
 
 
 def _key(content: Any, start: int, end: int, places: tuple[int, ...]) -> Operator:
-    """An operator's name; both names of the standard domain are one."""
+    """Return an operator's name; both names of the standard domain are one."""
     found = {
         number: content[begin:stop]
         for number, begin, stop in fields(content, start, end)

@@ -14,12 +14,12 @@ from edge.runtime.streams import without_chatter
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
-    """The bundle, as the first argument."""
+    """Add the bundle, as the first argument."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Which model file runs, and how."""
+    """Add the options that say which model file runs, and how."""
     parser.add_argument("--variant", help="model file of the bundle (its default one)")
     parser.add_argument("--engine", choices=sorted(ENGINES), help="interpreter (first installed)")
     parser.add_argument(
@@ -28,7 +28,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def open_classifier(bundle: Bundle, options: argparse.Namespace) -> tuple[Variant, Classifier]:
-    """The variant that ``add_model``'s arguments name, loaded.
+    """Return the variant that ``add_model``'s arguments name, loaded.
 
     Raises:
         UsageError: No such variant.
@@ -43,7 +43,7 @@ def open_classifier(bundle: Bundle, options: argparse.Namespace) -> tuple[Varian
 
 
 def at_least_one(text: str) -> int:
-    """A count, for argparse."""
+    """Read a count, for argparse."""
     try:
         value = int(text)
     except ValueError:
@@ -54,7 +54,7 @@ def at_least_one(text: str) -> int:
 
 
 def more_than_zero(text: str) -> float:
-    """A quantity, for argparse."""
+    """Read a quantity, for argparse."""
     try:
         value = float(text)
     except ValueError:
@@ -65,5 +65,5 @@ def more_than_zero(text: str) -> float:
 
 
 def print_json(value: Any) -> None:
-    """One indented JSON document on stdout."""
+    """Print one indented JSON document on stdout."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -31,7 +31,7 @@ EXAMPLE: Final = "Example: python3 -m edge.runtime bench BUNDLE --threads 4 --ru
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Of this command."""
+    """Add the arguments of this command."""
     add_bundle(parser)
     add_model(parser)
     parser.add_argument("--image", type=Path, help="picture to answer (a made JPEG of 640 x 480)")
@@ -78,7 +78,7 @@ def _content(image: Path | None) -> bytes:
 
 
 def _print(result: dict[str, Any]) -> None:
-    """Milliseconds and megabytes for people."""
+    """Print milliseconds and megabytes for people."""
     say(
         f"{result['variant']} on {result['engine']}, {result['threads']} threads, "
         f"{result['machine']}"
@@ -101,7 +101,7 @@ K = 3
 
 
 def made_jpeg() -> bytes:
-    """A JPEG of 640 x 480, the same on every device: soft shapes with a little noise."""
+    """Make a JPEG of 640 x 480, the same on every device: soft shapes with a little noise."""
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (12, 16, 3), np.uint8)
     soft = Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
@@ -113,7 +113,7 @@ def made_jpeg() -> bytes:
 
 
 def bench(classifier: Classifier, content: bytes, *, runs: int) -> dict[str, Any]:
-    """Seconds of each step, and bytes of memory.
+    """Measure the seconds of each step, and the bytes of memory.
 
     Args:
         classifier: Loaded, and not yet run.

@@ -14,7 +14,7 @@ EXAMPLE: Final = "Example: python3 -m edge.runtime forget BUNDLE sea"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Of this command."""
+    """Add the arguments of this command."""
     add_bundle(parser)
     parser.add_argument("label", nargs="?", metavar="LABEL", help="the class that was taught")
     parser.add_argument("--all", action="store_true", help="everything that was taught")
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Forget.
+    """Forget a class that was taught, or all of them.
 
     Raises:
         UsageError: Nothing of that name was taught.
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _all(bundle: Bundle) -> dict[str, int]:
-    """Everything; also a file that cannot be read, which no other way would take away."""
+    """Forget everything, also a file that cannot be read, which nothing else would take away."""
     try:
         taught = read_taught(bundle)
     except BundleError:
@@ -63,7 +63,7 @@ def _all(bundle: Bundle) -> dict[str, int]:
 
 
 def _found(bundle: Bundle, taught: Taught | None, text: str) -> str:
-    """The label as it was taught."""
+    """Return the label as it was taught."""
     wanted = unicodedata.normalize("NFC", text)
     labels = [] if taught is None else list(taught.labels)
     for label in labels:

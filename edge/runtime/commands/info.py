@@ -14,7 +14,7 @@ EXAMPLE: Final = "Example: python3 -m edge.runtime info BUNDLE --json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Of this command."""
+    """Add the arguments of this command."""
     add_bundle(parser)
     parser.add_argument("--json", action="store_true", help="the manifest as JSON")
 
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def input_lines(provenance: Mapping[str, Any]) -> list[str]:
-    """What the network itself is fed inside the model files, and how that is known."""
+    """Return what the network itself is fed inside the model files, and how that is known."""
     found = provenance.get("input")
     if not isinstance(found, Mapping) or not isinstance(found.get("evidence"), list):
         return []  # of an edge that did not find it out
@@ -60,7 +60,7 @@ def input_lines(provenance: Mapping[str, Any]) -> list[str]:
 
 
 def _taught(bundle: Bundle) -> dict[str, Any] | None:
-    """As JSON values; None where nothing was taught."""
+    """Return what was taught as JSON values; None for nothing."""
     from edge.runtime.taught import read_taught  # numpy, which no other bundle needs here
 
     found = read_taught(bundle)

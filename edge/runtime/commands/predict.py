@@ -66,7 +66,7 @@ class Form:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Of this command."""
+    """Add the arguments of this command."""
     add_bundle(parser)
     parser.add_argument(
         "images",
@@ -149,7 +149,10 @@ def answered(
 def predicted(
     classifier: Classifier | None, picture: NamedPicture, k: int, variant: str
 ) -> tuple[dict[str, Any], EdgeError | None]:
-    """The JSON object for a picture: its categories, or the error that kept it from an answer."""
+    """Return the JSON object for a picture.
+
+    It holds its categories, or the error that kept it from an answer.
+    """
     try:
         content = picture.read()
         assert classifier is not None  # there is a picture
@@ -160,7 +163,7 @@ def predicted(
 
 
 def _counted(asked: Sequence[NamedPicture], *, shown: bool) -> Iterator[NamedPicture]:
-    """The pictures one by one; work that takes more than two seconds tells how far it is."""
+    """Yield the pictures one by one; work of more than two seconds tells how far it is."""
     last = time.monotonic() + SILENT_SECONDS - EVERY_SECONDS
     for done, picture in enumerate(asked):
         if shown and done and time.monotonic() - last >= EVERY_SECONDS:
@@ -189,7 +192,7 @@ def _line(answer: dict[str, Any]) -> str:
 
 
 def _write_table(path: Path, answers: Sequence[dict[str, Any]]) -> None:
-    """A row per picture: its name, labels and scores (0..1) from the best on, or its error.
+    """Write a row per picture: its name, labels and scores (0..1) from the best on, or its error.
 
     Where labels do not exclude one another, those that hold come first, joined by ``|``.
     What a spreadsheet would take as a formula has an apostrophe before it.

@@ -28,7 +28,7 @@ MB: Final = 1e6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Of this command."""
+    """Add the arguments of this command."""
     add_bundle(parser)
     add_model(parser)
     parser.add_argument(
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def selftest(options: argparse.Namespace) -> dict[str, Any]:
-    """The report, as JSON values; seconds and bytes.
+    """Return the report, as JSON values; seconds and bytes.
 
     Raises:
         BundleError: A file that this variant needs is missing or altered.
@@ -100,14 +100,17 @@ def selftest(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _latencies(test: GoldenTest, seen: list[float]) -> list[float]:
-    """Seconds of inferences; where one takes long, those that were run anyway but the first."""
+    """Return the seconds of inferences.
+
+    Where one takes long, these are those that were run anyway, but the first.
+    """
     if len(seen) > 1 and sum(seen) > MOST_SECONDS:
         return seen[1:]
     return timed(test.infer, runs=RUNS, most_seconds=MOST_SECONDS)
 
 
 def _over(options: argparse.Namespace, latency: float, peak: int) -> list[str]:
-    """The bounds that are not held."""
+    """Return the bounds that are not held."""
     reasons = []
     if options.max_latency is not None and latency * 1e3 > options.max_latency:
         reasons.append(
@@ -122,7 +125,7 @@ def _over(options: argparse.Namespace, latency: float, peak: int) -> list[str]:
 
 
 def _cause(test: GoldenTest, engine: str) -> str:
-    """What most often lies behind other answers."""
+    """Return what most often lies behind other answers."""
     if engine != test.expected.engine:
         return f"it runs on {engine}, the host's answers are of {test.expected.engine}"
     return "the interpreter may run other kernels here (XNNPACK off: is /sys mounted?)"

@@ -25,7 +25,7 @@ EXAMPLE: Final = "Example: python3 -m edge.runtime teach BUNDLE sea sea1.jpg sea
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Of this command."""
+    """Add the arguments of this command."""
     add_bundle(parser)
     parser.add_argument("label", metavar="LABEL", help="the class: a new one, or one it knows")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="pictures of it")
@@ -79,7 +79,7 @@ def check_learns(bundle: Bundle) -> None:
 
 
 def known_label(label: str, release: Sequence[str]) -> str:
-    """The label as the release writes it, if that has the class.
+    """Return the label as the release writes it, if that has the class.
 
     Raises:
         UsageError: It differs from a class of the release in capitals alone.
@@ -131,7 +131,7 @@ def _learn(
     hashes: Sequence[str],
     vectors: NDArray[np.float32],
 ) -> tuple[int, int, int]:
-    """Pictures that are new, pictures that were taught of the class, and classes in all."""
+    """Return the counts of new pictures, of taught pictures of the class, and of all classes."""
     model = bundle.manifest.files[variant.path]
     with alone(bundle):
         before = read_taught(bundle) or nothing_taught(variant, model, vectors.shape[1])

@@ -34,7 +34,7 @@ TEST_BYTES: Final = 1 << 30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Of this command."""
+    """Add the arguments of this command."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="where pictures arrive")
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle that answers")
     add_model(parser)
@@ -135,7 +135,7 @@ def _try_in_child(bundle: Bundle, options: argparse.Namespace, signals: StopSign
 
 
 def _tested(test: GoldenTest, signals: StopSignals) -> str:
-    """Why the golden self-test does not pass; empty where it does, or a signal came."""
+    """Return why the golden self-test does not pass; empty where it does, or a signal came."""
     for number in range(len(test.images)):
         if signals.received is not None:
             break
@@ -159,7 +159,7 @@ def _serve(
     selector: selectors.BaseSelector,
     signals: StopSignals,
 ) -> None:
-    """From READY=1 to the end."""
+    """Serve from READY=1 to the end."""
     server = None
     if options.health is not None:
         server = HealthServer(options.health, selector, watcher.health)
