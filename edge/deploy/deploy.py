@@ -88,7 +88,7 @@ class Outcome:
         app: Name of the application.
         release: Id that serves now.
         changed: Whether anything was done; a release that serves already is left alone.
-        sent_bytes: Of files.
+        sent_bytes: The size of the files that were sent.
         selftest: The runtime's report, or None.
         health: The service's answer.
     """

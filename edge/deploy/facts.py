@@ -136,9 +136,9 @@ class InstalledApp:
     """An application: its current release, all releases, what is broken, what was left over.
 
     Attributes:
-        state: Bytes of ``state.json`` in base64; None where there is none, empty where it cannot
-            be read.
-        highest: Of ``highest-version``, likewise.
+        state: The bytes of ``state.json`` in base64; None where there is none, empty where it
+            cannot be read.
+        highest: The bytes of ``highest-version``, likewise.
     """
 
     current: str | None

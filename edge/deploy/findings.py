@@ -463,7 +463,7 @@ def findings(facts: Facts, board: Profile) -> tuple[Finding, ...]:
     """Return everything worth knowing; an error means that a deploy would fail.
 
     Args:
-        facts: Of the device.
+        facts: What the device says of itself.
         board: That it is taken for.
     """
     found = [finding for check in CHECKS for finding in check(facts, board)]
@@ -503,7 +503,7 @@ def guess_profile(facts: Facts) -> Profile:
         for board in known
         if all(shown.intersection(item.detect) for item in board.accelerators)
     ]
-    # Of boards that differ in what is plugged in, the one that has most of it.
+    # Where boards differ in what is plugged in, the one that has most of it is meant.
     best = max(fitting or known, key=lambda board: len(board.accelerators), default=None)
     if best is not None:
         return best

@@ -70,7 +70,7 @@ def new_key(path: Path, *, passphrase: bool = False) -> PublicKey:
     """Make a key pair: ``path``, for its owner only, and ``path`` with ``.pub``.
 
     Args:
-        path: Of the private key; nothing may be there.
+        path: The path of the private key; nothing may be there.
         passphrase: ssh-keygen asks for one on the terminal; else the key has none.
 
     Raises:

@@ -35,20 +35,20 @@ class Options:
         key: Public; the bundle is signed with its other half.
         device: Id of a profile; None to go by what the device says of itself.
         app: Name of the application; None for the bundle's.
-        variant: Of the bundle.
-        engine: Interpreter.
+        variant: The model file of the bundle.
+        engine: The interpreter.
         threads: CPU threads of one inference.
-        max_latency_ms: Of the self-test.
-        max_memory_mb: Of the self-test.
-        watch_seconds: After the first healthy answer, before the release is committed.
-        selftest_seconds: After which the self-test counts as hanging.
-        start_seconds: From the start of the service to its first healthy answer.
-        watchdog_seconds: Without a sign of life, after which systemd restarts the service.
-        keep: Old releases that stay on the device.
-        allow_downgrade: An older bundle may replace a newer one.
-        provision: Set the device up anew: key and type.
+        max_latency_ms: The largest median inference of the self-test.
+        max_memory_mb: The largest resident memory of the self-test.
+        watch_seconds: The time from the first healthy answer to the commit of the release.
+        selftest_seconds: The time after which the self-test counts as hanging.
+        start_seconds: The longest time from the service's start to its first healthy answer.
+        watchdog_seconds: The time without a sign of life after which systemd restarts it.
+        keep: The number of old releases that stay on the device.
+        allow_downgrade: Whether an older bundle may replace a newer one.
+        provision: Whether the device is set up anew: its key and its type.
         cache: Where wheels are kept; None for the default.
-        offline: Fetch nothing from a package index.
+        offline: Whether nothing is fetched from a package index.
     """
 
     key: PublicKey
@@ -78,15 +78,15 @@ class DeployPlan:
     """A deploy that can be carried out.
 
     Attributes:
-        app: Name of the application on the device.
-        bundle: Checked and signed.
+        app: The name of the application on the device.
+        bundle: The bundle, checked and signed.
         release: How it will run there.
-        files: Of the bundle, what the device needs: path -> (sha256, bytes).
-        environment: The wheels, unpacked.
-        facts: Of the device.
-        profile: Of the device.
+        files: What the device needs of the bundle: sha256 and bytes, by path.
+        environment: The unpacked wheels.
+        facts: What the device says of itself.
+        profile: The profile of the device.
         findings: What is worth knowing; what forbids the deploy is what the device itself refuses.
-        options: As asked.
+        options: What the user asked for.
     """
 
     app: str
@@ -101,12 +101,12 @@ class DeployPlan:
 
     @property
     def bundle_bytes(self) -> int:
-        """Of the files that the device needs."""
+        """The size of the files that the device needs."""
         return sum(size for _, size in self.files.values())
 
     @property
     def environment_bytes(self) -> int:
-        """Of the unpacked wheels."""
+        """The size of the unpacked wheels."""
         return sum(size for _, size in self.environment.files.values())
 
     def to_json(self) -> dict[str, Any]:

@@ -153,8 +153,8 @@ def place_on(
     """Open a device to measure on, with an interpreter for each format; it is locked meanwhile.
 
     Args:
-        address: Of the device.
-        formats: Of the model files, ``tflite`` or ``onnx``.
+        address: The address of the device.
+        formats: The formats of the model files, ``tflite`` or ``onnx``.
         cache: Keeps wheels.
         offline: Ask no package index.
         progress: Told of what is gathered and sent.

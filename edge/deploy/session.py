@@ -195,7 +195,7 @@ class Conversation:
 
         Args:
             files: Relative path -> bytes that the device has already.
-            folder: Of the files here.
+            folder: The folder of the files here.
             progress: Is told how many bytes went.
 
         Raises:

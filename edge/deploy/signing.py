@@ -127,7 +127,7 @@ class Verification:
         bundle: Folder that was checked.
         files: How many the manifest lists; 0 if it cannot be read.
         trust: What the signature says.
-        fingerprint: Of the key that signed; None if no signature holds.
+        fingerprint: The fingerprint of the key that signed; None if no signature holds.
         release: What the manifest states; None if it was never signed.
         altered: Why the bundle is not what was built or signed, one sentence each.
         key: Fingerprint of the key that was asked for; None if none was.

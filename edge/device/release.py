@@ -18,19 +18,19 @@ class Release:
     """One release of an application.
 
     Attributes:
-        id: Name of its folder; says which bundle and which settings it is.
-        name: Of the bundle, for people.
-        version: Of the bundle: the Unix second in which it was signed.
-        manifest_sha256: Of the bundle.
+        id: The name of its folder, which says which bundle and which settings it is.
+        name: The name of the bundle, for people.
+        version: The version of the bundle: the Unix second in which it was signed.
+        manifest_sha256: The sha256 (hex) of the bundle's manifest.
         variant: The model that runs.
-        engine: That runs it, a key of ``edge.runtime.session.ENGINES``.
-        environment: Id of the unpacked wheels.
+        engine: The interpreter that runs it, a key of ``edge.runtime.session.ENGINES``.
+        environment: The id of the unpacked wheels.
         threads: CPU threads of one inference.
-        device: Id of the device profile.
-        max_latency_ms: Of the self-test, median of one inference; None without a bound.
-        max_memory_mb: Of the self-test, resident; None without a bound.
-        start_seconds: From the start of the service to READY.
-        watchdog_seconds: Without a sign of life, after which systemd restarts the service.
+        device: The id of the device profile.
+        max_latency_ms: The bound on the median inference of the self-test; None without one.
+        max_memory_mb: The bound on the resident memory of the self-test; None without one.
+        start_seconds: The longest time from the start of the service to READY.
+        watchdog_seconds: The time without a sign of life after which systemd restarts it.
     """
 
     id: str

@@ -48,7 +48,7 @@ class ServiceStatus:
 
     Attributes:
         active: ``active``, ``activating``, ``failed``, ``inactive`` and so on.
-        pid: Of the main process; 0 for none.
+        pid: The number of the main process; 0 for none.
         restarts: By systemd, since the last start by hand.
         result: ``success``, or why it ended: ``exit-code``, ``watchdog``, ``timeout``, ``signal``.
     """

@@ -76,7 +76,7 @@ def commit(app: App, release: str, version: int, *, anew: bool = True) -> None:
     Args:
         app: Whose release.
         release: Its id.
-        version: Of its bundle.
+        version: The version of its bundle.
         anew: Whether a damaged state counts as whole from then on; a rollback leaves it damaged.
     """
     with changing(app) as file:

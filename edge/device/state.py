@@ -41,7 +41,7 @@ class Trial:
     Attributes:
         release: Its id.
         since: Unix seconds.
-        boot_id: Of the kernel then; another one means that the machine restarted meanwhile.
+        boot_id: The kernel's boot id then; another one means that the machine restarted.
         starts: How often its service was started.
     """
 
@@ -187,7 +187,7 @@ def judged(
 
     Args:
         state: Bytes of ``state.json``; None where there is none, empty where it cannot be read.
-        highest: Of ``highest-version``, likewise.
+        highest: The bytes of ``highest-version``, likewise.
         releases: Whether any are there, be they whole or not.
 
     Returns:

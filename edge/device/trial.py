@@ -127,7 +127,7 @@ def activate(
         release: Installed.
         watch_seconds: For which it has to stay healthy.
         note: Tells the host what goes on.
-        anew: Of ``commit``.
+        anew: See ``commit``.
 
     Raises:
         DeployFailed: It did not prove itself; the message says why, and what serves now.

@@ -49,7 +49,7 @@ class Attempts:
         """Read what an earlier process left.
 
         Args:
-            folder: Of the pictures.
+            folder: The folder of the pictures.
             identity: Its device and inode.
         """
         self._owner = f"{_boot()} {identity[0]:x} {identity[1]:x}"

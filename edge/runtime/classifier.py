@@ -35,8 +35,8 @@ class Classifier:
             a head, the embedding.
         labels: One per class.
         preprocessing: The contract that the model was trained under.
-        head: Of a bundle whose model answers with embeddings; it knows its labels, which then
-            may become more.
+        head: The head of a bundle whose model answers with embeddings; it knows its labels, which
+            then may become more.
         answers: What the values of the first output mean, where there is no head.
     """
 

@@ -250,7 +250,7 @@ def abandoned(directory: Path, name: str | None = None) -> list[Path]:
 
     Args:
         directory: To look in, not below.
-        name: Of the path that was to be written; None for any.
+        name: The name of the path that was to be written; None for any.
     """
     wanted = ".+" if name is None else re.escape(fitting(name, _LONGEST_SHOWN))
     ours = re.compile(

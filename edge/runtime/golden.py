@@ -40,7 +40,7 @@ class Expected:
     Attributes:
         path: A .npy file in the bundle, (images, *shape of one output).
         engine: Interpreter and version that answered.
-        unit: Of both tolerances: quantization steps for integers, absolute for floats.
+        unit: The unit of both tolerances: quantization steps for integers, absolute for floats.
         tolerance: Largest difference that passes on the same interpreter.
         other_engine_tolerance: The same on another one, whose kernels round otherwise.
         flat: The answers hardly differ between the images or between the classes, so that a
@@ -132,7 +132,7 @@ class GoldenComparison:
         elements: How many there are.
         expected_class: Best class on the host.
         found_class: Best class here.
-        seconds: Of the inference.
+        seconds: The time of the inference.
         reason: Why it does not pass; empty if it does.
     """
 
@@ -151,7 +151,7 @@ class GoldenTest:
 
     Attributes:
         images: Paths in the bundle.
-        expected: Of the variant.
+        expected: The answers that are expected of the variant.
         same_engine: Whether the session's interpreter is the one that answered on the host.
         tolerance: The one that applies to this session.
     """

@@ -109,8 +109,8 @@ class HealthServer:
         """Listen.
 
         Args:
-            path: Of the socket, made with mode 0600; one that nobody answers is replaced.
-            selector: Of the loop that calls what gets ready.
+            path: The path of the socket, made with mode 0600; one without a listener is replaced.
+            selector: The selector of the loop that calls what gets ready.
             answer: Gives the health.
 
         Raises:

@@ -119,7 +119,7 @@ def decode_image(
         source: A path, or a binary stream, which is read from its start and left open.
         minimum: (height, width) in pixels of the upright image. A JPEG may be decoded at 1/2,
             1/4 or 1/8 of its size while both sides stay at least that; None: at full size.
-        color_order: Of the result.
+        color_order: The order of the channels of the result.
         levels: Black and white level of deep images; see ``Preprocessing``.
 
     Returns:
@@ -220,8 +220,8 @@ def upright(
     """Turn an image the way its EXIF orientation says, and convert it to 8 bits a channel.
 
     Args:
-        image: Of any mode. 16-bit and 32-bit integers and floats are scaled to 8 bits.
-        color_order: Of the result.
+        image: An image of any mode. 16-bit and 32-bit integers and floats are scaled to 8 bits.
+        color_order: The order of the channels of the result.
         levels: Black and white level of deep images; see ``Preprocessing``. Of coloured ones
             ``decode_image`` alone knows the low bits.
 

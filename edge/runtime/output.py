@@ -146,9 +146,9 @@ class HeadSpec:
 
     Attributes:
         kind: Which head.
-        path: Of its .npz file in the bundle.
+        path: The path of its .npz file in the bundle.
         scale: Factor of the cosines in the softmax.
-        k: Of ``knn``: how many pictures vote; None otherwise.
+        k: How many pictures vote, of ``knn``; None otherwise.
     """
 
     kind: HeadKind

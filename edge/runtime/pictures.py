@@ -30,7 +30,7 @@ class NamedPicture:
 
     Attributes:
         name: What answers and messages call it.
-        path: Of its file; None: it is what standard input holds.
+        path: The path of its file; None where it is what standard input holds.
         problem: Why there is none, such as a folder without a picture; empty: there may be one.
         hint: What to do about the problem.
     """

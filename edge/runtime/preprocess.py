@@ -65,7 +65,7 @@ def preprocess(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
     """Resize an image by the contract's rule.
 
     Args:
-        image: Of any mode and size; its EXIF orientation, if it has one, is applied.
+        image: An image of any mode and size; its EXIF orientation, if it has one, is applied.
         spec: The contract; ``reducing_gap`` plays no part here.
 
     Returns:

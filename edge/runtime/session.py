@@ -44,7 +44,7 @@ class Engine:
     """An interpreter that can be installed.
 
     Attributes:
-        format: Of the model files that it runs: ``tflite`` or ``onnx``.
+        format: The format of the model files that it runs: ``tflite`` or ``onnx``.
         package: Name in the package index.
         module: What to import to get it.
         session: ``module:Class`` of ours that drives it.

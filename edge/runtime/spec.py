@@ -223,7 +223,7 @@ class Variant:
         path: Relative to the bundle, with forward slashes.
         format: ``tflite`` or ``onnx``.
         precision: ``fp32``, ``fp16``, ``dynamic`` or ``int8``.
-        size_bytes: Of the file.
+        size_bytes: The size of the file.
         input_dtype: numpy name of the image tensor's dtype.
         top1: Share of held-out images answered right, 0..1; None without labels.
         agreement: Share of held-out images with the same answer as the Keras model, 0..1.
@@ -297,7 +297,7 @@ class Manifest:
     """``manifest.json``: what a bundle holds.
 
     Attributes:
-        name: Of the model, for people.
+        name: The name of the model, for people.
         labels: Class names; the index is the class.
         preprocessing: The contract that every variant of the bundle shares.
         variants: In the order of the report.

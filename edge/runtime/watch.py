@@ -33,9 +33,9 @@ class Loop:
 
     Attributes:
         selector: Its data are functions to call.
-        signals: Looked at between two pictures.
-        notifier: Told of life between two pictures.
-        server: Of health.
+        signals: The signals, which are looked at between two pictures.
+        notifier: Is told of life between two pictures.
+        server: The server of its health; None where nobody may ask.
     """
 
     selector: selectors.BaseSelector

@@ -48,7 +48,7 @@ class Environment:
 
     @property
     def size_bytes(self) -> int:
-        """Of all files."""
+        """The size of all files."""
         return sum(size for _, size in self.files.values())
 
 
@@ -200,7 +200,7 @@ def download(wheels: Sequence[Wheel], target: Platform, folder: Path) -> None:
     """Get exactly these wheels.
 
     Args:
-        wheels: Of one machine.
+        wheels: The wheels, all for one machine.
         target: Only its Python counts; a wheel's own tags name its platforms.
         folder: Is filled; must be there.
 

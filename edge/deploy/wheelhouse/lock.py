@@ -86,12 +86,12 @@ class Wheel:
     """One wheel of a lock.
 
     Attributes:
-        name: Of the package, normalized.
-        version: Of the package.
-        machine: That its code is for.
-        file: Its file name, whose tags say what it fits.
-        sha256: Of its bytes, hex.
-        size_bytes: Of the file.
+        name: The normalized name of the package.
+        version: The version of the package.
+        machine: The machine that its code is for.
+        file: The name of the file, whose tags say what it fits.
+        sha256: The sha256 (hex) of the file.
+        size_bytes: The size of the file.
     """
 
     name: schema.Text

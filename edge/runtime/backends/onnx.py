@@ -144,7 +144,7 @@ def check_nodes(path: Path, content: Any) -> None:
     """Count the nodes as if each call of a function were written out.
 
     Args:
-        path: Of the file, for errors.
+        path: The path of the file, for errors.
         content: Bytes of a ModelProto, or a map of them.
 
     Raises:

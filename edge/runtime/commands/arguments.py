@@ -20,10 +20,17 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which model file runs, and how."""
-    parser.add_argument("--variant", help="model file of the bundle (its default one)")
-    parser.add_argument("--engine", choices=sorted(ENGINES), help="interpreter (first installed)")
     parser.add_argument(
-        "--threads", type=at_least_one, default=os.cpu_count() or 1, help="CPU threads (all)"
+        "--variant", help="the model file of the bundle that runs (default: the bundle's own)"
+    )
+    parser.add_argument(
+        "--engine", choices=sorted(ENGINES), help="the interpreter (default: the first installed)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=at_least_one,
+        default=os.cpu_count() or 1,
+        help="the number of CPU threads (default: all)",
     )
 
 

@@ -34,9 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_bundle(parser)
     add_model(parser)
-    parser.add_argument("--image", type=Path, help="picture to answer (a made JPEG of 640 x 480)")
-    parser.add_argument("--runs", type=at_least_one, default=50, help="of each step (50)")
-    parser.add_argument("--json", action="store_true", help="the whole result as JSON")
+    parser.add_argument("--image", type=Path, help="the picture to answer (default: a made JPEG)")
+    parser.add_argument(
+        "--runs", type=at_least_one, default=50, help="how often each step is timed (50)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -117,7 +119,7 @@ def bench(classifier: Classifier, content: bytes, *, runs: int) -> dict[str, Any
 
     Args:
         classifier: Loaded, and not yet run.
-        content: Of an image file.
+        content: The content of an image file.
         runs: How often each step is timed, after a tenth as many to warm up.
 
     Returns:

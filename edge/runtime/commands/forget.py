@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_bundle(parser)
     parser.add_argument("label", nargs="?", metavar="LABEL", help="the class that was taught")
-    parser.add_argument("--all", action="store_true", help="everything that was taught")
-    parser.add_argument("--json", action="store_true", help="what was forgotten as JSON")
+    parser.add_argument("--all", action="store_true", help="forget everything that was taught")
+    parser.add_argument("--json", action="store_true", help="print what was forgotten as JSON")
 
 
 def run(options: argparse.Namespace) -> int:

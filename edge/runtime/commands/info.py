@@ -16,7 +16,7 @@ EXAMPLE: Final = "Example: python3 -m edge.runtime info BUNDLE --json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_bundle(parser)
-    parser.add_argument("--json", action="store_true", help="the manifest as JSON")
+    parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -74,14 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="picture files, folders of any depth, or - for one picture on standard input",
     )
-    parser.add_argument("--top-k", type=at_least_one, default=3, help="answers per image (3)")
+    parser.add_argument(
+        "--top-k", type=at_least_one, default=3, help="the number of answers per image (3)"
+    )
     add_model(parser)
-    parser.add_argument("--json", action="store_true", help="machine-readable answers")
+    parser.add_argument("--json", action="store_true", help="print the answers as JSON")
     parser.add_argument(
         "--csv", type=Path, metavar="FILE", help="write a table, a row per picture (- prints it)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the file at --csv")
-    parser.add_argument("--quiet", "-q", action="store_true", help="no notes, no progress")
+    parser.add_argument("--quiet", "-q", action="store_true", help="print no notes and no progress")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -106,8 +108,8 @@ def answered(
     Args:
         opened: Gives the classifier; only asked where there is a picture.
         images: The words of the command line.
-        variant: Of the classifier, for the answers.
-        form: Of the answers.
+        variant: The name of the classifier's variant, for the answers.
+        form: The form of the answers.
 
     Returns:
         0; 2 where a picture could not be read, 4 where the model failed on one. The others are

@@ -32,12 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bundle(parser)
     add_model(parser)
     parser.add_argument(
-        "--max-latency", type=more_than_zero, metavar="MS", help="bound of the median inference"
+        "--max-latency", type=more_than_zero, metavar="MS", help="the longest median inference"
     )
     parser.add_argument(
-        "--max-memory", type=more_than_zero, metavar="MB", help="bound of the resident memory"
+        "--max-memory", type=more_than_zero, metavar="MB", help="the largest resident memory"
     )
-    parser.add_argument("--json", action="store_true", help="the whole report as JSON")
+    parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("label", metavar="LABEL", help="the class: a new one, or one it knows")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="pictures of it")
     add_model(parser)
-    parser.add_argument("--json", action="store_true", help="what was learnt as JSON")
+    parser.add_argument("--json", action="store_true", help="print what was learnt as JSON")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="where pictures arrive")
     parser.add_argument("--bundle", type=Path, required=True, help="the bundle that answers")
     add_model(parser)
-    parser.add_argument("--top-k", type=at_least_one, default=3, help="answers per image (3)")
+    parser.add_argument(
+        "--top-k", type=at_least_one, default=3, help="the number of answers per image (3)"
+    )
     parser.add_argument(
         "--delete",
         action="store_true",
@@ -50,10 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=more_than_zero,
         default=0.25,
         metavar="SECONDS",
-        help="between two looks; a picture that two looks find alike is complete (0.25)",
+        help="the time between two looks; a picture that two looks find alike is complete (0.25)",
     )
-    parser.add_argument("--release", metavar="ID", help="told to who asks for health")
-    parser.add_argument("--health", type=Path, metavar="SOCKET", help="Unix socket to ask at")
+    parser.add_argument("--release", metavar="ID", help="the id to tell whoever asks for health")
+    parser.add_argument(
+        "--health", type=Path, metavar="SOCKET", help="the Unix socket to ask for health at"
+    )
     parser.add_argument(
         "--json", action="store_true", help="accepted for uniformity: answers are lines of JSON"
     )
