@@ -209,12 +209,12 @@ class Facts:
             DeviceError: It is something else.
         """
         try:
-            found = typed(cls, value, "facts", exact=True)
+            facts = typed(cls, value, "facts", exact=True)
         except Mistyped as error:
             raise DeviceError(f"the device's answer makes no sense: {error}") from error
-        if found.schema_version != SCHEMA_VERSION:
-            raise DeviceError(f"the device's facts have schema_version {found.schema_version}")
-        return found
+        if facts.schema_version != SCHEMA_VERSION:
+            raise DeviceError(f"the device's facts have schema_version {facts.schema_version}")
+        return facts
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as JSON values."""

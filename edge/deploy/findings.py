@@ -70,25 +70,25 @@ def architecture(facts: Facts, board: Profile) -> Iterator[Finding]:
             f"edge benchmark --accelerator ethos-u estimates ({board.estimate_only}).",
         )
         return
-    found = facts.machine
-    if found is None:
+    machine = facts.machine
+    if machine is None:
         return
-    if found.name != board.machine:
+    if machine.name != board.machine:
         yield Finding.error(
             about,
-            f"{found.name}; {board.id} is {board.machine}",
+            f"{machine.name}; {board.id} is {board.machine}",
             "Install the 64-bit system."
-            if found.name.startswith("armv")
+            if machine.name.startswith("armv")
             else "Name the right board with --device; edge devices lists them.",
         )
-    elif found.bits == 32:
+    elif machine.bits == 32:
         yield Finding.error(
             about,
-            f"a 64-bit kernel ({found.name}) with a 32-bit system",
+            f"a 64-bit kernel ({machine.name}) with a 32-bit system",
             "Install the 64-bit system: there are no wheels for the 32-bit one.",
         )
     else:
-        yield Finding.ok(about, f"{found.name}, {found.cores} cores, Linux {found.kernel}")
+        yield Finding.ok(about, f"{machine.name}, {machine.cores} cores, Linux {machine.kernel}")
 
 
 def model(facts: Facts, board: Profile) -> Iterator[Finding]:
@@ -136,11 +136,11 @@ def wheels(facts: Facts, board: Profile) -> Iterator[Finding]:
     if facts.machine is None or facts.python is None or facts.libraries is None:
         return
     try:
-        found = locked(board.engine, Platform.of(facts))
+        locked_wheels = locked(board.engine, Platform.of(facts))
     except DeviceError as error:
         yield Finding.error("wheels", error.message, error.hint)
     else:
-        names = ", ".join(f"{wheel.name} {wheel.version}" for wheel in found)
+        names = ", ".join(f"{wheel.name} {wheel.version}" for wheel in locked_wheels)
         yield Finding.ok("wheels", f"{names}; glibc {facts.libraries.glibc}")
     missing = [name for name, there in facts.libraries.found.items() if not there]
     if missing:
@@ -207,16 +207,16 @@ _ALONE = (
 
 def installation(facts: Facts, _: Profile) -> Iterator[Finding]:
     """Judge what edge has left on the device, and what of it is broken."""
-    found = facts.installed
-    if found is None:
+    installed = facts.installed
+    if installed is None:
         return
-    for problem in found.problems:
+    for problem in installed.problems:
         yield Finding.warning("edge", problem, "The next edge deploy mends it.")
-    for what in found.unsafe:
+    for what in installed.unsafe:
         yield Finding.error("permissions", what, _ALONE)
-    for what in found.exposed:
+    for what in installed.exposed:
         yield Finding.warning("permissions", what, "The next edge deploy takes them away.")
-    for name, app in found.apps.items():
+    for name, app in installed.apps.items():
         for problem in app.problems:
             yield Finding.warning(f"app {name}", problem, "The next edge deploy mends it.")
         if app.leftovers:
@@ -228,7 +228,7 @@ def installation(facts: Facts, _: Profile) -> Iterator[Finding]:
         if not app.problems and app.damage() is None:
             count = len(app.releases)
             yield Finding.ok(f"app {name}", f"serves {app.current or 'nothing'}, {count} releases")
-    if not found.apps and not found.problems:
+    if not installed.apps and not installed.problems:
         yield Finding.ok("edge", "nothing deployed yet")
 
 
@@ -265,11 +265,11 @@ THROTTLED: Final = ("under-voltage", "frequency capped", "throttled", "soft temp
 
 def memory(facts: Facts, _: Profile) -> Iterator[Finding]:
     """Judge what a new process can get."""
-    found = facts.memory
-    if found is None:
+    room = facts.memory
+    if room is None:
         return
-    free, total = found.available_bytes + found.swap_bytes, found.total_bytes
-    text = f"{_mb(found.available_bytes)} of {_mb(total)} available"
+    free, total = room.available_bytes + room.swap_bytes, room.total_bytes
+    text = f"{_mb(room.available_bytes)} of {_mb(total)} available"
     if free < LEAST_MEMORY:
         yield Finding.error(
             "memory", f"{text}; the runner takes some {_mb(LEAST_MEMORY)}", "Stop other programs."
@@ -286,27 +286,27 @@ def memory(facts: Facts, _: Profile) -> Iterator[Finding]:
 
 def disk(facts: Facts, board: Profile) -> Iterator[Finding]:
     """Judge whether the home folder can hold and run what is deployed."""
-    found = facts.disk
-    if found is None:
+    home = facts.disk
+    if home is None:
         return
-    text = f"{_mb(found.free_bytes)} free at {found.path}"
+    text = f"{_mb(home.free_bytes)} free at {home.path}"
     hint = "Free some space: sudo apt clean, journalctl --vacuum-size=50M, edge undeploy."
     needed = _needed(facts, board)
-    if not found.writable:
+    if not home.writable:
         yield Finding.error(
             "disk",
-            f"{found.path} cannot be written",
+            f"{home.path} cannot be written",
             "Is it mounted read-only (overlay file system: raspi-config), or of another user?",
         )
-    elif found.free_bytes < needed:
+    elif home.free_bytes < needed:
         yield Finding.error("disk", f"{text}; some {_mb(needed)} are needed", hint)
-    elif found.inodes and found.free_inodes < LEAST_INODES:
-        yield Finding.error("disk", f"{found.free_inodes} inodes free at {found.path}", hint)
-    elif found.free_bytes < SPARE_DISK:
+    elif home.inodes and home.free_inodes < LEAST_INODES:
+        yield Finding.error("disk", f"{home.free_inodes} inodes free at {home.path}", hint)
+    elif home.free_bytes < SPARE_DISK:
         yield Finding.warning("disk", text, hint)
     else:
         yield Finding.ok("disk", text)
-    yield from _noexec(found)
+    yield from _noexec(home)
 
 
 def _noexec(found: Disk) -> Iterator[Finding]:
@@ -348,25 +348,25 @@ def processor(facts: Facts, _: Profile) -> Iterator[Finding]:
 
     These make a measured latency differ from the next one.
     """
-    found = facts.processor
-    if found is None:
+    cpu = facts.processor
+    if cpu is None:
         return
-    if "powersave" in found.governors:
+    if "powersave" in cpu.governors:
         yield Finding.warning(
             "governor",
             "powersave: the CPU stays at its lowest clock",
             "sudo cpupower frequency-set -g ondemand, or schedutil.",
         )
-    elif found.governors:
-        yield Finding.ok("governor", ", ".join(found.governors))
-    if found.temperature_c is not None:
-        text = f"{found.temperature_c:.0f} °C"
-        if found.temperature_c >= HOT_C:
+    elif cpu.governors:
+        yield Finding.ok("governor", ", ".join(cpu.governors))
+    if cpu.temperature_c is not None:
+        text = f"{cpu.temperature_c:.0f} °C"
+        if cpu.temperature_c >= HOT_C:
             yield Finding.warning("temperature", text, "Add a heat sink or a fan; the clock drops.")
         else:
             yield Finding.ok("temperature", text)
-    if found.throttled is not None:
-        yield throttle(found.throttled)
+    if cpu.throttled is not None:
+        yield throttle(cpu.throttled)
 
 
 def throttle(bits: int) -> Finding:
@@ -466,8 +466,8 @@ def findings(facts: Facts, board: Profile) -> tuple[Finding, ...]:
         facts: What the device says of itself.
         board: That it is taken for.
     """
-    found = [finding for check in CHECKS for finding in check(facts, board)]
-    return (*found, *_failed_probes(facts))
+    judged = [finding for check in CHECKS for finding in check(facts, board)]
+    return (*judged, *_failed_probes(facts))
 
 
 def refusals(facts: Facts) -> tuple[Finding, ...]:

@@ -227,12 +227,12 @@ def roll_out(
         One per member, in their order.
     """
     rollout = _Rollout(deploy, progress, max_failures)
-    found: list[Result] = []
+    results: list[Result] = []
     for number, some in enumerate(_waves(members, canary, wave), start=1):
         title = "canary" if number == 1 and canary else f"wave {number}"
         with progress.stage(f"{title}: {len(some)} devices", len(some)) as step:
-            found += in_threads(lambda member: rollout.one(member, step), some, parallel)
-    return found
+            results += in_threads(lambda member: rollout.one(member, step), some, parallel)
+    return results
 
 
 class _Rollout:
@@ -253,13 +253,13 @@ class _Rollout:
     def one(self, member: Member, step: Callable[[int], None]) -> Result:
         with self._lock:
             ended = self._failures > self._max_failures
-        found = _untried(member) if ended else self._tried(member)
+        result = _untried(member) if ended else self._tried(member)
         with self._lock:
-            self._failures += found.result == "failed"
+            self._failures += result.result == "failed"
             step(1)
-            if found.error:
-                self._progress.note(f"{member.name}: {found.error}")
-        return found
+            if result.error:
+                self._progress.note(f"{member.name}: {result.error}")
+        return result
 
     def _tried(self, member: Member) -> Result:
         begun = time.monotonic()
@@ -288,5 +288,5 @@ def _untried(member: Member) -> Result:
 def _waves(members: Sequence[Member], canary: int, wave: int | None) -> list[Sequence[Member]]:
     first, rest = members[:canary], members[canary:]
     size = wave or max(1, len(rest))
-    found = [first] if first else []
-    return [*found, *(rest[at : at + size] for at in range(0, len(rest), size))]
+    waves = [first] if first else []
+    return [*waves, *(rest[at : at + size] for at in range(0, len(rest), size))]

@@ -159,8 +159,8 @@ def make_plan(bundle: Bundle, remote: Remote, options: Options, progress: Progre
     with progress.stage("look at the device"):
         facts = gather(remote)
     board = profile(options.device) if options.device else guess_profile(facts)
-    found = findings(facts, board)
-    wrong = [finding for finding in found if finding.level == "error"]
+    judged = findings(facts, board)
+    wrong = [finding for finding in judged if finding.level == "error"]
     if wrong:
         raise NegativeVerdict(
             f"{remote.address.host} cannot take a deploy: "
@@ -184,7 +184,7 @@ def make_plan(bundle: Bundle, remote: Remote, options: Options, progress: Progre
         environment=wheels,
         facts=facts,
         profile=board,
-        findings=found if options.allow_downgrade else (*found, *refusals(facts)),
+        findings=judged if options.allow_downgrade else (*judged, *refusals(facts)),
         options=options,
     )
 
@@ -258,10 +258,10 @@ def app_name(name: str) -> str:
 
 
 def _files(bundle: Bundle, variant: str) -> dict[str, tuple[str, int]]:
-    found = {}
+    listed = {}
     for path in shipped(bundle.manifest, variant):
         place = bundle.path / path
         # What the manifest lists was hashed when the bundle was checked, once for a whole fleet.
         digest = bundle.manifest.files.get(path) or sha256_file(place)
-        found[path] = digest, place.stat().st_size
-    return found
+        listed[path] = digest, place.stat().st_size
+    return listed

@@ -87,10 +87,10 @@ class RemoteMachine:
         value["outputs"] = None if request.outputs is None else "outputs.npz"
         write_json(self._folder / "request.json", value)
         self._send()
-        found = replies(reply, self._run(timeout))
+        answers = replies(reply, self._run(timeout))
         if request.outputs is not None:
             request.outputs.write_bytes(self._fetched())
-        return found
+        return answers
 
     def environment(self) -> Mapping[str, Any]:
         """See ``MeasuringMachine``."""

@@ -148,15 +148,15 @@ class Verification:
     @property
     def problems(self) -> tuple[str, ...]:
         """Why not to trust the bundle, one sentence each; empty if all that was asked holds."""
-        found = list(self.altered)
+        reasons = list(self.altered)
         if self.altered:
             signed = self.trust is not Trust.UNSIGNED or self.release is not None
-            found.append(SINCE_SIGNED if signed else SINCE_BUILT)
+            reasons.append(SINCE_SIGNED if signed else SINCE_BUILT)
         if self.key is not None and self.trust is Trust.UNSIGNED:
-            found.insert(0, f"the bundle is not signed: it has no {SIGNATURE_NAME}")
+            reasons.insert(0, f"the bundle is not signed: it has no {SIGNATURE_NAME}")
         if self.trust is Trust.OTHER_KEY:
-            found.insert(0, f"no trusted key signed the bundle: {self.fingerprint} signed it")
-        return tuple(found)
+            reasons.insert(0, f"no trusted key signed the bundle: {self.fingerprint} signed it")
+        return tuple(reasons)
 
     @property
     def refusal(self) -> BundleError | None:
@@ -199,28 +199,28 @@ def verify(bundle: Path, key: PublicKey | None) -> Verification:
         UsageError: No bundle there.
         PackageMissing: It is signed, and ssh-keygen is not installed.
     """
-    found: list[str] = []
+    reasons: list[str] = []
     release, files = None, 0
     content = manifest_bytes(bundle)
     try:
         opened = Bundle.parsed(bundle, content)
     except BundleError as error:
-        found.append(error.message)
+        reasons.append(error.message)
     else:
         release, files = opened.manifest.release, len(opened.manifest.files)
-        found += opened.problems()
+        reasons += opened.problems()
     trust, fingerprint, why_not = _trust(bundle, content, key)
     if trust is Trust.UNSIGNED and release is not None:
         trust, why_not = Trust.ALTERED, GONE
     if trust is Trust.ALTERED:
-        found.insert(0, why_not)
+        reasons.insert(0, why_not)
     return Verification(
         bundle=bundle,
         files=files,
         trust=trust,
         fingerprint=fingerprint,
         release=release,
-        altered=tuple(found),
+        altered=tuple(reasons),
         key=None if key is None else key.fingerprint,
         taught=(bundle / TAUGHT_NAME).is_file(),
         digest=hashlib.sha256(content).hexdigest(),
@@ -234,9 +234,9 @@ def refuse_altered(bundle: Path) -> None:
         UsageError: No bundle there.
         BundleError: It is altered, or cannot be read.
     """
-    found = verify(bundle, None)
-    if found.altered and found.refusal is not None:
-        raise found.refusal
+    verification = verify(bundle, None)
+    if verification.altered and verification.refusal is not None:
+        raise verification.refusal
 
 
 def _trust(bundle: Path, manifest: bytes, key: PublicKey | None) -> tuple[Trust, str | None, str]:
@@ -247,9 +247,9 @@ def _trust(bundle: Path, manifest: bytes, key: PublicKey | None) -> tuple[Trust,
     """
     if not (bundle / SIGNATURE_NAME).is_file():
         return Trust.UNSIGNED, None, ""
-    found, why_not = signer(bundle, manifest)
-    if found is None:
+    fingerprint, why_not = signer(bundle, manifest)
+    if fingerprint is None:
         return Trust.ALTERED, None, why_not
     if key is None:
-        return Trust.NO_KEY, found, ""
-    return (Trust.TRUSTED if found == key.fingerprint else Trust.OTHER_KEY), found, ""
+        return Trust.NO_KEY, fingerprint, ""
+    return (Trust.TRUSTED if fingerprint == key.fingerprint else Trust.OTHER_KEY), fingerprint, ""

@@ -95,15 +95,15 @@ class Address:
     def options(self) -> list[str]:
         """Return the options of ssh for every call."""
         checking = "accept-new" if self.accept_new_host_key else "yes"
-        found = ["-T", "-o", "BatchMode=yes", "-o", f"StrictHostKeyChecking={checking}"]
-        found += ["-o", f"ConnectTimeout={CONNECT_SECONDS}"]
+        options = ["-T", "-o", "BatchMode=yes", "-o", f"StrictHostKeyChecking={checking}"]
+        options += ["-o", f"ConnectTimeout={CONNECT_SECONDS}"]
         # A connection that died is noticed within a minute instead of never.
-        found += ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"]
+        options += ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"]
         if self.ssh_config is not None:
-            found += ["-F", str(self.ssh_config)]
+            options += ["-F", str(self.ssh_config)]
         if self.port is not None:
-            found += ["-p", str(self.port)]
-        return found
+            options += ["-p", str(self.port)]
+        return options
 
 
 class Remote:

@@ -121,10 +121,10 @@ def shipped(manifest: Manifest, variant: str) -> list[str]:
     """
     model = manifest.variant(variant).path
     left = {item.path for item in manifest.variants} - {model}
-    found = [
+    paths = [
         path for path in manifest.files if path not in left and not path.startswith(_HOST_ONLY)
     ]
-    return sorted([*found, *UNLISTED])
+    return sorted([*paths, *UNLISTED])
 
 
 def _check_files(folder: Path, bundle: Bundle, variant: str) -> None:
@@ -178,10 +178,10 @@ def check_signature(bundle: Path, signers: Path, manifest: bytes | None = None) 
     if not signers.is_file():
         raise SignatureError(f"no key is trusted: {signers} does not exist", hint=UNTRUSTED)
     files = ["-f", str(signers), "-s", str(signature)]
-    found = ssh_keygen(["-Y", "find-principals", *files], time_limit=seal.TIME_LIMIT)
-    names = found.stdout.decode(errors="replace").replace(",", "\n").split("\n")
+    principals = ssh_keygen(["-Y", "find-principals", *files], time_limit=seal.TIME_LIMIT)
+    names = principals.stdout.decode(errors="replace").replace(",", "\n").split("\n")
     usable = [name for name in names if name and not name.startswith("!")]
-    if found.returncode != 0 or not usable:
+    if principals.returncode != 0 or not usable:
         other = seal.sealed_by(bundle, manifest)
         raise SignatureError(f"no trusted key signed the bundle: {other} signed it", hint=UNTRUSTED)
     checked = ssh_keygen(

@@ -68,12 +68,12 @@ def content(path: Path) -> str | None:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
             return ""
         with path.open("rb") as stream:
-            found = stream.read(MOST_OF_STATE + 1)
+            read = stream.read(MOST_OF_STATE + 1)
     except FileNotFoundError:
         return None
     except OSError:
         return ""
-    return base64.b64encode(found).decode() if len(found) <= MOST_OF_STATE else ""
+    return base64.b64encode(read).decode() if len(read) <= MOST_OF_STATE else ""
 
 
 def ran(*arguments: str) -> str | None:
@@ -130,35 +130,35 @@ def libraries() -> dict[str, Any]:
         glibc = os.confstr("CS_GNU_LIBC_VERSION") or ""
     except (ValueError, OSError):  # musl knows no such name
         glibc = ""
-    found = dict.fromkeys(LIBRARIES, False)
+    loaded = dict.fromkeys(LIBRARIES, False)
     for name in LIBRARIES:
         with contextlib.suppress(OSError):
-            found[name] = bool(ctypes.CDLL(name))
-    return {"glibc": glibc.replace("glibc ", "") or None, "found": found}
+            loaded[name] = bool(ctypes.CDLL(name))
+    return {"glibc": glibc.replace("glibc ", "") or None, "found": loaded}
 
 
 def memory() -> dict[str, int]:
     """Return the bytes of memory, of swap, and what a new process could get."""
-    found = dict(re.findall(r"^(\w+):\s+(\d+) kB", text("/proc/meminfo") or "", re.MULTILINE))
+    stated = dict(re.findall(r"^(\w+):\s+(\d+) kB", text("/proc/meminfo") or "", re.MULTILINE))
     return {
-        "total_bytes": 1024 * int(found["MemTotal"]),
-        "available_bytes": 1024 * int(found["MemAvailable"]),
-        "swap_bytes": 1024 * int(found.get("SwapTotal", 0)),
+        "total_bytes": 1024 * int(stated["MemTotal"]),
+        "available_bytes": 1024 * int(stated["MemAvailable"]),
+        "swap_bytes": 1024 * int(stated.get("SwapTotal", 0)),
     }
 
 
 def disk() -> dict[str, Any]:
     """Return the room at home for this user, and whether it can be written and run from."""
     home = Path.home()
-    found = os.statvfs(home)
+    stats = os.statvfs(home)
     return {
         "path": str(home),
-        "total_bytes": found.f_frsize * found.f_blocks,
-        "free_bytes": found.f_frsize * found.f_bavail,
-        "inodes": found.f_files,
-        "free_inodes": found.f_favail,
-        "writable": os.access(home, os.W_OK | os.X_OK) and not found.f_flag & os.ST_RDONLY,
-        "noexec": bool(found.f_flag & os.ST_NOEXEC),
+        "total_bytes": stats.f_frsize * stats.f_blocks,
+        "free_bytes": stats.f_frsize * stats.f_bavail,
+        "inodes": stats.f_files,
+        "free_inodes": stats.f_favail,
+        "writable": os.access(home, os.W_OK | os.X_OK) and not stats.f_flag & os.ST_RDONLY,
+        "noexec": bool(stats.f_flag & os.ST_NOEXEC),
     }
 
 
@@ -214,7 +214,7 @@ def listed_cameras(said: str) -> list[str]:
 
 def accelerators() -> list[dict[str, str]]:
     """Return the processors besides the CPU, each with what showed it."""
-    found = []
+    seen = []
     for bus, known, fields in (
         ("usb", USB, ("idVendor", "idProduct")),
         ("pci", PCI, ("vendor", "device")),
@@ -222,12 +222,12 @@ def accelerators() -> list[dict[str, str]]:
         for device in sorted(Path("/sys/bus", bus, "devices").glob("*")):
             ids = [(text(device / field) or "").replace("0x", "", 1) for field in fields]
             if ":".join(ids) in known:
-                found.append({"name": known[":".join(ids)], "shown_by": f"{bus} {':'.join(ids)}"})
+                seen.append({"name": known[":".join(ids)], "shown_by": f"{bus} {':'.join(ids)}"})
     for pattern, name in NODES.items():
-        found += [
+        seen += [
             {"name": name, "shown_by": str(node)} for node in sorted(Path("/dev").glob(pattern))
         ]
-    return found
+    return seen
 
 
 def user() -> dict[str, Any]:
@@ -261,7 +261,7 @@ def unsafe(home: Path) -> list[str]:
     root = home / ".local/share/edge"
     inside = [root, root / "control", root / "envs", root / "apps"]
     inside += [root / "apps" / name for name in names(root / "apps")]
-    found = []
+    reasons = []
     for place in [home, home / ".local", home / ".local/share", *inside]:
         try:
             seen = os.lstat(str(place))
@@ -275,24 +275,24 @@ def unsafe(home: Path) -> list[str]:
         shared = seen.st_mode & 0o022 and not seen.st_mode & stat.S_ISVTX
         if not stat.S_ISDIR(seen.st_mode):
             kind = "a link" if stat.S_ISLNK(seen.st_mode) else "a file"
-            found.append(f"{place} is {kind} where a folder should be")
+            reasons.append(f"{place} is {kind} where a folder should be")
         elif seen.st_uid not in owners:
-            found.append(f"{place} belongs to another user (uid {seen.st_uid})")
+            reasons.append(f"{place} belongs to another user (uid {seen.st_uid})")
         elif above and shared:
-            found.append(f"{place} can be written by others (mode {seen.st_mode & 0o7777:04o})")
-    return found
+            reasons.append(f"{place} can be written by others (mode {seen.st_mode & 0o7777:04o})")
+    return reasons
 
 
 def exposed(root: Path) -> list[Path]:
     """Return what lies in a folder, itself included, and can be read or written by other users."""
-    found = []
+    paths = []
     for folder, _, files in os.walk(str(root)):
         for path in [Path(folder), *(Path(folder) / name for name in files)]:
             with contextlib.suppress(OSError):
                 mode = os.lstat(str(path)).st_mode
                 if not stat.S_ISLNK(mode) and mode & 0o077:
-                    found.append(path)
-    return found
+                    paths.append(path)
+    return paths
 
 
 def open_to_others(root: Path) -> list[str]:
@@ -365,18 +365,18 @@ def late(*_: object) -> None:
 
 def main() -> None:
     """Print what every probe found."""
-    found: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "errors": ERRORS}
+    answers: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "errors": ERRORS}
     signal.signal(signal.SIGALRM, late)
     for probe in PROBES:
         signal.setitimer(signal.ITIMER_REAL, PROBE_SECONDS)
         try:
-            found[probe.__name__] = probe()
+            answers[probe.__name__] = probe()
         except Exception as error:  # a device whose probe fails must still be able to say so
-            found[probe.__name__] = None
+            answers[probe.__name__] = None
             ERRORS[probe.__name__] = f"{type(error).__name__}: {error}"
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-    print(json.dumps(found))
+    print(json.dumps(answers))
 
 
 if __name__ == "__main__":

@@ -383,8 +383,8 @@ def _listing_of(environment: str) -> Path:
 
 def _folders(place: Path) -> list[Path]:
     """Return the folders in it whose names are not hidden."""
-    found = sorted(place.iterdir()) if place.is_dir() else []
-    return [path for path in found if path.is_dir() and not path.name.startswith(".")]
+    entries = sorted(place.iterdir()) if place.is_dir() else []
+    return [path for path in entries if path.is_dir() and not path.name.startswith(".")]
 
 
 _METHODS: Final[Mapping[type[DeviceRequest[Any]], Callable[[Jobs, Any], Any]]] = {

@@ -19,16 +19,16 @@ def main(name: str) -> NoReturn:
         release = guard(app)
         if release is None:
             raise DeviceError(f"{app.name} has no release to run")
-        found = Release.read(app, release)
+        chosen = Release.read(app, release)
     except EdgeError as error:
         print(f"error: {one_line(error.message)}", file=sys.stderr)
         sys.exit(error.exit_code)
     app.inbox.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-s", "-m", "edge.runtime", "watch", str(app.inbox)]
-    command += ["--bundle", str(found.folder(app)), *found.model_options()]
-    command += ["--release", found.id, "--health", str(app.socket)]
+    command += ["--bundle", str(chosen.folder(app)), *chosen.model_options()]
+    command += ["--release", chosen.id, "--health", str(app.socket)]
     os.chdir(app.path)
-    os.execve(sys.executable, command, {**os.environ, **found.environ(app)})
+    os.execve(sys.executable, command, {**os.environ, **chosen.environ(app)})
 
 
 if __name__ == "__main__":

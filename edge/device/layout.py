@@ -74,15 +74,15 @@ def close_to_others() -> int:
     """
     from edge.device.facts import exposed
 
-    found = exposed(root())
-    for path in found:
+    bare = exposed(root())
+    for path in bare:
         with suppress(OSError):  # it is gone, or a file of another user in a folder of ours
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 os.fchmod(descriptor, os.fstat(descriptor).st_mode & 0o700)
             finally:
                 os.close(descriptor)
-    return len(found)
+    return len(bare)
 
 
 def make_room(folder: Path) -> None:
@@ -222,5 +222,5 @@ def apps() -> list[App]:
     folder = root() / "apps"
     if not folder.is_dir():
         return []
-    found = [App(path.name) for path in sorted(folder.iterdir()) if _APP.fullmatch(path.name)]
-    return [app for app in found if app.deployed]
+    named = [App(path.name) for path in sorted(folder.iterdir()) if _APP.fullmatch(path.name)]
+    return [app for app in named if app.deployed]

@@ -75,15 +75,15 @@ class Incoming:
 
     def missing(self) -> dict[str, int]:
         """Return the bytes that are here already of every file that is not whole, by path."""
-        found = {}
+        lacking = {}
         for path, listed in self.listing.files.items():
             place = self.folder / path
             if _is(place, listed):
                 continue
             part = place.with_name(place.name + _PART)
             have = part.stat().st_size if part.is_file() and not part.is_symlink() else 0
-            found[path] = have if have <= listed.size else 0
-        return found
+            lacking[path] = have if have <= listed.size else 0
+        return lacking
 
     def take(self, folders: Sequence[Path]) -> None:
         """Copy what earlier folders hold already; a hash is trusted only where it is computed."""

@@ -59,11 +59,11 @@ class Release:
             BundleError: A field is missing, unknown or of another type.
         """
         try:
-            found = typed(cls, value, "the description of the release", exact=True)
+            release = typed(cls, value, "the description of the release", exact=True)
         except Mistyped as error:
             raise BundleError(str(error)) from error
-        found.check()
-        return found
+        release.check()
+        return release
 
     def check(self) -> None:
         """Refuse what is of the right types and still no release that could run.
@@ -108,12 +108,12 @@ class Release:
         Once the self-test has passed, the service need not do it again in a process of its own.
         """
         paths = (self.folder(app) / "runtime", environments() / self.environment)
-        found = {"PYTHONPATH": ":".join(map(str, paths)), "PYTHONNOUSERSITE": "1"}
+        variables = {"PYTHONPATH": ":".join(map(str, paths)), "PYTHONNOUSERSITE": "1"}
         try:
             proved = self._proof(app).read_text(encoding="ascii").strip()
         except (OSError, ValueError):
-            return found
-        return found | {PROVED: proved} if proved == self.manifest_sha256 else found
+            return variables
+        return variables | {PROVED: proved} if proved == self.manifest_sha256 else variables
 
     def prove(self, app: App) -> None:
         """Remember that its self-test passed here; on a full disk it is only done again."""

@@ -157,12 +157,12 @@ def status(app: App) -> ServiceStatus:
     text = _systemctl(
         "show", "-p", "ActiveState", "-p", "MainPID", "-p", "NRestarts", "-p", "Result", app.unit
     )
-    found = dict(line.partition("=")[::2] for line in text.splitlines())
+    fields = dict(line.partition("=")[::2] for line in text.splitlines())
     return ServiceStatus(
-        active=found.get("ActiveState", "unknown"),
-        pid=int(found.get("MainPID") or 0),
-        restarts=int(found.get("NRestarts") or 0),
-        result=found.get("Result", "unknown"),
+        active=fields.get("ActiveState", "unknown"),
+        pid=int(fields.get("MainPID") or 0),
+        restarts=int(fields.get("NRestarts") or 0),
+        result=fields.get("Result", "unknown"),
     )
 
 

@@ -93,15 +93,15 @@ class State:
         ``current`` names is taken for good then. But nobody knows the highest version any more.
         """
         highest = _content(app.highest)
-        found, _ = judged(_content(app.state), highest, releases=_has_releases(app))
-        if found is None:
+        state, _ = judged(_content(app.state), highest, releases=_has_releases(app))
+        if state is None:
             return cls(last_good=app.serving(), version=None)
-        if highest is None and found.version is not None:
+        if highest is None and state.version is not None:
             try:
-                found = replace(found, version=max(found.version, _logged(app)))
+                state = replace(state, version=max(state.version, _logged(app)))
             except OSError:  # the disk reads no more of it
-                found = replace(found, version=None)
-        return found
+                state = replace(state, version=None)
+        return state
 
     @classmethod
     def parsed(cls, content: bytes) -> Self:
@@ -113,9 +113,9 @@ class State:
         value = checked.parse_json(content, "the state", max_bytes=MAX_BYTES)
         if not isinstance(value, dict) or {item.name for item in fields(cls)} - value.keys():
             raise Mistyped("the state lacks a field")
-        found = typed(cls, value, "the state")
-        _check(found)
-        return found
+        state = typed(cls, value, "the state")
+        _check(state)
+        return state
 
     def committed(self, release: str, version: int) -> Self:
         """Return the state after ``release`` has proved itself."""
@@ -200,14 +200,14 @@ def judged(
             return None, "state.json is gone, though releases are there"
         return State(version=known), damage
     try:
-        found = State.parsed(state)
+        read = State.parsed(state)
     except ValueError:
         return None, "state.json cannot be read"
-    if found.version is None:
+    if read.version is None:
         damage = damage or "the highest version was lost with an earlier state.json"
-    if damage is not None or found.version is None or known is None:
-        return replace(found, version=None), damage
-    return replace(found, version=max(found.version, known)), None
+    if damage is not None or read.version is None or known is None:
+        return replace(read, version=None), damage
+    return replace(read, version=max(read.version, known)), None
 
 
 def _logged(app: App) -> int:

@@ -105,12 +105,12 @@ class Attempts:
 
     def _read(self, file: int) -> dict[str, int]:
         try:
-            found = parse_json(os.pread(file, PAGE, 0), max_bytes=PAGE)
+            page = parse_json(os.pread(file, PAGE, 0), max_bytes=PAGE)
         except (OSError, Malformed):
             return {}
-        if not isinstance(found, dict) or found.get("of") != self._owner:
+        if not isinstance(page, dict) or page.get("of") != self._owner:
             return {}
-        ended = found.get("ended")
+        ended = page.get("ended")
         if not isinstance(ended, dict) or len(ended) > MOST:
             return {}
         if not all(len(key) == _KEY and type(n) is int and n > 0 for key, n in ended.items()):
@@ -139,11 +139,11 @@ def _place(folder: Path, identity: tuple[int, int]) -> Path:
     """
     given = os.environ.get("XDG_RUNTIME_DIR", "")
     try:
-        found = os.lstat(given)
+        status = os.lstat(given)
     except (OSError, ValueError):
         return folder / NAME
-    mine = found.st_uid == os.geteuid() and not found.st_mode & 0o077
-    if not (mine and stat.S_ISDIR(found.st_mode) and os.access(given, os.W_OK)):
+    mine = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    if not (mine and stat.S_ISDIR(status.st_mode) and os.access(given, os.W_OK)):
         return folder / NAME
     return Path(given, f"edge-watch-{identity[0]:x}-{identity[1]:x}")
 
@@ -160,9 +160,9 @@ def _opened(path: Path) -> int | None:
         except OSError:
             file = -1
         if file >= 0:
-            found = os.fstat(file)
-            own = found.st_uid == os.geteuid() and found.st_nlink == 1
-            if own and stat.S_ISREG(found.st_mode) and found.st_size <= PAGE:
+            status = os.fstat(file)
+            own = status.st_uid == os.geteuid() and status.st_nlink == 1
+            if own and stat.S_ISREG(status.st_mode) and status.st_size <= PAGE:
                 return file
             os.close(file)
         with suppress(OSError):

@@ -82,8 +82,8 @@ class Bundle:
         Raises:
             BundleError: No such variant, or the file is missing or altered.
         """
-        found = self.manifest.variant(variant)
-        return found, self.checked(found.path)
+        chosen = self.manifest.variant(variant)
+        return chosen, self.checked(chosen.path)
 
     def checked(self, relative: str) -> Path:
         """Return the absolute path of a listed file, its hash checked.
@@ -145,8 +145,8 @@ class Bundle:
 
         A file that the manifest does not list counts: below ``runtime`` it would be imported.
         """
-        found = filter(None, map(self._problem, self.manifest.files))
-        return (*found, *(f"the manifest does not list {name}" for name in self.unlisted()))
+        problems = filter(None, map(self._problem, self.manifest.files))
+        return (*problems, *(f"the manifest does not list {name}" for name in self.unlisted()))
 
     def _problem(self, relative: str) -> str:
         """Return what is wrong with a listed file, a clause; empty if nothing is."""
@@ -272,11 +272,11 @@ def _way_to_a_bundle(path: Path) -> str:
 
 def _names(folder: Path) -> list[str]:
     """Return the relative names of all files and links below a folder, with forward slashes."""
-    found = []
+    names = []
     for directory, folders, files in os.walk(folder):
         links = [name for name in folders if Path(directory, name).is_symlink()]
-        found += [Path(directory, name).relative_to(folder).as_posix() for name in files + links]
-    return found
+        names += [Path(directory, name).relative_to(folder).as_posix() for name in files + links]
+    return names
 
 
 def labels_text(labels: Sequence[str]) -> str:

@@ -257,18 +257,18 @@ def read_npz(
             or than it says.
     """
     with opened_zip(source, what) as archive:
-        found = _members(archive, what)
-        wanted = list(found) if names is None else list(names)
-        missing = [name for name in wanted if name not in found]
+        members = _members(archive, what)
+        wanted = list(members) if names is None else list(names)
+        missing = [name for name in wanted if name not in members]
         if missing:
-            held = ", ".join(list(found)[:5]) or "nothing"
+            held = ", ".join(list(members)[:5]) or "nothing"
             raise Missing(f"{what} holds {held}, but no {missing[0]}")
         arrays: dict[str, NDArray[Any]] = {}
         left = max_bytes
         for name in wanted:
-            with archive.open(found[name]) as stream:
+            with archive.open(members[name]) as stream:
                 arrays[name] = _array(stream, f"{name!r} of {what}", left, max_bytes, finite)
-                _check_length(stream.tell(), found[name], what)
+                _check_length(stream.tell(), members[name], what)
             left -= arrays[name].nbytes
     return arrays
 
@@ -495,18 +495,18 @@ def _check_length(length: int, info: "zipfile.ZipInfo", what: str) -> None:
 
 def _members(archive: "zipfile.ZipFile", what: str) -> dict[str, "zipfile.ZipInfo"]:
     """Return the members by the name of their array."""
-    found: dict[str, zipfile.ZipInfo] = {}
+    members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
         if name == info.filename or not name.isprintable() or len(name) > 255:
             raise Malformed(f"{what} holds {info.filename[:60]!r}, which is no array")
-        if name in found:
+        if name in members:
             raise Malformed(f"{what} has two arrays of the name {name[:60]!r}")
         _check_method(info, what)
-        found[name] = info
-        if len(found) > MAX_ARRAYS:
+        members[name] = info
+        if len(members) > MAX_ARRAYS:
             raise Malformed(f"{what} holds more than {MAX_ARRAYS} arrays")
-    return found
+    return members
 
 
 def _array(stream: Any, what: str, left: int, max_bytes: int, finite: bool) -> "NDArray[Any]":

@@ -80,11 +80,11 @@ class Classifier:
         """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(Path(bundle))
-        found = bundle.manifest.variant(variant)
-        path = bundle.path / found.path
-        with bundle.held(found.path) as held:
+        chosen = bundle.manifest.variant(variant)
+        path = bundle.path / chosen.path
+        with bundle.held(chosen.path) as held:
             session = open_session(path, engine=engine, threads=threads, held=held)
-        head = _head(bundle, found)
+        head = _head(bundle, chosen)
         manifest = bundle.manifest
         return cls(session, manifest.labels, manifest.preprocessing, head, manifest.output)
 
@@ -132,15 +132,15 @@ class Classifier:
         Raises:
             InferenceError: The model failed.
         """
-        found = self.categories(self.output(pixels), k=k)
+        categories = self.categories(self.output(pixels), k=k)
         answer: dict[str, Any] = {
             "image": name,
             "variant": variant,
-            "categories": [asdict(it) for it in found],
+            "categories": [asdict(it) for it in categories],
         }
         if self.answers.multi_label:
             thresholds = self.answers.thresholds
-            answer["labels"] = [it.label for it in found if it.score >= thresholds[it.index]]
+            answer["labels"] = [it.label for it in categories if it.score >= thresholds[it.index]]
         elif self.answers.thresholds:
             answer["threshold"] = self.answers.threshold
         return answer
@@ -160,8 +160,8 @@ class Classifier:
         """Return the probabilities (classes,) of an image (height, width, 3), uint8 RGB."""
         head = None if self._head is None else self._head.current()
         values = self.values(pixels)[None]
-        found: NDArray[np.float32] = class_probabilities(values, head, self.answers)[0]
-        return found
+        probabilities: NDArray[np.float32] = class_probabilities(values, head, self.answers)[0]
+        return probabilities
 
     def answered(self, probabilities: NDArray[np.float32]) -> tuple[str, ...]:
         """Return the labels that probabilities (classes,) stand for: one, or each that holds."""

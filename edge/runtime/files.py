@@ -47,11 +47,11 @@ class Stamp(NamedTuple):
         It is None for nothing.
         """
         try:
-            found = path.lstat()
+            status = path.lstat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        kind = stat.S_IFMT(found.st_mode)
-        return cls(found.st_dev, found.st_ino, kind, found.st_size, found.st_mtime_ns)
+        kind = stat.S_IFMT(status.st_mode)
+        return cls(status.st_dev, status.st_ino, kind, status.st_size, status.st_mtime_ns)
 
 
 # What the command that runs found at the files that it will write, by absolute path; and folders
@@ -256,12 +256,12 @@ def abandoned(directory: Path, name: str | None = None) -> list[Path]:
     ours = re.compile(
         rf"\.{wanted}\.(?P<pid>[1-9][0-9]{{0,8}})-[0-9a-f]{{8}}\.(tmp|old)", re.ASCII | re.DOTALL
     )
-    found = []
+    left = []
     for path in sorted(directory.iterdir()):
         match = ours.fullmatch(path.name)
         if match and not path.is_symlink() and not _runs(int(match["pid"])):
-            found.append(path)
-    return found
+            left.append(path)
+    return left
 
 
 def _runs(pid: int) -> bool:

@@ -62,15 +62,15 @@ class Expected:
             BundleError: A field is of another type, or a tolerance is negative.
             TypeError: A field is missing or unknown.
         """
-        found = cls(**value)
-        for name, item in asdict(found).items():
+        expected = cls(**value)
+        for name, item in asdict(expected).items():
             if name in ("tolerance", "other_engine_tolerance"):
                 right = type(item) in (int, float) and item >= 0
             else:
                 right = isinstance(item, bool if name == "flat" else str)
             if not right:
                 raise BundleError(f"{GOLDEN_NAME} says that {name} is {item!r}")
-        return found
+        return expected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,22 +164,22 @@ class GoldenTest:
                 of it is missing, altered or of a shape that does not fit.
         """
         golden = _read(bundle)
-        found = golden.variants.get(variant.name)
-        if found is None or not golden.images:
+        wanted = golden.variants.get(variant.name)
+        if wanted is None or not golden.images:
             raise BundleError(f"the bundle has no golden self-test of {variant.name}")
         self.images = golden.images
-        self.expected = found
+        self.expected = wanted
         self._session = session
         self._head = read_head(bundle)
         self._multi_label = bundle.manifest.output.multi_label
-        self._answers = _answers(bundle, found, len(golden.images))
+        self._answers = _answers(bundle, wanted, len(golden.images))
         contract = bundle.manifest.preprocessing
         self._tensors = [
             encode_pixels(_pixels(bundle, image), session.inputs[0], contract.value_range)
             for image in golden.images
         ]
-        self.same_engine = session.engine.partition(" ")[0] == found.engine.partition(" ")[0]
-        self.tolerance = found.tolerance if self.same_engine else found.other_engine_tolerance
+        self.same_engine = session.engine.partition(" ")[0] == wanted.engine.partition(" ")[0]
+        self.tolerance = wanted.tolerance if self.same_engine else wanted.other_engine_tolerance
 
     def run(self, number: int = 0) -> GoldenComparison:
         """Run one image and compare.

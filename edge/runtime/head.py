@@ -173,8 +173,8 @@ def activated(outputs: NDArray[np.float32], output: OutputSpec) -> NDArray[np.fl
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale rows to length 1, float32; a row of zeros stays one, and is similar to nothing."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    found: NDArray[np.float32] = (vectors / np.maximum(norms, SMALLEST_NORM)).astype(np.float32)
-    return found
+    rows: NDArray[np.float32] = (vectors / np.maximum(norms, SMALLEST_NORM)).astype(np.float32)
+    return rows
 
 
 def class_sums(
@@ -189,15 +189,15 @@ def class_sums(
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the probabilities along the last axis, float32."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    found: NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
-    return found
+    shares: NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return shares
 
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the probability of each value on its own, float32; exact far from zero as well."""
     small = np.exp(-np.abs(logits))
-    found: NDArray[np.float32] = (np.where(logits >= 0, 1, small) / (1 + small)).astype(np.float32)
-    return found
+    values: NDArray[np.float32] = (np.where(logits >= 0, 1, small) / (1 + small)).astype(np.float32)
+    return values
 
 
 def votes(

@@ -197,12 +197,12 @@ def has_pages(source: Path | BinaryIO) -> bool:
 
 def image_suffixes() -> frozenset[str]:
     """Return the suffixes of image files that can be read here, in lower case, with their dots."""
-    found = _SUFFIXES
+    suffixes = _SUFFIXES
     if _has("PIL._avif"):
-        found |= _AVIF_SUFFIXES
+        suffixes |= _AVIF_SUFFIXES
     if _heif_package():
-        found |= _HEIC_SUFFIXES
-    return found
+        suffixes |= _HEIC_SUFFIXES
+    return suffixes
 
 
 def way_to_read(suffixes: Iterable[str]) -> tuple[str, ...]:
@@ -301,12 +301,12 @@ def _module(head: bytes, name: str) -> tuple[str, str]:
         if package is None:
             raise ImageError(f"{name}: this is a HEIC photo. {_HEIC_WAY}", hint=_NO_WAY)
         return f"{package}.as_plugin", "Heif"
-    found = next(
+    plugin = next(
         (what for at, magic, what in _FOREIGN if head[at:].startswith(magic)),
         f"something that starts with the bytes {head[:8].hex(' ')}",
     )
     raise ImageError(
-        f"{name}: this is {found}; {READABLE} are read",
+        f"{name}: this is {plugin}; {READABLE} are read",
         hint=_NO_WAY,
     )
 
@@ -454,10 +454,10 @@ def _orientation(image: Image.Image) -> int:
 
 def _exif(image: Image.Image) -> bytes:
     """Return the EXIF data that Pillow would read, from its TIFF header on."""
-    found = image.info.get("exif")
-    if found is None and (profile := image.info.get("Raw profile type exif")):
-        found = bytes.fromhex("".join(profile.split("\n")[3:]))
-    return found.removeprefix(b"Exif\0\0") if isinstance(found, bytes) else b""
+    stored = image.info.get("exif")
+    if stored is None and (profile := image.info.get("Raw profile type exif")):
+        stored = bytes.fromhex("".join(profile.split("\n")[3:]))
+    return stored.removeprefix(b"Exif\0\0") if isinstance(stored, bytes) else b""
 
 
 def _deep(image: Image.Image) -> bool:

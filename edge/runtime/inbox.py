@@ -69,8 +69,8 @@ class Inbox:
         except OSError:
             pass  # a file system without locks
         self._opened = opened
-        found = os.fstat(opened)
-        self.identity = found.st_dev, found.st_ino
+        status = os.fstat(opened)
+        self.identity = status.st_dev, status.st_ino
         try:
             self._longest = min(LONGEST_NAME, os.fpathconf(opened, "PC_NAME_MAX"))
         except (OSError, ValueError):
@@ -83,10 +83,10 @@ class Inbox:
         Raises:
             OSError: The folder cannot be read any more.
         """
-        found = self._unanswered()
-        ready = [name for name, stamp in found.items() if self._seen.get(name) == stamp]
-        self._seen = found
-        ready.sort(key=lambda name: (found[name][3], name))
+        stamps = self._unanswered()
+        ready = [name for name, stamp in stamps.items() if self._seen.get(name) == stamp]
+        self._seen = stamps
+        ready.sort(key=lambda name: (stamps[name][3], name))
         return [self.folder / name for name in ready]
 
     @property
@@ -197,11 +197,11 @@ class Inbox:
         All names are read where the folder has changed, or has not been read for long; else those
         pictures alone are looked at that wait already.
         """
-        found = self.folder.stat()
-        if (found.st_dev, found.st_ino) != self.identity:
+        status = self.folder.stat()
+        if (status.st_dev, status.st_ino) != self.identity:
             self._take_anew()
-            found = os.fstat(self._opened)
-        if self._looked.suffices(found.st_mtime_ns):
+            status = os.fstat(self._opened)
+        if self._looked.suffices(status.st_mtime_ns):
             now = ((name, self._now(name)) for name in self._seen)
             return {name: stamp for name, stamp in now if stamp is not None}
         began = time.monotonic()
@@ -223,7 +223,7 @@ class Inbox:
         with os.scandir(self.folder) as entries:
             names = {entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)}
         suffixes = image_suffixes()
-        found: dict[str, PictureStamp] = {}
+        unanswered: dict[str, PictureStamp] = {}
         settled: dict[str, PictureStamp] = {}
         for name in names:
             if name[0] == "." or os.path.splitext(name)[1].lower() not in suffixes:  # noqa: PTH122
@@ -237,9 +237,9 @@ class Inbox:
             if kept is not None:
                 settled[name] = kept
             if stamp != kept:
-                found[name] = stamp
+                unanswered[name] = stamp
         self._settled = settled
-        return found
+        return unanswered
 
 
 class _Look:

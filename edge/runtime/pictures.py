@@ -68,19 +68,19 @@ def pictures(words: Sequence[str]) -> tuple[list[NamedPicture], list[str]]:
         raise UsageError(
             "standard input, -, is named twice", hint="It holds one picture; name it once."
         )
-    found: list[NamedPicture] = []
+    named: list[NamedPicture] = []
     notes: list[str] = []
     for word in words:
         path = Path(word)
         if word == STANDARD_INPUT:
-            found.append(NamedPicture(name=word))
+            named.append(NamedPicture(name=word))
         elif os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises where a name is too long
             inside, left_out = _inside(path)
-            found += inside
+            named += inside
             notes += left_out
         else:
-            found.append(_named(path))
-    return found, notes
+            named.append(_named(path))
+    return named, notes
 
 
 def _named(path: Path) -> NamedPicture:
@@ -101,17 +101,17 @@ def _inside(folder: Path) -> tuple[list[NamedPicture], list[str]]:
         return [
             NamedPicture(name=shown, problem=f"{shown} is a bundle, not a folder of pictures")
         ], []
-    found = walk(folder)
-    notes = [f"{readable(path)} was written by edge: it is not entered" for path in found.outputs]
-    if found.others:
+    listed = walk(folder)
+    notes = [f"{readable(path)} was written by edge: it is not entered" for path in listed.outputs]
+    if listed.others:
         kinds = ", ".join(
-            f"{suffix or 'no suffix'} {n}" for suffix, n in found.others.most_common()
+            f"{suffix or 'no suffix'} {n}" for suffix, n in listed.others.most_common()
         )
-        count = sum(found.others.values())
+        count = sum(listed.others.values())
         notes.append(f"{shown}: {count} other file{'s' * (count != 1)} not used ({kinds})")
-    inside = [NamedPicture(name=readable(path), path=path) for path in found.images]
+    inside = [NamedPicture(name=readable(path), path=path) for path in listed.images]
     inside += [
-        NamedPicture(name=readable(path), problem=why) for path, why in found.problems.items()
+        NamedPicture(name=readable(path), problem=why) for path, why in listed.problems.items()
     ]
     if not inside:
         suffixes = ", ".join(sorted(image_suffixes()))

@@ -46,8 +46,8 @@ def best_class(
 def holding(scores: NDArray[np.float32], output: OutputSpec) -> NDArray[np.bool_]:
     """Return which labels hold, (images, labels) bool, where they do not exclude one another."""
     thresholds = np.asarray(output.thresholds or HALF, np.float32)
-    found: NDArray[np.bool_] = scores >= thresholds
-    return found
+    holds: NDArray[np.bool_] = scores >= thresholds
+    return holds
 
 
 def answers(scores: NDArray[np.float32], output: OutputSpec = PROBABILITIES) -> NDArray[np.int64]:

@@ -111,8 +111,8 @@ def known_cause(path: Path, error: BaseException) -> Cause | None:
     """
     text = _text(error)
     for pattern, explain in CAUSES:
-        found = pattern.search(text)
-        cause = explain(found, path) if found else None
+        match = pattern.search(text)
+        cause = explain(match, path) if match else None
         if cause is not None:
             return cause
     return None
@@ -292,10 +292,10 @@ def element_type(path: Path) -> str:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as m:
             if m[4:8] == b"TFL3":
                 return DOUBLE if TFLITE_DOUBLE in set(_tflite_types(m)) else ""
-            found = set(_onnx_types(m))
+            types = set(_onnx_types(m))
     except (OSError, ValueError, IndexError, struct.error):
         return ""
-    return next((name for code, name in reversed(ONNX_TYPES.items()) if code in found), "")
+    return next((name for code, name in reversed(ONNX_TYPES.items()) if code in types), "")
 
 
 def _tflite_types(content: Any) -> Iterator[int]:

@@ -49,10 +49,10 @@ def sealed_by(bundle: Path, manifest: bytes) -> str:
         PackageMissing: ssh-keygen is not installed.
         DeviceError: It hangs.
     """
-    found, why_not = signer(bundle, manifest)
-    if found is None:
+    key, why_not = signer(bundle, manifest)
+    if key is None:
         raise altered(why_not, signed=True)
-    return found
+    return key
 
 
 def signer(bundle: Path, manifest: bytes) -> tuple[str | None, str]:
@@ -67,8 +67,8 @@ def fingerprint(result: "subprocess.CompletedProcess[bytes]") -> str | None:
 
     It is None where the signature does not hold.
     """
-    found = re.search(r"SHA256:[A-Za-z0-9+/]{43}", result.stdout.decode(errors="replace"))
-    return found[0] if found and result.returncode == 0 else None
+    match = re.search(r"SHA256:[A-Za-z0-9+/]{43}", result.stdout.decode(errors="replace"))
+    return match[0] if match and result.returncode == 0 else None
 
 
 def reason(result: "subprocess.CompletedProcess[bytes]") -> str:

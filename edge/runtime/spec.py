@@ -410,10 +410,10 @@ def _output(value: Mapping[str, Any], labels: int) -> OutputSpec:
         if value["schema_version"] == OUTPUT_SCHEMA_VERSION:
             raise BundleError("manifest.json has schema_version 2 and no output")
         return PROBABILITIES
-    found = OutputSpec.from_json(value["output"], labels=labels)
-    if "head" in value and not found.plain:
+    output = OutputSpec.from_json(value["output"], labels=labels)
+    if "head" in value and not output.plain:
         raise BundleError("manifest.json has both a head and an output that is no embedding")
-    return found
+    return output
 
 
 def _text(name: str, value: Any) -> str:

@@ -92,8 +92,8 @@ class _Calls:
 
     def known(self) -> list[_Call]:
         """Return the last call of each thread, in the order in which they began."""
-        found = [_Call(*stated) for stated in _SLOT.iter_unpack(self._memory[:])]
-        return sorted((call for call in found if call.number), key=lambda call: call.number)
+        calls = [_Call(*stated) for stated in _SLOT.iter_unpack(self._memory[:])]
+        return sorted((call for call in calls if call.number), key=lambda call: call.number)
 
 
 _calls: _Calls | None = None  # None where nobody supervises this process

@@ -59,10 +59,10 @@ class Taught:
     @property
     def labels(self) -> dict[str, int]:
         """Pictures by class, in the order in which the classes came."""
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for example in self.examples:
-            found[example.label] = found.get(example.label, 0) + 1
-        return found
+            counts[example.label] = counts.get(example.label, 0) + 1
+        return counts
 
     def added(
         self, label: str, images: Sequence[str], vectors: NDArray[np.float32]
@@ -236,10 +236,10 @@ def alone(bundle: Bundle) -> Iterator[None]:
 def stamp(bundle: Bundle) -> tuple[int, int, int] | None:
     """Return what changes when the bundle is taught or forgets; None while nothing is taught."""
     try:
-        found = (bundle.path / TAUGHT_NAME).stat()
+        status = (bundle.path / TAUGHT_NAME).stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def checked_label(text: str) -> str:

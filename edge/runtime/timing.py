@@ -36,9 +36,9 @@ def timed(
 
 def summary(samples: list[float]) -> dict[str, float]:
     """Return runs, least, and percentiles of seconds, for JSON; linear between neighbours."""
-    found = {"runs": len(samples), "min": min(samples)}
+    figures = {"runs": len(samples), "min": min(samples)}
     values = np.percentile(samples, PERCENTILES)
-    return found | {f"p{q}": float(value) for q, value in zip(PERCENTILES, values, strict=True)}
+    return figures | {f"p{q}": float(value) for q, value in zip(PERCENTILES, values, strict=True)}
 
 
 def peak_memory() -> int:

@@ -162,14 +162,14 @@ class Watcher:
     def _look(self) -> list[Path]:
         """Return the pictures to answer; those at which a process ended come last."""
         try:
-            found = self._inbox.look()
+            pictures = self._inbox.look()
         except OSError as error:
             self._complain(f"the folder cannot be read: {error.strerror}")
             return []
         self.problem = ""
         if self._attempts:
-            found.sort(key=lambda picture: self._attempts.count(self._key(picture)))
-        return found
+            pictures.sort(key=lambda picture: self._attempts.count(self._key(picture)))
+        return pictures
 
     def _key(self, picture: Path) -> str:
         return key_of(picture.name, self._inbox.stamp(picture))
@@ -187,10 +187,10 @@ class Watcher:
                 if opened is None:  # it went away, or changes: the next look tells
                     return
                 with opened as stream:
-                    found = self._answer(stream, key, name, loop)
-                    if found is None or not self._inbox.unchanged(picture, stream):
+                    answered = self._answer(stream, key, name, loop)
+                    if answered is None or not self._inbox.unchanged(picture, stream):
                         return
-                    answer = found
+                    answer = answered
         except OSError as error:
             answer = {"image": name, "error": f"{name}: it cannot be read: {error.strerror}"}
         answer |= {"seconds": time.perf_counter() - began}

@@ -88,8 +88,8 @@ def environment(
     stages = StageCache(cache)
     name = environment_id(wheels)
     key = content_key("environment", {"id": name})
-    found = _open(stages.find(key), name, wheels)
-    if found is None:
+    kept = _open(stages.find(key), name, wheels)
+    if kept is None:
         archives = _archives(wheels, target, stages, offline=offline)
         if stages.find(key) is not None:
             stages.drop(key, "its list of files cannot be used")
@@ -100,10 +100,10 @@ def environment(
                 if step is not None:
                     step(1)
             write_json(folder / INDEX, {"files": files})
-        found = _open(stages.find(key), name, wheels)
-    if found is None:
+        kept = _open(stages.find(key), name, wheels)
+    if kept is None:
         raise EngineUnavailable(f"the cache {cache} does not keep what was written to it")
-    return found
+    return kept
 
 
 def _open(folder: Path | None, name: str, wheels: tuple[Wheel, ...]) -> Environment | None:
@@ -229,12 +229,12 @@ def selection(python: str, platforms: set[str]) -> list[str]:
     pip takes the tags as they are: manylinux_2_28 does not mean the older ones as well.
     """
     tag = "cp" + python.replace(".", "")
-    found = ["--only-binary=:all:", "--implementation", "cp", "--python-version", python]
+    options = ["--only-binary=:all:", "--implementation", "cp", "--python-version", python]
     for abi in (tag, "abi3", "none"):
-        found += ["--abi", abi]
+        options += ["--abi", abi]
     for platform in sorted(platforms):
-        found += ["--platform", platform]
-    return found
+        options += ["--platform", platform]
+    return options
 
 
 def _pip(arguments: Sequence[str], wheels: Sequence[Wheel]) -> None:

@@ -109,12 +109,12 @@ class Wheel:
     @property
     def glibc(self) -> tuple[int, int]:
         """The oldest glibc that it runs with, by its tags."""
-        found = [
+        versions = [
             (2, 17) if match[3] else (int(match[1]), int(match[2]))
             for match in map(_GLIBC.match, self.platforms)
             if match
         ]
-        return min(found)
+        return min(versions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,10 +29,10 @@ def main() -> None:
     """Write every lock."""
     for engine, pythons in PYTHONS.items():
         for python in pythons:
-            found = [wheel for machine in MACHINES for wheel in newest(engine, python, machine)]
+            wheels = [wheel for machine in MACHINES for wheel in newest(engine, python, machine)]
             path = FOLDER / f"{engine}-{python}.toml"
-            write_bytes(path, _toml(found).encode())
-            print(f"{path.name}: {', '.join(f'{w.name} {w.version} {w.machine}' for w in found)}")
+            write_bytes(path, _toml(wheels).encode())
+            print(f"{path.name}: {', '.join(f'{w.name} {w.version} {w.machine}' for w in wheels)}")
 
 
 def newest(engine: str, python: str, machine: str) -> Iterator[Wheel]:

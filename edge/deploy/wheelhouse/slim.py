@@ -83,13 +83,13 @@ def _is_licence(path: str) -> bool:
 def _asked_for(contents: Mapping[str, bytes], bundled: set[str]) -> set[str]:
     """Return the bundled libraries that something else needs, and those that these need."""
     by_name = {path.rpartition("/")[2]: path for path in bundled}
-    found: set[str] = set()
+    needed_paths: set[str] = set()
     waiting = [path for path in contents if path not in bundled]
     while waiting:
         asked = {by_name[name] for name in needed(contents[waiting.pop()]) if name in by_name}
-        waiting += asked - found
-        found |= asked
-    return found
+        waiting += asked - needed_paths
+        needed_paths |= asked
+    return needed_paths
 
 
 MAGIC: Final = b"\x7fELF\x02\x01"  # 64-bit, little-endian

@@ -211,10 +211,10 @@ def _called(content: Any, start: int, end: int, nodes: int) -> Iterator[Operator
 
 def _key(content: Any, start: int, end: int, places: tuple[int, ...]) -> Operator:
     """Return an operator's name; both names of the standard domain are one."""
-    found = {
+    names = {
         number: content[begin:stop]
         for number, begin, stop in fields(content, start, end)
         if number in places and stop >= 0
     }
-    domain, *more = (bytes(found.get(place, b"")) for place in places)
+    domain, *more = (bytes(names.get(place, b"")) for place in places)
     return (b"" if domain == b"ai.onnx" else domain, *more)

@@ -90,8 +90,8 @@ def _print(result: dict[str, Any]) -> None:
         f"{1e3 * result['first']:.2f} ms"
     )
     say(f"{'ms':12}{'min':>9}{'p50':>9}{'p90':>9}{'p99':>9}")
-    for name, found in result["steps"].items():
-        values = "".join(f"{1e3 * found[key]:9.3f}" for key in ("min", "p50", "p90", "p99"))
+    for name, times in result["steps"].items():
+        values = "".join(f"{1e3 * times[key]:9.3f}" for key in ("min", "p50", "p90", "p99"))
         say(f"{name:12}{values}")
     width, height = result["decoded"]
     now, peak = (result[f"{name}_memory_bytes"] / 1e6 for name in ("resident", "peak"))

@@ -28,8 +28,12 @@ def run(options: argparse.Namespace) -> int:
     bundle = Bundle.open(options.bundle)
     bundle.verify()
     if options.json:
-        found = bundle.manifest.to_json()
-        print_json(found if bundle.manifest.head is None else found | {"taught": _taught(bundle)})
+        manifest_json = bundle.manifest.to_json()
+        print_json(
+            manifest_json
+            if bundle.manifest.head is None
+            else manifest_json | {"taught": _taught(bundle)}
+        )
         return 0
     manifest = bundle.manifest
     spec = manifest.preprocessing
@@ -50,12 +54,12 @@ def run(options: argparse.Namespace) -> int:
 
 def input_lines(provenance: Mapping[str, Any]) -> list[str]:
     """Return what the network itself is fed inside the model files, and how that is known."""
-    found = provenance.get("input")
-    if not isinstance(found, Mapping) or not isinstance(found.get("evidence"), list):
+    stated = provenance.get("input")
+    if not isinstance(stated, Mapping) or not isinstance(stated.get("evidence"), list):
         return []  # of an edge that did not find it out
     return [
-        f"the network is fed: {found.get('range')}",
-        *(f"  {text}" for text in found["evidence"]),
+        f"the network is fed: {stated.get('range')}",
+        *(f"  {text}" for text in stated["evidence"]),
     ]
 
 
@@ -63,8 +67,8 @@ def _taught(bundle: Bundle) -> dict[str, Any] | None:
     """Return what was taught as JSON values; None for nothing."""
     from edge.runtime.taught import read_taught  # numpy, which no other bundle needs here
 
-    found = read_taught(bundle)
-    return None if found is None else {"variant": found.variant, "pictures": found.labels}
+    taught = read_taught(bundle)
+    return None if taught is None else {"variant": taught.variant, "pictures": taught.labels}
 
 
 def _print_head(bundle: Bundle, head: HeadSpec) -> None:
