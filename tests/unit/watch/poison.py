@@ -5,7 +5,7 @@ from typing import Final
 
 from PIL import Image
 
-from edge.runtime.inbox import Stamp
+from edge.runtime.inbox import PictureStamp
 
 SIZES: Final = {"kill": 11, "segv": 12, "hang": 13, "slow": 14, "thirst": 15}
 
@@ -48,7 +48,7 @@ def poison(folder: Path, kind: str, name: str = "") -> Path:
     return hidden.rename(path)
 
 
-def stamp(path: Path) -> Stamp:
+def stamp(path: Path) -> PictureStamp:
     """What a look of the service sees."""
     found = path.lstat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
