@@ -5,6 +5,7 @@ what the recorders received, the exit code and standard output have to differ. A
 entry here fails the test, so that none is added that nobody reads.
 """
 
+import ast
 import importlib
 import re
 import sys
@@ -567,6 +568,39 @@ def test_every_option_has_an_entry() -> None:
     assert set(WALKS) == set(LEAVES)
     for name, command in LEAVES.items():
         assert set(options_of(command)) == set(WALKS[name].options), name
+
+
+ROOT: Final = Path(__file__).parents[2]
+# Options of other programs that edge runs or names in a hint, and of the device's own commands.
+OTHERS: Final = {
+    *("--all", "--health", "--help"),
+    *("--force-reinstall", "--query-gpu", "--set", "--vacuum-size"),
+    *("--accelerator-config", "--config", "--list-configs", "--memory-mode", "--output-dir"),
+    *("--system-config", "--verbose-performance"),
+}
+
+
+def named_options() -> Iterator[tuple[str, Path]]:
+    """The options that strings below the command line name, such as in hints, and their files."""
+    for top in ("edge", "benchmarks", "converters", "devices"):
+        for path in (ROOT / top).rglob("*.py"):
+            inside = path.relative_to(ROOT).as_posix()
+            if inside.startswith(("edge/cli", "edge/device", "edge/deploy/wheelhouse")):
+                continue
+            if inside.startswith("edge/runtime/command"):
+                continue  # the device's command line, with options of its own
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+[a-z]", node.value):
+                        yield option, path
+
+
+def test_a_hint_names_no_option_that_is_gone() -> None:
+    known = {option for command in LEAVES.values() for option in options_of(command)}
+    known |= {name for command in LEAVES.values() for item in command.params for name in item.opts}
+    found = dict(named_options())
+    assert len(found) > 50
+    assert set(found) <= known | OTHERS, {o: str(found[o]) for o in set(found) - known - OTHERS}
 
 
 @pytest.fixture(scope="module")
