@@ -54,10 +54,10 @@ $(DEMO)/digits: | $(INSTALLED)
 	@mkdir -p $(DEMO)
 	$(BIN)/edge dataset digits $@
 
-test-fast: $(INSTALLED)  ## Run the tests that need no TensorFlow, no build and no deploy
+test-fast: $(INSTALLED)  ## Run the unit tests that start no TensorFlow
 	@echo "== fast tests"
 	PYTHONPATH=$(CURDIR)/tests/without_tensorflow $(BIN)/python -m pytest \
-	  --numprocesses $(WORKERS) --dist worksteal \
+	  tests/unit --numprocesses $(WORKERS) --dist worksteal \
 	  -m "not tensorflow and not slow and not long and not accelerator and not device"
 
 test: $(INSTALLED)  ## Run the tests, but for the long ones
