@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_written_is_found_before(tmp_path: Path, path: s
         (["map", "no.npz"], "--output", ".html"),
         (["map", "no.npz", "--output", "{new}.html"], "--png", ".png"),
         (["embed", "{photos}"], "--output", ".npz"),
-        (["tag", "{photos}"], "--csv", ".csv"),
+        pytest.param(["tag", "{photos}"], "--csv", ".csv", marks=pytest.mark.tensorflow),
         (["diagnose", "no-bundle", "{photos}"], "--plot", ".svg"),
         (["fewshot", "{photos}"], "--plot", ".png"),
         (["predict", "no-bundle", "no.jpg"], "--csv", ".csv"),
