@@ -14,12 +14,13 @@ from typing import NoReturn
 from converters.base import CONVERTERS, ConversionRequest
 from edge.errors import ConversionError
 from edge.frozen_graph import register
+from edge.runtime.typed import typed
 from edge.workers import Message, answer, read_request
 
 
 def main() -> NoReturn:
     """Convert what the request says."""
-    request = ConversionRequest.from_json(read_request(Path(sys.argv[1])))
+    request = typed(ConversionRequest, read_request(Path(sys.argv[1])), "the request", exact=True)
     answer(
         lambda say: _convert(request, say),
         failure=ConversionError,

@@ -1,10 +1,10 @@
 """What a converter is asked for, and what it answers. Plain data: no TensorFlow here."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from edge.errors import UsageError
 from edge.modelfile.metadata import ModelDescription
@@ -97,23 +97,6 @@ class HeldOut:
     reference: Path
     truth: tuple[int | None, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the paths and classes as JSON values."""
-        return {
-            "pixels": str(self.pixels),
-            "reference": str(self.reference),
-            "truth": list(self.truth),
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read what ``to_json`` wrote."""
-        return cls(
-            pixels=Path(value["pixels"]),
-            reference=Path(value["reference"]),
-            truth=tuple(value["truth"]),
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionRequest:
@@ -162,37 +145,6 @@ class ConversionRequest:
             labels=self.labels,
             preprocessing=self.preprocessing,
             output=self.answers,
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the request as JSON values."""
-        return asdict(self) | {
-            "keras_model": str(self.keras_model),
-            "output": str(self.output),
-            "calibration": str(self.calibration) if self.calibration else None,
-            "preprocessing": self.preprocessing.to_json(),
-            "answers": self.answers.to_json(),
-            "held_out": self.held_out.to_json() if self.held_out else None,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read what ``to_json`` wrote."""
-        calibration = value["calibration"]
-        return cls(
-            keras_model=Path(value["keras_model"]),
-            format=str(value["format"]),
-            precisions=tuple(Precision(item) for item in value["precisions"]),
-            output=Path(value["output"]),
-            calibration=Path(calibration) if calibration else None,
-            name=str(value["name"]),
-            labels=tuple(value["labels"]),
-            preprocessing=Preprocessing.from_json(value["preprocessing"]),
-            answers=OutputSpec.from_json(value["answers"], labels=len(value["labels"])),
-            held_out=HeldOut.from_json(value["held_out"]) if value["held_out"] else None,
-            max_drop_points=value["max_drop_points"],
-            recipe=None if value["recipe"] is None else tuple(value["recipe"]),
-            corrected=bool(value["corrected"]),
         )
 
 

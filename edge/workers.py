@@ -174,7 +174,7 @@ class Worker:
         heard: Callable[[Message], None],
         closed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Return the start the program.
+        """Start the program.
 
         Args:
             command: The program and its arguments.

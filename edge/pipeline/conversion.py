@@ -20,7 +20,7 @@ from edge.cache import StageCache, content_key, sealed_bytes
 from edge.errors import ConversionError
 from edge.progress import Step
 from edge.runtime.files import write_json
-from edge.runtime.typed import typed
+from edge.runtime.typed import encoded, typed
 from edge.threads import deferred_interrupt
 from edge.versions import versions
 from edge.workers import Message, Worker, WorkerLimits
@@ -240,7 +240,7 @@ class _Conversion:
         precisions = tuple(target.precision for target in targets.values())
         request = replace(self.requests[format_], precisions=precisions, output=output)
         file = folder / f"{format_}.json"
-        write_json(file, request.to_json())
+        write_json(file, encoded(request))
         return Worker(
             [sys.executable, "-m", "converters", str(file)],
             name=f"{format_} converter",

@@ -22,6 +22,7 @@ from edge.modelfile import onnx_metadata, tflite_metadata
 from edge.runtime.classifier import Classifier
 from edge.runtime.session import open_session
 from edge.runtime.spec import Preprocessing
+from edge.runtime.typed import encoded
 from tests.interrupts import pressed_at_every_start
 
 pytestmark = pytest.mark.slow
@@ -660,7 +661,7 @@ def keras_file(written: Written, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def started(asked: ConversionRequest, folder: Path) -> subprocess.Popen[str]:
     file = folder / "request.json"
-    file.write_text(json.dumps(asked.to_json()))
+    file.write_text(json.dumps(encoded(asked)))
     return subprocess.Popen(
         [sys.executable, "-m", "converters", str(file)],
         cwd=ROOT,
