@@ -1,4 +1,16 @@
-"""The calibration audit: whether the calibration images cover what the model will meet."""
+"""The calibration audit: whether the calibration images cover what the model will meet.
+
+Images of one kind could be exchanged, whatever the network makes of them. Two tests rest on that
+alone. One counts: how many of m other images exceed all n that calibrated follows from the number
+of orders; what exceeds a range by less than ``TOLERANCE`` of its width does not count, and p is
+corrected for the number of ranges (Bonferroni). The other takes each image's extremes in all
+tensors together and permutes: the energy distance (Szekely & Rizzo, J. Stat. Plan. Inference 143,
+2013) of the two sets against that of random divisions. Each gets half of ``FALSE_ALARM``, which is
+the chance at most that images of one kind are called unlike.
+
+Images that a head was trained on cannot quite be exchanged with others: the audit is surer of
+them. So a difference has to be of some size besides, ``LEAST_BEYOND`` or ``LEAST_DISTANCE``.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -120,17 +132,6 @@ def audit(model: Observable, held_out: Iterable[NDArray[np.float32]]) -> RangeAu
 
 def unlike(observation: Observation, spreads: Mapping[str, Spread]) -> Unlikeness | None:
     """Return how the calibration images differ from the others; None if they may be of one kind.
-
-    Images of one kind could be exchanged, whatever the network makes of them. Two tests rest on
-    that alone. One counts: how many of m other images exceed all n that calibrated follows from
-    the number of orders; what exceeds a range by less than ``TOLERANCE`` of its width does not
-    count, and p is corrected for the number of ranges (Bonferroni). The other takes each image's
-    extremes in all tensors together and permutes: the energy distance (Szekely & Rizzo, J. Stat.
-    Plan. Inference 143, 2013) of the two sets against that of random divisions. Each gets half of
-    ``FALSE_ALARM``, which is the chance at most that images of one kind are called unlike.
-
-    Images that a head was trained on cannot quite be exchanged with others: it is surer of them.
-    So a difference has to be of some size besides, ``LEAST_BEYOND`` or ``LEAST_DISTANCE``.
 
     Args:
         observation: The activations over the calibration images.

@@ -55,17 +55,13 @@ class QuantizableONNX(Quantizable):
         members = self.members(keep)
         graph = self.graph()
         self.correct(graph, members)
-        ranges = {
-            name: (np.float32(low), np.float32(high))
-            for name, (low, high) in self.observation.ranges.items()
-        }
         quantizer = QDQQuantizer(
             graph.proto,
             per_channel=True,
             reduce_range=False,
             weight_qType=quantization.QuantType.QInt8,
             activation_qType=quantization.QuantType.QUInt8,
-            tensors_range=TensorsData(quantization.CalibrationMethod.MinMax, ranges),
+            tensors_range=TensorsData(quantization.CalibrationMethod.MinMax, self._ranges()),
             nodes_to_quantize=[],
             nodes_to_exclude=[*sorted(members), *graph.answers],
             op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry}),
@@ -79,6 +75,10 @@ class QuantizableONNX(Quantizable):
         onnx.checker.check_model(proto)
         content: bytes = proto.SerializeToString()
         return content
+
+    def _ranges(self) -> dict[str, tuple[np.float32, np.float32]]:
+        ranges = self.observation.ranges
+        return {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
 
 
 def _drop_unused_opsets(proto: Any) -> None:

@@ -136,13 +136,12 @@ def inspect_onnx(path: Path, shapes: Mapping[str, Shape] | None = None) -> Model
     with corruption(path, "ONNX"):
         check_nodes(path, content)
         metadata = onnx.statements(model)
-        unreadable = notes.newer_versions(model) + notes.lost_weights(path, model.graph)
+        obstacles = notes.newer_versions(model) + notes.lost_weights(path, model.graph)
         inputs, outputs = onnx.specs(model.graph)
         known, given, sequences = bound(inputs, onnx.axes(model.graph), shapes or {})
         empty = notes.empty_inputs(inputs)
         counted = None if empty else _counted_shapes(known, given, sequences)
         read = onnx.read_graph(model, counted)
-        unranked = notes.unranked_inputs(model.graph)
         quantized = notes.quantized_onnx(read.nodes)
         report = ModelReport(
             format="onnx",
@@ -157,8 +156,8 @@ def inspect_onnx(path: Path, shapes: Mapping[str, Shape] | None = None) -> Model
             counted_shapes=counted or (),
             quantized_operators=len(quantized),
             metadata=metadata,
-            notes=unranked + notes.onnx_notes(read.nodes),
-            obstacles=unreadable + empty + notes.obstacles(path, read.nodes, notes.ONNX_BROUGHT),
+            notes=notes.unranked_inputs(model.graph) + notes.onnx_notes(read.nodes),
+            obstacles=obstacles + empty + notes.obstacles(path, read.nodes, notes.ONNX_BROUGHT),
         )
         if counted is not None:
             report = _counted(report, read.nodes, quantized, read.input_values, ONNX)
