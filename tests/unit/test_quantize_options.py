@@ -3,7 +3,7 @@
 import pytest
 
 from converters.base import DEFAULT_TARGETS, TARGETS
-from edge.cli.make.options import DEFAULT_MAX_DROP, Quantize, max_drop, variant_names
+from edge.cli.make.options import DEFAULT_MAX_DROP, Quantize, allowed_drop, variant_names
 from edge.errors import UsageError
 
 SIX = (
@@ -91,7 +91,7 @@ def test_variants_that_contradict_the_rest(
 def test_the_budget(
     value: float | None, quantize: Quantize, recipe: bool, budget: float | None
 ) -> None:
-    assert max_drop(value, quantize, recipe=recipe) == budget
+    assert allowed_drop(value, quantize, recipe=recipe) == budget
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_budget_or_a_recipe_that_cannot_be_meant(
     value: float | None, quantize: Quantize, recipe: bool, said: str, hint: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        max_drop(value, quantize, recipe=recipe)
+        allowed_drop(value, quantize, recipe=recipe)
     assert said in caught.value.message
     assert hint in caught.value.hint
     assert caught.value.exit_code == 2

@@ -8,6 +8,7 @@ import typer
 from edge.cli import options as shared
 from edge.cli.help import example
 from edge.runtime.streams import say
+from edge.wording import bounds, percent
 
 if TYPE_CHECKING:
     from edge.evaluation.confidence import Interval
@@ -69,7 +70,6 @@ def _print(result: "Evaluation") -> None:
     from edge.cli.output import print_table
     from edge.dataset.folder import unused_files
     from edge.evaluation.images import said
-    from edge.wording import bounds, percent
 
     first = result.variants[0]
     if result.output.multi_label:
@@ -106,6 +106,18 @@ def _print(result: "Evaluation") -> None:
                 for item in result.variants
             ],
         )
+    _print_classes(result)
+    if unused := unused_files(len(result.files.images), result.files.others):
+        say(f"Data: {unused}")
+    agrees = f"Agrees: with {first.name}. " if len(result.variants) > 1 else ""
+    say(f"{agrees}95 %: intervals (Wilson).")
+
+
+def _print_classes(result: "Evaluation") -> None:
+    """Print the classes of the first variant, those of the lowest recall first."""
+    from edge.cli.output import print_table
+
+    first = result.variants[0]
     rows = sorted(
         (item for item in first.classes if item.images),
         key=lambda item: 1.0 if item.recall is None else item.recall,
@@ -127,10 +139,6 @@ def _print(result: "Evaluation") -> None:
         ],
         least=("images", "right", "precision", "95 %"),
     )
-    if unused := unused_files(len(result.files.images), result.files.others):
-        say(f"Data: {unused}")
-    agrees = f"Agrees: with {first.name}. " if len(result.variants) > 1 else ""
-    say(f"{agrees}95 %: intervals (Wilson).")
 
 
 def _ends(interval: "Interval | None") -> tuple[float, float] | None:

@@ -9,6 +9,7 @@ from edge.cli import options as shared
 from edge.cli.help import example, refuse_unused
 from edge.explanation.options import MaskMethod
 from edge.runtime.streams import say
+from edge.wording import percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,13 +80,12 @@ def explain(
     quiet: shared.Quiet = False,
 ) -> None:
     """Show what a bundle's files look at in an image: the float file, and the quantized one too."""
-    from edge.cli.output import print_json, print_table, quoted
+    from edge.cli.output import print_json, quoted
     from edge.cli.terminal import shown_progress
     from edge.explanation.explain import explain as run
     from edge.explanation.options import ExplainOptions
     from edge.explanation.page import PAGE, write
     from edge.runtime.place import check_folder
-    from edge.wording import percent
 
     if method is not MaskMethod.RISE:
         refuse_unused(context, f"with --method {method}", "masks", "seed")
@@ -121,20 +121,7 @@ def explain(
         print_json(record)
     else:
         for item in found.images:
-            rows = [
-                (
-                    f"{one.source}, {one.method}",
-                    percent(one.score),
-                    "flat" if one.flat else _number(one.correlation),
-                    _number(one.repeatability),
-                    str(one.invokes),
-                    f"{one.seconds:.1f} s",
-                )
-                for one in item.maps
-            ]
-            columns = ("map", "probability", "r", "repeatability", "inferences", "time")
-            title = f"{item.image}: {item.label}"
-            print_table(title, columns, rows, least=("inferences", "time"))
+            _print_maps(item)
         if maps:
             _print_legend(found.images)
         say(f"Next: open {quoted(output / PAGE)} in a browser")
@@ -142,6 +129,26 @@ def explain(
         say(f"error: {why}", err=True)
     if found.problems:
         raise typer.Exit(2)
+
+
+def _print_maps(item: "ImageExplanation") -> None:
+    """Print a row for each map of an image."""
+    from edge.cli.output import print_table
+
+    rows = [
+        (
+            f"{one.source}, {one.method}",
+            percent(one.score),
+            "flat" if one.flat else _number(one.correlation),
+            _number(one.repeatability),
+            str(one.invokes),
+            f"{one.seconds:.1f} s",
+        )
+        for one in item.maps
+    ]
+    columns = ("map", "probability", "r", "repeatability", "inferences", "time")
+    title = f"{item.image}: {item.label}"
+    print_table(title, columns, rows, least=("inferences", "time"))
 
 
 def _print_legend(images: "Sequence[ImageExplanation]") -> None:

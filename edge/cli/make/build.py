@@ -68,7 +68,7 @@ def build(
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
     from edge.pipeline.build import build as run
-    from edge.pipeline.options import BuildOptions, OutputOptions
+    from edge.pipeline.options import BuildOptions
     from edge.training.options import BaseOptions
 
     report = run(
@@ -109,13 +109,13 @@ def build(
             ),
             train_images=train_images,
             strict=strict,
-            output=OutputOptions(
-                output=output,
+            output=making.output_options(
+                output,
                 overwrite=overwrite,
-                cache=shared.cache_root(cache),
-                variants=making.variant_names(variants, quantize, recipe=recipe is not None),
-                required=making.required_variants(variants, quantize, recipe=recipe is not None),
-                max_drop_points=making.max_drop(max_drop, quantize, recipe=recipe is not None),
+                cache=cache,
+                variants=variants,
+                quantize=quantize,
+                max_drop=max_drop,
                 recipe=recipe,
                 calibration_images=calibration_images,
                 name=name,

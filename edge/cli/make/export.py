@@ -119,7 +119,7 @@ def export(
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
     from edge.pipeline.export import export as run
-    from edge.pipeline.options import ExportOptions, OutputOptions
+    from edge.pipeline.options import ExportOptions
     from edge.training.model_shape import parse_size
 
     report = run(
@@ -139,13 +139,13 @@ def export(
             channel_order=channel_order,
             model_output=model_output,
             custom_objects=custom_objects,
-            output=OutputOptions(
-                output=output,
+            output=making.output_options(
+                output,
                 overwrite=overwrite,
-                cache=shared.cache_root(cache),
-                variants=making.variant_names(variants, quantize, recipe=recipe is not None),
-                required=making.required_variants(variants, quantize, recipe=recipe is not None),
-                max_drop_points=making.max_drop(max_drop, quantize, recipe=recipe is not None),
+                cache=cache,
+                variants=variants,
+                quantize=quantize,
+                max_drop=max_drop,
                 recipe=recipe,
                 calibration_images=calibration_images,
                 seed=seed,

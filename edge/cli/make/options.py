@@ -2,10 +2,11 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from edge.cli import options as shared
 from edge.errors import UsageError
 from edge.training.options import (
     Augmentation,
@@ -15,6 +16,9 @@ from edge.training.options import (
     TuningOptions,
     check_metric,
 )
+
+if TYPE_CHECKING:
+    from edge.pipeline.options import OutputOptions
 
 PANEL: Final = "Training"
 
@@ -229,6 +233,42 @@ def training_options(
     return TrainingOptions(strategy=strategy, head=head, tuning=tuning)
 
 
+def output_options(
+    output: Path,
+    *,
+    overwrite: bool,
+    cache: Path | None,
+    variants: str | None,
+    quantize: Quantize,
+    max_drop: float | None,
+    recipe: Path | None,
+    calibration_images: int,
+    seed: int,
+    name: str | None = None,
+) -> "OutputOptions":
+    """Return the options of a job that makes a bundle, whatever it is made from.
+
+    Raises:
+        UsageError: Options about variants contradict one another, or would have no effect.
+        OutputError: The stage cache cannot be used.
+    """
+    from edge.pipeline.options import OutputOptions
+
+    replayed = recipe is not None
+    return OutputOptions(
+        output=output,
+        overwrite=overwrite,
+        cache=shared.cache_root(cache),
+        variants=variant_names(variants, quantize, recipe=replayed),
+        required=required_variants(variants, quantize, recipe=replayed),
+        max_drop_points=allowed_drop(max_drop, quantize, recipe=replayed),
+        recipe=recipe,
+        calibration_images=calibration_images,
+        name=name,
+        seed=seed,
+    )
+
+
 def variant_names(
     text: str | None, quantize: Quantize = Quantize.INT8, *, recipe: bool = False
 ) -> tuple[str, ...]:
@@ -285,7 +325,7 @@ def _added(quantize: Quantize, *, recipe: bool) -> tuple[str, ...]:
 DEFAULT_MAX_DROP = 0.5  # percentage points of top-1
 
 
-def max_drop(value: float | None, quantize: Quantize, *, recipe: bool) -> float | None:
+def allowed_drop(value: float | None, quantize: Quantize, *, recipe: bool) -> float | None:
     """Return the loss that mixed files may have, in percentage points; None for no mixed files.
 
     Raises:
