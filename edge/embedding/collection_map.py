@@ -63,7 +63,7 @@ class CollectionMap:
         total: The number of images in the table; a sample of them was drawn if there are fewer
             points.
         paths: The path of each point's image, fit to be printed.
-        classes: The class of each image; "" where it has none.
+        classes: The class of each image; "" if it has none.
         projection: Where each point lies.
         review: Duplicates and outliers among the points.
         thumbnails: The JPEG of each image; None if there are too many, or if the file is gone or

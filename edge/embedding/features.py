@@ -171,7 +171,7 @@ def _unwritable(path: Path, error: Exception) -> OutputError:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Features of the readable images among those asked for.
+    """The features of the readable images among those asked for.
 
     Attributes:
         vectors: (readable images, features) float32, in the order that was asked for.

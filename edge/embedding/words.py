@@ -38,7 +38,7 @@ _SUGGESTIONS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class WordTable:
-    """Words and their vectors.
+    """The words of a file and their vectors.
 
     Attributes:
         words: The words, each once, in the order of the file.

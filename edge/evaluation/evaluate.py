@@ -171,7 +171,7 @@ def evaluate(
 ) -> Evaluation:
     """Score variants of a bundle; all of them if none is named.
 
-    Images that trained or calibrated the bundle are scored apart where there are others.
+    Images that trained or calibrated the bundle are scored apart if there are others.
 
     Raises:
         UsageError: There is no bundle at the path, the engine is for another format, or the truth

@@ -145,7 +145,7 @@ class Learner:
     def _tasks(
         self, classes: Sequence[NDArray[np.int64]], ways: int, generator: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows and labels (tasks, inner iterations, inner batch) of one meta-iteration."""
+        """Draw rows and labels (tasks, inner iterations, inner batch) of one meta-iteration."""
         options = self._options
         tasks = []
         for _ in range(options.meta_batch):
