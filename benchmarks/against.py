@@ -160,4 +160,4 @@ def _asked(cell: Cell, bench: Bench) -> tuple[float, Inputs]:
     """The median seconds of a process, and what its inferences got."""
     timed = bench.ask(cell, Task.TIME, TimedModel)[-1]
     inputs = tuple(replace(spec, quantization=None) for spec in timed.model.inputs)
-    return median(timed.timing.samples), inputs
+    return median(timed.times.steady), inputs

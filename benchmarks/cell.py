@@ -1,7 +1,7 @@
 """Measures one row: time, then whether the answers are right, then what else was asked for."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +18,13 @@ from benchmarks.request import (
     PeakMemory,
     Reply,
     Request,
+    StepTimes,
+    SustainedPoint,
     Task,
     TimedModel,
     ask,
 )
-from benchmarks.result import BenchmarkRow, EndToEnd, MeasuredModel, Moment, Status
+from benchmarks.result import BenchmarkRow, EndToEnd, MeasuredModel, Moment, Status, Timing
 from benchmarks.stats import stability
 from edge.errors import EdgeError, EngineUnavailable, ImageError, ModelLoadError, UsageError
 from edge.modelfile.contents import integers_inside
@@ -155,7 +157,8 @@ def _failed(row: BenchmarkRow, error: EdgeError, path: Accelerator) -> Benchmark
 
 
 def _timed(row: BenchmarkRow, timed: TimedModel) -> BenchmarkRow:
-    model, timing = timed.model, timed.timing
+    model, times = timed.model, timed.times
+    timing = Timing(load=timed.load, first=times.first, warm_up=times.warm_up, samples=times.steady)
     others = [key for key in model.signatures if key != model.signature]
     return replace(
         row,
@@ -270,7 +273,8 @@ def _memory(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
 
 
 def _end_to_end(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
-    return replace(row, end_to_end=bench.ask(cell, Task.END_TO_END, EndToEnd)[-1])
+    steps = bench.ask(cell, Task.END_TO_END, StepTimes)[-1]
+    return replace(row, end_to_end=EndToEnd(**asdict(steps)))
 
 
 def _profile(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
@@ -278,4 +282,5 @@ def _profile(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
 
 
 def _sustained(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
-    return replace(row, sustained=tuple(bench.ask(cell, Task.SUSTAINED, Moment)))
+    points = bench.ask(cell, Task.SUSTAINED, SustainedPoint)
+    return replace(row, sustained=tuple(Moment(**asdict(point)) for point in points))

@@ -19,7 +19,7 @@ import edge
 from benchmarks.accelerators.base import Coverage, Device, EngineSettings, OperatorTime
 from benchmarks.accelerators.table import Accelerator
 from benchmarks.protocol import Protocol
-from benchmarks.result import Timing
+from benchmarks.timing import Times
 from edge.errors import MeasurementError
 from edge.runtime.files import write_json
 from edge.runtime.spec import Preprocessing, TensorSpec
@@ -36,9 +36,9 @@ class Task(StrEnum):
     OUTPUTS = "outputs"  # run once and leave the outputs in a file: a LoadedModel
     TIME = "time"  # the protocol, then the outputs and the coverage: a TimedModel
     MEMORY = "memory"  # run a few times and say how much memory that took: a PeakMemory
-    END_TO_END = "end-to-end"  # from an image file to an answer, step by step: an EndToEnd
+    END_TO_END = "end-to-end"  # from an image file to an answer, step by step: StepTimes
     PROFILE = "profile"  # times per operator: OperatorTimes
-    SUSTAINED = "sustained"  # run for minutes and say how the time develops: Moments
+    SUSTAINED = "sustained"  # run for minutes and say how the time develops: SustainedPoints
     ESTIMATE = "estimate"  # ask a compiler: an Estimate
 
 
@@ -98,10 +98,17 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedModel:
-    """The reply to ``Task.TIME``."""
+    """The reply to ``Task.TIME``.
+
+    Attributes:
+        model: The model.
+        load: The time from the file to a session that is ready, in seconds.
+        times: The times of the inferences.
+    """
 
     model: LoadedModel
-    timing: Timing
+    load: float
+    times: Times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +116,28 @@ class PeakMemory:
     """The reply to ``Task.MEMORY``: bytes that a model took; None where nothing tells."""
 
     size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTimes:
+    """The reply to ``Task.END_TO_END``: the median seconds of each step; see ``EndToEnd``."""
+
+    decode: float
+    encode: float
+    invoke: float
+    post: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SustainedPoint:
+    """A reply to ``Task.SUSTAINED``; see ``Moment``, which is what results hold of it."""
+
+    elapsed: float
+    median: float
+    runs: int
+    temperature_c: float | None
+    frequency_hz: float | None
+    throttled: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,13 +155,14 @@ PACKAGE: Final = (
     "inputs.py",
     "protocol.py",
     "request.py",
-    "result.py",
     "timing.py",
     "worker.py",
 )  # of benchmarks: what a worker in another environment is given
 EDGE: Final = (
     "__init__.py",
     "errors.py",
+    "modelfile/__init__.py",
+    "modelfile/delegation.py",
     "processes.py",
     "runtime",
     "threads.py",

@@ -18,8 +18,16 @@ from numpy.typing import NDArray
 from benchmarks.accelerators.base import Runner
 from benchmarks.environment import sample
 from benchmarks.inputs import tensors
-from benchmarks.request import LoadedModel, OperatorTimes, PeakMemory, Request, Task, TimedModel
-from benchmarks.result import EndToEnd, Moment, Timing
+from benchmarks.request import (
+    LoadedModel,
+    OperatorTimes,
+    PeakMemory,
+    Request,
+    StepTimes,
+    SustainedPoint,
+    Task,
+    TimedModel,
+)
 from benchmarks.timing import timed
 from edge.errors import InferenceError
 from edge.runtime import checked
@@ -89,8 +97,7 @@ def _time(request: Request) -> Iterator[object]:
         request.protocol,
         after_first=lambda outputs: _keep(outputs, request),
     )
-    timing = Timing(load=load, first=times.first, warm_up=times.warm_up, samples=times.steady)
-    yield TimedModel(model=_described(runner), timing=timing)
+    yield TimedModel(model=_described(runner), load=load, times=times)
 
 
 def _memory(request: Request) -> Iterator[object]:
@@ -129,7 +136,7 @@ def _end_to_end(request: Request) -> Iterator[object]:
 
     times = timed(once, request.protocol)
     decode, encode, invoke, post = np.median(steps[-len(times.steady) :], axis=0).tolist()
-    yield EndToEnd(decode=decode, encode=encode, invoke=invoke, post=post)
+    yield StepTimes(decode=decode, encode=encode, invoke=invoke, post=post)
 
 
 def _profile(request: Request) -> Iterator[object]:
@@ -153,7 +160,7 @@ def _sustained(request: Request) -> Iterator[object]:
             before = time.perf_counter()
             runner.run(*arrays)
             samples.append(time.perf_counter() - before)
-        yield Moment(
+        yield SustainedPoint(
             elapsed=time.perf_counter() - begin,
             median=float(np.median(samples)),
             runs=len(samples),

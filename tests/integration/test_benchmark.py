@@ -122,7 +122,7 @@ def test_partial_coverage_is_shown_and_can_be_refused(edge: Edge, delegate: Path
         ("invoke", Status.FAILED, "failed"),
         ("create", Status.UNAVAILABLE, ""),
         ("wrong", Status.WRONG, ""),
-        ("hang", Status.FAILED, "it was killed"),
+        ("hang", Status.FAILED, "was killed"),
     ],
 )
 def test_a_delegate_that_misbehaves_leaves_the_cpu_row(

@@ -128,7 +128,7 @@ def _edge(model: Path) -> float:
         model=model,
         protocol=Protocol(runs=RUNS, min_seconds=0.0),
     )
-    return median(ask(request, TimedModel, timeout=TIMEOUT)[-1].timing.samples)
+    return median(ask(request, TimedModel, timeout=TIMEOUT)[-1].times.steady)
 
 
 def _by_hand(model: Path) -> float:
@@ -240,7 +240,7 @@ def _plans(model: Path, folder: Path) -> tuple[BenchmarkPlan, BenchmarkPlan]:
         protocol=BLOCK,
     )
     medians = [
-        median(ask(request, TimedModel, timeout=TIMEOUT)[-1].timing.samples) for _ in range(ROUNDS)
+        median(ask(request, TimedModel, timeout=TIMEOUT)[-1].times.steady) for _ in range(ROUNDS)
     ]
     microseconds = round(1e6 * SLOWDOWN * median(medians))
     print(f"the delegate sleeps for {microseconds} microseconds")

@@ -6,6 +6,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy
+
+from benchmarks.request import copy_package
 from edge.deploy.session import control
 
 
@@ -18,6 +21,27 @@ def test_every_module_that_devices_are_sent_can_be_imported(tmp_path: Path) -> N
     assert "edge.device.session" in modules
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {', '.join(modules)}"
     # -I and -S: neither this folder nor any installed package is seen.
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_module_that_a_worker_is_given_can_be_imported(tmp_path: Path) -> None:
+    """Another environment has numpy, and neither pydantic nor the rest of the project."""
+    copy_package(tmp_path)
+    names = [
+        path.relative_to(tmp_path).with_suffix("").as_posix().replace("/", ".")
+        for path in sorted((tmp_path / "benchmarks").rglob("*.py"))
+    ]
+    modules = [name.removesuffix(".__init__") for name in names]
+    assert "benchmarks.worker" in modules and "benchmarks.accelerators.litert_cpu" in modules
+    packages = Path(numpy.__file__).parents[1]
+    program = (
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(packages)!r}]\n"
+        f"sys.modules['pydantic'] = None\nimport {', '.join(modules)}\n"
+        f"assert benchmarks.__file__.startswith({str(tmp_path)!r})"
+    )
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=False
     )

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.accelerators.base import Coverage, Device, Estimate, Label
 from benchmarks.request import LoadedModel, Request, Task, TimedModel
-from benchmarks.result import Timing
+from benchmarks.timing import Times
 from edge.runtime.spec import Preprocessing, QuantizationParams, TensorSpec
 from edge.runtime.typed import Mistyped, encoded, typed
 
@@ -64,7 +64,7 @@ MODEL = LoadedModel(
             model=Path("/m"),
             preprocessing=Preprocessing(height=8, width=4),
         ),
-        TimedModel(model=MODEL, timing=Timing(load=1.0, first=2.0, warm_up=(), samples=(0.1, 0.2))),
+        TimedModel(model=MODEL, load=1.0, times=Times(first=2.0, warm_up=(), steady=(0.1, 0.2))),
         Estimate(engine="e", device="d", seconds=None, coverage=MODEL.coverage, facts={"a": 1.5}),  # type: ignore[arg-type]
     ],
     ids=lambda value: type(value).__name__,
