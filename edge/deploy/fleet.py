@@ -73,7 +73,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group(Settings):
+class InventoryGroup(Settings):
     """A table ``[groups.NAME]``: settings, and the names of the hosts that they are for."""
 
     hosts: tuple[str, ...]
@@ -96,7 +96,7 @@ class Inventory:
     """The file of a fleet."""
 
     defaults: Settings = Settings()
-    groups: Mapping[str, Group] = field(default_factory=dict)
+    groups: Mapping[str, InventoryGroup] = field(default_factory=dict)
     hosts: Mapping[str, Host] = field(default_factory=dict)
 
 
