@@ -87,7 +87,7 @@ def new_key(path: Path, *, passphrase: bool = False) -> PublicKey:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if path.parent == default_key().parent:
-            path.parent.chmod(0o700)  # of ours; a folder that was named is its owner's matter
+            path.parent.chmod(0o700)  # ours; a folder that was named is its owner's matter
         scratch = beside(path)
         scratch.mkdir(mode=0o700)
     except OSError as error:

@@ -30,7 +30,7 @@ from typing import Any
 SCHEMA_VERSION = 1
 COMMAND_SECONDS = 8  # systemctl --user takes 3 on a loaded emulated board
 PROBE_SECONDS = 25
-MOST_CHARACTERS = 1 << 20  # of a file; what lies here is short, or was put here by somebody
+MOST_CHARACTERS = 1 << 20  # a file; what lies here is short, or was put here by somebody
 MOST_OF_STATE = 1 << 16  # bytes; a longer state.json is damaged
 ERRORS: dict[str, str] = {}  # probe or program -> why it told nothing
 PYTHONS = ("python3.11", "python3.12", "python3.13")

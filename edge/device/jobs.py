@@ -187,7 +187,7 @@ class Jobs:
             left = list(app.incoming.glob("*"))
         for path in left:
             if path != folder:
-                make_room(path)  # of a deploy that was given up: it would take the space
+                make_room(path)  # a deploy was given up, and this would take the space
         folder.mkdir(parents=True, exist_ok=True)
         self._incoming = Incoming(folder, listing)
         self._incoming.take(known)

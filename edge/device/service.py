@@ -12,7 +12,7 @@ from edge.device.layout import App, control, root, runtime_folder
 from edge.errors import DeviceError
 from edge.runtime.files import write_bytes
 
-_SECONDS: Final = 90  # of one systemctl command; starting is waited for elsewhere
+_SECONDS: Final = 90  # for one systemctl command; starting is waited for elsewhere
 RESTARTS: Final = 5  # in RESTART_WINDOW_SECONDS; after that systemd gives up
 RESTART_WINDOW_SECONDS: Final = 600
 

@@ -33,7 +33,7 @@ from edge.runtime import checked
 from edge.runtime.files import fsync_directory
 from edge.runtime.printable import one_line
 
-MAX_STARTS = 3  # of a release on trial; more of them mean that it crashes
+MAX_STARTS = 3  # a release on trial that is started more often crashes
 
 
 def point(app: App, release: str | None) -> None:

@@ -25,12 +25,12 @@ _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_C
 _CUT_AT_BYTES: Final = 256_000
 _YEARS: Final = 253402300799  # seconds until the year 10000, which no date goes beyond
 
-MAX_BYTES: Final = 1 << 16  # of state.json; ``edge.device.facts`` sends no more of it
+MAX_BYTES: Final = 1 << 16  # state.json; ``edge.device.facts`` sends no more of it
 MAX_REASON: Final = 2000  # characters; with them the file stays far below its bound
 DAMAGED: Final = (
     "the state is damaged: new releases are refused until a deploy with --allow-downgrade"
 )
-_DIGITS: Final = 18  # of a version at most
+_DIGITS: Final = 18  # a version has no more
 _VERSION: Final = re.compile(rf"[0-9]{{1,{_DIGITS}}}", re.ASCII)
 
 
@@ -165,7 +165,7 @@ def raise_highest(app: App, version: int) -> None:
     """
     content = _content(app.highest)
     known = None if content is None else _version(content)
-    if known is None or version > known:  # of a damaged one, whoever commits has been told
+    if known is None or version > known:  # if it was damaged, whoever commits was told
         write_bytes(app.highest, f"{version}\n".encode())
 
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-MAX_BYTES: Final = 1 << 20  # of a text; parsed values take up to 30 times as much memory
+MAX_BYTES: Final = 1 << 20  # a text; parsed values take up to 30 times as much memory
 MAX_DEPTH: Final = 32  # lists and objects within one another
-MAX_ARRAY_BYTES: Final = 64 << 20  # of all arrays of a file together
+MAX_ARRAY_BYTES: Final = 64 << 20  # all arrays of a file together
 MAX_ARRAYS: Final = 64
 MAX_DIMENSIONS: Final = 8
 MAX_HEADER: Final = 1024  # bytes that describe an array; numpy writes 128
@@ -181,7 +181,7 @@ def parse_toml(
         raise Malformed(_too_deep(what, max_depth))
     try:
         value = tomllib.loads(text)
-    except RecursionError as error:  # of Python's own frames: nothing overflows before it
+    except RecursionError as error:  # Python's own frames ended: nothing overflows before them
         raise Malformed(_too_deep(what, max_depth)) from error
     except tomllib.TOMLDecodeError as error:
         raise Malformed(f"{what} is no TOML: {_short(error)}") from error

@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 from edge.errors import EdgeError, NegativeVerdict, described, rebuilt
 
 POLL_SECONDS: Final = 0.05
-_MOST_BYTES: Final = 65_536  # of an error that the child describes
+_MOST_BYTES: Final = 65_536  # an error that the child describes
 _PARENT_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
@@ -118,7 +118,7 @@ def ended(code: int) -> str:
         return f"ended with code {code}"
     try:
         return f"was ended by {signal.Signals(-code).name}"
-    except ValueError:  # of real time, which have no names
+    except ValueError:  # signals of real time have no names
         return f"was ended by signal {-code}"
 
 

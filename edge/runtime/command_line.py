@@ -73,7 +73,7 @@ def _ended(job: Callable[[], int]) -> int:
     """Return the exit code of a job, however it ends."""
     try:
         return job()
-    except BrokenPipeError:  # of ``watch``, whose answers nobody reads
+    except BrokenPipeError:  # nobody reads the answers of ``watch``
         return 0
     except KeyboardInterrupt:
         say("interrupted", err=True)

@@ -21,9 +21,9 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from edge.errors import OutputError
 from edge.runtime.checked import opened
 
-AT_FDCWD: Final = -100  # of <fcntl.h>: paths are relative to the working directory
-RENAME_NOREPLACE: Final = 1  # of <linux/fs.h>: fail where the new name exists
-RENAME_EXCHANGE: Final = 2  # of <linux/fs.h>: swap two names in one step
+AT_FDCWD: Final = -100  # <fcntl.h>: paths are relative to the working directory
+RENAME_NOREPLACE: Final = 1  # <linux/fs.h>: fail where the new name exists
+RENAME_EXCHANGE: Final = 2  # <linux/fs.h>: swap two names in one step
 _LONGEST_SHOWN: Final = 80  # bytes of the name of a file in that of its temporary one
 _LONGEST_SUFFIX: Final = 16
 # What file systems answer that do not know the flags, or know no hard links.

@@ -23,11 +23,11 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.output import PROBABILITIES, Activation, HeadKind, HeadSpec, OutputSpec
 
 MAX_HEAD: Final = 256 << 20  # bytes of examples: 52,000 pictures of 1280 features
-SMALLEST_NORM: Final = 1e-12  # of an embedding; below it there is no direction
+SMALLEST_NORM: Final = 1e-12  # an embedding below it has no direction
 ROWS_AT_ONCE: Final = 256  # queries whose similarities to all examples are in memory
 OUTSIDE: Final = 0.02  # rounding to integers may move a probability so far out of 0..1
 FAR: Final = 0.1  # from 1, that probabilities which exclude one another may sum to, and more by
-HALF_STEP: Final = 0.5 / 255  # of each class, whose probability may be an integer of 8 bits
+HALF_STEP: Final = 0.5 / 255  # for each class, whose probability may be an integer of 8 bits
 INTEGERS: Final = 256  # so many different values such an output has at most
 TINY: Final = 1e-6  # added to values that are divided by their sum, which may be 0
 

@@ -330,7 +330,7 @@ def _has(module: str) -> bool:
     """Return whether a module is there; it is not imported."""
     try:
         return importlib.util.find_spec(module) is not None
-    except ImportError:  # of the package that it would be in
+    except ImportError:  # the package that it would be in is missing
         return False
 
 

@@ -26,20 +26,20 @@ MAX_BYTES: Final = 252_000_000
 # decoded in MAX_BYTES: Pillow holds two or more copies of it. It is no poison.
 ORDINARY_PIXELS: Final = 52_000_000
 ORDINARY_BYTES: Final = 448 << 20
-MAX_HELD_FILE_BYTES: Final = 64 << 20  # of a file that lies in memory whole: a pipe, WebP, AVIF
+MAX_HELD_FILE_BYTES: Final = 64 << 20  # a file that lies in memory whole: a pipe, WebP, AVIF
 MAX_METADATA_BYTES: Final = 32 << 20  # EXIF, ICC, XMP, comments: depth maps of phones take 10 MB
 
 # What takes time
 MAX_FILE_BYTES: Final = 512 << 20  # 50 megapixels of 16-bit RGB, stored as they are, take 300 MB
 MAX_READS: Final = 150_000  # chunks and blocks, a few microseconds each; 50 megapixels need 20,000
-MAX_STORED_PIXELS: Final = 256_000_000  # of a JPEG that is decoded small; phones make 200 million
+MAX_STORED_PIXELS: Final = 256_000_000  # a JPEG that is decoded small; phones make 200 million
 MAX_BLOCKS: Final = 32_000_000  # 8 x 8 blocks that all scans of a JPEG visit; 50 nanoseconds each
-MAX_SCANS: Final = 500  # of a JPEG; scripts of encoders write 10 to 20
+MAX_SCANS: Final = 500  # in a JPEG; scripts of encoders write 10 to 20
 MAX_UNITS: Final = 70_000  # strips or tiles of a TIFF: one for each row of the largest
-MAX_TILE_PIXELS: Final = 96_000_000  # of all tiles of a TIFF, which are decoded whole
-MAX_RLE_PIXELS: Final = 12_000_000  # of a compressed BMP, which Pillow decodes in Python
+MAX_TILE_PIXELS: Final = 96_000_000  # all tiles of a TIFF, which are decoded whole
+MAX_RLE_PIXELS: Final = 12_000_000  # a compressed BMP, which Pillow decodes in Python
 MAX_PROFILES: Final = 16  # colour profiles of a PNG, each of which is unpacked; it should have one
-MAX_DIRECTORY_BYTES: Final = 4 << 20  # of the values that an EXIF directory names
+MAX_DIRECTORY_BYTES: Final = 4 << 20  # all values that an EXIF directory names
 
 _ordinary_bytes = ORDINARY_BYTES
 

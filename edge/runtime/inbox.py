@@ -13,7 +13,7 @@ from edge.runtime.image import image_suffixes
 
 ANSWER_SUFFIX: Final = ".json"  # photo.jpg has its answer in photo.jpg.json
 LONGEST_NAME: Final = 255  # bytes, on Linux; of some file systems fewer
-SHARE: Final = 1 / 200  # of the time at most is spent on looking through a folder at rest
+SHARE: Final = 1 / 200  # at most this share of the time is spent on a folder at rest
 # Changes of a folder that come so soon after one another may have the same time.
 _TICK: Final = 0.03  # seconds: of the system's clock
 _COARSE_TICK: Final = 2.1  # seconds: of file systems whose times are whole, such as FAT

@@ -25,7 +25,7 @@ class Activation(StrEnum):
     SIGMOID = "sigmoid"
     SHARES = "shares"  # each value divided by the sum of those of its image
     CLIP = "clip"  # what lies outside 0..1 is 0 or 1
-    HALF_TANH = "half-tanh"  # of values -1..1: (value + 1) / 2
+    HALF_TANH = "half-tanh"  # (value + 1) / 2, for values -1..1
 
 
 class OutputActivation(StrEnum):
@@ -50,8 +50,8 @@ class OutputSpec:
         activation: What the runtime applies to the values of the file. Files that edge writes
             need nothing. A single value becomes the probabilities of two classes: the value,
             after this function, is that of the second one.
-        thresholds: Of two classes, the probability from which on the second one is the answer, or
-            nothing, which is 0.5. Of labels that do not exclude one another, one for each label:
+        thresholds: For two classes, the probability from which on the second one is the answer,
+            or nothing, which is 0.5. For labels that do not exclude one another, one for each:
             the probability from which on it holds.
         evidence: How this was found out, one sentence for people.
     """

@@ -34,7 +34,7 @@ def best_class(
 ) -> NDArray[np.int64]:
     """Return the answer of each row of (images, classes) probabilities: (images,) class index.
 
-    Of two classes with a threshold, the second one from the threshold on. Where labels do not
+    With a threshold, the second of two classes is the answer from it on. Where labels do not
     exclude one another there is no such answer: see ``holding``.
     """
     if output.thresholds and not output.multi_label:

@@ -13,7 +13,7 @@ from edge.runtime.spec import Interpolation, Preprocessing, Resize
 
 PADDING: Final = 128  # grey of the letterbox bars, in every channel
 
-_PASS_PIXELS: Final = 4 << 20  # of the image between the two passes of a resize; 16 MB
+_PASS_PIXELS: Final = 4 << 20  # the image between the two passes of a resize has no more; 16 MB
 _CAMERA_ROWS: Final = 16_384  # above this a picture is a strip
 
 _FILTERS: Final = {

@@ -66,7 +66,7 @@ def shell_word(text: str) -> str:
         chr(byte) if 0x20 <= byte < 0x7F and byte not in b"'\\" else f"\\x{byte:02x}"
         for byte in text.encode("utf-8", "surrogateescape")
     )
-    return f"$'{quoted}'"  # of bash, zsh, ksh and POSIX.1-2024
+    return f"$'{quoted}'"  # bash, zsh, ksh and POSIX.1-2024 know it
 
 
 def csv_cell(text: str) -> str:

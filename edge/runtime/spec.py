@@ -12,14 +12,14 @@ from edge.errors import BundleError, UsageError
 from edge.runtime.output import PROBABILITIES, HeadSpec, OutputSpec
 
 MANIFEST_SCHEMA_VERSION: Final = 1
-# Of a bundle whose best value is not the answer: a runtime that does not know ``output`` would
-# answer something else without a word, and refuses it this way.
+# A bundle whose best value is not the answer has this version: a runtime that does not know
+# ``output`` would answer something else without a word, and refuses the bundle this way.
 OUTPUT_SCHEMA_VERSION: Final = 2
 
-LAYOUT: Final = "HWC"  # of every pixel tensor here
-PIXEL_RANGE: Final = (0.0, 255.0)  # of the values that every model takes which edge itself writes
+LAYOUT: Final = "HWC"  # the order of every pixel tensor here
+PIXEL_RANGE: Final = (0.0, 255.0)  # the values that every model takes which edge itself writes
 MAX_SIDE: Final = 8192  # pixels; a tensor of that size has 200 million values
-LEAST_CROP: Final = 0.1  # of the shorter side
+LEAST_CROP: Final = 0.1  # the least share of the shorter side
 MAX_REDUCING_GAP: Final = 16.0
 
 

@@ -21,8 +21,8 @@ from edge.errors import EdgeError, InferenceError, ModelLoadError
 from edge.runtime.child import die_with, ended, resident
 from edge.runtime.streams import say
 
-SECONDS: Final = 60.0  # of one opening or one inference; real ones take 10 on the slowest board
-TENSORFLOW_SECONDS: Final = 600.0  # of what imports TensorFlow, or computes many pictures at once
+SECONDS: Final = 60.0  # for one opening or one inference; real ones take 10 on the slowest board
+TENSORFLOW_SECONDS: Final = 600.0  # for what imports TensorFlow, or computes many pictures at once
 ROOM_BYTES: Final = 2 << 30  # that one call may take beside what a file of its size needs
 TENSORFLOW_BYTES: Final = 16 << 30  # many pictures at once have large activations
 FILE_TIMES: Final = 8  # an interpreter holds a file, its unpacked weights, and repacked copies

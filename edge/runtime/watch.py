@@ -23,7 +23,7 @@ from edge.runtime.streams import reader_left, say
 PAUSE_AFTER_PROBLEM: Final = 5.0  # seconds: a full disk is not asked again at once
 ENDS: Final = 2  # processes that a picture may end; after that it has an error for its answer
 CAREFUL_SECONDS: Final = 600.0  # after such an end: all that systemd counts restarts in
-EARLY: Final = 0.75  # of the interval between two signs of life: before each picture
+EARLY: Final = 0.75  # the share of a sign of life's interval by which it may come before a picture
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE)  # never one picture's fault
 
 

@@ -104,10 +104,10 @@ def _spec(item: Any) -> TensorSpec:
 
 
 MOST_NODES: Final = 200_000  # the largest language models have a tenth
-MOST_CALLS: Final = 100  # of functions, one within the other
+MOST_CALLS: Final = 100  # functions, one within the other
 
 # Numbers of fields, of onnx.proto.
-_GRAPH, _FUNCTIONS = 7, 25  # of ModelProto
+_GRAPH, _FUNCTIONS = 7, 25  # fields of ModelProto
 _GRAPH_NODE = 1
 _FUNCTION_NODE = 7
 _FUNCTION_KEY: Final = (10, 1, 13)  # domain, name, overload

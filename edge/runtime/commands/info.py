@@ -56,7 +56,7 @@ def input_lines(provenance: Mapping[str, Any]) -> list[str]:
     """Return what the network itself is fed inside the model files, and how that is known."""
     stated = provenance.get("input")
     if not isinstance(stated, Mapping) or not isinstance(stated.get("evidence"), list):
-        return []  # of an edge that did not find it out
+        return []  # the bundle is of an edge that did not know
     return [
         f"the network is fed: {stated.get('range')}",
         *(f"  {text}" for text in stated["evidence"]),

@@ -23,7 +23,7 @@ from edge.runtime.timing import peak_memory, timed
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime selftest BUNDLE --max-latency 50"
 RUNS: Final = 15
-MOST_SECONDS: Final = 2.0  # of the timed inferences
+MOST_SECONDS: Final = 2.0  # for all timed inferences
 MB: Final = 1e6
 
 

@@ -29,7 +29,7 @@ from edge.runtime.watch import Loop, Watcher
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime watch pictures --bundle BUNDLE --once"
 INTERRUPTED: Final = 130
-TEST_SECONDS: Final = 120.0  # of opening the model and all golden pictures, on the slowest board
+TEST_SECONDS: Final = 120.0  # for opening the model and all golden pictures, on the slowest board
 TEST_BYTES: Final = 1 << 30
 
 
