@@ -56,6 +56,7 @@ threading.setprofile(note)
 # Runs in the checkout, with its own tests' device: an sshd on loopback with a home of its own.
 DEPLOY: Final = """
 import pathlib, subprocess, sys
+sys.setprofile(None)  # this process makes the device and the bundle, which is no part of the job
 from tests.integration.device_bundles import write_signed
 from tests.integration.sshd import loopback_device
 work, edge = pathlib.Path(sys.argv[1]), sys.argv[2:]
