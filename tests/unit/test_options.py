@@ -570,6 +570,12 @@ def test_every_option_has_an_entry() -> None:
         assert set(options_of(command)) == set(WALKS[name].options), name
 
 
+@pytest.mark.parametrize("name", LEAVES)
+def test_the_help_of_every_command_ends_with_an_example_of_it(name: str) -> None:
+    words = name.removesuffix(" run")
+    assert f"{LEAVES[name].epilog} ".startswith(f"Example: edge {words} ")
+
+
 ROOT: Final = Path(__file__).parents[2]
 # Options of other programs that edge runs or names in a hint, and of the device's own commands.
 OTHERS: Final = {
