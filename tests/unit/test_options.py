@@ -272,7 +272,7 @@ WALKS: Final[dict[str, Walk]] = {
     ),
     "fewshot": Walk(
         ("photos",),
-        ("edge.fewshot.run:run",),
+        ("edge.fewshot.run:score_methods",),
         {
             **NETWORK,
             **OUTPUT,
@@ -497,7 +497,7 @@ WALKS: Final[dict[str, Walk]] = {
     "remote-benchmark": Walk(
         ("pi@host", "model.tflite"),
         (
-            "benchmarks.subjects:subjects",
+            "benchmarks.models:measured_models",
             "edge.cli.measure.job:measure",
             "edge.deploy.remote_benchmark:place_on",
         ),
