@@ -126,7 +126,7 @@ def test_an_embedding_file_of_another_model_is_refused(embedded: Any) -> None:
         (("embed", "photos", "-o", "x.txt"), "does not end in .npz"),
         (("embed", "photos", "-o", "none/x.npz"), "the folder none does not exist"),
         (("embed", "photos", "-o", "x.npz", "--bundle", "photos"), "no bundle at photos"),
-        (("embed", "photos", "-o", "x.npz", "--bundle", "b", "--size", "64"), "a bundle has its"),
+        (("embed", "photos", "-o", "x.npz", "--bundle", "b", "--size", "64"), "has no effect"),
         (("embed", "photos", "-o", "x.npz", "--backbone", "lenet"), "lenet"),
         (("embed", "photos", "-o", "x.npz", "--dask", "here"), "--dask here is not an address"),
         (("map", "none.npz", "-o", "x.html"), "no embedding file"),
