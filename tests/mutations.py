@@ -97,8 +97,8 @@ FAULTS: Final = (
     ),
     Fault(
         "a signature that does not hold is believed",
-        "return found[0] if found and result.returncode == 0 else None",
-        "return found[0] if found else None",
+        "raise altered(why_not, signed=True)",
+        'return ""',
         ("unit/test_signature.py",),
     ),
     Fault(

@@ -17,6 +17,7 @@ from edge.comparison.policy import default_policy
 from edge.comparison.result import Comparison, Interval, Verdict
 from edge.errors import DataError, UsageError
 from edge.evaluation import predictions
+from edge.evaluation.confidence import mcnemar
 from edge.progress import Silent
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file
@@ -104,7 +105,11 @@ def test_scaling_by_128_for_127_5(run: Compare, file: Callable[..., Path]) -> No
 
 
 def test_bgr(run: Compare, file: Callable[..., Path]) -> None:
-    assert {"top1_drop", "worst_class_recall_drop"} <= failing(run(file(bgr=True)))
+    result = run(file(bgr=True))
+    assert {"top1_drop", "worst_class_recall_drop"} <= failing(result)
+    assert result.paired is not None
+    lost, gained = result.paired.lost, result.paired.gained
+    assert lost > 10 * gained and result.paired.mcnemar_p == mcnemar(lost, gained) < 1e-6
 
 
 def test_a_file_of_another_range_is_fed_what_it_states_or_what_is_said(
