@@ -121,7 +121,7 @@ def test_a_pipe_without_end_is_read_so_far_only(monkeypatch: pytest.MonkeyPatch)
 def test_standard_input_without_end_is_an_error_of_the_picture(tmp_path: Path) -> None:
     code = (
         "import edge.runtime.image_bounds as bounds; bounds.MAX_HELD_FILE_BYTES = 1 << 20\n"
-        "from edge.runtime.pictures import Picture\nPicture(name='-').read()"
+        "from edge.runtime.pictures import NamedPicture\nNamedPicture(name='-').read()"
     )
     with Path("/dev/zero").open("rb") as endless:
         done = subprocess.run(
