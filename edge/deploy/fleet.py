@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from edge import schema
-from edge.deploy.plan import Options
+from edge.deploy.plan import DeployOptions
 from edge.deploy.ssh import Address
 from edge.errors import EdgeError, UsageError
 from edge.progress import Progress
@@ -116,7 +116,7 @@ class Member:
     groups: tuple[str, ...]
     settings: Settings
 
-    def options(self, common: Options) -> Options:
+    def options(self, common: DeployOptions) -> DeployOptions:
         """Return the options of its deploy: its own settings before those of the command line."""
         other = {"max_latency": "max_latency_ms", "max_memory": "max_memory_mb"}
         other |= {"watch": "watch_seconds"}

@@ -28,11 +28,16 @@ from edge.runtime.spec import Manifest, Variant, canonical_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class DeployOptions:
     """What a user can say about a deploy; None leaves it to the device's profile.
 
     Attributes:
         key: Public; the bundle is signed with its other half.
+        watch_seconds: The time from the first healthy answer to the commit of the release.
+        selftest_seconds: The time after which the self-test counts as hanging.
+        start_seconds: The longest time from the service's start to its first healthy answer.
+        watchdog_seconds: The time without a sign of life after which systemd restarts it.
+        keep: The number of old releases that stay on the device.
         device: Id of a profile; None to go by what the device says of itself.
         app: Name of the application; None for the bundle's.
         variant: The model file of the bundle.
@@ -40,11 +45,6 @@ class Options:
         threads: CPU threads of one inference.
         max_latency_ms: The largest median inference of the self-test.
         max_memory_mb: The largest resident memory of the self-test.
-        watch_seconds: The time from the first healthy answer to the commit of the release.
-        selftest_seconds: The time after which the self-test counts as hanging.
-        start_seconds: The longest time from the service's start to its first healthy answer.
-        watchdog_seconds: The time without a sign of life after which systemd restarts it.
-        keep: The number of old releases that stay on the device.
         allow_downgrade: Whether an older bundle may replace a newer one.
         provision: Whether the device is set up anew: its key and its type.
         cache: Where wheels are kept; None for the default.
@@ -52,6 +52,11 @@ class Options:
     """
 
     key: PublicKey
+    watch_seconds: float
+    selftest_seconds: float
+    start_seconds: int
+    watchdog_seconds: int
+    keep: int
     device: str | None = None
     app: str | None = None
     variant: str | None = None
@@ -59,11 +64,6 @@ class Options:
     threads: int | None = None
     max_latency_ms: float | None = None
     max_memory_mb: float | None = None
-    watch_seconds: float = 10.0
-    selftest_seconds: float = 120.0
-    start_seconds: int = 120
-    watchdog_seconds: int = 60
-    keep: int = 1
     allow_downgrade: bool = False
     provision: bool = False
     cache: Path | None = None
@@ -97,7 +97,7 @@ class DeployPlan:
     facts: Facts
     profile: Profile
     findings: tuple[Finding, ...]
-    options: Options
+    options: DeployOptions
 
     @property
     def bundle_bytes(self) -> int:
@@ -148,7 +148,9 @@ def checked_bundle(path: Path, key: PublicKey) -> Bundle:
     return bundle
 
 
-def make_plan(bundle: Bundle, remote: Remote, options: Options, progress: Progress) -> DeployPlan:
+def make_plan(
+    bundle: Bundle, remote: Remote, options: DeployOptions, progress: Progress
+) -> DeployPlan:
     """Look at the device, decide, and gather the wheels; the device is not changed.
 
     Raises:
@@ -189,7 +191,7 @@ def make_plan(bundle: Bundle, remote: Remote, options: Options, progress: Progre
     )
 
 
-def _draft(bundle: Bundle, board: Profile, options: Options) -> Release:
+def _draft(bundle: Bundle, board: Profile, options: DeployOptions) -> Release:
     """Return the release but for its environment and its id."""
     if board.budget is None:
         raise UsageError(

@@ -65,7 +65,7 @@ class _Files:
             return
         with zipfile.ZipFile(path) as archive:
             check_archive(archive)
-            # Of two files of one name, the one that lies less deep counts.
+            # Where two files have the same name, the one that lies less deep counts.
             for info in sorted(archive.infolist(), key=lambda item: -item.filename.count("/")):
                 parts = info.filename.split("/")
                 litter = parts[0] == "__MACOSX" or parts[-1].startswith(".") or not parts[-1]

@@ -508,7 +508,7 @@ def test_the_device_itself_refuses_altered_files(site: Loopback) -> None:
     """Somebody between host and device changes a file, and its listing too."""
     from edge.deploy.deploy import send_files
     from edge.deploy.keys import public_key
-    from edge.deploy.plan import Options, checked_bundle, make_plan
+    from edge.deploy.plan import DeployOptions, checked_bundle, make_plan
     from edge.deploy.session import Conversation
     from edge.deploy.ssh import Address, Remote
     from edge.device.messages import BeginRequest, InstallReleaseRequest, Upload
@@ -518,7 +518,15 @@ def test_the_device_itself_refuses_altered_files(site: Loopback) -> None:
 
     good = site.deployed(site.bundle())
     second = site.bundle(bundles.changed("2"), "second")
-    options = Options(key=public_key(site.key), cache=environments_root() / "wheels")
+    options = DeployOptions(
+        key=public_key(site.key),
+        watch_seconds=1,
+        selftest_seconds=20,
+        start_seconds=20,
+        watchdog_seconds=60,
+        keep=1,
+        cache=environments_root() / "wheels",
+    )
     address = Address.parse(site.device.name, ssh_config=site.device.ssh_config)
     with Remote(address) as remote:
         plan = make_plan(checked_bundle(second, options.key), remote, options, Silent())

@@ -10,7 +10,7 @@ from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.deploy.deploy import Outcome
-    from edge.deploy.plan import DeployPlan, Options
+    from edge.deploy.plan import DeployOptions, DeployPlan
     from edge.deploy.ssh import Address
     from edge.device.messages import SelftestReport
 
@@ -30,11 +30,11 @@ def deploy(
     threads: hosts.Threads = None,
     max_latency: hosts.MaxLatency = None,
     max_memory: hosts.MaxMemory = None,
-    watch: hosts.Watch = 10.0,
-    selftest_timeout: hosts.SelftestTimeout = 120.0,
-    start_timeout: hosts.StartTimeout = 120,
-    watchdog: hosts.Watchdog = 60,
-    keep: hosts.Keep = 1,
+    watch: hosts.Watch = hosts.WATCH_SECONDS,
+    selftest_timeout: hosts.SelftestTimeout = hosts.SELFTEST_SECONDS,
+    start_timeout: hosts.StartTimeout = hosts.START_SECONDS,
+    watchdog: hosts.Watchdog = hosts.WATCHDOG_SECONDS,
+    keep: hosts.Keep = hosts.KEPT_RELEASES,
     allow_downgrade: hosts.AllowDowngrade = False,
     provision: hosts.Provision = False,
     key: hosts.Key = None,
@@ -50,11 +50,11 @@ def deploy(
     any failure the previous release serves again.
     """
     from edge.deploy.keys import default_key, public_key
-    from edge.deploy.plan import Options
+    from edge.deploy.plan import DeployOptions
     from edge.deploy.signing import refuse_altered
 
     refuse_altered(bundle)  # first: nobody needs a key for a bundle that must not be deployed
-    options = Options(
+    options = DeployOptions(
         key=public_key(key or default_key()),
         device=device,
         app=app,
@@ -80,7 +80,7 @@ def deploy(
 def _deploy(
     bundle: Path,
     where: "Address",
-    options: "Options",
+    options: "DeployOptions",
     *,
     dry_run: bool,
     json: bool,

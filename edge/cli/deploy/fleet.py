@@ -59,11 +59,11 @@ def deploy(
     threads: hosts.Threads = None,
     max_latency: hosts.MaxLatency = None,
     max_memory: hosts.MaxMemory = None,
-    watch: hosts.Watch = 10.0,
-    selftest_timeout: hosts.SelftestTimeout = 120.0,
-    start_timeout: hosts.StartTimeout = 120,
-    watchdog: hosts.Watchdog = 60,
-    keep: hosts.Keep = 1,
+    watch: hosts.Watch = hosts.WATCH_SECONDS,
+    selftest_timeout: hosts.SelftestTimeout = hosts.SELFTEST_SECONDS,
+    start_timeout: hosts.StartTimeout = hosts.START_SECONDS,
+    watchdog: hosts.Watchdog = hosts.WATCHDOG_SECONDS,
+    keep: hosts.Keep = hosts.KEPT_RELEASES,
     allow_downgrade: hosts.AllowDowngrade = False,
     provision: hosts.Provision = False,
     key: hosts.Key = None,
@@ -82,13 +82,13 @@ def deploy(
     from edge.deploy.deploy import deploy as deploy_to
     from edge.deploy.fleet import roll_out
     from edge.deploy.keys import default_key, public_key
-    from edge.deploy.plan import Options, checked_bundle, make_plan
+    from edge.deploy.plan import DeployOptions, checked_bundle, make_plan
     from edge.deploy.signing import refuse_altered
     from edge.deploy.ssh import Remote
     from edge.progress import Silent
 
     refuse_altered(bundle)  # first: nobody needs a key for a bundle that must not be deployed
-    options = Options(
+    options = DeployOptions(
         key=public_key(key or default_key()),
         device=device,
         app=app,

@@ -1,12 +1,19 @@
 """Options of the commands that talk to devices."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 if TYPE_CHECKING:
     from edge.deploy.ssh import Address
+
+# What a deploy does unless it is told otherwise.
+WATCH_SECONDS: Final = 10.0
+SELFTEST_SECONDS: Final = 120.0
+START_SECONDS: Final = 120
+WATCHDOG_SECONDS: Final = 60
+KEPT_RELEASES: Final = 1
 
 Host = Annotated[
     str,

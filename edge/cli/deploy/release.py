@@ -101,8 +101,8 @@ def rollback(
     reason: Annotated[
         str, typer.Option(help="Reason that is written down on the device.")
     ] = "asked for by hand",
-    watch: hosts.Watch = 10.0,
-    selftest_timeout: hosts.SelftestTimeout = 120.0,
+    watch: hosts.Watch = hosts.WATCH_SECONDS,
+    selftest_timeout: hosts.SelftestTimeout = hosts.SELFTEST_SECONDS,
     port: hosts.Port = None,
     ssh_config: hosts.SshConfig = None,
     accept_new_host_key: hosts.AcceptNewHostKey = False,
