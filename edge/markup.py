@@ -1,4 +1,4 @@
-"""GitHub-flavoured Markdown, and names in plots, out of text that may say anything."""
+"""GitHub-flavoured Markdown out of text that may say anything."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,17 +11,6 @@ from edge.runtime.printable import one_line
 _SPECIAL: Final = re.compile(r"[#$&*<>@\[\\\]`|~]|:(?=\S)|^[-+=]|(?<![^\W_])_|_(?![^\W_])")
 # GitHub links mentions and issues after the references are resolved; a word joiner stops it.
 _LINKED: Final = re.compile(r"(?<=[@#])(?=\w)")
-
-
-def plot_text(text: str, longest: int = 80) -> str:
-    """Return a name in which Matplotlib sees no formula, and none that a legend leaves out.
-
-    Args:
-        text: Any text.
-        longest: The largest number of characters that are shown.
-    """
-    shown = one_line(text, longest).replace("$", r"\$")
-    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _escaped(shown: str, longest: int) -> str:

@@ -9,6 +9,7 @@ from benchmarks.plots.latency import latency, sustained
 from benchmarks.plots.pareto import pareto
 from benchmarks.result import Results
 from edge.errors import OutputError, UsageError
+from edge.figures import write_figure
 
 PICTURES: Final[dict[str, Callable[[Results], Any | None]]] = {
     "latency": latency,
@@ -48,5 +49,5 @@ def draw(results: Results, folder: Path, forms: tuple[str, ...] = style.FORMATS)
     for name, figure in figures.items():
         for form in forms if figure is not None else ():
             written.append(folder / f"{name}.{form}")
-            style.write(figure, written[-1])
+            write_figure(figure, written[-1], dpi=style.DPI)
     return written

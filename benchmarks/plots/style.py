@@ -1,15 +1,12 @@
 """What the pictures share: colours, hatches, the title, and how they are written."""
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.accelerators.base import Label, Unit
 from benchmarks.outputs import describe
 from benchmarks.result import BenchmarkRow, Results, Status
-from edge.markup import plot_text
-from edge.runtime.place import write_output
+from edge.figures import plot_text
 
 FORMATS: Final = ("png", "svg")
 WIDTH: Final = 8.5  # inches; with DPI what a README shows without shrinking it to the illegible
@@ -90,20 +87,3 @@ def legend(panel: Any, columns: int, handles: Sequence[Any] | None = None) -> No
         ncols=columns,
         frameon=False,
     )
-
-
-def write(figure: Any, path: Path) -> None:
-    """Write a picture in the format of its suffix.
-
-    Raises:
-        OutputError: The place cannot be written.
-    """
-    import matplotlib as mpl
-
-    # No date, no version, and ids that are no random numbers: equal results, equal bytes.
-    form = path.suffix[1:]
-    metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-    stream = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "edge"}):
-        figure.savefig(stream, format=form, metadata=metadata, dpi=DPI)
-    write_output(path, stream.getvalue())

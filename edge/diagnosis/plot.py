@@ -1,13 +1,11 @@
 """The error of each layer as a picture: one panel per int8 file, and per file with a fault."""
 
-import io
 from pathlib import Path
 from typing import Any, Final
 
 from edge.diagnosis.result import Diagnosis, FileLayers, LayerError, traits
 from edge.errors import UsageError
-from edge.markup import plot_text
-from edge.runtime.place import write_output
+from edge.figures import plot_text, write_figure
 from edge.wording import counted
 
 SUFFIXES: Final = (".png", ".svg")
@@ -33,19 +31,12 @@ def draw(result: Diagnosis, path: Path) -> None:
     ]
     if not files:
         raise UsageError("there is nothing to plot: no file's layers could be compared")
-    stream = io.BytesIO()
-    figure = _figure(result, files)
-    # Without a date, and with ids that are no random numbers: equal results, equal bytes.
-    metadata = {"Date": None} if path.suffix.lower() == ".svg" else {}
-    figure.savefig(stream, format=path.suffix.lower()[1:], metadata=metadata, dpi=120)
-    write_output(path, stream.getvalue())
+    write_figure(_figure(result, files), path, dpi=120, with_creator=True)
 
 
 def _figure(result: Diagnosis, files: list[FileLayers]) -> Any:
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    mpl.rcParams["svg.hashsalt"] = "edge"
     longest = max(len(file.layers) for file in files)
     width = min(24.0, max(8.0, 0.22 * longest))
     figure = Figure(figsize=(width, 4.2 * len(files)), layout="constrained")

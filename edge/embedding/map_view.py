@@ -1,7 +1,6 @@
 """The map for people: one HTML file that loads nothing, and a picture of the two planes."""
 
 import colorsys
-import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -13,8 +12,7 @@ import numpy as np
 
 from edge.embedding.cleaning import Review
 from edge.embedding.collection_map import CollectionMap, data_uri
-from edge.markup import plot_text
-from edge.runtime.place import write_output
+from edge.figures import plot_text, write_figure
 from edge.runtime.printable import one_line
 
 LISTED: Final = 50  # entries of each list on the page
@@ -103,9 +101,7 @@ def draw_map(result: CollectionMap, path: Path) -> None:
     Raises:
         OutputError: The picture cannot be written.
     """
-    stream = io.BytesIO()
-    _figure(result).savefig(stream, format="png", dpi=96, metadata={"Software": None})
-    write_output(path, stream.getvalue())
+    write_figure(_figure(result), path, dpi=96)
 
 
 def _figure(result: CollectionMap) -> Any:

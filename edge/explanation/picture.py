@@ -1,6 +1,5 @@
 """The maps as pictures: all files side by side on one scale, layers and filters as grids."""
 
-import io
 import math
 from collections.abc import Sequence
 from typing import Any, Final
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge.explanation.keras_model import MOST_CHANNELS
 from edge.explanation.result import KERAS, HeatMap, ImageExplanation, LayerMaps
+from edge.figures import figure_bytes
 from edge.runtime.preprocess import picture_of
 from edge.runtime.printable import one_line
 
@@ -40,7 +40,7 @@ def maps_png(explained: ImageExplanation) -> bytes:
         axis.set_axis_off()
     if drawn is not None and top > 0:
         figure.colorbar(drawn, ax=list(axes), shrink=0.9, label="log-odds of the class")
-    return _png(figure)
+    return figure_bytes(figure, "png", dpi=DOTS)
 
 
 def layers_png(layers: Sequence[LayerMaps]) -> bytes:
@@ -55,7 +55,7 @@ def layers_png(layers: Sequence[LayerMaps]) -> bytes:
         shown = f"{len(tiles)} of {layer.channels}" if len(tiles) < layer.channels else len(tiles)
         _title(axis, f"{_name(layer.layer)}\n{shown} channels of {height} x {width}")
         axis.set_axis_off()
-    return _png(figure)
+    return figure_bytes(figure, "png", dpi=DOTS)
 
 
 def filters_png(name: str, kernel: NDArray[np.float32]) -> bytes:
@@ -72,7 +72,7 @@ def filters_png(name: str, kernel: NDArray[np.float32]) -> bytes:
     many = f"{shown} of {len(tiles)}" if shown < len(tiles) else f"{shown}"
     _title(axis, f"{_name(name)}\n{many} filters of {height} x {width}; grey is 0")
     axis.set_axis_off()
-    return _png(figure)
+    return figure_bytes(figure, "png", dpi=DOTS)
 
 
 def _overlay(axis: Any, pixels: NDArray[np.uint8], values: NDArray[np.float32], top: float) -> Any:
@@ -129,9 +129,3 @@ def _grid(tiles: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         top, left = number // columns * (height + gap), number % columns * (width + gap)
         sheet[top : top + height, left : left + width] = tile
     return sheet
-
-
-def _png(figure: Any) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DOTS, metadata={"Software": None})
-    return stream.getvalue()

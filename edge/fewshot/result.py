@@ -1,6 +1,5 @@
 """The result of a run: accuracies with their intervals, as JSON and as a picture."""
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,8 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge.fewshot.options import FewShotMethod
-from edge.markup import plot_text
-from edge.runtime.place import write_output
+from edge.figures import plot_text, write_figure
 
 CONFIDENCE: Final = 0.95
 
@@ -142,15 +140,7 @@ def draw(result: FewShotResult, path: Path) -> None:
     Raises:
         OutputError: The picture cannot be written.
     """
-    import matplotlib as mpl
-
-    mpl.rcParams["svg.hashsalt"] = "edge"
-    stream = io.BytesIO()
-    form = path.suffix.lower()[1:]
-    # There is no date, so that equal results give equal bytes.
-    metadata = {"Date": None} if form == "svg" else {}
-    _figure(result).savefig(stream, format=form, metadata=metadata, dpi=120)
-    write_output(path, stream.getvalue())
+    write_figure(_figure(result), path, dpi=120, with_creator=True)
 
 
 def _figure(result: FewShotResult) -> Any:

@@ -11,6 +11,7 @@ from benchmarks.plots.pareto import pareto
 from benchmarks.result import BenchmarkRow, Results, Status
 from benchmarks.stats import median
 from edge.errors import UsageError
+from edge.figures import write_figure
 from edge.markup import prose, table
 from edge.wording import UNKNOWN, significant
 from edge.zoo.prepare import VARIANTS
@@ -193,7 +194,7 @@ def picture(results: ZooResults, form: str) -> bytes:
     figure.axes[0].set_ylabel("top-1 on ImageNet as published, percent")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"zoo.{form}"
-        style.write(figure, path)
+        write_figure(figure, path, dpi=style.DPI)
         return path.read_bytes()
 
 
