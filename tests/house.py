@@ -188,10 +188,16 @@ def duplicates(texts: dict[Path, str]) -> list[tuple[tuple[Path, int], tuple[Pat
     """Return pairs of places where as many lines or more are equal; imports do not count."""
     places: dict[tuple[str, ...], list[tuple[Path, int]]] = defaultdict(list)
     for path, text in texts.items():
+        imported = {
+            number
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        }
         lines = [
             (number, line.strip())
             for number, line in enumerate(text.splitlines(), 1)
-            if len(line.strip()) > 3 and not line.startswith(("import ", "from "))
+            if len(line.strip()) > 3 and number not in imported
         ]
         for start in range(len(lines) - SAME_LINES + 1):
             window = lines[start : start + SAME_LINES]

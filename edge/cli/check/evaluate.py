@@ -67,16 +67,27 @@ def evaluate(
 def _print(result: "Evaluation") -> None:
     """Print the scores of every variant, then the classes of the first one."""
     from edge.cli.check.view import print_labels
-    from edge.cli.output import print_table
     from edge.dataset.folder import unused_files
-    from edge.evaluation.images import said
 
-    first = result.variants[0]
     if result.output.multi_label:
         print_labels(
             result.name, {item.name: (item.multi_label, item.score) for item in result.variants}
         )
         return
+    _print_scores(result)
+    _print_classes(result)
+    if unused := unused_files(len(result.files.images), result.files.others):
+        say(f"Data: {unused}")
+    agrees = f"Agrees: with {result.variants[0].name}. " if len(result.variants) > 1 else ""
+    say(f"{agrees}95 %: intervals (Wilson).")
+
+
+def _print_scores(result: "Evaluation") -> None:
+    """Print the scores of every variant, and those of images of different origins apart."""
+    from edge.cli.output import print_table
+    from edge.evaluation.images import said
+
+    first = result.variants[0]
     of_what = {
         "unseen": "images that it was not made from",
         "seen": "images that IT WAS MADE FROM",
@@ -106,11 +117,6 @@ def _print(result: "Evaluation") -> None:
                 for item in result.variants
             ],
         )
-    _print_classes(result)
-    if unused := unused_files(len(result.files.images), result.files.others):
-        say(f"Data: {unused}")
-    agrees = f"Agrees: with {first.name}. " if len(result.variants) > 1 else ""
-    say(f"{agrees}95 %: intervals (Wilson).")
 
 
 def _print_classes(result: "Evaluation") -> None:

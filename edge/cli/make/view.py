@@ -17,18 +17,33 @@ LAST: Final = ("drop", "agrees", "latency")  # columns of a job's table
 
 def print_report(report: "Report", output: Path) -> None:
     """Print the table at the end of a job, and the command to type next."""
-    from edge.dataset.folder import unused_files
+    adopted = all(variant.agreement is None for variant in report.variants)
+    _print_variants(report, adopted=adopted)
+    _print_lines(report)
+    threads = report.variants[0].latency["threads"]
+    columns = "F1: mean of the labels'" if report.output.multi_label else "95 %: interval of top-1"
+    against = (
+        "The file was adopted as it is: no model is known that it could differ from."
+        if adopted
+        else "Drop, agrees: against the Keras model."
+    )
+    print_folded(f"* runs by default. {columns}. {against}")
+    print_folded(
+        f"Latency: measured, median of one inference on this host's CPU, {threads} thread."
+    )
+    say(f"Next: edge predict {quoted(output)} IMAGE")
 
+
+def _print_variants(report: "Report", *, adopted: bool) -> None:
+    """Print the table of the variants, under the scores of the model that they come from."""
     reference = report.reference
     title = f"{report.name}: {held_out_images(reference.images, reference.labelled)}"
     several = report.output.multi_label
-    found = reference.multi_label
-    adopted = all(variant.agreement is None for variant in report.variants)
     model = "its" if adopted else "Keras model"
     if reference.top1 is not None:
         title += f", {model} top-1 {percent(reference.top1)}"
-    elif found is not None:
-        title += f", {model} mAP {percent(found.mean_average_precision)}"
+    elif reference.multi_label is not None:
+        title += f", {model} mAP {percent(reference.multi_label.mean_average_precision)}"
     rows = [
         (
             ("* " if variant.name == report.default_variant else "  ") + variant.name,
@@ -47,6 +62,12 @@ def print_report(report: "Report", output: Path) -> None:
         rows,
         least=("drop", "latency", "size", "95 %"),
     )
+
+
+def _print_lines(report: "Report") -> None:
+    """Print what the table does not say: what failed, what was chosen and why, and the data."""
+    from edge.dataset.folder import unused_files
+
     for item in report.failed:
         print_folded(item.told())
     if report.default_reason:
@@ -62,18 +83,6 @@ def print_report(report: "Report", output: Path) -> None:
     _print_calibration(report.calibration)
     if report.output.evidence:
         print_folded(f"Output: {report.output.evidence}.")
-    threads = report.variants[0].latency["threads"]
-    columns = "F1: mean of the labels'" if several else "95 %: interval of top-1"
-    against = (
-        "The file was adopted as it is: no model is known that it could differ from."
-        if adopted
-        else "Drop, agrees: against the Keras model."
-    )
-    print_folded(f"* runs by default. {columns}. {against}")
-    print_folded(
-        f"Latency: measured, median of one inference on this host's CPU, {threads} thread."
-    )
-    say(f"Next: edge predict {quoted(output)} IMAGE")
 
 
 def held_out_images(images: int, labelled: int) -> str:
