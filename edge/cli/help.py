@@ -1,8 +1,11 @@
 """What ``--help``, ``-h`` and ``edge help`` show: whole names and whole words at any width."""
 
+import functools
+import inspect
 import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -122,6 +125,32 @@ def example(line: str) -> Callable[[Function], Function]:
         return function
 
     return mark
+
+
+def spread(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of the dataclass that it takes as ``flags``.
+
+    Several commands share these options so; they follow the command's own::
+
+        @spread
+        def deploy(bundle: Bundle, flags: DeployFlags, port: Port = None) -> None:
+    """
+    own = dict(inspect.signature(function).parameters)
+    kind = own.pop("flags").annotation
+    options = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
+        )
+        for field in fields(kind)
+    ]
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        flags = kind(**{option.name: given.pop(option.name) for option in options})
+        function(**given, flags=flags)
+
+    command.__signature__ = inspect.Signature([*own.values(), *options])  # type: ignore[attr-defined]
+    return command
 
 
 @example("edge help benchmark diff")

@@ -1,47 +1,21 @@
 """``edge deploy``."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.cli import options as shared
 from edge.cli.deploy import options as hosts
-from edge.cli.help import example
+from edge.cli.help import example, spread
 from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.deploy.deploy import Outcome
-    from edge.deploy.plan import DeployOptions, DeployPlan
-    from edge.deploy.ssh import Address
+    from edge.deploy.plan import DeployPlan
     from edge.device.messages import SelftestReport
 
 
 @example("edge deploy bundle pi@raspberrypi.local --device raspberry-pi-5")
+@spread
 def deploy(
-    bundle: hosts.Bundle,
-    host: hosts.Host,
-    device: hosts.Device = None,
-    port: hosts.Port = None,
-    ssh_config: hosts.SshConfig = None,
-    accept_new_host_key: hosts.AcceptNewHostKey = False,
-    dry_run: hosts.DryRun = False,
-    app: hosts.AppName = None,
-    variant: hosts.Variant = None,
-    engine: hosts.Engine = None,
-    threads: hosts.Threads = None,
-    max_latency: hosts.MaxLatency = None,
-    max_memory: hosts.MaxMemory = None,
-    watch: hosts.Watch = hosts.WATCH_SECONDS,
-    selftest_timeout: hosts.SelftestTimeout = hosts.SELFTEST_SECONDS,
-    start_timeout: hosts.StartTimeout = hosts.START_SECONDS,
-    watchdog: hosts.Watchdog = hosts.WATCHDOG_SECONDS,
-    keep: hosts.Keep = hosts.KEPT_RELEASES,
-    allow_downgrade: hosts.AllowDowngrade = False,
-    provision: hosts.Provision = False,
-    key: hosts.Key = None,
-    offline: hosts.Offline = False,
-    cache: shared.Cache = None,
-    json: shared.Json = False,
-    quiet: shared.Quiet = False,
+    bundle: hosts.Bundle, host: hosts.Host, flags: hosts.DeployFlags, port: hosts.Port = None
 ) -> None:
     """Bring a bundle to a device: it goes live when it has proved itself there, or not at all.
 
@@ -49,64 +23,29 @@ def deploy(
     golden self-test beside the one that serves; then it is switched to, started and watched. After
     any failure the previous release serves again.
     """
-    from edge.deploy.keys import default_key, public_key
-    from edge.deploy.plan import DeployOptions
-    from edge.deploy.signing import refuse_altered
-
-    refuse_altered(bundle)  # first: nobody needs a key for a bundle that must not be deployed
-    options = DeployOptions(
-        key=public_key(key or default_key()),
-        device=device,
-        app=app,
-        variant=variant,
-        engine=engine,
-        threads=threads,
-        max_latency_ms=max_latency,
-        max_memory_mb=max_memory,
-        watch_seconds=watch,
-        selftest_seconds=selftest_timeout,
-        start_seconds=start_timeout,
-        watchdog_seconds=watchdog,
-        keep=keep,
-        allow_downgrade=allow_downgrade,
-        provision=provision,
-        cache=shared.cache_root(cache),
-        offline=offline,
-    )
-    where = hosts.address(host, port, ssh_config, accept_new_host_key)
-    _deploy(bundle, where, options, dry_run=dry_run, json=json, quiet=quiet)
-
-
-def _deploy(
-    bundle: Path,
-    where: "Address",
-    options: "DeployOptions",
-    *,
-    dry_run: bool,
-    json: bool,
-    quiet: bool,
-) -> None:
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
     from edge.deploy.deploy import deploy as run
     from edge.deploy.plan import checked_bundle, make_plan
     from edge.deploy.ssh import Remote
 
-    progress = shown_progress(quiet=quiet)
+    options = flags.options(bundle)
+    where = hosts.address(host, port, flags.ssh_config, flags.accept_new_host_key)
+    progress = shown_progress(quiet=flags.quiet)
     checked = checked_bundle(bundle, options.key)
     with Remote(where) as remote:
         plan = make_plan(checked, remote, options, progress)
         for finding in plan.findings:
             if finding.level != "ok":
                 progress.note(f"{finding.about}: {finding.found}")
-        if dry_run:
-            if json:
+        if flags.dry_run:
+            if flags.json:
                 print_json({"schema_version": 1, **plan.to_json()})
             else:
                 _print_plan(plan, where.host)
             return
         outcome = run(remote, plan, progress)
-    if json:
+    if flags.json:
         print_json({"schema_version": 1, **outcome.to_json()})
         return
     if not outcome.changed:

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge.cli import options as shared
 from edge.cli.deploy import options as hosts
-from edge.cli.help import Application, example
+from edge.cli.help import Application, example, spread
 from edge.runtime.streams import say
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ def root() -> None:
 
 @fleet.command()
 @example("edge fleet deploy bundle fleet.toml --group shop --canary 2")
+@spread
 def deploy(
     bundle: hosts.Bundle,
     inventory: Annotated[
@@ -31,6 +31,7 @@ def deploy(
             help="TOML file that names the devices, such as fleet.toml.", show_default=False
         ),
     ],
+    flags: hosts.DeployFlags,
     group: Annotated[
         str | None,
         typer.Option(help="Deploy only to this group of the inventory.", show_default=False),
@@ -49,28 +50,6 @@ def deploy(
     max_failures: Annotated[
         int, typer.Option(help="Number of failures that do not end the rollout.", min=0)
     ] = 0,
-    device: hosts.Device = None,
-    ssh_config: hosts.SshConfig = None,
-    accept_new_host_key: hosts.AcceptNewHostKey = False,
-    dry_run: hosts.DryRun = False,
-    app: hosts.AppName = None,
-    variant: hosts.Variant = None,
-    engine: hosts.Engine = None,
-    threads: hosts.Threads = None,
-    max_latency: hosts.MaxLatency = None,
-    max_memory: hosts.MaxMemory = None,
-    watch: hosts.Watch = hosts.WATCH_SECONDS,
-    selftest_timeout: hosts.SelftestTimeout = hosts.SELFTEST_SECONDS,
-    start_timeout: hosts.StartTimeout = hosts.START_SECONDS,
-    watchdog: hosts.Watchdog = hosts.WATCHDOG_SECONDS,
-    keep: hosts.Keep = hosts.KEPT_RELEASES,
-    allow_downgrade: hosts.AllowDowngrade = False,
-    provision: hosts.Provision = False,
-    key: hosts.Key = None,
-    offline: hosts.Offline = False,
-    cache: shared.Cache = None,
-    json: shared.Json = False,
-    quiet: shared.Quiet = False,
 ) -> None:
     """Deploy to the devices of an inventory: canaries first, then in waves.
 
@@ -81,39 +60,18 @@ def deploy(
     from edge.cli.terminal import shown_progress
     from edge.deploy.deploy import deploy as deploy_to
     from edge.deploy.fleet import roll_out
-    from edge.deploy.keys import default_key, public_key
-    from edge.deploy.plan import DeployOptions, checked_bundle, make_plan
-    from edge.deploy.signing import refuse_altered
+    from edge.deploy.plan import checked_bundle, make_plan
     from edge.deploy.ssh import Remote
     from edge.progress import Silent
 
-    refuse_altered(bundle)  # first: nobody needs a key for a bundle that must not be deployed
-    options = DeployOptions(
-        key=public_key(key or default_key()),
-        device=device,
-        app=app,
-        variant=variant,
-        engine=engine,
-        threads=threads,
-        max_latency_ms=max_latency,
-        max_memory_mb=max_memory,
-        watch_seconds=watch,
-        selftest_seconds=selftest_timeout,
-        start_seconds=start_timeout,
-        watchdog_seconds=watchdog,
-        keep=keep,
-        allow_downgrade=allow_downgrade,
-        provision=provision,
-        cache=shared.cache_root(cache),
-        offline=offline,
-    )
-    members = _members(inventory, group, ssh_config, accept_new_host_key)
+    options = flags.options(bundle)
+    members = _members(inventory, group, flags.ssh_config, flags.accept_new_host_key)
     checked = checked_bundle(bundle, options.key)
 
     def one(member: "Member") -> tuple[str, bool]:
         with Remote(member.address) as remote:
             plan = make_plan(checked, remote, member.options(options), Silent())
-            if dry_run:
+            if flags.dry_run:
                 return plan.release.id, True
             outcome = deploy_to(remote, plan, Silent())
             return outcome.release, outcome.changed
@@ -121,16 +79,16 @@ def deploy(
     results = roll_out(
         members,
         one,
-        shown_progress(quiet=quiet),
+        shown_progress(quiet=flags.quiet),
         parallel=parallel,
         canary=canary,
         wave=wave,
         max_failures=max_failures,
     )
-    if json:
+    if flags.json:
         print_json({"schema_version": 1, "devices": [item.to_json() for item in results]})
     else:
-        _print(results, dry_run=dry_run)
+        _print(results, dry_run=flags.dry_run)
     if any(item.result in ("failed", "not tried") for item in results):
         raise typer.Exit(1)
 

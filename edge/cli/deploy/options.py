@@ -1,11 +1,15 @@
 """Options of the commands that talk to devices."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from edge.cli import options as shared
+
 if TYPE_CHECKING:
+    from edge.deploy.plan import DeployOptions
     from edge.deploy.ssh import Address
 
 # What a deploy does unless it is told otherwise.
@@ -145,6 +149,66 @@ Provision = Annotated[
         "--provision", help="Set the device up anew: the key that it trusts, and its type."
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployFlags:
+    """The options of a deploy, to one device or to many; ``spread`` makes options of the fields."""
+
+    device: Device = None
+    ssh_config: SshConfig = None
+    accept_new_host_key: AcceptNewHostKey = False
+    dry_run: DryRun = False
+    app: AppName = None
+    variant: Variant = None
+    engine: Engine = None
+    threads: Threads = None
+    max_latency: MaxLatency = None
+    max_memory: MaxMemory = None
+    watch: Watch = WATCH_SECONDS
+    selftest_timeout: SelftestTimeout = SELFTEST_SECONDS
+    start_timeout: StartTimeout = START_SECONDS
+    watchdog: Watchdog = WATCHDOG_SECONDS
+    keep: Keep = KEPT_RELEASES
+    allow_downgrade: AllowDowngrade = False
+    provision: Provision = False
+    key: Key = None
+    offline: Offline = False
+    cache: shared.Cache = None
+    json: shared.Json = False
+    quiet: shared.Quiet = False
+
+    def options(self, bundle: Path) -> "DeployOptions":
+        """Return what the deploy of a bundle is told.
+
+        Raises:
+            BundleError: The bundle was altered.
+            UsageError: There is no such key.
+        """
+        from edge.deploy.keys import default_key, public_key
+        from edge.deploy.plan import DeployOptions
+        from edge.deploy.signing import refuse_altered
+
+        refuse_altered(bundle)  # first: nobody needs a key for a bundle that must not be deployed
+        return DeployOptions(
+            key=public_key(self.key or default_key()),
+            device=self.device,
+            app=self.app,
+            variant=self.variant,
+            engine=self.engine,
+            threads=self.threads,
+            max_latency_ms=self.max_latency,
+            max_memory_mb=self.max_memory,
+            watch_seconds=self.watch,
+            selftest_seconds=self.selftest_timeout,
+            start_seconds=self.start_timeout,
+            watchdog_seconds=self.watchdog,
+            keep=self.keep,
+            allow_downgrade=self.allow_downgrade,
+            provision=self.provision,
+            cache=shared.cache_root(self.cache),
+            offline=self.offline,
+        )
 
 
 def address(
