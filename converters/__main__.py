@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from converters.base import CONVERTERS, ConversionRequest
+from converters.base import CONVERTERS, ConversionRequest, Converter
 from edge.errors import ConversionError
 from edge.frozen_graph import register
 from edge.runtime.typed import typed
@@ -35,7 +35,7 @@ def _convert(request: ConversionRequest, say: Callable[[Message], None]) -> None
     keras.config.disable_interactive_logging()
     model = keras.models.load_model(request.keras_model, compile=False)
     module, _, function = CONVERTERS[request.format].partition(":")
-    convert = getattr(importlib.import_module(module), function)
+    convert: Converter = getattr(importlib.import_module(module), function)
     for result in convert(request, model, lambda: say({"progress": 1})):
         say(asdict(result) | {"path": str(result.path)})
 

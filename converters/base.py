@@ -1,10 +1,10 @@
 """What a converter is asked for, and what it answers. Plain data: no TensorFlow here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from edge.errors import UsageError
 from edge.modelfile.metadata import ModelDescription
@@ -65,7 +65,7 @@ DEFAULT_TARGETS: Final = tuple(
 )
 
 # A converter writes several precisions at once, because they share the traced graph.
-CONVERTERS: Final[dict[str, str]] = {
+CONVERTERS: Final[dict[str, str]] = {  # each is a ``Converter``
     "tflite": "converters.tflite:convert",
     "onnx": "converters.onnx:convert",
 }
@@ -165,3 +165,24 @@ class ConversionResult:
     seconds: float
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Converter(Protocol):
+    """Writes the files of one format, one after the other."""
+
+    def __call__(
+        self, request: ConversionRequest, model: Any, step: Callable[[], None]
+    ) -> Iterator[ConversionResult]:
+        """Write one file per precision.
+
+        Args:
+            request: What to write.
+            model: A Keras model that takes RGB 0..255.
+            step: Is called now and then in a search.
+
+        Raises:
+            ConversionError: The model was refused.
+            NegativeVerdict, UsageError: A mixed file cannot be made; see
+                ``converters.writing.integer_files``.
+        """
+        ...

@@ -27,17 +27,7 @@ COUNTER: Final = re.compile(r"__\d+")  # what tf2onnx appends to the names of wh
 def convert(
     request: ConversionRequest, model: Any, step: Callable[[], None]
 ) -> Iterator[ConversionResult]:
-    """Write one file per precision.
-
-    Args:
-        request: What to write.
-        model: A Keras model that takes RGB 0..255.
-        step: Is called now and then in a search.
-
-    Raises:
-        ConversionError: tf2onnx or the quantizer refused the model.
-        NegativeVerdict, UsageError: A mixed file cannot be made; see ``integer_files``.
-    """
+    """Write one ONNX file per precision; see ``converters.base.Converter``."""
     unknown = set(request.precisions) - {Precision.FP32, Precision.INT8, Precision.MIXED}
     if unknown:
         raise ConversionError(f"ONNX is written as fp32, int8 and mixed, not {sorted(unknown)}")

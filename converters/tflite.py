@@ -20,17 +20,7 @@ from edge.runtime.session import first_line
 def convert(
     request: ConversionRequest, model: Any, step: Callable[[], None]
 ) -> Iterator[ConversionResult]:
-    """Write one file per precision.
-
-    Args:
-        request: What to write.
-        model: A Keras model that takes RGB 0..255.
-        step: Is called now and then in a search.
-
-    Raises:
-        ConversionError: The converter refused the model.
-        NegativeVerdict, UsageError: A mixed file cannot be made; see ``integer_files``.
-    """
+    """Write one TFLite file per precision; see ``converters.base.Converter``."""
     floats = [precision for precision in request.precisions if precision not in CALIBRATED]
     if floats:
         function = traced(model)

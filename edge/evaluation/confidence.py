@@ -20,6 +20,11 @@ class Interval:
     high: float
 
 
+def ends(interval: Interval | None) -> tuple[float, float] | None:
+    """Return both ends of an interval, None if there is none."""
+    return None if interval is None else (interval.low, interval.high)
+
+
 def normal_quantile(confidence: float) -> float:
     """Return z of a two-sided interval: 1.96 for 0.95."""
     return NormalDist().inv_cdf((1 + confidence) / 2)

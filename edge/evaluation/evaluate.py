@@ -14,7 +14,7 @@ from edge.dataset.folder import Files
 from edge.dataset.pictures import Picture
 from edge.errors import DataError
 from edge.evaluation.chance import Agreement, Level, agreement
-from edge.evaluation.confidence import Interval, too_few
+from edge.evaluation.confidence import Interval, ends, too_few
 from edge.evaluation.images import (
     SEEN,
     Origin,
@@ -81,15 +81,7 @@ class VariantScore:
             "level": self.against_truth and str(self.against_truth.level),
             "multi_label": None if self.multi_label is None else asdict(self.multi_label),
             "by_origin": {str(key): _score_json(item) for key, item in self.by_origin.items()},
-            "classes": [
-                {
-                    "label": labels[item.index],
-                    **{key: value for key, value in asdict(item).items() if key != "index"},
-                    "precision_interval": _ends(item.precision_interval),
-                    "recall_interval": _ends(item.recall_interval),
-                }
-                for item in self.classes
-            ],
+            "classes": [item.to_json(labels[item.index]) for item in self.classes],
         }
 
 
@@ -145,11 +137,7 @@ class Evaluation:
 
 
 def _score_json(score: Score) -> dict[str, Any]:
-    return asdict(score) | {"top1_interval": _ends(top1_interval(score))}
-
-
-def _ends(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]
+    return asdict(score) | {"top1_interval": ends(top1_interval(score))}
 
 
 def top1_interval(score: Score) -> Interval | None:

@@ -1,13 +1,13 @@
 """Scores of a model on labelled images: accuracy, agreement, confusion, calibration error."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.evaluation.confidence import CONFIDENCE, Interval, normal_quantile, wilson
+from edge.evaluation.confidence import CONFIDENCE, Interval, ends, normal_quantile, wilson
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.postprocess import answers, best_class
 
@@ -109,6 +109,15 @@ class ClassScore:
     f1: float | None
     precision_interval: Interval | None
     recall_interval: Interval | None
+
+    def to_json(self, label: str) -> dict[str, Any]:
+        """Return the scores as JSON values, with the name of the class in place of its index."""
+        values = asdict(self) | {
+            "precision_interval": ends(self.precision_interval),
+            "recall_interval": ends(self.recall_interval),
+        }
+        del values["index"]
+        return {"label": label} | values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,29 +28,10 @@ MISTAKES: Final = 24  # images that are named, of each model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRow:
-    """The scores of one class, by its name; see ``edge.evaluation.score.ClassScore``.
-
-    Attributes:
-        label: The name of the class.
-        images: The images that are of the class.
-        answers: The images for which the model names the class.
-        right: The images that are both.
-        precision: right / answers, 0..1; None where there are no answers.
-        recall: right / images, 0..1; None where there are no images.
-        f1: The harmonic mean of the two, 0..1.
-        precision_interval: The low and the high end of its Wilson interval.
-        recall_interval: The low and the high end of its Wilson interval.
-    """
+    """The name of a class, and its scores."""
 
     label: str
-    images: int
-    answers: int
-    right: int
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    precision_interval: tuple[float, float] | None
-    recall_interval: tuple[float, float] | None
+    score: ClassScore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +82,12 @@ class ModelOnClasses:
     per_class: tuple[ClassRow, ...]
     confusion: tuple[ConfusedPair, ...]
     mistakes: tuple[Mistake, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the report says of the model as JSON values."""
+        return asdict(self) | {
+            "per_class": [item.score.to_json(item.label) for item in self.per_class]
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +156,7 @@ class ClassReport:
     def to_json(self) -> dict[str, Any]:
         """Return the report on classes as JSON values."""
         return {
-            "models": {name: asdict(model) for name, model in self.models.items()},
+            "models": {name: model.to_json() for name, model in self.models.items()},
             "differences": None if self.differences is None else self.differences.to_json(),
         }
 
@@ -218,7 +205,11 @@ def _on_classes(
         right=sum(item.right for item in classes),
         calibration_error=calibration_error(scores, truth) if probable else None,
         reliability=tuple(reliability(scores, truth)) if probable else (),
-        per_class=tuple(_row(item, labels) for item in classes if item.images or item.answers),
+        per_class=tuple(
+            ClassRow(label=labels[item.index], score=item)
+            for item in classes
+            if item.images or item.answers
+        ),
         confusion=tuple(
             ConfusedPair(truth=labels[cell.truth], answer=labels[cell.answer], images=cell.images)
             for cell in cells
@@ -231,24 +222,6 @@ def _on_classes(
             )
             for row in worst_mistakes(scores, truth, MISTAKES, output).tolist()
         ),
-    )
-
-
-def _row(scored: ClassScore, labels: Sequence[str]) -> ClassRow:
-    precision, recall = (
-        None if interval is None else (interval.low, interval.high)
-        for interval in (scored.precision_interval, scored.recall_interval)
-    )
-    return ClassRow(
-        label=labels[scored.index],
-        images=scored.images,
-        answers=scored.answers,
-        right=scored.right,
-        precision=scored.precision,
-        recall=scored.recall,
-        f1=scored.f1,
-        precision_interval=precision,
-        recall_interval=recall,
     )
 
 

@@ -126,7 +126,6 @@ def adopted_source(options: ExportOptions) -> ExportedNetwork:
     digest = sha256_file(path)
     return ExportedNetwork(
         path=path,
-        model_id=digest,
         given_sha256=digest,
         description=path.name,
         weights=path.name,

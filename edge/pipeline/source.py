@@ -32,9 +32,8 @@ class ExportedNetwork:
 
     Attributes:
         path: A .keras file; once it is ``settled``, pixel values 0..255 in and probabilities out.
-        model_id: The content hash of what decides its numbers.
-        given_sha256: The hash of the file that was given; of a network of Keras Applications, its
-            ``model_id``.
+        given_sha256: The content hash of the file that was given, or of what decides the numbers of
+            a network of Keras Applications.
         description: What it is, for people.
         weights: Where they come from, for people.
         height: The height of the input, in pixels.
@@ -47,10 +46,11 @@ class ExportedNetwork:
         output: What it answers with, once it is ``settled``.
         notes: What a user should know.
         single_value: Whether it had one value before it got two columns.
+        settled_sha256: The content hash once it is ``settled``; None as long as that is the given
+            one.
     """
 
     path: Path
-    model_id: str
     given_sha256: str
     description: str
     weights: str
@@ -64,6 +64,12 @@ class ExportedNetwork:
     output: OutputSpec = PROBABILITIES
     notes: tuple[str, ...] = ()
     single_value: bool = False
+    settled_sha256: str | None = None
+
+    @property
+    def model_id(self) -> str:
+        """The content hash of what decides its numbers."""
+        return self.settled_sha256 or self.given_sha256
 
 
 def open_source(options: ExportOptions) -> ExportedNetwork:
@@ -89,7 +95,6 @@ def _from_backbone(options: ExportOptions) -> ExportedNetwork:
     given = read_labels(options.labels, 1000) if options.labels else None
     return ExportedNetwork(
         path=path,
-        model_id=key,
         given_sha256=key,
         description=row.keras_name,
         weights=weights_id(row, options.weights, options.output.seed),
@@ -148,7 +153,6 @@ def _from_file(path: Path, options: ExportOptions) -> ExportedNetwork:
     digest = sha256_file(path)
     return ExportedNetwork(
         path=path,
-        model_id=digest,
         given_sha256=digest,
         description=path.name,
         weights=f"file {path.name}",
@@ -231,7 +235,7 @@ def settled(
         output=output,
         notes=doubts,  # those so far stand in the record of the data
         model=model,
-        model_id=model_id,
+        settled_sha256=model_id,
         path=written or source.path,
     )
 

@@ -11,7 +11,6 @@ from edge.runtime.streams import say
 from edge.wording import bounds, percent
 
 if TYPE_CHECKING:
-    from edge.evaluation.confidence import Interval
     from edge.evaluation.evaluate import Evaluation
 
 MOST_CLASSES: Final = 20  # rows of the table for people
@@ -85,6 +84,7 @@ def _print(result: "Evaluation") -> None:
 def _print_scores(result: "Evaluation") -> None:
     """Print the scores of every variant, and those of images of different origins apart."""
     from edge.cli.output import print_table
+    from edge.evaluation.confidence import ends
     from edge.evaluation.images import said
 
     first = result.variants[0]
@@ -100,7 +100,7 @@ def _print_scores(result: "Evaluation") -> None:
             (
                 item.name,
                 percent(item.score.top1),
-                bounds(_ends(item.top1_interval)),
+                bounds(ends(item.top1_interval)),
                 percent(item.score.top5),
                 percent(item.score.agreement),
             )
@@ -122,6 +122,7 @@ def _print_scores(result: "Evaluation") -> None:
 def _print_classes(result: "Evaluation") -> None:
     """Print the classes of the first variant, those of the lowest recall first."""
     from edge.cli.output import print_table
+    from edge.evaluation.confidence import ends
 
     first = result.variants[0]
     rows = sorted(
@@ -138,14 +139,10 @@ def _print_classes(result: "Evaluation") -> None:
                 str(item.images),
                 str(item.right),
                 percent(item.recall),
-                bounds(_ends(item.recall_interval)),
+                bounds(ends(item.recall_interval)),
                 percent(item.precision),
             )
             for item in rows[:MOST_CLASSES]
         ],
         least=("images", "right", "precision", "95 %"),
     )
-
-
-def _ends(interval: "Interval | None") -> tuple[float, float] | None:
-    return None if interval is None else (interval.low, interval.high)

@@ -8,7 +8,9 @@ from typing import Final
 
 from edge.dataset.pictures import Picture
 from edge.errors import ImageError
+from edge.evaluation.confidence import ends
 from edge.evaluation.multilabel import MultiLabelScore
+from edge.evaluation.score import ClassScore
 from edge.pipeline.class_report import AnswerChanges, ClassRow, Mistake, ModelAnswer, ModelOnClasses
 from edge.pipeline.page.element import (
     Element,
@@ -91,7 +93,7 @@ def _cell(count: int, of_row: int, truth: str, answer: str) -> Element:
 def _pairs(name: str, model: ModelOnClasses) -> Element:
     wrong = [cell for cell in model.confusion if cell.truth != cell.answer]
     wrong.sort(key=lambda cell: -cell.images)
-    support = {item.label: item.images for item in model.per_class}
+    support = {item.label: item.score.images for item in model.per_class}
     rows: list[tuple[Element | str, ...]] = [
         (
             short(cell.truth),
@@ -115,11 +117,11 @@ def _pairs(name: str, model: ModelOnClasses) -> Element:
 def per_class_section(models: Mapping[str, ModelOnClasses]) -> Element:
     """Return the scores of each class of the default variant, with their intervals."""
     name, model = [*models.items()][-1]
-    reference = {item.label: item for item in next(iter(models.values())).per_class}
+    reference = {item.label: item.score for item in next(iter(models.values())).per_class}
     classes: Sequence[ClassRow] = model.per_class
     many = len(classes) > MOST_CELLS
     if many:
-        classes = sorted(classes, key=lambda item: -1.0 if item.f1 is None else item.f1)
+        classes = sorted(classes, key=_f1)
     rows = [_class_row(item, reference.get(item.label)) for item in classes[:MOST_ROWS]]
     first = model_name(next(iter(models)))
     titles = ("class", "images", "precision", "recall", "F1", f"F1 of {first}")
@@ -155,13 +157,18 @@ def per_label_section(name: str, scored: MultiLabelScore) -> Element:
     return section("Labels", element("p", text, class_="soft"), table(titles, rows))
 
 
-def _class_row(item: ClassRow, other: ClassRow | None) -> tuple[Element | str, ...]:
+def _f1(item: ClassRow) -> float:
+    return -1.0 if item.score.f1 is None else item.score.f1
+
+
+def _class_row(item: ClassRow, other: ClassScore | None) -> tuple[Element | str, ...]:
+    score = item.score
     return (
         element("span", short(item.label), title=item.label),
-        str(item.images),
-        with_interval(item.precision, item.precision_interval),
-        with_interval(item.recall, item.recall_interval),
-        percent(item.f1),
+        str(score.images),
+        with_interval(score.precision, ends(score.precision_interval)),
+        with_interval(score.recall, ends(score.recall_interval)),
+        percent(score.f1),
         percent(None if other is None else other.f1),
     )
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from xml.etree import ElementTree
 
 from edge import wording
+from edge.evaluation.confidence import ends
 from edge.evaluation.score import share_interval
 from edge.pipeline.class_report import KERAS
 from edge.runtime.printable import one_line
@@ -132,7 +133,7 @@ def interval(bounds: Sequence[float] | None) -> str:
 def counted_interval(share: float | None, images: int) -> str:
     """Return the interval of a share of so many images, percent."""
     bounds = None if share is None else share_interval(round(share * images), images)
-    return UNKNOWN if bounds is None else interval((bounds.low, bounds.high))
+    return UNKNOWN if bounds is None else interval(ends(bounds))
 
 
 def with_interval(share: float | None, bounds: Sequence[float] | None) -> Element:
