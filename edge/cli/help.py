@@ -5,7 +5,7 @@ import inspect
 import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -128,28 +128,36 @@ def example(line: str) -> Callable[[Function], Function]:
 
 
 def spread(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each field of the dataclass that it takes as ``flags``.
+    """Give a command an option for each field of the dataclasses that it takes.
 
-    Several commands share these options so; they follow the command's own::
+    Several commands share options so, and what is made of them::
 
         @spread
-        def deploy(bundle: Bundle, flags: DeployFlags, port: Port = None) -> None:
+        def deploy(bundle: Bundle, *, port: Port = None, flags: DeployFlags) -> None:
     """
-    own = dict(inspect.signature(function).parameters)
-    kind = own.pop("flags").annotation
-    options = [
-        inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
-        )
-        for field in fields(kind)
-    ]
+    shared: dict[str, type[Any]] = {
+        name: parameter.annotation
+        for name, parameter in inspect.signature(function).parameters.items()
+        if isinstance(parameter.annotation, type) and is_dataclass(parameter.annotation)
+    }
+    options: list[inspect.Parameter] = []
+    kind = inspect.Parameter.KEYWORD_ONLY
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in shared:
+            options += [
+                inspect.Parameter(field.name, kind, default=field.default, annotation=field.type)
+                for field in fields(shared[name])
+            ]
+        else:
+            options.append(parameter.replace(kind=kind))
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
-        flags = kind(**{option.name: given.pop(option.name) for option in options})
-        function(**given, flags=flags)
+        for name, flags in shared.items():
+            given[name] = flags(**{field.name: given.pop(field.name) for field in fields(flags)})
+        function(**given)
 
-    command.__signature__ = inspect.Signature([*own.values(), *options])  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     return command
 
 

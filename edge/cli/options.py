@@ -1,13 +1,17 @@
 """Options that several commands share."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from edge.runtime.output import OutputActivation
 from edge.runtime.spec import Resize as ResizeRule
 from edge.training.backbones import ChannelOrder as Order
+
+if TYPE_CHECKING:
+    from edge.training.options import BaseOptions
 
 Output = Annotated[
     Path,
@@ -128,3 +132,35 @@ ChannelOrder = Annotated[
     ),
 ]
 Resize = Annotated[ResizeRule, _option(help="How images are brought to that size.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkFlags:
+    """The options that name a pretrained network; ``spread`` makes options of the fields."""
+
+    backbone: Backbone = "mobilenet"
+    weights: Weights = "imagenet"
+    size: Size = None
+    alpha: Alpha = 1.0
+    resize: Resize = ResizeRule.CENTER_CROP
+    input_range: InputRange = None
+    channel_order: ChannelOrder = None
+
+    def options(self, seed: int) -> "BaseOptions":
+        """Return the options of the network.
+
+        Args:
+            seed: The seed of random weights.
+        """
+        from edge.training.options import BaseOptions
+
+        return BaseOptions(
+            backbone=self.backbone,
+            weights=self.weights,
+            size=self.size,
+            alpha=self.alpha,
+            resize=self.resize,
+            input_range=self.input_range,
+            channel_order=self.channel_order,
+            seed=seed,
+        )

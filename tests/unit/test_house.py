@@ -10,13 +10,13 @@ from tests.house import ROOT, class_names_twice, counted, duplicates, product_fi
 
 # Figures of `python -m tests.house` that may fall and not rise. To raise one, say why here.
 MOST: Final = {
-    "product files": 355,
+    "product files": 354,
     "files with one importer and under 60 lines": 5,
     "class names defined twice": 0,
-    "lines with dict[str, Any]": 170,
+    "lines with dict[str, Any]": 168,
     'sentences that begin with "Of"': 0,
-    "functions over 40 lines": 11,
-    "pairs of places with 6 or more equal lines": 11,
+    "functions over 40 lines": 6,
+    "pairs of places with 6 or more equal lines": 3,
 }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @example("edge deploy bundle pi@raspberrypi.local --device raspberry-pi-5")
 @spread
 def deploy(
-    bundle: hosts.Bundle, host: hosts.Host, flags: hosts.DeployFlags, port: hosts.Port = None
+    bundle: hosts.Bundle, host: hosts.Host, *, port: hosts.Port = None, flags: hosts.DeployFlags
 ) -> None:
     """Bring a bundle to a device: it goes live when it has proved itself there, or not at all.
 

@@ -31,7 +31,7 @@ def deploy(
             help="TOML file that names the devices, such as fleet.toml.", show_default=False
         ),
     ],
-    flags: hosts.DeployFlags,
+    *,
     group: Annotated[
         str | None,
         typer.Option(help="Deploy only to this group of the inventory.", show_default=False),
@@ -50,6 +50,7 @@ def deploy(
     max_failures: Annotated[
         int, typer.Option(help="Number of failures that do not end the rollout.", min=0)
     ] = 0,
+    flags: hosts.DeployFlags,
 ) -> None:
     """Deploy to the devices of an inventory: canaries first, then in waves.
 

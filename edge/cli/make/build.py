@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from edge.cli import options as shared
-from edge.cli.help import example
+from edge.cli.help import example, spread
 from edge.cli.make import options as making
-from edge.runtime.spec import Resize
 from edge.runtime.streams import say
 from edge.training.options import SPARSE, HeadOptions, Strategy, parse_hidden, parse_metric
 
 
 @example("edge build photos --output bundle")
+@spread
 def build(
     photos: Annotated[
         Path,
@@ -23,13 +23,8 @@ def build(
         ),
     ],
     output: shared.Output,
-    backbone: shared.Backbone = "mobilenet",
-    weights: shared.Weights = "imagenet",
-    size: shared.Size = None,
-    alpha: shared.Alpha = 1.0,
-    resize: shared.Resize = Resize.CENTER_CROP,
-    input_range: shared.InputRange = None,
-    channel_order: shared.ChannelOrder = None,
+    *,
+    network: shared.NetworkFlags,
     strategy: making.Strategies = Strategy.FEATURES,
     head: making.Head = "none",
     optimizer: making.Optimizer = "adam",
@@ -51,17 +46,8 @@ def build(
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on an image that cannot be decoded.")
     ] = False,
-    variants: making.Variants = None,
-    quantize: making.QuantizeOption = making.Quantize.INT8,
-    max_drop: making.MaxDrop = None,
-    recipe: making.Recipe = None,
-    calibration_images: making.CalibrationImages = 100,
     name: shared.Name = None,
-    seed: shared.Seed = 0,
-    overwrite: shared.Overwrite = False,
-    cache: shared.Cache = None,
-    json: shared.Json = False,
-    quiet: shared.Quiet = False,
+    flags: making.BundleFlags,
 ) -> None:
     """Train a classifier on a folder of photos and write a verified bundle."""
     from edge.cli.make.view import print_report
@@ -69,21 +55,11 @@ def build(
     from edge.cli.terminal import shown_progress
     from edge.pipeline.build import build as run
     from edge.pipeline.options import BuildOptions
-    from edge.training.options import BaseOptions
 
     report = run(
         BuildOptions(
             photos=photos,
-            base=BaseOptions(
-                backbone=backbone,
-                weights=weights,
-                size=size,
-                alpha=alpha,
-                resize=resize,
-                input_range=input_range,
-                channel_order=channel_order,
-                seed=seed,
-            ),
+            base=network.options(flags.seed),
             training=making.training_options(
                 strategy,
                 HeadOptions(
@@ -97,7 +73,7 @@ def build(
                     patience=patience,
                     class_weights=class_weights,
                     label_smoothing=label_smoothing,
-                    seed=seed,
+                    seed=flags.seed,
                 ),
                 unfreeze=unfreeze,
                 learning_rate=tune_learning_rate,
@@ -109,24 +85,13 @@ def build(
             ),
             train_images=train_images,
             strict=strict,
-            output=making.output_options(
-                output,
-                overwrite=overwrite,
-                cache=cache,
-                variants=variants,
-                quantize=quantize,
-                max_drop=max_drop,
-                recipe=recipe,
-                calibration_images=calibration_images,
-                name=name,
-                seed=seed,
-            ),
+            output=flags.output_options(output, name),
         ),
-        shown_progress(quiet=quiet),
+        shown_progress(quiet=flags.quiet),
     )
     if report is None:
         say("This worker has trained with the others; the first worker writes the bundle.")
-    elif json:
+    elif flags.json:
         print_json(report.to_json())
     else:
         print_report(report, output)

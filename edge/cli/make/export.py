@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from edge.cli import options as shared
-from edge.cli.help import example
+from edge.cli.help import example, spread
 from edge.cli.make import options as making
 from edge.runtime.output import OutputActivation
 from edge.runtime.spec import Resize
 
 
 @example("edge export mobilenet --calibration-data pictures --output bundle")
+@spread
 def export(
     model: Annotated[
         str,
@@ -31,6 +32,7 @@ def export(
         ),
     ],
     output: shared.Output,
+    *,
     evaluation_data: Annotated[
         Path | None,
         typer.Option(
@@ -103,16 +105,7 @@ def export(
             show_default=False,
         ),
     ] = None,
-    variants: making.Variants = None,
-    quantize: making.QuantizeOption = making.Quantize.INT8,
-    max_drop: making.MaxDrop = None,
-    recipe: making.Recipe = None,
-    calibration_images: making.CalibrationImages = 100,
-    seed: shared.Seed = 0,
-    overwrite: shared.Overwrite = False,
-    cache: shared.Cache = None,
-    json: shared.Json = False,
-    quiet: shared.Quiet = False,
+    flags: making.BundleFlags,
 ) -> None:
     """Write a trained network as a verified bundle, without training."""
     from edge.cli.make.view import print_report
@@ -139,21 +132,11 @@ def export(
             channel_order=channel_order,
             model_output=model_output,
             custom_objects=custom_objects,
-            output=making.output_options(
-                output,
-                overwrite=overwrite,
-                cache=cache,
-                variants=variants,
-                quantize=quantize,
-                max_drop=max_drop,
-                recipe=recipe,
-                calibration_images=calibration_images,
-                seed=seed,
-            ),
+            output=flags.output_options(output),
         ),
-        shown_progress(quiet=quiet),
+        shown_progress(quiet=flags.quiet),
     )
-    if json:
+    if flags.json:
         print_json(report.to_json())
     else:
         print_report(report, output)

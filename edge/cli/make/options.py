@@ -1,5 +1,6 @@
 """Options of the commands that make bundles."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -233,40 +234,47 @@ def training_options(
     return TrainingOptions(strategy=strategy, head=head, tuning=tuning)
 
 
-def output_options(
-    output: Path,
-    *,
-    overwrite: bool,
-    cache: Path | None,
-    variants: str | None,
-    quantize: Quantize,
-    max_drop: float | None,
-    recipe: Path | None,
-    calibration_images: int,
-    seed: int,
-    name: str | None = None,
-) -> "OutputOptions":
-    """Return the options of a job that makes a bundle, whatever it is made from.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleFlags:
+    """The options of every job that makes a bundle; ``spread`` makes options of the fields."""
 
-    Raises:
-        UsageError: Options about variants contradict one another, or would have no effect.
-        OutputError: The stage cache cannot be used.
-    """
-    from edge.pipeline.options import OutputOptions
+    variants: Variants = None
+    quantize: QuantizeOption = Quantize.INT8
+    max_drop: MaxDrop = None
+    recipe: Recipe = None
+    calibration_images: CalibrationImages = 100
+    seed: shared.Seed = 0
+    overwrite: shared.Overwrite = False
+    cache: shared.Cache = None
+    json: shared.Json = False
+    quiet: shared.Quiet = False
 
-    replayed = recipe is not None
-    return OutputOptions(
-        output=output,
-        overwrite=overwrite,
-        cache=shared.cache_root(cache),
-        variants=variant_names(variants, quantize, recipe=replayed),
-        required=required_variants(variants, quantize, recipe=replayed),
-        max_drop_points=allowed_drop(max_drop, quantize, recipe=replayed),
-        recipe=recipe,
-        calibration_images=calibration_images,
-        name=name,
-        seed=seed,
-    )
+    def output_options(self, output: Path, name: str | None = None) -> "OutputOptions":
+        """Return the options of the job, whatever the bundle is made from.
+
+        Args:
+            output: The folder of the bundle.
+            name: The name of the bundle; None for that of what it is made from.
+
+        Raises:
+            UsageError: Options about variants contradict one another, or would have no effect.
+            OutputError: The stage cache cannot be used.
+        """
+        from edge.pipeline.options import OutputOptions
+
+        replayed = self.recipe is not None
+        return OutputOptions(
+            output=output,
+            overwrite=self.overwrite,
+            cache=shared.cache_root(self.cache),
+            variants=variant_names(self.variants, self.quantize, recipe=replayed),
+            required=required_variants(self.variants, self.quantize, recipe=replayed),
+            max_drop_points=allowed_drop(self.max_drop, self.quantize, recipe=replayed),
+            recipe=self.recipe,
+            calibration_images=self.calibration_images,
+            name=name,
+            seed=self.seed,
+        )
 
 
 def variant_names(

@@ -6,8 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from edge.cli import options as shared
-from edge.cli.help import example, refuse_unused
-from edge.runtime.spec import Resize
+from edge.cli.help import example, refuse_unused, spread
 from edge.runtime.streams import say
 
 # Parameters that say which network embeds; a bundle has one.
@@ -17,6 +16,7 @@ OWN_NETWORK: Final = (
 
 
 @example("edge embed photos -o embeddings.npz")
+@spread
 def embed(
     context: typer.Context,
     photos: Annotated[
@@ -26,6 +26,7 @@ def embed(
         Path,
         typer.Option("--output", "-o", help="Embedding file to write: .npz.", show_default=False),
     ],
+    *,
     bundle: Annotated[
         Path | None,
         typer.Option(
@@ -34,13 +35,7 @@ def embed(
             show_default=False,
         ),
     ] = None,
-    backbone: shared.Backbone = "mobilenet",
-    weights: shared.Weights = "imagenet",
-    size: shared.Size = None,
-    alpha: shared.Alpha = 1.0,
-    resize: shared.Resize = Resize.CENTER_CROP,
-    input_range: shared.InputRange = None,
-    channel_order: shared.ChannelOrder = None,
+    network: shared.NetworkFlags,
     dask: Annotated[
         str | None,
         typer.Option(
@@ -66,18 +61,8 @@ def embed(
     from edge.embedding.table import write_embeddings
     from edge.runtime.files import readable
     from edge.runtime.place import check_new_file
-    from edge.training.options import BaseOptions
 
-    base = BaseOptions(
-        backbone=backbone,
-        weights=weights,
-        size=size,
-        alpha=alpha,
-        resize=resize,
-        input_range=input_range,
-        channel_order=channel_order,
-        seed=seed,
-    )
+    base = network.options(seed)
     if bundle is not None:
         refuse_unused(context, "with --bundle, which has its own network and input", *OWN_NETWORK)
     check_new_file(output, ".npz", overwrite=overwrite)
