@@ -19,7 +19,7 @@ for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 done
 endef
 
-.PHONY: help venv demo test-fast test test-all test-accelerators test-device lint bench clean
+.PHONY: help venv demo test-fast test test-all test-accelerators test-device pi lint bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets

@@ -186,6 +186,7 @@ PACKAGES: Final = {
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
     "pip": "pip",
+    "pydantic": "pydantic",
     "rich": "rich",
     "scipy": "scipy",
     "sklearn": "scikit-learn",

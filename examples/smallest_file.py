@@ -20,7 +20,11 @@ def main() -> int:
     parser.add_argument("--least", type=float, default=0.9, help="lowest top-1, 0 to 1")
     options = parser.parse_args()
 
-    report = json.loads((options.bundle / "report.json").read_text(encoding="utf-8"))
+    try:
+        report = json.loads((options.bundle / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        print(f"error: no report.json can be read: {error}", file=sys.stderr)
+        return 2
     for variant in sorted(report["variants"], key=lambda item: item["size_bytes"]):
         interval = variant["top1_interval"]  # its ends; None where no picture had a label
         if interval is not None and interval[0] >= options.least:

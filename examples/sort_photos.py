@@ -34,7 +34,7 @@ def main() -> int:
         try:
             best = classifier.classify(photo, k=1)[0]
         except EdgeError as error:
-            print(f"{photo}: {error.message}", file=sys.stderr)
+            print(error.message, file=sys.stderr)  # it begins with the path
             unread += 1
             continue
         label = best.label if best.score >= options.least else "unsure"

@@ -55,6 +55,7 @@ def test_the_smallest_file_that_is_good_enough(tmp_path: Path) -> None:
     assert done.stdout.strip().endswith("models/onnx-fp32.onnx")
     # Its top-1 is 95.8 %, but on so few pictures it may be 79.8 %.
     assert example("smallest_file.py", tmp_path / "bundle", "--least", "0.9").returncode == 1
+    assert example("smallest_file.py", tmp_path / "elsewhere").returncode == 2
 
 
 def test_a_service_is_asked(tmp_path: Path) -> None:

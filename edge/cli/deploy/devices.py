@@ -111,7 +111,7 @@ def doctor(
     accept_new_host_key: hosts.AcceptNewHostKey = False,
     json: shared.Json = False,
 ) -> None:
-    """Say whether a bundle can be deployed to a device, and what to do about what is in the way.
+    """Say whether bundles can be deployed to a device, and what to do about what is in the way.
 
     The exit code is 1 if a deploy would fail. Nothing is changed on the device.
     """
