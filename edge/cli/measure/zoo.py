@@ -183,7 +183,8 @@ Models = Annotated[
 Budget = Annotated[
     str | None,
     typer.Option(
-        help="Time that all measurements may take, such as 20m or 2h; the conversions come on top.  \\[default: no end]",
+        help="Time that all measurements may take, such as 20m or 2h; the conversions come on "
+        "top.  \\[default: no end]",
         show_default=False,
     ),
 ]
