@@ -3,6 +3,7 @@
 Standard library, numpy and ``edge.runtime`` only: a worker runs in any Python environment.
 """
 
+import io
 import os
 from math import prod
 from pathlib import Path
@@ -96,7 +97,10 @@ def generated_picture(folder: Path) -> Path:
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (height // PATCH, width // PATCH, 3), np.uint8)
     path = folder / "picture.jpg"
-    Image.fromarray(coarse.repeat(PATCH, axis=0).repeat(PATCH, axis=1)).save(path, quality=90)
+    image = Image.fromarray(coarse.repeat(PATCH, axis=0).repeat(PATCH, axis=1))
+    stream = io.BytesIO()  # Pillow does not notice where a file takes only a part
+    image.save(stream, "JPEG", quality=90)
+    path.write_bytes(stream.getvalue())
     return path
 
 

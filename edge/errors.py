@@ -6,6 +6,7 @@ docs/exit-codes.md has the table of exit codes; a test compares it with these cl
 """
 
 import errno
+import re
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final
 
@@ -200,6 +201,30 @@ PACKAGES: Final = {
 COMPANIONS: Final = {"tensorflow": " (edge build and edge export need onnx and tf2onnx as well)"}
 
 
+def cause_of(error: BaseException) -> str:
+    """Return why something failed: the system's words without their number and the path."""
+    system = error.strerror if isinstance(error, OSError) else None
+    return system or str(error).strip() or type(error).__name__
+
+
+_ROOM: Final = "Free some space, or choose another {}."
+_OTHER: Final = "Choose another {}."
+_REFUSED: Final = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: _ROOM,
+    errno.EACCES: _OTHER,
+    errno.EPERM: _OTHER,
+    errno.ENAMETOOLONG: _OTHER,
+    errno.EFBIG: "Raise the limit on the size of a file (ulimit -f), or choose another {}.",
+    errno.EMFILE: "Raise the limit on open files of a process (ulimit -n).",
+    errno.ENFILE: "Raise the limit on open files of the machine, or end other programs.",
+}
+
+
+_SHORT: Final = re.compile(r"\d+ requested and \d+ written")  # numpy states no number of its own
+
+
 def refused_place(error: OSError, other: str = "place") -> "OutputError | None":
     """Return what the operating system has against a path; None if only a bug explains it.
 
@@ -207,14 +232,17 @@ def refused_place(error: OSError, other: str = "place") -> "OutputError | None":
         error: The error of the operating system.
         other: What the user may choose another one of, such as an option.
     """
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    if not full and error.errno not in (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG):
+    number = error.errno
+    if number is None and _SHORT.search(str(error)):
+        error, number = (
+            OSError(errno.ENOSPC, f"a file was not written whole: {error}"),
+            errno.ENOSPC,
+        )
+    hint = _REFUSED.get(number or 0)
+    if hint is None:
         return None
     place = f" ({error.filename})" if error.filename else ""
-    return OutputError(
-        f"{error.strerror}{place}",
-        hint=f"Free some space, or choose another {other}." if full else f"Choose another {other}.",
-    )
+    return OutputError(f"{error.strerror}{place}", hint=hint.format(other))
 
 
 def missing_package(error: ImportError) -> PackageMissing | None:

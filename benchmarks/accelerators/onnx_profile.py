@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.accelerators.base import Coverage, OperatorTime
-from edge.errors import InferenceError
+from edge.errors import InferenceError, cause_of
 from edge.runtime import checked
 
 MAX_PROFILE: Final = 256 << 20  # bytes; an operator of a run takes about 500
@@ -70,7 +70,7 @@ def inferences(path: Path) -> tuple[tuple[Kernel, ...], ...]:
         runs = [(event["ts"], event["dur"]) for event in events if event["name"] == "model_run"]
         nodes = [(event["ts"], _kernel(event)) for event in events if _is_kernel(event)]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InferenceError(f"ONNX Runtime's profile cannot be read: {error}") from error
+        raise InferenceError(f"ONNX Runtime's profile cannot be read: {cause_of(error)}") from error
     if not runs:
         raise InferenceError("ONNX Runtime's profile cannot be read: it lists no inference")
     nodes.sort(key=lambda item: item[0])

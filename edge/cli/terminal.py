@@ -8,11 +8,11 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
 
-from edge.errors import EdgeError, refused_place
+from edge.errors import EdgeError, cause_of, refused_place
 from edge.progress import Progress, Silent, Step
 from edge.runtime.printable import one_line
 from edge.runtime.streams import VisibleStream, say, visible_streams
@@ -28,7 +28,7 @@ class OwnWords(VisibleStream):
     def write(self, text: str) -> int:
         """Write a text, unless a library says it."""
         if text.startswith(CHATTER):
-            os.write(2, text.encode(errors="replace"))
+            _log(text)
             return len(text)
         return super().write(text)
 
@@ -71,6 +71,12 @@ def _log_warning(
     if file is not None:
         file.write(text)
     else:
+        _log(text)
+
+
+def _log(text: str) -> None:
+    """Write to the log of native output; where it cannot grow, the command goes on without."""
+    with suppress(OSError):
         os.write(2, text.encode(errors="replace"))
 
 
@@ -101,15 +107,32 @@ def report_unexpected(error: Exception, log: BinaryIO) -> int:
         print(f"error: the cache {cache} changed while it was used: {error}", file=sys.stderr)
         print("hint: Run the same command again; what is missing is computed.", file=sys.stderr)
         return 2
-    handle, name = tempfile.mkstemp(prefix="edge-crash-", suffix=".log")
-    with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
-        traceback.print_exception(error, file=stream)
-        log.seek(0)
-        stream.write("\nnative output:\n" + log.read().decode(errors="replace"))
     what = f"{type(error).__name__}: {error}" if str(error).strip() else type(error).__name__
     say(f"error: unexpected {what}", err=True)
-    say(f"hint: This is a bug of edge; the details are in {Path(name)}.", err=True)
+    try:
+        details = f"the details are in {_crash_log(error, log)}"
+    except OSError as refusal:
+        details = f"the details cannot be kept: {cause_of(refusal)}"
+    say(f"hint: This is a bug of edge; {details}.", err=True)
     return UNEXPECTED
+
+
+def _crash_log(error: Exception, log: BinaryIO) -> Path:
+    """Write what a bug report needs into a file of its own, and return its path.
+
+    Raises:
+        OSError: It cannot be written whole; none is left.
+    """
+    handle, name = tempfile.mkstemp(prefix="edge-crash-", suffix=".log")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
+            traceback.print_exception(error, file=stream)
+            log.seek(0)
+            stream.write("\nnative output:\n" + log.read().decode(errors="replace"))
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return Path(name)
 
 
 def _cache_of(error: OSError) -> Path | None:

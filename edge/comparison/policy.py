@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from edge import schema
 from edge.comparison.metrics import AT_LEAST, AT_MOST, DROPS, METRICS
 from edge.comparison.result import PolicyRecord
-from edge.errors import UsageError
+from edge.errors import UsageError, cause_of
 from edge.runtime import checked
 from edge.runtime.spec import canonical_json
 
@@ -114,8 +114,12 @@ def load_policy(path: Path) -> Policy:
     """
     try:
         content = checked.read_bytes(path, "the policy")
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no policy at {path}", hint=rule_example()) from error
     except (OSError, checked.Malformed) as error:
-        raise UsageError(f"no policy at {path}: {error}", hint=rule_example()) from error
+        raise UsageError(
+            f"the policy {path} cannot be read: {cause_of(error)}", hint=rule_example()
+        ) from error
     stored = schema.parse(
         _StoredPolicy,
         content,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from edge.device.layout import BUNDLE, RELEASE_FILE, App, checked_id, environments
-from edge.errors import BundleError, DeviceError
+from edge.errors import BundleError, DeviceError, cause_of
 from edge.runtime import checked
 from edge.runtime.files import write_bytes
 from edge.runtime.seal import PROVED
@@ -95,7 +95,7 @@ class Release:
         except FileNotFoundError:
             raise DeviceError(f"release {release} is not on this device") from None
         except (OSError, ValueError) as error:
-            raise BundleError(f"{path} cannot be read: {error}") from error
+            raise BundleError(f"{path} cannot be read: {cause_of(error)}") from error
         return cls.from_json(value)
 
     def folder(self, app: App) -> Path:

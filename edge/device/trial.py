@@ -17,7 +17,7 @@ from edge.device.messages import AppState, Health, SelftestReply
 from edge.device.release import Release
 from edge.device.slots import begin_trial, commit, give_up, refuse
 from edge.device.state import DAMAGED, State, record
-from edge.errors import DeployFailed, DeviceError, EdgeError
+from edge.errors import DeployFailed, DeviceError, EdgeError, cause_of
 from edge.runtime import checked
 from edge.runtime.child import ended, goes_first, tree_memory
 from edge.runtime.typed import Mistyped, typed
@@ -296,7 +296,7 @@ def ask(app: App, timeout: float) -> Health:
     except TimeoutError:
         raise DeviceError(f"the service gave no answer within {timeout:.0f} s") from None
     except (OSError, ValueError) as error:
-        raise DeviceError(f"the service does not answer: {error}") from error
+        raise DeviceError(f"the service does not answer: {cause_of(error)}") from error
     try:
         return typed(Health, answer, "the answer")
     except Mistyped as error:

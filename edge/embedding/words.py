@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge.cache import StageCache, content_key
 from edge.embedding.index import VectorIndex, unit
-from edge.errors import DataError, UsageError
+from edge.errors import DataError, UsageError, cause_of
 from edge.progress import Progress
 from edge.runtime import checked
 from edge.runtime.files import sha256_file
@@ -196,7 +196,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 if line:
                     yield number, line
     except (OSError, EOFError, zlib.error, checked.Malformed) as error:
-        raise DataError(f"{path} cannot be read: {error}", hint="Copy the file again.") from error
+        raise DataError(
+            f"{path} cannot be read: {cause_of(error)}", hint="Copy the file again."
+        ) from error
 
 
 def _unpacked(file: BinaryIO) -> BinaryIO:

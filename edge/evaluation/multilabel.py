@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.dataset.pictures import Picture, pictures_root
-from edge.errors import DataError, UsageError
+from edge.errors import DataError, UsageError, cause_of
 from edge.evaluation.confidence import Interval
 from edge.runtime import checked
 from edge.runtime.output import OutputSpec
@@ -352,13 +352,17 @@ def read_truth(path: Path, labels: Sequence[str]) -> Mapping[str, tuple[int, ...
     try:
         text = checked.read_text(path, max_bytes=MAX_TRUTH)
     except (OSError, checked.Malformed) as error:
-        raise UsageError(f"the truth {path} cannot be read: {error}", hint=FORMS) from error
+        raise UsageError(
+            f"the truth {path} cannot be read: {cause_of(error)}", hint=FORMS
+        ) from error
     head = text.partition("\n")[0]
     delimiter = next((mark for mark in "\t,;" if mark in head), ",")
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
-        raise UsageError(f"the truth {path} cannot be read: {error}", hint=FORMS) from error
+        raise UsageError(
+            f"the truth {path} cannot be read: {cause_of(error)}", hint=FORMS
+        ) from error
     lines = [
         (number, [_normal(csv_text(cell.strip())) for cell in row])
         for number, row in enumerate(rows, 1)

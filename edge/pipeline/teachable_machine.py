@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from edge.cache import StageCache, content_key
 from edge.dataset.labels import parse_labels
-from edge.errors import ModelLoadError, UsageError
+from edge.errors import ModelLoadError, UsageError, cause_of
 from edge.runtime import checked
 from edge.runtime.files import readable, write_bytes
 from edge.training.input_range import named_range, takes_pixels
@@ -102,7 +102,7 @@ class _Files:
             return self._readers[last]()
         except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError) as error:
             raise ModelLoadError(
-                f"{last} in {readable(self.path)} cannot be read: {error}",
+                f"{last} in {readable(self.path)} cannot be read: {cause_of(error)}",
                 hint="Download the model again.",
             ) from error
 
@@ -139,7 +139,8 @@ def open_download(path: Path, cache: StageCache) -> Download:
         files = _Files(path.parent if path.name == MODEL_FILE else path)
     except (OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
         raise ModelLoadError(
-            f"{readable(path)} is not a whole zip archive: {error}", hint="Download it again."
+            f"{readable(path)} is not a whole zip archive: {cause_of(error)}",
+            hint="Download it again.",
         ) from error
     contents = {name: files.read(name) for name in files.names if _matters(name)}
     digests = {name: sha256(content).hexdigest() for name, content in contents.items()}

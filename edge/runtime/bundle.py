@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Self
 
-from edge.errors import BundleError, PackageMissing, UsageError
+from edge.errors import BundleError, PackageMissing, UsageError, cause_of
 from edge.runtime import checked
 from edge.runtime.files import held_copy, sha256_file
 from edge.runtime.output import TAUGHT_NAME
@@ -66,7 +66,7 @@ class Bundle:
             value = checked.parse_json(content, "the manifest", max_bytes=MAX_MANIFEST)
         except ValueError as error:
             raise BundleError(
-                f"{path / MANIFEST_NAME} cannot be read: {error}",
+                f"{path / MANIFEST_NAME} cannot be read: {cause_of(error)}",
                 hint="Copy or build the bundle again.",
             ) from error
         return cls(path, Manifest.from_json(value), hashlib.sha256(content).hexdigest())
@@ -106,7 +106,7 @@ class Bundle:
         try:
             content = checked.read_bytes(path, "it", max_bytes=max_bytes)
         except (OSError, ValueError) as error:
-            raise BundleError(f"{relative} cannot be read: {error}") from error
+            raise BundleError(f"{relative} cannot be read: {cause_of(error)}") from error
         if hashlib.sha256(content).hexdigest() != expected:
             raise altered(_differs(relative), signed=self.signed)
         return content
@@ -123,7 +123,7 @@ class Bundle:
             try:
                 place, digest = stack.enter_context(held_copy(path))
             except (OSError, ValueError) as error:
-                raise BundleError(f"{relative} cannot be read: {error}") from error
+                raise BundleError(f"{relative} cannot be read: {cause_of(error)}") from error
             if digest != expected:
                 raise altered(_differs(relative), signed=self.signed)
             yield place

@@ -57,10 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
     if arguments is None and words and words[0] in SUPERVISED:
-        supervise()  # before numpy is here: what waits stays small
+        refused = _ended(_supervised)  # before numpy is here: what waits stays small
+        if refused:
+            return refused
     with visible_streams():
         code = _ended(lambda: _run(words))
         return _ended(finish_answers) or code
+
+
+def _supervised() -> int:
+    supervise()
+    return 0
 
 
 def _run(words: list[str]) -> int:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import BundleError, InferenceError
+from edge.errors import BundleError, InferenceError, cause_of
 from edge.runtime import checked
 from edge.runtime.bundle import Bundle
 from edge.runtime.output import PROBABILITIES, Activation, HeadKind, HeadSpec, OutputSpec
@@ -261,7 +261,7 @@ def load_head(source: Path | bytes, spec: HeadSpec, labels: tuple[str, ...]) -> 
             source, "the head", names=("vectors", "classes"), max_bytes=MAX_HEAD, finite=True
         )
     except (OSError, ValueError) as error:
-        raise BundleError(f"{spec.path} cannot be read: {error}") from error
+        raise BundleError(f"{spec.path} cannot be read: {cause_of(error)}") from error
     vectors, classes = arrays["vectors"], arrays["classes"]
     fits = (
         vectors.dtype == np.float32

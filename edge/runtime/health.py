@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from edge.errors import UsageError
+from edge.errors import UsageError, cause_of
 from edge.runtime import checked
 
 _SECOND = 1e6  # microseconds
@@ -231,7 +231,7 @@ def _clear(path: Path) -> None:
             path.unlink(missing_ok=True)
             return
         except OSError as error:
-            raise UsageError(f"the socket {path} is in use: {error}") from error
+            raise UsageError(f"the socket {path} is in use: {cause_of(error)}") from error
     raise UsageError(f"another process answers at {path}", hint="Stop it first.")
 
 

@@ -7,6 +7,7 @@ the child's end into an error with an exit code. ``NativeCall`` tells it which f
 """
 
 import itertools
+import math
 import os
 import signal
 import struct
@@ -17,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
-from edge.errors import EdgeError, InferenceError, ModelLoadError
+from edge.errors import EdgeError, InferenceError, ModelLoadError, UsageError
 from edge.runtime.child import die_with, ended, resident
 from edge.runtime.streams import say
 
@@ -25,6 +26,7 @@ SECONDS: Final = 60.0  # for one opening or one inference; real ones take 10 on 
 TENSORFLOW_SECONDS: Final = 600.0  # for what imports TensorFlow, or computes many pictures at once
 ROOM_BYTES: Final = 2 << 30  # that one call may take beside what a file of its size needs
 TENSORFLOW_BYTES: Final = 16 << 30  # many pictures at once have large activations
+_LARGEST: Final = 1e6  # seconds or GiB that a variable may state: more than any machine has
 FILE_TIMES: Final = 8  # an interpreter holds a file, its unpacked weights, and repacked copies
 POLL_SECONDS: Final = 0.1
 _SLOTS: Final = 64  # threads that are inside a model at once
@@ -143,11 +145,24 @@ def keras_call() -> NativeCall:
 
 
 def _setting(name: str, usual: float) -> float:
-    """Return an environment variable's number; the usual one where it holds none."""
-    text = os.environ.get(name)
-    with suppress(TypeError, ValueError):
-        return float(text)  # type: ignore[arg-type]
-    return usual
+    """Return an environment variable's number; the usual one where it is not set.
+
+    Raises:
+        UsageError: It is set to something else than a number above 0.
+    """
+    text = os.environ.get(name, "")
+    if not text:
+        return usual
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= _LARGEST:
+        raise UsageError(
+            f"{name} is {text[:60]!r}; a number above 0, at most {_LARGEST:,.0f}, is allowed",
+            hint=f"Unset {name} for the usual limit.",
+        )
+    return number
 
 
 def _room(path: Path, most: int) -> int:
@@ -173,8 +188,13 @@ def supervise(log: BinaryIO | None = None) -> None:
 
     Args:
         log: Where native code writes its last words, for the error.
+
+    Raises:
+        UsageError: A variable of the environment states no limit.
     """
     global _calls
+    _setting("EDGE_MODEL_SECONDS", SECONDS)
+    _setting("EDGE_MODEL_GIB", ROOM_BYTES / 2**30)
     if not hasattr(os, "fork") or _calls is not None:
         return
     sys.stdout.flush()

@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import BundleError, OutputError, UsageError
+from edge.errors import BundleError, OutputError, UsageError, cause_of
 from edge.runtime import checked
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import abandoned, fsync_directory, write_bytes
@@ -151,7 +151,7 @@ def read_taught(bundle: Bundle) -> Taught | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(
-            f"{path} cannot be read: {error}",
+            f"{path} cannot be read: {cause_of(error)}",
             hint="Forget it, with forget BUNDLE --all, then teach again.",
         ) from error
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final, Self
 
-from edge.errors import UsageError
+from edge.errors import UsageError, cause_of
 from edge.runtime import checked
 from edge.tagging.tags import Tag, Tagged
 
@@ -38,7 +38,7 @@ class Groups:
         try:
             text = checked.read_text(path)
         except (OSError, checked.Malformed) as error:
-            raise UsageError(f"the groups {path} cannot be read: {error}") from error
+            raise UsageError(f"the groups {path} cannot be read: {cause_of(error)}") from error
         own = parse(text, str(path))
         rest = {name: labels for name, labels in members.items() if name not in own}
         return cls(own | rest)

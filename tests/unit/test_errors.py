@@ -1,6 +1,8 @@
 """Errors keep their exit code on every route, and a missing package is named, never a bug."""
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,9 +17,12 @@ from edge.errors import (
     DeviceError,
     EdgeError,
     InferenceError,
+    OutputError,
     PackageMissing,
+    cause_of,
     described,
     error_classes,
+    expected,
     missing_package,
     rebuilt,
 )
@@ -25,6 +30,12 @@ from edge.runtime.command_line import main as runtime
 from edge.workers import WorkerLimits, answers
 
 ROOT = Path(__file__).parents[2]
+LIMITS = {
+    errno.EFBIG: "ulimit -f",
+    errno.EMFILE: "ulimit -n",
+    errno.ENOSPC: "Free some space",
+    errno.EACCES: "Choose another",
+}
 CLASSES = sorted(error_classes(), key=lambda kind: kind.__name__)
 
 
@@ -33,6 +44,30 @@ def test_an_error_is_itself_after_its_travel(kind: type[EdgeError]) -> None:
     sent = json.loads(json.dumps(described(kind("found", hint="do"))))
     back = rebuilt(sent, unknown=InferenceError)
     assert (type(back), back.message, back.hint) == (kind, "found", "do")
+
+
+@pytest.mark.parametrize("number", LIMITS, ids=errno.errorcode.get)
+def test_what_the_system_refuses_is_no_bug(number: int) -> None:
+    refused = expected(OSError(number, os.strerror(number), "some file"))
+    assert isinstance(refused, OutputError)
+    assert refused.message == f"{os.strerror(number)} (some file)"
+    assert LIMITS[number] in refused.hint
+
+
+def test_a_file_that_numpy_wrote_in_part_is_no_bug() -> None:
+    refused = expected(OSError("9999 requested and 112 written"))
+    assert refused is not None
+    assert refused.exit_code == 2
+    assert "not written whole" in refused.message
+    assert expected(OSError("a bug without a number")) is None
+
+
+def test_the_cause_has_no_number_and_no_path() -> None:
+    assert cause_of(FileNotFoundError(2, "No such file or directory", "x")).endswith("directory")
+    assert (cause_of(ValueError("it is wrong")), cause_of(EOFError())) == (
+        "it is wrong",
+        "EOFError",
+    )
 
 
 def test_an_unknown_error_becomes_what_the_route_says() -> None:

@@ -116,6 +116,17 @@ def test_an_error_without_words_is_named(
     assert type(error).__name__ in first
 
 
+def test_a_crash_log_that_cannot_be_written_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with (tmp_path / "log").open("w+b") as log:
+        assert report_unexpected(RuntimeError("a bug"), log) == 4
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "error: unexpected RuntimeError: a bug"
+    assert said[1].endswith("cannot be kept: No such file or directory.")
+
+
 @pytest.mark.parametrize("cause", [EOFError(), OSError("a bug without errno"), None])
 @pytest.mark.parametrize("message", ["", "the file cannot be read: ", "it is wrong: None"])
 def test_an_expected_error_is_never_without_words(

@@ -123,9 +123,9 @@ def test_the_probable_name_is_suggested(tmp_path: Path) -> None:
 
 
 def test_no_file_and_no_text(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no policy at"):
+    with pytest.raises(UsageError, match=r"^there is no policy at .*none\.toml$"):
         load_policy(tmp_path / "none.toml")
-    with pytest.raises(UsageError, match="no policy at"):
+    with pytest.raises(UsageError, match=r"cannot be read: Is a directory$"):
         load_policy(tmp_path)
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="only UTF-8 is read"):

@@ -15,6 +15,8 @@ from typing import Final
 import pytest
 from PIL import Image
 
+from edge.errors import UsageError
+from edge.runtime import supervisor
 from edge.runtime.spec import Variant
 from tests.integration.processes import TAG, kill_tagged, wait_for
 from tests.peak import with_peak
@@ -127,6 +129,30 @@ def test_a_model_that_fills_the_memory_is_stopped(make_bundle: MakeBundle, photo
     assert done.returncode == 3, done.stderr
     assert "0.5 GiB" in done.stderr
     assert peak < (1 << 29) + HELD
+
+
+@pytest.mark.parametrize("variable", ["EDGE_MODEL_GIB", "EDGE_MODEL_SECONDS"])
+@pytest.mark.parametrize("value", ["x", "nan", "-1", "0", "inf"])
+def test_a_variable_that_states_no_limit_is_refused(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError, match=f"{variable} is '{value}'; a number above 0"):
+        supervisor.supervise()
+
+
+@pytest.mark.parametrize("program", ["edge", "edge.runtime"])
+def test_such_a_variable_ends_the_command(program: str, photos: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", program, "predict", str(tmp_path), str(photos)],
+        capture_output=True,
+        cwd=ROOT,
+        env={**os.environ, "EDGE_MODEL_GIB": "nan"},
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert "EDGE_MODEL_GIB is 'nan'" in done.stderr
 
 
 def test_a_crash_names_no_limit_of_a_sound_model(make_bundle: MakeBundle, photos: Path) -> None:
