@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from edge.cli.old_spellings import current_spelling
 from edge.errors import UsageError
-from edge.runtime.streams import say
 
 WIDEST: Final = 100  # columns: longer lines are hard to read
 STACKED: Final = 64  # columns: below, an explanation stands under its name, not beside it
@@ -44,32 +44,9 @@ class RootGroup(Group):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take an old spelling for what it is called today."""
-        return super().parse_args(ctx, current_spelling(args))
-
-
-def current_spelling(words: list[str]) -> list[str]:
-    """Return the command line as it is spelled today, with a notice if that is another way.
-
-    ``benchmark --zoo`` and ``deploy --inventory`` were commands of their own, which ignored
-    options of the commands that they were written as.
-    """
-    name, rest = words[:1], words[1:]
-    if name == ["benchmark"] and "--zoo" in rest:
-        _say_moved("edge benchmark --zoo", "edge zoo measure")
-        return ["zoo", "measure", *(word for word in rest if word != "--zoo")]
-    places = [at for at, word in enumerate(rest) if word.partition("=")[0] == "--inventory"]
-    if name == ["deploy"] and places:
-        _say_moved("edge deploy BUNDLE --inventory FILE", "edge fleet deploy BUNDLE FILE")
-        at = places[-1]
-        _, joined, value = rest[at].partition("=")
-        inventory = [value] if joined else rest[at + 1 : at + 2]
-        others = rest[:at] + rest[at + 1 + (not joined) :]
-        return ["fleet", "deploy", *others, *inventory]
-    return words
-
-
-def _say_moved(old: str, new: str) -> None:
-    say(f"note: {old} is now {new}; the old spelling still works", err=True)
+        if not ctx.resilient_parsing:
+            args = current_spelling(self, ctx, args)
+        return super().parse_args(ctx, args)
 
 
 def refuse_unused(context: typer.Context, because: str, *names: str) -> None:

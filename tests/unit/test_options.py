@@ -696,6 +696,9 @@ def test_an_option_without_effect_is_refused_and_named(words: str, option: str) 
         assert option in result.stderr
 
 
+FLEET_DEPLOY: Final = "fleet deploy bundle fleet.toml"
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -705,6 +708,17 @@ def test_an_option_without_effect_is_refused_and_named(words: str, option: str) 
             "fleet deploy bundle fleet.toml --canary 2",
         ),
         ("deploy --inventory=fleet.toml bundle", "fleet deploy bundle fleet.toml"),
+        ("deploy bundle --inventory bad.toml --inventory fleet.toml", FLEET_DEPLOY),
+        ("deploy bundle --inventory=-x.toml", "fleet deploy bundle -- -x.toml"),
+        (
+            "deploy --app --inventory bundle --inventory fleet.toml",
+            f"{FLEET_DEPLOY} --app=--inventory",
+        ),
+        ("benchmark --zoo --threads 1,7,2 --seed=3", "zoo measure --threads 7 --seed 3"),
+        (
+            "benchmark -o a.json --models=MobileNet --zoo -qo b.md",
+            "zoo measure -o a.json -o b.md --models MobileNet -q",
+        ),
     ],
 )
 @pytest.mark.usefixtures("place")
@@ -712,6 +726,47 @@ def test_an_old_spelling_goes_on_with_a_notice(old: str, new: str) -> None:
     name = " ".join(new.split()[:2])
     assert received(name, tuple(old.split())) == received(name, tuple(new.split()))
     assert f"edge {name}" in CliRunner().invoke(app, [*old.split(), "--help"]).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("benchmark -- --zoo", "no bundle and no model file at --zoo"),
+        ("benchmark bundle -o --zoo", "no bundle and no model file at bundle"),
+        ("benchmark --zoo=1", "Option '--zoo' does not take a value."),
+        ("benchmark --zoo model.tflite", "the zoo builds its own models"),
+        ("benchmark --zoo --min-secs 0", "--min-secs has no effect when the zoo is measured"),
+        ("benchmark --zoo --against a", "--against has no effect when the zoo is measured"),
+        ("benchmark bundle --budget 5m", "edge zoo measure"),
+        ("benchmark bundle --models MobileNet", "edge zoo measure"),
+        ("deploy bundle --inventory", "Option '--inventory' requires an argument."),
+        ("deploy bundle pi@host --inventory fleet.toml", "leave HOST and --port out"),
+        ("deploy bundle --inventory fleet.toml --port 22", "leave HOST and --port out"),
+        ("deploy --inventory fleet.toml", "no bundle is named"),
+        *(
+            (f"deploy bundle pi@host {option} 2", "edge fleet deploy")
+            for option in ("--canary", "--wave", "--parallel", "--group", "--max-failures")
+        ),
+    ],
+)
+@pytest.mark.usefixtures("place")
+def test_an_old_spelling_is_no_word_that_only_looks_like_one(words: str, said: str) -> None:
+    assert said in refusal(*words.split())
+
+
+@pytest.mark.usefixtures("place")
+def test_a_value_that_is_like_an_old_option_stays_the_value() -> None:
+    words = ("deploy", "bundle", "pi@host")
+    joined = received("deploy", (*words, "--app=--inventory"))
+    assert received("deploy", (*words, "--app", "--inventory")) == joined
+
+
+def refusal(*words: str) -> str:
+    """What a command line is refused with; its exit code has to be 2."""
+    result = CliRunner().invoke(app, words)
+    error = result.exception
+    assert getattr(error, "exit_code", result.exit_code) == 2, (words, error, result.output)
+    return f"{error} {getattr(error, 'hint', '')} {result.stderr}"
 
 
 @cache
