@@ -6,6 +6,7 @@ and not read again, since they follow from the samples.
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,8 @@ from typing import Any, Final
 from benchmarks.result import BenchmarkRow, Results, Timing, milliseconds
 from benchmarks.stats import summary, throughput
 from edge import schema
+from edge.errors import UsageError
+from edge.runtime import checked
 
 SCHEMA_VERSION: Final = 1
 MAX_RESULTS: Final = 32 << 20  # bytes; a measured run of a second takes about 20 KB
@@ -83,12 +86,29 @@ def read_results(path: Path) -> Results:
     Raises:
         UsageError: The file cannot be read, is of another schema, or a field does not fit.
     """
-    return schema.read(
-        Results,
-        path,
-        "the results file",
-        version=SCHEMA_VERSION,
-        extra="ignore",
-        hint=HINT,
-        max_bytes=MAX_RESULTS,
-    )
+    try:
+        return schema.read(
+            Results,
+            path,
+            "the results file",
+            version=SCHEMA_VERSION,
+            extra="ignore",
+            hint=HINT,
+            max_bytes=MAX_RESULTS,
+        )
+    except UsageError as error:
+        if "networks" in members_of(path):
+            raise UsageError(
+                f"{path} is a results file of edge zoo measure, not of edge benchmark",
+                hint=f"Show it with: edge zoo {path}",
+            ) from error
+        raise
+
+
+def members_of(path: Path) -> Collection[str]:
+    """Return the names in a JSON file, which say what kind of results it is; none if unreadable."""
+    try:
+        value = checked.read_json(path, max_bytes=MAX_RESULTS, finite=False)
+    except (OSError, checked.Malformed):
+        return ()
+    return value.keys() if isinstance(value, dict) else ()

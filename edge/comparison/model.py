@@ -15,6 +15,7 @@ from edge.errors import BundleError, UsageError
 from edge.evaluation.images import MAX_REPORT, Origins, origins_of
 from edge.evaluation.output import OPTION, other_count, output_of
 from edge.modelfile.contents import embedded_metadata, file_end
+from edge.modelfile.corruption import naming
 from edge.runtime.bundle import Bundle, is_bundle
 from edge.runtime.files import sha256_file
 from edge.runtime.head import Head, read_head
@@ -368,7 +369,8 @@ def adopted_range(side: ComparedModel, told: str | None) -> ComparedModel:
     else:
         described = embedded_metadata(side.path)
         if described is not None and described.edge_preprocessing is not None:
-            contract = Preprocessing.from_json(described.edge_preprocessing)
+            with naming(side.path):
+                contract = Preprocessing.from_json(described.edge_preprocessing)
             ends, source = contract.value_range, "so edge wrote into it"
         elif described is not None and described.mean is not None and described.std:
             stated = InputRange(mean=(described.mean,), std=(described.std,))

@@ -292,7 +292,8 @@ def label_truth(
         return truth_of(pictures, labels, path, directory)
     if path is not None:
         raise UsageError(
-            f"{path} states several labels per picture; the answer of this model is one class",
+            "--truth is for labels that do not exclude one another; this model answers with one "
+            "class",
             hint="Leave out --truth, and put each picture into the folder of its class.",
         )
     return None

@@ -7,7 +7,7 @@ from typing import Final
 
 from edge.evaluation.output import Ending, GraphEnd
 from edge.modelfile import onnx, onnx_metadata, tflite_metadata
-from edge.modelfile.corruption import READ_ERRORS, corruption
+from edge.modelfile.corruption import READ_ERRORS, corruption, naming
 from edge.modelfile.graph import Constant, Node, producers_of
 from edge.modelfile.metadata import ModelMetadata
 from edge.modelfile.tflite import TfliteFile
@@ -65,10 +65,14 @@ def embedded_metadata(path: Path) -> ModelMetadata | None:
         ModelLoadError: The metadata are damaged.
     """
     if _is_tflite(path):
-        return tflite_metadata.read(path.read_bytes())
+        content = path.read_bytes()
+        with naming(path):
+            return tflite_metadata.read(content)
     if find_spec("onnx") is None:
         return None
-    return onnx_metadata.read(onnx.loaded(path))
+    model = onnx.loaded(path)
+    with naming(path):
+        return onnx_metadata.read(model)
 
 
 def file_end(path: Path) -> GraphEnd:

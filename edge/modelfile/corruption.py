@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from edge.errors import ModelLoadError
+from edge.errors import EngineUnavailable, ModelLoadError
+from edge.runtime import checked
 
+AGAIN: Final = "Copy or export the file again and compare its sha256."
 READ_ERRORS: Final = (
     struct.error,
     ArithmeticError,
@@ -33,8 +35,36 @@ def corruption(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
     except READ_ERRORS as error:
-        cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise ModelLoadError(
-            f"{path}: truncated or corrupt {kind} file ({cause})",
-            hint="Copy or export the file again and compare its sha256.",
+            f"{path}: truncated or corrupt {kind} file ({damage(error)})", hint=AGAIN
         ) from error
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Guard a block that reads the bytes of a file and does not know their path.
+
+    Raises:
+        ModelLoadError: As the block raises it, with the path and a hint.
+    """
+    try:
+        yield
+    except ModelLoadError as error:
+        if isinstance(error, EngineUnavailable):  # a missing package is no fault of the file
+            raise
+        raise ModelLoadError(f"{path}: {error.message}", hint=error.hint or AGAIN) from error
+
+
+def damage(error: Exception) -> str:
+    """Return in words what is wrong with a file, by one of ``READ_ERRORS``."""
+    if type(error) is ValueError and str(error):  # what raises it here says it in words itself
+        return str(error)
+    if isinstance(error, checked.Malformed):
+        return str(error)
+    if isinstance(error, UnicodeError):
+        return "a text in it is not UTF-8"
+    if isinstance(error, struct.error | IndexError):
+        return "an offset in it leads outside the file"
+    if isinstance(error, KeyError):
+        return "a number in it stands for nothing that is known"
+    return "a value in it cannot be right"

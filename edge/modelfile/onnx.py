@@ -15,6 +15,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from edge.errors import ModelLoadError, missing_package
+from edge.modelfile.corruption import AGAIN
 from edge.modelfile.graph import Constant, Node, Value
 from edge.runtime.spec import TensorSpec
 
@@ -55,7 +56,7 @@ def parsed(path: Path, content: bytes) -> Any:
     except (decode_error, ValueError) as error:
         raise ModelLoadError(
             f"{path} is not an ONNX model, or truncated or corrupt ({error})",
-            hint="Copy or export the file again and compare its sha256.",
+            hint=AGAIN,
         ) from error
     # Any of these missing makes it no model (ONNX IR specification, "Model Semantics").
     required = {
@@ -65,7 +66,9 @@ def parsed(path: Path, content: bytes) -> Any:
     }
     missing = [name for name, present in required.items() if not present]
     if missing:
-        raise ModelLoadError(f"{path} is not a whole ONNX model: it lacks {', '.join(missing)}")
+        raise ModelLoadError(
+            f"{path} is not a whole ONNX model: it lacks {', '.join(missing)}", hint=AGAIN
+        )
     return model
 
 

@@ -16,7 +16,7 @@ import flatbuffers
 import numpy as np
 
 from edge.errors import ConversionError, PackageMissing
-from edge.modelfile.corruption import READ_ERRORS
+from edge.modelfile.corruption import READ_ERRORS, damage
 from edge.modelfile.graph import Constant, Node, Value
 from edge.runtime.spec import QuantizationParams, TensorSpec
 
@@ -339,7 +339,7 @@ def unpacked(content: bytes) -> Any:
     try:
         model = load_schema().ModelT.InitFromPackedBuf(content)
     except READ_ERRORS as error:
-        raise ConversionError(f"the TFLite model cannot be read: {error}") from error
+        raise ConversionError(f"the TFLite model cannot be read: {damage(error)}") from error
     # schema.fbs: offset 0 is unset and 1 a place holder; the other field is of custom operators.
     outside = any(buffer.offset > 1 for buffer in model.buffers or ()) or any(
         operator.largeCustomOptionsOffset > 1

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.errors import ConversionError, ModelLoadError
 from edge.modelfile import tflite, tflite_metadata_schema
-from edge.modelfile.corruption import READ_ERRORS
+from edge.modelfile.corruption import READ_ERRORS, damage
 from edge.modelfile.metadata import (
     ModelDescription,
     ModelMetadata,
@@ -171,7 +171,7 @@ def _metadata_content(content: bytes) -> bytes | None:
     try:
         return tflite.TfliteFile(content).metadata(_METADATA_NAME)
     except READ_ERRORS as error:
-        raise ModelLoadError(f"the TFLite model cannot be read: {error}") from error
+        raise ModelLoadError(f"the TFLite model cannot be read: {damage(error)}") from error
 
 
 def _append_archive(model: bytes, files: Mapping[str, bytes]) -> bytes:
@@ -225,7 +225,7 @@ def _decode_labels(name: str, files: Mapping[str, bytes]) -> tuple[str, ...]:
     try:
         lines = files[name].decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise ModelLoadError(f"{name!r} in the model is not UTF-8: {error}") from error
+        raise ModelLoadError(f"{name!r} in the model is not UTF-8") from error
     return tuple(line.removesuffix("\r") for line in lines)
 
 

@@ -14,6 +14,7 @@ from flatbuffers import number_types
 from flatbuffers.table import Table
 
 from edge.errors import ModelLoadError
+from edge.modelfile.corruption import damage
 from edge.runtime.spec import ColorOrder
 
 FILE_IDENTIFIER: Final = b"M001"
@@ -154,7 +155,7 @@ def decode(content: bytes) -> ClassifierMetadata:
             ),
         )
     except (struct.error, IndexError, ValueError, TypeError) as error:
-        raise ModelLoadError(f"the TFLite metadata cannot be read: {error}") from error
+        raise ModelLoadError(f"the TFLite metadata cannot be read: {damage(error)}") from error
 
 
 def _input_tensor(build: "_TableWriter", metadata: ClassifierMetadata) -> int:

@@ -24,6 +24,7 @@ from edge.pipeline.output import check_output
 from edge.pipeline.report import DataReport, Report, Training
 from edge.pipeline.reproduce.lock import build_inputs
 from edge.pipeline.training import Trainer
+from edge.pipeline.variants import read_recipes
 from edge.progress import Progress
 from edge.runtime.files import write_bytes, write_json
 from edge.runtime.head import Head, head_bytes, load_head
@@ -52,12 +53,14 @@ def build(options: BuildOptions, progress: Progress) -> Report | None:
 
     Raises:
         DataError: The photos cannot be used; found before any training.
-        UsageError: Unknown backbone, optimizer, loss or variant; no place for the bundle.
+        UsageError: Unknown backbone, optimizer, loss or variant; no place for the bundle; the
+            recipe cannot be used.
         WeightsUnavailable: No pretrained weights.
         TrainingError, ConversionError, InferenceError: A stage failed.
     """
     check_outside(options.output.output, options.photos)
     check_output(options.output.output, overwrite=options.output.overwrite)
+    read_recipes(options.output)  # at once as well: the training that comes first takes long
     head, standard = options.training.head, HeadOptions()
     if (head.optimizer, head.loss) != (standard.optimizer, standard.loss):
         check_options(head)  # at once, though it loads Keras: a typo should not cost a pass

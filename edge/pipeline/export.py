@@ -22,6 +22,7 @@ from edge.pipeline.report import DataReport, Report
 from edge.pipeline.reproduce.lock import export_inputs
 from edge.pipeline.source import ExportedNetwork, numbered, open_source, settled
 from edge.pipeline.teachable_machine import RANGE
+from edge.pipeline.variants import read_recipes
 from edge.progress import Progress
 from edge.runtime.files import sha256_file
 from edge.runtime.output import OutputSpec
@@ -46,6 +47,7 @@ def export(options: ExportOptions, progress: Progress) -> Report:
         if folder is not None:
             check_outside(options.output.output, folder)
     check_output(options.output.output, overwrite=options.output.overwrite)
+    read_recipes(options.output)  # before the work
     stages = TimedStages(progress)
     with stages.stage("model"):
         given = given_model(options)

@@ -204,8 +204,8 @@ def _decided(output: OutputSpec, columns: int, options: ExportOptions) -> Output
         )
     if options.truth is not None and not output.multi_label:
         raise UsageError(
-            f"--truth states several labels per picture, and this model answers with one class "
-            f"({output.evidence})",
+            f"--truth is for labels that do not exclude one another; this model answers with one "
+            f"class ({output.evidence})",
             hint="If its labels do not exclude one another, say so with --output-activation "
             "sigmoid or multi-label-logits; else put each picture into the folder of its class.",
         )

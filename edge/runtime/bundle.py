@@ -69,7 +69,14 @@ class Bundle:
                 f"{path / MANIFEST_NAME} cannot be read: {cause_of(error)}",
                 hint="Copy or build the bundle again.",
             ) from error
-        return cls(path, Manifest.from_json(value), hashlib.sha256(content).hexdigest())
+        try:
+            manifest = Manifest.from_json(value)
+        except BundleError as error:
+            raise BundleError(
+                f"{path / MANIFEST_NAME}: {error.message}",
+                hint=error.hint or "Copy or build the bundle again.",
+            ) from error
+        return cls(path, manifest, hashlib.sha256(content).hexdigest())
 
     @property
     def signed(self) -> bool:

@@ -32,6 +32,7 @@ MAX_ARRAYS: Final = 64
 MAX_DIMENSIONS: Final = 8
 MAX_HEADER: Final = 1024  # bytes that describe an array; numpy writes 128
 MAX_DIRECTORY: Final = 256 << 10  # bytes that list the members of an archive
+SHOWN: Final = 60  # characters of a value in a message
 PART: Final = 1 << 20  # bytes that are inflated at a time
 
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # linear, ended or not
@@ -106,7 +107,7 @@ def parse_json(
     if finite and _LARGE.search(raw):
         hooks["parse_float"] = lambda digits: _finite(float(digits), what)
     if _LONG.search(raw):
-        hooks["parse_int"] = lambda digits: _integer(digits, what)
+        hooks["parse_int"] = lambda digits: _integer(digits, what, text)
     try:
         value = json.loads(text, object_pairs_hook=members, **hooks)
     except json.JSONDecodeError as error:
@@ -398,10 +399,14 @@ def _finite(value: float, what: str) -> float:
     return value
 
 
-def _integer(digits: str, what: str) -> int:
+def _integer(digits: str, what: str, text: str) -> int:
     value = int(digits) if len(digits) < 21 else None  # int() refuses 4300 digits, and is slow
     if value is None or not -(1 << 63) <= value < 1 << 63:
-        raise Malformed(f"{what} holds an integer of {len(digits)} digits; it may have 64 bits")
+        lines = text[: text.index(digits)].split("\n")
+        where = f"line {len(lines)} column {len(lines[-1]) + 1}"
+        raise Malformed(
+            f"{what} holds an integer of {len(digits)} digits at {where}; it may have 64 bits"
+        )
     return value
 
 
@@ -434,6 +439,12 @@ def _check_string(value: str, what: str) -> None:
         value.encode()
     except UnicodeEncodeError as error:
         raise Malformed(f"{what} holds a string with half of a surrogate pair") from error
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it, which is no longer than a line."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 def _short(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge.errors import ImageError, UsageError
+from edge.errors import ImageError, InferenceError, UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.head import class_probabilities
 from edge.runtime.output import PROBABILITIES, OutputSpec
@@ -132,7 +132,13 @@ class Classifier:
         Raises:
             InferenceError: The model failed.
         """
-        categories = self.categories(self.output(pixels), k=k)
+        output = self.output(pixels)
+        try:
+            categories = self.categories(output, k=k)
+        except InferenceError as error:
+            raise InferenceError(
+                f"{variant} on {name}: {error.message}", hint=error.hint
+            ) from error
         answer: dict[str, Any] = {
             "image": name,
             "variant": variant,

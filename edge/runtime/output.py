@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from edge.errors import BundleError
+from edge.runtime.checked import shown
 
 HALF: Final = 0.5  # the threshold where nobody chose another one
 
@@ -98,11 +99,11 @@ class OutputSpec:
         """
         wanted = {"kind", "activation", "thresholds", "evidence"}
         if not isinstance(value, Mapping) or set(value) != wanted:
-            raise BundleError(f"output is {value!r}, expected {', '.join(sorted(wanted))}")
+            raise BundleError(f"output is {shown(value)}, expected {', '.join(sorted(wanted))}")
         for name, known in (("kind", OutputKind), ("activation", Activation)):
             if value[name] not in list(known):
                 raise BundleError(
-                    f"output.{name} is {value[name]!r}; this runtime knows {', '.join(known)}",
+                    f"output.{name} is {shown(value[name])}; this runtime knows {', '.join(known)}",
                     hint="Use the runtime that the bundle carries.",
                 )
         kind, thresholds = OutputKind(value["kind"]), value["thresholds"]
@@ -114,11 +115,11 @@ class OutputSpec:
         )
         if not fits:
             raise BundleError(
-                f"output.thresholds is {thresholds!r}; a {kind} output of {labels} labels has "
+                f"output.thresholds is {shown(thresholds)}; a {kind} output of {labels} labels has "
                 f"{' or '.join(map(str, sorted(count)))}, each above 0 and below 1"
             )
         if not isinstance(value["evidence"], str):
-            raise BundleError(f"output.evidence is {value['evidence']!r}, expected text")
+            raise BundleError(f"output.evidence is {shown(value['evidence'])}, expected text")
         return cls(
             kind=kind,
             activation=Activation(value["activation"]),
@@ -169,19 +170,20 @@ class HeadSpec:
         """
         wanted = {"kind", "path", "scale", "k"}
         if not isinstance(value, Mapping) or set(value) != wanted:
-            raise BundleError(f"head is {value!r}, expected {', '.join(sorted(wanted))}")
+            raise BundleError(f"head is {shown(value)}, expected {', '.join(sorted(wanted))}")
         known = [str(kind) for kind in HeadKind]
         if value["kind"] not in known:
             raise BundleError(
-                f"head.kind is {value['kind']!r}; this runtime knows {' and '.join(known)}",
+                f"head.kind is {shown(value['kind'])}; this runtime knows {' and '.join(known)}",
                 hint="Use the runtime that the bundle carries.",
             )
         scale, k = value["scale"], value["k"]
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < 1e6:
-            raise BundleError(f"head.scale is {scale!r}, expected a number above 0")
+            raise BundleError(f"head.scale is {shown(scale)}, expected a number above 0")
         if not isinstance(value["path"], str):
-            raise BundleError(f"head.path is {value['path']!r}, expected text")
+            raise BundleError(f"head.path is {shown(value['path'])}, expected text")
         kind = HeadKind(value["kind"])
         if (type(k) is not int or k < 1) if kind is HeadKind.KNN else k is not None:
-            raise BundleError(f"head.k is {k!r}")
+            wanted_k = "a whole number from 1 on" if kind is HeadKind.KNN else "null"
+            raise BundleError(f"head.k is {shown(k)}, expected {wanted_k}")
         return cls(kind=kind, path=value["path"], scale=float(scale), k=k)

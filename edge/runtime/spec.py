@@ -3,12 +3,13 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final, Self
 
 from edge.errors import BundleError, UsageError
+from edge.runtime.checked import shown
 from edge.runtime.output import PROBABILITIES, HeadSpec, OutputSpec
 
 MANIFEST_SCHEMA_VERSION: Final = 1
@@ -116,7 +117,7 @@ class Preprocessing:
         ):
             if not holds:
                 raise UsageError(
-                    f"{name} is {value!r}; allowed: {allowed}",
+                    f"{name} is {shown(value)}; allowed: {allowed}",
                     hint="Edge makes no such pictures for a model.",
                 )
 
@@ -143,29 +144,30 @@ class Preprocessing:
             BundleError: A field is missing, unknown or out of range.
         """
         if not isinstance(value, Mapping):
-            raise BundleError("preprocessing is no JSON object")
-        if value.get("layout") != LAYOUT:
-            raise BundleError(
-                f"preprocessing.layout is {value.get('layout')!r}; this runtime knows {LAYOUT!r}"
-            )
+            raise BundleError(f"preprocessing is {shown(value)}, expected an object")
         known = {item.name for item in fields(cls)} - {"value_range"} | {"layout", "range"}
-        if set(value) | {"levels"} != known:
-            raise BundleError(f"preprocessing fields are {sorted(value)}, expected {sorted(known)}")
+        _check_names("preprocessing", value, known, optional=("levels",))
+        for name, (fits, allowed) in _FORMS.items():
+            if name in value and not fits(value[name]):
+                raise BundleError(
+                    f"preprocessing.{name} is {shown(value[name])}; allowed: {allowed}"
+                )
+        low, high = value["range"]
+        levels = value.get("levels")
         try:
-            low, high = value["range"]
             return cls(
                 height=value["height"],
                 width=value["width"],
                 resize=Resize(value["resize"]),
-                crop_fraction=_number(value["crop_fraction"]),
+                crop_fraction=float(value["crop_fraction"]),
                 interpolation=Interpolation(value["interpolation"]),
-                reducing_gap=_number(value["reducing_gap"]),
+                reducing_gap=float(value["reducing_gap"]),
                 color_order=ColorOrder(value["color_order"]),
-                value_range=(_number(low), _number(high)),
-                levels=_pair(value["levels"]) if "levels" in value else None,
+                value_range=(float(low), float(high)),
+                levels=None if levels is None else (levels[0], levels[1]),
             )
-        except (TypeError, ValueError, UsageError) as error:
-            raise BundleError(f"preprocessing cannot be read: {error}") from error
+        except UsageError as error:
+            raise BundleError(f"preprocessing.{error.message}") from error
 
     @property
     def sha256(self) -> str:
@@ -245,17 +247,23 @@ class Variant:
         """Read what ``asdict`` gave.
 
         Raises:
-            BundleError: A field is unknown, of another type, or outside its bounds.
-            TypeError: A field is missing.
+            BundleError: A field is missing, unknown, of another type, or outside its bounds.
         """
+        if not isinstance(value, Mapping):
+            raise BundleError(f"a variant is {shown(value)}, expected an object")
         bounds = {"size_bytes": math.inf, "top1": 1.0, "agreement": 1.0, "latency_ms": math.inf}
+        optional = ("top1", "agreement", "latency_ms")
+        _check_names("a variant", value, {item.name for item in fields(cls)}, optional=optional)
         for name, item in value.items():
-            wanted = isinstance(item, str)
-            if name in bounds:
-                optional = name != "size_bytes" and item is None
-                wanted = optional or (_is_number(item) and 0 <= item <= bounds[name])
-            if not wanted:
-                raise BundleError(f"manifest.json says that {name} of a variant is {item!r}")
+            most = bounds.get(name)
+            if most is None:
+                fits, wanted = isinstance(item, str), "text"
+            else:
+                fits = _is_number(item) and 0 <= item <= most
+                fits = fits or (item is None and name in optional)
+                wanted = "a number that is not negative" if most > 1 else "a share from 0 to 1"
+            if not fits:
+                raise BundleError(f"{name} of a variant is {shown(item)}, expected {wanted}")
         return cls(**value)
 
 
@@ -283,12 +291,12 @@ class SignedRelease:
             BundleError: A field is missing, unknown, or of another type.
         """
         if not isinstance(value, dict) or set(value) != {"version", "devices"}:
-            raise BundleError(f"release is {value!r}, expected version and devices")
+            raise BundleError(f"release is {shown(value)}, expected version and devices")
         version, devices = value["version"], value["devices"]
         if type(version) is not int or version < 1:
-            raise BundleError(f"release.version is {version!r}, expected a positive integer")
+            raise BundleError(f"release.version is {shown(version)}, expected a positive integer")
         if not isinstance(devices, list) or not all(isinstance(name, str) for name in devices):
-            raise BundleError(f"release.devices is {devices!r}, expected a list of ids")
+            raise BundleError(f"release.devices is {shown(devices)}, expected a list of ids")
         return cls(version=version, devices=tuple(devices))
 
 
@@ -369,35 +377,36 @@ class Manifest:
             BundleError: Not a manifest, of another schema, or a field that does not fit.
         """
         if not isinstance(value, dict):
-            raise BundleError("manifest.json is not a JSON object")
+            raise BundleError("the manifest is not a JSON object")
         version = value.get("schema_version")
         if version not in (MANIFEST_SCHEMA_VERSION, OUTPUT_SCHEMA_VERSION):
             raise BundleError(
-                f"manifest.json has schema_version {version!r}; this runtime reads "
+                f"schema_version is {shown(version)}; this runtime reads "
                 f"{MANIFEST_SCHEMA_VERSION} and {OUTPUT_SCHEMA_VERSION}",
                 hint="Build the bundle again, or use the runtime that it carries.",
             )
-        try:
-            preprocessing = Preprocessing.from_json(value["preprocessing"])
-            if value["preprocessing_sha256"] != preprocessing.sha256:
-                raise BundleError("the preprocessing contract does not have the hash it states")
-            labels = tuple(_text("a label", label) for label in _list("labels", value["labels"]))
-            return cls(
-                name=_text("name", value["name"]),
-                labels=labels,
-                preprocessing=preprocessing,
-                variants=tuple(
-                    Variant.from_json(item) for item in _list("variants", value["variants"])
-                ),
-                default_variant=_text("default_variant", value["default_variant"]),
-                files={path: _text("a sha256", digest) for path, digest in value["files"].items()},
-                provenance={**value["provenance"]},
-                head=HeadSpec.from_json(value["head"]) if "head" in value else None,
-                release=SignedRelease.from_json(value["release"]) if "release" in value else None,
-                output=_output(value, len(labels)),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise BundleError(f"manifest.json lacks or misspells a field: {error}") from error
+        lacking = [name for name in _MANIFEST_FIELDS if name not in value]
+        if lacking:
+            raise BundleError(f"the manifest lacks {lacking[0]}")
+        preprocessing = Preprocessing.from_json(value["preprocessing"])
+        if value["preprocessing_sha256"] != preprocessing.sha256:
+            raise BundleError("the preprocessing contract does not have the hash it states")
+        labels = tuple(_text("a label", label) for label in _list("labels", value["labels"]))
+        files = _object("files", value["files"])
+        return cls(
+            name=_text("name", value["name"]),
+            labels=labels,
+            preprocessing=preprocessing,
+            variants=tuple(
+                Variant.from_json(item) for item in _list("variants", value["variants"])
+            ),
+            default_variant=_text("default_variant", value["default_variant"]),
+            files={path: _text("a sha256 of files", digest) for path, digest in files.items()},
+            provenance=_object("provenance", value["provenance"]),
+            head=HeadSpec.from_json(value["head"]) if "head" in value else None,
+            release=SignedRelease.from_json(value["release"]) if "release" in value else None,
+            output=_output(value, len(labels)),
+        )
 
 
 def _output(value: Mapping[str, Any], labels: int) -> OutputSpec:
@@ -408,25 +417,48 @@ def _output(value: Mapping[str, Any], labels: int) -> OutputSpec:
     """
     if "output" not in value:
         if value["schema_version"] == OUTPUT_SCHEMA_VERSION:
-            raise BundleError("manifest.json has schema_version 2 and no output")
+            raise BundleError("the manifest has schema_version 2 and no output")
         return PROBABILITIES
     output = OutputSpec.from_json(value["output"], labels=labels)
     if "head" in value and not output.plain:
-        raise BundleError("manifest.json has both a head and an output that is no embedding")
+        raise BundleError("the manifest has both a head and an output that is no embedding")
     return output
 
 
 def _text(name: str, value: Any) -> str:
     """Return a JSON string of the manifest."""
     if not isinstance(value, str):
-        raise BundleError(f"manifest.json has {value!r} where {name} is expected, which is text")
+        raise BundleError(f"{name} is {shown(value)}, expected text")
     return value
+
+
+def _object(name: str, value: Any) -> dict[str, Any]:
+    """Return a JSON object of the manifest."""
+    if not isinstance(value, dict):
+        raise BundleError(f"{name} is {shown(value)}, expected an object")
+    return dict(value)
+
+
+def _check_names(
+    where: str, value: Mapping[str, Any], known: Collection[str], *, optional: Collection[str]
+) -> None:
+    """Refuse an object that lacks a field, or has one that is not known.
+
+    Raises:
+        BundleError: It does.
+    """
+    unknown = sorted(set(value) - set(known))
+    if unknown:
+        raise BundleError(f"{where} has the unknown field {shown(unknown[0])}")
+    lacking = sorted(set(known) - set(optional) - set(value))
+    if lacking:
+        raise BundleError(f"{where} lacks {lacking[0]}")
 
 
 def _list(name: str, value: Any) -> list[Any]:
     """Return a JSON list of the manifest: a text or an object would be gone through as well."""
     if not isinstance(value, list):
-        raise BundleError(f"manifest.json says that {name} is {value!r}, which is no list")
+        raise BundleError(f"{name} is {shown(value)}, expected a list")
     return value
 
 
@@ -446,16 +478,32 @@ def _are_levels(black: Any, white: Any) -> bool:
     return _is_int(black) and _is_int(white) and 0 <= black < white
 
 
-def _number(value: Any) -> float:
-    """Return a JSON number; text, booleans and null are none, though ``float`` would take some."""
-    if not _is_number(value):
-        raise TypeError(f"{value!r} is no number")
-    return float(value)
+def _is_pair_of_numbers(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    low, high = value
-    return low, high
+def _is_pair_of_integers(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_int, value))
+
+
+# Field of a contract -> whether a JSON value has its form, and what is allowed. What ``float`` and
+# the enums would take beside that is refused: texts of digits, true, null.
+_FORMS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+    "layout": ((LAYOUT,).__contains__, LAYOUT),
+    "height": (_is_side, f"1 to {MAX_SIDE} pixels"),
+    "width": (_is_side, f"1 to {MAX_SIDE} pixels"),
+    "resize": (list(Resize).__contains__, ", ".join(Resize)),
+    "crop_fraction": (_is_number, f"{LEAST_CROP} to 1"),
+    "interpolation": (list(Interpolation).__contains__, ", ".join(Interpolation)),
+    "reducing_gap": (_is_number, f"0, or 1 to {MAX_REDUCING_GAP:g}"),
+    "color_order": (list(ColorOrder).__contains__, ", ".join(ColorOrder)),
+    "range": (_is_pair_of_numbers, "two finite numbers, rising"),
+    "levels": (_is_pair_of_integers, "two integers from 0, rising"),
+}
+_MANIFEST_FIELDS: Final = (
+    *("name", "labels", "preprocessing", "preprocessing_sha256", "variants"),
+    *("default_variant", "files", "provenance"),
+)
 
 
 def canonical_json(value: Any) -> str:

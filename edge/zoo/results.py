@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from benchmarks.outputs.json_file import MAX_RESULTS, row_json
+from benchmarks.outputs.json_file import MAX_RESULTS, members_of, row_json
 from benchmarks.result import StoredRow
 from edge import schema
-from edge.errors import OutputError
+from edge.errors import OutputError, UsageError
 from edge.runtime.files import write_bytes
 from edge.zoo.prepare import NetworkFacts
 from edge.zoo.published import Published, published
@@ -117,12 +117,20 @@ def read_zoo(path: Path) -> ZooResults:
     Raises:
         UsageError: It cannot be read, or is no such file.
     """
-    return schema.read(
-        ZooResults,
-        path,
-        "the zoo's results file",
-        version=SCHEMA_VERSION,
-        extra="ignore",
-        hint="edge zoo measure -o FILE writes one.",
-        max_bytes=MAX_RESULTS,
-    )
+    try:
+        return schema.read(
+            ZooResults,
+            path,
+            "the zoo's results file",
+            version=SCHEMA_VERSION,
+            extra="ignore",
+            hint="edge zoo measure -o FILE writes one.",
+            max_bytes=MAX_RESULTS,
+        )
+    except UsageError as error:
+        if "rows" in members_of(path):
+            raise UsageError(
+                f"{path} is a results file of edge benchmark, not of edge zoo measure",
+                hint=f"Draw it with: edge benchmark plot {path}",
+            ) from error
+        raise

@@ -1,5 +1,6 @@
 """What is read from a model file by its path, and how a changed file is packed."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,22 @@ import pytest
 from edge.errors import ModelLoadError
 from edge.evaluation.output import Ending
 from edge.modelfile.contents import constants, embedded_metadata, file_end
-from edge.modelfile.corruption import corruption
+from edge.modelfile.corruption import AGAIN, corruption
+from edge.modelfile.metadata import ModelDescription
 from edge.modelfile.tflite import load_schema, packed, unpacked
+from edge.modelfile.tflite_metadata import embed
+from edge.runtime.spec import Preprocessing
 
 DATA = Path(__file__).parents[1] / "data"
 FLOAT, INT8 = (DATA / f"channels_{name}.tflite" for name in ("fp32", "int8"))
+
+
+DESCRIPTION = ModelDescription(
+    name="m",
+    description="",
+    labels=("a", "b", "c"),
+    preprocessing=Preprocessing(height=8, width=8),
+)
 
 
 def onnx_file(path: Path) -> Path:
@@ -56,6 +68,33 @@ def test_the_constants_of_a_tflite_file_are_those_that_the_schema_states() -> No
     assert stated
     assert read == stated
     assert not any(item.opaque for item in constants(FLOAT))
+
+
+def test_damaged_metadata_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    whole = embed(FLOAT.read_bytes(), DESCRIPTION)
+    path.write_bytes(whole[: whole.index(b"PK\x03\x04")])
+    with pytest.raises(
+        ModelLoadError, match=r"m\.tflite: the TFLite metadata names 'labels"
+    ) as caught:
+        embedded_metadata(path)
+    assert caught.value.hint == AGAIN
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (IndexError("list index out of range"), "an offset in it leads outside the file"),
+        (struct.error("unpack_from requires a buffer"), "an offset in it leads outside the file"),
+        (AttributeError("'NoneType' object"), "a value in it cannot be right"),
+        (ValueError("no subgraph"), "no subgraph"),
+    ],
+)
+def test_damage_is_told_in_words(error: Exception, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    with pytest.raises(ModelLoadError) as caught, corruption(path, "TFLite"):
+        raise error
+    assert caught.value.message == f"{path}: truncated or corrupt TFLite file ({words})"
 
 
 def test_half_a_file_is_refused_and_not_followed(tmp_path: Path) -> None:

@@ -115,6 +115,53 @@ def test_a_contract_outside_its_bounds_is_refused(change: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"range": True}, "preprocessing.range is True; allowed: two finite numbers, rising"),
+        (
+            {"range": {"a": 1}},
+            "preprocessing.range is {'a': 1}; allowed: two finite numbers, rising",
+        ),
+        ({"color_order": None}, "preprocessing.color_order is None; allowed: RGB, L, RGBA"),
+        ({"resize": 0}, "preprocessing.resize is 0; allowed: stretch, center-crop, letterbox"),
+        ({"height": 9000}, "preprocessing.height is 9000; allowed: 1 to 8192 pixels"),
+        (
+            {"width": "9" * 100_000},
+            f"preprocessing.width is '{'9' * 56}...; allowed: 1 to 8192 pixels",
+        ),
+        ({"mean": 1}, "preprocessing has the unknown field 'mean'"),
+    ],
+)
+def test_a_contract_is_refused_by_field_and_in_few_words(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(BundleError) as caught:
+        Preprocessing.from_json(SPEC.to_json() | change)
+    assert caught.value.message == said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"preprocessing": [[1]]}, "preprocessing is [[1]], expected an object"),
+        ({"provenance": ""}, "provenance is '', expected an object"),
+        ({"files": []}, "files is [], expected an object"),
+        ({"variants": [3]}, "a variant is 3, expected an object"),
+        (
+            {"schema_version": "1" * 100_000},
+            f"schema_version is '{'1' * 56}...; this runtime reads 1 and 2",
+        ),
+        (
+            {"variants": [{**asdict(MANIFEST.variants[0]), "top1": {}}]},
+            "top1 of a variant is {}, expected a share from 0 to 1",
+        ),
+    ],
+)
+def test_a_manifest_is_refused_by_field_and_in_few_words(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(BundleError) as caught:
+        Manifest.from_json(MANIFEST.to_json() | change)
+    assert caught.value.message == said
+
+
+@pytest.mark.parametrize(
     "change",
     [{"height": 9000}, {"width": 0}, {"value_range": (0.0, math.inf)}, {"levels": (40, 0)}],
 )
@@ -216,7 +263,7 @@ def test_a_manifest_is_an_object(value: object) -> None:
 
 
 def test_another_schema_says_what_to_do() -> None:
-    with pytest.raises(BundleError, match="schema_version 9") as caught:
+    with pytest.raises(BundleError, match="schema_version is 9") as caught:
         Manifest.from_json(MANIFEST.to_json() | {"schema_version": 9})
     assert "Build the bundle again" in caught.value.hint
 
