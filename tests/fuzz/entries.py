@@ -103,7 +103,7 @@ def ask_service() -> None:
 
     threading.Thread(target=answer, daemon=True).start()
     try:
-        print(json.dumps(ask(app, 5.0)))
+        print(json.dumps(ask(app, 5.0).to_json()))
     except EdgeError as error:
         print(f"error: {error.message}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -253,7 +253,7 @@ def models_of_another_kind() -> dict[str, tuple[Any, int, str]]:
         "five channels": (keras.Model(five, layers.Dense(3)(pooling()(five))), 3, "5 channels"),
         "first": (keras.Model(first, layers.Dense(3)(layers.Flatten()(first))), 3, "come first"),
         "open size": (keras.Model(open_size, layers.Dense(3)(pooling()(open_size))), 2, "open"),
-        "image out": (keras.Model(image, layers.Conv2D(3, 1)(image)), 3, "no vector"),
+        "image out": (keras.Model(image, layers.Conv2D(3, 1)(image)), 3, "not a vector"),
         "two outputs": (keras.Model(image, heads), 2, "of_2 (None, 2), of_3 (None, 3)"),
         "two inputs": (keras.Model([image, vector], layers.Dense(2)(both)), 3, "2 inputs"),
         "features": (keras.Model(image, pooling()(image)), 3, "features and not classes"),
