@@ -15,14 +15,14 @@ from typing import Any, BinaryIO, Final, TextIO
 from edge.errors import EdgeError, cause_of, refused_place
 from edge.progress import Progress, Silent, Step
 from edge.runtime.printable import one_line
-from edge.runtime.streams import VisibleStream, say, visible_streams
+from edge.runtime.streams import MessageStream, say, visible_streams
 
 INTERRUPTED: Final = 130
 UNEXPECTED: Final = 4
 CHATTER: Final = ("WARNING:absl:", "INFO:absl:", "WARNING:tensorflow:", "INFO:tensorflow:")
 
 
-class OwnWords(VisibleStream):
+class OwnWords(MessageStream):
     """Standard error without the messages of libraries, which go to file descriptor 2."""
 
     def write(self, text: str) -> int:

@@ -22,6 +22,9 @@ def enter(module: str) -> "NoReturn":
         repeat_lost_interrupts()
         code = import_module(module).main()
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
         code = 130
+        try:
+            print("interrupted", file=sys.stderr, flush=True)
+        except OSError:  # nobody can be told
+            pass
     sys.exit(code)

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from edge.errors import OutputError
@@ -39,7 +39,10 @@ class VisibleStream:
         rich_proxied_file: The stream itself; rich, whose colours are control characters, looks
             for this name.
         left: Whether the reader has gone.
+        dispensable: The errors after which what is written goes nowhere.
     """
+
+    dispensable: tuple[type[OSError], ...] = (BrokenPipeError,)
 
     def __init__(self, stream: Any) -> None:
         self.rich_proxied_file = stream
@@ -53,7 +56,7 @@ class VisibleStream:
         except UnicodeEncodeError:  # a terminal or a log that is not of UTF-8
             encoding = self.rich_proxied_file.encoding or "ascii"
             self.write("".join(_encodable(part, encoding) for part in shown))
-        except BrokenPipeError:
+        except self.dispensable:
             self.abandon()
         return len(text)
 
@@ -61,7 +64,7 @@ class VisibleStream:
         """Pass on what was written."""
         try:
             self.rich_proxied_file.flush()
-        except BrokenPipeError:
+        except self.dispensable:
             self.abandon()
 
     def abandon(self) -> None:
@@ -78,6 +81,15 @@ class VisibleStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.rich_proxied_file, name)
+
+
+class MessageStream(VisibleStream):
+    """Standard error: where it cannot be written, as on a full disk, nobody can be told so.
+
+    The command ends with the exit code of its work.
+    """
+
+    dispensable = (OSError,)
 
 
 def say(text: object = "", *, err: bool = False) -> None:
@@ -133,7 +145,7 @@ def finish_answers() -> int:
 def visible_streams() -> Iterator[None]:
     """Let standard output and error write control characters as escapes."""
     original = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = VisibleStream(sys.stdout), VisibleStream(sys.stderr)
+    sys.stdout, sys.stderr = VisibleStream(sys.stdout), MessageStream(sys.stderr)
     try:
         yield
     finally:
@@ -176,4 +188,5 @@ def _replay(log: int, shown: int) -> None:
         line for line in content.splitlines(keepends=True) if not line.startswith(CHATTER)
     )
     if kept:  # it quotes names that a model file holds
-        os.write(shown, visible(kept.decode(errors="surrogateescape")).encode())
+        with suppress(OSError):  # a disk that is full
+            os.write(shown, visible(kept.decode(errors="surrogateescape")).encode())
