@@ -2,19 +2,21 @@
 
 import functools
 import inspect
+import re
 import shutil
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from edge.cli.old_spellings import current_spelling
 from edge.errors import UsageError
+from edge.runtime.numbers import finite_number, whole_number
 
 WIDEST: Final = 100  # columns: longer lines are hard to read
 STACKED: Final = 64  # columns: below, an explanation stands under its name, not beside it
@@ -24,7 +26,15 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Command(TyperCommand):
-    """A command whose help is folded by words."""
+    """A command whose help is folded by words, and whose values are checked as they are typed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse a value that is empty, or that is no number where one is expected."""
+        if not ctx.resilient_parsing:
+            given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+            if not given.get("help"):
+                check_values(self, given)
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the usage, what the command does, and its parameters by panel."""
@@ -47,6 +57,54 @@ class RootGroup(Group):
         if not ctx.resilient_parsing:
             args = current_spelling(self, ctx, args)
         return super().parse_args(ctx, args)
+
+
+def check_values(command: Any, given: Mapping[str, Any]) -> None:
+    """Refuse empty values, and numbers that are not finite or not in digits.
+
+    An empty path would be the current folder, and Python takes ``inf`` and ``1_0`` for numbers.
+
+    Args:
+        command: The command.
+        given: What the parser read: texts, lists of texts and flags by parameter.
+
+    Raises:
+        UsageError: A value cannot be meant.
+    """
+    signature = inspect.signature(command.callback).parameters
+    for parameter in command.params:
+        value = given.get(parameter.name)
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list | tuple):
+            continue  # a flag, or nothing
+        kinds = set(_kinds(signature[parameter.name].annotation))
+        argument = parameter.param_type_name == "argument"
+        name = (parameter.metavar or parameter.name.upper()) if argument else parameter.opts[0]
+        for text in texts:
+            _check(name, text, kinds)
+
+
+def _check(name: str, text: str, kinds: set[Any]) -> None:
+    if not text:
+        raise UsageError(f"{name} is empty", hint="Name something, or leave it out.")
+    if float in kinds and finite_number(text) is None:
+        raise UsageError(
+            f"{name} {text!r} is no finite number", hint="Write digits, such as 2 or 0.5."
+        )
+    if int in kinds and float not in kinds and whole_number(text) is None:
+        what = "too large" if re.fullmatch(r"[+-]?[0-9]+", text) else "no whole number"
+        raise UsageError(f"{name} {text!r} is {what}", hint="Write digits, such as 2.")
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Return the types that an annotation is made of, such as Path and None."""
+    inside = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        inside = inside[:1]
+    if not inside:
+        yield annotation
+    for one in inside:
+        yield from _kinds(one)
 
 
 def refuse_unused(context: typer.Context, because: str, *names: str) -> None:

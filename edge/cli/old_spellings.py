@@ -4,6 +4,7 @@
 with the options that the old command had, so that a value is never taken for an option.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from edge.errors import UsageError
@@ -41,7 +42,7 @@ def current_spelling(root: Any, context: Any, words: list[str]) -> list[str]:
 
 def _parsed(
     command: Any, context: Any, words: list[str], *, flag: str = "", valued: tuple[str, ...]
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     """Return the raw values of a command by parameter, and of its former options by option."""
     inside = type(context)(
         command, info_name=words[0], parent=context, help_option_names=["-h", "--help"]
@@ -52,11 +53,13 @@ def _parsed(
     for option in valued:
         parser.add_option(None, [option], dest=option)
     given, left, _ = parser.parse_args(args=words[1:])
-    known = {name: value for name, value in given.items() if value is not None}
-    return known | ({"left": left} if left else {})
+    given["left"] = left or None
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def _refuse_foreign(words: list[str], given: dict[str, Any], moved: tuple[str, ...]) -> list[str]:
+def _refuse_foreign(
+    words: list[str], given: Mapping[str, Any], moved: tuple[str, ...]
+) -> list[str]:
     """Refuse an option that only the other command has; return the words as they are."""
     foreign = [option for option in moved if option in given]
     if not foreign or given.get("help"):
@@ -72,7 +75,7 @@ def _refuse_foreign(words: list[str], given: dict[str, Any], moved: tuple[str, .
     )
 
 
-def _zoo(root: Any, given: dict[str, Any]) -> list[str]:
+def _zoo(root: Any, given: Mapping[str, Any]) -> list[str]:
     """Return the words of ``zoo measure``."""
     _say_moved("edge benchmark --zoo", "edge zoo measure")
     start = ["zoo", "measure"]
@@ -94,12 +97,12 @@ def _zoo(root: Any, given: dict[str, Any]) -> list[str]:
     if "threads" in given:
         from edge.cli.measure.job import counts
 
-        given["threads"] = str(max(counts(given["threads"])))
+        given = {**given, "threads": str(max(counts(given["threads"])))}
     words = _options(root.commands["benchmark"].commands["run"], given)
     return [*start, *words, *(f"{option}={given[option]}" for option in ZOO if option in given)]
 
 
-def _fleet(deploy: Any, given: dict[str, Any]) -> list[str]:
+def _fleet(deploy: Any, given: Mapping[str, Any]) -> list[str]:
     """Return the words of ``fleet deploy``."""
     _say_moved("edge deploy BUNDLE --inventory FILE", "edge fleet deploy BUNDLE FILE")
     start = ["fleet", "deploy"]
@@ -116,7 +119,7 @@ def _fleet(deploy: Any, given: dict[str, Any]) -> list[str]:
     return [*start, *words, "--", given["bundle"], given["--inventory"]]
 
 
-def _options(command: Any, given: dict[str, Any]) -> list[str]:
+def _options(command: Any, given: Mapping[str, Any]) -> list[str]:
     """Return the options of a command as words that state them."""
     words = []
     for parameter in command.params:

@@ -22,9 +22,9 @@ def enter(module: str) -> "NoReturn":
         repeat_lost_interrupts()
         code = import_module(module).main()
     except KeyboardInterrupt:
+        from contextlib import suppress
+
         code = 130
-        try:
+        with suppress(OSError):  # nobody can be told
             print("interrupted", file=sys.stderr, flush=True)
-        except OSError:  # nobody can be told
-            pass
     sys.exit(code)

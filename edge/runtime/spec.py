@@ -344,12 +344,12 @@ class Manifest:
             UsageError: No variant has that name.
             BundleError: The bundle lacks its own default variant.
         """
-        wanted = name or self.default_variant
+        wanted = self.default_variant if name is None else name
         for variant in self.variants:
             if variant.name == wanted:
                 return variant
         known = ", ".join(variant.name for variant in self.variants)
-        kind = UsageError if name else BundleError
+        kind = BundleError if name is None else UsageError
         raise kind(f"the bundle has no variant {wanted!r}", hint=f"It has: {known}.")
 
     def to_json(self) -> dict[str, Any]:

@@ -170,3 +170,20 @@ def test_usage_errors(tmp_path: Path, arguments: list[str], said: str) -> None:
     assert lines[0].startswith("error: ")
     assert said in lines[0]
     assert [line[:6] for line in lines[1:]] in ([], ["hint: "])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["edge", "benchmark", "none"],
+        ["edge", "none"],
+        ["edge"],
+        ["edge.runtime", "predict", "none", "picture.jpg"],
+        ["edge.runtime", "predict", "none", ""],
+        ["edge.runtime", "predict", "none", "picture.jpg", "--threads", "99999999"],
+    ],
+)
+def test_a_full_standard_error_does_not_change_the_exit_code(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, stderr=full, timeout=60)
+    assert result.returncode == 2

@@ -761,6 +761,38 @@ def test_a_value_that_is_like_an_old_option_stays_the_value() -> None:
     assert received("deploy", (*words, "--app", "--inventory")) == joined
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("benchmark bundle -o EMPTY", "--output is empty"),
+        ("build photos -o EMPTY", "--output is empty"),
+        ("predict EMPTY photo.jpg", "BUNDLE|NETWORK is empty"),
+        ("predict bundle EMPTY", "IMAGES is empty"),
+        ("predict bundle a.jpg --csv=EMPTY", "--csv is empty"),
+        ("evaluate bundle photos --variant EMPTY", "--variant is empty"),
+        ("benchmark bundle --against bundle --max-regression inf", "no finite number"),
+        ("benchmark diff a b --max-regression 1e999", "--max-regression '1e999' is no finite"),
+        ("build photos -o new --learning-rate inf", "--learning-rate 'inf' is no finite number"),
+        ("predict bundle a.jpg --top-k 1_0", "--top-k '1_0' is no whole number"),
+        ("predict bundle a.jpg --top-k 1.0", "--top-k '1.0' is no whole number"),
+        ("predict bundle a.jpg --top-k ٣", "--top-k '٣' is no whole number"),
+        ("benchmark bundle --runs 1.5", "--runs '1.5' is no whole number"),
+        ("benchmark bundle --runs 99999999999999999999999", "is too large"),
+        ("benchmark bundle --runs 999999999", "--runs"),
+        ("benchmark bundle --batch 999999999999", "--batch"),
+        ("benchmark bundle --threads 100000000", "--threads '100000000'"),
+        ("benchmark bundle --threads 1_0", "--threads '1_0'"),
+        ("zoo measure --threads 100000000", "--threads"),
+        ("zoo measure --budget 1_0m", "--budget '1_0m'"),
+        ("predict bundle a.jpg --threads 99999999", "--threads"),
+        ("deploy bundle pi@host --threads 99999999", "--threads"),
+    ],
+)
+@pytest.mark.usefixtures("place")
+def test_a_value_that_cannot_be_meant_is_refused(words: str, said: str) -> None:
+    assert said in refusal(*(word.replace("EMPTY", "") for word in words.split()))
+
+
 def refusal(*words: str) -> str:
     """What a command line is refused with; its exit code has to be 2."""
     result = CliRunner().invoke(app, words)

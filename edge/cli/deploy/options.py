@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from edge.cli import options as shared
+from edge.runtime.numbers import MOST_THREADS
 
 if TYPE_CHECKING:
     from edge.deploy.plan import DeployOptions
@@ -112,7 +113,10 @@ Engine = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        help="CPU threads of one inference.  \\[default: the profile's]", min=1, show_default=False
+        help="CPU threads of one inference.  \\[default: the profile's]",
+        min=1,
+        max=MOST_THREADS,
+        show_default=False,
     ),
 ]
 MaxLatency = Annotated[

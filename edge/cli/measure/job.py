@@ -23,6 +23,7 @@ from edge.errors import EdgeError, MeasurementError, ModelLoadError, NegativeVer
 from edge.progress import Progress
 from edge.runtime.bundle import is_bundle
 from edge.runtime.files import readable, remove_own, write_json
+from edge.runtime.numbers import MOST_THREADS, whole_number
 from edge.runtime.place import check_new_file
 from edge.runtime.printable import one_line
 from edge.runtime.streams import say
@@ -73,15 +74,13 @@ def counts(text: str) -> tuple[int, ...]:
     Raises:
         UsageError: The text is something else.
     """
-    try:
-        found = tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        found = ()
-    if not found or min(found) < 1:
+    found = [whole_number(part.strip()) or 0 for part in text.split(",")]
+    if not all(1 <= count <= MOST_THREADS for count in found):
         raise UsageError(
-            f"--threads {text!r}: expected whole numbers from 1", hint="Such as --threads 1,2,4."
+            f"--threads {text!r}: expected whole numbers from 1 to {MOST_THREADS}",
+            hint="Such as --threads 1,2,4.",
         )
-    return found
+    return tuple(dict.fromkeys(found))
 
 
 def pictures(folder: Path | None) -> tuple[Path, ...]:

@@ -9,9 +9,12 @@ import typer
 
 from benchmarks.protocol import Protocol
 from edge.errors import UsageError
+from edge.runtime.numbers import MOST_THREADS
 
 STANDARD: Final = Protocol()  # whose numbers are the defaults of the options
-ALL_CPUS: Final = str(os.cpu_count() or 1)
+ALL_CPUS: Final = str(min(os.cpu_count() or 1, MOST_THREADS))
+MOST_IMAGES: Final = 65_536  # in one inference: their pixels are made at once, in memory
+MOST_RUNS: Final = 100_000_000  # inferences, whose times are kept in memory
 LONGEST: Final = 1e6  # seconds, eleven days: infinity is no time to wait
 
 Variants = Annotated[
@@ -28,7 +31,9 @@ Threads = Annotated[
         help="Number of CPU threads; several numbers, separated by commas, are measured in turn."
     ),
 ]
-Batch = Annotated[int, typer.Option(help="Number of images in one inference.", min=1)]
+Batch = Annotated[
+    int, typer.Option(help="Number of images in one inference.", min=1, max=MOST_IMAGES)
+]
 InputShapes = Annotated[
     list[str] | None,
     typer.Option(
@@ -39,7 +44,7 @@ InputShapes = Annotated[
         show_default=False,
     ),
 ]
-Runs = Annotated[int, typer.Option(help="Smallest number of inferences.", min=1)]
+Runs = Annotated[int, typer.Option(help="Smallest number of inferences.", min=1, max=MOST_RUNS)]
 MinSeconds = Annotated[
     float, typer.Option(help="Minimum measuring time, in seconds.", min=0, max=LONGEST)
 ]

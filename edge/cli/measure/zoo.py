@@ -11,6 +11,7 @@ from edge.cli import options as shared
 from edge.cli.help import DEFAULT, Application, DefaultGroup, example
 from edge.cli.measure.options import Overwrite
 from edge.errors import UsageError
+from edge.runtime.numbers import MOST_THREADS, finite_number
 from edge.runtime.place import check_new_file, write_output
 from edge.runtime.streams import say
 
@@ -214,10 +215,7 @@ def seconds(text: str | None) -> float | None:
     if text is None:
         return None
     number, unit = text[:-1], text[-1:]
-    try:
-        value = float(number) * UNITS[unit]
-    except (KeyError, ValueError):
-        value = 0.0
+    value = (finite_number(number) or 0.0) * UNITS.get(unit, 0)
     if not 0 < value < float("inf"):
         raise UsageError(
             f"--budget {text!r}: expected a time such as 90s, 20m or 2h",
@@ -241,8 +239,8 @@ def measure(
     weights: Weights = IMAGENET,
     memory_gib: Memory = None,
     threads: Annotated[
-        int, typer.Option(help="CPU threads of one inference.", min=1)
-    ] = os.cpu_count() or 1,
+        int, typer.Option(help="CPU threads of one inference.", min=1, max=MOST_THREADS)
+    ] = min(os.cpu_count() or 1, MOST_THREADS),
     seed: Annotated[int, typer.Option(help="Seed of the random order.", min=0)] = 0,
     output: Annotated[
         list[Path] | None,

@@ -9,6 +9,7 @@ import typer
 from edge.cli import options as shared
 from edge.cli.help import example
 from edge.errors import UsageError
+from edge.runtime.numbers import MOST_THREADS
 
 if TYPE_CHECKING:
     from edge.runtime.classifier import Classifier
@@ -38,8 +39,9 @@ def predict(
     variant: shared.Variant = None,
     engine: shared.Engine = None,
     threads: Annotated[
-        int, typer.Option(help="Number of CPU threads of one inference.", min=1)
-    ] = os.cpu_count() or 1,
+        int,
+        typer.Option(help="Number of CPU threads of one inference.", min=1, max=MOST_THREADS),
+    ] = min(os.cpu_count() or 1, MOST_THREADS),
     cache: shared.Cache = None,
     csv: Annotated[
         Path | None,

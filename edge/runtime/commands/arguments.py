@@ -8,6 +8,7 @@ from typing import Any
 
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
+from edge.runtime.numbers import MOST_THREADS, finite_number, whole_number
 from edge.runtime.session import ENGINES
 from edge.runtime.spec import Variant
 from edge.runtime.streams import without_chatter
@@ -15,21 +16,23 @@ from edge.runtime.streams import without_chatter
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
     """Add the bundle, as the first argument."""
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("bundle", type=named_path, metavar="BUNDLE")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which model file runs, and how."""
     parser.add_argument(
-        "--variant", help="the model file of the bundle that runs (default: the bundle's own)"
+        "--variant",
+        type=named,
+        help="the model file of the bundle that runs (default: the bundle's own)",
     )
     parser.add_argument(
         "--engine", choices=sorted(ENGINES), help="the interpreter (default: the first installed)"
     )
     parser.add_argument(
         "--threads",
-        type=at_least_one,
-        default=os.cpu_count() or 1,
+        type=thread_count,
+        default=min(os.cpu_count() or 1, MOST_THREADS),
         help="the number of CPU threads (default: all)",
     )
 
@@ -51,22 +54,36 @@ def open_classifier(bundle: Bundle, options: argparse.Namespace) -> tuple[Varian
 
 def at_least_one(text: str) -> int:
     """Read a count, for argparse."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
+    value = whole_number(text)
+    if value is None or value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def named(text: str) -> str:
+    """Read a text that names something, for argparse."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def named_path(text: str) -> Path:
+    """Read a path, for argparse: an empty one would be the current folder."""
+    return Path(named(text))
+
+
+def thread_count(text: str) -> int:
+    """Read a number of threads, for argparse."""
+    value = at_least_one(text)
+    if value > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST_THREADS}")
     return value
 
 
 def more_than_zero(text: str) -> float:
     """Read a quantity, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
+    value = finite_number(text)
+    if value is None or value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
 

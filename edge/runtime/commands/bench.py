@@ -17,6 +17,7 @@ from edge.runtime.commands.arguments import (
     add_bundle,
     add_model,
     at_least_one,
+    named_path,
     open_classifier,
     print_json,
 )
@@ -34,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_bundle(parser)
     add_model(parser)
-    parser.add_argument("--image", type=Path, help="the picture to answer (default: a made JPEG)")
+    parser.add_argument(
+        "--image", type=named_path, help="the picture to answer (default: a made JPEG)"
+    )
     parser.add_argument(
         "--runs", type=at_least_one, default=50, help="how often each step is timed (50)"
     )

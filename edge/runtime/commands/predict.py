@@ -15,6 +15,8 @@ from edge.runtime.commands.arguments import (
     add_bundle,
     add_model,
     at_least_one,
+    named,
+    named_path,
     open_classifier,
     print_json,
 )
@@ -70,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bundle(parser)
     parser.add_argument(
         "images",
+        type=named,
         nargs="+",
         metavar="IMAGE",
         help="picture files, folders of any depth, or - for one picture on standard input",
@@ -80,7 +83,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print the answers as JSON")
     parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help="write a table, a row per picture (- prints it)"
+        "--csv",
+        type=named_path,
+        metavar="FILE",
+        help="write a table, a row per picture (- prints it)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the file at --csv")
     parser.add_argument("--quiet", "-q", action="store_true", help="print no notes and no progress")

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from edge.errors import ImageError, InferenceError, UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
-from edge.runtime.commands.arguments import add_bundle, add_model, open_classifier, print_json
+from edge.runtime.commands.arguments import (
+    add_bundle,
+    add_model,
+    named_path,
+    open_classifier,
+    print_json,
+)
 from edge.runtime.files import open_regular, readable
 from edge.runtime.preprocess import load
 from edge.runtime.spec import Variant
@@ -28,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     add_bundle(parser)
     parser.add_argument("label", metavar="LABEL", help="the class: a new one, or one it knows")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="pictures of it")
+    parser.add_argument(
+        "images", type=named_path, nargs="+", metavar="IMAGE", help="pictures of it"
+    )
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print what was learnt as JSON")
 

@@ -5,7 +5,6 @@ import os
 import selectors
 import signal
 from contextlib import closing
-from pathlib import Path
 from typing import Final
 
 from edge.errors import EdgeError, NegativeVerdict
@@ -15,6 +14,7 @@ from edge.runtime.commands.arguments import (
     add_model,
     at_least_one,
     more_than_zero,
+    named_path,
     open_classifier,
 )
 from edge.runtime.files import readable
@@ -35,8 +35,8 @@ TEST_BYTES: Final = 1 << 30
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where pictures arrive")
-    parser.add_argument("--bundle", type=Path, required=True, help="the bundle that answers")
+    parser.add_argument("folder", type=named_path, metavar="DIR", help="where pictures arrive")
+    parser.add_argument("--bundle", type=named_path, required=True, help="the bundle that answers")
     add_model(parser)
     parser.add_argument(
         "--top-k", type=at_least_one, default=3, help="the number of answers per image (3)"
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--release", metavar="ID", help="the id to tell whoever asks for health")
     parser.add_argument(
-        "--health", type=Path, metavar="SOCKET", help="the Unix socket to ask for health at"
+        "--health", type=named_path, metavar="SOCKET", help="the Unix socket to ask for health at"
     )
     parser.add_argument(
         "--json", action="store_true", help="accepted for uniformity: answers are lines of JSON"
