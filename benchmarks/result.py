@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from benchmarks.accelerators.base import Coverage, Label, OperatorTime, Unit
 from edge import schema
@@ -131,6 +131,46 @@ class EndToEnd:
     def total(self) -> float:
         """The sum of the steps, seconds."""
         return self.decode + self.encode + self.invoke + self.post
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredEndToEnd(EndToEnd):
+    """An ``EndToEnd`` as results have it, with the sum of the steps, which nothing reads."""
+
+    total_ms: Milliseconds | None = None
+
+    @classmethod
+    def write(cls, steps: EndToEnd) -> "_StoredEndToEnd":
+        return cls(
+            decode=steps.decode,
+            encode=steps.encode,
+            invoke=steps.invoke,
+            post=steps.post,
+            total_ms=steps.total,
+        )
+
+    def read(self) -> EndToEnd:
+        return EndToEnd(decode=self.decode, encode=self.encode, invoke=self.invoke, post=self.post)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredTiming(Timing):
+    """A ``Timing`` as results have it, with the statistics, which follow from the samples."""
+
+    runs: schema.Count | None = None
+    median_ms: schema.Amount | None = None
+    mad_ms: schema.Amount | None = None
+    mean_ms: schema.Amount | None = None
+    min_ms: schema.Amount | None = None
+    p5_ms: schema.Amount | None = None
+    p90_ms: schema.Amount | None = None
+    p95_ms: schema.Amount | None = None
+    p99_ms: schema.Amount | None = None
+    max_ms: schema.Amount | None = None
+    images_per_second: schema.Amount | None = None
+
+    def read(self) -> Timing:
+        return Timing(load=self.load, first=self.first, warm_up=self.warm_up, samples=self.samples)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,14 +315,17 @@ class BenchmarkRow:
     label: Label | None = None
     coverage: Coverage | None = None
     parity: Parity | None = None
-    timing: Timing | None = None
+    timing: Annotated[Timing, schema.As(_StoredTiming, _StoredTiming.read)] | None = None
     stability: Stability | None = None
     estimate: Milliseconds | None = None
     facts: Annotated[Mapping[str, _Fact], schema.As(Mapping[str, _Fact], dict, _finite)] = field(
         default_factory=dict
     )
     peak_memory: schema.Count | None = None
-    end_to_end: EndToEnd | None = None
+    end_to_end: (
+        Annotated[EndToEnd, schema.As(_StoredEndToEnd, _StoredEndToEnd.read, _StoredEndToEnd.write)]
+        | None
+    ) = None
     profile: tuple[_Operator, ...] = ()
     sustained: tuple[Moment, ...] = ()
     order: schema.Count = 0
@@ -298,6 +341,84 @@ def _read(row: BenchmarkRow) -> BenchmarkRow:
 
 
 StoredRow = Annotated[BenchmarkRow, schema.As(BenchmarkRow, _read)]
+
+
+# Files keep the records of machine and options as they are, since an earlier or a later edge may
+# record other facts; what is known of them has to be of the right type.
+_Hertz = schema.Amount | None
+_Bytes = schema.Count | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cpu:
+    """The processor."""
+
+    model: str | None = None
+    flags: tuple[str, ...] | None = None
+    logical: schema.Count | None = None
+    physical: schema.Count | None = None
+    affinity: tuple[schema.Count, ...] | None = None
+    quota: schema.Amount | None = None
+    governors: tuple[str, ...] | None = None
+    frequency_hz: _Hertz = None
+    minimum_frequency_hz: _Hertz = None
+    maximum_frequency_hz: _Hertz = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Memory:
+    """The memory of the machine."""
+
+    total: _Bytes = None
+    available: _Bytes = None
+    limit: _Bytes = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Environment:
+    """The record of ``benchmarks.environment.environment``."""
+
+    machine: str | None = None
+    system: str | None = None
+    cpus: schema.Count | None = None
+    cpu: _Cpu | None = None
+    temperature_c: float | None = None
+    temperatures_c: Mapping[str, float] | None = None
+    throttled: schema.Count | None = None
+    throttle_events: schema.Count | None = None
+    load_average: tuple[schema.Amount, ...] | None = None
+    memory: _Memory | None = None
+    os: str | None = None
+    kernel: str | None = None
+    libc: str | None = None
+    python: str | None = None
+    board: str | None = None
+    virtual_machine: str | None = None
+    container: str | None = None
+    versions: Mapping[str, str | None] | None = None
+    gpus: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Options:
+    """The record of ``benchmarks.plan.BenchmarkPlan.to_json``."""
+
+    runs: schema.PositiveInt | None = None
+    min_seconds: schema.Amount | None = None
+    max_seconds: schema.Amount | None = None
+    warm_up_seconds: schema.Amount | None = None
+    cool_down_seconds: schema.Amount | None = None
+    sustained_seconds: schema.Amount | None = None
+    pictures: schema.Count | Literal["generated"] | None = None
+    delegate: str | None = None
+    options: Mapping[str, str] | None = None
+    batch: schema.PositiveInt | None = None
+    profile: bool | None = None
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None
+
+
+EnvironmentRecord = Annotated[Mapping[str, Any], schema.Known(_Environment)]
+ProtocolRecord = Annotated[Mapping[str, Any], schema.Known(_Options)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,7 +438,7 @@ class Results:
 
     started: str
     seed: schema.Count
-    environment: Mapping[str, Any]
-    protocol: Mapping[str, Any]
+    environment: EnvironmentRecord
+    protocol: ProtocolRecord
     missing: schema.Count = 0
     rows: tuple[StoredRow, ...]

@@ -35,6 +35,8 @@ Use:
 - Where a value has another form in the file (a unit, a short form), it is
   ``Annotated[Budget, schema.As(BudgetFile, read, write)]``: ``read`` makes the value of the form,
   ``write`` makes the form of the value (none for a format that is only read).
+- An object whose members are kept as they are, and of which some are known, is
+  ``Annotated[Mapping[str, Any], schema.Known(Form)]``.
 - Where only the names differ, the dataclass says
   ``__pydantic_config__: ClassVar[Any] = schema.names(load="load_ms")``.
 
@@ -128,6 +130,33 @@ class As:
             self.write, return_schema=inner
         )
         return core_schema.no_info_after_validator_function(self.read, inner, serialization=written)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A rule of an object whose members are kept as they are: those that are known fit a form.
+
+    Attributes:
+        form: A dataclass with the members that are known, each of which may be missing.
+    """
+
+    form: Any
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        def check(value: Any) -> Any:
+            try:
+                from_json(self.form, dict(value), "", extra="ignore")
+            except UsageError as error:
+                raise _Inside(error.message.removeprefix(": ")) from error
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+
+class _Inside(ValueError):
+    """A fault of a member; its text begins with the place of that."""
 
 
 Text = Annotated[str, Expect("a string that is not blank", lambda value: bool(value.strip()))]
@@ -356,6 +385,8 @@ def _described(
         return f"{shown} is unknown", _guess(place[-1], _known(kind, place), hint, listed=True)
     if first["type"] == "value_error":
         reason = first["ctx"]["error"]
+        if isinstance(reason, _Inside):
+            return f"{shown}.{reason}", hint
         own = reason.hint if isinstance(reason, Refused) else ""
         return f"{shown}: {reason}" if place else str(reason), own or hint
     # Each member of a union that the value might have been has a fault of its own.

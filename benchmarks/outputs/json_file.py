@@ -48,8 +48,6 @@ def row_json(row: BenchmarkRow) -> dict[str, Any]:
     del value["usage"]
     if row.timing is not None:
         value["timing"] = timing_json(row.timing, row.batch)
-    if row.end_to_end is not None:
-        value["end_to_end"]["total_ms"] = milliseconds(row.end_to_end.total)
     return value
 
 

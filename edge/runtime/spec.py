@@ -432,11 +432,11 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def _object(name: str, value: Any) -> dict[str, Any]:
+def _object(name: str, value: Any) -> Mapping[str, Any]:
     """Return a JSON object of the manifest."""
     if not isinstance(value, dict):
         raise BundleError(f"{name} is {shown(value)}, expected an object")
-    return dict(value)
+    return value
 
 
 def _check_names(

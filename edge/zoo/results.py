@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from benchmarks.outputs.json_file import MAX_RESULTS, members_of, row_json
-from benchmarks.result import StoredRow
+from benchmarks.result import EnvironmentRecord, StoredRow
 from edge import schema
 from edge.errors import OutputError, UsageError
 from edge.runtime.files import write_bytes
@@ -73,7 +73,7 @@ class ZooResults:
     kind: Literal["zoo"] = "zoo"
     started: str
     environment: Annotated[
-        Mapping[str, Any], schema.Expect("a record with cpu.model and versions", _names_machine)
+        EnvironmentRecord, schema.Expect("a record with cpu.model and versions", _names_machine)
     ]
     threads: schema.Count
     batch: schema.Count

@@ -10,10 +10,12 @@ import pytest
 
 from benchmarks.diff import BETWEEN_PROCESSES, diff, ratio_interval
 from benchmarks.outputs.files import write_results
-from benchmarks.result import BenchmarkRow, Results, Status
+from benchmarks.outputs.json_file import read_results
+from benchmarks.result import BenchmarkRow, EndToEnd, Results, Status
 from benchmarks.verdict import SpeedVerdict
 from edge.cli.measure.results import diff as command
 from edge.errors import NegativeVerdict, UsageError
+from edge.zoo.results import read_zoo
 from tests.unit.benchmark_results import ENVIRONMENT, measured_model, results, row, timing, untimed
 
 
@@ -190,6 +192,57 @@ def test_the_command_finds_a_row_that_no_longer_runs(tmp_path: Path) -> None:
     broken = untimed(Status.FAILED, reason="it hung")
     with pytest.raises(NegativeVerdict, match=r"no longer measured: .*failed: it hung"):
         command_on(tmp_path, results(row()), results(broken))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("environment.versions", True, "environment.versions is true, expected an object"),
+        ("environment.python", 5, "environment.python is 5, expected a string"),
+        ("environment.cpu.logical", -2, "environment.cpu.logical is -2, expected"),
+        ("environment.memory", [], "environment.memory is [], expected an object"),
+        ("protocol.min_seconds", -1, "protocol.min_seconds is -1, expected a number that is not"),
+        ("protocol.pictures", "some", 'protocol.pictures is "some", expected'),
+        ("rows.0.timing.p99_ms", "x", 'rows[0].timing.p99_ms is "x", expected a number'),
+        ("rows.0.end_to_end.total_ms", {}, "rows[0].end_to_end.total_ms is {}, expected a number"),
+        ("rows.0.model.preprocessing.width", "9" * 100_000, "preprocessing.width is '9999"),
+    ],
+)
+def test_every_field_of_a_results_file_is_checked(
+    place: str, value: Any, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "results.json"
+    steps = EndToEnd(decode=0.004, encode=0.0001, invoke=0.005, post=0.0002)
+    write_results(path, results(row(end_to_end=steps)))
+    document = json.loads(path.read_text(encoding="utf-8"))
+    *names, last = place.split(".")
+    inside = document
+    for name in names:
+        inside = inside[int(name)] if isinstance(inside, list) else inside.setdefault(name, {})
+    inside[last] = value
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        read_results(path)
+    assert said in caught.value.message
+    assert len(caught.value.message) < 400
+
+
+def test_facts_that_are_not_known_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_results(path, results(row()))
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["environment"]["moon"] = {"phase": 1}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert read_results(path).environment == document["environment"]
+
+
+def test_results_of_the_zoo_are_told_from_those_of_a_benchmark(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_results(path, results(row()))
+    with pytest.raises(UsageError, match="is a results file of edge benchmark, not of edge zoo"):
+        read_zoo(path)
+    with pytest.raises(UsageError, match="is a results file of edge zoo measure, not of edge ben"):
+        read_results(Path(__file__).parents[2] / "docs/zoo.json")
 
 
 def test_the_command_refuses_what_is_no_results_file(tmp_path: Path) -> None:
