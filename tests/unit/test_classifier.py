@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.errors import ImageError, UsageError
+from edge.errors import ImageError, InferenceError, UsageError
 from edge.pipeline.bundle import copy_runtime
 from edge.runtime import Category, Classifier
 from edge.runtime.bundle import Bundle
@@ -152,3 +152,14 @@ def test_the_copy_that_a_bundle_carries_has_the_same_api(
     assert light == "False False"
     assert Path(place).is_relative_to(tmp_path)
     assert index == "1"
+
+
+def test_an_answer_that_is_not_finite_names_model_and_picture(
+    classifier: Classifier, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise InferenceError("the model's answer is not finite (NaN or infinity)")
+
+    monkeypatch.setattr("edge.runtime.classifier.top_k", refused)
+    with pytest.raises(InferenceError, match=r"^onnx-fp32 on some\.jpg: the model's answer is not"):
+        classifier.answer(picture, name="some.jpg", k=1, variant="onnx-fp32")

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -240,3 +242,14 @@ def test_times_of_unlike_shapes_are_not_compared() -> None:
         diff(old, new)
     unknown = replace(new, rows=(replace(new.rows[0], inputs=()),))  # of an older file
     assert diff(old, unknown).changes
+
+
+def test_a_picture_that_is_written_in_part_is_an_error(tmp_path: Path) -> None:
+    code = (
+        "import resource, pathlib; from benchmarks.inputs import generated_picture; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); "
+        f"generated_picture(pathlib.Path({str(tmp_path)!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from converters.base import TARGETS
+from edge.cli.app import main
 from edge.errors import UsageError
 from edge.pipeline.conversion import Converted
 from edge.pipeline.variants import read_recipe, recipe_of
@@ -102,3 +103,15 @@ def test_json_itself_must_not_lack_the_blocks(file: Path) -> None:
     file.write_text(json.dumps({name: GOOD[name] for name in GOOD if name != "keep_float"}))
     with pytest.raises(UsageError, match="keep_float"):
         read_recipe(file, BOTH)
+
+
+def test_a_build_refuses_a_bad_recipe_before_it_trains(
+    file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file.touch()
+    (tmp_path / "photos").mkdir()  # without a picture, which is found later
+    words = ("build", str(tmp_path / "photos"), "-o", str(tmp_path / "bundle"), "--recipe")
+    with pytest.raises(SystemExit) as caught:
+        main([*words, str(file), "--cache", str(tmp_path / "cache")])
+    assert caught.value.code == 2
+    assert "the recipe is no JSON" in capfd.readouterr().err
