@@ -20,6 +20,8 @@ from edge.runtime.numbers import finite_number, whole_number
 
 WIDEST: Final = 100  # columns: longer lines are hard to read
 STACKED: Final = 64  # columns: below, an explanation stands under its name, not beside it
+# Parameters that are texts since they may name a file or something else.
+FILES_AS_TEXT: Final = ("baseline", "candidate", "against", "images")
 NAMES: Final = 32  # columns of the names; a longer one has a line of its own
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -60,7 +62,7 @@ class RootGroup(Group):
 
 
 def check_values(command: Any, given: Mapping[str, Any]) -> None:
-    """Refuse empty values, and numbers that are not finite or not in digits.
+    """Refuse empty values and numbers that are not finite or not in digits; remember the files.
 
     An empty path would be the current folder, and Python takes ``inf`` and ``1_0`` for numbers.
 
@@ -71,7 +73,10 @@ def check_values(command: Any, given: Mapping[str, Any]) -> None:
     Raises:
         UsageError: A value cannot be meant.
     """
+    from edge.runtime.place import state_named
+
     signature = inspect.signature(command.callback).parameters
+    files: dict[str, list[Path]] = {}
     for parameter in command.params:
         value = given.get(parameter.name)
         texts = [value] if isinstance(value, str) else value
@@ -82,6 +87,9 @@ def check_values(command: Any, given: Mapping[str, Any]) -> None:
         name = (parameter.metavar or parameter.name.upper()) if argument else parameter.opts[0]
         for text in texts:
             _check(name, text, kinds)
+        if Path in kinds or parameter.name in FILES_AS_TEXT:
+            files[name] = [Path(text) for text in texts]
+    state_named(files)
 
 
 def _check(name: str, text: str, kinds: set[Any]) -> None:

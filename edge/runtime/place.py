@@ -1,12 +1,35 @@
 """Where a command may write: checked before the work starts, and one wording where it fails."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from edge.errors import OutputError, UsageError
 from edge.runtime.files import beside, expect, expect_inside, readable, write_bytes
 from edge.runtime.printable import shell_word
+
+# The files that the command that runs was told to read or write, by what names them.
+_named: dict[str, list[Path]] = {}
+
+
+def state_named(files: Mapping[str, Iterable[Path]]) -> None:
+    """Remember the files of a command line, so that none that is read is an output as well."""
+    _named.clear()
+    _named.update({name: [path.resolve() for path in paths] for name, paths in files.items()})
+
+
+def _refuse_named(path: Path, option: str) -> None:
+    """Refuse an output that something else on the command line names too.
+
+    Raises:
+        UsageError: It does.
+    """
+    place = path.resolve()
+    for name, paths in _named.items():
+        if name != option and place in paths:
+            raise UsageError(
+                f"{option} and {name} both name {readable(path)}", hint="Name another file."
+            )
 
 
 def check_new_file(
@@ -23,10 +46,11 @@ def check_new_file(
         option: The option that names the file, for the message.
 
     Raises:
-        UsageError: The file's name has another suffix.
+        UsageError: The file's name has another suffix, or the command reads this file.
         OutputError: It exists, is no regular file, or cannot be written there.
     """
     shown = f"{option} {readable(path)}"
+    _refuse_named(path, option)
     expect(path)  # before it is looked at: what comes in between is not taken for what was seen
     check_file(path, suffixes, option=option)
     if path.exists() and not overwrite:
@@ -83,6 +107,7 @@ def check_folder(
         parents: Whether the command makes missing parents too.
 
     Raises:
+        UsageError: The command reads one of these files.
         OutputError: It is a file, cannot be made or written, or holds such files.
     """
     shown = readable(folder)
@@ -97,6 +122,7 @@ def check_folder(
     else:
         names = tuple(names)
         for name in names:
+            _refuse_named(folder / name, option)
             expect(folder / name)
     inside = [item.name for item in folder.iterdir()] if folder.is_dir() else []
     taken = sorted(inside if names is None else set(inside).intersection(names))

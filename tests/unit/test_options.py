@@ -405,7 +405,9 @@ WALKS: Final[dict[str, Walk]] = {
             "--against": "other.tflite",
             "--max-regression": With(("--against", "other.tflite"), ("9",)),
             "--profile": FLAG,
-            "--require-full-delegation": FLAG,
+            "--delegate": With(("--accelerator", "npu"), ("libdelegate.so",)),
+            "--delegate-option": With(("--accelerator", "npu"), ("key=value",)),
+            "--require-full-delegation": With(("--accelerator", "gpu")),
         },
     ),
     "benchmark diff": Walk(
@@ -680,6 +682,10 @@ def test_an_option_changes_what_the_job_receives_or_is_refused(name: str, option
         ("deploy bundle pi@host --canary 2", "--canary"),
         ("deploy bundle pi@host --group door", "--group"),
         ("deploy bundle --inventory fleet.toml --port 22", "--port"),
+        ("benchmark m.tflite --delegate nope.so", "--delegate"),
+        ("benchmark m.tflite --delegate nope.so -a gpu,litert-cpu", "--delegate"),
+        ("benchmark m.tflite --delegate-option a=b -a litert-cpu", "--delegate-option"),
+        ("benchmark m.tflite --require-full-delegation -a cpu", "--require-full-delegation"),
         ("benchmark --zoo --accelerator all", "--accelerator"),
         ("benchmark --zoo --batch 4", "--batch"),
         ("benchmark --zoo --runs 4", "--runs"),
@@ -791,6 +797,37 @@ def test_a_value_that_is_like_an_old_option_stays_the_value() -> None:
 @pytest.mark.usefixtures("place")
 def test_a_value_that_cannot_be_meant_is_refused(words: str, said: str) -> None:
     assert said in refusal(*(word.replace("EMPTY", "") for word in words.split()))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "compare bundle photos --baseline a --candidate b --policy P --junit P --overwrite",
+            "--junit and --policy both name",
+        ),
+        (
+            "compare bundle photos --baseline a --candidate P --markdown P --overwrite",
+            "--markdown and --candidate both name",
+        ),
+        (
+            "compare bundle photos --baseline a --candidate b --truth P --sarif P --overwrite",
+            "--sarif and --truth both name",
+        ),
+        ("zoo measured.md -o measured.md --overwrite", "--output and RESULTS both name"),
+        ("map P -o m.html --png m.html", "--output and --png both name m.html"),
+        ("tag photos --groups there.csv --csv there.csv --overwrite", "--csv and --groups both"),
+    ],
+)
+def test_an_output_that_is_an_input_is_refused(
+    words: str, said: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "gate.toml").write_text("the policy")
+    (place / "measured.md").write_text("what was measured")
+    monkeypatch.setenv("EDGE_CACHE", str(place / "elsewhere"))
+    assert said in refusal(*(word if word != "P" else "gate.toml" for word in words.split()))
+    assert (place / "gate.toml").read_text() == "the policy"
+    assert (place / "measured.md").read_text() == "what was measured"
 
 
 def refusal(*words: str) -> str:

@@ -18,6 +18,7 @@ NOT_AGAINST = (
     *("runs", "min_secs", "max_secs", "warm_up_secs", "cool_down_secs"),
     *("sustained", "profile", "require_full_delegation"),
 )
+DELEGATE = ("delegate", "delegate_option")
 
 
 @example("edge benchmark bundle --threads 1,2 -o results.json")
@@ -128,6 +129,7 @@ def benchmark(
         seed=seed,
         timeout=timeout_secs,
     )
+    _refuse_unused_delegate(context, plan.paths)
     job = BenchmarkJob(
         models=tuple(models or ()),
         variants=tuple(variant or ()),
@@ -143,6 +145,20 @@ def benchmark(
         raise UsageError("--max-regression has no effect without --against", hint="Add --against.")
     else:
         measure(job)
+
+
+def _refuse_unused_delegate(context: typer.Context, paths: tuple[str, ...]) -> None:
+    """Refuse options of a delegate or a compiler where only CPUs are measured."""
+    from benchmarks.accelerators.base import Unit
+    from benchmarks.accelerators.table import ACCELERATORS
+    from benchmarks.plan import ALL
+
+    units = {ACCELERATORS[name].unit if name in ACCELERATORS else name for name in paths}
+    if units <= {Unit.CPU}:
+        because = f"with --accelerator {','.join(paths)}: no GPU or NPU is measured"
+        refuse_unused(context, because, *DELEGATE, "require_full_delegation")
+    elif not units & {Unit.NPU, ALL}:
+        refuse_unused(context, "where no NPU is measured", *DELEGATE)
 
 
 app.command(DEFAULT, hidden=True)(benchmark)
