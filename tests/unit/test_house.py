@@ -10,7 +10,7 @@ from tests.house import ROOT, class_names_twice, counted, duplicates, product_fi
 
 # Figures of `python -m tests.house` that may fall and not rise. To raise one, say why here.
 MOST: Final = {
-    "product files": 355,
+    "product files": 356,  # old spellings and the rule for numbers have files
     "files with one importer and under 60 lines": 5,
     "class names defined twice": 0,
     "lines with dict[str, Any]": 168,
