@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.dataset.layout import normal
-from edge.errors import UsageError
+from edge.errors import UsageError, cause_of
 from edge.runtime import checked
 from edge.runtime.files import readable
 from edge.runtime.printable import one_line
@@ -55,7 +55,7 @@ def read_labels(path: Path, classes: int | None = None) -> Labels:
         with checked.opened(path) as stream:
             content = stream.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = cause_of(error)
         raise UsageError(f"the labels {readable(path)} cannot be read: {reason}") from error
     return parse_labels(content, readable(path), classes)
 

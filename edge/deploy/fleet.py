@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from edge import schema
 from edge.deploy.plan import DeployOptions
 from edge.deploy.ssh import Address
-from edge.errors import EdgeError, UsageError
+from edge.errors import EdgeError, UsageError, cause_of
 from edge.progress import Progress
 from edge.threads import in_threads
 
@@ -270,7 +270,7 @@ class _Rollout:
         except EdgeError as error:
             text = error.message + (f" ({error.hint})" if error.hint else "")
         except OSError as error:  # this machine's: too many open files, say
-            text = str(error)
+            text = cause_of(error)
         return Result(
             name=member.name,
             host=member.address.host,

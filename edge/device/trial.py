@@ -147,7 +147,7 @@ def activate(
         _watch(app, release, watch_seconds)
         commit(app, release.id, release.version, anew=anew)
     except (DeviceError, OSError) as error:
-        reason = error.message if isinstance(error, DeviceError) else str(error)
+        reason = error.message if isinstance(error, DeviceError) else cause_of(error)
         raise DeployFailed(fall_back(app, release, reason)) from error
     return health
 

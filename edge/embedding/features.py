@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge.cache import StageCache, content_key, is_damage, remove_database, say
 from edge.dataset.pictures import Hashed
-from edge.errors import OutputError
+from edge.errors import OutputError, cause_of
 from edge.evaluation.cluster import run_on_cluster
 from edge.evaluation.predictions import Answer, run_images
 from edge.progress import Step
@@ -164,7 +164,7 @@ def _checksum(extractor: str, image: str, vector: bytes) -> bytes:
 
 def _unwritable(path: Path, error: Exception) -> OutputError:
     return OutputError(
-        f"the feature cache {path} cannot be written: {error}",
+        f"the feature cache {path} cannot be written: {cause_of(error)}",
         hint="Free some space, or name another place with EDGE_CACHE or --cache.",
     )
 

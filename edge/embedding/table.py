@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import schema
-from edge.errors import BundleError, DataError
+from edge.errors import BundleError, DataError, cause_of
 from edge.runtime import checked
 from edge.runtime.files import atomic_writer
 from edge.runtime.place import writing
@@ -142,7 +142,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         most = max(MAX_SMALL, MAX_GROWTH * path.stat().st_size)
         return checked.read_npz(path, "it", names=MEMBERS, max_bytes=most, finite=True)
     except OSError as error:
-        raise _damaged(path, error.strerror or str(error)) from error
+        raise _damaged(path, cause_of(error)) from error
     except checked.Missing as error:
         raise _foreign(path, str(error)) from error
     except checked.Malformed as error:

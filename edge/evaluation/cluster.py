@@ -25,6 +25,7 @@ from edge.errors import (
     EdgeError,
     InferenceError,
     UsageError,
+    cause_of,
     missing_package,
 )
 from edge.evaluation.predictions import Answer, run_images
@@ -225,7 +226,7 @@ def _result(future: Any) -> list[Answer]:
     except EdgeError:
         raise
     except OSError as error:
-        raise ConnectionFailed(f"the Dask cluster went away: {error}") from error
+        raise ConnectionFailed(f"the Dask cluster went away: {cause_of(error)}") from error
     except Exception as error:  # KilledWorker, or anything that the worker's Python raised
         raise InferenceError(
             f"a task failed on the cluster: {error}",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from edge.dataset.folder import check_outside
-from edge.errors import OutputError
+from edge.errors import OutputError, cause_of
 from edge.progress import Step
 from edge.runtime.files import beside, rename_new
 from edge.tagging.tags import Tagged
@@ -106,7 +106,7 @@ def _put_once(source: Path, folder: Path, *, link: bool) -> bool:
             number += 1
             target = folder / f"{source.stem} ({number}){source.suffix}"
     except OSError as error:
-        why = error.strerror or str(error)
+        why = cause_of(error)
         hint = "Leave out --link." if link else "Free some space, or choose another --copy-to."
         raise OutputError(f"{source} cannot be put into {folder}: {why}", hint=hint) from error
 

@@ -12,7 +12,7 @@ from typing import Self
 
 from edge import schema
 from edge.cache import content_key, is_damage, remove_database, say
-from edge.errors import OutputError, UsageError
+from edge.errors import OutputError, UsageError, cause_of
 from edge.tagging.options import TagSettings
 from edge.tagging.tags import Tag, Tagged
 
@@ -283,7 +283,7 @@ class TagIndex:
 
     def _unwritable(self, error: Exception) -> OutputError:
         return OutputError(
-            f"the index of tags {self.path} cannot be written: {error}",
+            f"the index of tags {self.path} cannot be written: {cause_of(error)}",
             hint="Free some space, or name another place with --index or EDGE_CACHE.",
         )
 
