@@ -189,7 +189,7 @@ def test_a_lock_that_was_cut_off(made: Path, photos: Path, tmp_path: Path) -> No
 
 
 def test_the_second_bundle_in_place_of_the_first(made: Path, photos: Path) -> None:
-    refused(reproduce(made, photos, "-o", made, "--overwrite"), UsageError, "are compared")
+    refused(reproduce(made, photos, "-o", made, "--overwrite"), UsageError, "it is compared")
 
 
 def test_evaluation_data_of_a_build(made: Path, photos: Path) -> None:
