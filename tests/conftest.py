@@ -9,6 +9,7 @@ test that imports one of them there all the same fails, in whichever process it 
 
 import ast
 import os
+import signal
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,12 @@ ROOT: Final = Path(__file__).parents[1]
 HEAVY: Final = {"tensorflow", "keras", "tf2onnx"}
 STARTERS: Final = {"small_bundle", "warm_converters"}  # fixtures that start them
 REFUSED: Final = "EDGE_TEST_REFUSED"  # names the file where refused imports are written down
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C, which a shell makes processes in its background ignore: tests press it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @cache

@@ -285,7 +285,7 @@ def test_two_workers_train_what_one_process_trains(
         )
     answers = [process.communicate(timeout=300) for process in started]
     assert [process.returncode for process in started] == [0, 0], answers
-    assert "the first one writes" in answers[1][0]
+    assert "the first worker writes" in answers[1][0]
     report = json.loads(answers[0][0])
     alone, _ = tuned
     for name in ("loss", "val_loss"):  # each worker sums its half: rounding differs
