@@ -247,7 +247,7 @@ def test_folders_that_cannot_be_used(
         (["--variants", ","], ["names none", "tflite-int8"]),
         (["--weights", "missing.h5"], ["missing.h5", "imagenet, none"]),
         (["--size", "8"], ["--size", "32"]),
-        (["--epochs", "many"], ["--epochs", "integer"]),
+        (["--epochs", "many"], ["--epochs", "whole number"]),
         (["--resize", "squeeze"], ["squeeze", "letterbox"]),
         (["--no-such-option"], ["--no-such-option"]),
     ],
