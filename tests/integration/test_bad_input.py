@@ -584,7 +584,7 @@ def link_outside(bundle: Path) -> None:
         (cut_manifest, ["manifest.json", "cannot be read"]),
         (empty_manifest, ["manifest.json", "cannot be read"]),
         (binary_manifest, ["manifest.json", "cannot be read"]),
-        (other_schema, ["manifest.json", "schema_version 99"]),
+        (other_schema, ["manifest.json", "schema_version is 99"]),
         (no_labels, ["manifest.json", "labels"]),
         (list_of_files, ["manifest.json"]),
         (path_outside, ["../x.tflite", "outside"]),
