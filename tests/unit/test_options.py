@@ -843,6 +843,7 @@ def received(walked: str, words: Words) -> tuple[list[str], int]:
     """What the recorders and standard output got, and the exit code."""
     walk = WALKS[walked]
     recorder = MagicMock()
+    originals: dict[int, Any] = {}
     with ExitStack() as stack:
         for place in (*SINKS, *CHECKS, *walk.jobs):
             module, _, name = place.partition(":")
@@ -858,10 +859,21 @@ def received(walked: str, words: Words) -> tuple[list[str], int]:
                 target.return_value = answer
             if name == "write_outputs":
                 target.return_value.problems = ()
+            originals[id(target)] = getattr(importlib.import_module(module), name)
             stack.enter_context(patch(f"{module}.{name}", target))
         result = CliRunner().invoke(app, list(words))
+    put_back(originals)
     calls = [plain((name, arguments, named)) for name, arguments, named in recorder.mock_calls]
     return [*calls, re.sub(r"id='\d+'|0x[0-9a-f]+", "", result.stdout)], result.exit_code
+
+
+def put_back(originals: Mapping[int, Any]) -> None:
+    """Give modules that the command imported the functions, of which they took the recorders."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("edge", "benchmarks", "converters", "devices"):
+            for attribute, value in list(vars(module).items()):
+                if id(value) in originals:
+                    setattr(module, attribute, originals[id(value)])
 
 
 def inconclusive() -> Any:
