@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import re
 import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from edge.cli.old_spellings import current_spelling
 from edge.errors import UsageError
-from edge.runtime.numbers import finite_number, whole_number
+from edge.runtime.numbers import WHOLE, finite_number, whole_number
 
 WIDEST: Final = 100  # columns: longer lines are hard to read
 STACKED: Final = 64  # columns: below, an explanation stands under its name, not beside it
@@ -100,7 +99,7 @@ def _check(name: str, text: str, kinds: set[Any]) -> None:
             f"{name} {text!r} is no finite number", hint="Write digits, such as 2 or 0.5."
         )
     if int in kinds and float not in kinds and whole_number(text) is None:
-        what = "too large" if re.fullmatch(r"[+-]?[0-9]+", text) else "no whole number"
+        what = "too large" if WHOLE.fullmatch(text) else "no whole number"
         raise UsageError(f"{name} {text!r} is {what}", hint="Write digits, such as 2.")
 
 

@@ -8,7 +8,7 @@ import math
 import re
 from typing import Final
 
-_WHOLE: Final = re.compile(r"[+-]?[0-9]+")
+WHOLE: Final = re.compile(r"[+-]?[0-9]+")
 _DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 LARGEST: Final = 2**63 - 1  # what 64 bits hold: models, files and libraries take no more
 MOST_THREADS: Final = 1024  # more than boards and servers have CPUs; each costs memory when made
@@ -16,7 +16,7 @@ MOST_THREADS: Final = 1024  # more than boards and servers have CPUs; each costs
 
 def whole_number(text: str) -> int | None:
     """Return the whole number that a text states in digits; None for anything else."""
-    if not _WHOLE.fullmatch(text) or len(text) > len(str(LARGEST)) + 1:
+    if not WHOLE.fullmatch(text) or len(text) > len(str(LARGEST)) + 1:
         return None
     value = int(text)
     return value if abs(value) <= LARGEST else None
