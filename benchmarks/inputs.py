@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ModelLoadError
+from edge.runtime.contract import Preprocessing
 from edge.runtime.session import encode_pixels
-from edge.runtime.spec import PIXEL_RANGE, Preprocessing, TensorSpec
+from edge.runtime.spec import TensorSpec
 
 SEED: Final = 0
 
@@ -69,7 +70,7 @@ def tensors(
         return tuple(generated(spec, spec.shape) for spec in specs)
     images = pixels if pixels.ndim == 4 else pixels[np.newaxis]
     repeated = np.resize(images, (with_batch(specs[0], batch)[0], *images.shape[1:]))
-    return (np.ascontiguousarray(encode_pixels(repeated, specs[0], PIXEL_RANGE)),)
+    return (np.ascontiguousarray(encode_pixels(repeated, specs[0])),)
 
 
 def _check_room(spec: TensorSpec, extents: tuple[int, ...]) -> None:

@@ -21,8 +21,9 @@ from benchmarks.accelerators.table import Accelerator
 from benchmarks.protocol import Protocol
 from benchmarks.timing import Times
 from edge.errors import MeasurementError
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import write_json
-from edge.runtime.spec import Preprocessing, TensorSpec
+from edge.runtime.spec import TensorSpec
 from edge.runtime.typed import Mistyped, encoded, typed
 from edge.workers import Message, WorkerLimits, answers
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from benchmarks.accelerators.base import Coverage, Label, OperatorTime, Unit
 from edge import schema
 from edge.errors import BundleError
-from edge.runtime.spec import Preprocessing, TensorSpec
+from edge.runtime.contract import Preprocessing
+from edge.runtime.spec import TensorSpec
 
 
 class Status(StrEnum):

@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol
 
 from edge.errors import UsageError
 from edge.modelfile.metadata import ModelDescription
+from edge.runtime.contract import Preprocessing
 from edge.runtime.output import PROBABILITIES, OutputSpec
-from edge.runtime.spec import Preprocessing
 
 
 class Precision(StrEnum):

@@ -21,7 +21,6 @@ from converters.quantizable import Quantizable
 from edge.evaluation.predictions import run_pixels
 from edge.evaluation.score import score
 from edge.runtime.session import encode_pixels
-from edge.runtime.spec import PIXEL_RANGE
 
 RANKING_IMAGES: Final = 48  # a block's share of the error shows on few images
 LATENCY: Final = Protocol(runs=20, min_seconds=0.2, max_seconds=5.0, warm_up_seconds=0.1)
@@ -159,9 +158,7 @@ class _CandidateScorer:
         if self._base is not None and scored.top1 is not None:
             drop = self._base - scored.top1
         sample = self._pixels[0]
-        latency = measure(
-            self._path, lambda spec: encode_pixels(sample, spec, PIXEL_RANGE), LATENCY
-        )
+        latency = measure(self._path, lambda spec: encode_pixels(sample, spec), LATENCY)
         return Candidate(
             kept=kept,
             top1=scored.top1,

@@ -22,9 +22,9 @@ from typing import Any, Final
 
 from edge.errors import OutputError
 from edge.runtime.checked import parse_json, read_bytes
+from edge.runtime.contract import canonical_json
 from edge.runtime.files import Stamp, fsync_directory, readable
 from edge.runtime.place import check_folder
-from edge.runtime.spec import canonical_json
 from edge.staging import left_behind, locked, remove, workplace
 
 SEAL: Final = ".edge-seal"  # in an entry: the names, sizes and hashes of all other files

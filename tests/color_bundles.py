@@ -7,9 +7,10 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file
 from edge.runtime.output import PROBABILITIES, OutputSpec
-from edge.runtime.spec import Manifest, Preprocessing, Variant
+from edge.runtime.spec import Manifest, Variant
 
 SIDE: Final = 16
 COLORS: Final = {

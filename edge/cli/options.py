@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from edge.runtime.contract import ChannelOrder as Order
+from edge.runtime.contract import Resize as ResizeRule
 from edge.runtime.output import OutputActivation
-from edge.runtime.spec import Resize as ResizeRule
-from edge.training.backbones import ChannelOrder as Order
 
 if TYPE_CHECKING:
     from edge.training.options import BaseOptions

@@ -33,9 +33,9 @@ from edge.evaluation.predictions import raw_outputs
 from edge.evaluation.score import are_probabilities, calibration_error, score
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
+from edge.runtime.contract import Preprocessing
 from edge.runtime.head import class_probabilities
 from edge.runtime.output import OutputActivation, OutputSpec
-from edge.runtime.spec import Preprocessing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

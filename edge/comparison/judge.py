@@ -14,10 +14,10 @@ from edge.comparison.policy import Policy, Rule
 from edge.comparison.result import Check, Interval, Verdict
 from edge.comparison.wording import spanned, telling_digits, written
 from edge.evaluation.confidence import images_to_decide
+from edge.runtime.contract import Preprocessing
 from edge.runtime.head import activated
 from edge.runtime.postprocess import dequantize
 from edge.runtime.session import encode_pixels, open_session
-from edge.runtime.spec import Preprocessing
 
 _WORST: Final = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
@@ -161,7 +161,7 @@ def _is_constant(model: ComparedModel, scores: NDArray[np.float32]) -> bool:
     session = open_session(model.path, engine=model.interpreter)
     contract = model.preprocessing
     for pixels in _test_pictures(contract):
-        output = session.run(encode_pixels(pixels, session.inputs[0], contract.value_range))[0]
+        output = session.run(encode_pixels(pixels, session.inputs[0], contract.encoding))[0]
         values = dequantize(output, session.outputs[0]).reshape(1, -1)
         if model.head is not None:
             values = model.head.scores(values)

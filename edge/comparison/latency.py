@@ -61,7 +61,7 @@ def measured(
 
 def _input(side: ComparedModel) -> Callable[[TensorSpec], NDArray[Any]]:
     noise = np.random.default_rng(0).integers(0, 256, side.preprocessing.shape, np.uint8)
-    return lambda spec: encode_pixels(noise, spec, side.preprocessing.value_range)
+    return lambda spec: encode_pixels(noise, spec, side.preprocessing.encoding)
 
 
 def recorded(baseline: ComparedModel, candidate: ComparedModel) -> Latencies | None:

@@ -17,12 +17,11 @@ from edge.evaluation.output import OPTION, other_count, output_of
 from edge.modelfile.contents import embedded_metadata, file_end
 from edge.modelfile.corruption import naming
 from edge.runtime.bundle import Bundle, is_bundle
+from edge.runtime.contract import ChannelOrder, Preprocessing
 from edge.runtime.files import sha256_file
 from edge.runtime.head import Head, read_head
 from edge.runtime.output import PROBABILITIES, Activation, OutputActivation, OutputSpec
 from edge.runtime.session import ENGINES, open_session
-from edge.runtime.spec import Preprocessing
-from edge.training.backbones import ChannelOrder
 from edge.training.input_range import InputRange, parse_range
 
 REPORT: Final = "report.json"

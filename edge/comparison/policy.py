@@ -10,7 +10,7 @@ from edge.comparison.metrics import AT_LEAST, AT_MOST, DROPS, METRICS
 from edge.comparison.result import PolicyRecord
 from edge.errors import UsageError, cause_of
 from edge.runtime import checked
-from edge.runtime.spec import canonical_json
+from edge.runtime.contract import canonical_json
 
 POLICY_SCHEMA_VERSION: Final = 1
 MARGIN_POINTS: Final = 1.0  # drop of top-1 that the built-in policy accepts

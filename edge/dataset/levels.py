@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ImageError
+from edge.runtime.contract import Preprocessing
 from edge.runtime.image import deep_bands, has_pages
-from edge.runtime.spec import Preprocessing
 from edge.threads import in_threads
 from edge.wording import counted
 

@@ -11,9 +11,9 @@ from typing import Final, Protocol
 from edge.dataset.folder import Files, list_files
 from edge.dataset.layout import find_any_class_folders, normal
 from edge.errors import ImageError
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import readable, sha256_file
 from edge.runtime.preprocess import load
-from edge.runtime.spec import Preprocessing
 from edge.threads import in_threads
 from edge.wording import counted, listed
 

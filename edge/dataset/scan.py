@@ -11,9 +11,9 @@ from typing import Final, Self
 from edge.dataset.folder import Files
 from edge.dataset.layout import Layout, find_layout
 from edge.errors import DataError, ImageError, UsageError
+from edge.runtime.contract import canonical_json
 from edge.runtime.files import open_regular
 from edge.runtime.image import check_image
-from edge.runtime.spec import canonical_json
 from edge.threads import in_threads
 from edge.wording import counted
 

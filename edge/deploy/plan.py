@@ -21,10 +21,11 @@ from edge.device.release import Release
 from edge.errors import NegativeVerdict, SignatureError, UsageError
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
+from edge.runtime.contract import canonical_json
 from edge.runtime.files import sha256_file
 from edge.runtime.seal import altered
 from edge.runtime.session import ENGINES
-from edge.runtime.spec import Manifest, Variant, canonical_json
+from edge.runtime.spec import Manifest, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,6 +93,7 @@ _SHIPPED: Final = (
     "runtime/output.py",
     "runtime/printable.py",
     "runtime/seal.py",
+    "runtime/contract.py",
     "runtime/spec.py",
     "runtime/typed.py",
 )

@@ -20,12 +20,13 @@ from edge.errors import DataError, EngineUnavailable, ImageError, ModelLoadError
 from edge.evaluation.images import SEEN, Origins, counted, origins_of, said
 from edge.progress import Progress, Step
 from edge.runtime.bundle import Bundle
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file
 from edge.runtime.head import Head, class_probabilities, read_head
 from edge.runtime.image import READABLE
 from edge.runtime.preprocess import load
 from edge.runtime.session import first_line
-from edge.runtime.spec import Manifest, Preprocessing, Variant
+from edge.runtime.spec import Manifest, Variant
 from edge.threads import in_threads
 
 SOURCE: Final = "source/model.keras"

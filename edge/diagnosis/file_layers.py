@@ -15,7 +15,7 @@ from edge.runtime.backends.onnx import OnnxSession
 from edge.runtime.postprocess import dequantize
 from edge.runtime.refusal import refusal
 from edge.runtime.session import ENGINES, encode_pixels
-from edge.runtime.spec import PIXEL_RANGE, TensorSpec
+from edge.runtime.spec import TensorSpec
 
 # Kernels -> name in ai_edge_litert's OpResolverType.
 RESOLVERS: Final = {
@@ -114,7 +114,7 @@ class TfliteLayers:
         self, pixels: NDArray[np.uint8], names: tuple[str, ...]
     ) -> dict[str, NDArray[np.float32]]:
         """Return the named activations of an image, real values with a batch axis of 1."""
-        self._session.run(encode_pixels(pixels, self._session.inputs[0], PIXEL_RANGE))
+        self._session.run(encode_pixels(pixels, self._session.inputs[0]))
         activations = {}
         for name in names:
             index, spec = self._specs[name]
@@ -221,7 +221,7 @@ class OnnxLayers:
         """Return the named activations of an image, real values with a batch axis of 1."""
         if names != self._shown:
             self._session, self._shown = self._opened(names), names
-        answers = self._session.run(encode_pixels(pixels, self._session.inputs[0], PIXEL_RANGE))
+        answers = self._session.run(encode_pixels(pixels, self._session.inputs[0]))
         return dict(zip(names, answers, strict=True))
 
     def _opened(self, names: tuple[str, ...]) -> OnnxSession:

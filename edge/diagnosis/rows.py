@@ -14,6 +14,7 @@ from edge.diagnosis.result import MatrixRow, RowDifference, traits
 from edge.errors import EngineUnavailable, ModelLoadError
 from edge.modelfile.delegation import delegation, nodes_of
 from edge.runtime.bundle import Bundle
+from edge.runtime.contract import InputEncoding
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.postprocess import answers, dequantize
 from edge.runtime.session import Session, encode_pixels
@@ -59,7 +60,7 @@ def runners(bundle: Bundle) -> Iterator[RunnableRow | MatrixRow]:
             name = f"{variant.name} {kernels}" if len(choices) > 1 else variant.name
             row = MatrixRow(name=name, variant=variant.name, kernels=kernels)
             try:
-                yield _runner(row, variant, path, bundle.manifest.preprocessing.value_range)
+                yield _runner(row, variant, path, bundle.manifest.preprocessing.encoding)
             except EngineUnavailable as error:
                 yield replace(row, problem=error.message)
             except ModelLoadError as error:
@@ -68,9 +69,7 @@ def runners(bundle: Bundle) -> Iterator[RunnableRow | MatrixRow]:
                 yield replace(row, problem=error.message)
 
 
-def _runner(
-    row: MatrixRow, variant: Variant, path: Path, value_range: tuple[float, float]
-) -> RunnableRow:
+def _runner(row: MatrixRow, variant: Variant, path: Path, encoding: InputEncoding) -> RunnableRow:
     session: Session
     note = ""
     if variant.format == "tflite":
@@ -83,7 +82,7 @@ def _runner(
     quantization = session.outputs[0].quantization
 
     def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        output: NDArray[Any] = session.run(encode_pixels(pixels, session.inputs[0], value_range))[0]
+        output: NDArray[Any] = session.run(encode_pixels(pixels, session.inputs[0], encoding))[0]
         return dequantize(output, session.outputs[0]).reshape(-1)
 
     return RunnableRow(

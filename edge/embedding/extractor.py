@@ -17,9 +17,9 @@ from edge.cache import StageCache, content_key
 from edge.embedding.table import Header
 from edge.errors import BundleError, DataError
 from edge.runtime.bundle import Bundle
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file, write_bytes
 from edge.runtime.session import open_session
-from edge.runtime.spec import Preprocessing
 from edge.training.base import Base
 from edge.training.keras_files import KERAS_SUFFIXES
 from edge.training.models import load_keras, without_head

@@ -21,8 +21,8 @@ from edge.errors import OutputError, cause_of
 from edge.evaluation.cluster import run_on_cluster
 from edge.evaluation.predictions import Answer, run_images
 from edge.progress import Step
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file
-from edge.runtime.spec import Preprocessing
 
 _CHECK: Final = 8  # bytes of the checksum in front of each vector
 COMMIT_EVERY: Final = 64  # images; at most so many are computed again after a kill

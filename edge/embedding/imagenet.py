@@ -12,9 +12,9 @@ from edge.errors import UsageError, WeightsUnavailable
 from edge.progress import Progress, Silent
 from edge.runtime.bundle import is_bundle
 from edge.runtime.classifier import Classifier
+from edge.runtime.contract import Preprocessing, Resize
 from edge.runtime.files import readable, write_bytes
 from edge.runtime.session import open_session
-from edge.runtime.spec import Preprocessing, Resize
 from edge.training.backbones import Backbone, backbone, is_backbone, near_backbones
 from edge.training.models import load_keras
 from edge.training.options import IMAGENET

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from edge import schema
 from edge.errors import BundleError, DataError, cause_of
 from edge.runtime import checked
+from edge.runtime.contract import Preprocessing, canonical_json
 from edge.runtime.files import atomic_writer
 from edge.runtime.place import writing
-from edge.runtime.spec import Preprocessing, canonical_json
 
 FORMAT: Final = "edge-embeddings"
 SCHEMA_VERSION: Final = 1

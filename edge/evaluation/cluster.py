@@ -29,9 +29,9 @@ from edge.errors import (
     missing_package,
 )
 from edge.evaluation.predictions import Answer, run_images
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file, write_bytes
 from edge.runtime.session import open_session
-from edge.runtime.spec import Preprocessing
 from edge.threads import deferred_interrupt
 from edge.versions import versions
 

@@ -14,7 +14,7 @@ from edge.errors import BundleError
 from edge.progress import Progress
 from edge.runtime import checked
 from edge.runtime.bundle import Bundle
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 from edge.weights import imagenet_classes
 
 

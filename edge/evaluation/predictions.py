@@ -20,13 +20,13 @@ from edge.cache import StageCache, content_key, sealed_bytes
 from edge.dataset.pictures import Hashed
 from edge.errors import ImageError, InferenceError
 from edge.progress import Step
+from edge.runtime.contract import PIXELS, InputEncoding, Preprocessing
 from edge.runtime.files import sha256_file
 from edge.runtime.head import Head, class_probabilities
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.postprocess import dequantize
 from edge.runtime.preprocess import load
 from edge.runtime.session import Session, encode_pixels, open_session
-from edge.runtime.spec import PIXEL_RANGE, Preprocessing
 
 ResultT = TypeVar("ResultT")
 
@@ -88,7 +88,7 @@ def run_pixels(
     """
 
     def work(session: Session, position: int) -> NDArray[np.float32]:
-        return _scores(session, pixels[position], PIXEL_RANGE)
+        return _scores(session, pixels[position])
 
     return np.stack(list(_spread(model, work, len(pixels), engine=engine, workers=None)))
 
@@ -137,13 +137,13 @@ def _answer(session: Session, position: int, image: Path, preprocessing: Preproc
         pixels = load(image, preprocessing)
     except ImageError as error:
         return Answer(position, None, error.message)
-    return Answer(position, _scores(session, pixels, preprocessing.value_range))
+    return Answer(position, _scores(session, pixels, preprocessing.encoding))
 
 
 def _scores(
-    session: Session, pixels: NDArray[np.uint8], value_range: tuple[float, float]
+    session: Session, pixels: NDArray[np.uint8], encoding: InputEncoding = PIXELS
 ) -> NDArray[np.float32]:
-    output: NDArray[Any] = session.run(encode_pixels(pixels, session.inputs[0], value_range))[0]
+    output: NDArray[Any] = session.run(encode_pixels(pixels, session.inputs[0], encoding))[0]
     return dequantize(output, session.outputs[0]).reshape(-1)
 
 

@@ -18,10 +18,10 @@ from edge.embedding.features import extract
 from edge.errors import DataError
 from edge.fewshot.options import FewShotOptions, Split
 from edge.progress import Progress
+from edge.runtime.contract import Preprocessing, Resize
 from edge.runtime.files import sha256_file
 from edge.runtime.head import normalised
 from edge.runtime.preprocess import load
-from edge.runtime.spec import Preprocessing, Resize
 from edge.threads import in_threads
 from edge.training.base import Base
 from edge.training.input_evidence import PICTURES

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.errors import ConversionError
+from edge.runtime.contract import Preprocessing
 from edge.runtime.output import PROBABILITIES, OutputSpec
-from edge.runtime.spec import Preprocessing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from edge.modelfile.metadata import (
 )
 from edge.modelfile.onnx import real_inputs
 from edge.runtime import checked
-from edge.runtime.spec import ColorOrder, canonical_json
+from edge.runtime.contract import ColorOrder, canonical_json
 
 if TYPE_CHECKING:
     import onnx

@@ -23,7 +23,7 @@ from edge.modelfile.metadata import (
 )
 from edge.modelfile.tflite_metadata_schema import ClassifierMetadata
 from edge.runtime import checked
-from edge.runtime.spec import canonical_json
+from edge.runtime.contract import canonical_json
 
 LABELS_FILE: Final = "labels.txt"
 MAX_FILE: Final = 8 << 20  # bytes of an associated file that is read

@@ -15,7 +15,7 @@ from flatbuffers.table import Table
 
 from edge.errors import ModelLoadError
 from edge.modelfile.corruption import damage
-from edge.runtime.spec import ColorOrder
+from edge.runtime.contract import ColorOrder
 
 FILE_IDENTIFIER: Final = b"M001"
 

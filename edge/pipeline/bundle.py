@@ -25,12 +25,13 @@ from edge.pipeline.report import (
 from edge.pipeline.reproduce.lock import SOURCE, lock_of
 from edge.pipeline.variants import RECIPE_NAME, recipe_of
 from edge.runtime.bundle import LABELS_NAME, MANIFEST_NAME, labels_text
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file, write_bytes, write_json
 from edge.runtime.golden import ABSOLUTE, GOLDEN_NAME, STEPS, Expected, Golden, margin
 from edge.runtime.head import head_bytes
 from edge.runtime.preprocess import load, picture_of
 from edge.runtime.session import encode_pixels, open_session
-from edge.runtime.spec import Manifest, Preprocessing, Variant
+from edge.runtime.spec import Manifest, Variant
 
 
 def write_bundle(
@@ -251,8 +252,8 @@ def _expected(
 ) -> Expected:
     """Run one file and keep what it answers."""
     session = open_session(item.path)
-    bounds = preprocessing.value_range
-    tensors = (encode_pixels(array, session.inputs[0], bounds) for array in pixels)
+    encoding = preprocessing.encoding
+    tensors = (encode_pixels(array, session.inputs[0], encoding) for array in pixels)
     answers = np.stack([session.run(tensor)[0] for tensor in tensors])
     path = f"golden/{item.target.name}.npy"
     np.save(folder / path, answers, allow_pickle=False)

@@ -22,8 +22,8 @@ from edge.errors import DataError
 from edge.pipeline.conversion import Converted
 from edge.pipeline.options import CALIBRATION_IMAGES
 from edge.progress import Step
+from edge.runtime.contract import Preprocessing
 from edge.runtime.preprocess import load
-from edge.runtime.spec import Preprocessing
 
 PIXELS: Final = "pixels.npy"
 

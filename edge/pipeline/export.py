@@ -24,9 +24,9 @@ from edge.pipeline.source import ExportedNetwork, numbered, open_source, settled
 from edge.pipeline.teachable_machine import RANGE
 from edge.pipeline.variants import read_recipes
 from edge.progress import Progress
+from edge.runtime.contract import PIXEL_RANGE, Preprocessing
 from edge.runtime.files import sha256_file
 from edge.runtime.output import OutputSpec
-from edge.runtime.spec import PIXEL_RANGE, Preprocessing
 from edge.training.models import load_keras
 from edge.training.weights import random_note
 from edge.versions import versions

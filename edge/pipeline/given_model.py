@@ -16,10 +16,10 @@ from edge.pipeline.conversion import Converted
 from edge.pipeline.options import ExportOptions
 from edge.pipeline.source import ExportedNetwork, given_file_options, numbered
 from edge.pipeline.teachable_machine import Download, is_download, open_download
+from edge.runtime.contract import ColorOrder, Resize
 from edge.runtime.files import sha256_file
 from edge.runtime.output import OutputSpec
 from edge.runtime.session import open_session
-from edge.runtime.spec import ColorOrder, Resize
 from edge.training.backbones import is_backbone
 from edge.training.input_evidence import InputFinding
 from edge.training.input_range import named_range

@@ -14,9 +14,9 @@ from edge.pipeline.conversion import Converted
 from edge.pipeline.report import DataReport
 from edge.pipeline.reproduce.lock import Command, JobInputs
 from edge.progress import Progress, Step
+from edge.runtime.contract import Preprocessing
 from edge.runtime.head import Head
 from edge.runtime.output import PROBABILITIES, OutputSpec
-from edge.runtime.spec import Preprocessing
 from edge.training.input_evidence import InputFinding
 
 

@@ -15,10 +15,10 @@ from edge.errors import ImageError, ModelLoadError, UsageError
 from edge.evaluation.confidence import mcnemar_loss
 from edge.evaluation.output import OPTION, like_fitted_to_0_and_1, output_of
 from edge.pipeline.options import ExportOptions
+from edge.runtime.contract import Preprocessing
 from edge.runtime.head import sigmoid
 from edge.runtime.output import HALF, OutputActivation, OutputKind, OutputSpec
 from edge.runtime.preprocess import load
-from edge.runtime.spec import Preprocessing
 from edge.runtime.supervisor import keras_call
 from edge.training.model_shape import columns_of, keras_end, with_probabilities
 from edge.training.models import keras_scores, load_keras

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from converters.base import DEFAULT_TARGETS
+from edge.runtime.contract import ChannelOrder, Resize
 from edge.runtime.output import OutputActivation
-from edge.runtime.spec import Resize
-from edge.training.backbones import ChannelOrder
 from edge.training.options import BaseOptions, TrainingOptions
 
 # Unless another number is asked for.

@@ -179,7 +179,7 @@ def score_variants(
         for item, table in tables:
             latency = measure(
                 item.path,
-                lambda spec: encode_pixels(sample, spec, preprocessing.value_range),
+                lambda spec: encode_pixels(sample, spec, preprocessing.encoding),
                 LATENCY,
             )
             integers = _integer_share(item, cache)

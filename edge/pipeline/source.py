@@ -13,9 +13,9 @@ from edge.errors import UsageError
 from edge.evaluation.output import OPTION
 from edge.pipeline.model_output import answering, two_labels
 from edge.pipeline.options import ExportOptions
+from edge.runtime.contract import ColorOrder, Preprocessing
 from edge.runtime.files import sha256_file
 from edge.runtime.output import PROBABILITIES, OutputActivation, OutputSpec
-from edge.runtime.spec import ColorOrder, Preprocessing
 from edge.training.backbones import backbone, is_backbone
 from edge.training.input_evidence import InputFinding, application_input, check_input, find_input
 from edge.training.input_range import InputRange, takes_pixels, told_range

@@ -15,21 +15,23 @@ import json
 import os
 import signal
 import stat
+import struct
 import sys
 import time
 from contextlib import suppress
+from dataclasses import astuple, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Final, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.errors import ImageError
 from edge.runtime.checked import Malformed, parse_json
 from edge.runtime.child import die_with, ended, goes_first
-from edge.runtime.preprocess import load
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
+from edge.runtime.placement import Placement
+from edge.runtime.preprocess import PlacedPixels, load_placed
 
 NAME: Final = ".edge-watch"
 PAGE: Final = 4096  # bytes: written by one call, whole or not at all
@@ -172,6 +174,7 @@ def _opened(path: Path) -> int | None:
 
 SECONDS: Final = 30.0  # for one picture; what is decoded at all takes a few on the slowest board
 _PIXELS, _REFUSED = b"+", b"-"  # what the child's answer begins with
+_PLACEMENT: Final = struct.Struct("=2Q4d")  # the fields of a Placement, in their order
 _PART: Final = 1 << 20  # bytes that are read at a time
 _MOST_OPEN: Final = 4096  # descriptors; the service has some twenty
 
@@ -241,8 +244,8 @@ class DecodingChild:
             return f"decoding took more than {SECONDS:.0f} seconds"
         return f"decoding {ended(os.waitstatus_to_exitcode(status))}"
 
-    def pixels(self, end: str) -> NDArray[np.uint8]:
-        """Return what ``load`` gives.
+    def placed(self, end: str) -> PlacedPixels:
+        """Return what ``load_placed`` gives.
 
         Args:
             end: What ``close`` said.
@@ -254,10 +257,15 @@ class DecodingChild:
         kind, content = bytes(self._said[:1]), bytes(self._said[1:])
         if self.done and kind == _REFUSED:
             raise ImageError(content.decode(errors="replace"))
-        size = int(np.prod(self._spec.shape))
+        size = _PLACEMENT.size + int(np.prod(self._spec.shape))
         if not self.done or kind != _PIXELS or len(content) != size:
             raise ChildEnded(end)
-        return np.frombuffer(content, np.uint8).reshape(self._spec.shape)
+        values = _PLACEMENT.unpack_from(content)
+        names = (item.name for item in fields(Placement))
+        pixels = np.frombuffer(content, np.uint8, offset=_PLACEMENT.size)
+        return PlacedPixels(
+            pixels.reshape(self._spec.shape), Placement(**dict(zip(names, values, strict=True)))
+        )
 
 
 def _be_child(stream: BinaryIO, spec: Preprocessing, writer: int, parent: int) -> NoReturn:
@@ -273,7 +281,9 @@ def _be_child(stream: BinaryIO, spec: Preprocessing, writer: int, parent: int) -
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         goes_first(os.getpid())
         try:
-            said = _PIXELS + load(stream, spec).tobytes()
+            placed = load_placed(stream, spec)
+            where = _PLACEMENT.pack(*astuple(placed.placement))
+            said = _PIXELS + where + placed.pixels.tobytes()
         except ImageError as error:
             said = _REFUSED + error.message.encode(errors="replace")
         while said:

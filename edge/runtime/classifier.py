@@ -2,29 +2,25 @@
 
 import os
 from dataclasses import asdict
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from edge.errors import ImageError, InferenceError, UsageError
+from edge.errors import InferenceError
 from edge.runtime.bundle import Bundle
+from edge.runtime.contract import Preprocessing
 from edge.runtime.head import class_probabilities
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.postprocess import answered, dequantize, top_k
-from edge.runtime.preprocess import load, preprocess
+from edge.runtime.preprocess import PlacedPixels
 from edge.runtime.session import Session, check_count, encode_pixels, open_session
-from edge.runtime.spec import Category, Preprocessing, Variant
+from edge.runtime.source import ImageSource, placed_pixels
+from edge.runtime.spec import Category, Variant
 
 if TYPE_CHECKING:
     from edge.runtime.taught import LearningHead
-
-ImageSource = (
-    str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | NDArray[np.uint8]
-)
 
 
 class Classifier:
@@ -112,7 +108,7 @@ class Classifier:
             InferenceError: The model failed.
         """
         check_count("k", k)
-        return self.categories(self.output(_pixels(source, self.preprocessing)), k=k)
+        return self.categories(self.output(placed_pixels(source, self.preprocessing).pixels), k=k)
 
     def answer(self, image: ImageSource, *, name: str, k: int, variant: str) -> dict[str, Any]:
         """Return the JSON object that states what an image shows, by its name.
@@ -121,18 +117,18 @@ class Classifier:
             ImageError: The image cannot be decoded.
             InferenceError: The model failed.
         """
-        pixels = _pixels(image, self.preprocessing)
-        return self.answer_pixels(pixels, name=name, k=k, variant=variant)
+        placed = placed_pixels(image, self.preprocessing)
+        return self.answer_pixels(placed, name=name, k=k, variant=variant)
 
     def answer_pixels(
-        self, pixels: NDArray[np.uint8], *, name: str, k: int, variant: str
+        self, placed: PlacedPixels, *, name: str, k: int, variant: str
     ) -> dict[str, Any]:
-        """Do as ``answer``, with what ``preprocess.load`` gives.
+        """Do as ``answer``, with what ``preprocess.load_placed`` gives.
 
         Raises:
             InferenceError: The model failed.
         """
-        output = self.output(pixels)
+        output = self.output(placed.pixels)
         try:
             categories = self.categories(output, k=k)
         except InferenceError as error:
@@ -190,7 +186,7 @@ class Classifier:
     def output(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """Return the model's raw first output."""
         spec, contract = self.session.inputs[0], self.preprocessing
-        return self.session.run(encode_pixels(pixels, spec, contract.value_range))[0]
+        return self.session.run(encode_pixels(pixels, spec, contract.encoding))[0]
 
 
 def _head(bundle: Bundle, variant: Variant) -> "LearningHead | None":
@@ -199,50 +195,3 @@ def _head(bundle: Bundle, variant: Variant) -> "LearningHead | None":
     from edge.runtime.taught import LearningHead  # most bundles need none of it
 
     return LearningHead(bundle, variant)
-
-
-def _pixels(source: ImageSource, spec: Preprocessing) -> NDArray[np.uint8]:
-    """Return an image in the form that the model takes: uint8 (height, width, channels).
-
-    Raises:
-        ImageError: The image cannot be decoded.
-        UsageError: The source is no image, or an array of another dtype or shape.
-    """
-    if isinstance(source, str | os.PathLike):
-        return load(Path(source), spec)
-    if isinstance(source, bytes | bytearray | memoryview):
-        return load(BytesIO(source), spec)
-    if isinstance(source, np.ndarray):
-        return preprocess(Image.fromarray(_checked(source, spec)), spec)
-    if isinstance(source, Image.Image):
-        return preprocess(_decoded(source), spec)
-    if hasattr(source, "read"):
-        return load(source, spec)
-    raise UsageError(
-        f"an image cannot be read from a {type(source).__name__}",
-        hint="Give a path, bytes, a binary stream, a Pillow image or an array.",
-    )
-
-
-def _decoded(image: Image.Image) -> Image.Image:
-    """Return the image with its pixels, which Pillow reads from an opened file only when asked."""
-    try:
-        image.load()
-    except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
-        raise ImageError(f"the Pillow image cannot be decoded: {error}") from error
-    if 0 in image.size:
-        raise UsageError(f"the Pillow image has no pixels: {image.width} x {image.height}")
-    return image
-
-
-def _checked(array: NDArray[Any], spec: Preprocessing) -> NDArray[np.uint8]:
-    """Return the array, contiguous, where it is one that is allowed."""
-    channels = array.shape[2] if array.ndim == 3 else 0
-    fits = array.ndim == 2 or channels in (3, spec.color_order.channels)
-    if array.dtype != np.uint8 or not fits or array.size == 0:
-        raise UsageError(
-            f"the array is {array.dtype} of shape {array.shape}; an image is uint8, "
-            "(height, width, 3) in RGB order or (height, width) of grey values",
-            hint="Convert it, one image at a time; values of 0 to 1 have to be multiplied by 255.",
-        )
-    return np.ascontiguousarray(array[:, :, 0] if channels == 1 else array)

@@ -175,7 +175,7 @@ class GoldenTest:
         self._answers = _answers(bundle, wanted, len(golden.images))
         contract = bundle.manifest.preprocessing
         self._tensors = [
-            encode_pixels(_pixels(bundle, image), session.inputs[0], contract.value_range)
+            encode_pixels(_pixels(bundle, image), session.inputs[0], contract.encoding)
             for image in golden.images
         ]
         self.same_engine = session.engine.partition(" ")[0] == wanted.engine.partition(" ")[0]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from edge.errors import ImageError
+from edge.runtime.contract import ColorOrder
 from edge.runtime.files import readable
 from edge.runtime.image_bounds import (
     MAX_BYTES,
@@ -29,7 +30,6 @@ from edge.runtime.image_bounds import (
     check_image_bounds,
     too_large,
 )
-from edge.runtime.spec import ColorOrder
 
 READABLE: Final = "JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF and HEIC images"
 _SUFFIXES: Final = frozenset(
@@ -111,6 +111,17 @@ def decode_image(
     color_order: ColorOrder = ColorOrder.RGB,
     levels: tuple[int, int] | None = None,
 ) -> Image.Image:
+    """Do as ``decode_sized``, and return the image alone."""
+    return decode_sized(source, minimum=minimum, color_order=color_order, levels=levels)[0]
+
+
+def decode_sized(
+    source: Path | BinaryIO,
+    *,
+    minimum: tuple[int, int] | None = None,
+    color_order: ColorOrder = ColorOrder.RGB,
+    levels: tuple[int, int] | None = None,
+) -> tuple[Image.Image, tuple[int, int]]:
     """Decode an image file; of an animation or of several pages, the first.
 
     AVIF needs Pillow 11.3 or later, HEIC the package pi-heif.
@@ -124,14 +135,15 @@ def decode_image(
 
     Returns:
         An image of the mode that ``color_order`` names, EXIF orientation applied; transparency
-        over white, unless it is a channel of its own.
+        over white, unless it is a channel of its own. Then the (width, height) in pixels that the
+        upright image has in the file, before any reduction.
 
     Raises:
         ImageError: The file cannot be read, is no such image, is damaged, or has more than
             MAX_PIXELS pixels (counted after the reduction, and before pixels are decoded).
     """
     with _opened(source) as (stream, name):
-        image = _open(stream, name, minimum)
+        image, stored = _open(stream, name, minimum)
         if levels is not None and _deep_colour(image):
             loaded = _leveled(image, _low_bytes(image, stream, name), levels)
         else:
@@ -141,7 +153,10 @@ def decode_image(
         # Pillow scales colours and opacity in a second image.
         twice = turn in _UPRIGHT or color_order is ColorOrder.RGBA
         check_bytes(image, name, stream.held, twice)
-        return _turned(loaded, _converted(loaded, color_order, levels), turn)
+        made = _turned(loaded, _converted(loaded, color_order, levels), turn)
+        # Pillow turns a TIFF file while it loads it: its stored sides may have changed places.
+        swapped = (made.width > made.height) != (stored[0] > stored[1])
+        return made, stored[::-1] if swapped else stored
 
 
 def check_image(source: Path | BinaryIO, *, minimum: tuple[int, int] | None = None) -> None:
@@ -171,7 +186,7 @@ def deep_bands(source: Path | BinaryIO) -> Iterator[NDArray[Any]]:
         ImageError: As ``decode_image``.
     """
     with _opened(source) as (stream, name):
-        image = _open(stream, name, None)
+        image, _ = _open(stream, name, None)
         if _deep_colour(image):
             low = _low_bytes(image, stream, name)
             for box in _bands(image):
@@ -189,7 +204,7 @@ def has_pages(source: Path | BinaryIO) -> bool:
         ImageError: As ``check_image``.
     """
     with _opened(source) as (stream, name):
-        if _open(stream, name, None).format != "TIFF":
+        if _open(stream, name, None)[0].format != "TIFF":
             return False
         first, following = check_directories(stream, name, stream.file_bytes)
         return following not in (0, first)
@@ -242,8 +257,13 @@ def _turned(image: Image.Image, converted: Image.Image, orientation: int) -> Ima
     return converted
 
 
-def _open(stream: Metered, name: str, minimum: tuple[int, int] | None) -> ImageFile.ImageFile:
-    """Parse the header, arrange the reduction, and judge the cost; no pixel is decoded."""
+def _open(
+    stream: Metered, name: str, minimum: tuple[int, int] | None
+) -> tuple[ImageFile.ImageFile, tuple[int, int]]:
+    """Parse the header, arrange the reduction, and judge the cost; no pixel is decoded.
+
+    The image comes with its (width, height) as stored, before the reduction.
+    """
     stream.seek(0)
     stream.restart()
     head = stream.read(64)
@@ -268,7 +288,7 @@ def _open(stream: Metered, name: str, minimum: tuple[int, int] | None) -> ImageF
     check_image_bounds(
         image, stream, name, stored=stored, in_strips=in_strips, turned=turn in _UPRIGHT
     )
-    return image
+    return image, stored
 
 
 def _module(head: bytes, name: str) -> tuple[str, str]:
@@ -371,7 +391,7 @@ def _low_bytes(image: ImageFile.ImageFile, stream: Metered, name: str) -> Image.
     """
     if 8 * image.width * image.height > MAX_BYTES:
         raise too_large(name, f"{image.width} x {image.height} 16-bit", MAX_BYTES // 8)
-    low = _open(stream, name, None)
+    low, _ = _open(stream, name, None)
     low.tile = [_other_byte(tile) for tile in low.tile]
     low.load()
     stream.seek(0)

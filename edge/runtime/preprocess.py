@@ -1,6 +1,7 @@
 """Image -> tensor: the only such code of the project, run on the host and on the device."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -8,10 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge.runtime.image import decode_image, upright
-from edge.runtime.spec import Interpolation, Preprocessing, Resize
-
-PADDING: Final = 128  # grey of the letterbox bars, in every channel
+from edge.runtime.contract import Interpolation, Preprocessing, Resize
+from edge.runtime.image import decode_image, decode_sized, upright
+from edge.runtime.placement import (
+    Placement,
+    central_window,
+    letterboxed,
+    placement_of,
+    resampled_size,
+)
 
 _PASS_PIXELS: Final = 4 << 20  # the image between the two passes of a resize has no more; 16 MB
 _CAMERA_ROWS: Final = 16_384  # above this a picture is a strip
@@ -23,20 +29,42 @@ _FILTERS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class PlacedPixels:
+    """A picture as a model takes it, and where that lies in the picture.
+
+    Attributes:
+        pixels: uint8 (height, width, channels), contiguous; possibly read-only.
+        placement: The way back to the picture.
+    """
+
+    pixels: NDArray[np.uint8]
+    placement: Placement
+
+
 def load(source: Path | BinaryIO, spec: Preprocessing) -> NDArray[np.uint8]:
+    """Do as ``load_placed``, and return the pixels alone."""
+    return load_placed(source, spec).pixels
+
+
+def load_placed(source: Path | BinaryIO, spec: Preprocessing) -> PlacedPixels:
     """Decode an image file and bring it into the form that a model takes.
 
     Args:
         source: A path, or a binary stream, which is read from its start.
         spec: The contract; its ``reducing_gap`` lets large JPEGs be decoded small.
 
-    Returns:
-        uint8 (height, width, channels), contiguous; possibly read-only.
-
     Raises:
         ImageError: The file cannot be decoded (see ``decode_image``).
     """
-    return preprocess(decode(source, spec), spec)
+    image, size = decode_sized(
+        source,
+        minimum=decoded_minimum(spec),
+        color_order=spec.color_order,
+        levels=spec.levels,
+    )
+    placement = placement_of(size, spec, decoded=image.size)
+    return PlacedPixels(preprocess(image, spec), placement)
 
 
 def decode(source: Path | BinaryIO, spec: Preprocessing) -> Image.Image:
@@ -57,7 +85,7 @@ def decoded_minimum(spec: Preprocessing) -> tuple[int, int] | None:
     """Return (height, width) that a JPEG has to keep when decoded small; None for all of it."""
     if spec.reducing_gap <= 0:
         return None
-    rows, columns = _resampled_size(spec)
+    rows, columns = resampled_size(spec)
     return math.ceil(rows * spec.reducing_gap), math.ceil(columns * spec.reducing_gap)
 
 
@@ -74,31 +102,9 @@ def preprocess(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
     image = upright(image, spec.color_order, spec.levels)
     if spec.resize is Resize.LETTERBOX:
         return _letterbox(image, spec)
-    box = _central_window(image, spec) if spec.resize is Resize.CENTER_CROP else None
+    box = central_window(image.size, spec) if spec.resize is Resize.CENTER_CROP else None
     resized = _resized(image, (spec.width, spec.height), spec, box)
     return np.asarray(resized).reshape(spec.shape)
-
-
-def _resampled_size(spec: Preprocessing) -> tuple[int, int]:
-    """Return (height, width) that the whole image must cover (crop) or lie within (letterbox)."""
-    if spec.resize is not Resize.CENTER_CROP:
-        return spec.height, spec.width
-    return round(spec.height / spec.crop_fraction), round(spec.width / spec.crop_fraction)
-
-
-def _central_window(image: Image.Image, spec: Preprocessing) -> tuple[float, float, float, float]:
-    """Return (left, top, right, bottom), in pixels of the image, of what the crop keeps.
-
-    Resampling this box alone gives the pixels that scaling the whole image and then cropping
-    would give: Pillow's filters read past the box where the image goes on.
-    """
-    rows, columns = _resampled_size(spec)
-    scale = max(rows / image.height, columns / image.width)
-    # Rounding of the division must not put the box outside the image, which Pillow refuses.
-    width = min(spec.width / scale, float(image.width))
-    height = min(spec.height / scale, float(image.height))
-    left, top = (image.width - width) / 2, (image.height - height) / 2
-    return left, top, min(left + width, image.width), min(top + height, image.height)
 
 
 def _resized(
@@ -115,6 +121,11 @@ def _resized(
     """
     width, height = size
     left, top, right, bottom = box or (0.0, 0.0, float(image.width), float(image.height))
+    if spec.interpolation is Interpolation.BILINEAR_PLAIN:
+        step_x, step_y = (right - left) / width, (bottom - top) / height
+        matrix = (step_x, 0.0, left, 0.0, step_y, top)
+        affine, plain = Image.Transform.AFFINE, Image.Resampling.BILINEAR
+        return image.transform(size, affine, matrix, plain)
     parts = min(height, math.ceil((bottom - top) * width / _PASS_PIXELS))
     if parts <= 1 or bottom - top <= _CAMERA_ROWS or spec.interpolation is Interpolation.NEAREST:
         return image.resize(size, _FILTERS[spec.interpolation], box=box)
@@ -129,13 +140,10 @@ def _resized(
 
 
 def _letterbox(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
-    """Scale the image to fit, aspect ratio kept, and centre it on grey."""
-    scale = min(spec.height / image.height, spec.width / image.width)
-    height = max(1, round(image.height * scale))
-    width = max(1, round(image.width * scale))
+    """Scale the image to fit, aspect ratio kept, and put bars beside it."""
+    left, top, width, height = letterboxed(image.size, spec)
     resized = _resized(image, (width, height), spec, None)
-    top, left = (spec.height - height) // 2, (spec.width - width) // 2
-    tensor = np.full(spec.shape, PADDING, np.uint8)
+    tensor = np.full(spec.shape, spec.pad_value, np.uint8)
     pixels = np.asarray(resized).reshape(height, width, -1)
     tensor[top : top + height, left : left + width] = pixels
     return tensor

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import EngineUnavailable, ModelLoadError, UsageError
+from edge.runtime.contract import PIXELS, ChannelOrder, InputEncoding, IntegerInput, TensorLayout
 from edge.runtime.refusal import refusal
-from edge.runtime.spec import PIXEL_RANGE, TensorSpec
+from edge.runtime.spec import TensorSpec
 
 MOST_BYTES: Final = 2 << 30  # flatbuffers and protobuf address no more
 
@@ -202,36 +203,86 @@ def first_line(error: BaseException) -> str:
 
 
 def encode_pixels(
-    pixels: NDArray[np.uint8], spec: TensorSpec, value_range: tuple[float, float]
+    pixels: NDArray[np.uint8], spec: TensorSpec, encoding: InputEncoding = PIXELS
 ) -> NDArray[Any]:
     """Return the model's image tensor from pixels.
 
     Args:
         pixels: (batch, height, width, channels) or (height, width, channels), uint8.
         spec: The image input: uint8 (the pixel is the quantized value), int8 (the pixel less
-            128), or float (``value_range``).
-        value_range: What 0 and 255 become in a float input, as the contract states.
+            128), or float.
+        encoding: What the values become, as the contract states.
 
     Returns:
         An array of the spec's dtype with a batch axis; a view where nothing has to change.
 
     Raises:
-        ModelLoadError: The input has another dtype.
+        ModelLoadError: The input has another dtype, or the contract wants quantized values and
+            the tensor has no scale.
     """
     batch = pixels if pixels.ndim == 4 else pixels[np.newaxis]
-    if spec.dtype == "uint8":
-        return batch
+    table = _table(encoding, spec.dtype, batch.shape[-1], _input_quantization(spec, encoding))
+    if table is None:
+        values = batch if spec.dtype == "uint8" else _real(batch, spec)
+    elif len(table) == 1:
+        values = table[0][batch]
+    else:
+        values = np.empty(batch.shape, table.dtype)
+        for channel, column in enumerate(table):
+            values[..., channel] = column[batch[..., channel]]
+    if encoding.channel_order is ChannelOrder.BGR:
+        values = values[..., ::-1]
+    if encoding.layout is TensorLayout.CHW:
+        values = values.transpose(0, 3, 1, 2)
+    return values if values is batch else np.ascontiguousarray(values)
+
+
+def _real(batch: NDArray[np.uint8], spec: TensorSpec) -> NDArray[Any]:
     if spec.dtype == "int8":
         return (batch ^ np.uint8(0x80)).view(np.int8)
-    if spec.dtype in ("float32", "float16", "float64"):
-        if value_range == PIXEL_RANGE:
-            return batch.astype(spec.dtype)
-        return _table(value_range, spec.dtype)[batch]
-    raise ModelLoadError(f"the image input {spec.name!r} is {spec.dtype}; expected uint8 or float")
+    return batch.astype(spec.dtype)
+
+
+def _input_quantization(spec: TensorSpec, encoding: InputEncoding) -> tuple[float, int] | None:
+    """Return (scale, zero point) where the contract wants the scaled value quantized."""
+    if spec.dtype not in _INTEGERS or encoding.integer_input is IntegerInput.PIXELS:
+        return None
+    if spec.quantization is None or len(spec.quantization.scales) != 1:
+        raise ModelLoadError(
+            f"the image input {spec.name!r} has no scale by which values could be quantized"
+        )
+    return spec.quantization.scales[0], spec.quantization.zero_points[0]
 
 
 @functools.lru_cache(maxsize=4)
-def _table(value_range: tuple[float, float], dtype: str) -> NDArray[Any]:
-    """Return the real value of each of the 256 pixel values."""
-    low, high = value_range
-    return (low + (high - low) * (np.arange(256) / 255)).astype(dtype)
+def _table(
+    encoding: InputEncoding, dtype: str, channels: int, quantization: tuple[float, int] | None
+) -> NDArray[Any] | None:
+    """Return the value of each of the 256 pixel values, (channels or 1, 256).
+
+    It is None where the pixel itself, or the pixel less 128, is the value.
+
+    Raises:
+        ModelLoadError: No image tensor has that dtype.
+    """
+    if dtype in _FLOATS:
+        if encoding.is_pixels:
+            return None
+    elif dtype not in _INTEGERS:
+        raise ModelLoadError(f"the image input is {dtype}; expected uint8, int8 or float")
+    elif quantization is None:
+        return None
+    factors, terms = encoding.affine(channels)
+    real = np.outer(factors, np.arange(256)) + np.array(terms)[:, np.newaxis]
+    if (real == real[0]).all():
+        real = real[:1]
+    if quantization is not None:
+        scale, zero_point = quantization
+        bounds = np.iinfo(dtype)
+        real = np.clip(np.rint(real / scale) + zero_point, bounds.min, bounds.max)
+    table: NDArray[Any] = real.astype(dtype)
+    return table
+
+
+_FLOATS: Final = ("float32", "float16", "float64")
+_INTEGERS: Final = ("uint8", "int8")

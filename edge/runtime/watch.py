@@ -239,13 +239,13 @@ class Watcher:
             self._attempts.undo(key)
             return None
         try:
-            pixels = child.pixels(ended)
+            placed = child.placed(ended)
         except ChildEnded:
             self._careful_until = time.monotonic() + CAREFUL_SECONDS
             again = self._attempts.count(key) < ENDS
             _tell(f"note: {stated['name']}: {ended}{'; it is tried once more' * again}")
             return None if again else _poisonous(stated["name"], f" ({ended})")
-        answer = self._classifier.answer_pixels(pixels, **stated)
+        answer = self._classifier.answer_pixels(placed, **stated)
         self._attempts.forget(key)
         return answer
 

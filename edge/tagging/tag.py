@@ -17,10 +17,10 @@ from edge.errors import DataError, UsageError
 from edge.evaluation.cluster import check_address
 from edge.progress import Progress, Step
 from edge.runtime.bundle import Bundle
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import readable, sha256_file
 from edge.runtime.head import Head, class_probabilities
 from edge.runtime.output import PROBABILITIES, OutputSpec
-from edge.runtime.spec import Preprocessing
 from edge.runtime.taught import LearningHead
 from edge.tagging.index import FileStamp, TagIndex
 from edge.tagging.options import MAX_TAGS, NETWORK, THRESHOLD, TagOptions, TagSettings

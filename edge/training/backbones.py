@@ -21,13 +21,6 @@ class Scaling(StrEnum):
     INSIDE = "inside"  # the network scales by itself
 
 
-class ChannelOrder(StrEnum):
-    """Which colour a network takes first."""
-
-    RGB = "rgb"
-    BGR = "bgr"
-
-
 @dataclass(frozen=True, slots=True)
 class Backbone:
     """One network.

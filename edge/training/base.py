@@ -8,8 +8,8 @@ from typing import Any
 
 from edge.dataset.pictures import Hashed
 from edge.errors import UsageError
+from edge.runtime.contract import ColorOrder, Preprocessing
 from edge.runtime.files import sha256_file
-from edge.runtime.spec import ColorOrder, Preprocessing
 from edge.training.backbones import BACKBONES, Backbone, backbone, is_backbone
 from edge.training.input_evidence import (
     InputFinding,

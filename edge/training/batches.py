@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.runtime.contract import Preprocessing
 from edge.runtime.preprocess import load
-from edge.runtime.spec import Preprocessing
 from edge.training.options import Augmentation, TuningOptions
 
 Change = Callable[[Any, Any], tuple[Any, Any]]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from edge.dataset.pictures import Hashed
 from edge.errors import ImageError, UsageError
+from edge.runtime.contract import Preprocessing
 from edge.runtime.preprocess import load
-from edge.runtime.spec import Preprocessing
 from edge.training.backbones import BACKBONES, Backbone, Scaling
 from edge.training.input_memory import application_name, scaling_in_front
 from edge.training.input_range import (

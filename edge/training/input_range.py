@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import UsageError
-from edge.training.backbones import ChannelOrder
+from edge.runtime.contract import ChannelOrder
 
 # Channel statistics of ImageNet as ``keras.applications.imagenet_utils`` has them.
 TORCH_MEAN: Final = (0.485, 0.456, 0.406)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.evaluation.confidence import mcnemar
-from edge.training.backbones import ChannelOrder
+from edge.runtime.contract import ChannelOrder
 from edge.training.input_memory import BATCH_IMAGES, NormalizationMemory
 from edge.training.input_range import (
     NAMED,

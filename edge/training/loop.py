@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge.errors import UsageError
 from edge.runtime import checked
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 from edge.training.batches import BatchShare, Change, Samples, stream
 from edge.training.objective import diverged, loss_of
 from edge.training.options import HeadOptions

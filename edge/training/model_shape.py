@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from edge.errors import ModelLoadError, UsageError
 from edge.evaluation.output import Ending, GraphEnd
+from edge.runtime.contract import MAX_SIDE, ColorOrder
 from edge.runtime.head import TINY
 from edge.runtime.output import Activation, OutputSpec
-from edge.runtime.spec import MAX_SIDE, ColorOrder
 from edge.training.input_range import functional
 
 COLOR_ORDERS: Final = {order.channels: order for order in ColorOrder}

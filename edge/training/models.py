@@ -15,10 +15,10 @@ from edge.errors import ModelLoadError
 from edge.evaluation.output import Ending
 from edge.evaluation.predictions import kept_scores
 from edge.progress import Step
+from edge.runtime.contract import ChannelOrder, Preprocessing
 from edge.runtime.preprocess import load
-from edge.runtime.spec import Preprocessing
 from edge.runtime.supervisor import keras_call
-from edge.training.backbones import Backbone, ChannelOrder, Scaling
+from edge.training.backbones import Backbone, Scaling
 from edge.training.input_range import named_range, rescaled
 from edge.training.keras_files import read_keras
 from edge.training.model_shape import keras_end

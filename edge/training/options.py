@@ -5,9 +5,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from edge.errors import UsageError
+from edge.runtime.contract import ChannelOrder, Resize
 from edge.runtime.output import HeadKind
-from edge.runtime.spec import Resize
-from edge.training.backbones import ChannelOrder
 
 SPARSE: Final = "sparse_categorical_crossentropy"
 TUNING_RATE: Final = 0.1  # share of the head's learning rate

@@ -8,7 +8,7 @@ import numpy as np
 
 from edge.dataset.scan import LabeledImage
 from edge.errors import UsageError
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 from edge.training.batches import BatchShare, Samples, changes
 from edge.training.loop import History, TuningLoop, distribution_strategy
 from edge.training.models import joined

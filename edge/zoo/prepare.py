@@ -14,8 +14,8 @@ from edge.cache import StageCache, content_key
 from edge.errors import EdgeError, OutputError, WeightsUnavailable
 from edge.pipeline.conversion import convert_all
 from edge.progress import Step
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import write_json
-from edge.runtime.spec import Preprocessing
 from edge.training.backbones import Backbone, backbone
 from edge.training.options import IMAGENET, NONE
 from edge.training.weights import WeightedModel, load_classifier

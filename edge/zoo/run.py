@@ -25,7 +25,7 @@ from edge import schema
 from edge.errors import EdgeError, MeasurementError, OutputError, PackageMissing, UsageError
 from edge.inspection.model import inspect_model
 from edge.progress import Progress, Step
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 from edge.training.backbones import backbone
 from edge.training.options import NONE
 from edge.training.weights import is_shipped

@@ -16,12 +16,13 @@ from PIL import Image
 from edge.deploy.keys import new_key
 from edge.deploy.signing import sign
 from edge.pipeline.bundle import copy_runtime
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.golden import ABSOLUTE, GOLDEN_NAME, Expected, Golden
 from edge.runtime.head import Head, head_bytes
 from edge.runtime.output import HeadKind, HeadSpec
 from edge.runtime.session import encode_pixels, open_session
-from edge.runtime.spec import PIXEL_RANGE, Manifest, Preprocessing, Variant
+from edge.runtime.spec import Manifest, Variant
 
 MODEL: Final = Path(__file__).parents[1] / "data" / "channels_int8.tflite"
 LABELS: Final = ("red", "green", "blue")
@@ -180,7 +181,7 @@ def _write_golden(folder: Path, model: Path) -> None:
         pixels = np.full((SIDE, SIDE, 3), colour, np.uint8)
         images.append(f"golden/{number}.png")
         Image.fromarray(pixels).save(folder / images[-1])
-        answers.append(session.run(encode_pixels(pixels, session.inputs[0], PIXEL_RANGE))[0])
+        answers.append(session.run(encode_pixels(pixels, session.inputs[0]))[0])
     np.save(folder / "golden" / "tflite-int8.npy", np.stack(answers), allow_pickle=False)
     expected = Expected(
         path="golden/tflite-int8.npy",

@@ -324,7 +324,7 @@ def test_training_and_device_see_the_same_tensor(
         "bundle = Bundle.open(Path(sys.argv[1]))\n"
         "spec = open_session(bundle.model('tflite-fp32')[1]).inputs[0]\n"
         "contract = bundle.manifest.preprocessing\n"
-        "tensors = [encode_pixels(load(Path(path), contract), spec, contract.value_range)\n"
+        "tensors = [encode_pixels(load(Path(path), contract), spec, contract.encoding)\n"
         "           for path in sys.argv[3:]]\n"
         "np.save(sys.argv[2], np.concatenate(tensors))\n"
     )

@@ -20,8 +20,8 @@ from edge.cache import StageCache
 from edge.errors import ConversionError
 from edge.modelfile import onnx_metadata, tflite_metadata
 from edge.runtime.classifier import Classifier
+from edge.runtime.contract import Preprocessing
 from edge.runtime.session import open_session
-from edge.runtime.spec import Preprocessing
 from edge.runtime.typed import encoded
 from tests.interrupts import pressed_at_every_start
 

@@ -20,9 +20,10 @@ import pytest
 from PIL import Image
 
 from edge.pipeline.bundle import write_golden
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file
 from edge.runtime.session import ENGINES
-from edge.runtime.spec import Manifest, Preprocessing, Variant
+from edge.runtime.spec import Manifest, Variant
 from tests.integration.environments import bare_environ, environment
 from tests.unit.golden_bundle import Target, Written, held_out, reference
 

@@ -19,8 +19,9 @@ from edge.embedding.index import similar_pictures
 from edge.embedding.table import read_embeddings, write_embeddings
 from edge.errors import DataError, EdgeError
 from edge.progress import Silent
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file, write_json
-from edge.runtime.spec import Manifest, Preprocessing, Variant
+from edge.runtime.spec import Manifest, Variant
 from edge.training.options import BaseOptions
 from tests.integration.conftest import make_photos, noisy
 

@@ -13,7 +13,7 @@ from edge.explanation.keras_model import GradCam, activations, chosen_layers, fi
 from edge.explanation.options import ExplainOptions
 from edge.explanation.result import correlation
 from edge.progress import Silent
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 from tests.color_bundles import model as onnx_model
 from tests.color_bundles import nearest_color, write_bundle
 

@@ -18,8 +18,8 @@ from edge.pipeline.options import BuildOptions, ExportOptions, OutputOptions
 from edge.progress import Silent
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
+from edge.runtime.contract import ColorOrder, Preprocessing
 from edge.runtime.preprocess import load
-from edge.runtime.spec import ColorOrder, Preprocessing
 from edge.training.base import Base
 from edge.training.input_evidence import find_input
 from edge.training.input_range import parse_range, takes_pixels

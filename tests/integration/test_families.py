@@ -14,8 +14,8 @@ from converters.base import CONVERTERS, ConversionRequest, Precision
 from edge.errors import ConversionError, ModelLoadError
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
+from edge.runtime.contract import Preprocessing
 from edge.runtime.session import open_session
-from edge.runtime.spec import Preprocessing
 from tests.integration.conftest import Edge, failed, make_photos, succeeded
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from PIL import Image
 
 from edge.modelfile import tflite_metadata
 from edge.modelfile.metadata import ModelDescription
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 from tests.integration.environments import environment
 
 pytestmark = pytest.mark.slow

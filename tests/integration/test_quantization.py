@@ -14,8 +14,8 @@ from converters.quantizable import Calibration, Quantizable
 from converters.writing import IntegerRecord, integer_files
 from edge.errors import ConversionError, NegativeVerdict, UsageError
 from edge.evaluation.predictions import run_pixels
+from edge.runtime.contract import Preprocessing
 from edge.runtime.session import open_session
-from edge.runtime.spec import Preprocessing
 from tests.integration import planted
 
 pytestmark = pytest.mark.slow

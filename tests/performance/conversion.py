@@ -18,7 +18,7 @@ from onnxruntime import quantization
 from converters.base import DEFAULT_TARGETS, ConversionRequest, targets
 from edge.cache import StageCache
 from edge.pipeline.conversion import convert_all
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 from edge.training.backbones import backbone
 from edge.training.weights import load_classifier
 

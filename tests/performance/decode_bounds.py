@@ -29,7 +29,7 @@ _CHILD: Final = """
 import json, pathlib, sys, time
 from edge.errors import ImageError
 from edge.runtime.preprocess import load
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 from edge.runtime.timing import peak_memory
 spec, found = Preprocessing(height=224, width=224), []
 for path in sys.argv[1:]:

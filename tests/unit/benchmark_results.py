@@ -18,7 +18,7 @@ from benchmarks.result import (
     Status,
     Timing,
 )
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 
 ENVIRONMENT = {
     "machine": "aarch64",

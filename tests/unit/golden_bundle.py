@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 
 from edge.pipeline.bundle import write_golden
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.preprocess import load
 from edge.runtime.session import encode_pixels, open_session
-from edge.runtime.spec import PIXEL_RANGE, Manifest, Preprocessing, Variant
+from edge.runtime.spec import Manifest, Variant
 
 ROOT: Final = Path(__file__).parents[2]
 LABELS: Final = ("red 🍎", "grün", "青")
@@ -118,7 +119,7 @@ def held_out(folder: Path) -> list[Held]:
 def reference(paths: list[Path]) -> np.ndarray[Any, np.dtype[np.float32]]:
     """(images, classes) probabilities."""
     session = open_session(ROOT / "tests" / "data" / "channels_fp32.tflite")
-    tensors = [encode_pixels(load(path, SPEC), session.inputs[0], PIXEL_RANGE) for path in paths]
+    tensors = [encode_pixels(load(path, SPEC), session.inputs[0]) for path in paths]
     return np.stack([session.run(tensor)[0].reshape(-1) for tensor in tensors])
 
 

@@ -12,7 +12,6 @@ from edge.runtime.head import head_bytes
 from edge.runtime.output import HeadKind
 from edge.runtime.preprocess import load
 from edge.runtime.session import encode_pixels, open_session
-from edge.runtime.spec import PIXEL_RANGE
 from edge.training.head import fit_head
 from tests.unit.golden_bundle import ROOT, SPEC, golden_bundle
 
@@ -39,9 +38,7 @@ def head_bundle(folder: Path, kind: HeadKind) -> Path:
     for label in LABELS:
         for seed in range(4):
             pixels = load(picture(pictures, label, seed), SPEC)
-            features.append(
-                session.run(encode_pixels(pixels, session.inputs[0], PIXEL_RANGE))[0].reshape(-1)
-            )
+            features.append(session.run(encode_pixels(pixels, session.inputs[0]))[0].reshape(-1))
     head = fit_head(kind, np.stack(features), np.repeat(np.arange(2), 4), LABELS)
     path = folder / head.spec.path
     path.parent.mkdir()

@@ -17,7 +17,7 @@ from edge.dataset.pictures import Picture
 from edge.errors import DataError
 from edge.pipeline.calibration import Pool, calibration_report, check_apart, warnings
 from edge.pipeline.conversion import Converted
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 
 IMAGES, TENSORS = 100, 20
 FEW = 6  # tensors, where each of many draws is judged

@@ -8,7 +8,8 @@ import pytest
 from edge.embedding.imagenet import names_network
 from edge.errors import BundleError, UsageError
 from edge.runtime.bundle import Bundle, is_bundle
-from edge.runtime.spec import Manifest, Preprocessing, Variant
+from edge.runtime.contract import Preprocessing
+from edge.runtime.spec import Manifest, Variant
 
 MODEL = "models/tflite-fp32.tflite"
 

@@ -9,9 +9,9 @@ from PIL import Image
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
 from edge.pipeline.calibration import calibration_array, calibration_id, choose
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file
 from edge.runtime.preprocess import load
-from edge.runtime.spec import Preprocessing
 
 SPEC = Preprocessing(height=8, width=12)
 

@@ -15,8 +15,8 @@ from edge.embedding.features import Features, extract
 from edge.errors import ConnectionFailed, DataError, InferenceError, ModelLoadError, UsageError
 from edge.evaluation import cluster as module
 from edge.evaluation.cluster import ModelPass, answer_batch, run_on_cluster
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file
-from edge.runtime.spec import Preprocessing
 
 distributed = pytest.importorskip("distributed")
 

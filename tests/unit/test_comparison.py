@@ -20,8 +20,8 @@ from edge.evaluation import predictions
 from edge.evaluation.confidence import mcnemar
 from edge.progress import Silent
 from edge.runtime.bundle import Bundle
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file
-from edge.runtime.spec import Preprocessing
 from tests.color_bundles import LABELS, model, nearest_color, write_bundle, write_pictures
 
 Compare = Callable[..., Comparison]

@@ -10,7 +10,7 @@ from converters.base import ConversionRequest, Target, targets
 from edge.cache import StageCache
 from edge.errors import ConversionError, NegativeVerdict
 from edge.pipeline.conversion import Converted, convert_all
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 
 # Writes every precision in its order, and ends at the first that it is told to fail at.
 PROCESS = """#!{python}

@@ -10,7 +10,8 @@ from edge.deploy.plan import app_name, best_variant, named
 from edge.device.layout import App, checked_id
 from edge.device.release import Release
 from edge.errors import BundleError, UsageError
-from edge.runtime.spec import Manifest, Preprocessing, Variant
+from edge.runtime.contract import Preprocessing
+from edge.runtime.spec import Manifest, Variant
 from tests.unit.device_releases import RELEASE
 
 BOARD = profile("raspberry-pi-5")

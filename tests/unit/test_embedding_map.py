@@ -16,7 +16,7 @@ from edge.embedding.map_view import class_colors, draw_map, map_page
 from edge.embedding.table import Embeddings, Header
 from edge.errors import DataError, OutputError
 from edge.progress import Silent
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")

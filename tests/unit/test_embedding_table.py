@@ -9,7 +9,7 @@ import pytest
 from edge.embedding.extractor import source_from_json, source_json
 from edge.embedding.table import Embeddings, Header, read_embeddings, write_embeddings
 from edge.errors import DataError, OutputError
-from edge.runtime.spec import Preprocessing, Resize
+from edge.runtime.contract import Preprocessing, Resize
 from edge.training.options import BaseOptions
 
 PATHS = ("cat/a.png", "</script>.jpg", "bad\udcff.png")

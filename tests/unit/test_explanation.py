@@ -27,7 +27,7 @@ from edge.explanation.sensitivity import (
     positions_per_side,
 )
 from edge.progress import Silent
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 from tests.color_bundles import LABELS, model, nearest_color, write_bundle
 
 SIDE = 32

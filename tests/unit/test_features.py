@@ -14,9 +14,9 @@ from edge.dataset.pictures import Picture
 from edge.embedding.features import COMMIT_EVERY, Features, FeatureStore, extract
 from edge.errors import OutputError
 from edge.evaluation import predictions
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file
 from edge.runtime.session import open_session
-from edge.runtime.spec import Preprocessing
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "tests/data/channels_fp32.tflite"

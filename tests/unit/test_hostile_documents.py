@@ -24,9 +24,10 @@ from edge.modelfile import onnx_metadata
 from edge.pipeline.reproduce.lock import BundleLock
 from edge.pipeline.variants import read_recipe
 from edge.runtime import checked
+from edge.runtime.contract import Preprocessing
 from edge.runtime.golden import Expected, Golden
 from edge.runtime.output import Activation, HeadKind, HeadSpec, OutputSpec
-from edge.runtime.spec import Manifest, Preprocessing, SignedRelease, Variant
+from edge.runtime.spec import Manifest, SignedRelease, Variant
 
 Read = Callable[[Path], Any]
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from edge.errors import ImageError
+from edge.runtime.contract import ColorOrder
 from edge.runtime.image import (
     check_image,
     decode_image,
@@ -20,7 +21,6 @@ from edge.runtime.image import (
     upright,
     way_to_read,
 )
-from edge.runtime.spec import ColorOrder
 from tests.unit.conftest import (
     BLUE,
     GREEN,

@@ -18,8 +18,8 @@ from edge.dataset.scan import scan
 from edge.errors import ImageError
 from edge.runtime import image as decoder
 from edge.runtime import image_bounds, preprocess
+from edge.runtime.contract import ColorOrder, Preprocessing, Resize
 from edge.runtime.image import check_image, decode_image, has_pages
-from edge.runtime.spec import ColorOrder, Preprocessing, Resize
 from tests.performance.support import bombs
 from tests.unit.conftest import corners, encoded, oriented, with_size
 

@@ -6,7 +6,7 @@ import pytest
 from edge.dataset.pictures import Picture
 from edge.errors import UsageError
 from edge.evaluation.confidence import mcnemar
-from edge.runtime.spec import ColorOrder, Preprocessing
+from edge.runtime.contract import ColorOrder, Preprocessing
 from edge.training import input_evidence, input_memory
 from edge.training.input_evidence import (
     InputFinding,

@@ -7,7 +7,7 @@ import pytest
 
 from edge.comparison.model import _ends
 from edge.errors import UsageError
-from edge.training.backbones import ChannelOrder
+from edge.runtime.contract import ChannelOrder
 from edge.training.input_range import NAMED, named_range, parse_range, takes_pixels
 
 PIXELS = np.array([[[0, 128, 255], [10, 20, 30]]], np.uint8)  # (1, 2, 3), RGB

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge.dataset.levels import find_depth, levels_notes, with_levels
+from edge.runtime.contract import Preprocessing
 from edge.runtime.image import decode_image, deep_bands
 from edge.runtime.preprocess import load
-from edge.runtime.spec import Preprocessing
 from tests.unit.conftest import corners, encoded, png_chunk
 
 CONTRACT = Preprocessing(height=16, width=16)

@@ -42,9 +42,10 @@ from edge.pipeline.reproduce.lock import (
 )
 from edge.pipeline.reproduce.reproduce import named_files
 from edge.runtime.bundle import Bundle
+from edge.runtime.contract import Preprocessing, Resize
 from edge.runtime.files import sha256_file
 from edge.runtime.output import HeadKind
-from edge.runtime.spec import Manifest, Preprocessing, Resize, Variant
+from edge.runtime.spec import Manifest, Variant
 from edge.training.options import BaseOptions, HeadOptions, Strategy, TrainingOptions, TuningOptions
 
 INPUTS = JobInputs(

@@ -13,7 +13,7 @@ from edge.modelfile.corruption import AGAIN, corruption
 from edge.modelfile.metadata import ModelDescription
 from edge.modelfile.tflite import load_schema, packed, unpacked
 from edge.modelfile.tflite_metadata import embed
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 
 DATA = Path(__file__).parents[1] / "data"
 FLOAT, INT8 = (DATA / f"channels_{name}.tflite" for name in ("fp32", "int8"))

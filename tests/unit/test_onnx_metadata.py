@@ -10,7 +10,7 @@ import pytest
 from edge.errors import ConversionError, ModelLoadError
 from edge.modelfile import onnx_metadata
 from edge.modelfile.metadata import ModelDescription, ModelMetadata
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 
 LABELS = ("red 🍎", "it's grün", "青")
 PREPROCESSING = Preprocessing(height=16, width=16)

@@ -7,7 +7,7 @@ from PIL import Image
 from edge.dataset.layout import find_class_folders
 from edge.dataset.pictures import Picture, find_pictures, unreadable
 from edge.errors import DataError
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 
 LABELS = ("cat", "dog", "1")
 WNIDS = ("n00000001", "n00000002", "n00000003")

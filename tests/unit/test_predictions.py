@@ -13,7 +13,8 @@ from edge.cache import StageCache
 from edge.errors import InferenceError, ModelLoadError
 from edge.evaluation import predictions
 from edge.evaluation.predictions import raw_outputs, run_images
-from edge.runtime.spec import Preprocessing, TensorSpec
+from edge.runtime.contract import Preprocessing
+from edge.runtime.spec import TensorSpec
 
 MODEL = Path(__file__).parents[1] / "data" / "channels_fp32.tflite"
 SPEC = Preprocessing(height=16, width=16)

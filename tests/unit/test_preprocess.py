@@ -8,8 +8,8 @@ from PIL import Image
 
 from edge.errors import ImageError
 from edge.runtime import preprocess as preprocess_module
+from edge.runtime.contract import ColorOrder, Interpolation, Preprocessing, Resize
 from edge.runtime.preprocess import load, preprocess
-from edge.runtime.spec import ColorOrder, Interpolation, Preprocessing, Resize
 from tests.unit.conftest import BLUE, GREEN, RED, WHITE, corners, encoded, noise, oriented
 
 SPEC = Preprocessing(height=20, width=30)

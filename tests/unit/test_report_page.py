@@ -20,7 +20,7 @@ from edge.pipeline.page.classes import Thumbnails
 from edge.pipeline.page.curves import ticks
 from edge.pipeline.page.page import page
 from edge.pipeline.report import DataReport, Reference, Report, Training, VariantReport
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 from edge.training.options import Strategy
 from edge.training.tuning import Phase
 

@@ -23,7 +23,7 @@ from edge.deploy.ssh import Address, Remote
 from edge.device.messages import StateRequest
 from edge.errors import EdgeError
 from edge.pipeline.conversion import convert_all
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 from edge.workers import WorkerLimits, answers
 
 ROOT = Path(__file__).parents[2]

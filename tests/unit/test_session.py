@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from edge.errors import EngineUnavailable, InferenceError, ModelLoadError, UsageError
+from edge.runtime.contract import InputEncoding
 from edge.runtime.session import ENGINES, encode_pixels, open_session
-from edge.runtime.spec import PIXEL_RANGE, TensorSpec
+from edge.runtime.spec import TensorSpec
 
 ROOT = Path(__file__).parents[2]
 FLOAT, INT8 = (ROOT / "tests/data" / f"channels_{name}.tflite" for name in ("fp32", "int8"))
@@ -28,14 +29,14 @@ def every_pixel() -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def test_a_float_input_takes_the_range_of_the_contract() -> None:
-    tensor = encode_pixels(every_pixel(), spec("float32"), (-1.0, 1.0))
+    tensor = encode_pixels(every_pixel(), spec("float32"), InputEncoding(value_range=(-1.0, 1.0)))
     np.testing.assert_allclose(tensor[0], every_pixel() / 127.5 - 1, atol=1e-6)
     assert tensor.dtype == np.float32
 
 
 def test_uint8_is_the_pixel_itself() -> None:
     pixels = every_pixel()
-    tensor = encode_pixels(pixels, spec("uint8"), PIXEL_RANGE)
+    tensor = encode_pixels(pixels, spec("uint8"))
     assert (tensor.shape, tensor.dtype) == ((1, 2, 128, 3), np.uint8)
     assert np.shares_memory(tensor, pixels)
     assert np.array_equal(tensor[0], pixels)
@@ -43,7 +44,7 @@ def test_uint8_is_the_pixel_itself() -> None:
 
 def test_int8_is_the_pixel_less_128() -> None:
     pixels = every_pixel()
-    tensor = encode_pixels(pixels, spec("int8"), PIXEL_RANGE)
+    tensor = encode_pixels(pixels, spec("int8"))
     assert (tensor.shape, tensor.dtype) == ((1, 2, 128, 3), np.int8)
     assert np.array_equal(tensor[0].astype(int), pixels.astype(int) - 128)
     assert np.array_equal(pixels, every_pixel())  # untouched
@@ -51,7 +52,7 @@ def test_int8_is_the_pixel_less_128() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_float_is_0_to_255(dtype: str) -> None:
-    tensor = encode_pixels(every_pixel(), spec(dtype), PIXEL_RANGE)
+    tensor = encode_pixels(every_pixel(), spec(dtype))
     assert (tensor.shape, tensor.dtype.name) == ((1, 2, 128, 3), dtype)
     assert np.array_equal(tensor[0].astype(int), every_pixel())
 
@@ -59,13 +60,13 @@ def test_float_is_0_to_255(dtype: str) -> None:
 def test_a_batch_stays_one() -> None:
     batch = np.stack([every_pixel()] * 3)
     for dtype in ("uint8", "int8", "float32"):
-        assert encode_pixels(batch, spec(dtype), PIXEL_RANGE).shape == (3, 2, 128, 3)
+        assert encode_pixels(batch, spec(dtype)).shape == (3, 2, 128, 3)
 
 
 @pytest.mark.parametrize("dtype", ["int32", "bool", "tensor(string)"])
 def test_another_input_dtype_is_refused(dtype: str) -> None:
     with pytest.raises(ModelLoadError, match="'image' is "):
-        encode_pixels(every_pixel(), spec(dtype), PIXEL_RANGE)
+        encode_pixels(every_pixel(), spec(dtype))
 
 
 # ---- opening
@@ -78,7 +79,7 @@ def test_a_session_runs(path: Path) -> None:
     (image,) = session.inputs
     pixels = np.zeros((*image.shape[1:3], 3), np.uint8)
     pixels[..., 1] = 200
-    (answer,) = session.run(encode_pixels(pixels, image, PIXEL_RANGE))
+    (answer,) = session.run(encode_pixels(pixels, image))
     assert answer.dtype.name == session.outputs[0].dtype
     assert answer.argmax() == 1
 

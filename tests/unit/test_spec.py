@@ -6,15 +6,8 @@ from typing import Any
 import pytest
 
 from edge.errors import BundleError, UsageError
-from edge.runtime.spec import (
-    ColorOrder,
-    Interpolation,
-    Manifest,
-    Preprocessing,
-    Resize,
-    Variant,
-    canonical_json,
-)
+from edge.runtime.contract import ColorOrder, Interpolation, Preprocessing, Resize, canonical_json
+from edge.runtime.spec import Manifest, Variant
 
 SPEC = Preprocessing(
     height=96,
@@ -106,7 +99,7 @@ def test_contracts_of_earlier_bundles_keep_their_hash() -> None:
         {"levels": [4095, 0]},
         {"levels": [0, 40.5]},
         {"levels": None},
-        {"mean": [0, 0, 0]},
+        {"average": [0, 0, 0]},
     ],
 )
 def test_a_contract_outside_its_bounds_is_refused(change: dict[str, Any]) -> None:
@@ -129,7 +122,7 @@ def test_a_contract_outside_its_bounds_is_refused(change: dict[str, Any]) -> Non
             {"width": "9" * 100_000},
             f"preprocessing.width is '{'9' * 56}...; allowed: 1 to 8192 pixels",
         ),
-        ({"mean": 1}, "preprocessing has the unknown field 'mean'"),
+        ({"average": 1}, "preprocessing has the unknown field 'average'"),
     ],
 )
 def test_a_contract_is_refused_by_field_and_in_few_words(change: dict[str, Any], said: str) -> None:

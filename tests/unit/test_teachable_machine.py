@@ -21,8 +21,8 @@ from edge.pipeline.teachable_machine import open_download
 from edge.progress import Silent
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
+from edge.runtime.contract import Preprocessing, Resize
 from edge.runtime.preprocess import load
-from edge.runtime.spec import Preprocessing, Resize
 from tests.integration.conftest import noisy
 
 pytestmark = pytest.mark.slow

@@ -34,7 +34,7 @@ from edge.errors import ConversionError, ModelLoadError
 from edge.modelfile import tflite_metadata, tflite_metadata_schema
 from edge.modelfile.metadata import ModelDescription, ModelMetadata
 from edge.modelfile.tflite import packed
-from edge.runtime.spec import Preprocessing
+from edge.runtime.contract import Preprocessing
 
 DATA = Path(__file__).parents[1] / "data"
 MODELS = ("channels_fp32", "channels_int8")

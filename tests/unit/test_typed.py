@@ -12,7 +12,8 @@ import pytest
 from benchmarks.accelerators.base import Coverage, Device, Estimate, Label
 from benchmarks.request import LoadedModel, Request, Task, TimedModel
 from benchmarks.timing import Times
-from edge.runtime.spec import Preprocessing, QuantizationParams, TensorSpec
+from edge.runtime.contract import Preprocessing
+from edge.runtime.spec import QuantizationParams, TensorSpec
 from edge.runtime.typed import Mistyped, encoded, typed
 
 

@@ -8,8 +8,8 @@ import typer
 from edge.cli import options as shared
 from edge.cli.help import example, spread
 from edge.cli.make import options as making
+from edge.runtime.contract import Resize
 from edge.runtime.output import OutputActivation
-from edge.runtime.spec import Resize
 
 
 @example("edge export mobilenet --calibration-data pictures --output bundle")

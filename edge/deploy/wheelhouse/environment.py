@@ -18,8 +18,8 @@ from edge.deploy.wheelhouse.lock import Platform, Wheel, locked
 from edge.device.receive import MAX_LISTING
 from edge.errors import EngineUnavailable
 from edge.runtime import checked
+from edge.runtime.contract import canonical_json
 from edge.runtime.files import sha256_file, write_bytes, write_json
-from edge.runtime.spec import canonical_json
 
 FILES: Final = "files"
 INDEX: Final = "index.json"

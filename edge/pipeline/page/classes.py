@@ -23,9 +23,9 @@ from edge.pipeline.page.element import (
     table,
     with_interval,
 )
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import readable
 from edge.runtime.preprocess import load, picture_of
-from edge.runtime.spec import Preprocessing
 
 MOST_CELLS: Final = 30  # classes of which a matrix can still be read
 MOST_PAIRS: Final = 15

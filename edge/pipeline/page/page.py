@@ -33,8 +33,8 @@ from edge.pipeline.page.element import (
     with_interval,
 )
 from edge.pipeline.report import DataReport, Report, Training, VariantReport
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import write_bytes
-from edge.runtime.spec import Preprocessing
 
 PAGE_NAME: Final = "report.html"
 STYLE: Final = Path(__file__).with_name("style.css")

@@ -19,8 +19,8 @@ from edge.evaluation.images import LOCK_NAME, MAX_LOCK
 from edge.pipeline.options import BuildOptions, ExportOptions
 from edge.runtime import checked
 from edge.runtime.bundle import Bundle
+from edge.runtime.contract import canonical_json
 from edge.runtime.files import readable, sha256_file
-from edge.runtime.spec import canonical_json
 from edge.threads import in_threads
 from edge.training.keras2.weights import MAX_CONFIG, MAX_DEPTH
 from edge.training.keras_files import sha256_folder

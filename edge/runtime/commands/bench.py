@@ -135,14 +135,14 @@ def bench(classifier: Classifier, content: bytes, *, runs: int) -> dict[str, Any
     """
     spec, session = classifier.preprocessing, classifier.session
     image = decode(BytesIO(content), spec)
-    tensor = encode_pixels(preprocess(image, spec), session.inputs[0], spec.value_range)
+    tensor = encode_pixels(preprocess(image, spec), session.inputs[0], spec.encoding)
     began = time.perf_counter()
     output = session.run(tensor)[0]
     first = time.perf_counter() - began
     steps = {
         "decode": lambda: decode(BytesIO(content), spec),
         "preprocess": lambda: encode_pixels(
-            preprocess(image, spec), session.inputs[0], spec.value_range
+            preprocess(image, spec), session.inputs[0], spec.encoding
         ),
         "invoke": lambda: session.run(tensor),
         "postprocess": lambda: classifier.categories(output, k=K),

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from edge.runtime.bundle import Bundle
 from edge.runtime.commands.arguments import add_bundle, print_json
+from edge.runtime.contract import ColorOrder
 from edge.runtime.output import HeadSpec
-from edge.runtime.spec import ColorOrder
 from edge.runtime.streams import say
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime info BUNDLE --json"

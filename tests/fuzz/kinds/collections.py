@@ -100,7 +100,7 @@ def place_sidecar(folder: Path, content: bytes) -> Sequence[Command]:
 @cache
 def embedding_seeds() -> Sequence[bytes]:
     from edge.embedding.table import Embeddings, Header, write_embeddings
-    from edge.runtime.spec import Preprocessing
+    from edge.runtime.contract import Preprocessing
 
     table = Embeddings(
         header=Header(

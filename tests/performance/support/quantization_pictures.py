@@ -13,7 +13,7 @@ from edge.errors import DataError, UsageError
 from edge.evaluation.images import find_scored_images
 from edge.pipeline.calibration import calibration_array, choose
 from edge.progress import Progress
-from edge.runtime.spec import Preprocessing, Resize
+from edge.runtime.contract import Preprocessing, Resize
 from edge.training.models import keras_scores
 from edge.weights import imagenet_classes
 

@@ -18,7 +18,7 @@ from benchmarks.verdict import ORDER
 from edge.runtime.files import write_bytes
 from edge.runtime.postprocess import dequantize
 from edge.runtime.session import encode_pixels, open_session
-from edge.runtime.spec import PIXEL_RANGE, TensorSpec
+from edge.runtime.spec import TensorSpec
 from support.quantization_methods import Method, Source
 from support.quantization_pictures import Pictures, Split
 
@@ -90,7 +90,7 @@ def encoded(image: NDArray[np.uint8], spec: TensorSpec, zero_point: int) -> NDAr
     A uint8 input is the pixel itself; an int8 one has whatever scale its quantizer chose.
     """
     if spec.dtype == "uint8":
-        return encode_pixels(image, spec, PIXEL_RANGE)
+        return encode_pixels(image, spec)
     real = image[np.newaxis].astype(np.float32) - np.float32(zero_point)
     if spec.quantization is None:
         return real

@@ -1,0 +1,161 @@
+"""TaskModel = session + preprocessing + decoder; and what opens the model of any bundle."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from edge.errors import InferenceError
+from edge.runtime.bundle import Bundle
+from edge.runtime.classifier import Classifier
+from edge.runtime.contract import Preprocessing
+from edge.runtime.preprocess import PlacedPixels
+from edge.runtime.session import Session, encode_pixels, open_session
+from edge.runtime.source import ImageSource, placed_pixels
+from edge.runtime.tasks.decoder import DecoderSpec, Tensors
+from edge.runtime.tasks.results import Answer, Task
+
+
+class Predictor(Protocol):
+    """What every command that answers pictures needs of a model, whatever its task.
+
+    Attributes:
+        session: The loaded model.
+        preprocessing: The contract of its input.
+    """
+
+    session: Session
+    preprocessing: Preprocessing
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of classes, or of keypoints."""
+        ...
+
+    def answer(self, image: ImageSource, *, name: str, k: int, variant: str) -> dict[str, Any]:
+        """Return the JSON object that states what an image shows, by its name.
+
+        Raises:
+            ImageError: The image cannot be decoded.
+            InferenceError: The model failed.
+        """
+        ...
+
+    def answer_pixels(
+        self, placed: PlacedPixels, *, name: str, k: int, variant: str
+    ) -> dict[str, Any]:
+        """Do as ``answer``, with what ``preprocess.load_placed`` gives."""
+        ...
+
+
+class TaskModel:
+    """Answers what stands where in an image, or the class of each pixel, or a pose, or a vector.
+
+    Args:
+        session: A model with one image input.
+        labels: The names of classes, or of keypoints for poses.
+        preprocessing: The contract of its input.
+        spec: What reads its outputs.
+
+    Raises:
+        InferenceError: The outputs are not of the decoder's layout.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        labels: tuple[str, ...],
+        preprocessing: Preprocessing,
+        spec: DecoderSpec,
+    ) -> None:
+        self.session = session
+        self.preprocessing = preprocessing
+        self.spec = spec
+        self._labels = labels
+        tensors = Tensors(outputs=session.outputs, preprocessing=preprocessing, labels=labels)
+        self._decoder = spec.open(tensors)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of classes, or of keypoints for poses."""
+        return self._labels
+
+    @property
+    def task(self) -> Task:
+        """What it answers."""
+        return self.spec.task
+
+    def predict(self, source: ImageSource) -> Answer:
+        """Return what an image shows.
+
+        Args:
+            source: See ``Classifier.classify``.
+
+        Raises:
+            ImageError: The image cannot be decoded.
+            UsageError: The source is of another type or shape.
+            InferenceError: The model failed.
+        """
+        return self.predict_pixels(placed_pixels(source, self.preprocessing))
+
+    def predict_pixels(self, placed: PlacedPixels) -> Answer:
+        """Do as ``predict``, with what ``preprocess.load_placed`` gives."""
+        return self.decode(self.outputs(placed), placed)
+
+    def outputs(self, placed: PlacedPixels) -> list[NDArray[Any]]:
+        """Return the model's raw outputs."""
+        tensor = encode_pixels(placed.pixels, self.session.inputs[0], self.preprocessing.encoding)
+        return self.session.run(tensor)
+
+    def decode(self, outputs: Sequence[NDArray[Any]], placed: PlacedPixels) -> Answer:
+        """Return what raw outputs of the model say of a picture.
+
+        Raises:
+            InferenceError: They are not finite, or of another shape.
+        """
+        return self._decoder.decode(outputs, placed.placement)
+
+    def answer(self, image: ImageSource, *, name: str, k: int, variant: str) -> dict[str, Any]:
+        """See ``Predictor``; ``k`` plays no part: the decoder bounds how many results there are."""
+        placed = placed_pixels(image, self.preprocessing)
+        return self.answer_pixels(placed, name=name, k=k, variant=variant)
+
+    def answer_pixels(
+        self,
+        placed: PlacedPixels,
+        *,
+        name: str,
+        k: int,  # noqa: ARG002
+        variant: str,
+    ) -> dict[str, Any]:
+        """See ``Predictor``."""
+        try:
+            answer = self.predict_pixels(placed)
+        except InferenceError as error:
+            raise InferenceError(
+                f"{variant} on {name}: {error.message}", hint=error.hint
+            ) from error
+        where = placed.placement
+        stated = {"image": name, "variant": variant, "task": str(self.task)}
+        return stated | {"width": where.width, "height": where.height} | answer.to_json()
+
+
+def open_predictor(
+    bundle: Bundle | str | os.PathLike[str],
+    *,
+    variant: str | None = None,
+    engine: str | None = None,
+    threads: int = 1,
+) -> Classifier | TaskModel:
+    """Load a variant of a bundle, whatever its task; see ``Classifier.open``."""
+    if not isinstance(bundle, Bundle):
+        bundle = Bundle.open(Path(bundle))
+    manifest = bundle.manifest
+    if manifest.decoder is None:
+        return Classifier.open(bundle, variant=variant, engine=engine, threads=threads)
+    chosen = manifest.variant(variant)
+    with bundle.held(chosen.path) as held:
+        session = open_session(bundle.path / chosen.path, engine=engine, threads=threads, held=held)
+    return TaskModel(session, manifest.labels, manifest.preprocessing, manifest.decoder)
