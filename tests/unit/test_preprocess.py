@@ -125,11 +125,13 @@ def test_load_asks_for_the_size_it_needs(
 ) -> None:
     asked: list[object] = []
 
-    def decode(source: object, *, minimum: object, **rest: object) -> Image.Image:
+    def decode(
+        source: object, *, minimum: object, **rest: object
+    ) -> tuple[Image.Image, tuple[int, int]]:
         asked.append(minimum)
-        return corners()
+        return corners(), corners().size
 
-    monkeypatch.setattr(preprocess_module, "decode_image", decode)
+    monkeypatch.setattr(preprocess_module, "decode_sized", decode)
     load(Path("any.jpg"), replace(SPEC, **options))  # type: ignore[arg-type]
     assert asked == [minimum]
 

@@ -2,6 +2,7 @@ import importlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 
 from edge.errors import EngineUnavailable, InferenceError, ModelLoadError, UsageError
-from edge.runtime.contract import InputEncoding
+from edge.runtime.contract import ChannelOrder, InputEncoding, IntegerInput, TensorLayout
 from edge.runtime.session import ENGINES, encode_pixels, open_session
-from edge.runtime.spec import TensorSpec
+from edge.runtime.spec import QuantizationParams, TensorSpec
 
 ROOT = Path(__file__).parents[2]
 FLOAT, INT8 = (ROOT / "tests/data" / f"channels_{name}.tflite" for name in ("fp32", "int8"))
@@ -32,6 +33,33 @@ def test_a_float_input_takes_the_range_of_the_contract() -> None:
     tensor = encode_pixels(every_pixel(), spec("float32"), InputEncoding(value_range=(-1.0, 1.0)))
     np.testing.assert_allclose(tensor[0], every_pixel() / 127.5 - 1, atol=1e-6)
     assert tensor.dtype == np.float32
+
+
+def test_each_channel_has_its_mean_and_deviation() -> None:
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    encoding = InputEncoding(value_range=(0.0, 1.0), mean=mean, std=std)
+    (tensor,) = encode_pixels(every_pixel(), spec("float32"), encoding)
+    np.testing.assert_allclose(tensor, (every_pixel() / 255 - mean) / std, atol=1e-6)
+
+
+def test_blue_comes_first_and_channels_lead() -> None:
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    encoding = InputEncoding(channel_order=ChannelOrder.BGR, layout=TensorLayout.CHW)
+    (tensor,) = encode_pixels(pixels, spec("float32"), encoding)
+    assert tensor.shape == (3, 2, 4)
+    np.testing.assert_array_equal(tensor[0], pixels[:, :, 2])
+
+
+def test_a_quantized_input_takes_the_scaled_value_by_its_own_scale() -> None:
+    encoding = InputEncoding(value_range=(-1.0, 1.0), integer_input=IntegerInput.QUANTIZED)
+    quantized = replace(
+        spec("int8"), quantization=QuantizationParams(scales=(0.01,), zero_points=(5,))
+    )
+    (tensor,) = encode_pixels(every_pixel(), quantized, encoding)
+    real = np.rint((every_pixel() / 127.5 - 1) / 0.01) + 5
+    np.testing.assert_array_equal(tensor, np.clip(real, -128, 127))
+    with pytest.raises(ModelLoadError, match="no scale"):
+        encode_pixels(every_pixel(), spec("int8"), encoding)
 
 
 def test_uint8_is_the_pixel_itself() -> None:
@@ -65,7 +93,7 @@ def test_a_batch_stays_one() -> None:
 
 @pytest.mark.parametrize("dtype", ["int32", "bool", "tensor(string)"])
 def test_another_input_dtype_is_refused(dtype: str) -> None:
-    with pytest.raises(ModelLoadError, match="'image' is "):
+    with pytest.raises(ModelLoadError, match="the image input is "):
         encode_pixels(every_pixel(), spec(dtype))
 
 

@@ -6,7 +6,17 @@ from typing import Any
 import pytest
 
 from edge.errors import BundleError, UsageError
-from edge.runtime.contract import ColorOrder, Interpolation, Preprocessing, Resize, canonical_json
+from edge.runtime.contract import (
+    ChannelOrder,
+    ColorOrder,
+    IntegerInput,
+    Interpolation,
+    PadPosition,
+    Preprocessing,
+    Resize,
+    TensorLayout,
+    canonical_json,
+)
 from edge.runtime.spec import Manifest, Variant
 
 SPEC = Preprocessing(
@@ -27,7 +37,15 @@ CHANGES: dict[str, Any] = {
     "color_order": ColorOrder.GREY,
     "value_range": (-1.0, 1.0),
     "levels": (0, 4095),
+    "mean": (0.5, 0.4, 0.3),
+    "std": (0.2, 0.2, 0.1),
+    "channel_order": ChannelOrder.BGR,
+    "layout": TensorLayout.CHW,
+    "integer_input": IntegerInput.QUANTIZED,
+    "pad_value": 114,
+    "pad_position": PadPosition.TOP_LEFT,
 }
+EARLIER_SHA256 = "7dd920d985eee5749fe794a8ee351296b4c6ad38607f4afd12dec45c3f8dee8b"  # edge 0.2
 MANIFEST = Manifest(
     name="pets 🐾",
     labels=("cat", "dog with space"),
@@ -91,7 +109,7 @@ def test_contracts_of_earlier_bundles_keep_their_hash() -> None:
         {"resize": "squeeze"},
         {"interpolation": 2},
         {"color_order": "BGR"},
-        {"layout": "CHW"},
+        {"layout": "NHWC"},
         {"range": [255, 0]},
         {"range": [0, math.inf]},
         {"range": [0]},
@@ -100,6 +118,16 @@ def test_contracts_of_earlier_bundles_keep_their_hash() -> None:
         {"levels": [0, 40.5]},
         {"levels": None},
         {"average": [0, 0, 0]},
+        {"mean": [0, 0]},
+        {"mean": 3},
+        {"std": [1, 1, 0]},
+        {"std": [1, 1, math.nan]},
+        {"channel_order": "GBR"},
+        {"channel_order": "bgr", "color_order": "L"},
+        {"integer_input": True},
+        {"pad_value": 256},
+        {"pad_value": 1.5},
+        {"pad_position": "left"},
     ],
 )
 def test_a_contract_outside_its_bounds_is_refused(change: dict[str, Any]) -> None:
@@ -140,7 +168,7 @@ def test_a_contract_is_refused_by_field_and_in_few_words(change: dict[str, Any],
         ({"variants": [3]}, "a variant is 3, expected an object"),
         (
             {"schema_version": "1" * 100_000},
-            f"schema_version is '{'1' * 56}...; this runtime reads 1 and 2",
+            f"schema_version is '{'1' * 56}...; this runtime reads 1, 2, 3",
         ),
         (
             {"variants": [{**asdict(MANIFEST.variants[0]), "top1": {}}]},
@@ -185,6 +213,22 @@ def test_the_contract_states_what_every_model_shares() -> None:
     assert (value["color_order"], value["layout"], value["range"]) == ("RGB", "HWC", [0, 255])
 
 
+def test_an_earlier_contract_has_the_hash_that_it_had() -> None:
+    """What a file of edge 0.2 states is computed again when it is read."""
+    earlier = Preprocessing(height=224, width=160)
+    assert set(earlier.to_json()) == {
+        *("height", "width", "resize", "crop_fraction", "interpolation", "reducing_gap"),
+        *("color_order", "layout", "range"),
+    }
+    assert earlier.sha256 == EARLIER_SHA256
+
+
+@pytest.mark.parametrize("name", sorted(CHANGES))
+def test_a_contract_reads_what_it_wrote(name: str) -> None:
+    contract = replace(SPEC, **{name: CHANGES[name]})
+    assert Preprocessing.from_json(json.loads(json.dumps(contract.to_json()))) == contract
+
+
 def test_every_field_is_part_of_the_hash() -> None:
     assert set(CHANGES) == {field.name for field in fields(Preprocessing)}
     hashes = {replace(SPEC, **{name: value}).sha256 for name, value in CHANGES.items()}
@@ -202,7 +246,7 @@ def test_every_field_is_part_of_the_hash() -> None:
         {"interpolation": "lanczos"},
         {"crop_fraction": "most"},
         {"color_order": "BGR"},
-        {"layout": "CHW"},
+        {"layout": "NHWC"},
         {"range": "0..255"},
     ],
 )
