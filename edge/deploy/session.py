@@ -95,6 +95,8 @@ _SHIPPED: Final = (
     "runtime/seal.py",
     "runtime/contract.py",
     "runtime/spec.py",
+    "runtime/tasks/__init__.py",
+    "runtime/tasks/table.py",
     "runtime/typed.py",
 )
 

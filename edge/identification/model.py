@@ -5,8 +5,7 @@ from pathlib import Path
 
 from edge.runtime.contract import ChannelOrder, Interpolation, PadPosition, Preprocessing, Resize
 from edge.runtime.output import PROBABILITIES, OutputActivation, OutputSpec
-from edge.runtime.tasks.decoder import DecoderSpec
-from edge.runtime.tasks.results import Task
+from edge.runtime.tasks.table import DecoderSpec, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

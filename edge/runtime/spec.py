@@ -9,8 +9,7 @@ from edge.errors import BundleError, UsageError
 from edge.runtime.checked import shown
 from edge.runtime.contract import Preprocessing, check_names, is_number
 from edge.runtime.output import PROBABILITIES, HeadSpec, OutputSpec
-from edge.runtime.tasks.decoder import DecoderSpec
-from edge.runtime.tasks.results import Task
+from edge.runtime.tasks.table import DecoderSpec, Task
 
 MANIFEST_SCHEMA_VERSION: Final = 1
 # A bundle whose best value is not the answer has this version: a runtime that does not know

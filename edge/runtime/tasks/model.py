@@ -14,8 +14,9 @@ from edge.runtime.contract import Preprocessing
 from edge.runtime.preprocess import PlacedPixels
 from edge.runtime.session import Session, encode_pixels, open_session
 from edge.runtime.source import ImageSource, placed_pixels
-from edge.runtime.tasks.decoder import DecoderSpec, Tensors
-from edge.runtime.tasks.results import Answer, Task
+from edge.runtime.tasks.decoder import Tensors
+from edge.runtime.tasks.results import Answer
+from edge.runtime.tasks.table import DecoderSpec, Task
 
 
 class Predictor(Protocol):

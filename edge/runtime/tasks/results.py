@@ -6,21 +6,12 @@ Every place is in pixels of the picture as it is shown: upright, its EXIF orient
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-class Task(StrEnum):
-    """What a model answers."""
-
-    CLASSIFICATION = "classification"  # what a picture shows
-    DETECTION = "detection"  # what stands where: boxes; faces with keypoints too
-    SEGMENTATION = "segmentation"  # the class of each pixel
-    POSE = "pose"  # the joints of a body, or the points of a face or hand
-    EMBEDDING = "embedding"  # a vector that is near those of similar pictures
+from edge.runtime.tasks.table import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

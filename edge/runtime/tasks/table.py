@@ -1,0 +1,132 @@
+"""The table of tasks and decoders, and which decoder a bundle names; it needs no numpy."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from edge.errors import BundleError, UsageError
+from edge.runtime.contract import check_names
+from edge.runtime.typed import Mistyped, encoded, typed
+
+if TYPE_CHECKING:
+    from edge.runtime.tasks.decoder import Decoder, Tensors
+
+
+class Task(StrEnum):
+    """What a model answers."""
+
+    CLASSIFICATION = "classification"  # what a picture shows
+    DETECTION = "detection"  # what stands where: boxes; faces with keypoints too
+    SEGMENTATION = "segmentation"  # the class of each pixel
+    POSE = "pose"  # the joints of a body, or the points of a face or hand
+    EMBEDDING = "embedding"  # a vector that is near those of similar pictures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderEntry:
+    """One line of the table.
+
+    Attributes:
+        task: What it answers.
+        place: ``module:Class`` of the decoder. The module also has the frozen dataclass
+            ``Parameters``: what the class is called with, JSON values with defaults and bounds of
+            their own (a UsageError names the one that does not fit).
+        meaning: Which models have this layout, one sentence for people.
+    """
+
+    task: Task
+    place: str
+    meaning: str
+
+
+# A decoder is one module here and one line in this table; the choices of --decoder, the document
+# docs/tasks.md and the contract tests follow it.
+DECODERS: Final[Mapping[str, DecoderEntry]] = {
+    "tflite-detection": DecoderEntry(
+        task=Task.DETECTION,
+        place="edge.runtime.tasks.detection_postprocess:DetectionPostprocess",
+        meaning="detectors that end in the operator TFLite_Detection_PostProcess",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderSpec:
+    """Which decoder reads the outputs, and how: the manifest's field ``decoder``.
+
+    Attributes:
+        name: A key of ``DECODERS``.
+        parameters: What differs from the defaults of its ``Parameters``, as JSON values.
+        evidence: How this was found out, one sentence for people.
+    """
+
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    evidence: str = ""
+
+    @property
+    def task(self) -> Task:
+        """What it answers."""
+        return DECODERS[self.name].task
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {
+            "name": self.name,
+            "parameters": encoded(self.parameters),
+            "evidence": self.evidence,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read what ``to_json`` wrote; ``open`` reads the parameters, for which it needs numpy.
+
+        Raises:
+            BundleError: A field is missing, unknown, or of another type.
+        """
+        if not isinstance(value, Mapping):
+            raise BundleError("decoder is no JSON object")
+        check_names("decoder", value, ("name", "parameters", "evidence"), optional=())
+        if value["name"] not in DECODERS:
+            raise BundleError(
+                f"decoder.name is {value['name']!r}; this runtime knows {', '.join(DECODERS)}",
+                hint="Use the runtime that the bundle carries.",
+            )
+        if not isinstance(value["parameters"], dict) or not isinstance(value["evidence"], str):
+            raise BundleError("decoder.parameters or decoder.evidence is of another type")
+        spec = cls(name=value["name"], parameters=value["parameters"], evidence=value["evidence"])
+        try:
+            spec.read_parameters()
+        except UsageError as error:
+            raise BundleError(f"decoder: {error.message}") from error
+        return spec
+
+    def read_parameters(self) -> Any:
+        """Return the decoder's ``Parameters``.
+
+        Raises:
+            UsageError: One is unknown, of another type or out of range.
+        """
+        module = _module(self.name)
+        try:
+            return typed(module.Parameters, dict(self.parameters), f"{self.name}", exact=True)
+        except Mistyped as error:
+            raise UsageError(f"the parameters of the decoder {error}") from error
+
+    def open(self, tensors: "Tensors") -> "Decoder":
+        """Make the decoder for a model.
+
+        Raises:
+            InferenceError: The model's outputs are not of this layout.
+            UsageError: A parameter does not fit.
+        """
+        made: Decoder = getattr(_module(self.name), DECODERS[self.name].place.partition(":")[2])(
+            tensors, self.read_parameters()
+        )
+        return made
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(DECODERS[name].place.partition(":")[0])
