@@ -8,24 +8,30 @@ bundle, on the device::
     classifier = Classifier.open("bundle")
     best = classifier.classify("photo.jpg")[0]
     print(best.label, best.score)
+
+A bundle of another task is opened as a ``TaskModel``::
+
+    from edge.runtime import TaskModel
+
+    for found in TaskModel.open("detector").predict("photo.jpg").items:
+        print(found.label, found.score, found.left, found.top, found.right, found.bottom)
 """
 
 TYPE_CHECKING = False  # type checkers take it for true; typing would take 10 ms to import
 if TYPE_CHECKING:
     from edge.runtime.classifier import Classifier
     from edge.runtime.spec import Category
+    from edge.runtime.tasks.model import TaskModel
 
-__all__ = ["Category", "Classifier"]
+__all__ = ["Category", "Classifier", "TaskModel"]
+
+_PLACES = {"Category": "spec", "Classifier": "classifier", "TaskModel": "tasks.model"}
 
 
 def __getattr__(name: str) -> object:
     """Load numpy and Pillow only when a class is asked for: the device counts every import."""
-    if name == "Classifier":
-        from edge.runtime.classifier import Classifier
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return Classifier
-    if name == "Category":
-        from edge.runtime.spec import Category
-
-        return Category
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"edge.runtime.{_PLACES[name]}"), name)

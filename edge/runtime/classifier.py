@@ -68,14 +68,19 @@ class Classifier:
             threads: CPU threads of one inference.
 
         Raises:
-            UsageError: There is no bundle, it was taught with another variant, or ``threads`` is no
-                number from 1 on.
+            UsageError: There is no bundle, it is no classifier, it was taught with another variant,
+                or ``threads`` is no number from 1 on.
             BundleError: The variant is missing or altered.
             EngineUnavailable: No interpreter for it is installed.
             ModelLoadError: The file does not load.
         """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(Path(bundle))
+        if bundle.manifest.decoder is not None:
+            raise UsageError(
+                f"{bundle.path} is a bundle of {bundle.manifest.task}, not a classifier",
+                hint="edge predict answers with it; a program opens it with edge.runtime.TaskModel.",
+            )
         chosen = bundle.manifest.variant(variant)
         path = bundle.path / chosen.path
         with bundle.held(chosen.path) as held:

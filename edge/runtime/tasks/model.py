@@ -3,11 +3,11 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from numpy.typing import NDArray
 
-from edge.errors import InferenceError
+from edge.errors import InferenceError, UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.contract import Preprocessing
@@ -77,6 +77,33 @@ class TaskModel:
         self._labels = labels
         tensors = Tensors(outputs=session.outputs, preprocessing=preprocessing, labels=labels)
         self._decoder = spec.open(tensors)
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Bundle | str | os.PathLike[str],
+        *,
+        variant: str | None = None,
+        engine: str | None = None,
+        threads: int = 1,
+    ) -> Self:
+        """Load a variant of a bundle; arguments and errors as of ``Classifier.open``.
+
+        Raises:
+            UsageError: The bundle is a classifier.
+        """
+        if not isinstance(bundle, Bundle):
+            bundle = Bundle.open(Path(bundle))
+        manifest = bundle.manifest
+        if manifest.decoder is None:
+            raise UsageError(
+                f"{bundle.path} is a classifier, whose answers are classes",
+                hint="Open it with edge.runtime.Classifier.",
+            )
+        path = bundle.path / manifest.variant(variant).path
+        with bundle.held(manifest.variant(variant).path) as held:
+            session = open_session(path, engine=engine, threads=threads, held=held)
+        return cls(session, manifest.labels, manifest.preprocessing, manifest.decoder)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -153,10 +180,5 @@ def open_predictor(
     """Load a variant of a bundle, whatever its task; see ``Classifier.open``."""
     if not isinstance(bundle, Bundle):
         bundle = Bundle.open(Path(bundle))
-    manifest = bundle.manifest
-    if manifest.decoder is None:
-        return Classifier.open(bundle, variant=variant, engine=engine, threads=threads)
-    chosen = manifest.variant(variant)
-    with bundle.held(chosen.path) as held:
-        session = open_session(bundle.path / chosen.path, engine=engine, threads=threads, held=held)
-    return TaskModel(session, manifest.labels, manifest.preprocessing, manifest.decoder)
+    kind = Classifier if bundle.manifest.decoder is None else TaskModel
+    return kind.open(bundle, variant=variant, engine=engine, threads=threads)
