@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import InferenceError
+from edge.errors import InferenceError, UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.contract import Preprocessing
 from edge.runtime.head import class_probabilities
@@ -79,7 +79,7 @@ class Classifier:
         if bundle.manifest.decoder is not None:
             raise UsageError(
                 f"{bundle.path} is a bundle of {bundle.manifest.task}, not a classifier",
-                hint="edge predict answers with it; a program opens it with edge.runtime.TaskModel.",
+                hint="edge predict answers with it, and programs by edge.runtime.TaskModel.",
             )
         chosen = bundle.manifest.variant(variant)
         path = bundle.path / chosen.path
