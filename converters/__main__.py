@@ -6,12 +6,12 @@ are written at once. Each finished file is one message.
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from converters.base import CONVERTERS, ConversionRequest, Converter
+from converters.base import CONVERTERS, FILE_CONVERTERS, ConversionRequest, ConversionResult
 from edge.errors import ConversionError
 from edge.frozen_graph import register
 from edge.runtime.typed import typed
@@ -29,15 +29,28 @@ def main() -> NoReturn:
 
 
 def _convert(request: ConversionRequest, say: Callable[[Message], None]) -> None:
+    for result in _results(request, lambda: say({"progress": 1})):
+        say(asdict(result) | {"path": str(result.path)})
+
+
+def _results(request: ConversionRequest, step: Callable[[], None]) -> Iterator[ConversionResult]:
+    """The written files, one after the other; TensorFlow is loaded only where it is needed."""
+    if request.float_file is not None:
+        return _function(FILE_CONVERTERS[request.format])(request, step)
     import keras
 
     register()
     keras.config.disable_interactive_logging()
     model = keras.models.load_model(request.keras_model, compile=False)
-    module, _, function = CONVERTERS[request.format].partition(":")
-    convert: Converter = getattr(importlib.import_module(module), function)
-    for result in convert(request, model, lambda: say({"progress": 1})):
-        say(asdict(result) | {"path": str(result.path)})
+    return _function(CONVERTERS[request.format])(request, model, step)
+
+
+def _function(place: str) -> Callable[..., Iterator[ConversionResult]]:
+    module, _, name = place.partition(":")
+    function: Callable[..., Iterator[ConversionResult]] = getattr(
+        importlib.import_module(module), name
+    )
+    return function
 
 
 if __name__ == "__main__":

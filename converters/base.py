@@ -10,6 +10,7 @@ from edge.errors import UsageError
 from edge.modelfile.metadata import ModelDescription
 from edge.runtime.contract import Preprocessing
 from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.tasks.table import DecoderSpec
 
 
 class Precision(StrEnum):
@@ -69,6 +70,11 @@ CONVERTERS: Final[dict[str, str]] = {  # each is a ``Converter``
     "tflite": "converters.tflite:convert",
     "onnx": "converters.onnx:convert",
 }
+# The same of float files of others, each of its own format: no Keras model is opened.
+FILE_CONVERTERS: Final[dict[str, str]] = {  # each is a ``FileConverter``
+    "tflite": "converters.tflite_file:convert",
+    "onnx": "converters.onnx_file:convert",
+}
 
 
 def targets(names: tuple[str, ...]) -> tuple[Target, ...]:
@@ -104,7 +110,11 @@ class ConversionRequest:
 
     Attributes:
         keras_model: A .keras file with one input of (height, width, channels), 0..255, and one
-            output of (classes,).
+            output of (classes,); None where ``float_file`` is given.
+        float_file: A float .tflite or .onnx file of somebody else's, whose image input takes what
+            ``preprocessing`` states; None where ``keras_model`` is given.
+        decoder: How the outputs of ``float_file`` are read; None for a classifier. It is embedded,
+            and the outputs of every file stay real numbers.
         format: A key of ``CONVERTERS``.
         precisions: The precisions to write in that format.
         output: The folder that the files are written to.
@@ -123,7 +133,7 @@ class ConversionRequest:
             no accuracy to keep.
     """
 
-    keras_model: Path
+    keras_model: Path | None
     format: str
     precisions: tuple[Precision, ...]
     output: Path
@@ -136,16 +146,34 @@ class ConversionRequest:
     max_drop_points: float | None = None
     recipe: tuple[str, ...] | None = None
     corrected: bool = True
+    float_file: Path | None = None
+    decoder: DecoderSpec | None = None
 
     def described(self, target: Target) -> ModelDescription:
-        """Return what both formats embed: every model here takes RGB 0..255 as it is."""
+        """Return what both formats embed."""
+        mean, std = _normalization(self.preprocessing)
         return ModelDescription(
+            mean=mean,
+            std=std,
             name=self.name,
             description=f"{self.name}, {target.name}, written by edge",
             labels=self.labels,
             preprocessing=self.preprocessing,
             output=self.answers,
+            decoder=self.decoder,
         )
+
+
+def _normalization(contract: Preprocessing) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) by which (pixel - mean) / std is the real input; one each, if that is enough."""
+    pairs = [
+        (-term / factor, 1 / factor)
+        for factor, term in zip(
+            *contract.encoding.affine(contract.color_order.channels), strict=True
+        )
+    ]
+    some = pairs[:1] if len(set(pairs)) == 1 else pairs
+    return tuple(mean + 0.0 for mean, _ in some), tuple(std for _, std in some)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +210,26 @@ class Converter(Protocol):
 
         Raises:
             ConversionError: The model was refused.
+            NegativeVerdict, UsageError: A mixed file cannot be made; see
+                ``converters.writing.integer_files``.
+        """
+        ...
+
+
+class FileConverter(Protocol):
+    """Writes the files of one format from a float file of that format."""
+
+    def __call__(
+        self, request: ConversionRequest, step: Callable[[], None]
+    ) -> Iterator[ConversionResult]:
+        """Write one file per precision.
+
+        Args:
+            request: What to write.
+            step: Is called now and then in a search.
+
+        Raises:
+            ConversionError: The file is no float model, or was refused.
             NegativeVerdict, UsageError: A mixed file cannot be made; see
                 ``converters.writing.integer_files``.
         """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision
 from converters.onnx_quantization import QuantizableONNX
 from converters.quantizable import Calibration
-from converters.writing import written, written_integers
+from converters.writing import of_keras, written, written_integers
 from edge.errors import ConversionError
 from edge.modelfile.metadata import ModelDescription
 from edge.modelfile.onnx_metadata import embed
@@ -34,22 +34,25 @@ def convert(
     if Precision.FP32 in request.precisions:
         started = time.monotonic()
         content = exported(model).SerializeToString()
-        yield written(request, Precision.FP32, content, _embedded, started=started)
+        yield written(request, Precision.FP32, content, embedded, started=started)
     if CALIBRATED.intersection(request.precisions):
 
         def quantizable(pixels: Any, calibration: Calibration) -> QuantizableONNX:
             return QuantizableONNX(exported(pixels), calibration, corrected=request.corrected)
 
-        yield from written_integers(request, model, quantizable, _embedded, step)
+        yield from written_integers(
+            request, lambda: of_keras(request, model, quantizable), embedded, step
+        )
 
 
-def _embedded(content: bytes, description: ModelDescription) -> bytes:
+def embedded(content: bytes, description: ModelDescription) -> bytes:
+    """Return a file with the description in it, from the file without."""
     import onnx
 
     proto = onnx.load_from_string(content)
     embed(proto, description)
-    embedded: bytes = proto.SerializeToString()
-    return embedded
+    result: bytes = proto.SerializeToString()
+    return result
 
 
 def exported(model: Any) -> Any:

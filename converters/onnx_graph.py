@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.observation import Activations, Wanted, merged
-from converters.quantizable import Block, blocks
+from converters.quantizable import ARITHMETIC, Block, blocks, tail
 from converters.rounding import WeightedOperator
 
 KERNEL: Final = 1  # position among a weighted node's inputs
 BIAS: Final = 2
+WEIGHTED: Final = ("Conv", "Gemm", "MatMul")
 
 
 class OnnxFloatGraph:
@@ -53,6 +54,13 @@ class OnnxFloatGraph:
             for node in self._graph.node
             if node.op_type == "Softmax" and node.output[0] in outputs
         )
+
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The names of the nodes after the last one with weights on each path."""
+        nodes = list(self._graph.node)
+        after = tail([(self._has_weights(node), node.input, node.output) for node in nodes])
+        return tuple(nodes[position].name for position in sorted(after))
 
     def layers(self) -> dict[str, tuple[WeightedOperator, str]]:
         """Return the weighted nodes by name, each with the name of its input tensor."""
@@ -104,10 +112,16 @@ class OnnxFloatGraph:
         return [node for node in self._graph.node if self._is_weighted(node)]
 
     def _is_weighted(self, node: Any) -> bool:
-        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+        if node.op_type not in WEIGHTED:
             return False
         kernel = self._array(node.input[KERNEL])
         return kernel is not None and (node.op_type == "Conv" or kernel.ndim == 2)
+
+    def _has_weights(self, node: Any) -> bool:
+        if node.op_type not in (*WEIGHTED, "ConvTranspose"):
+            return False
+        kernel = self._array(node.input[KERNEL])
+        return kernel is not None and kernel.size >= ARITHMETIC
 
     def _canonical(self, node: Any) -> NDArray[np.float32]:
         """(outputs, inputs per group, positions)."""

@@ -3,6 +3,7 @@
 ONNX Runtime's quantizer does the rewriting, from ranges that are observed here once.
 """
 
+import math
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
@@ -22,13 +23,21 @@ class QuantizableONNX(Quantizable):
         proto: A float model whose input is what ``calibration`` yields.
         calibration: Representative images.
         corrected: See ``Quantizable``.
+        real_outputs: See ``Quantizable``.
     """
 
     suffix = "onnx"
 
-    def __init__(self, proto: Any, calibration: Calibration, *, corrected: bool = True) -> None:
-        super().__init__(calibration, corrected=corrected)
-        self._proto = _prepared(proto)
+    def __init__(
+        self,
+        proto: Any,
+        calibration: Calibration,
+        *,
+        corrected: bool = True,
+        real_outputs: bool = False,
+    ) -> None:
+        super().__init__(calibration, corrected=corrected, real_outputs=real_outputs)
+        self._proto = prepared(proto)
 
     def graph(self) -> OnnxFloatGraph:
         """Return a fresh copy of the float model."""
@@ -70,7 +79,8 @@ class QuantizableONNX(Quantizable):
         quantizer.quantize_model()
         quantizer.model.topological_sort()
         proto = quantizer.model.model
-        taking_pixels(proto, self.calibration.zero_point)
+        if self.calibration.zero_point is not None:
+            taking_pixels(proto, self.calibration.zero_point, self.calibration.scale)
         _drop_unused_opsets(proto)
         onnx.checker.check_model(proto)
         content: bytes = proto.SerializeToString()
@@ -88,19 +98,19 @@ def _drop_unused_opsets(proto: Any) -> None:
     proto.opset_import.extend(opsets)
 
 
-def _prepared(proto: Any) -> Any:
+def prepared(proto: Any) -> Any:
     """Batch normalization folded and shapes inferred, by ONNX Runtime's own preparation."""
     import onnx
     from onnxruntime.quantization import quant_pre_process
 
     with tempfile.TemporaryDirectory(prefix="edge-onnx-") as folder:
-        source, prepared = Path(folder, "float.onnx"), Path(folder, "prepared.onnx")
+        source, made = Path(folder, "float.onnx"), Path(folder, "prepared.onnx")
         onnx.save(proto, source)
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        return onnx.load(prepared)
+        quant_pre_process(source, made, skip_symbolic_shape=True)
+        return onnx.load(made)
 
 
-def taking_pixels(proto: Any, zero_point: int) -> None:
+def taking_pixels(proto: Any, zero_point: int, scale: float = 1.0) -> None:
     """Let the uint8 pixel be the quantized tensor: no QuantizeLinear between input and network.
 
     tf2onnx puts a Transpose to channels first behind the input; it then moves bytes, not floats.
@@ -118,26 +128,27 @@ def taking_pixels(proto: Any, zero_point: int) -> None:
     if len(consumers) == 1 and first.op_type == "QuantizeLinear":
         constants = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
         quantization = (float(constants[first.input[1]]), int(constants[first.input[2]]))
-        if quantization != (1.0, zero_point):
+        same_scale = math.isclose(quantization[0], scale, rel_tol=1e-5)  # float32 of the quantizer
+        if not same_scale or quantization[1] != zero_point:
             raise ConversionError(
-                f"the input has scale and zero point {quantization}, not 1 and the pixel"
+                f"the input has scale and zero point {quantization}, not {scale:g} and the pixel"
             )
         _rename_input(graph, first.output[0], tensor)
         graph.node.remove(first)
     else:
-        _dequantize_input(graph, zero_point)
+        _dequantize_input(graph, zero_point, scale)
     graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
     del graph.value_info[:]  # dtypes behind the input have changed
 
 
-def _dequantize_input(graph: Any, zero_point: int) -> None:
+def _dequantize_input(graph: Any, zero_point: int, scale: float) -> None:
     """The network starts with an operator that the quantizer left in float: feed it real pixels."""
     import numpy as np
     import onnx
 
     image = graph.input[0].name
     _rename_input(graph, image, "pixels")
-    parameters = {"pixel_scale": np.float32(1), "pixel_zero_point": np.uint8(zero_point)}
+    parameters = {"pixel_scale": np.float32(scale), "pixel_zero_point": np.uint8(zero_point)}
     for name, value in parameters.items():
         graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
     node = onnx.helper.make_node("DequantizeLinear", [image, *parameters], ["pixels"])

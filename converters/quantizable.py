@@ -2,11 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from converters.base import Precision
 from converters.observation import Activations, Observation, Spread, Wanted, observe, spread
 from converters.rounding import WeightedOperator
 from edge.errors import ConversionError
+from edge.runtime.contract import InputEncoding
+from edge.runtime.session import encode_pixels
+from edge.runtime.spec import TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,32 @@ def blocks(operators: Iterable[tuple[bool, str, tuple[str, ...]]]) -> tuple[Bloc
     return tuple(result)
 
 
+ARITHMETIC: Final = 64  # weights; a layer of fewer computes something fixed, as YOLOv8's of 16 bins
+
+
+def tail(
+    operators: Sequence[tuple[bool, Collection[Hashable], Collection[Hashable]]],
+) -> frozenset[int]:
+    """Return the positions of the operators after the last one with weights on each path.
+
+    They turn what the network says into answers: boxes and scores joined in one tensor, which one
+    8-bit scale would ruin, or coordinates of hundreds of pixels. They stay in floats.
+
+    Args:
+        operators: In the order of execution: whether it has weights to speak of, and the tensors
+            that it reads and writes.
+    """
+    needed: set[Hashable] = set()
+    after = set()
+    for position in range(len(operators) - 1, -1, -1):
+        weighted, read, written = operators[position]
+        if weighted or not needed.isdisjoint(written):
+            needed.update(read)
+        else:
+            after.add(position)
+    return frozenset(after)
+
+
 def scope(tensor: str) -> str:
     """Return the Keras layer that a tensor's name states.
 
@@ -75,33 +104,54 @@ class Calibration:
     """Representative images for the ranges of activations.
 
     Args:
-        path: The path of a .npy file, uint8 (images, height, width, 3), RGB.
-        zero_point: Is subtracted from every pixel, so that the model's input is real 0 there.
+        path: The path of a .npy file, uint8 (images, height, width, channels).
+        zero_point: The pixel that stands for real 0 in the quantized input; None where no pixel
+            does, and integer files take the real values too.
+        encoding: What a pixel becomes in the float model's input; without it, the pixel less
+            ``zero_point``.
 
     Raises:
         ConversionError: There is no path.
     """
 
-    def __init__(self, path: Path | None, zero_point: int) -> None:
+    def __init__(
+        self, path: Path | None, zero_point: int | None, encoding: InputEncoding | None = None
+    ) -> None:
         if path is None:
             raise ConversionError("int8 needs calibration images")
         self._pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
         self.zero_point = zero_point
+        start = float(zero_point or 0)
+        self.encoding = encoding or InputEncoding(value_range=(-start, 255 - start))
+
+    @property
+    def scale(self) -> float:
+        """The real value of one grey level, where a pixel stands for real 0."""
+        low, high = self.encoding.value_range
+        return (high - low) / 255
 
     def __len__(self) -> int:
         return int(self._pixels.shape[0])
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        """Yield arrays (1, height, width, 3), float32.
+        """Yield arrays (1, height, width, channels), or as the encoding states, float32.
 
         Two corner pixels of the first image are set to black and to white. The input's range is
-        then exactly 0..255 in every calibrator, its scale 1, and the pixel is the quantized value.
+        then that of 0..255 exactly in every calibrator, and the pixel is the quantized value.
         """
         for position in range(len(self)):
-            image = self._pixels[position : position + 1].astype(np.float32)
+            image = self._pixels[position : position + 1]
             if position == 0:
-                image[0, 0, 0], image[0, 0, -1] = 0.0, 255.0
-            yield image - np.float32(self.zero_point)
+                image = image.copy()
+                image[0, 0, 0], image[0, 0, -1] = 0, 255
+            yield encode_pixels(image, _REAL, self.encoding)
+
+    def others(self, path: Path) -> "Calibration":
+        """Return other images in the same form."""
+        return Calibration(path, self.zero_point, self.encoding)
+
+
+_REAL: Final = TensorSpec(name="image", shape=(), dtype="float32")
 
 
 class FloatGraph(Protocol):
@@ -115,6 +165,11 @@ class FloatGraph(Protocol):
     @property
     def wanted(self) -> Mapping[str, Wanted]:
         """What is to be known of which activation."""
+        ...
+
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """What the quantizer knows the operators after the last layer of each path by."""
         ...
 
     def layers(self) -> Mapping[str, tuple[WeightedOperator, str]]:
@@ -140,13 +195,18 @@ class Quantizable(ABC):
     Args:
         calibration: Representative images, as the float model takes them.
         corrected: Whether ``correct`` does anything; see ``ConversionRequest``.
+        real_outputs: Whether what follows the last layer with weights stays in floats, and the
+            outputs real numbers; see ``tail``.
     """
 
     suffix: str  # the suffix of the format's files, without a dot
 
-    def __init__(self, calibration: Calibration, *, corrected: bool = True) -> None:
+    def __init__(
+        self, calibration: Calibration, *, corrected: bool = True, real_outputs: bool = False
+    ) -> None:
         self.calibration = calibration
         self._corrects = corrected
+        self._real_outputs = real_outputs
 
     @abstractmethod
     def graph(self) -> FloatGraph:
@@ -190,9 +250,10 @@ class Quantizable(ABC):
         return spread(self.runner(), images, self.observation.ranges)
 
     def members(self, keep: Collection[str]) -> frozenset[str]:
-        """Return what the quantizer knows the operators of those blocks by."""
+        """Return what the quantizer knows the operators by that stay in floats."""
         chosen = (block.members for block in self.blocks if block.name in keep)
-        return frozenset(member for members in chosen for member in members)
+        kept = frozenset(member for members in chosen for member in members)
+        return kept.union(self.graph().tail) if self._real_outputs else kept
 
     def correct(self, graph: FloatGraph, members: Collection[str]) -> None:
         """Make every layer of the graph ready to be rounded, but those of ``members``."""

@@ -11,7 +11,7 @@ from typing import Any
 from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision
 from converters.quantizable import Calibration, Quantizable
 from converters.tflite_graph import TfliteActivations, TfliteFloatGraph, taking_pixels
-from converters.writing import written, written_integers
+from converters.writing import of_keras, written, written_integers
 from edge.errors import ConversionError
 from edge.modelfile.tflite_metadata import embed
 from edge.runtime.session import first_line
@@ -34,7 +34,9 @@ def convert(
             content = converted(traced(pixels), Precision.FP32)
             return QuantizableTFLite(content, calibration, corrected=request.corrected)
 
-        yield from written_integers(request, model, quantizable, embed, step)
+        yield from written_integers(
+            request, lambda: of_keras(request, model, quantizable), embed, step
+        )
 
 
 def traced(model: Any) -> Any:
@@ -81,12 +83,20 @@ class QuantizableTFLite(Quantizable):
         content: A float TFLite file whose input is what ``calibration`` yields.
         calibration: Representative images.
         corrected: See ``Quantizable``.
+        real_outputs: See ``Quantizable``.
     """
 
     suffix = "tflite"
 
-    def __init__(self, content: bytes, calibration: Calibration, *, corrected: bool = True) -> None:
-        super().__init__(calibration, corrected=corrected)
+    def __init__(
+        self,
+        content: bytes,
+        calibration: Calibration,
+        *,
+        corrected: bool = True,
+        real_outputs: bool = False,
+    ) -> None:
+        super().__init__(calibration, corrected=corrected, real_outputs=real_outputs)
         self._content = content
 
     def graph(self) -> TfliteFloatGraph:
@@ -117,11 +127,15 @@ class QuantizableTFLite(Quantizable):
         except Exception as error:  # MLIR's errors are of several types
             raise _refused(error) from error
         names = [block.name for block in self.blocks] or [""]  # a network without weights
-        first, last = names[0] in keep, names[-1] in keep
+        zero_point, scale = self.calibration.zero_point, self.calibration.scale
+        real_input = names[0] in keep or zero_point is None
+        real_output = names[-1] in keep or self._real_outputs
         result: bytes = modify_model_io_type(
-            content, tf.float32 if first else tf.uint8, tf.float32 if last else tf.uint8
+            content, tf.float32 if real_input else tf.uint8, tf.float32 if real_output else tf.uint8
         )
-        return taking_pixels(result, self.calibration.zero_point) if first else result
+        if not real_input or zero_point is None:
+            return result
+        return taking_pixels(result, zero_point, scale)
 
     def integer(self, precision: Precision) -> bytes:
         """See ``Quantizable``."""
@@ -153,7 +167,9 @@ class QuantizableTFLite(Quantizable):
         except Exception as error:  # the quantizer's errors are of several types
             raise _refused(error) from error
         _check_loads(content)
-        return taking_pixels(content, self.calibration.zero_point)
+        if self.calibration.zero_point is None:
+            return content
+        return taking_pixels(content, self.calibration.zero_point, self.calibration.scale)
 
 
 def _check_loads(content: bytes) -> None:

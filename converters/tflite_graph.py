@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.observation import Activations, Wanted, merged
-from converters.quantizable import Block, blocks
+from converters.quantizable import ARITHMETIC, Block, blocks, tail
 from converters.rounding import WeightedOperator
 from edge.modelfile.tflite import load_schema, packed, unpacked
 
 CONV_2D: Final = 3  # BuiltinOperator of the TFLite schema
 DEPTHWISE_CONV_2D: Final = 4
 FULLY_CONNECTED: Final = 9
+TRANSPOSE_CONV: Final = 67  # its kernel stands where the others have theirs
 DEQUANTIZE: Final = 6
 FLOAT32: Final = 0  # TensorType of the schema
 UINT8: Final = 3
@@ -27,12 +28,12 @@ class TfliteFloatGraph:
     """The first subgraph of a float TFLite file.
 
     Args:
-        content: The bytes of the file.
+        content: The bytes of the file, or what ``unpacked`` made of them, to change it in place.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: Any) -> None:
         self._schema = load_schema()
-        self._model = unpacked(content)
+        self._model = unpacked(content) if isinstance(content, bytes) else content
         self._graph = self._model.subgraphs[0]
         codes = self._model.operatorCodes
         self._kinds = [
@@ -62,13 +63,25 @@ class TfliteFloatGraph:
             for layer, source in self.layers().values()
         )
 
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The tensors that the operators after the last layer of each path write."""
+        operators = list(self._graph.operators)
+        after = tail(
+            [
+                (self._has_weights(operator, kind), list(operator.inputs), list(operator.outputs))
+                for operator, kind in zip(operators, self._kinds, strict=True)
+            ]
+        )
+        return tuple(
+            self._name(index) for position in sorted(after) for index in operators[position].outputs
+        )
+
     def layers(self) -> dict[str, tuple[WeightedOperator, str]]:
         """Return the weighted operators with a bias by the tensor they write, with their inputs."""
         layers = {}
         for operator, kind in self._weighted():
-            kernel = self._array(operator.inputs[KERNEL])
-            has_bias = len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0
-            bias = self._array(operator.inputs[BIAS]) if has_bias else None
+            kernel, bias = self.constants(operator)
             if kernel is None or bias is None:
                 continue
             name, source = self._name(operator.outputs[0]), operator.inputs[INPUT]
@@ -87,8 +100,25 @@ class TfliteFloatGraph:
             if self._name(operator.outputs[0]) == layer.name:
                 shape = self._array(operator.inputs[KERNEL])
                 assert shape is not None  # layers() gave it
-                self._put(operator, KERNEL, _stored(layer.kernel, kind, shape.shape))
-                self._put(operator, BIAS, layer.bias)
+                self.put(operator, _stored(layer.kernel, kind, shape.shape), layer.bias)
+
+    def readers(self, index: int) -> list[tuple[Any, int]]:
+        """Return the operators that read a tensor, each with its kind."""
+        pairs = zip(self._graph.operators, self._kinds, strict=True)
+        return [(operator, kind) for operator, kind in pairs if index in operator.inputs]
+
+    def constants(
+        self, operator: Any
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+        """Return kernel and bias of an operator; None for what is no float constant."""
+        kernel = self._array(operator.inputs[KERNEL])
+        has_bias = len(operator.inputs) > BIAS and operator.inputs[BIAS] >= 0
+        return kernel, self._array(operator.inputs[BIAS]) if has_bias else None
+
+    def put(self, operator: Any, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        """Put another kernel and bias of the same shapes in the place of an operator's."""
+        self._put(operator, KERNEL, kernel)
+        self._put(operator, BIAS, bias)
 
     def content(self, ranges: Mapping[str, tuple[float, float]] | None = None) -> bytes:
         """Return the file's bytes; with ranges, as the quantizer takes it from a calibrator."""
@@ -124,6 +154,12 @@ class TfliteFloatGraph:
         if kind not in (CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED):
             return False
         return self._array(operator.inputs[KERNEL]) is not None
+
+    def _has_weights(self, operator: Any, kind: int) -> bool:
+        if kind not in (CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, TRANSPOSE_CONV):
+            return False
+        kernel = self._array(operator.inputs[KERNEL])
+        return kernel is not None and kernel.size >= ARITHMETIC
 
     def _name(self, index: int) -> str:
         name: str = self._graph.tensors[index].name.decode()
@@ -163,8 +199,8 @@ class TfliteFloatGraph:
         self._graph.tensors.append(tensor)
 
 
-def taking_pixels(content: bytes, zero_point: int) -> bytes:
-    """Put the uint8 pixel before a float input: real value = pixel - zero point.
+def taking_pixels(content: bytes, zero_point: int, scale: float = 1.0) -> bytes:
+    """Put the uint8 pixel before a float input: real value = scale * (pixel - zero point).
 
     TensorFlow's quantizer leaves the input in floats where its first consumer stays in floats.
     """
@@ -173,7 +209,7 @@ def taking_pixels(content: bytes, zero_point: int) -> bytes:
     pixels = copy(graph.tensors[graph.inputs[0]])
     pixels.name, pixels.type, pixels.buffer = b"pixels", UINT8, len(model.buffers)
     pixels.quantization = schema.QuantizationParametersT()
-    pixels.quantization.scale, pixels.quantization.zeroPoint = [1.0], [zero_point]
+    pixels.quantization.scale, pixels.quantization.zeroPoint = [scale], [zero_point]
     model.buffers.append(schema.BufferT())
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = DEQUANTIZE

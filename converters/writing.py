@@ -75,8 +75,7 @@ def written(
 
 def written_integers(
     request: ConversionRequest,
-    model: Any,
-    quantizable: Callable[[Any, Calibration], Quantizable],
+    model: Callable[[], tuple[Quantizable, tuple[str, ...]]],
     embed: Embed,
     step: Callable[[], None],
 ) -> Iterator[ConversionResult]:
@@ -84,8 +83,7 @@ def written_integers(
 
     Args:
         request: What to write.
-        model: A Keras model that takes RGB 0..255.
-        quantizable: Takes the model apart whose input is the pixel, and its calibration images.
+        model: Gives the float model, taken apart, and what a user should know of its input.
         embed: The format's function that embeds metadata.
         step: Is called now and then in a search.
 
@@ -93,13 +91,21 @@ def written_integers(
         ConversionError, NegativeVerdict, UsageError: See ``integer_files``.
     """
     started = time.monotonic()
-    pixels = pixel_model(model)
-    base = quantizable(pixels.model, Calibration(request.calibration, pixels.zero_point))
+    base, notes = model()
     for precision, content, record in integer_files(request, base, step):
         yield written(
-            request, precision, content, embed, started=started, notes=pixels.notes, record=record
+            request, precision, content, embed, started=started, notes=notes, record=record
         )
         started = time.monotonic()
+
+
+def of_keras(
+    request: ConversionRequest, model: Any, quantizable: Callable[[Any, Calibration], Quantizable]
+) -> tuple[Quantizable, tuple[str, ...]]:
+    """Take a Keras model apart, the pixel made its input, for ``written_integers``."""
+    pixels = pixel_model(model)
+    calibration = Calibration(request.calibration, pixels.zero_point)
+    return quantizable(pixels.model, calibration), pixels.notes
 
 
 def integer_files(
@@ -114,7 +120,7 @@ def integer_files(
     """
     record = IntegerRecord()
     if request.held_out is not None:
-        images = Calibration(request.held_out.pixels, model.calibration.zero_point)
+        images = model.calibration.others(request.held_out.pixels)
         record = IntegerRecord(calibration=audit(model, islice(images, HELD_OUT_IMAGES)))
     for precision in request.precisions:
         if precision is Precision.MIXED:

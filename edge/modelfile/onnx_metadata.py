@@ -12,11 +12,11 @@ from edge.errors import ConversionError, ModelLoadError
 from edge.modelfile.metadata import (
     ModelDescription,
     ModelMetadata,
-    check_one_input_and_output,
+    check_tensors,
 )
 from edge.modelfile.onnx import real_inputs
 from edge.runtime import checked
-from edge.runtime.contract import ColorOrder, canonical_json
+from edge.runtime.contract import ColorOrder, TensorLayout, canonical_json
 
 if TYPE_CHECKING:
     import onnx
@@ -32,42 +32,51 @@ _IMAGE_PROPERTIES: Final = {
     "Image.NominalPixelRange": "NominalRange_0_255",
 }
 MAX_LABELS: Final = 8 << 20  # bytes of their list
-# NHWC in the words of https://onnx.ai/onnx/repo-docs/DimensionDenotation.html, which has one
-# word for height and width.
-_DIMENSIONS: Final = ("DATA_BATCH", "DATA_FEATURE", "DATA_FEATURE", "DATA_CHANNEL")
+# In the words of https://onnx.ai/onnx/repo-docs/DimensionDenotation.html, which has one word for
+# height and width.
+_DIMENSIONS: Final = {
+    TensorLayout.HWC: ("DATA_BATCH", "DATA_FEATURE", "DATA_FEATURE", "DATA_CHANNEL"),
+    TensorLayout.CHW: ("DATA_BATCH", "DATA_CHANNEL", "DATA_FEATURE", "DATA_FEATURE"),
+}
 
 
 def embed(model: "onnx.ModelProto", description: ModelDescription) -> None:
-    """Write the metadata of an image classifier into a model, in place of any of the same keys.
+    """Write the metadata of an image model into it, in place of any of the same keys.
 
     Args:
-        model: One image tensor (batch, height, width, channel) in, one tensor (batch, class) out.
-            It is changed in place: ``description.name`` becomes the name of the graph.
+        model: One image tensor in, of the layout that the contract states; one tensor
+            (batch, class) out, or with a decoder any number of any shape. It is changed in place:
+            ``description.name`` becomes the name of the graph.
         description: What to write.
 
     Raises:
-        ConversionError: The model is not a classifier, there are not as many labels as classes, a
-            label is not Unicode text, or mean and std are no scaling.
+        ConversionError: The tensors are of no such model, there are not as many labels as classes,
+            a label is not Unicode text, or mean and std are no scaling.
     """
     description.check_scaling()
+    image = _check_model(model, description)
+    _set_properties(model, _properties(description))
+    _denote_image(image, _DIMENSIONS[description.preprocessing.layout])
+    model.graph.name = description.name
+    model.doc_string = description.description
+
+
+def _properties(description: ModelDescription) -> dict[str, str]:
     labels, preprocessing = description.labels, description.preprocessing
-    image = _check_classifier(model, classes=len(labels))
-    output = description.output
-    properties = {
+    output, decoder = description.output, description.decoder
+    one = len(description.means) == len(description.stds) == 1
+    scaling = {"mean": repr(float(description.means[0])), "std": repr(float(description.stds[0]))}
+    return {
         "labels": _encode_labels(labels),
         **({"names": repr(dict(enumerate(labels)))} if labels else {}),
-        "mean": repr(float(description.mean)),
-        "std": repr(float(description.std)),
+        **(scaling if one else {}),
         "edge.preprocessing": canonical_json(preprocessing.to_json()),
         "edge.preprocessing_sha256": preprocessing.sha256,
         **({} if output.plain else {"edge.output": canonical_json(output.to_json())}),
+        **({"edge.decoder": canonical_json(decoder.to_json())} if decoder else {}),
         "Image.BitmapPixelFormat": _PIXEL_FORMATS[preprocessing.color_order],
         **_IMAGE_PROPERTIES,
     }
-    _set_properties(model, properties)
-    _denote_image(image)
-    model.graph.name = description.name
-    model.doc_string = description.description
 
 
 def read(model: "onnx.ModelProto") -> ModelMetadata | None:
@@ -87,6 +96,7 @@ def read(model: "onnx.ModelProto") -> ModelMetadata | None:
         labels = checked.parse_json(text, "the list of labels", max_bytes=MAX_LABELS)
         contract = checked.parse_json(properties.get("edge.preprocessing", "null"))
         answers = checked.parse_json(properties.get("edge.output", "null"))
+        decoder = checked.parse_json(properties.get("edge.decoder", "null"))
         mean, std = (
             float(properties[key]) if key in properties else None for key in ("mean", "std")
         )
@@ -103,19 +113,23 @@ def read(model: "onnx.ModelProto") -> ModelMetadata | None:
         edge_preprocessing=contract,
         edge_preprocessing_sha256=properties.get("edge.preprocessing_sha256"),
         edge_output=answers,
+        edge_decoder=decoder,
     )
 
 
-def _check_classifier(model: "onnx.ModelProto", *, classes: int) -> Any:
-    """The image input (ValueInfoProto), once the tensors are those of a classifier.
+def _check_model(model: "onnx.ModelProto", description: ModelDescription) -> Any:
+    """The image input (ValueInfoProto), once the tensors are those that are described.
 
     A model that gives an embedding, of any length, has 0 classes.
     """
     inputs, outputs = real_inputs(model.graph), model.graph.output
-    check_one_input_and_output(len(inputs), len(outputs))
+    check_tensors(len(inputs), len(outputs), description.decoder)
     rank = len(inputs[0].type.tensor_type.shape.dim)
-    if rank != len(_DIMENSIONS):
-        raise ConversionError(f"the input has {rank} dimensions; NHWC has {len(_DIMENSIONS)}")
+    if rank != 4:
+        raise ConversionError(f"the input has {rank} dimensions; a batch of images has 4")
+    if description.decoder is not None:
+        return inputs[0]
+    classes = len(description.labels)
     shape = outputs[0].type.tensor_type.shape.dim
     stated = shape[-1].dim_value if shape else 0  # 0 where the dimension has no fixed extent
     if classes and stated != classes:
@@ -145,7 +159,7 @@ def _set_properties(model: "onnx.ModelProto", properties: dict[str, str]) -> Non
         model.metadata_props.add(key=key, value=value)
 
 
-def _denote_image(image: Any) -> None:
+def _denote_image(image: Any, denotations: Sequence[str]) -> None:
     image.type.denotation = "IMAGE"
-    for dimension, denotation in zip(image.type.tensor_type.shape.dim, _DIMENSIONS, strict=True):
+    for dimension, denotation in zip(image.type.tensor_type.shape.dim, denotations, strict=True):
         dimension.denotation = denotation

@@ -19,7 +19,7 @@ from edge.modelfile.corruption import READ_ERRORS, damage
 from edge.modelfile.metadata import (
     ModelDescription,
     ModelMetadata,
-    check_one_input_and_output,
+    check_tensors,
 )
 from edge.modelfile.tflite_metadata_schema import ClassifierMetadata
 from edge.runtime import checked
@@ -29,46 +29,54 @@ LABELS_FILE: Final = "labels.txt"
 MAX_FILE: Final = 8 << 20  # bytes of an associated file that is read
 PREPROCESSING_FILE: Final = "edge_preprocessing.json"
 OUTPUT_FILE: Final = "edge_output.json"  # where the best of the values is not the answer
+DECODER_FILE: Final = "edge_decoder.json"  # where the model is no classifier
 _FILES: Final = {  # of edge's own; the file of labels stands in the metadata of the output
     PREPROCESSING_FILE: "Image file to tensor, as the edge project does.",
     OUTPUT_FILE: "Values to answer, as the edge project does.",
+    DECODER_FILE: "Output tensors to answer, as the edge project does.",
 }
+_LABELS: Final = "Names of the classes or keypoints, one a line."
 
 _METADATA_NAME: Final = "TFLITE_METADATA"
 
 
 def embed(content: bytes, description: ModelDescription) -> bytes:
-    """Write the metadata of an image classifier into a model, in place of any it had.
+    """Write the metadata of an image model into it, in place of any it had.
 
     Equal arguments give equal bytes, and weights and operators stay as they are.
 
     Args:
-        content: A ``.tflite`` file: one image tensor in, one tensor (batch, class) out.
+        content: A ``.tflite`` file: one image tensor in; one tensor (batch, class) out, or with a
+            decoder any number of any shape.
         description: What to write.
 
     Returns:
         The ``.tflite`` file with metadata, which zip readers take for a zip archive.
 
     Raises:
-        ConversionError: The file is not a TFLite classifier, there are not as many labels as
+        ConversionError: The file is no such TFLite model, there are not as many labels as
             classes, a label is not one line of text, or mean and std are no scaling.
     """
     description.check_scaling()
     labels = _encode_labels(description.labels)
     model = tflite.unpacked(content)
-    input_type = _check_classifier(model, classes=len(description.labels))
+    input_type = _check_model(model, description)
     low, high = _input_range(input_type, description)
     files = _associated_files(description, labels)
+    # No tensor axis of a detector is one label an index: its labels are the whole model's.
+    of_axis = bool(description.labels) and description.decoder is None
+    described = _FILES if of_axis else {LABELS_FILE: _LABELS, **_FILES}
     stated = ClassifierMetadata(
         name=description.name,
         description=description.description,
-        mean=(description.mean,),
-        std=(description.std,),
+        mean=description.means,
+        std=description.stds,
         color_order=description.preprocessing.color_order,
         minimum=low,
         maximum=high,
-        label_file=LABELS_FILE if description.labels else None,
-        associated_files=tuple((name, _FILES[name]) for name in files if name in _FILES),
+        label_file=LABELS_FILE if of_axis else None,
+        associated_files=tuple((name, described[name]) for name in files if name in described),
+        outputs=None if description.decoder is None else len(model.subgraphs[0].outputs),
     )
     _set_metadata(model, tflite_metadata_schema.encode(stated))
     return _append_archive(tflite.packed(model), files)
@@ -80,6 +88,8 @@ def _associated_files(description: ModelDescription, labels: bytes) -> dict[str,
     files[PREPROCESSING_FILE] = canonical_json(description.preprocessing.to_json()).encode()
     if not description.output.plain:
         files[OUTPUT_FILE] = canonical_json(description.output.to_json()).encode()
+    if description.decoder is not None:
+        files[DECODER_FILE] = canonical_json(description.decoder.to_json()).encode()
     return files
 
 
@@ -99,12 +109,14 @@ def read(content: bytes) -> ModelMetadata | None:
     if packed is None:
         return None
     stated = tflite_metadata_schema.decode(packed)
-    wanted = (stated.label_file, PREPROCESSING_FILE, OUTPUT_FILE)
-    files = _read_archive(content, [name for name in wanted if name is not None])
+    ours = (PREPROCESSING_FILE, OUTPUT_FILE, DECODER_FILE)
+    whole = [name for name, _ in stated.associated_files if name == LABELS_FILE]
+    label_file = stated.label_file or next(iter(whole), None)
+    files = _read_archive(content, [name for name in (label_file, *ours) if name is not None])
     labels: tuple[str, ...] = ()
-    if stated.label_file is not None:
-        labels = _decode_labels(stated.label_file, files)
-    contract, output = (_json(name, files) for name in (PREPROCESSING_FILE, OUTPUT_FILE))
+    if label_file is not None:
+        labels = _decode_labels(label_file, files)
+    contract, output, decoder = (_json(name, files) for name in ours)
     return ModelMetadata(
         name=stated.name,
         description=stated.description,
@@ -113,6 +125,7 @@ def read(content: bytes) -> ModelMetadata | None:
         std=_common(stated.std),
         edge_preprocessing=contract,
         edge_output=output,
+        edge_decoder=decoder,
     )
 
 
@@ -124,14 +137,15 @@ def _json(name: str, files: Mapping[str, bytes]) -> Any:
         raise ModelLoadError(f"{name} in the model is not JSON: {error}") from error
 
 
-def _check_classifier(model: Any, *, classes: int) -> int:
-    """The TensorType of the image tensor, once the tensors are those of a classifier.
+def _check_model(model: Any, description: ModelDescription) -> int:
+    """The TensorType of the image tensor, once the tensors are those that are described.
 
     A model that gives an embedding, of any length, has 0 classes.
     """
     graph = model.subgraphs[0]
-    check_one_input_and_output(len(graph.inputs), len(graph.outputs))
+    check_tensors(len(graph.inputs), len(graph.outputs), description.decoder)
     shape = graph.tensors[graph.outputs[0]].shape
+    classes = len(description.labels) if description.decoder is None else 0
     if classes and (shape is None or len(shape) == 0 or int(shape[-1]) != classes):
         stated = "no" if shape is None or len(shape) == 0 else int(shape[-1])
         raise ConversionError(f"{classes} labels for a model with {stated} classes")
@@ -145,8 +159,10 @@ def _input_range(input_type: int, description: ModelDescription) -> tuple[float,
         return 0.0, 255.0
     if input_type == types.INT8:
         return -128.0, 127.0
-    mean, std = description.mean, description.std
-    return (0.0 - mean) / std, (255.0 - mean) / std
+    pairs = list(zip(description.means, description.stds, strict=True))
+    return min((0.0 - mean) / std for mean, std in pairs), max(
+        (255.0 - mean) / std for mean, std in pairs
+    )
 
 
 def _set_metadata(model: Any, content: bytes) -> None:

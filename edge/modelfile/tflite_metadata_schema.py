@@ -86,6 +86,8 @@ class ClassifierMetadata:
         maximum: The greatest value of the input tensor; it is written and not read.
         label_file: The associated file with one class name a line; None if not stated.
         associated_files: The further files of the model, as (name, description).
+        outputs: How many tensors a model gives that is no classifier; None for a classifier. It is
+            written and not read.
     """
 
     name: str
@@ -97,6 +99,7 @@ class ClassifierMetadata:
     maximum: float = 255.0
     label_file: str | None
     associated_files: tuple[tuple[str, str], ...] = ()
+    outputs: int | None = None
 
 
 def encode(metadata: ClassifierMetadata) -> bytes:
@@ -105,7 +108,7 @@ def encode(metadata: ClassifierMetadata) -> bytes:
     subgraph = build.table(
         "SubGraphMetadata",
         input_tensor_metadata=build.tables([_input_tensor(build, metadata)]),
-        output_tensor_metadata=build.tables([_output_tensor(build, metadata)]),
+        output_tensor_metadata=build.tables(_output_tensors(build, metadata)),
     )
     files = [
         build.table(
@@ -176,6 +179,15 @@ def _input_tensor(build: "_TableWriter", metadata: ClassifierMetadata) -> int:
             "Stats", max=build.floats([metadata.maximum]), min=build.floats([metadata.minimum])
         ),
     )
+
+
+def _output_tensors(build: "_TableWriter", metadata: ClassifierMetadata) -> list[int]:
+    if metadata.outputs is None:
+        return [_output_tensor(build, metadata)]
+    return [
+        build.table("TensorMetadata", name=build.string(f"output {number}"))
+        for number in range(metadata.outputs)
+    ]
 
 
 def _output_tensor(build: "_TableWriter", metadata: ClassifierMetadata) -> int:

@@ -120,6 +120,7 @@ def _key(
             "name": request.name,
             "labels": list(request.labels),
             **({} if request.answers.plain else {"answers": request.answers.to_json()}),
+            **({} if request.decoder is None else {"decoder": request.decoder.to_json()}),
             "preprocessing": request.preprocessing.sha256,
             "versions": versions(),
         },
