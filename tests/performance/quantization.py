@@ -204,7 +204,7 @@ def _explained(
         source.onnx,
         pictures.pixels[scored],
         pictures.reference[scored],
-        source.calibration.zero_point,
+        source.calibration.zero_point or 0,
         progress,
     )
 

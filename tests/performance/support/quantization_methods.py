@@ -128,7 +128,7 @@ def _plain_onnx(source: Source, *, method: str = "MinMax") -> bytes:
         weight_type=quantization.QuantType.QInt8,
         calibrate_method=quantization.CalibrationMethod[method],
     )
-    return _from_pixels(onnx.load(written), source.calibration.zero_point)
+    return _from_pixels(onnx.load(written), source.calibration.zero_point or 0)
 
 
 def _nncf(source: Source, *, fast: bool = True) -> bytes:
@@ -142,7 +142,7 @@ def _nncf(source: Source, *, fast: bool = True) -> bytes:
     made = nncf.quantize(
         proto, images, subset_size=len(source.calibration), fast_bias_correction=fast
     )
-    return _from_pixels(made, source.calibration.zero_point)
+    return _from_pixels(made, source.calibration.zero_point or 0)
 
 
 def _from_pixels(proto: Any, zero_point: int) -> bytes:

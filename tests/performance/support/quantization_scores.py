@@ -59,7 +59,7 @@ def run(
     name = "".join(letter if letter.isalnum() else "-" for letter in method.name)
     path = source.folder / f"{name}.{method.format}"
     write_bytes(path, content)
-    zero_point = source.calibration.zero_point
+    zero_point = source.calibration.zero_point or 0
     given = answers(path, pictures.pixels[split.scored], zero_point)
     wanted, truth = pictures.reference[split.scored], pictures.truth[split.scored]
     return Outcome(
