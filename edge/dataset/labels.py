@@ -274,3 +274,16 @@ def _check_count(names: Sequence[str], name: str, classes: int | None) -> None:
         f"{counted(classes, 'class', 'classes')}",
         hint=hint,
     )
+
+
+def numbered(classes: int) -> Labels:
+    """Return the classes of a model that nobody has named."""
+    return Labels(
+        names=tuple(str(index) for index in range(classes)),
+        notes=(
+            f"the answers are the numbers 0 to {classes - 1}, since nothing names the {classes} "
+            "classes: --labels FILE names them, one a line in the order of the model's outputs; "
+            "until then a picture has a label only if its folder is called by such a number"
+            + (" or by an id of WordNet" if classes == 1000 else ""),
+        ),
+    )

@@ -59,8 +59,17 @@ def find_scored_images(
     )
 
 
+BACKGROUND: Final = "background"  # the class 0 of TensorFlow's ImageNet models with 1001 classes
+
+
 def wnids(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the WordNet IDs of the classes if they are those of ImageNet; otherwise none."""
+    """Return the WordNet IDs of the classes if they are those of ImageNet; otherwise none.
+
+    A model with a class for the background before these has an empty ID there.
+    """
+    if labels[:1] == (BACKGROUND,):
+        known = wnids(labels[1:])
+        return ("", *known) if known else ()
     classes = imagenet_classes()
     same = len(labels) == len(classes) and all(
         label.startswith(name) for label, (_, name) in zip(labels, classes, strict=True)

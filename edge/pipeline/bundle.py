@@ -22,7 +22,8 @@ from edge.pipeline.report import (
     Report,
     VariantReport,
 )
-from edge.pipeline.reproduce.lock import SOURCE, lock_of
+from edge.pipeline.reproduce.lock import lock_of
+from edge.pipeline.tasks.report import TaskReport, TaskVariant
 from edge.pipeline.variants import RECIPE_NAME, recipe_of
 from edge.runtime.bundle import LABELS_NAME, MANIFEST_NAME, labels_text
 from edge.runtime.contract import Preprocessing
@@ -37,7 +38,7 @@ from edge.runtime.spec import Manifest, Variant
 def write_bundle(
     subject: ModelToBundle, report: Report, measured: Measurements, options: OutputOptions
 ) -> None:
-    """Write the whole folder, which takes its place when it is complete.
+    """Write the whole folder of a classifier, which takes its place when it is complete.
 
     Raises:
         OutputError: The disk is full or read-only, or something else lies there by now.
@@ -45,8 +46,16 @@ def write_bundle(
         InferenceError: An interpreter failed.
     """
     with staged(options.output) as folder:
-        _write_models(folder, subject, measured.converted)
-        _write_reports(folder, subject, report, measured, options)
+        write_models(folder, subject, measured.converted)
+        write_report(folder, subject, report, measured.converted, options)
+        write_page(
+            folder / PAGE_NAME,
+            report,
+            labels=subject.labels,
+            pictures=subject.pictures,
+            preprocessing=subject.preprocessing,
+            provenance=subject.provenance,
+        )
         write_golden(
             folder, measured.converted, subject.pictures, measured.reference, subject.preprocessing
         )
@@ -54,57 +63,65 @@ def write_bundle(
             path = folder / subject.head.spec.path
             path.parent.mkdir()
             write_bytes(path, head_bytes(subject.head))
-        lock = lock_of(
-            folder,
-            command=subject.command,
-            name=subject.name,
-            inputs=subject.inputs,
-            weights_sha256=str(subject.provenance["weights_sha256"]),
-        )
-        write_json(folder / LOCK_NAME, lock)
-        copy_runtime(folder / "runtime")
-        _write_manifest(folder, subject, report, measured.converted)
+        write_end(folder, subject, report, measured.converted)
 
 
-def _write_models(folder: Path, subject: ModelToBundle, converted: Sequence[Converted]) -> None:
+def write_models(folder: Path, subject: ModelToBundle, converted: Sequence[Converted]) -> None:
+    """Write the model files, what they are made of, and the labels."""
     models = folder / "models"
     models.mkdir()
     for item in converted:
         shutil.copyfile(item.path, models / item.target.filename)
-    if subject.adopted is None:
-        (folder / "source").mkdir()
-        shutil.copyfile(subject.keras_model, folder / SOURCE)
+    if subject.source is not None:
+        path, name = subject.source
+        (folder / name).parent.mkdir()
+        shutil.copyfile(path, folder / name)
     write_bytes(folder / LABELS_NAME, labels_text(subject.labels).encode())
 
 
-def _write_reports(
+def write_report(
     folder: Path,
     subject: ModelToBundle,
-    report: Report,
-    measured: Measurements,
+    report: Report | TaskReport,
+    converted: Sequence[Converted],
     options: OutputOptions,
 ) -> None:
+    """Write ``report.json``, and the recipe of mixed files if there are some."""
     write_json(folder / "report.json", report.to_json())
     recipe = recipe_of(
-        measured.converted,
+        converted,
         model=subject.name,
         model_id=subject.model_id,
         max_drop_points=options.max_drop_points,
     )
     if recipe is not None:
         write_json(folder / RECIPE_NAME, recipe)
-    write_page(
-        folder / PAGE_NAME,
-        report,
-        labels=subject.labels,
-        pictures=subject.pictures,
-        preprocessing=subject.preprocessing,
-        provenance=subject.provenance,
+
+
+def write_end(
+    folder: Path,
+    subject: ModelToBundle,
+    report: Report | TaskReport,
+    converted: Sequence[Converted],
+) -> None:
+    """Write lock, runtime and manifest, which depend on all other files."""
+    lock = lock_of(
+        folder,
+        command=subject.command,
+        name=subject.name,
+        inputs=subject.inputs,
+        weights_sha256=str(subject.provenance["weights_sha256"]),
     )
+    write_json(folder / LOCK_NAME, lock)
+    copy_runtime(folder / "runtime")
+    _write_manifest(folder, subject, report, converted)
 
 
 def _write_manifest(
-    folder: Path, subject: ModelToBundle, report: Report, converted: Sequence[Converted]
+    folder: Path,
+    subject: ModelToBundle,
+    report: Report | TaskReport,
+    converted: Sequence[Converted],
 ) -> None:
     """Write the last file, which holds the hash of every other one."""
     files = {
@@ -113,19 +130,20 @@ def _write_manifest(
         if path.is_file()
     }
     _check_copies(subject, converted, files)
+    variants: Sequence[VariantReport | TaskVariant] = report.variants
     manifest = Manifest(
         name=subject.name,
         labels=subject.labels,
         preprocessing=subject.preprocessing,
         variants=tuple(
-            _variant(item, variant)
-            for item, variant in zip(converted, report.variants, strict=True)
+            _variant(item, variant) for item, variant in zip(converted, variants, strict=True)
         ),
         default_variant=report.default_variant,
         files=files,
         provenance=subject.provenance,
         head=None if subject.head is None else subject.head.spec,
         output=subject.output,
+        decoder=subject.decoder,
     )
     write_json(folder / MANIFEST_NAME, manifest.to_json())
 
@@ -139,14 +157,20 @@ def _check_copies(
         OutputError: The cache changed after it was checked.
     """
     sources = {f"models/{item.target.filename}": item.path for item in converted}
-    if subject.adopted is None:
-        sources[SOURCE] = subject.keras_model
+    if subject.source is not None:
+        path, name = subject.source
+        sources[name] = path
     for name, source in sources.items():
         if sealed_sha256(source) not in (None, files[name]):
             raise changed_in_use(source)
 
 
-def _variant(item: Converted, scored: VariantReport) -> Variant:
+def _variant(item: Converted, scored: VariantReport | TaskVariant) -> Variant:
+    top1, score = None, None
+    if isinstance(scored, TaskVariant):
+        score = scored.score
+    else:
+        top1 = scored.top1
     return Variant(
         name=scored.name,
         path=scored.path,
@@ -154,9 +178,10 @@ def _variant(item: Converted, scored: VariantReport) -> Variant:
         precision=str(item.target.precision),
         size_bytes=scored.size_bytes,
         input_dtype=open_session(item.path).inputs[0].dtype,
-        top1=scored.top1,
+        top1=top1,
         agreement=scored.agreement,
         latency_ms=scored.latency_ms,
+        score=score,
     )
 
 

@@ -23,6 +23,7 @@ from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.postprocess import answered, answers, best_class
 
 KERAS: Final = "keras"  # name of the Keras model beside those of the variants
+FLOAT: Final = "float file"  # the same of a float file that the variants are made of
 MISTAKES: Final = 24  # images that are named, of each model
 
 

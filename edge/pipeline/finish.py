@@ -7,11 +7,11 @@ from edge.cache import StageCache
 from edge.evaluation.predictions import predictions
 from edge.pipeline.bundle import write_bundle
 from edge.pipeline.calibration import CalibrationAudit, calibration_report, warnings
-from edge.pipeline.class_report import KERAS, ClassReport, classes_report
+from edge.pipeline.class_report import FLOAT, KERAS, ClassReport, classes_report
 from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.measurements import Measurements, measure
 from edge.pipeline.options import OutputOptions
-from edge.pipeline.report import ADOPTED_FILE, KERAS_MODEL, Reference, Report, Training
+from edge.pipeline.report import ADOPTED_FILE, FLOAT_FILE, KERAS_MODEL, Reference, Report, Training
 from edge.pipeline.scoring import reference_score
 from edge.pipeline.variants import check_search, read_recipes
 from edge.pipeline.verdict import default_reason, doubts
@@ -76,7 +76,11 @@ def _report(
         failed=measured.failed,
         default_variant=measured.default,
         default_reason=default_reason(
-            measured.variants, measured.failed, measured.default, options.max_drop_points
+            measured.variants,
+            measured.failed,
+            measured.default,
+            options.max_drop_points,
+            reference.of,
         ),
         calibration=calibration,
         search=measured.searches,
@@ -84,6 +88,7 @@ def _report(
         input=subject.input,
         classes=_classes(subject, measured, cache),
         output=subject.output,
+        facts=subject.facts,
         stages=dict(stages.seconds),
         host=host(),
         versions=versions(),
@@ -96,8 +101,15 @@ def _reference(subject: ModelToBundle, measured: Measurements) -> Reference:
         subject.pictures,
         subject.output,
         subject.truth,
-        of=KERAS_MODEL if subject.adopted is None else ADOPTED_FILE,
+        of=_compared_with(subject),
     )
+
+
+def _compared_with(subject: ModelToBundle) -> str:
+    """Return whose answers the files are held against, in words."""
+    if subject.adopted is not None:
+        return ADOPTED_FILE
+    return KERAS_MODEL if subject.float_file is None else FLOAT_FILE
 
 
 def _audit(
@@ -126,5 +138,6 @@ def _classes(subject: ModelToBundle, measured: Measurements, cache: StageCache) 
     )
     tables = {measured.default: answers}
     if subject.adopted is None:
-        tables = {KERAS: measured.reference, **tables}
+        first = KERAS if subject.float_file is None else FLOAT
+        tables = {first: measured.reference, **tables}
     return classes_report(tables, subject.pictures, subject.labels, subject.output)

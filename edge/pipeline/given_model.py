@@ -10,11 +10,11 @@ from pathlib import Path
 
 from converters.base import Precision, Target
 from edge.cache import StageCache
-from edge.dataset.labels import read_labels
+from edge.dataset.labels import numbered, read_labels
 from edge.errors import ModelLoadError, UsageError
 from edge.pipeline.conversion import Converted
 from edge.pipeline.options import ExportOptions
-from edge.pipeline.source import ExportedNetwork, given_file_options, numbered
+from edge.pipeline.source import ExportedNetwork, given_file_options
 from edge.pipeline.teachable_machine import Download, is_download, open_download
 from edge.runtime.contract import ColorOrder, Resize
 from edge.runtime.files import sha256_file

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from edge.dataset.pictures import Picture
+from edge.dataset.truth import PictureTruth
 from edge.evaluation.multilabel import LabelTruth
+from edge.identification.model import Fact
 from edge.pipeline.calibration import Pool
 from edge.pipeline.conversion import Converted
 from edge.pipeline.report import DataReport
-from edge.pipeline.reproduce.lock import Command, JobInputs
+from edge.pipeline.reproduce.lock import SOURCE, Command, JobInputs
 from edge.progress import Progress, Step
 from edge.runtime.contract import Preprocessing
 from edge.runtime.head import Head
 from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.tasks.table import DecoderSpec
 from edge.training.input_evidence import InputFinding
 
 
@@ -29,15 +32,17 @@ class ModelToBundle:
         name: The name of the model.
         labels: The names of the classes.
         preprocessing: The contract.
-        keras_model: A .keras file, RGB 0..255 in.
+        keras_model: A .keras file, RGB 0..255 in; None where a model file was given.
         model_id: The content hash of the model.
-        load_model: Gives the Keras model, for the reference answers.
+        load_model: Gives the Keras model, for the reference answers; None likewise.
         calibrate_on: Images to choose calibration images from.
         calibration_pool: What those were taken from; None where they are all there are.
         pictures: The held-out images to score on; none of them among ``calibrate_on``.
         data: What the report says of the data.
         provenance: What the manifest says of the origin of the model.
         inputs: What the lock says of the inputs.
+        float_file: The float .tflite or .onnx file that is converted in the place of a Keras
+            model; None where there is one, and where a finished file is adopted.
         adopted: A finished file that is the only variant, in the place of the Keras model; None
             for a network that is converted.
         head: Where the model answers with embeddings, what makes probabilities of them.
@@ -46,20 +51,25 @@ class ModelToBundle:
             None of any other model.
         input: How the network is fed, and how that is known, for the report.
         notes: What a user was told already, for the report.
+        decoder: What reads the outputs of a model that is no classifier; None of a classifier.
+        truths: The annotations of ``pictures``, in their order, for a model that is no classifier;
+            empty where there are none.
+        facts: What was taken of a given model file, and from which evidence.
     """
 
     command: Command
     name: str
     labels: tuple[str, ...]
     preprocessing: Preprocessing
-    keras_model: Path
     model_id: str
-    load_model: Callable[[], Any]
     calibrate_on: Sequence[Picture]
     pictures: Sequence[Picture]
     data: DataReport
     provenance: Mapping[str, Any]
     inputs: JobInputs
+    keras_model: Path | None = None
+    load_model: Callable[[], Any] | None = None
+    float_file: Path | None = None
     calibration_pool: Pool | None = None
     adopted: Converted | None = None
     head: Head | None = None
@@ -67,6 +77,18 @@ class ModelToBundle:
     truth: LabelTruth | None = None
     input: InputFinding | None = None
     notes: tuple[str, ...] = ()
+    decoder: DecoderSpec | None = None
+    truths: tuple[PictureTruth, ...] = ()
+    facts: tuple[Fact, ...] = ()
+
+    @property
+    def source(self) -> tuple[Path, str] | None:
+        """The file that the others are made of, and its path in a bundle; None where adopted."""
+        if self.keras_model is not None:
+            return self.keras_model, SOURCE
+        if self.float_file is not None:
+            return self.float_file, f"source/model{self.float_file.suffix.lower()}"
+        return None
 
     @property
     def pool(self) -> Pool:

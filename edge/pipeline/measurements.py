@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
-from edge.evaluation.predictions import predictions
+from edge.evaluation.predictions import raw_outputs
 from edge.pipeline.calibration import check_apart, choose
 from edge.pipeline.conversion import Converted
 from edge.pipeline.job import ModelToBundle, TimedStages
@@ -102,12 +102,17 @@ def measure(
 def _reference(
     subject: ModelToBundle, cache: StageCache, stages: TimedStages
 ) -> NDArray[np.float32]:
-    """Return the answers to compare with: the Keras model's, or an adopted file's own."""
+    """Return the answers to compare with: of what the files are made of, or of an adopted file."""
     with stages.stage("reference", len(subject.pictures)) as step:
         if subject.adopted is not None:
-            return predictions(
+            return raw_outputs(
                 subject.adopted.path, subject.pictures, subject.preprocessing, cache=cache
             )
+        if subject.float_file is not None:
+            return raw_outputs(
+                subject.float_file, subject.pictures, subject.preprocessing, cache=cache, step=step
+            )
+        assert subject.load_model is not None  # it is one of the three
         return keras_scores(
             subject.model_id,
             subject.load_model,

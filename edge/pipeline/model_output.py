@@ -69,7 +69,7 @@ def answering(
             hint="A classifier answers with (batch, classes).",
         )
     end = keras_end(model)
-    values = _values(model, options.calibration_data, contract)
+    values = _values(model, options.images, contract)
     asked = options.output_activation
     doubtful = asked is OutputActivation.AUTO and like_fitted_to_0_and_1(end, values)
     chosen, why = _by_labels(model, pictures, contract) if doubtful else (asked, "")
@@ -232,7 +232,7 @@ def two_labels(options: ExportOptions, named: Sequence[str] | None) -> tuple[str
     if named is not None and len(named) == 1:
         named = (f"not {named[0]}", named[0])
     if named is None:
-        root = pictures_root(options.calibration_data)
+        root = pictures_root(options.images)
         folders = sorted(
             {
                 path.relative_to(root).parts[0]

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from converters.base import DEFAULT_TARGETS
+from edge.errors import UsageError
+from edge.identification.model import StatedModel
 from edge.runtime.contract import ChannelOrder, Resize
 from edge.runtime.output import OutputActivation
 from edge.training.options import BaseOptions, TrainingOptions
@@ -69,8 +71,10 @@ class ExportOptions:
     """What ``edge export`` takes.
 
     Attributes:
-        model: The name of a Keras Applications network, or the path of a Keras model.
-        calibration_data: A folder of images, calibration and scoring.
+        model: The name of a Keras Applications network, or the path of a Keras model, or of a
+            .tflite or .onnx file.
+        calibration_data: A folder of images, calibration and scoring; None where nothing is
+            calibrated.
         evaluation_data: A folder of images to score on; None keeps some of the calibration folder.
         weights: The same as for a build; a model file has its own.
         labels: A text file with a class name per line; None for ImageNet's, or numbers.
@@ -89,11 +93,15 @@ class ExportOptions:
         channel_order: The order of its channels; None for that of ``input_range``, or RGB.
         model_output: The name of the output that classifies, of a model file with several.
         custom_objects: A Python file that defines a model file's own layers, and is run.
+        stated: What the user says of a .tflite or .onnx file; nothing of another model, for which
+            the fields above say it.
+        annotations: The annotations of the images to score on, for a task other than
+            classification; None for those that lie beside the images.
         output: Where the bundle goes.
     """
 
     model: str
-    calibration_data: Path
+    calibration_data: Path | None
     output: OutputOptions
     evaluation_data: Path | None = None
     weights: str = "imagenet"
@@ -109,3 +117,20 @@ class ExportOptions:
     channel_order: ChannelOrder | None = None
     model_output: str | None = None
     custom_objects: Path | None = None
+    stated: StatedModel = field(default_factory=StatedModel)
+    annotations: Path | None = None
+
+    @property
+    def images(self) -> Path:
+        """The folder of images that is always there: the one to calibrate on, if there is one.
+
+        Raises:
+            UsageError: There is none.
+        """
+        folder = self.calibration_data or self.evaluation_data
+        if folder is None:
+            raise UsageError(
+                "--calibration-data is missing: int8 files are calibrated on pictures",
+                hint="Add --calibration-data FOLDER; a part of it is kept to score on.",
+            )
+        return folder

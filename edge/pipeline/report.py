@@ -8,6 +8,7 @@ from edge.dataset.folder import Files
 from edge.dataset.scan import Skipped
 from edge.evaluation.chance import Level
 from edge.evaluation.multilabel import MultiLabelScore
+from edge.identification.model import Fact
 from edge.pipeline.calibration import CalibrationAudit
 from edge.pipeline.class_report import ClassReport
 from edge.runtime.output import PROBABILITIES, OutputSpec
@@ -20,6 +21,7 @@ REPORT_SCHEMA_VERSION: Final = 2
 # Whose answers ``reference`` holds.
 KERAS_MODEL: Final = "the Keras model"
 ADOPTED_FILE: Final = "the adopted file"
+FLOAT_FILE: Final = "the float file"
 
 Bounds = tuple[float, float]
 """Low and high end of an interval."""
@@ -111,7 +113,7 @@ class Reference:
         top1_interval: The low and the high end of top-1, 95 %, Wilson.
         chance: Top-1 that guessing would give, 0..1.
         level: Whether the model does better than that.
-        of: ``KERAS_MODEL`` or ``ADOPTED_FILE``: whose scores these are, in words.
+        of: ``KERAS_MODEL``, ``FLOAT_FILE`` or ``ADOPTED_FILE``: whose scores these are, in words.
     """
 
     images: int
@@ -245,6 +247,7 @@ class Report:
         output: What the values mean that the files answer with, and how that was found out.
         input: How the network is fed, how that is known, and what was tried; see
             ``edge.training.input_evidence``.
+        facts: What was taken of a given .tflite or .onnx file, and from which evidence.
     """
 
     command: str
@@ -264,6 +267,7 @@ class Report:
     notes: tuple[str, ...] = ()
     output: OutputSpec = PROBABILITIES
     input: InputFinding | None = None
+    facts: tuple[Fact, ...] = ()
     classes: ClassReport = field(default_factory=lambda: ClassReport(models={}, differences=None))
     schema_version: int = field(default=REPORT_SCHEMA_VERSION)
 

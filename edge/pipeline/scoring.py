@@ -32,6 +32,7 @@ from edge.pipeline.conversion import Converted
 from edge.pipeline.job import ModelToBundle
 from edge.pipeline.report import KERAS_MODEL, Bounds, FailedVariant, Reference, VariantReport
 from edge.progress import Progress
+from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.postprocess import answers
@@ -131,13 +132,13 @@ class Failures:
         self.noted.append(FailedVariant(name=target.name, reason=reason, hint=error.hint))
         self._note(f"{target.name} cannot be made, and the bundle is made without it")
 
-    def check(self, variants: Sequence[VariantReport]) -> None:
+    def check(self, written: Sequence[object]) -> None:
         """Refuse a bundle without any file.
 
         Raises:
             ConversionError: Not one is left.
         """
-        if not variants:
+        if not written:
             reasons = dict.fromkeys(item.reason for item in self.noted)
             raise ConversionError(
                 f"none of the variants can be made: {'; '.join(reasons)}", hint=self.noted[0].hint
@@ -177,13 +178,6 @@ def score_variants(
     reports = []
     with progress.stage("latency", len(tables)) as step:
         for item, table in tables:
-            latency = measure(
-                item.path,
-                lambda spec: encode_pixels(sample, spec, preprocessing.encoding),
-                LATENCY,
-            )
-            integers = _integer_share(item, cache)
-            note = integers.note if item.target.precision in WHOLE else ""
             report = variant_report(
                 item.target.name,
                 table,
@@ -191,16 +185,37 @@ def score_variants(
                 reference,
                 subject.output,
                 subject.truth,
-                latency_ms=latency.median * 1e3,
-                latency=latency.to_json(),
-                size_bytes=item.path.stat().st_size,
-                convert_seconds=item.seconds,
-                notes=(*item.notes, note) if note else item.notes,
-                **asdict(integers.counted),
+                **file_facts(item, sample, preprocessing, cache),
             )
             reports.append(report)
             step(1)
     return tuple(reports)
+
+
+def file_facts(
+    item: Converted, sample: NDArray[np.uint8], preprocessing: Preprocessing, cache: StageCache
+) -> dict[str, Any]:
+    """Return what a variant's report says of a file whatever it answers: size, time, integers.
+
+    Args:
+        item: The file, which is timed alone on the machine.
+        sample: uint8 (height, width, channels), a picture to time it on.
+        preprocessing: The contract.
+        cache: Where the count of its operators is kept.
+    """
+    latency = measure(
+        item.path, lambda spec: encode_pixels(sample, spec, preprocessing.encoding), LATENCY
+    )
+    integers = _integer_share(item, cache)
+    note = integers.note if item.target.precision in WHOLE else ""
+    return {
+        "latency_ms": latency.median * 1e3,
+        "latency": latency.to_json(),
+        "size_bytes": item.path.stat().st_size,
+        "convert_seconds": item.seconds,
+        "notes": (*item.notes, note) if note else item.notes,
+        **asdict(integers.counted),
+    }
 
 
 def _answer_tables(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.cache import StageCache, content_key
-from edge.dataset.labels import Labels, read_labels
+from edge.dataset.labels import Labels, numbered, read_labels
 from edge.dataset.pictures import Picture
 from edge.embedding.imagenet import KERAS_FILE, distinct, keras_classifier
 from edge.errors import UsageError
@@ -178,19 +178,6 @@ def _file_labels(options: ExportOptions, classes: int) -> Labels:
     if options.labels:
         return read_labels(options.labels, classes)
     return numbered(classes)
-
-
-def numbered(classes: int) -> Labels:
-    """Return the classes of a model that nobody has named."""
-    return Labels(
-        names=tuple(str(index) for index in range(classes)),
-        notes=(
-            f"the answers are the numbers 0 to {classes - 1}, since nothing names the {classes} "
-            "classes: --labels FILE names them, one a line in the order of the model's outputs; "
-            "until then a picture has a label only if its folder is called by such a number"
-            + (" or by an id of WordNet" if classes == 1000 else ""),
-        ),
-    )
 
 
 def settled(

@@ -194,6 +194,8 @@ def _request(subject: ModelToBundle, options: OutputOptions, format_: str) -> Co
     """Return what all variants have in common; ``convert_all`` fills in the rest."""
     return ConversionRequest(
         keras_model=subject.keras_model,
+        float_file=subject.float_file,
+        decoder=subject.decoder,
         format=format_,
         precisions=(),
         output=options.cache,

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from edge.dataset.pictures import Picture
 from edge.errors import NegativeVerdict
 from edge.evaluation.chance import Level
 from edge.evaluation.confidence import CONFIDENCE, WIDE, images_for_half_width, too_few
 from edge.evaluation.multilabel import few_positives
-from edge.pipeline.report import FailedVariant, Reference, VariantReport
+from edge.pipeline.report import KERAS_MODEL, FailedVariant, Reference, VariantReport
 from edge.wording import percent, span
 
 
@@ -32,7 +32,7 @@ def doubts(
     adopted = all(item.agreement is None for item in variants)
     return [
         *_of_reference(reference, variants),
-        *(_of_adopted(variants) if adopted else _of_variants(variants, default)),
+        *(_of_adopted(variants) if adopted else _of_variants(variants, default, reference.of)),
         *dict.fromkeys(note for item in variants for note in item.notes),
         *_of_few(reference, pictures, labels),
     ]
@@ -58,8 +58,8 @@ def _of_reference(reference: Reference, variants: Sequence[VariantReport]) -> li
         ]
     if all(item.chance_agreement == 1 for item in variants) and reference.images > 1:
         return [
-            f"every one of the {reference.images} images gets the same class from the Keras "
-            "model and from every file: such images cannot tell whether the files agree"
+            f"every one of the {reference.images} images gets the same class from "
+            f"{reference.of} and from every file: such images cannot tell whether the files agree"
         ]
     return []
 
@@ -85,15 +85,15 @@ def _of_adopted(variants: Sequence[VariantReport]) -> list[str]:
     ]
 
 
-def _of_variants(variants: Sequence[VariantReport], default: str) -> list[str]:
+def _of_variants(variants: Sequence[VariantReport], default: str, of: str) -> list[str]:
     texts = [
-        f"{item.name} {_fault(item)}; it is not the answer of the Keras model"
+        f"{item.name} {_fault(item, of)}; it is not the answer of {of}"
         + ("" if item.name == default else ", and the file is not the default")
         for item in variants
         if not item.is_faithful
     ]
     texts += [
-        f"{item.name} gives another class than the Keras model on "
+        f"{item.name} gives another class than {of} on "
         f"{percent(1 - (item.agreement or 0.0))} of the images"
         + ("" if item.name == default else "; it is not the default")
         for item in variants
@@ -101,17 +101,17 @@ def _of_variants(variants: Sequence[VariantReport], default: str) -> list[str]:
     ]
     if not any(item.is_faithful for item in variants):
         texts.append(
-            "NONE OF THE FILES gives the answers of the Keras model: do not deploy this bundle; "
+            f"NONE OF THE FILES gives the answers of {of}: do not deploy this bundle; "
             "edge diagnose finds the layer that departs"
         )
     return texts
 
 
-def _fault(item: VariantReport) -> str:
+def _fault(item: VariantReport, of: str = KERAS_MODEL) -> str:
     if item.constant:
         return "gives every image the same scores"
     return (
-        f"agrees with the Keras model on {percent(item.agreement)} of the images (95 % interval "
+        f"agrees with {of} on {percent(item.agreement)} of the images (95 % interval "
         f"{span(item.agreement_interval)}), no more than chance "
         f"({percent(item.chance_agreement)})"
     )
@@ -141,6 +141,11 @@ def _few_without_labels(images: int) -> list[str]:
 
 
 SMALLEST: Final = "tflite-int8"  # the default unless it lost something
+ONNX_SMALLEST: Final = "onnx-int8"  # the same where there are only ONNX files
+PREFERRED: Final = (  # the order in which files are tried as the default
+    *(SMALLEST, "tflite-mixed", "tflite-fp16", "tflite-fp32"),
+    *(ONNX_SMALLEST, "onnx-mixed", "onnx-fp32"),
+)
 
 
 MAX_DROP_POINTS: Final = 1.0  # of top-1 that the default variant may lose
@@ -149,7 +154,36 @@ MAX_DROP_POINTS: Final = 1.0  # of top-1 that the default variant may lose
 MAX_CHANGED_POINTS: Final = 3.0  # of answers that it may change where no image has a label
 
 
-def check_budget(variants: Sequence[VariantReport], max_drop_points: float | None) -> None:
+class Compared(Protocol):
+    """A written file, held against what it was made of; see ``VariantReport``."""
+
+    @property
+    def name(self) -> str:
+        """The name of the variant."""
+        ...
+
+    @property
+    def drop_points(self) -> float | None:
+        """The points lost; None where it is not known what is right."""
+        ...
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of answers that are the same, 0..1; None of an adopted file."""
+        ...
+
+    @property
+    def agreement_level(self) -> Level | None:
+        """What the agreement tells, of a classifier."""
+        ...
+
+    @property
+    def is_faithful(self) -> bool:
+        """Whether its answers are those of what it was made of, as far as images can tell."""
+        ...
+
+
+def check_budget(variants: Sequence[Compared], max_drop_points: float | None) -> None:
     """Refuse to deliver a mixed file that loses more than was asked for.
 
     Raises:
@@ -158,16 +192,18 @@ def check_budget(variants: Sequence[VariantReport], max_drop_points: float | Non
     if max_drop_points is None:
         return
     for variant in variants:
-        if variant.name.endswith("-mixed") and not _holds(variant, max_drop_points):
+        if variant.name.endswith("-mixed") and not holds(variant, max_drop_points):
             raise NegativeVerdict(
-                f"{variant.name} loses {_lost(variant):.2f} points, more than --max-drop "
+                f"{variant.name} loses {lost(variant):.2f} points, more than --max-drop "
                 f"{max_drop_points:g} allows",
                 hint="Search anew with --quantize auto, allow more, or use fp16.",
             )
 
 
-def choose_default(variants: Sequence[VariantReport], max_drop_points: float | None = None) -> str:
-    """Choose the variant that runs by default: the smallest TFLite file that lost next to nothing.
+def choose_default(variants: Sequence[Compared], max_drop_points: float | None = None) -> str:
+    """Choose the variant that runs by default: the smallest file that lost next to nothing.
+
+    TFLite files come before ONNX files.
 
     A file whose answers are not those of the Keras model is never it while another's are: it may
     be right as often, by chance. Where all lost more, it is the most precise one that was written.
@@ -177,8 +213,8 @@ def choose_default(variants: Sequence[VariantReport], max_drop_points: float | N
     faithful = [variant for variant in variants if variant.is_faithful]
     alike = [variant for variant in faithful if variant.agreement_level is not Level.LOW]
     by_name = {variant.name: variant for variant in alike}
-    for name in (SMALLEST, "tflite-mixed", "tflite-fp16", "tflite-fp32"):
-        if name in by_name and _holds(by_name[name], max_drop_points):
+    for name in PREFERRED:
+        if name in by_name and holds(by_name[name], max_drop_points):
             return name
     if alike or faithful:
         return (alike or faithful)[0].name
@@ -190,6 +226,7 @@ def default_reason(
     failed: Sequence[FailedVariant],
     default: str,
     max_drop_points: float | None = None,
+    of: str = KERAS_MODEL,
 ) -> str:
     """Say in a sentence why the default is not the TFLite file in int8; "" if nothing is to say.
 
@@ -198,30 +235,34 @@ def default_reason(
         failed: The files that were not written.
         default: What ``choose_default`` chose.
         max_drop_points: The points of top-1 that may be lost, as for ``choose_default``.
+        of: Whose answers the files are held against, in words.
     """
-    if default == SMALLEST:
+    names = [item.name for item in variants] + [item.name for item in failed]
+    only_onnx = all(name.startswith("onnx") for name in names)
+    smallest = ONNX_SMALLEST if only_onnx else SMALLEST
+    if default == smallest:
         return ""
-    if any(item.name == SMALLEST for item in failed):
-        return f"{default}, since {SMALLEST} could not be made."
-    smallest = next((item for item in variants if item.name == SMALLEST), None)
-    if smallest is None:
+    if any(item.name == smallest for item in failed):
+        return f"{default}, since {smallest} could not be made."
+    found = next((item for item in variants if item.name == smallest), None)
+    if found is None:
         return ""
-    return f"{default} and not {SMALLEST}, which {_shortcoming(smallest, max_drop_points)}."
+    return f"{default} and not {smallest}, which {_shortcoming(found, max_drop_points, of)}."
 
 
-def _shortcoming(variant: VariantReport, max_drop_points: float | None) -> str:
+def _shortcoming(variant: VariantReport, max_drop_points: float | None, of: str) -> str:
     """Return what keeps a file from being the default."""
     if variant.constant:
         return "gives every image the same scores"
     if variant.agreement is not None and not variant.is_faithful:
         return (
-            f"agrees with the Keras model on {100 * variant.agreement:.1f} % of the images, no "
+            f"agrees with {of} on {100 * variant.agreement:.1f} % of the images, no "
             "more than chance"
         )
-    if _holds(variant, max_drop_points):
+    if holds(variant, max_drop_points):
         assert variant.agreement is not None  # its level is low
         return (
-            f"agrees with the Keras model on only {100 * variant.agreement:.1f} % of the images "
+            f"agrees with {of} on only {100 * variant.agreement:.1f} % of the images "
             "(Cohen's kappa is below 0.8)"
         )
     if variant.drop_points is not None:
@@ -230,20 +271,20 @@ def _shortcoming(variant: VariantReport, max_drop_points: float | None) -> str:
         return f"loses {variant.drop_points:.1f} points of {measure}; at most {most:g} may be lost"
     most = MAX_CHANGED_POINTS if max_drop_points is None else max_drop_points
     return (
-        f"agrees with the Keras model on {100 - _lost(variant):.1f} % of the images; without "
+        f"agrees with {of} on {100 - lost(variant):.1f} % of the images; without "
         f"labels at least {100 - most:g} % have to agree"
     )
 
 
-def _holds(variant: VariantReport, max_drop_points: float | None) -> bool:
+def holds(variant: Compared, max_drop_points: float | None) -> bool:
     """Return whether it loses no more than the budget, or than is next to nothing without one."""
     usual = MAX_DROP_POINTS if variant.drop_points is not None else MAX_CHANGED_POINTS
-    return _lost(variant) <= (usual if max_drop_points is None else max_drop_points)
+    return lost(variant) <= (usual if max_drop_points is None else max_drop_points)
 
 
-def _lost(variant: VariantReport) -> float:
-    """Return the points of top-1 lost; without labels, those of images answered otherwise."""
+def lost(variant: Compared) -> float:
+    """Return the points of the score lost; without truth, those of answers that are others."""
     if variant.drop_points is not None:
         return variant.drop_points
-    assert variant.agreement is not None  # there is always the Keras model to agree with
+    assert variant.agreement is not None  # there is always a model to agree with
     return round(100 * (1 - variant.agreement), 6)

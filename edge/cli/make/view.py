@@ -25,12 +25,17 @@ def print_report(report: "Report", output: Path) -> None:
     against = (
         "The file was adopted as it is: no model is known that it could differ from."
         if adopted
-        else "Drop, agrees: against the Keras model."
+        else f"Drop, agrees: against {report.reference.of}."
     )
     print_folded(f"* runs by default. {columns}. {against}")
     print_folded(
         f"Latency: measured, median of one inference on this host's CPU, {threads} thread."
     )
+    print_next(output)
+
+
+def print_next(output: Path) -> None:
+    """Print the command to type after a job that made a bundle."""
     say(f"Next: edge predict {quoted(output)} IMAGE")
 
 
@@ -39,7 +44,7 @@ def _print_variants(report: "Report", *, adopted: bool) -> None:
     reference = report.reference
     title = f"{report.name}: {held_out_images(reference.images, reference.labelled)}"
     several = report.output.multi_label
-    model = "its" if adopted else "Keras model"
+    model = "its" if adopted else reference.of.removeprefix("the ")
     if reference.top1 is not None:
         title += f", {model} top-1 {percent(reference.top1)}"
     elif reference.multi_label is not None:
@@ -78,9 +83,9 @@ def _print_lines(report: "Report") -> None:
     if unused := unused_files(len(files.images), files.others):
         print_folded(f"Data: {unused}")
     for name, search in report.search.items():
-        _print_search(name, search)
+        print_search(name, search)
     _print_training(report.training)
-    _print_calibration(report.calibration)
+    print_calibration(report.calibration)
     if report.output.evidence:
         print_folded(f"Output: {report.output.evidence}.")
 
@@ -114,7 +119,7 @@ def _print_training(training: "Training | None") -> None:
         print_folded(f"Why: {training.reason}")
 
 
-def _print_calibration(calibration: "CalibrationAudit") -> None:
+def print_calibration(calibration: "CalibrationAudit") -> None:
     """Print one line about the calibration; what needs attention was a note before."""
     stable = [
         f"{format_} after {found['stable_after']}"
@@ -127,7 +132,7 @@ def _print_calibration(calibration: "CalibrationAudit") -> None:
         )
 
 
-def _print_search(name: str, search: Mapping[str, Any]) -> None:
+def print_search(name: str, search: Mapping[str, Any]) -> None:
     """Print what a search tried; nothing beats the files on its Pareto front in all three."""
     rows = [
         (

@@ -83,7 +83,7 @@ def page(
         *_answers(report, labels, thumbnails),
         None if differences is None else differences_section(differences, thumbnails),
         data_section(report.data, thumbnails.named),
-        provenance_section(report, provenance),
+        provenance_section(report.host, provenance),
     ]
     style = STYLE.read_text(encoding="utf-8")
     return document(f"{report.name}: report", style, *[part for part in parts if part is not None])
@@ -120,7 +120,7 @@ MOST_SKIPPED: Final = 100  # files that are named
 def _summary(report: Report, provenance: Mapping[str, Any]) -> Element:
     """Return name, strategy and the score in a few lines."""
     reference, training = report.reference, report.training
-    model = "adopted file" if reference.is_adopted else "Keras model"
+    model = reference.of.removeprefix("the ")
     facts = {
         "network": provenance.get("backbone") or provenance.get("model"),
         "weights": provenance.get("weights"),
@@ -219,7 +219,7 @@ def variants_section(report: Report) -> Element:
 def _against(report: Report) -> str:
     if report.reference.is_adopted:
         return "The file was adopted as it is: no model is known that it could differ from."
-    return "Drop and agreement: against the Keras model."
+    return f"Drop and agreement: against {report.reference.of}."
 
 
 def _score(item: VariantReport) -> Element | str:
@@ -276,11 +276,10 @@ def _counts(counts: Mapping[str, Mapping[str, int] | int]) -> Element:
     return element("div", table(("", *splits), [sums]), every)
 
 
-def provenance_section(report: Report, provenance: Mapping[str, Any]) -> Element:
+def provenance_section(host: Mapping[str, Any], provenance: Mapping[str, Any]) -> Element:
     """Return hashes, options and versions: what the numbers rest on."""
     rows: list[tuple[Element | str, ...]] = [
-        (name, element("span", value))
-        for name, value in flattened({**provenance, "host": report.host})
+        (name, element("span", value)) for name, value in flattened({**provenance, "host": host})
     ]
     shown = table(("", ""), rows, text_columns=2)
     text = "edge.lock, beside this page, holds the hash of every image and file: edge reproduce."

@@ -99,12 +99,15 @@ UNREADABLE: Final = "unreadable"  # instead of the sha256 of a file that the sys
 # such as v1.0 is the name of the model.
 FILE_OPTIONS: Final = frozenset(
     {
+        "annotations",
         "base.backbone",
         "base.weights",
         "custom_objects",
         "labels",
         "model",
         "output.recipe",
+        "stated.anchors",
+        "stated.labels",
         "truth",
         "weights",
     }
@@ -155,9 +158,11 @@ def export_inputs(
     labels: Sequence[str],
 ) -> JobInputs:
     """Return what an export is made of."""
-    roots = {"calibration_data": pictures_root(options.calibration_data)}
-    if options.evaluation_data is not None:
-        roots["evaluation_data"] = pictures_root(options.evaluation_data)
+    given = {
+        "calibration_data": options.calibration_data,
+        "evaluation_data": options.evaluation_data,
+    }
+    roots = {name: pictures_root(folder) for name, folder in given.items() if folder is not None}
     splits = {"calibration": calibrate_on, "scored": scored}
     return _inputs(options, {name: _images(root, splits, labels) for name, root in roots.items()})
 
@@ -230,7 +235,7 @@ def _named_files(options: Mapping[str, Any], outer: str = "") -> Iterator[tuple[
             path = Path(value)
             if path.suffix and path.is_file():  # a network of Keras Applications has no suffix
                 yield name, NamedFile(path=value, sha256=sha256_file(path))
-            elif name == "model" and path.is_dir():
+            elif name in ("model", "annotations") and path.is_dir():
                 yield name, NamedFile(path=value, sha256=sha256_folder(path))
 
 

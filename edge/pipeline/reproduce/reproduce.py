@@ -102,7 +102,7 @@ def reproduce(options: ReproduceOptions, progress: Progress) -> Reproduction:
 def _folders(lock: BundleLock, options: ReproduceOptions) -> dict[str, Path]:
     """Return where the images of each option that names a folder lie now."""
     named = set(lock.inputs.data)
-    if "evaluation_data" in named and options.evaluation_data is None:
+    if {"calibration_data", "evaluation_data"} <= named and options.evaluation_data is None:
         raise UsageError(
             "the bundle was exported with --evaluation-data", hint="Name that folder again."
         )
@@ -114,6 +114,11 @@ def _folders(lock: BundleLock, options: ReproduceOptions) -> dict[str, Path]:
         "evaluation_data": pictures_root(options.evaluation_data or options.data),
     }
     return {name: given[name] for name in lock.inputs.data}
+
+
+def _only_scored(lock: BundleLock) -> bool:
+    """Return whether nothing was calibrated, so that one folder holds all images."""
+    return set(lock.inputs.data) == {"evaluation_data"}
 
 
 def _make(
@@ -131,8 +136,9 @@ def _make(
     }
     local = {
         "photos": options.data,
-        "calibration_data": options.data,
-        "evaluation_data": options.evaluation_data,
+        # A file that is used as it is can have been exported with images to score on alone.
+        "calibration_data": options.data if "calibration_data" in lock.inputs.data else None,
+        "evaluation_data": options.data if _only_scored(lock) else options.evaluation_data,
         "output": output,
         "overwrite": options.overwrite,
         "cache": cache,
@@ -186,7 +192,7 @@ def named_files(bundle: Bundle, inputs: JobInputs, folder: Path | None) -> dict[
 
 
 def _found(bundle: Bundle, name: str, file: NamedFile, folder: Path | None) -> Path:
-    if name == "labels":
+    if name in ("labels", "stated.labels"):
         return bundle.checked("labels.txt")
     for path in _candidates(bundle, file, folder):
         read = sha256_folder if path.is_dir() else sha256_file
@@ -206,6 +212,9 @@ def _candidates(bundle: Bundle, file: NamedFile, folder: Path | None) -> Iterato
     yield given
     if SOURCE in bundle.manifest.files and given.suffix == ".keras":
         yield bundle.path / SOURCE
+    for path, digest in bundle.manifest.files.items():
+        if digest == file.sha256:  # a model file that was given, or adopted
+            yield bundle.path / path
 
 
 def _copied(value: Any) -> Any:

@@ -1,0 +1,185 @@
+"""``report.json`` of a model that is no classifier; ``docs/bundle.md`` explains it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from edge.evaluation.chance import Level
+from edge.identification.model import Fact
+from edge.pipeline.calibration import CalibrationAudit
+from edge.pipeline.report import (
+    FLOAT_FILE,
+    REPORT_SCHEMA_VERSION,
+    Bounds,
+    DataReport,
+    FailedVariant,
+    held_out_of,
+)
+from edge.runtime.tasks.table import DecoderSpec, Task
+
+LEAST_ALIKE: Final = 0.5  # agreement; below it most answers are others
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReference:
+    """The scores of the file that every other one is held against, on the held-out images.
+
+    Attributes:
+        of: ``FLOAT_FILE`` or ``ADOPTED_FILE``: whose scores these are, in words.
+        images: How many were scored.
+        annotated: How many of them have annotations; 0 without any.
+        score: The value of the task's metric, 0..1; None without annotations.
+        interval: The low and the high end of it, 95 %, from a bootstrap over images.
+    """
+
+    of: str
+    images: int
+    annotated: int
+    score: float | None
+    interval: Bounds | None
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether the only file was adopted, so that there is none to compare it with."""
+        return self.of != FLOAT_FILE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskVariant:
+    """One written file.
+
+    Attributes:
+        name: The name, such as ``tflite-int8``.
+        path: The path in the bundle.
+        size_bytes: The size of the file, metadata included.
+        score: The value of the task's metric, 0..1; None without annotations.
+        interval: The low and the high end of it, 95 %, from a bootstrap over images.
+        values: Every value of the metric by its name, such as mAP50; empty without annotations.
+        classes: The value of the metric for each class that the images show; empty likewise.
+        drop_points: Points of the metric, in percent, lost against the float file; None without
+            annotations, and for an adopted file.
+        drop_interval: The low and the high end of it, 95 %, the same images drawn for both files.
+        agreement: The value of the metric where the answers of the float file are the truth, 0..1;
+            None for an adopted file.
+        agreement_interval: The low and the high end of it, 95 %.
+        found: How many results the file gives on all images: objects, bodies, classes of pixels.
+        latency_ms: The median of one inference on this host, measured.
+        latency: The whole measurement.
+        convert_seconds: The seconds that writing the file took, when it was written.
+        quantized_share: The part of the mult-adds that the file computes on integers, 0..1.
+        quantized_operators: The operators of the file that are computed on integers.
+        operators: All operators but those that only convert integers and real numbers.
+        notes: What the converter says of the file.
+    """
+
+    name: str
+    path: str
+    size_bytes: int
+    score: float | None
+    interval: Bounds | None
+    values: Mapping[str, float]
+    classes: Mapping[str, float]
+    drop_points: float | None
+    drop_interval: Bounds | None
+    agreement: float | None
+    agreement_interval: Bounds | None
+    found: int
+    latency_ms: float
+    latency: Mapping[str, Any]
+    convert_seconds: float
+    quantized_share: float | None = None
+    quantized_operators: int | None = None
+    operators: int | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def agreement_level(self) -> Level | None:
+        """None: chance plays no part where places are answered."""
+        return None
+
+    @property
+    def is_faithful(self) -> bool:
+        """Whether at least half of what the float file answers is there."""
+        return self.agreement is None or self.agreement >= LEAST_ALIKE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A picture that the page shows, with what the files say of it.
+
+    Attributes:
+        path: The path of the picture.
+        agreement: The agreement of the default file with the float file on this picture alone; None
+            for an adopted file.
+        answers: By the name of a file, how many results it gives.
+    """
+
+    path: str
+    agreement: float | None
+    answers: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReport:
+    """A whole export; the fields that ``Report`` has too mean the same.
+
+    Attributes:
+        command: ``export``.
+        name: The name of the model.
+        task: What the model answers.
+        decoder: What reads its outputs.
+        metric: The name of the metric of ``score`` and ``agreement``.
+        facts: What was taken of the given file, and from which evidence.
+        data: The images, and the files that were skipped.
+        reference: The scores of the float file, or of the adopted one.
+        variants: The written files, in the order of the table.
+        default_variant: The one that runs unless another is named.
+        calibration: The audit: the images, and what they did to the ranges.
+        search: What a search tried, by mixed variant.
+        stages: The seconds by stage, of this run.
+        host: Where the latencies were measured.
+        versions: The versions of the packages.
+        failed: The files that could not be written or do not run, and why.
+        default_reason: Why the default is not the int8 file, one sentence; else empty.
+        notes: What to do something about, one sentence each; they were said on stderr as well.
+        examples: Some held-out pictures, those that the files answer most differently first.
+    """
+
+    command: str
+    name: str
+    task: Task
+    decoder: DecoderSpec
+    metric: str
+    facts: tuple[Fact, ...]
+    data: DataReport
+    reference: TaskReference
+    variants: tuple[TaskVariant, ...]
+    default_variant: str
+    calibration: CalibrationAudit
+    search: Mapping[str, Any]
+    stages: Mapping[str, float]
+    host: Mapping[str, Any]
+    versions: Mapping[str, str]
+    failed: tuple[FailedVariant, ...] = ()
+    default_reason: str = ""
+    notes: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
+    schema_version: int = field(default=REPORT_SCHEMA_VERSION)
+
+    @property
+    def default(self) -> TaskVariant:
+        """The variant that runs unless another is named."""
+        return next(item for item in self.variants if item.name == self.default_variant)
+
+    @property
+    def held_out(self) -> str:
+        """Return what the scored images were held out from."""
+        return held_out_of(self.command)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return asdict(self) | {
+            "task": str(self.task),
+            "decoder": self.decoder.to_json(),
+            "data": self.data.to_json(),
+        }
