@@ -91,16 +91,17 @@ def targets(names: tuple[str, ...]) -> tuple[Target, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """Images that calibrate nothing, and what the Keras model says of them.
+    """Images that calibrate nothing, and what the float model says of them.
 
     Attributes:
         pixels: The path of a .npy file, uint8 (images, height, width, channels).
-        reference: The path of a .npy file, float32 (images, classes): the Keras model's scores.
+        reference: The path of a .npy file, float32 (images, classes): the float model's scores.
+            None with a decoder: the float file is run again.
         truth: The class of each image, or None.
     """
 
     pixels: Path
-    reference: Path
+    reference: Path | None
     truth: tuple[int | None, ...]
 
 

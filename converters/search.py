@@ -1,9 +1,10 @@
 """Accuracy-budgeted mixed precision: which blocks have to stay in floats.
 
-The blocks are ranked by how much of the int8 file's error goes away when one of them stays in
-floats; then the fewest of that ranking are kept that hold the budget on held-out images. Greedy
-and one block at a time, as in sensitivity analyses of the field (HAWQ, Dong et al., ICCV 2019,
-ranks by curvature instead; here the error itself is measured, which needs no gradients).
+The blocks are ranked by the error that each makes alone, all others in floats; then the fewest of
+that ranking are kept that hold the budget on held-out images. What leaving one block out saves
+would be noise where several of them break the answers. One block at a time, as in sensitivity
+analyses of the field (HAWQ, Dong et al., ICCV 2019, ranks by curvature instead; here the error
+itself is measured, which needs no gradients).
 """
 
 from collections.abc import Callable
@@ -17,12 +18,12 @@ from numpy.typing import NDArray
 from benchmarks.protocol import Protocol
 from benchmarks.timing import measure
 from converters.base import HeldOut
+from converters.judge import ClassJudge, Judge
 from converters.quantizable import Quantizable
-from edge.evaluation.predictions import run_pixels
-from edge.evaluation.score import score
+from edge.runtime.contract import PIXELS, InputEncoding
 from edge.runtime.session import encode_pixels
 
-RANKING_IMAGES: Final = 48  # a block's share of the error shows on few images
+RANKING_IMAGES: Final = 24  # a block's share of the error shows on few images
 LATENCY: Final = Protocol(runs=20, min_seconds=0.2, max_seconds=5.0, warm_up_seconds=0.1)
 
 
@@ -33,9 +34,9 @@ class Candidate:
     Attributes:
         kept: The blocks that are left in floats.
         top1: The top-1 accuracy on the held-out images; None without labels.
-        drop_points: How many percentage points of top-1 it is below the Keras model; without
+        drop_points: How many percentage points of top-1 it is below the float model; without
             labels, the percentage of images that are answered otherwise.
-        agreement: The share of images with the Keras model's answer, 0..1.
+        agreement: The share of images with the float model's answer, 0..1.
         latency_ms: The median of one inference on this host with one thread, measured.
         size_bytes: The size of the file without metadata.
         on_front: Whether no other candidate is at least as good in all three and better in one.
@@ -58,8 +59,8 @@ class Search:
         max_drop_points: The budget, in percentage points.
         images: How many held-out images it was checked on; they also chose.
         blocks: How many blocks could have been kept.
-        ranking: The blocks and the share of the squared error that keeping each takes away,
-            largest first; empty if int8 held the budget.
+        ranking: The blocks and the share that each has in the sum of the errors that they make
+            alone, largest first; empty if int8 held the budget.
         candidates: The files in the order in which they were tried.
         chosen: The candidate with the fewest blocks that holds the budget; None if none does.
     """
@@ -78,6 +79,9 @@ def search(
     max_drop_points: float,
     folder: Path,
     step: Callable[[], None],
+    *,
+    judge: Judge | None = None,
+    encoding: InputEncoding = PIXELS,
 ) -> Search:
     """Find the fewest blocks to leave in floats.
 
@@ -87,8 +91,12 @@ def search(
         max_drop_points: How many percentage points of top-1 may be lost.
         folder: The folder for the files that are tried.
         step: Is called after each file.
+        judge: Says how much a file loses; without it, as a classifier.
+        encoding: What real values a pixel becomes in a file that takes such.
     """
-    scorer = _CandidateScorer(model, held_out, folder, step)
+    judge = judge or ClassJudge(held_out, encoding)
+    pixels = np.load(held_out.pixels, mmap_mode="r")
+    scorer = _CandidateScorer(model, judge, pixels[0], encoding, folder, step)
     candidates = [scorer.candidate(())]
     ranking: list[tuple[str, float]] = []
     if candidates[0].drop_points > max_drop_points:
@@ -100,7 +108,7 @@ def search(
     chosen = min(good, key=lambda item: len(item.kept), default=None)
     return Search(
         max_drop_points=max_drop_points,
-        images=scorer.images,
+        images=len(pixels),
         blocks=len(model.blocks),
         ranking=tuple(ranking),
         candidates=tried,
@@ -130,63 +138,52 @@ def _narrowed(scorer: "_CandidateScorer", order: list[str], budget: float) -> li
     return tried
 
 
+@dataclass(frozen=True, slots=True)
 class _CandidateScorer:
     """Writes, scores and times files."""
 
-    def __init__(
-        self, model: Quantizable, held_out: HeldOut, folder: Path, step: Callable[[], None]
-    ) -> None:
-        self._model = model
-        self._pixels: NDArray[np.uint8] = np.load(held_out.pixels, mmap_mode="r")
-        self._reference: NDArray[np.float32] = np.load(held_out.reference)
-        self._truth = held_out.truth
-        self._path = folder / f"candidate.{model.suffix}"
-        self._step = step
-        self._base = score(self._reference, self._truth).top1
-
-    @property
-    def images(self) -> int:
-        """How many images are held out."""
-        return len(self._truth)
+    model: Quantizable
+    judge: Judge
+    sample: NDArray[np.uint8]
+    encoding: InputEncoding
+    folder: Path
+    step: Callable[[], None]
 
     def candidate(self, kept: tuple[str, ...]) -> Candidate:
         """Try the file with those blocks in floats, over all held-out images."""
-        table = self._run(kept, self.images)
-        scored = score(table, self._truth, self._reference)
-        assert scored.agreement is not None  # a reference was given
-        drop = 1 - scored.agreement
-        if self._base is not None and scored.top1 is not None:
-            drop = self._base - scored.top1
-        sample = self._pixels[0]
-        latency = measure(self._path, lambda spec: encode_pixels(sample, spec), LATENCY)
+        path = self._written(kept)
+        loss = self.judge.loss(path)
+        latency = measure(
+            path, lambda spec: encode_pixels(self.sample, spec, self.encoding), LATENCY
+        )
+        self.step()
         return Candidate(
             kept=kept,
-            top1=scored.top1,
-            drop_points=round(100 * drop, 6),
-            agreement=scored.agreement,
+            top1=loss.top1,
+            drop_points=round(loss.drop_points, 6),
+            agreement=loss.agreement,
             latency_ms=latency.median * 1e3,
-            size_bytes=self._path.stat().st_size,
+            size_bytes=path.stat().st_size,
         )
 
     def ranking(self) -> list[tuple[str, float]]:
-        """Rank the blocks by the share of int8's squared error that keeping each takes away."""
-        count = min(RANKING_IMAGES, self.images)
-        whole = max(self._error((), count), 1e-12)
-        shares = [
-            (block.name, 1 - self._error((block.name,), count) / whole)
-            for block in self._model.blocks
-        ]
+        """Rank the blocks by the error that each makes alone."""
+        names = [block.name for block in self.model.blocks]
+        errors = {name: self._error(name, names) for name in names}
+        whole = max(sum(errors.values()), 1e-12)
+        shares = [(name, error / whole) for name, error in errors.items()]
         return sorted(shares, key=lambda pair: -pair[1])
 
-    def _error(self, kept: tuple[str, ...], count: int) -> float:
-        difference = self._run(kept, count) - self._reference[:count]
-        return float((difference.astype(np.float64) ** 2).sum(axis=1).mean())
+    def _error(self, alone: str, names: list[str]) -> float:
+        path = self._written(tuple(name for name in names if name != alone))
+        error = self.judge.error(path, RANKING_IMAGES)
+        self.step()
+        return error
 
-    def _run(self, kept: tuple[str, ...], count: int) -> NDArray[np.float32]:
-        self._path.write_bytes(self._model.quantized(kept))
-        table = run_pixels(self._path, self._pixels[:count])
-        self._step()
-        return table
+    def _written(self, kept: tuple[str, ...]) -> Path:
+        path = self.folder / f"candidate.{self.model.suffix}"
+        path.write_bytes(self.model.quantized(kept))
+        return path
 
 
 def _with_front(candidates: list[Candidate]) -> tuple[Candidate, ...]:

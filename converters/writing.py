@@ -142,7 +142,14 @@ def _recipe(
             "a mixed file needs a budget or a recipe", hint="Give --max-drop or --recipe."
         )
     with tempfile.TemporaryDirectory(prefix="edge-search-") as folder:
-        tried = search(model, request.held_out, request.max_drop_points, Path(folder), step)
+        tried = search(
+            model,
+            request.held_out,
+            request.max_drop_points,
+            Path(folder),
+            step,
+            encoding=request.preprocessing.encoding,
+        )
     if tried.chosen is None:
         raise NegativeVerdict(
             _missed(request.format, tried), hint="Allow more, or use fp16, which has no recipe."

@@ -73,7 +73,11 @@ def run_images(
 
 
 def run_pixels(
-    model: Path, pixels: NDArray[np.uint8], *, engine: str | None = None
+    model: Path,
+    pixels: NDArray[np.uint8],
+    *,
+    engine: str | None = None,
+    encoding: InputEncoding = PIXELS,
 ) -> NDArray[np.float32]:
     """Return scores (images, classes), float32, of decoded images, by a file that edge has written.
 
@@ -81,6 +85,7 @@ def run_pixels(
         model: The file.
         pixels: (images, height, width, channels).
         engine: The interpreter; None for the first that is installed.
+        encoding: What real values a pixel becomes in a file that takes such.
 
     Raises:
         ModelLoadError: The model does not load.
@@ -88,7 +93,7 @@ def run_pixels(
     """
 
     def work(session: Session, position: int) -> NDArray[np.float32]:
-        return _scores(session, pixels[position])
+        return _scores(session, pixels[position], encoding)
 
     return np.stack(list(_spread(model, work, len(pixels), engine=engine, workers=None)))
 

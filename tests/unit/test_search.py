@@ -148,12 +148,12 @@ def test_the_fewest_blocks_of_the_ranking_that_hold(find: Find, budget: float, f
     assert len(counts) == len(set(counts))  # none is tried twice
 
 
-def test_the_ranking_is_the_share_of_the_error_that_goes(find: Find) -> None:
+def test_the_ranking_is_the_share_of_the_errors_made_alone(find: Find) -> None:
     found = find(Planted({"a": 0.1, "b": 0.3}), 1.0)
     ranking = dict(found.ranking)
     assert list(ranking) == ["b", "a"]
-    assert ranking["b"] == pytest.approx(1 - 0.1**2 / 0.4**2, abs=1e-5)
-    assert ranking["a"] == pytest.approx(1 - 0.3**2 / 0.4**2, abs=1e-5)
+    assert ranking["b"] == pytest.approx(0.3**2 / (0.1**2 + 0.3**2), abs=1e-5)
+    assert ranking["a"] == pytest.approx(0.1**2 / (0.1**2 + 0.3**2), abs=1e-5)
 
 
 def test_a_budget_that_cannot_be_held(find: Find) -> None:
