@@ -1,0 +1,334 @@
+"""A model file and what its user says of it -> what it is, each thing with its evidence."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edge.dataset.labels import numbered, read_labels
+from edge.errors import BundleError, InferenceError, ModelLoadError, UsageError
+from edge.evaluation.output import output_of
+from edge.identification.evidence import FileEvidence, packed_labels, read_evidence
+from edge.identification.families import Candidate, candidates
+from edge.identification.feeding import fed
+from edge.identification.model import Fact, IdentifiedModel, StatedModel
+from edge.runtime.contract import Preprocessing
+from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.tasks.decoder import Tensors
+from edge.runtime.tasks.table import DECODERS, DecoderSpec, Task
+
+_EXPORTER_TASKS = {
+    "detect": Task.DETECTION,
+    "segment": Task.SEGMENTATION,
+    "classify": Task.CLASSIFICATION,
+    "pose": Task.POSE,
+}
+
+
+def identify(path: Path, stated: StatedModel) -> IdentifiedModel:
+    """Find out what a .tflite or .onnx file is: task, decoder, input and labels.
+
+    Args:
+        path: The file.
+        stated: What its user says of it, which settles what the file leaves open.
+
+    Raises:
+        UsageError: Two readings fit, or what is stated does not fit the file.
+        ModelLoadError: The file does not load, takes no image, or answers as no decoder knows.
+    """
+    found = read_evidence(path, stated)
+    if found.metadata is not None and found.metadata.edge_preprocessing is not None:
+        return _own_file(found, stated)
+    chosen, facts = _chosen(found, stated)
+    preprocessing, input_facts = fed(found, chosen, stated)
+    labels, label_fact = _labels(found, chosen, stated)
+    decoder, output = None, PROBABILITIES
+    if chosen.task is Task.CLASSIFICATION:
+        _refuse_task_options(stated, chosen.task)
+        output = output_of(found.end, len(labels), None, stated.output_activation)
+        facts.append(_output_fact(output))
+    else:
+        decoder = _decoder(found, chosen, stated, preprocessing, labels)
+        facts.append(_threshold_fact(decoder))
+    return IdentifiedModel(
+        path=path,
+        format=found.format,
+        sha256=found.sha256,
+        task=chosen.task,
+        preprocessing=preprocessing,
+        labels=labels,
+        decoder=decoder,
+        output=output,
+        quantized=found.quantized,
+        facts=(*facts, *input_facts, label_fact),
+    )
+
+
+def _chosen(found: FileEvidence, stated: StatedModel) -> tuple[Candidate, list[Fact]]:
+    """Return the one reading of the file that fits all that is known, and the facts of it.
+
+    Raises:
+        UsageError: Several fit, or none fits what is stated.
+        ModelLoadError: No decoder knows such outputs.
+    """
+    readings = candidates(found)
+    if stated.decoder is not None:
+        readings = [_stated_decoder(stated, readings)]
+    if not readings:
+        shapes = ", ".join(f"{list(spec.shape)} {spec.dtype}" for spec in found.outputs)
+        raise ModelLoadError(
+            f"no decoder knows the outputs of {found.path.name}: {shapes}",
+            hint="Name one with --decoder where a layout is known by another name; edge export "
+            "--help lists them.",
+        )
+    if stated.task is not None:
+        readings = _of_task(found, stated.task, readings)
+    exported = found.exporter and _EXPORTER_TASKS.get(found.exporter.task)
+    if exported is not None and any(item.task is exported for item in readings):
+        readings = [item for item in readings if item.task is exported]
+    count = _label_count(found, stated)
+    if len(readings) > 1 and count is not None:
+        readings = [item for item in readings if item.classes in (None, count)] or readings
+        vector = {item.task for item in readings} == {Task.CLASSIFICATION, Task.EMBEDDING}
+        if vector and readings[0].classes == count:
+            readings = readings[:1]
+    if len(readings) > 1:
+        raise _ambiguous(found, readings)
+    return readings[0], _reading_facts(found, readings[0], stated)
+
+
+def _reading_facts(found: FileEvidence, chosen: Candidate, stated: StatedModel) -> list[Fact]:
+    source = "as stated" if stated.task is not None else chosen.why
+    if stated.task is None and found.exporter is not None:
+        source = f"its metadata say {found.exporter.task!r}"
+    facts = [Fact(what="task", value=str(chosen.task), source=source, option="--task")]
+    if chosen.decoder:
+        why = "as stated" if stated.decoder is not None else chosen.why
+        facts.append(Fact(what="decoder", value=chosen.decoder, source=why, option="--decoder"))
+    return facts
+
+
+def _stated_decoder(stated: StatedModel, readings: Sequence[Candidate]) -> Candidate:
+    """Return the reading of that decoder.
+
+    Raises:
+        UsageError: There is no such decoder, or it answers another task than the stated one.
+    """
+    name = stated.decoder or ""
+    if name not in DECODERS:
+        raise UsageError(
+            f"there is no decoder {name!r}", hint=f"The decoders are {', '.join(DECODERS)}."
+        )
+    task = DECODERS[name].task
+    if stated.task not in (None, task):
+        raise UsageError(
+            f"--decoder {name} answers {task}, and --task says {stated.task}",
+            hint="Leave one of them out.",
+        )
+    for reading in readings:
+        if reading.decoder == name:
+            return reading
+    same = [reading for reading in readings if reading.task is task]
+    feeding = same[0].feeding if same else Candidate(task=task, why="").feeding
+    return Candidate(task=task, decoder=name, why="as stated", feeding=feeding, sure=False)
+
+
+def _of_task(found: FileEvidence, task: Task, readings: Sequence[Candidate]) -> list[Candidate]:
+    """Return the readings of a task.
+
+    Raises:
+        UsageError: The file shows that it is of another task.
+    """
+    kept = [item for item in readings if item.task is task]
+    if kept:
+        return kept
+    other = readings[0]
+    raise UsageError(
+        f"--task says {task}, and {found.path.name} answers {other.task}: {other.why}",
+        hint=f"Give --task {other.task}, or leave it out.",
+    )
+
+
+def _label_count(found: FileEvidence, stated: StatedModel) -> int | None:
+    """Return how many labels are named anywhere; None for none."""
+    if stated.labels is not None:
+        return len(read_labels(stated.labels).names)
+    named = _file_labels(found)
+    return len(named[0]) if named else None
+
+
+def _ambiguous(found: FileEvidence, readings: Sequence[Candidate]) -> UsageError:
+    ways = []
+    for item in readings:
+        option = f"--decoder {item.decoder}" if item.decoder else f"--task {item.task}"
+        labels = "" if item.classes is None else f", {item.classes} labels"
+        ways.append(f"{option} ({item.why}{labels})")
+    return UsageError(
+        f"{found.path.name} can be read in {len(readings)} ways, and nothing in it tells which",
+        hint=f"State one: {'; or '.join(ways)}. A file of labels (--labels) may settle it too.",
+    )
+
+
+def _file_labels(found: FileEvidence) -> tuple[tuple[str, ...], str] | None:
+    """Return the labels that the file itself names, and where."""
+    if found.exporter is not None:
+        return found.exporter.names, "the names in its metadata"
+    if found.metadata is not None and found.metadata.labels:
+        return found.metadata.labels, "its metadata"
+    return packed_labels(found.path) if found.format == "tflite" else None
+
+
+def _labels(
+    found: FileEvidence, chosen: Candidate, stated: StatedModel
+) -> tuple[tuple[str, ...], Fact]:
+    """Return the labels and where they come from.
+
+    Raises:
+        UsageError: The stated ones do not fit the outputs.
+    """
+    if stated.labels is not None:
+        read = read_labels(stated.labels, chosen.classes)
+        source = f"{len(read.names)} of {stated.labels.name}"
+        return read.names, Fact(what="labels", value=_some(read.names), source=source)
+    named = _file_labels(found)
+    if named is not None and chosen.classes in (None, len(named[0])):
+        names, source = named
+        return names, Fact(what="labels", value=_some(names), source=source, option="--labels")
+    if chosen.labels:
+        source = "so the family defines them"
+        return chosen.labels, Fact(
+            what="labels", value=_some(chosen.labels), source=source, option="--labels"
+        )
+    if named is not None:
+        raise UsageError(
+            f"{found.path.name} names {len(named[0])} labels ({named[1]}) and answers with "
+            f"{chosen.classes} classes",
+            hint="Name the right ones with --labels FILE.",
+        )
+    names = numbered(chosen.classes).names if chosen.classes else ()
+    return names, Fact(
+        what="labels",
+        value=f"the numbers 0 to {len(names) - 1}" if names else "numbers",
+        source="nothing names them",
+        option="--labels",
+        sure=False,
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} ... ({len(names)})"
+
+
+def _decoder(
+    found: FileEvidence,
+    chosen: Candidate,
+    stated: StatedModel,
+    preprocessing: Preprocessing,
+    labels: tuple[str, ...],
+) -> DecoderSpec:
+    """Return the decoder with what is stated of it, once it takes the outputs of the trial.
+
+    Raises:
+        UsageError: It does not fit the outputs, or a stated parameter does not fit it.
+    """
+    parameters: dict[str, Any] = dict(chosen.parameters)
+    known = _parameter_names(chosen.decoder)
+    for name in ("score_threshold", "iou_threshold", "max_results"):
+        value = getattr(stated, name)
+        if value is None:
+            continue
+        if name not in known:
+            raise UsageError(
+                f"--{name.replace('_', '-')} means nothing to the decoder {chosen.decoder}",
+                hint="Leave it out.",
+            )
+        parameters[name] = value
+    spec = DecoderSpec(name=chosen.decoder, parameters=parameters, evidence=chosen.why)
+    try:
+        spec.open(Tensors(outputs=found.outputs, preprocessing=preprocessing, labels=labels))
+    except InferenceError as error:
+        raise UsageError(error.message, hint=error.hint) from error
+    return spec
+
+
+def _parameter_names(decoder: str) -> frozenset[str]:
+    from dataclasses import fields
+
+    return frozenset(item.name for item in fields(DecoderSpec(name=decoder).read_parameters()))
+
+
+def _threshold_fact(spec: DecoderSpec) -> Fact:
+    read = spec.read_parameters()
+    shown = [
+        f"{name.replace('_', ' ')} {getattr(read, name):g}"
+        for name in ("score_threshold", "iou_threshold", "max_results")
+        if hasattr(read, name)
+    ]
+    given = [name for name in spec.parameters if name.endswith("threshold")]
+    return Fact(
+        what="results",
+        value=", ".join(shown) or "as the model gives them",
+        source="as stated" if given else f"the defaults of {spec.name}",
+        option="--score-threshold" if shown else "",
+    )
+
+
+def _output_fact(output: OutputSpec) -> Fact:
+    return Fact(
+        what="output", value=str(output.kind), source=output.evidence, option="--output-activation"
+    )
+
+
+def _refuse_task_options(stated: StatedModel, task: Task) -> None:
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in ("score_threshold", "iou_threshold", "max_results", "anchors")
+        if getattr(stated, name) is not None
+    ]
+    if given:
+        raise UsageError(f"{given[0]} means nothing to {task}", hint=f"Leave out {given[0]}.")
+
+
+def _own_file(found: FileEvidence, stated: StatedModel) -> IdentifiedModel:
+    """Return what a file that edge wrote says of itself.
+
+    Raises:
+        UsageError: Something else is stated.
+        ModelLoadError: What it says cannot be read.
+    """
+    metadata = found.metadata
+    assert metadata is not None  # the caller has seen its contract
+    if stated != StatedModel():
+        raise UsageError(
+            f"{found.path.name} was written by edge, and says itself what it takes and gives",
+            hint="Leave out the options that describe a model file.",
+        )
+    try:
+        preprocessing = Preprocessing.from_json(metadata.edge_preprocessing or {})
+        decoder = metadata.edge_decoder and DecoderSpec.from_json(metadata.edge_decoder)
+        output = PROBABILITIES
+        if metadata.edge_output:
+            output = OutputSpec.from_json(metadata.edge_output, labels=len(metadata.labels))
+    except BundleError as error:
+        raise ModelLoadError(f"{found.path.name}: {error.message}", hint=error.hint) from error
+    task = decoder.task if decoder else Task.CLASSIFICATION
+    written = "edge wrote it into the file"
+    facts = [
+        Fact(what="task", value=str(task), source=written),
+        Fact(what="contract", value=preprocessing.sha256[:12], source=written),
+        Fact(what="labels", value=_some(metadata.labels), source=written),
+    ]
+    if decoder:
+        facts.insert(1, Fact(what="decoder", value=decoder.name, source=written))
+    return IdentifiedModel(
+        path=found.path,
+        format=found.format,
+        sha256=found.sha256,
+        task=task,
+        preprocessing=preprocessing,
+        labels=metadata.labels,
+        decoder=decoder or None,
+        output=output,
+        quantized=found.quantized,
+        facts=tuple(facts),
+    )
