@@ -12,11 +12,13 @@ import numpy as np
 
 from edge.identification.evidence import FileEvidence, cells
 from edge.runtime.contract import ChannelOrder, Interpolation, PadPosition, Resize
+from edge.runtime.postprocess import dequantize
 from edge.runtime.tasks.table import Task
 
 UNIT: Final = "0,1"
 SIGNED: Final = "-1,1"
 PIXELS: Final = "pixels"
+_NORMALIZED: Final = 4.0  # what is larger is no share of a side, even of a wild box
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,26 +126,27 @@ def yolo(found: FileEvidence) -> list[Candidate]:
     _, rows, columns = found.shapes[0]
     grid = cells(found.image.height, found.image.width)
     shape = f"its output is {list(found.shapes[0])}"
+    trial = dequantize(found.trial[0], found.outputs[0])[0]
     if columns == 6 and rows <= 1000 and rows not in (grid, 3 * grid):
-        return [_yolo("yolo-end-to-end", None, f"{shape}: boxes that are left, six numbers each")]
+        return [_yolo("yolo-end-to-end", None, f"{shape}: six numbers a box", trial[:, :4])]
     if rows == 3 * grid and columns > 5:
         why = f"{shape}: three anchors in each of the {grid} cells of the strides 8, 16 and 32"
-        return [_yolo("yolov5", columns - 5, why)]
+        return [_yolo("yolov5", columns - 5, why, trial[:, :4])]
     if columns == grid and rows > 4:
-        return [_yolo("yolov8", rows - 4, f"{shape}: 4 + classes, and the {grid} cells")]
+        return [_yolo("yolov8", rows - 4, f"{shape}: 4 + classes of {grid} cells", trial[:4])]
     if rows == grid and columns > 4:
-        return _by_rows(found, columns, f"{shape}: the {grid} cells of the strides 8, 16 and 32")
+        return _by_rows(found, trial, f"{shape}: the {grid} cells of the strides 8, 16 and 32")
     return []
 
 
-def _by_rows(found: FileEvidence, columns: int, shape: str) -> list[Candidate]:
+def _by_rows(found: FileEvidence, trial: Any, shape: str) -> list[Candidate]:
     """A row for each cell: with objectness (YOLOX), or without (a turned YOLOv8)."""
-    turned = _yolo("yolov8", columns - 4, f"{shape}, each with 4 + classes")
+    columns = trial.shape[1]
+    turned = _yolo("yolov8", columns - 4, f"{shape}, each with 4 + classes", trial[:, :4])
     if columns < 6:
         return [turned]
-    trial = found.trial[0][0].astype(np.float32)
-    if found.outputs[0].quantization is None and _is_decoded(trial, found):
-        decoded = _yolo("yolov5", columns - 5, f"{shape}, each with objectness and boxes in pixels")
+    if _is_decoded(trial, found):
+        decoded = _yolo("yolov5", columns - 5, f"{shape}, each with objectness", trial[:, :4])
         return [decoded, turned]
     raw = Candidate(
         task=Task.DETECTION,
@@ -152,7 +155,7 @@ def _by_rows(found: FileEvidence, columns: int, shape: str) -> list[Candidate]:
         classes=columns - 5,
         feeding=YOLOX,
     )
-    if found.outputs[0].quantization is None and float(trial[:, 2:4].min()) < 0:
+    if float(trial[:, 2:4].min()) < 0:
         return [raw]  # a decoded width is never below zero, its logarithm is
     return [raw, turned]
 
@@ -163,9 +166,24 @@ def _is_decoded(trial: Any, found: FileEvidence) -> bool:
     return bool(centres.max() > 0.5 * found.image.width and trial[:, 2:4].min() >= 0)
 
 
-def _yolo(decoder: str, classes: int | None, why: str) -> Candidate:
+def _yolo(decoder: str, classes: int | None, why: str, boxes: Any) -> Candidate:
+    """A layout of Ultralytics.
+
+    Args:
+        decoder: What reads it.
+        classes: How many labels there are.
+        why: What speaks for it.
+        boxes: The four numbers of each box in the trial answer, whose size tells their unit.
+    """
+    normalized = float(np.abs(boxes).max(initial=0)) <= _NORMALIZED
+    unit = "shares of the sides" if normalized else "pixels"
     return Candidate(
-        task=Task.DETECTION, decoder=decoder, why=why, classes=classes, feeding=ULTRALYTICS
+        task=Task.DETECTION,
+        decoder=decoder,
+        why=f"{why}, boxes in {unit}",
+        parameters={"coordinates": "normalized"} if normalized else {},
+        classes=classes,
+        feeding=ULTRALYTICS,
     )
 
 
@@ -234,8 +252,8 @@ def segmentation(found: FileEvidence) -> list[Candidate]:
         ]
     if len(shape) != 4 or shape[0] != 1:
         return []
-    last = min(shape[1:3]) > 6 and shape[3] <= 256
-    first = min(shape[2:4]) > 6 and shape[1] <= 256
+    last = _is_map(shape[1:3], found) and shape[3] <= 256
+    first = _is_map(shape[2:4], found) and shape[1] <= 256
     readings = []
     for holds, classes, axis in ((last, shape[3], "last"), (first, shape[1], "second")):
         if holds:
@@ -252,6 +270,13 @@ def segmentation(found: FileEvidence) -> list[Candidate]:
                 )
             )
     return readings
+
+
+def _is_map(extents: tuple[int, ...], found: FileEvidence) -> bool:
+    """Whether two extents are those of the picture, or the same part of both sides."""
+    height, width = found.image.height, found.image.width
+    rows, columns = extents
+    return min(extents) > 6 and abs(rows * width - columns * height) <= max(height, width)
 
 
 def vectors(found: FileEvidence) -> list[Candidate]:

@@ -49,6 +49,26 @@ DECODERS: Final[Mapping[str, DecoderEntry]] = {
         place="edge.runtime.tasks.detection_postprocess:DetectionPostprocess",
         meaning="detectors that end in the operator TFLite_Detection_PostProcess",
     ),
+    "yolov5": DecoderEntry(
+        task=Task.DETECTION,
+        place="edge.runtime.tasks.yolo:YoloV5",
+        meaning="YOLOv5, v6 and v7: rows of box, objectness and class scores",
+    ),
+    "yolov8": DecoderEntry(
+        task=Task.DETECTION,
+        place="edge.runtime.tasks.yolo:YoloV8",
+        meaning="YOLOv8, v9 and v11: rows or columns of box and class scores",
+    ),
+    "yolox": DecoderEntry(
+        task=Task.DETECTION,
+        place="edge.runtime.tasks.yolo:Yolox",
+        meaning="YOLOX as it is exported: boxes relative to their cell",
+    ),
+    "yolo-end-to-end": DecoderEntry(
+        task=Task.DETECTION,
+        place="edge.runtime.tasks.yolo_end_to_end:YoloEndToEnd",
+        meaning="YOLOv10, YOLO26 and exports with NMS inside: six numbers for each box",
+    ),
 }
 
 

@@ -1,0 +1,67 @@
+"""Detectors with the suppression of overlapping boxes inside, or without the need of any.
+
+One output (1, n, 6): left, top, right, bottom, score and class of each box (YOLOv10, YOLO26, and
+exports of Ultralytics with ``nms=True``); or four: how many, boxes, scores and classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import InferenceError
+from edge.runtime.placement import Placement
+from edge.runtime.postprocess import dequantize
+from edge.runtime.tasks.boxes import Thresholds, check_finite, detections, surest
+from edge.runtime.tasks.decoder import Tensors, misfit
+from edge.runtime.tasks.results import Detections
+from edge.runtime.tasks.yolo import Coordinates
+
+_COLUMNS: Final = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters(Thresholds):
+    """How the rows are read.
+
+    Attributes:
+        coordinates: The unit of the boxes.
+    """
+
+    coordinates: Coordinates = Coordinates.PIXELS
+
+
+class YoloEndToEnd:
+    """See ``Decoder``."""
+
+    def __init__(self, tensors: Tensors, parameters: Parameters) -> None:
+        shapes = [spec.shape for spec in tensors.outputs]
+        rows = len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][2] in (_COLUMNS, -1)
+        if not rows:
+            raise misfit("yolo-end-to-end", tensors, "(1, boxes, 6)")
+        self._tensors = tensors
+        self._asked = parameters
+        contract = tensors.preprocessing
+        self._unit = np.ones(4, np.float32)
+        if parameters.coordinates is Coordinates.NORMALIZED:
+            self._unit = np.array((contract.width, contract.height) * 2, np.float32)
+
+    def decode(self, outputs: Sequence[NDArray[Any]], placement: Placement) -> Detections:
+        """See ``Decoder``."""
+        table = dequantize(outputs[0], self._tensors.outputs[0])
+        if table.ndim != 3 or table.shape[0] != 1 or table.shape[2] != _COLUMNS:
+            raise InferenceError(f"the output is {list(table.shape)}; expected (1, boxes, 6)")
+        values = table[0]
+        check_finite(values)
+        rows = np.flatnonzero(values[:, 4] >= self._asked.score_threshold)
+        rows = rows[surest(values[rows, 4], self._asked.max_results)]
+        kept = values[rows]
+        return detections(
+            kept[:, :4] * self._unit,
+            kept[:, 4],
+            kept[:, 5].astype(np.int64),
+            placement,
+            self._tensors.labels,
+        )

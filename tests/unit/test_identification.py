@@ -1,0 +1,204 @@
+"""What a model file of somebody else's is, from which evidence, and what is refused."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.errors import EdgeError, ModelLoadError, UsageError
+from edge.identification.evidence import cells
+from edge.identification.identify import identify
+from edge.identification.model import IdentifiedModel, StatedModel
+from edge.runtime.contract import ChannelOrder, PadPosition, Resize, TensorLayout
+from edge.runtime.tasks.table import Task
+from tests.unit.foreign_models import boxes, foreign_onnx, noise
+
+GRID = cells(64, 64)  # 84 cells of the strides 8, 16 and 32
+UNIT = StatedModel(input_range="0,1")
+DATA = os.environ.get("EDGE_TEST_DATA")
+needs_data = pytest.mark.skipif(DATA is None, reason="needs EDGE_TEST_DATA")
+
+
+def fact(model: IdentifiedModel, what: str) -> str:
+    return next(item.value for item in model.facts if item.what == what)
+
+
+# ---- layouts
+
+
+@pytest.mark.parametrize(
+    ("output", "decoder"),
+    [
+        (boxes(3 * GRID, 7, 64), "yolov5"),
+        (np.swapaxes(boxes(GRID, 6, 64), 1, 2), "yolov8"),
+        (noise(1, GRID, 85), "yolox"),
+        (boxes(300, 6, 64), "yolo-end-to-end"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_layouts_of_yolo(tmp_path: Path, output: np.ndarray, decoder: str) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [output])
+    found = identify(path, StatedModel())
+    assert (found.task, fact(found, "decoder")) == (Task.DETECTION, decoder)
+    assert found.preprocessing.resize is Resize.LETTERBOX
+    assert found.preprocessing.pad_value == 114
+    assert found.preprocessing.layout is TensorLayout.CHW
+
+
+def test_yolox_is_fed_as_its_own_demo_feeds_it(tmp_path: Path) -> None:
+    found = identify(foreign_onnx(tmp_path / "m.onnx", [noise(1, GRID, 85)]), StatedModel())
+    contract = found.preprocessing
+    assert contract.encoding.is_pixels
+    assert contract.channel_order is ChannelOrder.BGR
+    assert contract.pad_position is PadPosition.TOP_LEFT
+
+
+def test_what_the_exporter_wrote_counts(tmp_path: Path) -> None:
+    """Names, and so the number of classes, stand in the file's metadata."""
+    path = foreign_onnx(
+        tmp_path / "m.onnx",
+        [np.swapaxes(boxes(GRID, 6, 64), 1, 2)],
+        properties={"task": "detect", "names": "{0: 'cat', 1: 'dog'}", "stride": "32"},
+    )
+    found = identify(path, StatedModel())
+    assert found.labels == ("cat", "dog")
+    task = next(item for item in found.facts if item.what == "task")
+    assert "detect" in task.source
+
+
+def test_a_softmax_end_is_a_classifier(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 5)], end="Softmax")
+    found = identify(path, UNIT)
+    assert found.task is Task.CLASSIFICATION
+    assert found.decoder is None
+    assert found.labels == ("0", "1", "2", "3", "4")
+    assert found.preprocessing.value_range == (0.0, 1.0)
+
+
+def test_scores_over_the_picture_are_a_segmentation(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 21, 64, 64)])
+    assert identify(path, UNIT).task is Task.SEGMENTATION
+
+
+# ---- what is refused, each with a way out
+
+
+def refused(path: Path, stated: StatedModel = UNIT) -> str:
+    with pytest.raises(EdgeError) as caught:
+        identify(path, stated)
+    assert caught.value.hint
+    return f"{caught.value.message} {caught.value.hint}"
+
+
+def test_two_readings_are_named_with_the_options_that_settle_them(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 10)])
+    said = refused(path)
+    assert "--task classification" in said
+    assert "--decoder embedding" in said
+    assert identify(path, StatedModel(input_range="0,1", task=Task.EMBEDDING)).decoder
+
+
+def test_labels_settle_what_a_vector_is(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"class {number}\n" for number in range(10)))
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 10)])
+    found = identify(path, StatedModel(input_range="0,1", labels=labels))
+    assert found.task is Task.CLASSIFICATION
+
+
+def test_an_unknown_range_is_refused(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 5)], end="Softmax")
+    assert "--input-range" in refused(path, StatedModel())
+
+
+def test_a_wrong_task_is_refused(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, GRID, 85)])
+    said = refused(path, StatedModel(task=Task.POSE))
+    assert "--task says pose" in said
+    assert "detection" in said
+
+
+def test_a_decoder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, GRID, 85)])
+    assert "does not fit" in refused(path, StatedModel(decoder="tflite-detection"))
+    assert "no decoder 'yolo99'" in refused(path, StatedModel(decoder="yolo99"))
+
+
+def test_labels_of_another_number_are_refused(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nb\nc\n")
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 4)], end="Softmax")
+    said = refused(path, StatedModel(input_range="0,1", labels=labels))
+    assert "3 labels" in said
+    assert "background" in said
+
+
+def test_an_open_size_has_to_be_stated(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 5)], size=("h", "w"), end="Softmax")
+    assert "--size" in refused(path)
+    found = identify(path, StatedModel(input_range="0,1", size=(48, 32)))
+    assert (found.preprocessing.height, found.preprocessing.width) == (48, 32)
+
+
+def test_another_size_than_the_file_takes_is_refused(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 5)], end="Softmax")
+    assert "64x64" in refused(path, StatedModel(input_range="0,1", size=(48, 32)))
+
+
+def test_two_inputs_are_refused(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 5)], inputs=2)
+    assert "2 inputs" in refused(path)
+
+
+def test_outputs_that_no_decoder_knows_are_listed(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 7, 5), noise(1, 3)])
+    assert "[1, 7, 5]" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "names", ["__import__('os').system('true')", "{0: 'a', 2: 'b'}", "[" * 100_000, "{0:"]
+)
+def test_class_names_are_read_as_literals_alone(tmp_path: Path, names: str) -> None:
+    path = foreign_onnx(
+        tmp_path / "m.onnx", [noise(1, 5)], properties={"task": "detect", "names": names}
+    )
+    with pytest.raises(ModelLoadError, match="class names"):
+        identify(path, UNIT)
+
+
+def test_bars_without_a_letterbox_are_refused(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 5)], end="Softmax")
+    with pytest.raises(UsageError, match="letterbox"):
+        identify(path, StatedModel(input_range="0,1", pad_value=3))
+
+
+# ---- files of the world
+
+
+@needs_data
+def test_the_ssd_of_coco() -> None:
+    name = "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
+    found = identify(Path(DATA or "", "models/tasks", name), StatedModel())
+    assert fact(found, "decoder") == "tflite-detection"
+    assert (len(found.labels), found.labels[16]) == (90, "cat")
+    assert found.quantized
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("models/tasks/posenet_mobilenet_v1_075_353_481_16_quant_decoder.tflite", "PosenetDecoder"),
+        ("models/keras_lstm_mnist_ptq.tflite", "no image"),
+        ("models/model_invoking_error.tflite", "fake-op-double"),
+        ("faults/customop.onnx", "MyOp"),
+        ("faults/dynhw.tflite", "open"),
+        ("faults/nchw_dynhw.onnx", "--size"),
+        ("faults/flex.tflite", "FlexAdjustHue"),
+        ("faults/external_lost.onnx", "external_lost.onnx.data"),
+        ("faults/double.onnx", "float64"),
+    ],
+)
+def test_files_that_cannot_be_used_say_why(name: str, said: str) -> None:
+    assert said in refused(Path(DATA or "", name), StatedModel())
