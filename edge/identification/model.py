@@ -2,10 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from edge.runtime.contract import ChannelOrder, Interpolation, PadPosition, Preprocessing, Resize
 from edge.runtime.output import PROBABILITIES, OutputActivation, OutputSpec
 from edge.runtime.tasks.table import DecoderSpec, Task
+
+SUFFIXES: Final = (".tflite", ".onnx")
+
+
+def is_model_file(model: str) -> bool:
+    """Return whether the name is that of a .tflite or .onnx file."""
+    return Path(model).suffix.lower() in SUFFIXES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

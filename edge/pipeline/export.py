@@ -6,6 +6,8 @@ from typing import Any
 from edge.dataset.folder import check_outside, skipped_notes
 from edge.errors import UsageError
 from edge.evaluation.multilabel import UNKNOWN, truth_of
+from edge.identification.model import is_model_file
+from edge.pipeline.export_file import export_file, stated_options
 from edge.pipeline.export_images import ExportImages, ImageFolders, export_images
 from edge.pipeline.finish import finish
 from edge.pipeline.given_model import GivenModel, adopted_file, adopted_source, given_model
@@ -16,6 +18,7 @@ from edge.pipeline.output import check_output
 from edge.pipeline.report import Report
 from edge.pipeline.reproduce.lock import export_inputs
 from edge.pipeline.source import ExportedNetwork, open_source, settled
+from edge.pipeline.tasks.report import TaskReport
 from edge.pipeline.teachable_machine import RANGE
 from edge.pipeline.variants import read_recipes
 from edge.progress import Progress
@@ -27,8 +30,11 @@ from edge.training.weights import random_note
 from edge.versions import versions
 
 
-def export(options: ExportOptions, progress: Progress) -> Report:
+def export(options: ExportOptions, progress: Progress) -> Report | TaskReport:
     """Write every variant of a trained network, score each against it, and leave a bundle.
+
+    A .tflite or .onnx file of somebody else's may answer more than which class a picture shows;
+    then the report is that of its task.
 
     Raises:
         DataError: The images cannot be used.
@@ -44,6 +50,8 @@ def export(options: ExportOptions, progress: Progress) -> Report:
     check_output(options.output.output, overwrite=options.output.overwrite)
     read_recipes(options.output)  # before the work
     stages = TimedStages(progress)
+    if is_model_file(options.model):
+        return export_file(options, stages)
     _check_network_options(options)
     return _export_network(options, stages)
 
@@ -69,11 +77,19 @@ def _export_network(options: ExportOptions, stages: TimedStages) -> Report:
 
 
 def _check_network_options(options: ExportOptions) -> None:
-    """Refuse an export without images that calibrate.
+    """Refuse options of other model files, and an export without images that calibrate.
 
     Raises:
-        UsageError: There is no folder.
+        UsageError: There is such an option, or no folder.
     """
+    given = [*stated_options(options.stated)]
+    given += ["--annotations"] if options.annotations is not None else []
+    if given:
+        raise UsageError(
+            f"{given[0]} is for a .tflite or .onnx file; {options.model} is a network of Keras, "
+            "which is exported as a classifier",
+            hint=f"Leave out {given[0]}.",
+        )
     if options.calibration_data is None:
         raise UsageError(
             "--calibration-data is missing: int8 files are calibrated on pictures",

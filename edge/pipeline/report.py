@@ -141,13 +141,39 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VariantReport:
-    """One written file.
+class WrittenFile:
+    """What is said of a written file, whatever its model answers.
 
     Attributes:
         name: The name, such as ``tflite-int8``.
         path: The path in the bundle.
         size_bytes: The size of the file, metadata included.
+        latency_ms: The median of one inference on this host, measured.
+        latency: The whole measurement.
+        convert_seconds: The seconds that writing the file took, when it was written.
+        quantized_share: The part of the mult-adds that the file computes on integers, 0..1.
+        quantized_operators: The operators of the file that are computed on integers.
+        operators: All operators but those that only convert integers and real numbers.
+        notes: What the converter says of the file.
+    """
+
+    name: str
+    path: str
+    size_bytes: int
+    latency_ms: float
+    latency: Mapping[str, Any]
+    convert_seconds: float
+    quantized_share: float | None = None
+    quantized_operators: int | None = None
+    operators: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantReport(WrittenFile):
+    """One written file of a classifier.
+
+    Attributes:
         top1: Top-1 on the held-out images, 0..1; None without labels.
         top1_interval: The low and the high end of top-1, 95 %, Wilson.
         top5: The same for the best five classes; None with fewer than six.
@@ -164,18 +190,8 @@ class VariantReport:
         multi_label: The scores of a model whose labels do not exclude one another; the drop is
             of mAP then, and the agreement of whole sets of labels. None of any other model, or
             without truth.
-        quantized_share: The part of the mult-adds that the file computes on integers, 0..1.
-        quantized_operators: The operators of the file that are computed on integers.
-        operators: All operators but those that only convert integers and real numbers.
-        latency_ms: The median of one inference on this host, measured.
-        latency: The whole measurement.
-        convert_seconds: The seconds that writing the file took, when it was written.
-        notes: What the converter says of the file.
     """
 
-    name: str
-    path: str
-    size_bytes: int
     top1: float | None
     top1_interval: Bounds | None
     top5: float | None
@@ -186,13 +202,6 @@ class VariantReport:
     chance_agreement: float | None
     agreement_level: Level | None
     constant: bool
-    latency_ms: float
-    latency: Mapping[str, Any]
-    convert_seconds: float
-    quantized_share: float | None = None
-    quantized_operators: int | None = None
-    operators: int | None = None
-    notes: tuple[str, ...] = ()
     multi_label: MultiLabelScore | None = None
 
     @property

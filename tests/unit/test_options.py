@@ -175,6 +175,7 @@ WALKS: Final[dict[str, Walk]] = {
         {
             **BUNDLE,
             "--calibration-data": "others",
+            "--annotations": "others",
             "--evaluation-data": "others",
             "--weights": "none",
             "--labels": "labels.txt",

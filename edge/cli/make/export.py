@@ -19,25 +19,35 @@ def export(
         str,
         typer.Argument(
             help="A network of Keras Applications with its 1000 classes (edge zoo lists the "
-            "networks), a .keras or .h5 file of Keras 2 or 3, a SavedModel folder, or a download "
-            "of Teachable Machine.",
-            show_default=False,
-        ),
-    ],
-    calibration_data: Annotated[
-        Path,
-        typer.Option(
-            help="Folder of images: some calibrate int8, and the files are scored on the others.",
+            "networks), a .keras or .h5 file of Keras 2 or 3, a SavedModel folder, a download of "
+            "Teachable Machine, or a .tflite or .onnx file.",
             show_default=False,
         ),
     ],
     output: shared.Output,
     *,
+    calibration_data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of images: some calibrate int8, and the files are scored on the others. "
+            "Only a model file that is quantized already can do without.",
+            show_default=False,
+        ),
+    ] = None,
     evaluation_data: Annotated[
         Path | None,
         typer.Option(
             help="Folder of images to score the files on.  \\[default: the rest of "
             "--calibration-data]",
+            show_default=False,
+        ),
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            help="Annotations of the images to score a detector, a segmentation or a pose model "
+            "on: a COCO JSON file, or a folder of VOC XML, YOLO txt or mask PNG files.  "
+            "\\[default: those beside the images]",
             show_default=False,
         ),
     ] = None,
@@ -54,8 +64,13 @@ def export(
         ),
     ] = None,
     resize: Annotated[
-        Resize, typer.Option(help="How images are brought to the model's size.")
-    ] = Resize.CENTER_CROP,
+        Resize | None,
+        typer.Option(
+            help="How images are brought to the model's size.  \\[default: center-crop; of a "
+            ".tflite or .onnx file, its family's]",
+            show_default=False,
+        ),
+    ] = None,
     output_activation: shared.OutputActivationOption = OutputActivation.AUTO,
     threshold: Annotated[
         float | None,
@@ -111,25 +126,40 @@ def export(
     from edge.cli.make.view import print_report
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
+    from edge.identification.model import StatedModel, is_model_file
     from edge.pipeline.export import export as run
     from edge.pipeline.options import ExportOptions
+    from edge.pipeline.report import Report
     from edge.training.model_shape import parse_size
 
+    stated = StatedModel(
+        labels=labels,
+        resize=resize,
+        output_activation=output_activation,
+        threshold=threshold,
+        size=None if size is None else parse_size(size),
+        input_range=input_range,
+        channel_order=channel_order,
+    )
+    of_file = is_model_file(model)
+    of_keras = StatedModel() if of_file else stated
     report = run(
         ExportOptions(
             model=model,
             calibration_data=calibration_data,
             evaluation_data=evaluation_data,
+            stated=stated if of_file else StatedModel(),
+            annotations=annotations,
             weights=weights,
-            labels=labels,
-            resize=resize,
-            output_activation=output_activation,
-            threshold=threshold,
+            labels=of_keras.labels,
+            resize=of_keras.resize or Resize.CENTER_CROP,
+            output_activation=of_keras.output_activation,
+            threshold=of_keras.threshold,
             positive_class=positive_class,
             truth=truth,
-            size=None if size is None else parse_size(size),
-            input_range=input_range,
-            channel_order=channel_order,
+            size=of_keras.size,
+            input_range=of_keras.input_range,
+            channel_order=of_keras.channel_order,
             model_output=model_output,
             custom_objects=custom_objects,
             output=flags.output_options(output),
@@ -138,5 +168,5 @@ def export(
     )
     if flags.json:
         print_json(report.to_json())
-    else:
+    elif isinstance(report, Report):
         print_report(report, output)

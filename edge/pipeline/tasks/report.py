@@ -13,6 +13,7 @@ from edge.pipeline.report import (
     Bounds,
     DataReport,
     FailedVariant,
+    WrittenFile,
     held_out_of,
 )
 from edge.runtime.tasks.table import DecoderSpec, Task
@@ -45,13 +46,10 @@ class TaskReference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskVariant:
+class TaskVariant(WrittenFile):
     """One written file.
 
     Attributes:
-        name: The name, such as ``tflite-int8``.
-        path: The path in the bundle.
-        size_bytes: The size of the file, metadata included.
         score: The value of the task's metric, 0..1; None without annotations.
         interval: The low and the high end of it, 95 %, from a bootstrap over images.
         values: Every value of the metric by its name, such as mAP50; empty without annotations.
@@ -63,18 +61,8 @@ class TaskVariant:
             None for an adopted file.
         agreement_interval: The low and the high end of it, 95 %.
         found: How many results the file gives on all images: objects, bodies, classes of pixels.
-        latency_ms: The median of one inference on this host, measured.
-        latency: The whole measurement.
-        convert_seconds: The seconds that writing the file took, when it was written.
-        quantized_share: The part of the mult-adds that the file computes on integers, 0..1.
-        quantized_operators: The operators of the file that are computed on integers.
-        operators: All operators but those that only convert integers and real numbers.
-        notes: What the converter says of the file.
     """
 
-    name: str
-    path: str
-    size_bytes: int
     score: float | None
     interval: Bounds | None
     values: Mapping[str, float]
@@ -84,13 +72,6 @@ class TaskVariant:
     agreement: float | None
     agreement_interval: Bounds | None
     found: int
-    latency_ms: float
-    latency: Mapping[str, Any]
-    convert_seconds: float
-    quantized_share: float | None = None
-    quantized_operators: int | None = None
-    operators: int | None = None
-    notes: tuple[str, ...] = ()
 
     @property
     def agreement_level(self) -> Level | None:
@@ -104,7 +85,7 @@ class TaskVariant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class ShownPicture:
     """A picture that the page shows, with what the files say of it.
 
     Attributes:
@@ -163,7 +144,7 @@ class TaskReport:
     failed: tuple[FailedVariant, ...] = ()
     default_reason: str = ""
     notes: tuple[str, ...] = ()
-    examples: tuple[Example, ...] = ()
+    examples: tuple[ShownPicture, ...] = ()
     schema_version: int = field(default=REPORT_SCHEMA_VERSION)
 
     @property
