@@ -13,6 +13,7 @@ from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Pre
 from converters.pixel_input import pixel_model
 from converters.quantizable import Calibration, Quantizable
 from converters.search import Candidate, Search, search
+from converters.task_judge import TaskJudge
 from edge.errors import NegativeVerdict, UsageError
 from edge.modelfile.metadata import ModelDescription
 from edge.runtime.files import write_bytes
@@ -148,6 +149,7 @@ def _recipe(
             request.max_drop_points,
             Path(folder),
             step,
+            judge=None if request.decoder is None else TaskJudge(request),
             encoding=request.preprocessing.encoding,
         )
     if tried.chosen is None:

@@ -114,28 +114,33 @@ def chosen_pictures(pictures: Sequence[Picture], *, searched: bool, seed: int) -
 def held_out(
     chosen: Sequence[Picture],
     pictures: Sequence[Picture],
-    reference: NDArray[np.float32],
+    reference: NDArray[np.float32] | None,
     preprocessing: Preprocessing,
     *,
     cache: StageCache,
 ) -> Iterator[HeldOut]:
-    """Write pixels and the Keras model's answers to files that last as long as the context.
+    """Write pixels and the float model's answers to files that last as long as the context.
 
     Args:
         chosen: Some of ``pictures``.
         pictures: All held-out images.
-        reference: (images, classes) scores of the Keras model for ``pictures``.
+        reference: (images, classes) scores of the float model for ``pictures``; None where its
+            file is run again, as for every task but classification.
         preprocessing: The contract.
         cache: Where pixels are kept.
     """
     pixels = calibration_array(chosen, preprocessing, cache=cache, step=lambda count: None)  # noqa: ARG005
+    truth = tuple(picture.label for picture in chosen)
+    if reference is None:
+        yield HeldOut(pixels=pixels, reference=None, truth=truth)
+        return
     rows = {picture.path: row for picture, row in zip(pictures, reference, strict=True)}
     with cache.scratch("held-out") as folder:
         np.save(folder / "reference.npy", np.stack([rows[picture.path] for picture in chosen]))
         yield HeldOut(
             pixels=pixels,
             reference=folder / "reference.npy",
-            truth=tuple(picture.label for picture in chosen),
+            truth=truth,
         )
 
 
