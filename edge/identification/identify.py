@@ -70,7 +70,7 @@ def _chosen(found: FileEvidence, stated: StatedModel) -> tuple[Candidate, list[F
         UsageError: Several fit, or none fits what is stated.
         ModelLoadError: No decoder knows such outputs.
     """
-    readings = candidates(found)
+    readings = [item for item in candidates(found) if item.decoder in ("", *DECODERS)]
     if stated.decoder is not None:
         readings = [_stated_decoder(stated, readings)]
     if not readings:

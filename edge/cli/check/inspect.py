@@ -30,9 +30,15 @@ def inspect(
     input_shape: InputShapes = None,
     json: shared.Json = False,
 ) -> None:
-    """Show inputs, outputs, quantization, operators, parameters, mult-adds and size."""
+    """Show inputs, outputs, quantization, operators, parameters, mult-adds and size.
+
+    Of a model file, it also shows what edge takes it for, from which evidence, and which options
+    settle what the file leaves open.
+    """
     from benchmarks.input_shape import parse_shapes
+    from edge.cli.identified import known, known_json, print_known
     from edge.cli.output import print_folded, print_json
+    from edge.identification.model import StatedModel
     from edge.inspection.model import inspect_model
     from edge.runtime.bundle import Bundle
     from edge.runtime.commands.info import input_lines
@@ -48,14 +54,20 @@ def inspect(
         raise UsageError(f"--variant {variant} is a part of a bundle, and {path} is a file")
     else:
         reports, fed = {path.name: inspect_model(path, shapes)}, []
+    # A bundle says in its manifest what its files are.
+    found = None if path.is_dir() else known(path, StatedModel())
     if json:
-        print_json({name: report.to_json() for name, report in reports.items()})
+        more = {} if found is None else {"identified": known_json(found)}
+        print_json({name: report.to_json() | more for name, report in reports.items()})
         return
     for line in fed:
         say(line)
     for name, report in reports.items():
         for line in _lines(name, report):
             print_folded(line)
+    if found is not None:
+        say("What edge takes it for:")
+        print_known(found)
 
 
 def _lines(name: str, report: "ModelReport") -> list[str]:
