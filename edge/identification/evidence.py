@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import InferenceError, ModelLoadError, UsageError
+from edge.errors import InferenceError, ModelLoadError, UsageError, missing_package
 from edge.evaluation.output import GraphEnd
 from edge.identification.model import StatedModel
 from edge.modelfile.contents import embedded_metadata, file_end, integers_inside
@@ -26,6 +26,8 @@ from edge.runtime.session import Session, model_format, open_session
 from edge.runtime.spec import TensorSpec
 
 MOST_METADATA: Final = 8 << 20  # bytes of what a tool wrote into or behind a file
+# Parsing takes some hundred times as much memory; a thousand names take 30 KB.
+MOST_LITERAL: Final = 1 << 20
 _CHANNELS: Final = {order.channels: order for order in ColorOrder}
 _ULTRALYTICS_FILES: Final = ("metadata.json", "TFLITE_ULTRALYTICS_METADATA.json", "temp_meta.txt")
 
@@ -267,9 +269,14 @@ def _detection_order(path: Path) -> tuple[int, ...]:
 def _onnx_properties(path: Path) -> tuple[dict[str, str], str]:
     from edge.modelfile import onnx
 
-    model = onnx.loaded(path)
-    properties = {item.key: item.value[:MOST_METADATA] for item in model.metadata_props}
-    return properties, one_line(model.producer_name)
+    try:
+        model = onnx.loaded(path)
+    except ImportError as error:
+        raise (missing_package(error) or error) from None
+    text = onnx.checked_text
+    with corruption(path, "ONNX"):
+        properties = {text(item.key): text(item.value) for item in model.metadata_props}
+        return properties, one_line(text(model.producer_name))
 
 
 def _exporter_note(path: Path, properties: Mapping[str, str]) -> ExporterNote | None:
@@ -342,7 +349,7 @@ def _names(path: Path, value: Any) -> tuple[str, ...]:
 
 def _parsed(text: str) -> Any:
     """Read JSON, or the Python literal that the exporter writes; None for anything else."""
-    if len(text) > MOST_METADATA:
+    if len(text) > MOST_LITERAL:
         return None
     try:
         return checked.parse_json(text)

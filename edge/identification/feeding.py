@@ -1,5 +1,6 @@
 """How a model file is fed: the contract of its input, from what is stated, written or usual."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from edge.runtime.contract import (
 from edge.runtime.tasks.table import Task
 from edge.training.input_range import InputRange, parse_range
 
+_BGR = ChannelOrder.BGR
+_BEYOND = 0.1  # the share of the held range that pixels may lie outside, clipped; calibration cuts
 _STEP = 1.01  # of a pixel; publishers round 1/127.5 to 1/128
 
 
@@ -91,6 +94,8 @@ def _channel_order(
 ) -> tuple[ChannelOrder, Fact]:
     if stated.channel_order is not None:
         order, source, sure = stated.channel_order, "as stated", True
+    elif stated.input_range is not None and parse_range(stated.input_range).order is _BGR:
+        order, source, sure = _BGR, f"--input-range {stated.input_range} has it so", True
     else:
         order, source, sure = chosen.feeding.channel_order, chosen.feeding.source, False
         if chosen.feeding.input_range is None:
@@ -116,7 +121,7 @@ def _values(
     """
     spec = found.image.spec
     integer = spec.dtype in ("uint8", "int8")
-    wanted, source, sure = _wanted_range(found, chosen, stated)
+    wanted, source, sure = _wanted_range(found, chosen, stated, order)
     if wanted is None:
         if not integer:
             raise _unknown_range(found)
@@ -126,6 +131,7 @@ def _values(
     fields = encoding_fields(wanted, order, found.image.color_order.channels)
     text = wanted.text
     if integer:
+        _check_integers(found, wanted, InputEncoding(**fields))
         if _is_pixel(found, InputEncoding(**fields)):
             return {}, _range_fact(f"pixels, which stand for {text}", source, sure)
         fields["integer_input"] = IntegerInput.QUANTIZED
@@ -138,19 +144,70 @@ def _range_fact(value: str, source: str, sure: bool) -> Fact:
 
 
 def _wanted_range(
-    found: FileEvidence, chosen: Candidate, stated: StatedModel
+    found: FileEvidence, chosen: Candidate, stated: StatedModel, order: ChannelOrder
 ) -> tuple[InputRange | None, str, bool]:
     """Return the range of values, its source, and whether that is certain."""
     if stated.input_range is not None:
-        return parse_range(stated.input_range, stated.channel_order), "as stated", True
+        return parse_range(stated.input_range, order), "as stated", True
     described = found.metadata
-    if described is not None and described.mean is not None and described.std:
-        stated_range = InputRange(mean=(described.mean,), std=(described.std,))
-        source = f"its metadata state mean {described.mean:g} and std {described.std:g}"
-        return stated_range, source, True
+    if described is not None and described.channel_mean and described.channel_std:
+        return _described_range(found, described.channel_mean, described.channel_std)
     if chosen.feeding.input_range is not None and found.image.spec.dtype.startswith("float"):
-        return parse_range(chosen.feeding.input_range), chosen.feeding.source, False
+        return parse_range(chosen.feeding.input_range, order), chosen.feeding.source, False
     return None, "", False
+
+
+def _described_range(
+    found: FileEvidence, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[InputRange, str, bool]:
+    """Return the range that the metadata state, its source, and that it is certain.
+
+    Raises:
+        UsageError: They state no scaling of this input.
+    """
+    shown = " and ".join(
+        f"{name} {', '.join(f'{value:g}' for value in values)}"
+        for name, values in (("mean", mean), ("std", std))
+    )
+    counts = {1, found.image.color_order.channels}
+    sound = all(map(math.isfinite, (*mean, *std))) and min(std) > 0
+    if not sound or not {len(mean), len(std)} <= counts:
+        raise UsageError(
+            f"the metadata of {found.path.name} state {shown}, which is no scaling of its input",
+            hint="State the values with --input-range.",
+        )
+    return InputRange(mean=mean, std=std), f"its metadata state {shown}", True
+
+
+def _check_integers(found: FileEvidence, wanted: InputRange, encoding: InputEncoding) -> None:
+    """Refuse a range that the integers of the input cannot hold.
+
+    Raises:
+        UsageError: The tensor has no scale and the range is none of pixels, or most of the range
+            lies outside of what the tensor holds.
+    """
+    spec, name = found.image.spec, found.path.name
+    if spec.quantization is None:
+        if not wanted.scales:
+            return
+        raise UsageError(
+            f"the input range is {wanted.text}, and the input of {name} is {spec.dtype} without a "
+            "scale, which holds pixels",
+            hint="Leave out --input-range, or state pixels.",
+        )
+    scale, point = spec.quantization.scales[0], spec.quantization.zero_points[0]
+    ends = np.iinfo(spec.dtype)
+    least, most = scale * (ends.min - point), scale * (ends.max - point)
+    factors, terms = encoding.affine(found.image.color_order.channels)
+    low = min(terms)
+    high = max(255 * factor + term for factor, term in zip(factors, terms, strict=True))
+    slack = _BEYOND * (most - least)
+    if low < least - slack or high > most + slack:
+        raise UsageError(
+            f"the input range is {wanted.text}, and the {spec.dtype} input of {name} holds "
+            f"{least:.3g} to {most:.3g} by its own scale",
+            hint="State the range that the model was trained on with --input-range.",
+        )
 
 
 def _unknown_range(found: FileEvidence) -> UsageError:

@@ -70,7 +70,7 @@ def _chosen(found: FileEvidence, stated: StatedModel) -> tuple[Candidate, list[F
         UsageError: Several fit, or none fits what is stated.
         ModelLoadError: No decoder knows such outputs.
     """
-    readings = [item for item in candidates(found) if item.decoder in ("", *DECODERS)]
+    readings = candidates(found)
     if stated.decoder is not None:
         readings = [_stated_decoder(stated, readings)]
     if not readings:
@@ -93,6 +93,12 @@ def _chosen(found: FileEvidence, stated: StatedModel) -> tuple[Candidate, list[F
             readings = readings[:1]
     if len(readings) > 1:
         raise _ambiguous(found, readings)
+    if readings[0].decoder not in ("", *DECODERS):
+        raise ModelLoadError(
+            f"{found.path.name} needs the decoder {readings[0].decoder}, which this edge does not "
+            f"have: {readings[0].why}",
+            hint="Install a newer edge.",
+        )
     return readings[0], _reading_facts(found, readings[0], stated)
 
 
@@ -189,7 +195,8 @@ def _labels(
         read = read_labels(stated.labels, chosen.classes)
         source = f"{len(read.names)} of {stated.labels.name}"
         return read.names, Fact(what="labels", value=_some(read.names), source=source)
-    named = _file_labels(found)
+    # The labels in a landmark model's file are those of another answer, such as left or right hand.
+    named = None if chosen.task is Task.POSE else _file_labels(found)
     if named is not None and chosen.classes in (None, len(named[0])):
         names, source = named
         return names, Fact(what="labels", value=_some(names), source=source, option="--labels")

@@ -78,6 +78,8 @@ class ModelMetadata:
             and in a file of another writer.
         edge_decoder: ``DecoderSpec.to_json()``; None for a classifier, and in a file of another
             writer.
+        channel_mean: ``mean`` of each channel, or one for all; empty where the file states none.
+        channel_std: See ``channel_mean``.
     """
 
     name: str
@@ -89,6 +91,8 @@ class ModelMetadata:
     edge_preprocessing_sha256: str | None = None
     edge_output: dict[str, Any] | None = None
     edge_decoder: dict[str, Any] | None = None
+    channel_mean: tuple[float, ...] = ()
+    channel_std: tuple[float, ...] = ()
 
 
 def check_tensors(inputs: int, outputs: int, decoder: DecoderSpec | None) -> None:

@@ -114,6 +114,8 @@ def read(model: "onnx.ModelProto") -> ModelMetadata | None:
         edge_preprocessing_sha256=properties.get("edge.preprocessing_sha256"),
         edge_output=answers,
         edge_decoder=decoder,
+        channel_mean=() if mean is None else (mean,),
+        channel_std=() if std is None else (std,),
     )
 
 

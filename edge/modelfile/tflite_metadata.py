@@ -126,6 +126,8 @@ def read(content: bytes) -> ModelMetadata | None:
         edge_preprocessing=contract,
         edge_output=output,
         edge_decoder=decoder,
+        channel_mean=stated.mean,
+        channel_std=stated.std,
     )
 
 
