@@ -74,6 +74,8 @@ def test_round_trip_through_a_file() -> None:
         std=0.1,
         edge_preprocessing=PREPROCESSING.to_json(),
         edge_preprocessing_sha256=PREPROCESSING.sha256,
+        channel_mean=(127.5,),
+        channel_std=(0.1,),
     )
 
 

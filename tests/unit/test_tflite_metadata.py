@@ -98,6 +98,8 @@ def test_round_trip(name: str) -> None:
         mean=127.5,
         std=64.0,
         edge_preprocessing=PREPROCESSING.to_json(),
+        channel_mean=(127.5,),
+        channel_std=(64.0,),
     )
 
 
