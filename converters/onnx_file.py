@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision
@@ -30,7 +31,7 @@ def convert(request: ConversionRequest, step: Callable[[], None]) -> Iterator[Co
         raise ConversionError(
             f"an ONNX file is written as {', '.join(POSSIBLE)}, not as {', '.join(unknown)}"
         )
-    proto = loaded(request.float_file, external=True)
+    proto = _loaded(request.float_file)
     check_float(proto)
     if Precision.FP32 in request.precisions:
         started = time.monotonic()
@@ -38,6 +39,17 @@ def convert(request: ConversionRequest, step: Callable[[], None]) -> Iterator[Co
         yield written(request, Precision.FP32, content, embedded, started=started)
     if CALIBRATED.intersection(request.precisions):
         yield from written_integers(request, lambda: quantizable(request, proto), embedded, step)
+
+
+def _loaded(path: Path) -> Any:
+    """The model with the weights that lie in other files."""
+    try:
+        return loaded(path, external=True)
+    except Exception as error:  # onnx raises types of its own, protobuf's and those of files
+        raise ConversionError(
+            f"the ONNX file cannot be read with its weights: {first_line(error)}",
+            hint="Weights in other files lie beside it, under the names that it states.",
+        ) from error
 
 
 def check_float(proto: Any) -> None:
@@ -52,9 +64,12 @@ def check_float(proto: Any) -> None:
     dtype = "float32" if image is None else tensor_spec(image).dtype
     if found or dtype != "float32":
         what = f"it has the operator {found[0]}" if found else f"its input is {dtype}"
+        quantized = found or "int" in dtype
         raise ConversionError(
             f"the ONNX file is no float32 model: {what}",
-            hint="A quantized file is used as it is; give the float file to quantize it anew.",
+            hint="A quantized file is used as it is; give the float file to quantize it."
+            if quantized
+            else "Export it with a float32 input.",
         )
 
 

@@ -2,10 +2,11 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision
 from converters.file_input import FirstConvolution, file_input
@@ -17,13 +18,14 @@ from edge.errors import ConversionError
 from edge.modelfile.tflite import load_schema, packed, unpacked
 from edge.modelfile.tflite_metadata import embed
 from edge.runtime.contract import TensorLayout
+from edge.runtime.session import first_line
 
 POSSIBLE: Final = (Precision.FP32, Precision.INT8, Precision.W8A16, Precision.MIXED)
-FLOAT16: Final = 1  # TensorType of the schema
-INTEGERS: Final = (3, 7, 9, 17)  # uint8, int16, int8, int4: of quantized tensors
+INTEGERS: Final = (3, 7, 9, 17)  # TensorType of the schema: uint8, int16, int8, int4
 PAD: Final = 34  # BuiltinOperator of the schema
+DENSIFY: Final = 124
 SAME: Final = 0  # Padding of the schema
-READERS_OF_FLOATS: Final = "A quantized file is used as it is; give the float file to quantize it."
+USE_AS_IT_IS: Final = "A quantized file is used as it is; give the float file to quantize it."
 
 
 def convert(request: ConversionRequest, step: Callable[[], None]) -> Iterator[ConversionResult]:
@@ -58,10 +60,10 @@ def check_float(content: bytes) -> None:
             raise ConversionError(
                 f"the TFLite file is no float32 model: the tensor {tensor.name.decode()!r} is "
                 "quantized",
-                hint=READERS_OF_FLOATS,
+                hint=USE_AS_IT_IS,
             )
     if any(graph.tensors[index].type != FLOAT32 for index in graph.inputs):
-        raise ConversionError("the TFLite file takes no float32 image", hint=READERS_OF_FLOATS)
+        raise ConversionError("the TFLite file takes no float32 image", hint=USE_AS_IT_IS)
 
 
 def quantizable(request: ConversionRequest, content: bytes) -> tuple[Quantizable, tuple[str, ...]]:
@@ -76,7 +78,7 @@ def quantizable(request: ConversionRequest, content: bytes) -> tuple[Quantizable
         )
     _check_image(model.subgraphs[0], request)
     _name_apart(model.subgraphs[0])
-    _fold_float16(model)
+    _fold_constants(model)
     first = None if contract.layout is TensorLayout.CHW else _first_convolution(model)
     form = file_input(contract, first)
     calibration = Calibration(request.calibration, form.zero_point, form.encoding)
@@ -117,28 +119,56 @@ def _name_apart(graph: Any) -> None:
             tensor.name = name + f"#{number}".encode()
 
 
-def _fold_float16(model: Any) -> None:
-    """Weights stored as float16 become float32: the operator that widens them goes."""
+def _fold_constants(model: Any) -> None:
+    """Weights stored as float16, or sparse, become dense float32: what widens them goes.
+
+    The interpreter computes them, so that there is one reading of the format.
+    """
     schema, graph = load_schema(), model.subgraphs[0]
-    kept = []
+    constant = {
+        index
+        for index, tensor in enumerate(graph.tensors)
+        if model.buffers[tensor.buffer].data is not None
+    }
+    kept, widening = [], []
     for operator in graph.operators:
-        source = graph.tensors[operator.inputs[0]] if _has_inputs(operator) else None
         code = model.operatorCodes[operator.opcodeIndex]
-        kind = max(code.builtinCode, code.deprecatedBuiltinCode)
-        data = None if source is None else model.buffers[source.buffer].data
-        if kind != DEQUANTIZE or source is None or source.type != FLOAT16 or data is None:
+        widens = max(code.builtinCode, code.deprecatedBuiltinCode) in (DEQUANTIZE, DENSIFY)
+        if widens and operator.inputs[0] in constant:
+            widening.append(operator)
+            constant.add(int(operator.outputs[0]))
+        else:
             kept.append(operator)
-            continue
-        values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), np.float16)
+    if not widening:
+        return
+    folded = [int(operator.outputs[0]) for operator in widening]
+    outputs, graph.outputs, graph.operators = graph.outputs, folded, widening
+    values = _computed(packed(model), folded)
+    graph.outputs, graph.operators = outputs, kept
+    for index in folded:
         buffer = schema.BufferT()
-        buffer.data = np.frombuffer(values.astype(np.float32).tobytes(), np.uint8)
-        graph.tensors[operator.outputs[0]].buffer = len(model.buffers)
+        buffer.data = np.frombuffer(values[index].tobytes(), np.uint8)
+        graph.tensors[index].buffer = len(model.buffers)
         model.buffers.append(buffer)
-    graph.operators = kept
 
 
-def _has_inputs(operator: Any) -> bool:
-    return operator.inputs is not None and len(operator.inputs) > 0 and operator.inputs[0] >= 0
+def _computed(content: bytes, indices: Sequence[int]) -> dict[int, NDArray[Any]]:
+    """The values of tensors that do not depend on the picture."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        interpreter = Interpreter(
+            model_content=content,
+            experimental_op_resolver_type=plain,
+        )
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+    except (RuntimeError, ValueError) as error:
+        raise ConversionError(
+            f"the weights of the TFLite file cannot be read: {first_line(error)}"
+        ) from error
+    return {index: np.array(interpreter.get_tensor(index)) for index in indices}
 
 
 def _first_convolution(model: Any) -> FirstConvolution | None:

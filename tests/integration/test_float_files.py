@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from converters.__main__ import _results
 from converters.base import ConversionRequest, ConversionResult, Precision
-from edge.errors import ConversionError
+from edge.errors import ConversionError, UsageError
 from edge.modelfile import onnx_metadata, tflite_metadata
 from edge.runtime.contract import ChannelOrder, Preprocessing, TensorLayout
 from edge.runtime.postprocess import dequantize
@@ -41,7 +41,9 @@ def pictures(count: int = 24) -> NDArray[np.uint8]:
     return np.repeat(np.repeat(coarse, SIDE // 4, axis=1), SIDE // 4, axis=2)
 
 
-def tflite_net(path: Path, *, scale: float, padding: str = "SAME", bias: bool = True) -> Path:
+def tflite_net(
+    path: Path, *, scale: float, padding: str = "SAME", bias: bool = True, half: bool = False
+) -> Path:
     """Two convolutions, then boxes of hundreds and scores of 0..1 joined in one output."""
     import tensorflow as tf
 
@@ -58,6 +60,9 @@ def tflite_net(path: Path, *, scale: float, padding: str = "SAME", bias: bool = 
         return tf.concat([boxes, scores], -1)
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()])
+    if half:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
     path.write_bytes(converter.convert())
     return path
 
@@ -212,3 +217,53 @@ def test_what_no_format_has_is_refused(tmp_path: Path) -> None:
         converted(tmp_path, file, PLAIN, precisions=(Precision.DYNAMIC,))
     with pytest.raises(ConversionError, match="the contract states one of"):
         converted(tmp_path, file, replace(PLAIN, height=8))
+
+
+def test_weights_of_half_precision_are_widened(tmp_path: Path) -> None:
+    file = tflite_net(tmp_path / "net.tflite", scale=first_scale(PLAIN), half=True)
+    _check_alike(converted(tmp_path, file, PLAIN), file, PLAIN, -1, real=False)
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_a_recipe_keeps_blocks_in_floats(tmp_path: Path, kind: str) -> None:
+    contract = PLAIN if kind == "tflite" else replace(PLAIN, layout=TensorLayout.CHW)
+    make: Callable[..., Path] = tflite_net if kind == "tflite" else onnx_net
+    file = make(tmp_path / f"net.{kind}", scale=first_scale(PLAIN))
+    with pytest.raises(UsageError, match=r"which the .* model lacks") as caught:
+        converted(tmp_path, file, contract, precisions=(Precision.MIXED,), recipe=("no such",))
+    assert "It has 3 blocks" in str(caught.value.hint)
+    names = tuple(str(caught.value.hint).split("such as ")[1].rstrip(".").split(", "))
+    kept = converted(tmp_path, file, contract, precisions=(Precision.MIXED,), recipe=names)
+    session = open_session(kept["mixed"].path)
+    assert session.inputs[0].dtype == "uint8"
+    # All three blocks are kept, so only float32's own rounding is left of answers of hundreds.
+    np.testing.assert_allclose(
+        answers(kept["mixed"].path, contract), answers(file, contract), rtol=1e-4, atol=1e-3
+    )
+
+
+def test_what_is_no_float32_onnx_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    import onnx
+
+    contract = replace(PLAIN, **CHW)
+    file = onnx_net(tmp_path / "net.onnx", scale=0.01)
+    model = onnx.load(file)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    onnx.save(model, tmp_path / "double.onnx")
+    with pytest.raises(ConversionError, match="its input is float64") as caught:
+        converted(tmp_path, tmp_path / "double.onnx", contract)
+    assert "\n" not in caught.value.message
+    with pytest.raises(ConversionError, match="an extent of 16, not 32"):
+        converted(tmp_path, file, replace(contract, height=32))
+
+
+def test_nothing_to_quantize_is_refused(tmp_path: Path) -> None:
+    import onnx
+    from onnx import helper
+
+    image, out = (helper.make_tensor_value_info(n, 1, [1, 3, SIDE, SIDE]) for n in ("image", "out"))
+    graph = helper.make_graph([helper.make_node("Relu", ["image"], ["out"])], "net", [image], [out])
+    opset = helper.make_opsetid("", 17)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "r.onnx")
+    with pytest.raises(ConversionError, match="no layer with constant float32 weights"):
+        converted(tmp_path, tmp_path / "r.onnx", replace(PLAIN, **CHW))
