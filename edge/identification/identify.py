@@ -13,6 +13,7 @@ from edge.identification.feeding import fed
 from edge.identification.model import Fact, IdentifiedModel, StatedModel
 from edge.runtime.contract import Preprocessing
 from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.printable import one_line
 from edge.runtime.tasks.decoder import Tensors
 from edge.runtime.tasks.table import DECODERS, DecoderSpec, Task
 
@@ -82,9 +83,8 @@ def _chosen(found: FileEvidence, stated: StatedModel) -> tuple[Candidate, list[F
         )
     if stated.task is not None:
         readings = _of_task(found, stated.task, readings)
-    exported = found.exporter and _EXPORTER_TASKS.get(found.exporter.task)
-    if exported is not None and any(item.task is exported for item in readings):
-        readings = [item for item in readings if item.task is exported]
+    if found.exporter is not None and stated.decoder is None:
+        readings = _exported(found, found.exporter.task, readings)
     count = _label_count(found, stated)
     if len(readings) > 1 and count is not None:
         readings = [item for item in readings if item.classes in (None, count)] or readings
@@ -103,7 +103,8 @@ def _chosen(found: FileEvidence, stated: StatedModel) -> tuple[Candidate, list[F
 
 
 def _reading_facts(found: FileEvidence, chosen: Candidate, stated: StatedModel) -> list[Fact]:
-    source = "as stated" if stated.task is not None else chosen.why
+    usual = f"what the decoder {chosen.decoder} answers" if chosen.decoder else chosen.why
+    source = "as stated" if stated.task is not None else usual
     if stated.task is None and found.exporter is not None:
         source = f"its metadata say {found.exporter.task!r}"
     facts = [Fact(what="task", value=str(chosen.task), source=source, option="--task")]
@@ -154,6 +155,24 @@ def _of_task(found: FileEvidence, task: Task, readings: Sequence[Candidate]) -> 
     )
 
 
+def _exported(found: FileEvidence, task: str, readings: Sequence[Candidate]) -> list[Candidate]:
+    """Return the readings of the task that the exporter wrote into the file.
+
+    Raises:
+        ModelLoadError: No decoder reads its outputs so, such as the boxes with keypoints of a
+            YOLO for poses, whose shape is that of a detector of more classes.
+    """
+    kept = [item for item in readings if item.task is _EXPORTER_TASKS.get(task)]
+    if kept:
+        return kept
+    shapes = ", ".join(str(list(shape)) for shape in found.shapes)
+    raise ModelLoadError(
+        f"the metadata of {found.path.name} say that its task is {one_line(task)!r}, and no "
+        f"decoder reads outputs of {shapes} so",
+        hint="Export a model for detect or classify, or name a decoder with --decoder.",
+    )
+
+
 def _label_count(found: FileEvidence, stated: StatedModel) -> int | None:
     """Return how many labels are named anywhere; None for none."""
     if stated.labels is not None:
@@ -176,7 +195,7 @@ def _ambiguous(found: FileEvidence, readings: Sequence[Candidate]) -> UsageError
 
 def _file_labels(found: FileEvidence) -> tuple[tuple[str, ...], str] | None:
     """Return the labels that the file itself names, and where."""
-    if found.exporter is not None:
+    if found.exporter is not None and found.exporter.names:
         return found.exporter.names, "the names in its metadata"
     if found.metadata is not None and found.metadata.labels:
         return found.metadata.labels, "its metadata"

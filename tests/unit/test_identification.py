@@ -202,3 +202,12 @@ def test_the_ssd_of_coco() -> None:
 )
 def test_files_that_cannot_be_used_say_why(name: str, said: str) -> None:
     assert said in refused(Path(DATA or "", name), StatedModel())
+
+
+@pytest.mark.parametrize("task", ["pose", "obb", "segment", "speech"])
+def test_another_task_of_the_exporter_is_no_detector(tmp_path: Path, task: str) -> None:
+    """(1, 4 + 52, cells) are one class and 17 keypoints of three numbers, not 52 classes."""
+    written = {"task": task, "names": "{0: 'person'}"}
+    output = np.swapaxes(boxes(GRID, 56, 64), 1, 2)
+    path = foreign_onnx(tmp_path / "m.onnx", [output], properties=written)
+    assert f"its task is '{task}'" in refused(path, StatedModel())

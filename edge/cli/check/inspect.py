@@ -1,5 +1,6 @@
 """``edge inspect``."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,10 +55,9 @@ def inspect(
         raise UsageError(f"--variant {variant} is a part of a bundle, and {path} is a file")
     else:
         reports, fed = {path.name: inspect_model(path, shapes)}, []
-    # A bundle says in its manifest what its files are.
-    found = None if path.is_dir() else known(path, StatedModel())
+    bundle_given = path.is_dir()  # its manifest says what its files are
     if json:
-        more = {} if found is None else {"identified": known_json(found)}
+        more = {} if bundle_given else {"identified": known_json(known(path, StatedModel()))}
         print_json({name: report.to_json() | more for name, report in reports.items()})
         return
     for line in fed:
@@ -65,9 +65,10 @@ def inspect(
     for name, report in reports.items():
         for line in _lines(name, report):
             print_folded(line)
-    if found is not None:
+    if not bundle_given:
         say("What edge takes it for:")
-        print_known(found)
+        sys.stdout.flush()  # before an interpreter opens the file: a damaged one may end it
+        print_known(known(path, StatedModel()))
 
 
 def _lines(name: str, report: "ModelReport") -> list[str]:
