@@ -127,13 +127,13 @@ def agreement(wanted: Sequence[Answer], given: Sequence[Answer]) -> float:
     ]
     if masks:
         return _segments(masks)
-    shares = [_shares(one, other) for one, other in pairs]
-    total = sum(count for _, count in shares)
-    return sum(share for share, _ in shares) / total if total else 1.0
+    counted = [shares(one, other) for one, other in pairs]
+    total = sum(count for _, count in counted)
+    return sum(share for share, _ in counted) / total if total else 1.0
 
 
-def _shares(wanted: Answer, given: Answer) -> tuple[float, float]:
-    """(how much agrees, of how much)."""
+def shares(wanted: Answer, given: Answer) -> tuple[float, float]:
+    """Return how much of two answers to one picture agrees, of how much; not of segments."""
     if isinstance(wanted, Detections) and isinstance(given, Detections):
         return _objects(wanted.items, given.items)
     if isinstance(wanted, Poses) and isinstance(given, Poses):

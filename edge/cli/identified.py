@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 from edge.errors import EdgeError
 
 if TYPE_CHECKING:
-    from edge.identification.model import IdentifiedModel, StatedModel
+    from collections.abc import Sequence
+
+    from edge.identification.model import Fact, IdentifiedModel, StatedModel
 
 LEFT: Final = 18  # columns of the names
 TAKEN: Final = "?"  # marks what nothing in the file states
@@ -14,20 +16,26 @@ TAKEN: Final = "?"  # marks what nothing in the file states
 
 def print_identified(model: "IdentifiedModel") -> None:
     """Print each thing that was taken, its evidence, and the option that changes it."""
+    from edge.cli.output import print_folded
+    from edge.runtime.printable import one_line
+
+    print_facts(model.facts)
+    for note in model.notes:
+        print_folded(f"note: {one_line(note)}")
+
+
+def print_facts(facts: "Sequence[Fact]") -> None:
+    """Print each thing that was taken; see ``print_identified``."""
     from edge.cli.output import print_beside, print_folded
     from edge.runtime.printable import one_line
 
-    doubtful = False
-    for fact in model.facts:
+    for fact in facts:
         mark = "" if fact.sure else f" {TAKEN}"
-        doubtful = doubtful or not fact.sure
         option = f" [{fact.option}]" if fact.option else ""
         text = f"{one_line(fact.value)}: {one_line(fact.source)}{option}"
         print_beside(f"{fact.what}{mark}", text, LEFT)
-    if doubtful:
+    if not all(fact.sure for fact in facts):
         print_folded(f"{TAKEN} nothing in the file says so; the option in brackets changes it")
-    for note in model.notes:
-        print_folded(f"note: {one_line(note)}")
 
 
 def identified_json(model: "IdentifiedModel") -> dict[str, Any]:

@@ -166,11 +166,6 @@ def _check_copies(
 
 
 def _variant(item: Converted, scored: VariantReport | TaskVariant) -> Variant:
-    top1, score = None, None
-    if isinstance(scored, TaskVariant):
-        score = scored.score
-    else:
-        top1 = scored.top1
     return Variant(
         name=scored.name,
         path=scored.path,
@@ -178,10 +173,9 @@ def _variant(item: Converted, scored: VariantReport | TaskVariant) -> Variant:
         precision=str(item.target.precision),
         size_bytes=scored.size_bytes,
         input_dtype=open_session(item.path).inputs[0].dtype,
-        top1=top1,
+        top1=None if isinstance(scored, TaskVariant) else scored.top1,
         agreement=scored.agreement,
         latency_ms=scored.latency_ms,
-        score=score,
     )
 
 

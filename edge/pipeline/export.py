@@ -82,8 +82,7 @@ def _check_network_options(options: ExportOptions) -> None:
     Raises:
         UsageError: There is such an option, or no folder.
     """
-    given = [*stated_options(options.stated)]
-    given += ["--annotations"] if options.annotations is not None else []
+    given = stated_options(options.stated)
     if given:
         raise UsageError(
             f"{given[0]} is for a .tflite or .onnx file; {options.model} is a network of Keras, "

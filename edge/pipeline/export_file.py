@@ -11,7 +11,6 @@ from typing import Any, Final
 from converters.base import TARGETS, Precision, Target
 from edge.dataset.folder import skipped_notes
 from edge.dataset.pictures import Picture
-from edge.dataset.truth import PictureTruth
 from edge.errors import UsageError
 from edge.evaluation.images import wnids
 from edge.evaluation.multilabel import UNKNOWN, LabelTruth, truth_of
@@ -25,6 +24,7 @@ from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.options import ExportOptions, OutputOptions
 from edge.pipeline.report import Report
 from edge.pipeline.reproduce.lock import export_inputs
+from edge.pipeline.tasks.finish import finish_task
 from edge.pipeline.tasks.report import TaskReport
 from edge.runtime.tasks.table import Task
 from edge.versions import versions
@@ -57,11 +57,6 @@ def export_file(options: ExportOptions, stages: TimedStages) -> Report | TaskRep
         known = identify(Path(options.model), options.stated)
     for note in known.notes:
         stages.note(note)
-    if known.decoder is not None:
-        raise UsageError(
-            f"{known.path.name} is a model for {known.task}, and this edge exports classifiers",
-            hint="edge inspect says what the file is.",
-        )
     adopted = _adopted(known) if known.quantized else None
     _check_task(options, known)
     output = own_variants(options.output, known, adopted)
@@ -70,7 +65,9 @@ def export_file(options: ExportOptions, stages: TimedStages) -> Report | TaskRep
         images = _images(options, known)
     for note in (*images.notes, *skipped_notes(images.skipped)):
         stages.note(note)
-    subject = _subject(options, known, adopted, images, ())
+    subject = _subject(options, known, adopted, images)
+    if known.decoder is not None:
+        return finish_task(subject, output, stages)
     return finish(subject, output, stages, lambda top1: None)  # noqa: ARG005
 
 
@@ -92,15 +89,10 @@ def _check_options(options: ExportOptions) -> None:
 def _check_task(options: ExportOptions, known: IdentifiedModel) -> None:
     """Refuse options of another task than the file's."""
     name = known.path.name
-    if known.task is Task.CLASSIFICATION and options.annotations is not None:
-        raise UsageError(
-            f"--annotations is for detection, segmentation and poses; {name} is a classifier",
-            hint="Put the images of each class in a folder of its name, or give --truth.",
-        )
     if known.task is not Task.CLASSIFICATION and options.truth is not None:
         raise UsageError(
             f"--truth is for a classifier; {name} is a model for {known.task}",
-            hint="Give --annotations instead.",
+            hint="Leave out --truth.",
         )
 
 
@@ -200,7 +192,6 @@ def _subject(
     known: IdentifiedModel,
     adopted: Converted | None,
     images: ExportImages,
-    truths: tuple[PictureTruth, ...],
 ) -> ModelToBundle:
     """Return what is to be written, and the images that go with it."""
     scored = images.scored
@@ -216,14 +207,13 @@ def _subject(
         calibrate_on=images.calibrate_on,
         calibration_pool=images.pool,
         pictures=scored,
-        data=images.report(len(truths) if known.decoder else labelled),
+        data=images.report(labelled),
         provenance=_provenance(options, known),
         inputs=export_inputs(options, images.calibrate_on, scored, known.labels),
         notes=known.notes,
         output=known.output,
         truth=truth,
         decoder=known.decoder,
-        truths=truths,
         facts=known.facts,
     )
 

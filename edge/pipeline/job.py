@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from edge.dataset.pictures import Picture
-from edge.dataset.truth import PictureTruth
 from edge.evaluation.multilabel import LabelTruth
 from edge.identification.model import Fact
 from edge.pipeline.calibration import Pool
@@ -52,8 +51,6 @@ class ModelToBundle:
         input: How the network is fed, and how that is known, for the report.
         notes: What a user was told already, for the report.
         decoder: What reads the outputs of a model that is no classifier; None of a classifier.
-        truths: The annotations of ``pictures``, in their order, for a model that is no classifier;
-            empty where there are none.
         facts: What was taken of a given model file, and from which evidence.
     """
 
@@ -78,7 +75,6 @@ class ModelToBundle:
     input: InputFinding | None = None
     notes: tuple[str, ...] = ()
     decoder: DecoderSpec | None = None
-    truths: tuple[PictureTruth, ...] = ()
     facts: tuple[Fact, ...] = ()
 
     @property

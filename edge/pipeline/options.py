@@ -95,8 +95,6 @@ class ExportOptions:
         custom_objects: A Python file that defines a model file's own layers, and is run.
         stated: What the user says of a .tflite or .onnx file; nothing of another model, for which
             the fields above say it.
-        annotations: The annotations of the images to score on, for a task other than
-            classification; None for those that lie beside the images.
         output: Where the bundle goes.
     """
 
@@ -118,7 +116,6 @@ class ExportOptions:
     model_output: str | None = None
     custom_objects: Path | None = None
     stated: StatedModel = field(default_factory=StatedModel)
-    annotations: Path | None = None
 
     @property
     def images(self) -> Path:

@@ -139,7 +139,7 @@ def check_search(head: Head | None, output: OutputSpec, options: OutputOptions) 
 def convert_variants(
     subject: ModelToBundle,
     calibrating: Sequence[Picture],
-    outputs: NDArray[np.float32],
+    outputs: NDArray[np.float32] | None,
     options: OutputOptions,
     recipes: Recipes,
     cache: StageCache,
@@ -151,7 +151,8 @@ def convert_variants(
     Args:
         subject: The model and its images.
         calibrating: The images that calibrate.
-        outputs: (images, values) answers of the Keras model to the held-out images.
+        outputs: (images, values) answers of the float model to the held-out images; None of a
+            model that is no classifier.
         options: Which variants.
         recipes: The blocks that the mixed file of each format keeps in floats.
         cache: Where the files lie.

@@ -1,15 +1,19 @@
 """``edge export``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge.cli import options as shared
 from edge.cli.help import example, spread
 from edge.cli.make import options as making
+from edge.cli.model_file import ModelFileFlags
+from edge.errors import UsageError
 from edge.runtime.contract import Resize
-from edge.runtime.output import OutputActivation
+
+if TYPE_CHECKING:
+    from edge.identification.model import StatedModel
 
 
 @example("edge export mobilenet --calibration-data pictures --output bundle")
@@ -24,8 +28,21 @@ def export(
             show_default=False,
         ),
     ],
-    output: shared.Output,
     *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder that the bundle is written to.", show_default=False
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what a .tflite or .onnx file is, from which evidence, and which option "
+            "changes it; nothing is written.",
+        ),
+    ] = False,
     calibration_data: Annotated[
         Path | None,
         typer.Option(
@@ -42,47 +59,9 @@ def export(
             show_default=False,
         ),
     ] = None,
-    annotations: Annotated[
-        Path | None,
-        typer.Option(
-            help="Annotations of the images to score a detector, a segmentation or a pose model "
-            "on: a COCO JSON file, or a folder of VOC XML, YOLO txt or mask PNG files.  "
-            "\\[default: those beside the images]",
-            show_default=False,
-        ),
-    ] = None,
     weights: Annotated[
         str, typer.Option(help="imagenet, none (random), or the path of a weights file.")
     ] = "imagenet",
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="Text file with one class name per line. Without it the classes of a model "
-            "file are numbered from 0, the answers are numbers, and only folders named "
-            "by these numbers label pictures.",
-            show_default=False,
-        ),
-    ] = None,
-    resize: Annotated[
-        Resize | None,
-        typer.Option(
-            help="How images are brought to the model's size.  \\[default: center-crop; of a "
-            ".tflite or .onnx file, its family's]",
-            show_default=False,
-        ),
-    ] = None,
-    output_activation: shared.OutputActivationOption = OutputActivation.AUTO,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Lowest probability at which the second of two classes is the answer (chosen "
-            "on the calibration images if unset), or at which one of several labels "
-            "holds (0.5 if unset).",
-            min=0.0001,
-            max=0.9999,
-            show_default=False,
-        ),
-    ] = None,
     positive_class: Annotated[
         str | None,
         typer.Option(
@@ -92,17 +71,6 @@ def export(
         ),
     ] = None,
     truth: shared.Truth = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help="Height and width, in pixels, of a Keras file that leaves them open: 96 or "
-            "96x128.",
-            rich_help_panel=shared.NETWORK,
-            show_default=False,
-        ),
-    ] = None,
-    input_range: shared.InputRange = None,
-    channel_order: shared.ChannelOrder = None,
     model_output: Annotated[
         str | None,
         typer.Option(
@@ -120,36 +88,32 @@ def export(
             show_default=False,
         ),
     ] = None,
+    model_file: ModelFileFlags,
     flags: making.BundleFlags,
 ) -> None:
-    """Write a trained network as a verified bundle, without training."""
-    from edge.cli.make.view import print_report
+    """Write a trained network, or a model file of others, as a verified bundle.
+
+    Nothing is trained. A .tflite or .onnx file becomes files of its own format only.
+    """
+    stated = model_file.stated()
+    if dry_run:
+        _say_what_it_is(model, stated, json=flags.json)
+        return
+    if output is None:
+        raise UsageError("--output is missing", hint="Name the folder of the bundle.")
+    from edge.cli.make.view import print_export
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
-    from edge.identification.model import StatedModel, is_model_file
     from edge.pipeline.export import export as run
     from edge.pipeline.options import ExportOptions
-    from edge.pipeline.report import Report
-    from edge.training.model_shape import parse_size
 
-    stated = StatedModel(
-        labels=labels,
-        resize=resize,
-        output_activation=output_activation,
-        threshold=threshold,
-        size=None if size is None else parse_size(size),
-        input_range=input_range,
-        channel_order=channel_order,
-    )
-    of_file = is_model_file(model)
-    of_keras = StatedModel() if of_file else stated
+    of_keras, of_file = _divided(model, stated)
     report = run(
         ExportOptions(
             model=model,
             calibration_data=calibration_data,
             evaluation_data=evaluation_data,
-            stated=stated if of_file else StatedModel(),
-            annotations=annotations,
+            stated=of_file,
             weights=weights,
             labels=of_keras.labels,
             resize=of_keras.resize or Resize.CENTER_CROP,
@@ -168,5 +132,48 @@ def export(
     )
     if flags.json:
         print_json(report.to_json())
-    elif isinstance(report, Report):
-        print_report(report, output)
+    else:
+        print_export(report, output)
+
+
+def _divided(model: str, stated: "StatedModel") -> "tuple[StatedModel, StatedModel]":
+    """Return what is said of a network of Keras, and what of a model file.
+
+    Options that a network of Keras cannot follow are left to the job, which refuses them by name.
+    """
+    from dataclasses import replace
+
+    from edge.identification.model import StatedModel, is_model_file
+
+    nothing = StatedModel()
+    if is_model_file(model):
+        return nothing, stated
+    followed = (
+        *("labels", "resize", "output_activation", "threshold", "size"),
+        *("input_range", "channel_order"),
+    )
+    return stated, replace(stated, **{name: getattr(nothing, name) for name in followed})
+
+
+def _say_what_it_is(model: str, stated: "StatedModel", *, json: bool) -> None:
+    """Print what a model file is, without any images.
+
+    Raises:
+        UsageError: The file leaves something open, or is a network of Keras.
+        ModelLoadError: The file cannot be used.
+    """
+    from edge.cli.identified import identified_json, print_identified
+    from edge.cli.output import print_json
+    from edge.identification.identify import identify
+    from edge.identification.model import is_model_file
+
+    if not is_model_file(model):
+        raise UsageError(
+            f"--dry-run says what a .tflite or .onnx file is; {model} is a network of Keras",
+            hint="Leave out --dry-run; edge inspect shows what is in the file.",
+        )
+    known = identify(Path(model), stated)
+    if json:
+        print_json(identified_json(known))
+    else:
+        print_identified(known)

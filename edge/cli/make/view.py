@@ -11,8 +11,22 @@ from edge.wording import bounds, percent, size
 if TYPE_CHECKING:
     from edge.pipeline.calibration import CalibrationAudit
     from edge.pipeline.report import Report, Training, VariantReport
+    from edge.pipeline.tasks.report import TaskReport
 
 LAST: Final = ("drop", "agrees", "latency")  # columns of a job's table
+
+
+def print_export(report: "Report | TaskReport", output: Path) -> None:
+    """Print what came of an export, whatever the model answers."""
+    from edge.cli.identified import print_facts
+    from edge.cli.make.task_view import print_task_report
+    from edge.pipeline.report import Report
+
+    print_facts(report.facts)
+    if isinstance(report, Report):
+        print_report(report, output)
+    else:
+        print_task_report(report, output)
 
 
 def print_report(report: "Report", output: Path) -> None:

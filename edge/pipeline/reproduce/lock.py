@@ -99,7 +99,6 @@ UNREADABLE: Final = "unreadable"  # instead of the sha256 of a file that the sys
 # such as v1.0 is the name of the model.
 FILE_OPTIONS: Final = frozenset(
     {
-        "annotations",
         "base.backbone",
         "base.weights",
         "custom_objects",
@@ -235,7 +234,7 @@ def _named_files(options: Mapping[str, Any], outer: str = "") -> Iterator[tuple[
             path = Path(value)
             if path.suffix and path.is_file():  # a network of Keras Applications has no suffix
                 yield name, NamedFile(path=value, sha256=sha256_file(path))
-            elif name in ("model", "annotations") and path.is_dir():
+            elif name == "model" and path.is_dir():
                 yield name, NamedFile(path=value, sha256=sha256_folder(path))
 
 

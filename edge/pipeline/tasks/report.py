@@ -23,21 +23,15 @@ LEAST_ALIKE: Final = 0.5  # agreement; below it most answers are others
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReference:
-    """The scores of the file that every other one is held against, on the held-out images.
+    """The file that every other one is held against.
 
     Attributes:
         of: ``FLOAT_FILE`` or ``ADOPTED_FILE``: whose scores these are, in words.
         images: How many were scored.
-        annotated: How many of them have annotations; 0 without any.
-        score: The value of the task's metric, 0..1; None without annotations.
-        interval: The low and the high end of it, 95 %, from a bootstrap over images.
     """
 
     of: str
     images: int
-    annotated: int
-    score: float | None
-    interval: Bounds | None
 
     @property
     def is_adopted(self) -> bool:
@@ -50,28 +44,21 @@ class TaskVariant(WrittenFile):
     """One written file.
 
     Attributes:
-        score: The value of the task's metric, 0..1; None without annotations.
-        interval: The low and the high end of it, 95 %, from a bootstrap over images.
-        values: Every value of the metric by its name, such as mAP50; empty without annotations.
-        classes: The value of the metric for each class that the images show; empty likewise.
-        drop_points: Points of the metric, in percent, lost against the float file; None without
-            annotations, and for an adopted file.
-        drop_interval: The low and the high end of it, 95 %, the same images drawn for both files.
-        agreement: The value of the metric where the answers of the float file are the truth, 0..1;
-            None for an adopted file.
-        agreement_interval: The low and the high end of it, 95 %.
+        agreement: How much of its answers and those of the float file are the same, 0..1, see
+            ``converters.task_judge``; None for an adopted file.
+        agreement_interval: The low and the high end of it, 95 %, from a bootstrap over images;
+            None of segments.
         found: How many results the file gives on all images: objects, bodies, classes of pixels.
     """
 
-    score: float | None
-    interval: Bounds | None
-    values: Mapping[str, float]
-    classes: Mapping[str, float]
-    drop_points: float | None
-    drop_interval: Bounds | None
     agreement: float | None
     agreement_interval: Bounds | None
     found: int
+
+    @property
+    def drop_points(self) -> float | None:
+        """None: no score is known that could drop."""
+        return None
 
     @property
     def agreement_level(self) -> Level | None:
@@ -85,22 +72,6 @@ class TaskVariant(WrittenFile):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShownPicture:
-    """A picture that the page shows, with what the files say of it.
-
-    Attributes:
-        path: The path of the picture.
-        agreement: The agreement of the default file with the float file on this picture alone; None
-            for an adopted file.
-        answers: By the name of a file, how many results it gives.
-    """
-
-    path: str
-    agreement: float | None
-    answers: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReport:
     """A whole export; the fields that ``Report`` has too mean the same.
 
@@ -109,7 +80,6 @@ class TaskReport:
         name: The name of the model.
         task: What the model answers.
         decoder: What reads its outputs.
-        metric: The name of the metric of ``score`` and ``agreement``.
         facts: What was taken of the given file, and from which evidence.
         data: The images, and the files that were skipped.
         reference: The scores of the float file, or of the adopted one.
@@ -123,14 +93,12 @@ class TaskReport:
         failed: The files that could not be written or do not run, and why.
         default_reason: Why the default is not the int8 file, one sentence; else empty.
         notes: What to do something about, one sentence each; they were said on stderr as well.
-        examples: Some held-out pictures, those that the files answer most differently first.
     """
 
     command: str
     name: str
     task: Task
     decoder: DecoderSpec
-    metric: str
     facts: tuple[Fact, ...]
     data: DataReport
     reference: TaskReference
@@ -144,7 +112,6 @@ class TaskReport:
     failed: tuple[FailedVariant, ...] = ()
     default_reason: str = ""
     notes: tuple[str, ...] = ()
-    examples: tuple[ShownPicture, ...] = ()
     schema_version: int = field(default=REPORT_SCHEMA_VERSION)
 
     @property

@@ -1,0 +1,122 @@
+"""The page of a model that is no classifier: what was taken of it, and its files."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edge.identification.model import Fact
+from edge.pipeline.job import ModelToBundle
+from edge.pipeline.page.classes import Thumbnails
+from edge.pipeline.page.element import (
+    SPACE,
+    UNKNOWN,
+    Element,
+    document,
+    element,
+    section,
+    size,
+    table,
+    with_interval,
+)
+from edge.pipeline.page.page import STYLE, data_section, provenance_section
+from edge.pipeline.tasks.report import TaskReport
+from edge.runtime.files import write_bytes
+
+
+def write_task_page(path: Path, report: TaskReport, subject: ModelToBundle) -> None:
+    """Write the report as one HTML file that needs nothing else.
+
+    Args:
+        path: The path of the page.
+        report: The report.
+        subject: The model and its images.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    names = Thumbnails(subject.pictures, subject.preprocessing)
+    report = replace(report, notes=tuple(map(names.named, report.notes)))
+    parts = [
+        _summary(report),
+        facts_section(report.facts),
+        variants_section(report),
+        data_section(report.data, names.named),
+        provenance_section(report.host, subject.provenance),
+    ]
+    style = STYLE.read_text(encoding="utf-8")
+    made = document(f"{report.name}: report", style, *[part for part in parts if part is not None])
+    write_bytes(path, made.encode())
+
+
+def _summary(report: TaskReport) -> Element:
+    reference = report.reference
+    facts = {
+        "task": str(report.task),
+        "decoder": f"{report.decoder.name}: {report.decoder.evidence}",
+        "held-out images": f"{reference.images}: {report.held_out}",
+        "default variant": report.default_variant,
+    }
+    rows = [
+        part for name, text in facts.items() for part in (element("dt", name), element("dd", text))
+    ]
+    notes = [element("li", note) for note in report.notes]
+    warned = element("div", element("h2", "Notes"), element("ul", *notes), class_="notes")
+    return element(
+        "header",
+        element("h1", report.name),
+        element("dl", *rows),
+        warned if notes else None,
+    )
+
+
+def facts_section(facts: Sequence[Fact]) -> Element | None:
+    """Return what was taken of the given file, from which evidence; None of a network of Keras."""
+    if not facts:
+        return None
+    rows: list[tuple[Element | str, ...]] = [
+        (fact.what, _wrapped(fact.value), _wrapped(fact.source), fact.option or UNKNOWN)
+        for fact in facts
+    ]
+    text = "What the file is, how that is known, and the option that changes it."
+    titles = ("what", "taken", "evidence", "option")
+    return section(
+        "The given file", element("p", text, class_="soft"), table(titles, rows, text_columns=4)
+    )
+
+
+def _wrapped(text: str) -> Element:
+    return element("span", text, class_="wrap")
+
+
+def variants_section(report: TaskReport) -> Element:
+    """Return the files: size, score, agreement, latency."""
+    rows: list[tuple[Element | str, ...]] = [
+        (
+            ("★ " if item.name == report.default_variant else "") + item.name,
+            size(item.size_bytes),
+            with_interval(item.agreement, item.agreement_interval),
+            str(item.found),
+            f"{item.latency_ms:.2f}{SPACE}ms",
+        )
+        for item in report.variants
+    ]
+    rows += [(item.name, "failed", *[UNKNOWN] * 3) for item in report.failed]
+    against = (
+        "The file was adopted as it is: no file is known that it could differ from."
+        if report.reference.is_adopted
+        else "Agreement: how much of its answers and those of the float file are the same."
+    )
+    text = (
+        f"★ runs by default. Intervals: 95 %, bootstrap over images. {against} "
+        f"Latency: measured, median of one inference without the decoder on the building host's "
+        f"CPU ({report.host['machine']}, {report.host['cpus']} CPUs), "
+        f"{report.variants[0].latency['threads']} thread."
+    )
+    titles = ("variant", "size", "agreement", "results", "latency")
+    return section(
+        "Variants",
+        table(titles, rows),
+        *[element("p", item.told()) for item in report.failed],
+        element("p", report.default_reason) if report.default_reason else None,
+        element("p", text, class_="soft"),
+    )
