@@ -122,7 +122,7 @@ class QuantizableTFLite(Quantizable):
         self.correct(graph, members)
         try:
             content = mlir_quantize(
-                graph.content(self.observation.ranges), denylisted_nodes=sorted(members)
+                graph.content(self.observation.ranges, members), denylisted_nodes=sorted(members)
             )
         except Exception as error:  # MLIR's errors are of several types
             raise _refused(error) from error

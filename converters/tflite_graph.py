@@ -1,6 +1,6 @@
 """A float TFLite file, taken apart so that it can be observed, corrected and quantized."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import copy
 from typing import Any, Final
 
@@ -120,16 +120,35 @@ class TfliteFloatGraph:
         self._put(operator, KERNEL, kernel)
         self._put(operator, BIAS, bias)
 
-    def content(self, ranges: Mapping[str, tuple[float, float]] | None = None) -> bytes:
-        """Return the file's bytes; with ranges, as the quantizer takes it from a calibrator."""
+    def content(
+        self,
+        ranges: Mapping[str, tuple[float, float]] | None = None,
+        members: Collection[str] = (),
+    ) -> bytes:
+        """Return the file's bytes; with ranges, as the quantizer takes it from a calibrator.
+
+        The quantizer rounds every tensor that has a range. One that passes between operators of
+        ``members``, which stay in floats, or from such a one to an output, has none.
+        """
         self._forget_replaced()
-        for tensor in self._graph.tensors:
+        rounded = self._rounded(members)
+        for index, tensor in enumerate(self._graph.tensors):
             name = tensor.name.decode()
-            if ranges is not None and name in ranges and tensor.type == FLOAT32:
+            known = ranges is not None and name in ranges and index in rounded
+            if ranges is not None and known and tensor.type == FLOAT32:
                 quantization = self._schema.QuantizationParametersT()
                 quantization.min, quantization.max = ([value] for value in ranges[name])
                 tensor.quantization = quantization
         return packed(self._model)
+
+    def _rounded(self, members: Collection[str]) -> set[int]:
+        """The tensors that an operator reads or writes which does not stay in floats."""
+        return {
+            int(index)
+            for operator in self._graph.operators
+            if self._name(operator.outputs[0]) not in members
+            for index in (*operator.inputs, *operator.outputs)
+        }
 
     def observable(self) -> bytes:
         """Return the file's bytes with every activation among the outputs.
