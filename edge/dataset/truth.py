@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge.dataset.pictures import Picture
+
+IGNORED: Final = 255  # class index of a pixel that counts nowhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +39,14 @@ class TrueBox:
     keypoints: tuple[tuple[float, float, int], ...] = ()
     area: float | None = None
 
+    @property
+    def size(self) -> float:
+        """The area, pixels."""
+        own = (self.right - self.left) * (self.bottom - self.top)
+        return own if self.area is None else self.area
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PictureTruth:
     """One picture with its annotations.
 
@@ -43,11 +55,14 @@ class PictureTruth:
         width: Columns of the upright picture.
         height: Rows of the upright picture.
         boxes: The annotated objects; a picture without any is a truth as well.
-        mask: A PNG file of class indices, one a pixel; None where there is none.
+        mask: The class index of each pixel, uint8 (height, width), or a PNG file of it; 255 counts
+            nowhere. None where there is none.
+        vector: The embedding of another file, float32 (values,); None where there is none.
     """
 
     picture: Picture
     width: int
     height: int
     boxes: tuple[TrueBox, ...] = ()
-    mask: Path | None = None
+    mask: Path | NDArray[np.uint8] | None = None
+    vector: NDArray[np.float32] | None = None

@@ -29,6 +29,7 @@ from edge.runtime.preprocess import load
 from edge.runtime.session import Session, encode_pixels, open_session
 
 ResultT = TypeVar("ResultT")
+RunningT = TypeVar("RunningT")  # what a thread makes of its session
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def run_images(
     def work(session: Session, position: int) -> Answer:
         return _answer(session, position, images[position], preprocessing)
 
-    yield from _spread(model, work, len(images), engine=engine, workers=workers)
+    yield from spread(model, _itself, work, len(images), engine=engine, workers=workers)
 
 
 def run_pixels(
@@ -95,29 +96,43 @@ def run_pixels(
     def work(session: Session, position: int) -> NDArray[np.float32]:
         return _scores(session, pixels[position], encoding)
 
-    return np.stack(list(_spread(model, work, len(pixels), engine=engine, workers=None)))
+    return np.stack(list(spread(model, _itself, work, len(pixels), engine=engine)))
 
 
-def _spread(
+def spread(
     model: Path,
-    work: Callable[[Session, int], ResultT],
+    opened: Callable[[Session], RunningT],
+    work: Callable[[RunningT, int], ResultT],
     total: int,
     *,
     engine: str | None,
-    workers: int | None,
+    workers: int | None = None,
 ) -> Iterator[ResultT]:
-    """Yield the results of ``work`` in order; each thread has a session of its own."""
+    """Yield the results of ``work`` in order; each thread has a session of its own.
+
+    Args:
+        model: The file.
+        opened: What a thread makes of its session.
+        work: Gives the result of a position, from what the thread has.
+        total: How many positions there are.
+        engine: The interpreter; None for the first that is installed.
+        workers: How many threads; None for one a core.
+    """
     count = min(workers or os.cpu_count() or 1, max(1, total))
-    open_session(model, engine=engine)  # a broken model is an error of this call, not of a thread
+    opened(open_session(model, engine=engine))  # what is broken is this call's error
     local = threading.local()
 
     def own(position: int) -> ResultT:
-        if not hasattr(local, "session"):
-            local.session = open_session(model, engine=engine)
-        return work(local.session, position)
+        if not hasattr(local, "running"):
+            local.running = opened(open_session(model, engine=engine))
+        return work(local.running, position)
 
     with ThreadPoolExecutor(count, thread_name_prefix="edge-images") as pool:
         yield from _windowed(pool, own, total, ahead=4 * count)
+
+
+def _itself(session: Session) -> Session:
+    return session
 
 
 def _windowed(

@@ -173,6 +173,22 @@ def check_image(source: Path | BinaryIO, *, minimum: tuple[int, int] | None = No
         _open(stream, name, minimum)
 
 
+def stored_and_shown_size(source: Path | BinaryIO) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return (width, height) of an image as it is stored, and as it is shown, from its header.
+
+    They differ where the EXIF orientation turns it by a quarter.
+
+    Raises:
+        ImageError: As ``check_image``.
+    """
+    with _opened(source) as (stream, name):
+        image, stored = _open(stream, name, None)
+        turned = _orientation(image) in _SIDES_SWAPPED
+        if image.format == "TIFF":
+            turned = getattr(image, "tag_v2", {}).get(_ORIENTATION_TAG, 1) in _SIDES_SWAPPED
+        return stored, stored[::-1] if turned else stored
+
+
 def deep_bands(source: Path | BinaryIO) -> Iterator[NDArray[Any]]:
     """Return the stored values of an image of more than 8 bits a channel.
 
