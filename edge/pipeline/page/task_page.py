@@ -74,10 +74,18 @@ def facts_section(facts: Sequence[Fact]) -> Element | None:
     if not facts:
         return None
     rows: list[tuple[Element | str, ...]] = [
-        (fact.what, _wrapped(fact.value), _wrapped(fact.source), fact.option or UNKNOWN)
+        (
+            fact.what if fact.sure else f"{fact.what} ?",
+            _wrapped(fact.value),
+            _wrapped(fact.source),
+            fact.option or UNKNOWN,
+        )
         for fact in facts
     ]
-    text = "What the file is, how that is known, and the option that changes it."
+    text = (
+        "What the file is, how that is known, and the option that changes it. ?: nothing in the "
+        "file says so."
+    )
     titles = ("what", "taken", "evidence", "option")
     return section(
         "The given file", element("p", text, class_="soft"), table(titles, rows, text_columns=4)

@@ -24,7 +24,7 @@ from edge.versions import versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Files:
+class _MadeFiles:
     """The files that run, and what they say.
 
     Attributes:
@@ -64,7 +64,7 @@ def finish_task(subject: ModelToBundle, options: OutputOptions, stages: TimedSta
 
 def _made(
     subject: ModelToBundle, options: OutputOptions, cache: StageCache, stages: TimedStages
-) -> _Files:
+) -> _MadeFiles:
     """Write the files, and run each over the held-out images."""
     labels = [picture.label for picture in subject.calibrate_on]
     calibrating = choose(subject.calibrate_on, labels, options.calibration_images, options.seed)
@@ -83,12 +83,12 @@ def _made(
         made = (subject.adopted,)
     answered = answer_all(subject, made, reference, progress=stages, failed=failures)
     failures.check([item for item, _ in answered.files])
-    return _Files(calibrating=calibrating, answered=answered, failures=failures)
+    return _MadeFiles(calibrating=calibrating, answered=answered, failures=failures)
 
 
 def _report(
     subject: ModelToBundle,
-    files: _Files,
+    files: _MadeFiles,
     options: OutputOptions,
     cache: StageCache,
     stages: TimedStages,
