@@ -4,7 +4,7 @@ import codecs
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def read_labels(path: Path, classes: int | None = None) -> Labels:
+def read_labels(path: Path, classes: int | None = None, *, doubles: bool = False) -> Labels:
     """Read a labels file; see ``parse_labels``.
 
     Raises:
@@ -57,10 +57,12 @@ def read_labels(path: Path, classes: int | None = None) -> Labels:
     except (OSError, ValueError) as error:
         reason = cause_of(error)
         raise UsageError(f"the labels {readable(path)} cannot be read: {reason}") from error
-    return parse_labels(content, readable(path), classes)
+    return parse_labels(content, readable(path), classes, doubles=doubles)
 
 
-def parse_labels(content: bytes, name: str, classes: int | None = None) -> Labels:
+def parse_labels(
+    content: bytes, name: str, classes: int | None = None, *, doubles: bool = False
+) -> Labels:
     """Parse the labels in the bytes of a file.
 
     A label stands on a line of its own, alone or after its index (``0 cat``, ``0: cat``,
@@ -71,6 +73,8 @@ def parse_labels(content: bytes, name: str, classes: int | None = None) -> Label
         content: The content of the file.
         name: The name of the file, for messages.
         classes: The number of classes of the model; None if it is not known.
+        doubles: Whether a label may stand twice, as in published lists (COCO's ``n/a``,
+            ImageNet's ``crane``); the later one then gets its index: ``crane (517)``.
 
     Raises:
         UsageError: A line is blank, stands twice or has a control character; indices have gaps;
@@ -85,6 +89,8 @@ def parse_labels(content: bytes, name: str, classes: int | None = None) -> Label
     if parsed is None:
         for form in (_wordnet, _index_last, _indexed):
             labels = form(labels, name)
+    if doubles:
+        labels = _told_apart(labels)
     _check_names(labels.names, name)
     _check_count(labels.names, name, classes)
     return labels
@@ -230,6 +236,16 @@ def _json(text: str, name: str) -> list[str] | None:
         f"{name} is JSON of another form",
         hint='Write ["cat", "dog"], or {"0": "cat", "1": "dog"}, or a name on each line.',
     )
+
+
+def _told_apart(labels: Labels) -> Labels:
+    """Give a label that stands a second time its index."""
+    seen: set[str] = set()
+    names = []
+    for index, label in enumerate(labels.names):
+        names.append(f"{label} ({index})" if label in seen else label)
+        seen.add(label)
+    return replace(labels, names=tuple(names))
 
 
 def _check_names(names: Sequence[str], name: str) -> None:

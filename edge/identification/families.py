@@ -301,7 +301,12 @@ def vectors(found: FileEvidence) -> list[Candidate]:
         return []
     (values,) = extents
     why = f"its output is a vector of {values}, and {found.end.named}"
-    classified = Candidate(task=Task.CLASSIFICATION, why=why, classes=values, feeding=CLASSIFIED)
+    classified = Candidate(
+        task=Task.CLASSIFICATION,
+        why=why,
+        classes=max(values, 2),  # one value tells two classes apart
+        feeding=CLASSIFIED,
+    )
     embedded = Candidate(
         task=Task.EMBEDDING, decoder="embedding", why=why, feeding=CLASSIFIED, sure=False
     )
@@ -319,6 +324,21 @@ FAMILIES: Final[tuple[Family, ...]] = (
     segmentation,
     vectors,
 )
+
+
+# Whose rule feeds a model whose decoder is stated; a family above may say more.
+FEEDINGS: Final[Mapping[str, Feeding]] = {
+    "tflite-detection": STRETCHED,
+    "ssd-anchors": STRETCHED,
+    "segmentation": STRETCHED,
+    **dict.fromkeys(("yolov5", "yolov8", "yolo-end-to-end"), ULTRALYTICS),
+    "yolox": YOLOX,
+    "movenet": MOVENET,
+    "blazepose": MEDIAPIPE_UNIT,
+    "blazeface": BLAZEFACE,
+    "yunet": YUNET,
+    "embedding": CLASSIFIED,
+}
 
 
 def candidates(found: FileEvidence) -> list[Candidate]:

@@ -82,6 +82,17 @@ def fed(
     return contract, facts
 
 
+def unscaled(found: FileEvidence) -> Preprocessing:
+    """Return a contract of the input's size alone, for what asks no more of it."""
+    image = found.image
+    return Preprocessing(
+        height=image.height,
+        width=image.width,
+        color_order=image.color_order,
+        layout=image.layout,
+    )
+
+
 def _resize_words(contract: Preprocessing) -> str:
     words = f"{contract.resize}, {contract.interpolation}"
     if contract.resize is Resize.LETTERBOX:

@@ -1,6 +1,8 @@
 """A model file and what its user says of it -> what it is, each thing with its evidence."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +10,16 @@ from edge.dataset.labels import numbered, read_labels
 from edge.errors import BundleError, InferenceError, ModelLoadError, UsageError
 from edge.evaluation.output import output_of
 from edge.identification.evidence import FileEvidence, packed_labels, read_evidence
-from edge.identification.families import Candidate, candidates
-from edge.identification.feeding import fed
+from edge.identification.families import FEEDINGS, Candidate, Feeding, candidates
+from edge.identification.feeding import fed, unscaled
 from edge.identification.model import Fact, IdentifiedModel, StatedModel
 from edge.runtime.contract import Preprocessing
-from edge.runtime.output import PROBABILITIES, OutputSpec
+from edge.runtime.output import PROBABILITIES, OutputActivation, OutputSpec
 from edge.runtime.printable import one_line
 from edge.runtime.tasks.decoder import Tensors
 from edge.runtime.tasks.table import DECODERS, DecoderSpec, Task
 
+_RESULT_OPTIONS = ("score_threshold", "iou_threshold", "max_results", "anchors")
 _EXPORTER_TASKS = {
     "detect": Task.DETECTION,
     "segment": Task.SEGMENTATION,
@@ -40,14 +43,18 @@ def identify(path: Path, stated: StatedModel) -> IdentifiedModel:
     if found.metadata is not None and found.metadata.edge_preprocessing is not None:
         return _own_file(found, stated)
     chosen, facts = _chosen(found, stated)
-    preprocessing, input_facts = fed(found, chosen, stated)
     labels, label_fact = _labels(found, chosen, stated)
+    if stated.decoder is not None:  # that it fits comes before what else it needs
+        _decoder(found, chosen, stated, unscaled(found), labels)
+    preprocessing, input_facts = fed(found, chosen, stated)
     decoder, output = None, PROBABILITIES
     if chosen.task is Task.CLASSIFICATION:
         _refuse_task_options(stated, chosen.task)
-        output = output_of(found.end, len(labels), None, stated.output_activation)
+        output = output_of(found.end, prod(found.shapes[0]), None, stated.output_activation)
+        output = _with_threshold(found, output, stated.threshold, len(labels))
         facts.append(_output_fact(output))
     else:
+        _refuse_classifier_options(stated, chosen.task)
         decoder = _decoder(found, chosen, stated, preprocessing, labels)
         facts.append(_threshold_fact(decoder))
     return IdentifiedModel(
@@ -134,8 +141,7 @@ def _stated_decoder(stated: StatedModel, readings: Sequence[Candidate]) -> Candi
     for reading in readings:
         if reading.decoder == name:
             return reading
-    same = [reading for reading in readings if reading.task is task]
-    feeding = same[0].feeding if same else Candidate(task=task, why="").feeding
+    feeding = FEEDINGS.get(name, Feeding())
     return Candidate(task=task, decoder=name, why="as stated", feeding=feeding, sure=False)
 
 
@@ -176,7 +182,7 @@ def _exported(found: FileEvidence, task: str, readings: Sequence[Candidate]) -> 
 def _label_count(found: FileEvidence, stated: StatedModel) -> int | None:
     """Return how many labels are named anywhere; None for none."""
     if stated.labels is not None:
-        return len(read_labels(stated.labels).names)
+        return len(read_labels(stated.labels, doubles=True).names)
     named = _file_labels(found)
     return len(named[0]) if named else None
 
@@ -211,7 +217,7 @@ def _labels(
         UsageError: The stated ones do not fit the outputs.
     """
     if stated.labels is not None:
-        read = read_labels(stated.labels, chosen.classes)
+        read = read_labels(stated.labels, chosen.classes, doubles=True)
         source = f"{len(read.names)} of {stated.labels.name}"
         return read.names, Fact(what="labels", value=_some(read.names), source=source)
     # The labels in a landmark model's file are those of another answer, such as left or right hand.
@@ -259,7 +265,7 @@ def _decoder(
     """
     parameters: dict[str, Any] = dict(chosen.parameters)
     known = _parameter_names(chosen.decoder)
-    for name in ("score_threshold", "iou_threshold", "max_results"):
+    for name in _RESULT_OPTIONS:
         value = getattr(stated, name)
         if value is None:
             continue
@@ -308,11 +314,43 @@ def _output_fact(output: OutputSpec) -> Fact:
 def _refuse_task_options(stated: StatedModel, task: Task) -> None:
     given = [
         f"--{name.replace('_', '-')}"
-        for name in ("score_threshold", "iou_threshold", "max_results", "anchors")
+        for name in _RESULT_OPTIONS
         if getattr(stated, name) is not None
     ]
     if given:
         raise UsageError(f"{given[0]} means nothing to {task}", hint=f"Leave out {given[0]}.")
+
+
+def _refuse_classifier_options(stated: StatedModel, task: Task) -> None:
+    given = ["--threshold"] if stated.threshold is not None else []
+    if stated.output_activation is not OutputActivation.AUTO:
+        given.append("--output-activation")
+    if given:
+        hint = " Name the least score with --score-threshold." if given[0] == "--threshold" else ""
+        raise UsageError(
+            f"{given[0]} is for classifiers, and this model answers {task}",
+            hint=f"Leave out {given[0]}.{hint}",
+        )
+
+
+def _with_threshold(
+    found: FileEvidence, output: OutputSpec, threshold: float | None, labels: int
+) -> OutputSpec:
+    """Return what a classifier's values mean, with the threshold that is stated.
+
+    Raises:
+        UsageError: It has more than two classes that exclude one another.
+    """
+    if threshold is None:
+        return output
+    if not output.multi_label and labels != 2:
+        raise UsageError(
+            f"--threshold is for two classes, or for labels that do not exclude one another; "
+            f"{found.path.name} has {labels} classes",
+            hint="Leave out --threshold: the class of the highest probability is the answer.",
+        )
+    count = labels if output.multi_label else 1
+    return replace(output, thresholds=(threshold,) * count)
 
 
 def _own_file(found: FileEvidence, stated: StatedModel) -> IdentifiedModel:

@@ -70,6 +70,7 @@ _CONTENT_IMAGE: Final = 2
 _OPTIONS_NORMALIZATION: Final = 1
 _FILE_UNKNOWN: Final = 0
 _FILE_TENSOR_AXIS_LABELS: Final = 2
+_FILE_TENSOR_VALUE_LABELS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,14 +145,15 @@ def decode(content: bytes) -> ClassifierMetadata:
         root = _TableReader("ModelMetadata", Table(content, start))
         subgraph = root.first("subgraph_metadata", "SubGraphMetadata")
         image = subgraph and subgraph.first("input_tensor_metadata", "TensorMetadata")
-        answer = subgraph and subgraph.first("output_tensor_metadata", "TensorMetadata")
+        answers = subgraph.tables("output_tensor_metadata", "TensorMetadata") if subgraph else []
         scaling = _normalization(image) if image else None
         return ClassifierMetadata(
             name=root.string("name"),
             description=root.string("description"),
             mean=scaling.floats("mean") if scaling else (),
             std=scaling.floats("std") if scaling else (),
-            label_file=_label_file(answer) if answer else None,
+            # A detector's labels are those of its second output, the classes.
+            label_file=next(filter(None, map(_label_file, answers)), None),
             associated_files=tuple(
                 (file.string("name"), file.string("description"))
                 for file in root.tables("associated_files", "AssociatedFile")
@@ -224,7 +226,7 @@ def _normalization(tensor: "_TableReader") -> "_TableReader | None":
 
 def _label_file(tensor: "_TableReader") -> str | None:
     for file in tensor.tables("associated_files", "AssociatedFile"):
-        if file.byte("type") == _FILE_TENSOR_AXIS_LABELS:
+        if file.byte("type") in (_FILE_TENSOR_AXIS_LABELS, _FILE_TENSOR_VALUE_LABELS):
             return file.string("name")
     return None
 

@@ -11,6 +11,7 @@ from edge.identification.evidence import cells
 from edge.identification.identify import identify
 from edge.identification.model import IdentifiedModel, StatedModel
 from edge.runtime.contract import ChannelOrder, PadPosition, Resize, TensorLayout
+from edge.runtime.output import OutputActivation
 from edge.runtime.tasks.table import Task
 from tests.unit.foreign_models import boxes, foreign_onnx, noise
 
@@ -211,3 +212,44 @@ def test_another_task_of_the_exporter_is_no_detector(tmp_path: Path, task: str) 
     output = np.swapaxes(boxes(GRID, 56, 64), 1, 2)
     path = foreign_onnx(tmp_path / "m.onnx", [output], properties=written)
     assert f"its task is '{task}'" in refused(path, StatedModel())
+
+
+def test_one_value_tells_two_classes_apart(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("no\nyes\n")
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 1)], end="Sigmoid")
+    found = identify(path, StatedModel(input_range="0,1", labels=labels, threshold=0.3))
+    assert found.labels == ("no", "yes")
+    assert found.output.thresholds == (0.3,)
+
+
+def test_a_threshold_of_many_classes_is_refused(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 5)], end="Softmax")
+    assert "has 5 classes" in refused(path, StatedModel(input_range="0,1", threshold=0.3))
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [StatedModel(threshold=0.3), StatedModel(output_activation=OutputActivation.LOGITS)],
+)
+def test_options_of_classifiers_are_refused_for_a_detector(
+    tmp_path: Path, stated: StatedModel
+) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, GRID, 85)])
+    assert "is for classifiers" in refused(path, stated)
+
+
+def test_a_published_list_may_name_a_label_twice(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("crane\nn/a\ncrane\n")
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 3)], end="Softmax")
+    found = identify(path, StatedModel(input_range="0,1", labels=labels))
+    assert found.labels == ("crane", "n/a", "crane (2)")
+
+
+def test_a_stated_decoder_brings_the_rule_of_its_family(tmp_path: Path) -> None:
+    """The layout speaks for YOLOX, which is fed BGR; its user says that it is a YOLOv8."""
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, GRID, 85)])
+    found = identify(path, StatedModel(decoder="yolov8"))
+    assert found.preprocessing.value_range == (0, 1)
+    assert found.preprocessing.channel_order is ChannelOrder.RGB
