@@ -46,7 +46,7 @@ class Feeding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Reading:
     """One reading of a file.
 
     Attributes:
@@ -70,7 +70,7 @@ class Candidate:
     sure: bool = True
 
 
-Family = Callable[[FileEvidence], list[Candidate]]
+Family = Callable[[FileEvidence], list[Reading]]
 
 ULTRALYTICS: Final = Feeding(
     input_range=UNIT,
@@ -102,7 +102,7 @@ CLASSIFIED: Final = Feeding(
 )
 
 
-def tflite_detection(found: FileEvidence) -> list[Candidate]:
+def tflite_detection(found: FileEvidence) -> list[Reading]:
     """Detectors that end in TFLite_Detection_PostProcess."""
     if not found.detection_order:
         return []
@@ -110,7 +110,7 @@ def tflite_detection(found: FileEvidence) -> list[Candidate]:
     order = dict(zip(names, found.detection_order, strict=True))
     parameters = order if found.detection_order != (0, 1, 2, 3) else {}
     return [
-        Candidate(
+        Reading(
             task=Task.DETECTION,
             decoder="tflite-detection",
             why="it ends in the operator TFLite_Detection_PostProcess",
@@ -120,7 +120,7 @@ def tflite_detection(found: FileEvidence) -> list[Candidate]:
     ]
 
 
-def yolo(found: FileEvidence) -> list[Candidate]:
+def yolo(found: FileEvidence) -> list[Reading]:
     """One tensor of boxes with their scores: the layouts of the YOLO families."""
     if len(found.shapes) != 1 or len(found.shapes[0]) != 3 or found.shapes[0][0] != 1:
         return []
@@ -140,7 +140,7 @@ def yolo(found: FileEvidence) -> list[Candidate]:
     return []
 
 
-def _by_rows(found: FileEvidence, trial: Any, shape: str) -> list[Candidate]:
+def _by_rows(found: FileEvidence, trial: Any, shape: str) -> list[Reading]:
     """A row for each cell: with objectness (YOLOX), or without (a turned YOLOv8)."""
     columns = trial.shape[1]
     turned = _yolo("yolov8", columns - 4, f"{shape}, each with 4 + classes", trial[:, :4])
@@ -149,7 +149,7 @@ def _by_rows(found: FileEvidence, trial: Any, shape: str) -> list[Candidate]:
     if _is_decoded(trial, found):
         decoded = _yolo("yolov5", columns - 5, f"{shape}, each with objectness", trial[:, :4])
         return [decoded, turned]
-    raw = Candidate(
+    raw = Reading(
         task=Task.DETECTION,
         decoder="yolox",
         why=f"{shape}, each with objectness, and boxes relative to their cell",
@@ -167,7 +167,7 @@ def _is_decoded(trial: Any, found: FileEvidence) -> bool:
     return bool(centres.max() > 0.5 * found.image.width and trial[:, 2:4].min() >= 0)
 
 
-def _yolo(decoder: str, classes: int | None, why: str, boxes: Any) -> Candidate:
+def _yolo(decoder: str, classes: int | None, why: str, boxes: Any) -> Reading:
     """A layout of Ultralytics.
 
     Args:
@@ -178,7 +178,7 @@ def _yolo(decoder: str, classes: int | None, why: str, boxes: Any) -> Candidate:
     """
     normalized = float(np.abs(boxes).max(initial=0)) <= _NORMALIZED
     unit = "shares of the sides" if normalized else "pixels"
-    return Candidate(
+    return Reading(
         task=Task.DETECTION,
         decoder=decoder,
         why=f"{why}, boxes in {unit}",
@@ -188,7 +188,7 @@ def _yolo(decoder: str, classes: int | None, why: str, boxes: Any) -> Candidate:
     )
 
 
-def raw_ssd(found: FileEvidence) -> list[Candidate]:
+def raw_ssd(found: FileEvidence) -> list[Reading]:
     """Boxes and class scores of anchors, in two tensors."""
     shapes = [tuple(extent for extent in shape if extent != 1) for shape in found.shapes]
     if len(shapes) != 2 or any(len(shape) != 2 for shape in shapes):
@@ -198,7 +198,7 @@ def raw_ssd(found: FileEvidence) -> list[Candidate]:
         return []
     scores = shapes[1 - boxes[0]]
     return [
-        Candidate(
+        Reading(
             task=Task.DETECTION,
             decoder="ssd-anchors",
             why=f"its outputs are boxes and {scores[1]} class scores of {scores[0]} anchors",
@@ -208,7 +208,7 @@ def raw_ssd(found: FileEvidence) -> list[Candidate]:
     ]
 
 
-def faces(found: FileEvidence) -> list[Candidate]:
+def faces(found: FileEvidence) -> list[Reading]:
     """BlazeFace of MediaPipe, and YuNet of OpenCV."""
     shapes = set(found.shapes)
     if shapes == {(1, 896, 16), (1, 896, 1)}:
@@ -219,13 +219,13 @@ def faces(found: FileEvidence) -> list[Candidate]:
     return []
 
 
-def _face(decoder: str, why: str, feeding: Feeding) -> Candidate:
-    return Candidate(
+def _face(decoder: str, why: str, feeding: Feeding) -> Reading:
+    return Reading(
         task=Task.DETECTION, decoder=decoder, why=why, classes=1, labels=("face",), feeding=feeding
     )
 
 
-def poses(found: FileEvidence) -> list[Candidate]:
+def poses(found: FileEvidence) -> list[Reading]:
     """MoveNet, and the landmark models of MediaPipe."""
     if found.shapes in (((1, 1, 17, 3),), ((1, 6, 56),)):
         why = f"its output is {list(found.shapes[0])}: 17 keypoints of y, x and score"
@@ -240,8 +240,8 @@ def poses(found: FileEvidence) -> list[Candidate]:
     return []
 
 
-def _pose(decoder: str, why: str, feeding: Feeding, names: tuple[str, ...]) -> Candidate:
-    return Candidate(
+def _pose(decoder: str, why: str, feeding: Feeding, names: tuple[str, ...]) -> Reading:
+    return Reading(
         task=Task.POSE,
         decoder=decoder,
         why=why,
@@ -251,7 +251,7 @@ def _pose(decoder: str, why: str, feeding: Feeding, names: tuple[str, ...]) -> C
     )
 
 
-def segmentation(found: FileEvidence) -> list[Candidate]:
+def segmentation(found: FileEvidence) -> list[Reading]:
     """A map of scores or of classes over the picture."""
     if len(found.shapes) != 1:
         return []
@@ -260,9 +260,7 @@ def segmentation(found: FileEvidence) -> list[Candidate]:
     maps = len(shape) == 3 and shape[0] == 1 and integers and min(shape[1:]) > 6
     if maps or (len(shape) == 4 and shape[3] == 1 and integers):
         why = f"its output is a map of class numbers, {list(shape)} {dtype}"
-        return [
-            Candidate(task=Task.SEGMENTATION, decoder="segmentation", why=why, feeding=STRETCHED)
-        ]
+        return [Reading(task=Task.SEGMENTATION, decoder="segmentation", why=why, feeding=STRETCHED)]
     if len(shape) != 4 or shape[0] != 1:
         return []
     last = _is_map(shape[1:3], found) and shape[3] <= 256
@@ -273,7 +271,7 @@ def segmentation(found: FileEvidence) -> list[Candidate]:
             feeding = MEDIAPIPE_UNIT if classes == 1 else STRETCHED
             what = "the foreground" if classes == 1 else f"each of {classes} classes"
             readings.append(
-                Candidate(
+                Reading(
                     task=Task.SEGMENTATION,
                     decoder="segmentation",
                     why=f"its output {list(shape)} scores {what} at each place ({axis} axis)",
@@ -292,7 +290,7 @@ def _is_map(extents: tuple[int, ...], found: FileEvidence) -> bool:
     return min(extents) > 6 and abs(rows * width - columns * height) <= max(height, width)
 
 
-def vectors(found: FileEvidence) -> list[Candidate]:
+def vectors(found: FileEvidence) -> list[Reading]:
     """One value for each class, or an embedding."""
     if len(found.shapes) != 1:
         return []
@@ -301,13 +299,13 @@ def vectors(found: FileEvidence) -> list[Candidate]:
         return []
     (values,) = extents
     why = f"its output is a vector of {values}, and {found.end.named}"
-    classified = Candidate(
+    classified = Reading(
         task=Task.CLASSIFICATION,
         why=why,
         classes=max(values, 2),  # one value tells two classes apart
         feeding=CLASSIFIED,
     )
-    embedded = Candidate(
+    embedded = Reading(
         task=Task.EMBEDDING, decoder="embedding", why=why, feeding=CLASSIFIED, sure=False
     )
     if str(found.end.ending) in ("softmax", "sigmoid"):
@@ -341,7 +339,7 @@ FEEDINGS: Final[Mapping[str, Feeding]] = {
 }
 
 
-def candidates(found: FileEvidence) -> list[Candidate]:
+def readings_of(found: FileEvidence) -> list[Reading]:
     """Return every reading of the file, by the first family that knows its outputs."""
     for family in FAMILIES:
         readings = family(found)

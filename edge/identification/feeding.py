@@ -7,7 +7,7 @@ import numpy as np
 
 from edge.errors import UsageError
 from edge.identification.evidence import FileEvidence
-from edge.identification.families import Candidate
+from edge.identification.families import Reading
 from edge.identification.model import Fact, StatedModel
 from edge.runtime.contract import (
     PIXEL_RANGE,
@@ -27,41 +27,29 @@ _STEP = 1.01  # of a pixel; publishers round 1/127.5 to 1/128
 
 
 def fed(
-    found: FileEvidence, chosen: Candidate, stated: StatedModel
+    found: FileEvidence, chosen: Reading, stated: StatedModel
 ) -> tuple[Preprocessing, list[Fact]]:
     """Return the contract of the input, and the facts of it.
 
     Raises:
         UsageError: Nothing tells what the values are, or what is stated does not fit.
     """
-    image, usual = found.image, chosen.feeding
+    image = found.image
     order, order_fact = _channel_order(found, chosen, stated)
     values, range_fact = _values(found, chosen, stated, order)
-    resize = stated.resize or usual.resize
-    interpolation = stated.interpolation or usual.interpolation
-    given: dict[str, Any] = {
-        "height": image.height,
-        "width": image.width,
-        "resize": resize,
-        "interpolation": interpolation,
-        # Other tools decode at full size; a classifier of edge's own does not need to.
-        "reducing_gap": 2.0 if chosen.task is Task.CLASSIFICATION else 0.0,
-        "color_order": image.color_order,
-        "channel_order": order,
-        "layout": image.layout,
-        **values,
-    }
-    if resize is Resize.LETTERBOX:
-        given["pad_value"] = usual.pad_value if stated.pad_value is None else stated.pad_value
-        given["pad_position"] = stated.pad_position or usual.pad_position
-    elif stated.pad_value is not None or stated.pad_position is not None:
-        raise UsageError(
-            f"--pad-value and --pad-position are for --resize letterbox; it is {resize}",
-            hint="Leave them out.",
-        )
-    if resize is Resize.CENTER_CROP and stated.crop_fraction is not None:
-        given["crop_fraction"] = stated.crop_fraction
-    contract = Preprocessing(**given)
+    contract = Preprocessing(
+        **{
+            "height": image.height,
+            "width": image.width,
+            "color_order": image.color_order,
+            "channel_order": order,
+            "layout": image.layout,
+            # Other tools decode at full size; a classifier of edge's own does not need to.
+            "reducing_gap": 2.0 if chosen.task is Task.CLASSIFICATION else 0.0,
+            **values,
+            **_resized(chosen, stated),
+        }
+    )
     size = f"{image.height} x {image.width} {image.color_order}, {image.layout}"
     facts = [
         Fact(
@@ -74,12 +62,36 @@ def fed(
         Fact(
             what="resize",
             value=_resize_words(contract),
-            source="as stated" if stated.resize else usual.source,
+            source="as stated" if stated.resize else chosen.feeding.source,
             option="--resize",
             sure=stated.resize is not None,
         ),
     ]
     return contract, facts
+
+
+def _resized(chosen: Reading, stated: StatedModel) -> dict[str, Any]:
+    """Return the fields of the contract that bring an image to the size of the input.
+
+    Raises:
+        UsageError: Bars are stated where there are none.
+    """
+    usual, resize = chosen.feeding, stated.resize or chosen.feeding.resize
+    given: dict[str, Any] = {
+        "resize": resize,
+        "interpolation": stated.interpolation or usual.interpolation,
+    }
+    if resize is Resize.LETTERBOX:
+        given["pad_value"] = usual.pad_value if stated.pad_value is None else stated.pad_value
+        given["pad_position"] = stated.pad_position or usual.pad_position
+    elif stated.pad_value is not None or stated.pad_position is not None:
+        raise UsageError(
+            f"--pad-value and --pad-position are for --resize letterbox; it is {resize}",
+            hint="Leave them out.",
+        )
+    if resize is Resize.CENTER_CROP and stated.crop_fraction is not None:
+        given["crop_fraction"] = stated.crop_fraction
+    return given
 
 
 def unscaled(found: FileEvidence) -> Preprocessing:
@@ -101,7 +113,7 @@ def _resize_words(contract: Preprocessing) -> str:
 
 
 def _channel_order(
-    found: FileEvidence, chosen: Candidate, stated: StatedModel
+    found: FileEvidence, chosen: Reading, stated: StatedModel
 ) -> tuple[ChannelOrder, Fact]:
     if stated.channel_order is not None:
         order, source, sure = stated.channel_order, "as stated", True
@@ -123,7 +135,7 @@ def _channel_order(
 
 
 def _values(
-    found: FileEvidence, chosen: Candidate, stated: StatedModel, order: ChannelOrder
+    found: FileEvidence, chosen: Reading, stated: StatedModel, order: ChannelOrder
 ) -> tuple[dict[str, Any], Fact]:
     """Return the fields of the contract that say what values the input takes, and the fact.
 
@@ -155,7 +167,7 @@ def _range_fact(value: str, source: str, sure: bool) -> Fact:
 
 
 def _wanted_range(
-    found: FileEvidence, chosen: Candidate, stated: StatedModel, order: ChannelOrder
+    found: FileEvidence, chosen: Reading, stated: StatedModel, order: ChannelOrder
 ) -> tuple[InputRange | None, str, bool]:
     """Return the range of values, its source, and whether that is certain."""
     if stated.input_range is not None:

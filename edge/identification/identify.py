@@ -10,7 +10,7 @@ from edge.dataset.labels import numbered, read_labels
 from edge.errors import BundleError, InferenceError, ModelLoadError, UsageError
 from edge.evaluation.output import output_of
 from edge.identification.evidence import FileEvidence, packed_labels, read_evidence
-from edge.identification.families import FEEDINGS, Candidate, Feeding, candidates
+from edge.identification.families import FEEDINGS, Feeding, Reading, readings_of
 from edge.identification.feeding import fed, unscaled
 from edge.identification.model import Fact, IdentifiedModel, StatedModel
 from edge.runtime.contract import Preprocessing
@@ -71,14 +71,14 @@ def identify(path: Path, stated: StatedModel) -> IdentifiedModel:
     )
 
 
-def _chosen(found: FileEvidence, stated: StatedModel) -> tuple[Candidate, list[Fact]]:
+def _chosen(found: FileEvidence, stated: StatedModel) -> tuple[Reading, list[Fact]]:
     """Return the one reading of the file that fits all that is known, and the facts of it.
 
     Raises:
         UsageError: Several fit, or none fits what is stated.
         ModelLoadError: No decoder knows such outputs.
     """
-    readings = candidates(found)
+    readings = readings_of(found)
     if stated.decoder is not None:
         readings = [_stated_decoder(stated, readings)]
     if not readings:
@@ -109,7 +109,7 @@ def _chosen(found: FileEvidence, stated: StatedModel) -> tuple[Candidate, list[F
     return readings[0], _reading_facts(found, readings[0], stated)
 
 
-def _reading_facts(found: FileEvidence, chosen: Candidate, stated: StatedModel) -> list[Fact]:
+def _reading_facts(found: FileEvidence, chosen: Reading, stated: StatedModel) -> list[Fact]:
     usual = f"what the decoder {chosen.decoder} answers" if chosen.decoder else chosen.why
     source = "as stated" if stated.task is not None else usual
     if stated.task is None and found.exporter is not None:
@@ -121,7 +121,7 @@ def _reading_facts(found: FileEvidence, chosen: Candidate, stated: StatedModel) 
     return facts
 
 
-def _stated_decoder(stated: StatedModel, readings: Sequence[Candidate]) -> Candidate:
+def _stated_decoder(stated: StatedModel, readings: Sequence[Reading]) -> Reading:
     """Return the reading of that decoder.
 
     Raises:
@@ -142,10 +142,10 @@ def _stated_decoder(stated: StatedModel, readings: Sequence[Candidate]) -> Candi
         if reading.decoder == name:
             return reading
     feeding = FEEDINGS.get(name, Feeding())
-    return Candidate(task=task, decoder=name, why="as stated", feeding=feeding, sure=False)
+    return Reading(task=task, decoder=name, why="as stated", feeding=feeding, sure=False)
 
 
-def _of_task(found: FileEvidence, task: Task, readings: Sequence[Candidate]) -> list[Candidate]:
+def _of_task(found: FileEvidence, task: Task, readings: Sequence[Reading]) -> list[Reading]:
     """Return the readings of a task.
 
     Raises:
@@ -161,7 +161,7 @@ def _of_task(found: FileEvidence, task: Task, readings: Sequence[Candidate]) -> 
     )
 
 
-def _exported(found: FileEvidence, task: str, readings: Sequence[Candidate]) -> list[Candidate]:
+def _exported(found: FileEvidence, task: str, readings: Sequence[Reading]) -> list[Reading]:
     """Return the readings of the task that the exporter wrote into the file.
 
     Raises:
@@ -187,7 +187,7 @@ def _label_count(found: FileEvidence, stated: StatedModel) -> int | None:
     return len(named[0]) if named else None
 
 
-def _ambiguous(found: FileEvidence, readings: Sequence[Candidate]) -> UsageError:
+def _ambiguous(found: FileEvidence, readings: Sequence[Reading]) -> UsageError:
     ways = []
     for item in readings:
         option = f"--decoder {item.decoder}" if item.decoder else f"--task {item.task}"
@@ -209,7 +209,7 @@ def _file_labels(found: FileEvidence) -> tuple[tuple[str, ...], str] | None:
 
 
 def _labels(
-    found: FileEvidence, chosen: Candidate, stated: StatedModel
+    found: FileEvidence, chosen: Reading, stated: StatedModel
 ) -> tuple[tuple[str, ...], Fact]:
     """Return the labels and where they come from.
 
@@ -253,7 +253,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _decoder(
     found: FileEvidence,
-    chosen: Candidate,
+    chosen: Reading,
     stated: StatedModel,
     preprocessing: Preprocessing,
     labels: tuple[str, ...],

@@ -9,7 +9,7 @@ import pytest
 from edge.errors import UsageError
 from edge.evaluation.output import Ending, GraphEnd
 from edge.identification.evidence import FileEvidence, ImageInput
-from edge.identification.families import CLASSIFIED, YOLOX, Candidate
+from edge.identification.families import CLASSIFIED, YOLOX, Reading
 from edge.identification.feeding import fed
 from edge.identification.model import StatedModel
 from edge.modelfile.metadata import ModelMetadata
@@ -17,7 +17,7 @@ from edge.runtime.contract import ChannelOrder, ColorOrder, IntegerInput, Tensor
 from edge.runtime.spec import QuantizationParams, TensorSpec
 from edge.runtime.tasks.table import Task
 
-CLASSIFIER = Candidate(task=Task.CLASSIFICATION, why="a test", classes=2, feeding=CLASSIFIED)
+CLASSIFIER = Reading(task=Task.CLASSIFICATION, why="a test", classes=2, feeding=CLASSIFIED)
 SIGNED = QuantizationParams(scales=(1 / 128,), zero_points=(128,))  # -1 to 1 of uint8
 ODD = QuantizationParams(scales=(2.6 / 127.5,), zero_points=(120,))  # calibrated to -2.4 to 2.7
 
@@ -61,7 +61,7 @@ def evidence(
     )
 
 
-def contract(found: FileEvidence, chosen: Candidate = CLASSIFIER, **stated: Any) -> Any:
+def contract(found: FileEvidence, chosen: Reading = CLASSIFIER, **stated: Any) -> Any:
     return fed(found, chosen, StatedModel(**stated))[0]
 
 
@@ -120,7 +120,7 @@ def test_a_range_without_a_scale_is_refused() -> None:
 
 
 def test_a_family_says_what_nobody_else_does() -> None:
-    chosen = Candidate(task=Task.DETECTION, decoder="yolox", why="a test", feeding=YOLOX)
+    chosen = Reading(task=Task.DETECTION, decoder="yolox", why="a test", feeding=YOLOX)
     made = contract(evidence(), chosen)
     assert made.channel_order is ChannelOrder.BGR
     assert made.pad_value == 114
@@ -136,7 +136,7 @@ def test_caffe_takes_blue_first(order: ChannelOrder | None) -> None:
 
 
 def test_the_numbers_of_a_name_belong_to_colours() -> None:
-    chosen = Candidate(task=Task.DETECTION, decoder="yolox", why="a test", feeding=YOLOX)
+    chosen = Reading(task=Task.DETECTION, decoder="yolox", why="a test", feeding=YOLOX)
     made = contract(evidence(), chosen, input_range="torch")
     assert made.channel_order is ChannelOrder.BGR
     assert np.allclose(made.mean, (123.675, 116.28, 103.53))
