@@ -176,6 +176,7 @@ def _variant(item: Converted, scored: VariantReport | TaskVariant) -> Variant:
         top1=None if isinstance(scored, TaskVariant) else scored.top1,
         agreement=scored.agreement,
         latency_ms=scored.latency_ms,
+        score=scored.score if isinstance(scored, TaskVariant) else None,
     )
 
 

@@ -83,6 +83,7 @@ def _check_network_options(options: ExportOptions) -> None:
         UsageError: There is such an option, or no folder.
     """
     given = stated_options(options.stated)
+    given += ["--annotations"] if options.annotations is not None else []
     if given:
         raise UsageError(
             f"{given[0]} is for a .tflite or .onnx file; {options.model} is a network of Keras, "

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from converters.base import TARGETS, Precision, Target
+from edge.dataset.annotations.read import read_truth
 from edge.dataset.folder import skipped_notes
-from edge.dataset.pictures import Picture
+from edge.dataset.pictures import Picture, pictures_root
+from edge.dataset.truth import PictureTruth
 from edge.errors import UsageError
 from edge.evaluation.images import wnids
 from edge.evaluation.multilabel import UNKNOWN, LabelTruth, truth_of
@@ -63,9 +65,10 @@ def export_file(options: ExportOptions, stages: TimedStages) -> Report | TaskRep
     _check_data(options, known)
     with stages.stage("data"):
         images = _images(options, known)
-    for note in (*images.notes, *skipped_notes(images.skipped)):
+        truths, told = truths_of(options, known, images.scored)
+    for note in (*images.notes, *told, *skipped_notes(images.skipped)):
         stages.note(note)
-    subject = _subject(options, known, adopted, images)
+    subject = _subject(options, known, adopted, images, truths)
     if known.decoder is not None:
         return finish_task(subject, output, stages)
     return finish(subject, output, stages, lambda top1: None)  # noqa: ARG005
@@ -89,6 +92,12 @@ def _check_options(options: ExportOptions) -> None:
 def _check_task(options: ExportOptions, known: IdentifiedModel) -> None:
     """Refuse options of another task than the file's."""
     name = known.path.name
+    if known.task in (Task.CLASSIFICATION, Task.EMBEDDING) and options.annotations is not None:
+        raise UsageError(
+            f"--annotations is for detection, segmentation and poses; {name} is a model for "
+            f"{known.task}",
+            hint="Leave it out; the images of a class lie in a folder of its name.",
+        )
     if known.task is not Task.CLASSIFICATION and options.truth is not None:
         raise UsageError(
             f"--truth is for a classifier; {name} is a model for {known.task}",
@@ -187,11 +196,30 @@ def _images(options: ExportOptions, known: IdentifiedModel) -> ExportImages:
     )
 
 
+def truths_of(
+    options: ExportOptions, known: IdentifiedModel, scored: tuple[Picture, ...]
+) -> tuple[tuple[PictureTruth, ...], tuple[str, ...]]:
+    """Return the annotations of the scored images that have some, and notes on them.
+
+    Raises:
+        UsageError: Two formats fit.
+        DataError: The annotations cannot be read, or are of none of the images.
+    """
+    if known.task in (Task.CLASSIFICATION, Task.EMBEDDING):
+        return (), ()
+    folder = pictures_root(options.evaluation_data or options.images)
+    found = read_truth(
+        folder, scored, known.labels, task=known.task, annotations=options.annotations
+    )
+    return found.pictures, found.notes
+
+
 def _subject(
     options: ExportOptions,
     known: IdentifiedModel,
     adopted: Converted | None,
     images: ExportImages,
+    truths: tuple[PictureTruth, ...],
 ) -> ModelToBundle:
     """Return what is to be written, and the images that go with it."""
     scored = images.scored
@@ -207,13 +235,14 @@ def _subject(
         calibrate_on=images.calibrate_on,
         calibration_pool=images.pool,
         pictures=scored,
-        data=images.report(labelled),
+        data=images.report(len(truths) if known.decoder else labelled),
         provenance=_provenance(options, known),
         inputs=export_inputs(options, images.calibrate_on, scored, known.labels),
         notes=known.notes,
         output=known.output,
         truth=truth,
         decoder=known.decoder,
+        truths=truths,
         facts=known.facts,
     )
 

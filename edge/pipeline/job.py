@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.dataset.pictures import Picture
+from edge.dataset.truth import PictureTruth
 from edge.evaluation.multilabel import LabelTruth
 from edge.identification.model import Fact
 from edge.pipeline.calibration import Pool
@@ -51,6 +52,8 @@ class ModelToBundle:
         input: How the network is fed, and how that is known, for the report.
         notes: What a user was told already, for the report.
         decoder: What reads the outputs of a model that is no classifier; None of a classifier.
+        truths: The annotations of those of ``pictures`` that have some, for a model that is no
+            classifier.
         facts: What was taken of a given model file, and from which evidence.
     """
 
@@ -75,6 +78,7 @@ class ModelToBundle:
     input: InputFinding | None = None
     notes: tuple[str, ...] = ()
     decoder: DecoderSpec | None = None
+    truths: tuple[PictureTruth, ...] = ()
     facts: tuple[Fact, ...] = ()
 
     @property

@@ -95,6 +95,8 @@ class ExportOptions:
         custom_objects: A Python file that defines a model file's own layers, and is run.
         stated: What the user says of a .tflite or .onnx file; nothing of another model, for which
             the fields above say it.
+        annotations: The format of the annotations of the images to score on, or where they lie,
+            for a task other than classification; None for those that are found beside the images.
         output: Where the bundle goes.
     """
 
@@ -116,6 +118,7 @@ class ExportOptions:
     model_output: str | None = None
     custom_objects: Path | None = None
     stated: StatedModel = field(default_factory=StatedModel)
+    annotations: str | None = None
 
     @property
     def images(self) -> Path:

@@ -211,6 +211,38 @@ def test_a_float_detector_becomes_int8_in_its_own_format(
     assert "The given file" in page
 
 
+def annotate(root: Path) -> Path:
+    """Write what is bright in each picture into a VOC file beside it."""
+    for path in root.glob("*.png"):
+        objects = ""
+        for cell in cells(int(path.stem)):
+            top, left = (CELL * part for part in divmod(cell, SIDE // CELL))
+            objects += (
+                f"<object><name>bright</name><bndbox><xmin>{left}</xmin><ymin>{top}</ymin>"
+                f"<xmax>{left + CELL}</xmax><ymax>{top + CELL}</ymax></bndbox></object>"
+            )
+        path.with_suffix(".xml").write_text(
+            f"<annotation><filename>{path.name}</filename><size><width>{SIDE}</width>"
+            f"<height>{SIDE}</height><depth>3</depth></size>{objects}</annotation>"
+        )
+    return root
+
+
+def test_annotations_score_every_file(of: Of, detector: IdentifiedModel, tmp_path: Path) -> None:
+    annotated = annotate(make_pictures(tmp_path / "annotated", 40))
+    report = of(detector)(tmp_path / "bundle", calibration_data=annotated)
+    assert isinstance(report, TaskReport)
+    assert (report.reference.annotated, report.reference.metric) == (20, "mAP")
+    assert report.reference.score is not None
+    assert report.reference.score == pytest.approx(1.0)
+    first = report.variants[0]
+    assert (first.score, first.drop_points) == (report.reference.score, 0.0)
+    assert [item.label for item in first.classes] == ["bright"]
+    manifest = Bundle.open(tmp_path / "bundle").manifest
+    assert manifest.variant("onnx-fp32").score == report.reference.score
+    assert "bars" in (tmp_path / "bundle/report.html").read_text(encoding="utf-8")
+
+
 def test_an_integer_file_is_used_as_it_is(
     of: Of, detector: IdentifiedModel, tmp_path: Path
 ) -> None:
@@ -308,6 +340,22 @@ def test_an_integer_file_needs_pictures_to_score_on(
 ) -> None:
     error = refusal(of(replace(detector, quantized=True)), tmp_path, calibration_data=None)
     assert "--evaluation-data is missing" in error.message
+
+
+def test_annotations_are_for_no_classifier(
+    of: Of, detector: IdentifiedModel, tmp_path: Path
+) -> None:
+    known = replace(detector, task=Task.CLASSIFICATION, decoder=None)
+    error = refusal(of(known), tmp_path, annotations="voc")
+    assert "--annotations" in error.message
+
+
+def test_annotations_of_other_classes_are_refused(
+    of: Of, detector: IdentifiedModel, tmp_path: Path
+) -> None:
+    annotated = annotate(make_pictures(tmp_path / "annotated", 6))
+    error = refusal(of(replace(detector, labels=("dark",))), tmp_path, calibration_data=annotated)
+    assert isinstance(error, DataError | UsageError)
 
 
 def test_one_picture_leaves_none_to_score(

@@ -176,6 +176,7 @@ WALKS: Final[dict[str, Walk]] = {
             **BUNDLE,
             "--calibration-data": "others",
             "--evaluation-data": "others",
+            "--annotations": "voc",
             "--weights": "none",
             "--labels": "labels.txt",
             "--resize": "stretch",

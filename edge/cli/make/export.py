@@ -59,6 +59,15 @@ def export(
             show_default=False,
         ),
     ] = None,
+    annotations: Annotated[
+        str | None,
+        typer.Option(
+            help="For a task other than classification: what is annotated of the images to score "
+            "on: coco, voc, yolo or masks, or the path of a file or folder.  \\[default: what "
+            "lies beside the images]",
+            show_default=False,
+        ),
+    ] = None,
     weights: Annotated[
         str, typer.Option(help="imagenet, none (random), or the path of a weights file.")
     ] = "imagenet",
@@ -114,6 +123,7 @@ def export(
             calibration_data=calibration_data,
             evaluation_data=evaluation_data,
             stated=of_file,
+            annotations=annotations,
             weights=weights,
             labels=of_keras.labels,
             resize=of_keras.resize or Resize.CENTER_CROP,

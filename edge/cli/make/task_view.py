@@ -8,7 +8,7 @@ from edge.cli.output import print_folded, print_table
 from edge.wording import bounds, percent, size
 
 if TYPE_CHECKING:
-    from edge.pipeline.tasks.report import TaskReport
+    from edge.pipeline.tasks.report import TaskReport, TaskVariant
 
 
 def print_task_report(report: "TaskReport", output: Path) -> None:
@@ -25,7 +25,7 @@ def print_task_report(report: "TaskReport", output: Path) -> None:
     against = (
         "The file was adopted as it is: no file is known that it could differ from."
         if report.reference.is_adopted
-        else "Agrees: how much of its answers and the float file's are the same; 95 %: interval."
+        else "Agrees: how much of its answers and the float file's are the same."
     )
     print_folded(f"* runs by default. {against}")
     print_folded(
@@ -36,21 +36,28 @@ def print_task_report(report: "TaskReport", output: Path) -> None:
 
 
 def _print_variants(report: "TaskReport") -> None:
+    reference, metric = report.reference, report.reference.metric
     rows = [
         (
             ("* " if item.name == report.default_variant else "  ") + item.name,
             size(item.size_bytes),
+            *((percent(item.score), bounds(item.interval), _drop(item)) if metric else ()),
             percent(item.agreement),
-            bounds(item.agreement_interval),
             str(item.found),
             f"{item.latency_ms:.2f} ms",
         )
         for item in report.variants
     ]
-    rows += [(f"  {item.name}", "failed", "-", "-", "-", "-") for item in report.failed]
+    columns = (*((metric, "95 %", "drop") if metric else ()), "agrees", "results", "latency")
+    rows += [(f"  {item.name}", "failed", *["-"] * len(columns)) for item in report.failed]
+    annotated = f", {reference.annotated} of them annotated" if metric else ""
     print_table(
-        f"{report.name}, {report.task}: {report.reference.images} held-out images",
-        ("variant", "size", "agrees", "95 %", "results", "latency"),
+        f"{report.name}, {report.task}: {reference.images} held-out images{annotated}",
+        ("variant", "size", *columns),
         rows,
-        least=("latency", "size", "95 %"),
+        least=("latency", "size", "95 %", "results"),
     )
+
+
+def _drop(item: "TaskVariant") -> str:
+    return "-" if item.drop_points is None else f"{item.drop_points:+.1f} pt"

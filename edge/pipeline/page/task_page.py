@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from edge.identification.model import Fact
 from edge.pipeline.job import ModelToBundle
@@ -13,7 +14,10 @@ from edge.pipeline.page.element import (
     Element,
     document,
     element,
+    folded,
+    percent,
     section,
+    short,
     size,
     table,
     with_interval,
@@ -40,6 +44,7 @@ def write_task_page(path: Path, report: TaskReport, subject: ModelToBundle) -> N
         _summary(report),
         facts_section(report.facts),
         variants_section(report),
+        classes_section(report),
         data_section(report.data, names.named),
         provenance_section(report.host, subject.provenance),
     ]
@@ -102,13 +107,14 @@ def variants_section(report: TaskReport) -> Element:
         (
             ("★ " if item.name == report.default_variant else "") + item.name,
             size(item.size_bytes),
+            with_interval(item.score, item.interval),
             with_interval(item.agreement, item.agreement_interval),
             str(item.found),
             f"{item.latency_ms:.2f}{SPACE}ms",
         )
         for item in report.variants
     ]
-    rows += [(item.name, "failed", *[UNKNOWN] * 3) for item in report.failed]
+    rows += [(item.name, "failed", *[UNKNOWN] * 4) for item in report.failed]
     against = (
         "The file was adopted as it is: no file is known that it could differ from."
         if report.reference.is_adopted
@@ -120,11 +126,46 @@ def variants_section(report: TaskReport) -> Element:
         f"CPU ({report.host['machine']}, {report.host['cpus']} CPUs), "
         f"{report.variants[0].latency['threads']} thread."
     )
-    titles = ("variant", "size", "agreement", "results", "latency")
+    titles = (
+        "variant",
+        "size",
+        report.reference.metric or "score",
+        "agreement",
+        "results",
+        "latency",
+    )
     return section(
         "Variants",
         table(titles, rows),
         *[element("p", item.told()) for item in report.failed],
         element("p", report.default_reason) if report.default_reason else None,
         element("p", text, class_="soft"),
+    )
+
+
+MOST_CLASSES: Final = 30  # bars that are shown before they are asked for
+
+
+def classes_section(report: TaskReport) -> Element | None:
+    """Return a bar for each class of the default variant; None without annotations."""
+    known = [(item.label, item.value) for item in report.default.classes if item.value is not None]
+    if not known:
+        return None
+    known.sort(key=lambda pair: -pair[1])
+    metric = report.reference.metric
+    text = f"{report.default_variant}: {metric} of each class that the images show."
+    shown: Element = element("div", *[_bar(*pair) for pair in known], class_="bars")
+    if len(known) > MOST_CLASSES:
+        shown = folded(f"{len(known)} classes, the best first", shown)
+    return section("Classes", element("p", text, class_="soft"), shown)
+
+
+def _bar(label: str, value: float) -> Element:
+    fill = element("i", style=f"width: {100 * max(0.0, min(1.0, value)):.1f}%")
+    return element(
+        "div",
+        element("span", short(label), title=label),
+        element("span", fill, class_="bar"),
+        element("span", percent(value), class_="number"),
+        class_="row",
     )

@@ -13,9 +13,8 @@ from edge.pipeline.options import OutputOptions
 from edge.pipeline.output import staged
 from edge.pipeline.page.page import PAGE_NAME
 from edge.pipeline.page.task_page import write_task_page
-from edge.pipeline.report import ADOPTED_FILE, FLOAT_FILE
 from edge.pipeline.scoring import Failures
-from edge.pipeline.tasks.report import TaskReference, TaskReport
+from edge.pipeline.tasks.report import TaskReport
 from edge.pipeline.tasks.scoring import Answered, answer_all, answers_of, score_all
 from edge.pipeline.tasks.verdict import default_reason, doubts
 from edge.pipeline.variants import convert_variants, read_recipes
@@ -72,7 +71,7 @@ def _made(
     given = subject.float_file if subject.adopted is None else subject.adopted.path
     assert given is not None  # one of the two is there
     with stages.stage("reference", len(subject.pictures)) as step:
-        reference = answers_of(subject, given, step)
+        reference = answers_of(subject, given, cache, step)
     failures = Failures(options.required, stages.note)
     made: tuple[Converted, ...]
     if subject.adopted is None:
@@ -81,7 +80,7 @@ def _made(
         )
     else:
         made = (subject.adopted,)
-    answered = answer_all(subject, made, reference, progress=stages, failed=failures)
+    answered = answer_all(subject, made, reference, cache=cache, progress=stages, failed=failures)
     failures.check([item for item, _ in answered.files])
     return _MadeFiles(calibrating=calibrating, answered=answered, failures=failures)
 
@@ -95,11 +94,8 @@ def _report(
 ) -> TaskReport:
     """Return what the answers come to; what a user should know is said on the way."""
     assert subject.decoder is not None  # it is no classifier
-    variants = score_all(subject, files.answered, options.seed, cache, stages)
+    reference, variants = score_all(subject, files.answered, options.seed, cache, stages)
     failed = tuple(files.failures.noted)
-    reference = TaskReference(
-        of=FLOAT_FILE if subject.adopted is None else ADOPTED_FILE, images=len(subject.pictures)
-    )
     check_budget(variants, options.max_drop_points)
     default = choose_default(variants, options.max_drop_points)
     calibration = calibration_report(
@@ -126,7 +122,9 @@ def _report(
         variants=variants,
         failed=failed,
         default_variant=default,
-        default_reason=default_reason(variants, failed, default, options.max_drop_points),
+        default_reason=default_reason(
+            variants, failed, default, reference.metric, options.max_drop_points
+        ),
         calibration=calibration,
         search={name: record["search"] for name, record in records.items() if "search" in record},
         notes=(*subject.notes, *notes),

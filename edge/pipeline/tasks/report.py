@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from edge.evaluation.chance import Level
+from edge.evaluation.tasks.metric import ClassTaskScore
 from edge.identification.model import Fact
 from edge.pipeline.calibration import CalibrationAudit
 from edge.pipeline.report import (
@@ -28,10 +29,18 @@ class TaskReference:
     Attributes:
         of: ``FLOAT_FILE`` or ``ADOPTED_FILE``: whose scores these are, in words.
         images: How many were scored.
+        annotated: How many of them have annotations.
+        metric: The name of the metric of all scores; empty without annotations.
+        score: The value of the metric, 0..1; None without annotations.
+        interval: The low and the high end of it, 95 %, from a bootstrap over images.
     """
 
     of: str
     images: int
+    annotated: int
+    metric: str
+    score: float | None
+    interval: Bounds | None
 
     @property
     def is_adopted(self) -> bool:
@@ -44,6 +53,13 @@ class TaskVariant(WrittenFile):
     """One written file.
 
     Attributes:
+        score: The value of the task's metric, 0..1; None without annotations.
+        interval: The low and the high end of it, 95 %, from a bootstrap over images.
+        values: Every value of the metric by its name; empty without annotations.
+        classes: The value of the metric for each class; empty likewise.
+        drop_points: Points of the metric, in percent, lost against the float file; None without
+            annotations, and for an adopted file.
+        drop_interval: The low and the high end of it, 95 %, the same images drawn for both.
         agreement: How much of its answers and those of the float file are the same, 0..1, see
             ``converters.task_judge``; None for an adopted file.
         agreement_interval: The low and the high end of it, 95 %, from a bootstrap over images;
@@ -51,14 +67,15 @@ class TaskVariant(WrittenFile):
         found: How many results the file gives on all images: objects, bodies, classes of pixels.
     """
 
+    score: float | None = None
+    interval: Bounds | None = None
+    values: Mapping[str, float | None] = field(default_factory=dict)
+    classes: tuple[ClassTaskScore, ...] = ()
+    drop_points: float | None = None
+    drop_interval: Bounds | None = None
     agreement: float | None
     agreement_interval: Bounds | None
     found: int
-
-    @property
-    def drop_points(self) -> float | None:
-        """None: no score is known that could drop."""
-        return None
 
     @property
     def agreement_level(self) -> Level | None:

@@ -1,9 +1,9 @@
 """Runs every file of a model that is no classifier, and holds it against what it was made of."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -11,18 +11,21 @@ from converters.base import TARGETS, Target
 from converters.task_judge import agreement, shares
 from edge.cache import StageCache
 from edge.errors import EdgeError, InferenceError, ModelLoadError
+from edge.evaluation.confidence import ends
+from edge.evaluation.tasks.answers import scoring, shown_threshold, task_answers
+from edge.evaluation.tasks.metric import bootstrap_interval, metric_of, resamples
 from edge.pipeline.conversion import Converted
 from edge.pipeline.job import ModelToBundle
-from edge.pipeline.report import Bounds
+from edge.pipeline.report import ADOPTED_FILE, FLOAT_FILE, Bounds
 from edge.pipeline.scoring import file_facts
-from edge.pipeline.tasks.report import TaskVariant
+from edge.pipeline.tasks.report import TaskReference, TaskVariant
 from edge.progress import Progress, Step
 from edge.runtime.preprocess import load
-from edge.runtime.session import open_session
-from edge.runtime.tasks.model import TaskModel
 from edge.runtime.tasks.results import Answer, Embedding, Segmentation
 
-DRAWS = 1000  # of a bootstrap; the ends of the interval are then the 25th from either end
+# How the metrics are called in tables.
+SHOWN: Final = {"map": "mAP", "miou": "mIoU", "oks": "OKS", "pck": "PCK"}
+DRAWS: Final = 1000  # of a bootstrap; the ends of the interval are then the 25th from either end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,37 +37,32 @@ class Answered:
         files: The files that run, each with its answers.
     """
 
-    reference: tuple[Answer, ...]
-    files: tuple[tuple[Converted, tuple[Answer, ...]], ...]
+    reference: Sequence[Answer]
+    files: tuple[tuple[Converted, Sequence[Answer]], ...]
 
 
-def answers_of(subject: ModelToBundle, path: Path, step: Step) -> tuple[Answer, ...]:
-    """Return the answers of one file to the held-out images, in pixels of each.
-
-    Raises:
-        ModelLoadError: The file does not load.
-        InferenceError: It fails on an image, or its outputs are not of the decoder's layout.
-        ImageError: An image that could be read before no longer can.
-    """
+def answers_of(
+    subject: ModelToBundle, path: Path, cache: StageCache, step: Step
+) -> Sequence[Answer]:
+    """Return the answers of one file to the held-out images; see ``task_answers``."""
     assert subject.decoder is not None  # of a classifier, there are tables of scores
-    model = TaskModel(open_session(path), subject.labels, subject.preprocessing, subject.decoder)
-    answers = []
-    for picture in subject.pictures:
-        try:
-            answers.append(model.predict(picture.path))
-        except InferenceError as error:
-            raise InferenceError(
-                f"{path.name} on {picture.path.name}: {error.message}", hint=error.hint
-            ) from error
-        step(1)
-    return tuple(answers)
+    return task_answers(
+        path,
+        subject.pictures,
+        subject.preprocessing,
+        subject.decoder,
+        subject.labels,
+        cache=cache,
+        step=step,
+    )
 
 
 def answer_all(
     subject: ModelToBundle,
     made: Sequence[Converted],
-    reference: tuple[Answer, ...],
+    reference: Sequence[Answer],
     *,
+    cache: StageCache,
     progress: Progress,
     failed: Callable[[Target, EdgeError], None],
 ) -> Answered:
@@ -74,10 +72,11 @@ def answer_all(
         subject: The model and its images.
         made: The files.
         reference: The answers of the float file, or of the adopted one.
+        cache: Where answers are kept.
         progress: Told of the stage.
         failed: Told of each file that does not load, does not run or answers with NaN.
     """
-    files = []
+    files: list[tuple[Converted, Sequence[Answer]]] = []
     with progress.stage("score", len(made) * len(subject.pictures)) as step:
         for item in made:
             if item is subject.adopted:
@@ -85,7 +84,7 @@ def answer_all(
                 files.append((item, reference))
                 continue
             try:
-                files.append((item, answers_of(subject, item.path, step)))
+                files.append((item, answers_of(subject, item.path, cache, step)))
             except (InferenceError, ModelLoadError) as error:
                 failed(item.target, error)
     return Answered(reference=reference, files=tuple(files))
@@ -93,42 +92,118 @@ def answer_all(
 
 def score_all(
     subject: ModelToBundle, answered: Answered, seed: int, cache: StageCache, progress: Progress
-) -> tuple[TaskVariant, ...]:
-    """Return the report of each file, which is timed alone on the machine.
+) -> tuple[TaskReference, tuple[TaskVariant, ...]]:
+    """Return the scores of what the files are held against, and the report of each file.
+
+    Each is timed alone on the machine.
 
     Args:
         subject: The model and its images.
         answered: What the files say.
         seed: The seed of the bootstrap.
-        cache: Where facts of the files are kept.
+        cache: Where answers and facts of the files are kept.
         progress: Told of the stage.
     """
     sample = load(subject.pictures[0].path, subject.preprocessing)
+    scorer = AnnotationScorer(subject, cache)
     variants = []
     with progress.stage("latency", len(answered.files)) as step:
         for item, answers in answered.files:
             facts = file_facts(item, sample, subject.preprocessing, cache)
             wanted = None if subject.adopted is not None else answered.reference
-            variants.append(_variant(item, answers, wanted, seed, facts))
+            variants.append(
+                TaskVariant(
+                    name=item.target.name,
+                    path=f"models/{TARGETS[item.target.name].filename}",
+                    agreement=None if wanted is None else agreement(wanted, answers),
+                    agreement_interval=(
+                        None if wanted is None else _interval(wanted, answers, seed)
+                    ),
+                    found=sum(map(results, answers)),
+                    **scorer.scores(item.path),
+                    **facts,
+                )
+            )
             step(1)
-    return tuple(variants)
+    return scorer.reference(len(subject.pictures)), tuple(variants)
 
 
-def _variant(
-    item: Converted,
-    answers: tuple[Answer, ...],
-    wanted: tuple[Answer, ...] | None,
-    seed: int,
-    facts: Mapping[str, Any],
-) -> TaskVariant:
-    return TaskVariant(
-        name=item.target.name,
-        path=f"models/{TARGETS[item.target.name].filename}",
-        agreement=None if wanted is None else agreement(wanted, answers),
-        agreement_interval=None if wanted is None else _interval(wanted, answers, seed),
-        found=sum(map(results, answers)),
-        **facts,
-    )
+class AnnotationScorer:
+    """Holds files against the annotations of the images, by the metric of the task.
+
+    Args:
+        subject: The model, its images and their annotations, which may be none.
+        cache: Where answers are kept.
+    """
+
+    def __init__(self, subject: ModelToBundle, cache: StageCache) -> None:
+        assert subject.decoder is not None  # it is no classifier
+        threshold = shown_threshold(subject.decoder)
+        self._subject, self._cache = subject, cache
+        self._decoder = scoring(subject.decoder)
+        self._metric = metric_of(subject.decoder.task, subject.labels, threshold=threshold)
+        self._truths = subject.truths
+        given = subject.float_file if subject.adopted is None else subject.adopted.path
+        assert given is not None  # one of the two is there
+        self._before = self._records(given) if self._truths else None
+
+    def _records(self, path: Path) -> Any:
+        answers = task_answers(
+            path,
+            [item.picture for item in self._truths],
+            self._subject.preprocessing,
+            self._decoder,
+            self._subject.labels,
+            cache=self._cache,
+        )
+        return self._metric.records(self._truths, answers)
+
+    def _bounds(self, records: Any) -> Bounds | None:
+        return ends(bootstrap_interval(self._metric, records, len(self._truths)))
+
+    def reference(self, images: int) -> TaskReference:
+        """Return the scores of what the files are held against."""
+        known = self._before is not None
+        return TaskReference(
+            of=FLOAT_FILE if self._subject.adopted is None else ADOPTED_FILE,
+            images=images,
+            annotated=len(self._truths),
+            metric=SHOWN.get(self._metric.name, self._metric.name) if known else "",
+            score=self._metric.score(self._before).primary if known else None,
+            interval=self._bounds(self._before) if known else None,
+        )
+
+    def scores(self, path: Path) -> dict[str, Any]:
+        """Return what a variant's report says of annotations; nothing without any."""
+        if self._before is None:
+            return {}
+        records = self._records(path)
+        scored, before = self._metric.score(records), self._metric.score(self._before).primary
+        drop, interval = None, None
+        if self._subject.adopted is None and None not in (scored.primary, before):
+            drop = round(100 * (before - scored.primary), 6)  # type: ignore[operator]
+            interval = self._drop_interval(records)
+        return {
+            "score": scored.primary,
+            "interval": self._bounds(records),
+            "values": dict(scored.values),
+            "classes": scored.classes,
+            "drop_points": drop,
+            "drop_interval": interval,
+        }
+
+    def _drop_interval(self, records: Any) -> Bounds | None:
+        """Return the ends of the drop, in points, over the same draws for both files."""
+        drops = []
+        for weights in resamples(len(self._truths)):
+            before = self._metric.primary(self._before, weights)
+            after = self._metric.primary(records, weights)
+            if before is not None and after is not None:
+                drops.append(100 * (before - after))
+        if not drops:
+            return None
+        low, high = np.quantile(drops, (0.025, 0.975))
+        return round(float(low), 6), round(float(high), 6)
 
 
 def _interval(wanted: Sequence[Answer], given: Sequence[Answer], seed: int) -> Bounds | None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from edge.pipeline.report import FailedVariant
 from edge.pipeline.tasks.report import TaskReference, TaskVariant
-from edge.pipeline.verdict import MAX_CHANGED_POINTS, holds, lost
+from edge.pipeline.verdict import MAX_CHANGED_POINTS, MAX_DROP_POINTS, holds, lost
 from edge.wording import percent
 
 FEW: Final = 30  # images; the ends of a bootstrap of fewer say little
@@ -15,6 +15,7 @@ def default_reason(
     variants: Sequence[TaskVariant],
     failed: Sequence[FailedVariant],
     default: str,
+    metric: str,
     max_drop_points: float | None,
 ) -> str:
     """Say in a sentence why the default is not the int8 file; "" if nothing is to say."""
@@ -26,6 +27,12 @@ def default_reason(
     found = next((item for item in variants if item.name == smallest), None)
     if found is None or holds(found, max_drop_points):
         return ""
+    if found.drop_points is not None:
+        most = MAX_DROP_POINTS if max_drop_points is None else max_drop_points
+        return (
+            f"{default} and not {smallest}, which loses {found.drop_points:.1f} points of {metric};"
+            f" at most {most:g} may be lost."
+        )
     most = MAX_CHANGED_POINTS if max_drop_points is None else max_drop_points
     return (
         f"{default} and not {smallest}, which agrees with the float file to "
@@ -56,9 +63,24 @@ def _of_reference(reference: TaskReference, variants: Sequence[TaskVariant]) -> 
             "model knows, it is fed wrongly, or --score-threshold is too high; no score of this "
             "table means anything"
         ]
-    if reference.is_adopted:
-        return ["how good the answers are is not measured, only that the file runs"]
-    return ["how good the answers are is not measured, only how far the files agree"]
+    if reference.score is not None:
+        useless = reference.score < USELESS
+        return [_useless(reference)] if useless else []
+    known = "that the file runs" if reference.is_adopted else "how far the files agree"
+    return [
+        f"the images have no annotations: how good the answers are is not known, only {known}; "
+        "--annotations names some"
+    ]
+
+
+USELESS: Final = 0.02  # of any metric; a model that is fed rightly is far above
+
+
+def _useless(reference: TaskReference) -> str:
+    return (
+        f"{reference.of} scores only {percent(reference.score)} ({reference.metric}): the labels "
+        "are not those of its outputs, it is fed wrongly, or it was not trained for such images"
+    )
 
 
 def _of_variants(variants: Sequence[TaskVariant], default: str) -> list[str]:
