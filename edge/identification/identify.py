@@ -8,7 +8,7 @@ from typing import Any
 
 from edge.dataset.labels import numbered, read_labels
 from edge.errors import BundleError, InferenceError, ModelLoadError, UsageError
-from edge.evaluation.output import output_of
+from edge.evaluation.output import other_count, output_of
 from edge.identification.evidence import FileEvidence, packed_labels, read_evidence
 from edge.identification.families import FEEDINGS, Feeding, Reading, readings_of
 from edge.identification.feeding import fed, unscaled
@@ -234,7 +234,7 @@ def _labels(
         raise UsageError(
             f"{found.path.name} names {len(named[0])} labels ({named[1]}) and answers with "
             f"{chosen.classes} classes",
-            hint="Name the right ones with --labels FILE.",
+            hint=f"Name them with --labels FILE. {other_count(len(named[0]), chosen.classes or 0)}",
         )
     names = numbered(chosen.classes).names if chosen.classes else ()
     return names, Fact(

@@ -253,3 +253,9 @@ def test_a_stated_decoder_brings_the_rule_of_its_family(tmp_path: Path) -> None:
     found = identify(path, StatedModel(decoder="yolov8"))
     assert found.preprocessing.value_range == (0, 1)
     assert found.preprocessing.channel_order is ChannelOrder.RGB
+
+
+def test_a_missing_background_class_is_told(tmp_path: Path) -> None:
+    written = {"task": "classify", "names": "{0: 'cat', 1: 'dog'}"}
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 3)], end="Softmax", properties=written)
+    assert "background class, the first one" in refused(path)
