@@ -1,18 +1,11 @@
 """Holds a file that answers another task against its float file, picture by picture.
 
-The answers are compared in pixels of the image tensor. How much two files agree is a share, 0..1:
-
-- detections: twice the score that both give to the same object (the same class, an intersection
-  over union of at least 0.5, each matched once, the surest first) over all scores that either
-  gives. It is the F1 of the two, weighted by score: an object at the threshold counts little.
-- segments: the mean intersection over union of the classes that the float file sees.
-- poses: the share of the float file's points that lie within 5 % of the body's size.
-- embeddings: the mean cosine.
+The answers are compared in pixels of the image tensor; ``edge.evaluation.task_agreement`` says how.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,22 +13,14 @@ from numpy.typing import NDArray
 from converters.base import ConversionRequest
 from converters.judge import Loss
 from edge.errors import UsageError
+from edge.evaluation.task_agreement import agreement as agreement
+from edge.evaluation.task_agreement import shares as shares
 from edge.runtime.contract import Preprocessing
 from edge.runtime.placement import Placement
 from edge.runtime.session import Session, encode_pixels, open_session
 from edge.runtime.tasks.decoder import Tensors
-from edge.runtime.tasks.results import (
-    Answer,
-    Detection,
-    Detections,
-    Embedding,
-    Poses,
-    Segmentation,
-)
+from edge.runtime.tasks.results import Answer
 from edge.runtime.tasks.table import DecoderSpec
-
-OVERLAP: Final = 0.5  # least intersection over union of the same object
-NEAR: Final = 0.05  # share of a body's size within which a point is the same
 
 
 class TaskJudge:
@@ -115,73 +100,3 @@ def relative_error(wanted: NDArray[Any], given: NDArray[Any]) -> float:
     power, error = (rows**2).sum(axis=1), ((rows - others) ** 2).sum(axis=1)
     shares = np.minimum(error / np.maximum(power, 1e-12), 1.0)
     return float(shares[power > 0].mean()) if (power > 0).any() else 0.0
-
-
-def agreement(wanted: Sequence[Answer], given: Sequence[Answer]) -> float:
-    """Return how much the answers of two files to the same pictures agree, 0..1."""
-    pairs = list(zip(wanted, given, strict=True))
-    masks = [
-        (one.mask, other.mask)
-        for one, other in pairs
-        if isinstance(one, Segmentation) and isinstance(other, Segmentation)
-    ]
-    if masks:
-        return _segments(masks)
-    counted = [shares(one, other) for one, other in pairs]
-    total = sum(count for _, count in counted)
-    return sum(share for share, _ in counted) / total if total else 1.0
-
-
-def shares(wanted: Answer, given: Answer) -> tuple[float, float]:
-    """Return how much of two answers to one picture agrees, of how much; not of segments."""
-    if isinstance(wanted, Detections) and isinstance(given, Detections):
-        return _objects(wanted.items, given.items)
-    if isinstance(wanted, Poses) and isinstance(given, Poses):
-        return _points(wanted, given)
-    assert isinstance(wanted, Embedding) and isinstance(given, Embedding)
-    lengths = np.linalg.norm(wanted.values) * np.linalg.norm(given.values)
-    return float(wanted.values @ given.values / max(float(lengths), 1e-12)), 1.0
-
-
-def _objects(wanted: Sequence[Detection], given: Sequence[Detection]) -> tuple[float, float]:
-    left = list(given)
-    both = 0.0
-    for item in wanted:  # the surest first
-        same = [other for other in left if other.index == item.index]
-        best = max(same, key=lambda other: _overlap(item, other), default=None)
-        if best is not None and _overlap(item, best) >= OVERLAP:
-            both += min(item.score, best.score)
-            left.remove(best)
-    return 2 * both, sum(item.score for item in (*wanted, *given))
-
-
-def _overlap(one: Detection, other: Detection) -> float:
-    across = min(one.right, other.right) - max(one.left, other.left)
-    down = min(one.bottom, other.bottom) - max(one.top, other.top)
-    shared = max(across, 0.0) * max(down, 0.0)
-    areas = sum((box.right - box.left) * (box.bottom - box.top) for box in (one, other))
-    return shared / max(areas - shared, 1e-9)
-
-
-def _points(wanted: Poses, given: Poses) -> tuple[float, float]:
-    near = total = 0
-    for number, pose in enumerate(wanted.items):
-        points = np.array([(point.x, point.y) for point in pose.keypoints])
-        total += len(points)
-        if number >= len(given.items) or not len(points):
-            continue
-        others = np.array([(point.x, point.y) for point in given.items[number].keypoints])
-        size = max(float(np.ptp(points, axis=0).max()), 1.0)
-        near += int((np.linalg.norm(points - others, axis=1) <= NEAR * size).sum())
-    return float(near), float(total)
-
-
-def _segments(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> float:
-    shared, either, seen = (np.zeros(256) for _ in range(3))
-    for wanted, given in pairs:
-        ours, theirs = (np.bincount(mask.ravel(), minlength=256) for mask in (wanted, given))
-        same = np.bincount(wanted[wanted == given], minlength=256)
-        shared += same
-        either += ours + theirs - same
-        seen += ours
-    return float((shared[seen > 0] / either[seen > 0]).mean())

@@ -11,6 +11,7 @@ from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.spec import Manifest, Variant
+from edge.runtime.tasks.table import DecoderSpec
 
 SIDE: Final = 16
 COLORS: Final = {
@@ -101,6 +102,7 @@ def write_bundle(
     report: dict[str, Any] | None = None,
     lock: dict[str, Any] | None = None,
     output: OutputSpec = PROBABILITIES,
+    decoder: DecoderSpec | None = None,
 ) -> Path:
     """A bundle of ONNX files by variant name; the first one is its default."""
     (folder / "models").mkdir(parents=True)
@@ -129,6 +131,7 @@ def write_bundle(
         variants=tuple(variants),
         default_variant=variants[0].name,
         output=output,
+        decoder=decoder,
         files={
             path.relative_to(folder).as_posix(): sha256_file(path)
             for path in sorted(folder.rglob("*"))

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from benchmarks.environment import host
 from edge.cache import StageCache
-from edge.comparison.evidence import UNKNOWN, Evidence, Latencies, class_recalls, confusion, flips
+from edge.comparison.evidence import UNKNOWN, Evidence, class_recalls, confusion, flips
 from edge.comparison.images import ComparedImages, compared_images
 from edge.comparison.judge import judge, output_check, overall
-from edge.comparison.latency import measured, recorded
+from edge.comparison.latency import latencies
 from edge.comparison.metrics import METRICS
 from edge.comparison.model import (
     ComparedModel,
@@ -22,8 +22,9 @@ from edge.comparison.model import (
     column_order,
     find_model,
 )
-from edge.comparison.policy import Policy, policy_of_labels
+from edge.comparison.policy import Policy, check_metrics, default_policy, policy_of_labels
 from edge.comparison.result import Check, Comparison, Interval, Paired, Side
+from edge.comparison.task_compare import compare_tasks
 from edge.comparison.weights import same_network
 from edge.dataset.pictures import Picture
 from edge.errors import UsageError
@@ -82,6 +83,17 @@ def compare(options: CompareOptions, progress: Progress) -> Comparison:
         InferenceError: A model fails, or answers with NaN.
     """
     named = _sides(options)
+    if any(side.decoder is not None for side in named):
+        refuse_options_of_classifiers(options)
+        return compare_tasks(
+            named,
+            options.directory,
+            policy=options.policy,
+            confidence=options.confidence,
+            cache=options.cache,
+            progress=progress,
+        )
+    check_metrics(options.policy, Evidence, "a classifier")
     order = column_order(*named)
     images = compared_images(options.directory, named, progress)
     sides, (before, after) = _tables(named, images.pictures, options, progress)
@@ -101,12 +113,32 @@ def compare(options: CompareOptions, progress: Progress) -> Comparison:
         identical=baseline.sha256 == candidate.sha256,
         same_network=same_network(baseline.family, candidate.family),
         confidence=options.confidence,
-        timings=_timings(policy, options.confidence, sides, progress),
+        timings=latencies(policy.sources(), sides, options.confidence, progress),
         outputs=(baseline.output, _reordered(candidate.output, order)),
         several=several,
     )
     checks = (varies, *judge(policy, evidence))
     return findings(evidence, sides, images, checks, policy)
+
+
+def refuse_options_of_classifiers(options: CompareOptions) -> None:
+    """Refuse what only says something of a classifier.
+
+    Raises:
+        UsageError: One of these options is given.
+    """
+    given = {
+        "--margin": options.policy.record.path is None and options.policy != default_policy(),
+        "--truth": options.truth is not None,
+        "--input-range": options.input_range is not None,
+        "--output-activation": options.output_activation is not OutputActivation.AUTO,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"{option} is for classifiers, and this bundle holds none",
+                hint="Leave it out; a policy can limit task_agreement.",
+            )
 
 
 def _sides(options: CompareOptions) -> tuple[ComparedModel, ComparedModel]:
@@ -174,21 +206,6 @@ def _reordered(output: OutputSpec, order: Sequence[int] | None) -> OutputSpec:
     if output.multi_label:
         return replace(output, thresholds=tuple(output.thresholds[index] for index in order))
     return replace(output, thresholds=(1 - output.threshold,))
-
-
-def _timings(
-    policy: Policy,
-    confidence: float,
-    sides: tuple[ComparedModel, ComparedModel],
-    progress: Progress,
-) -> dict[str, Latencies | None]:
-    timings: dict[str, Latencies | None] = {}
-    for source in policy.sources():
-        if source == "recorded":
-            timings[source] = recorded(*sides)
-        else:
-            timings[source] = measured(*sides, confidence, progress)
-    return timings
 
 
 def findings(

@@ -37,19 +37,37 @@ class Latencies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """The answers of both sides on the same images, and what is known of the files.
+class FileEvidence:
+    """What is known of two files, whatever they answer.
+
+    Attributes:
+        sizes: Sizes in bytes of the baseline's and the candidate's file.
+        identical: Whether both are the same file.
+        confidence: Confidence level of all intervals, 0..1.
+        timings: Latencies by source, ``measured`` or ``recorded``, that the policy asks for.
+    """
+
+    sizes: tuple[int, int]
+    identical: bool
+    confidence: float
+    timings: Mapping[str, Latencies | None] = field(default_factory=dict)
+
+    @property
+    def z(self) -> float:
+        """The normal quantile of the confidence level."""
+        return normal_quantile(self.confidence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence(FileEvidence):
+    """The scores of two classifiers on the same images, beside what is known of the files.
 
     Attributes:
         labels: Class names, in the order of the scores.
         truth: (images,) class index, or ``UNKNOWN``.
         baseline: (images, classes) scores, float32.
         candidate: (images, classes) scores, float32, columns in the baseline's order.
-        sizes: Sizes in bytes of the baseline's and the candidate's file.
-        identical: Whether both are the same file.
         same_network: Whether both hold the same float32 weights; None where it is not known.
-        confidence: Confidence level of all intervals, 0..1.
-        timings: Latencies by source, ``measured`` or ``recorded``, that the policy asks for.
         outputs: What the scores of the baseline and of the candidate mean.
         several: Which labels hold, where they do not exclude one another: no class is known then.
     """
@@ -58,11 +76,7 @@ class Evidence:
     truth: NDArray[np.int64]
     baseline: NDArray[np.float32]
     candidate: NDArray[np.float32]
-    sizes: tuple[int, int]
-    identical: bool
     same_network: bool | None
-    confidence: float
-    timings: Mapping[str, Latencies | None] = field(default_factory=dict)
     outputs: tuple[OutputSpec, OutputSpec] = (PROBABILITIES, PROBABILITIES)
     several: LabelTruth | None = None
 
@@ -88,11 +102,6 @@ class Evidence:
         row = (self.baseline, self.candidate)[which][image]
         output = self.outputs[which]
         return float(row.max() if output.multi_label else row[int(best_class(row, output))])
-
-    @property
-    def z(self) -> float:
-        """The normal quantile of the confidence level."""
-        return normal_quantile(self.confidence)
 
     def right(self, k: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """(labelled,) whether baseline and candidate have the class among their best k."""

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.comparison.evidence import Evidence, MetricEstimate, narrowing
+from edge.comparison.evidence import FileEvidence, MetricEstimate, narrowing
 from edge.comparison.metrics import AT_MOST, CONSTANT_OUTPUTS, METRICS, Metric
 from edge.comparison.model import ComparedModel
 from edge.comparison.policy import Policy, Rule
@@ -27,7 +27,7 @@ def overall(checks: Sequence[Check]) -> Verdict:
     return min((check.verdict for check in checks), key=_WORST.index)
 
 
-def judge(policy: Policy, evidence: Evidence) -> tuple[Check, ...]:
+def judge(policy: Policy, evidence: FileEvidence) -> tuple[Check, ...]:
     """Return one check for each rule, in their order.
 
     An estimate passes if its whole interval keeps the limit and fails if its whole interval
@@ -40,7 +40,7 @@ def judge(policy: Policy, evidence: Evidence) -> tuple[Check, ...]:
     return tuple(_check(rule, METRICS[rule.metric], evidence) for rule in policy.rules)
 
 
-def _check(rule: Rule, metric: Metric, evidence: Evidence) -> Check:
+def _check(rule: Rule, metric: Metric, evidence: FileEvidence) -> Check:
     estimate = metric.estimate(evidence, rule.source)
     if estimate.unchanged and rule.unchanged is not None:
         rule = replace(rule, limit=rule.unchanged)

@@ -1,6 +1,6 @@
 """How long both sides take on one host: measured in turn now, or as their bundles recorded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -62,6 +62,19 @@ def measured(
 def _input(side: ComparedModel) -> Callable[[TensorSpec], NDArray[Any]]:
     noise = np.random.default_rng(0).integers(0, 256, side.preprocessing.shape, np.uint8)
     return lambda spec: encode_pixels(noise, spec, side.preprocessing.encoding)
+
+
+def latencies(
+    sources: Sequence[str],
+    sides: tuple[ComparedModel, ComparedModel],
+    confidence: float,
+    progress: Progress,
+) -> dict[str, Latencies | None]:
+    """Return the latencies of each source that is asked for, ``measured`` or ``recorded``."""
+    return {
+        source: recorded(*sides) if source == "recorded" else measured(*sides, confidence, progress)
+        for source in sources
+    }
 
 
 def recorded(baseline: ComparedModel, candidate: ComparedModel) -> Latencies | None:

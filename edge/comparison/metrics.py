@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from edge.comparison.evidence import (
     NO_LABELS,
     Evidence,
+    FileEvidence,
     Latencies,
     MetricEstimate,
     class_recalls,
@@ -44,6 +45,7 @@ class Metric:
         relative: Whether each side has a value, so that its change in percent can be limited.
         timed: Whether it needs latencies, ``measured`` or ``recorded``.
         labelled: Whether only images count whose class is known.
+        of: The evidence that it is computed from: of classifiers, of other tasks, or of any files.
         estimate: Computes it; of a timed metric for the source that is named.
     """
 
@@ -54,20 +56,29 @@ class Metric:
     relative: bool
     timed: bool
     labelled: bool
-    estimate: Callable[[Evidence, str], MetricEstimate]
+    of: type[FileEvidence]
+    estimate: Callable[[Any, str], MetricEstimate]
+
+    def fits(self, kind: type[FileEvidence]) -> bool:
+        """Whether it can be computed from that evidence."""
+        return issubclass(kind, self.of)
 
 
 METRICS: Final[dict[str, Metric]] = {}
 
 
 def metric(
-    unit: str, direction: str, meaning: str, *, relative: bool = False, labelled: bool = True
-) -> Callable[[Callable[[Evidence], MetricEstimate]], Callable[[Evidence], MetricEstimate]]:
+    unit: str,
+    direction: str,
+    meaning: str,
+    *,
+    relative: bool = False,
+    labelled: bool = True,
+    of: type[FileEvidence] = Evidence,
+) -> Callable[[Callable[[Any], MetricEstimate]], Callable[[Any], MetricEstimate]]:
     """Enter a function of the evidence into ``METRICS`` under its own name."""
 
-    def enter(
-        function: Callable[[Evidence], MetricEstimate],
-    ) -> Callable[[Evidence], MetricEstimate]:
+    def enter(function: Callable[[Any], MetricEstimate]) -> Callable[[Any], MetricEstimate]:
         METRICS[function.__name__] = Metric(
             name=function.__name__,
             unit=unit,
@@ -76,6 +87,7 @@ def metric(
             relative=relative,
             timed=False,
             labelled=labelled,
+            of=of,
             estimate=lambda evidence, _: function(evidence),
         )
         return function
@@ -91,7 +103,7 @@ def timed_metric(
     def enter(
         function: Callable[[Latencies], MetricEstimate],
     ) -> Callable[[Latencies], MetricEstimate]:
-        def estimate(evidence: Evidence, source: str) -> MetricEstimate:
+        def estimate(evidence: FileEvidence, source: str) -> MetricEstimate:
             timing = evidence.timings.get(source)
             if timing is None:
                 return MetricEstimate(value=None, missing=f"a side has no {source} latency")
@@ -105,6 +117,7 @@ def timed_metric(
             relative=relative,
             timed=True,
             labelled=False,
+            of=FileEvidence,
             estimate=estimate,
         )
         return function
@@ -266,14 +279,14 @@ def ece_increase(evidence: Evidence) -> MetricEstimate:
     return _calibration(evidence, increase=True)
 
 
-@metric("bytes", AT_MOST, "size of the candidate's file", relative=True)
-def size_bytes(evidence: Evidence) -> MetricEstimate:
+@metric("bytes", AT_MOST, "size of the candidate's file", relative=True, of=FileEvidence)
+def size_bytes(evidence: FileEvidence) -> MetricEstimate:
     """Compare the sizes, which are exact."""
     return MetricEstimate(value=evidence.sizes[1], baseline=evidence.sizes[0])
 
 
-@metric("ratio", AT_MOST, "size of the candidate's file / the baseline's")
-def size_ratio(evidence: Evidence) -> MetricEstimate:
+@metric("ratio", AT_MOST, "size of the candidate's file / the baseline's", of=FileEvidence)
+def size_ratio(evidence: FileEvidence) -> MetricEstimate:
     """Compare the sizes, which are exact."""
     return MetricEstimate(value=evidence.sizes[1] / evidence.sizes[0])
 

@@ -17,11 +17,12 @@ from edge.evaluation.output import OPTION, other_count, output_of
 from edge.modelfile.contents import embedded_metadata, file_end
 from edge.modelfile.corruption import naming
 from edge.runtime.bundle import Bundle, is_bundle
-from edge.runtime.contract import ChannelOrder, Preprocessing
+from edge.runtime.contract import ChannelOrder, Preprocessing, TensorLayout
 from edge.runtime.files import sha256_file
 from edge.runtime.head import Head, read_head
 from edge.runtime.output import PROBABILITIES, Activation, OutputActivation, OutputSpec
 from edge.runtime.session import ENGINES, open_session
+from edge.runtime.tasks.table import DecoderSpec
 from edge.training.input_range import InputRange, parse_range
 
 REPORT: Final = "report.json"
@@ -65,7 +66,8 @@ class ComparedModel:
         family: Files that are the same network in float32: the fp32 variants of its bundle if it
             is one of them; else the file alone.
         head: The head of its bundle, where the files answer with embeddings.
-        output: What it answers with. A model file has the output of the bundle until
+        decoder: What reads its outputs; None for a classifier.
+        output: What a classifier answers with. A model file has the output of the bundle until
             ``adopted_output`` has looked at its own.
         takes_reals: Whether its input takes floats, and not the pixel itself.
         fed: What the input of a model file is fed and what says so; empty for a variant.
@@ -83,6 +85,7 @@ class ComparedModel:
     variant: str | None
     family: tuple[Path, ...]
     head: Head | None = field(default=None, repr=False)
+    decoder: DecoderSpec | None = None
     output: OutputSpec = PROBABILITIES
     takes_reals: bool = False
     fed: str = ""
@@ -149,14 +152,17 @@ def _compared(
         variant=variant,
         family=_family(path, bundle, variant),
         head=read_head(bundle),
+        decoder=bundle.manifest.decoder,
         output=bundle.manifest.output,
         takes_reals=bool(session.inputs) and session.inputs[0].dtype.startswith("float"),
         recorded=_recorded(bundle, variant),
         origins=origins_of(bundle),
     )
     if len(session.inputs) != 1 or not session.outputs:
-        raise UsageError(f"{path} has {len(session.inputs)} inputs; a classifier here has one")
+        raise UsageError(f"{path} has {len(session.inputs)} inputs; a model here has one")
     _check_input(model, session.inputs[0].shape)
+    if model.decoder is not None:
+        return model
     values = _values(session.outputs[0].shape)
     if model.head is None:
         check_classes(model, values)
@@ -185,14 +191,18 @@ def _family(path: Path, bundle: Bundle, variant: str | None) -> tuple[Path, ...]
 def _check_input(model: ComparedModel, shape: tuple[int, ...]) -> None:
     """Refuse a model for images of another shape than its contract gives; -1 takes any."""
     contract = model.preprocessing
-    wanted = contract.shape
+    height, width, channels = contract.shape
+    wanted: tuple[int, ...] = (height, width, channels)
+    axes = "height, width, "
+    if contract.layout is TensorLayout.CHW:
+        wanted, axes = (channels, height, width), "channels first, "
     fits = len(shape) == 4 and all(
         extent in (-1, expected) for extent, expected in zip(shape[1:], wanted, strict=True)
     )
     if not fits:
         raise UsageError(
             f"{model.path} takes {list(shape)}; the bundle's contract gives [1, "
-            f"{', '.join(map(str, wanted))}] (height, width, {contract.color_order})",
+            f"{', '.join(map(str, wanted))}] ({axes}{contract.color_order})",
             hint="Compare it within a bundle that states its own contract.",
         )
 

@@ -166,6 +166,23 @@ class Confusion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PictureChange:
+    """A picture on which a detector, or another model that is no classifier, answers otherwise.
+
+    Attributes:
+        path: The path of the picture.
+        lost: What only the baseline finds, in words.
+        gained: What only the candidate finds.
+        moved: What both find, but elsewhere; pixels of another class; how near two vectors are.
+    """
+
+    path: str
+    lost: tuple[str, ...]
+    gained: tuple[str, ...]
+    moved: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRecord:
     """Which rules were applied: the policy's name and the sha256 of its file's bytes.
 
@@ -191,7 +208,8 @@ class Comparison:
         skipped: Why each other image could not be read, by path.
         identical: Whether both are the same file.
         paired: How both did on the labelled images; None without labels.
-        agreement: The share of the images with the same answer, 0..1.
+        agreement: The share of the images with the same answer, 0..1; of a model that is no
+            classifier, the value of ``task_agreement``.
         checks: The checks, in the order of the policy.
         classes: The recalls of the classes, worst drop first.
         flips: The images whose answer changed, in their order.
@@ -199,6 +217,8 @@ class Comparison:
         policy: The policy that was applied.
         host: The machine that the comparison ran on.
         notes: What a reader should know, one sentence each.
+        task: What both answer.
+        changes: The pictures that a model which is no classifier answers otherwise, in their order.
     """
 
     verdict: Verdict
@@ -218,6 +238,8 @@ class Comparison:
     policy: PolicyRecord
     host: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    task: str = "classification"
+    changes: tuple[PictureChange, ...] = ()
     schema_version: int = COMPARISON_SCHEMA_VERSION
 
     def to_json(self) -> dict[str, Any]:

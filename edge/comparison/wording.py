@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from edge.comparison.metrics import CONSTANT_OUTPUTS, METRICS
-from edge.comparison.result import Comparison, Interval, Side
+from edge.comparison.result import Comparison, Interval, PictureChange, Side
 
 _SIGNS: Final = {"share": "%", "ratio": "", "count": "", "milliseconds": "ms", "percent": "%"}
 
@@ -30,6 +30,12 @@ def meaning(metric: str) -> str:
 def sides(comparison: Comparison) -> tuple[tuple[str, Side], tuple[str, Side]]:
     """Return both sides with their part in the comparison."""
     return ("baseline", comparison.baseline), ("candidate", comparison.candidate)
+
+
+def change_text(change: PictureChange) -> str:
+    """Return what changed on a picture: ``lost cat 64.0%; moved dog 50.0% (overlap 0.61)``."""
+    parts = (("lost", change.lost), ("gained", change.gained), ("moved", change.moved))
+    return "; ".join(f"{word} {', '.join(items)}" for word, items in parts if items)
 
 
 def telling_digits(limit: float, values: Sequence[float], unit: str) -> int:

@@ -339,7 +339,7 @@ def test_calibration_increase() -> None:
     assert check(Rule(metric="ece", limit=0.6), unsure).verdict is Verdict.PASS
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", [name for name in METRICS if METRICS[name].fits(Evidence)])
 def test_every_metric_gives_a_check_in_its_unit(name: str) -> None:
     metric = METRICS[name]
     several = name in ("map_drop", "mean_average_precision")

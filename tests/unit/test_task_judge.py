@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from converters.base import ConversionRequest, HeldOut
-from converters.task_judge import TaskJudge, agreement, relative_error
+from converters.task_judge import TaskJudge, relative_error
 from edge.errors import UsageError
+from edge.evaluation.task_agreement import agreement
 from edge.runtime.contract import Preprocessing
 from edge.runtime.tasks import table
 from edge.runtime.tasks.results import (

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge.cli.output import fits_terminal, print_folded, print_table
 from edge.comparison.result import Check, Comparison, Interval, Side, Verdict
-from edge.comparison.wording import bare, spanned, telling_digits, written
+from edge.comparison.wording import bare, change_text, spanned, telling_digits, written
 from edge.diagnosis.result import Diagnosis, FileLayers, LayerError, RowDifference, traits
 from edge.runtime.streams import say
 from edge.wording import bounds, counted, percent, size
@@ -21,7 +21,10 @@ FLIPS = 10
 
 def print_comparison(result: Comparison) -> None:
     """Print both sides, what changed between them, every check, and the verdict."""
-    _print_sides(result)
+    if result.task == "classification":
+        _print_sides(result)
+    else:
+        _print_task_sides(result)
     if result.paired is not None:
         paired = result.paired
         margin = "" if paired.margin_points is None else f"; margin {paired.margin_points:g}"
@@ -35,7 +38,10 @@ def print_comparison(result: Comparison) -> None:
         least=("interval",),
     )
     _print_classes(result)
-    _print_flips(result)
+    if result.task == "classification":
+        _print_flips(result)
+    else:
+        _print_changes(result)
     _print_verdict(result)
 
 
@@ -82,6 +88,18 @@ def _print_sides(result: Comparison) -> None:
         rows,
         least=("ECE", "top-5", "size", "latency"),
     )
+
+
+def _print_task_sides(result: Comparison) -> None:
+    """Print two models that are no classifiers: without annotations neither has a score."""
+    rows = []
+    for part, side in (("baseline", result.baseline), ("candidate", result.candidate)):
+        time = "-" if side.latency_ms is None else f"{side.latency_ms:.2f} ms"
+        rows.append((f"{part} {side.name}", size(side.size_bytes), time))
+    left_out = f", {len(result.left_out)} left out" if result.left_out else ""
+    skipped = f", {len(result.skipped)} unreadable" if result.skipped else ""
+    title = f"{result.task}, {result.images} images{left_out}{skipped}"
+    print_table(title, ("", "size", "latency"), rows, least=("latency",))
 
 
 def _print_label_sides(result: Comparison) -> None:
@@ -150,6 +168,15 @@ def _print_flips(result: Comparison) -> None:
             f"  {flip.path}{truth}: {flip.baseline} {percent(flip.baseline_score)} -> "
             f"{flip.candidate} {percent(flip.candidate_score)}"
         )
+    if total > FLIPS:
+        say(f"  {total - FLIPS} more: --json")
+
+
+def _print_changes(result: Comparison) -> None:
+    total = len(result.changes)
+    say(f"{total} of {result.images} images changed their answer{':' if total else '.'}")
+    for change in result.changes[:FLIPS]:
+        print_folded(f"  {change.path}: {change_text(change)}")
     if total > FLIPS:
         say(f"  {total - FLIPS} more: --json")
 

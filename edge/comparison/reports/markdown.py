@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import edge
 from edge.comparison.result import Check, Comparison, Verdict
-from edge.comparison.wording import quantity, sides, span
+from edge.comparison.wording import change_text, quantity, sides, span
 from edge.markup import code, folded, prose, table
 
 LARGEST: Final = 65_535  # GitHub refuses comments of 65,536 characters; bytes are never fewer
@@ -39,6 +39,7 @@ def _parts(comparison: Comparison, rows: int) -> list[str]:
         _checks(comparison.checks, rows),
         _classes(comparison, min(rows, 10)),
         _flips(comparison, rows),
+        _changes(comparison, rows),
         _confusion(comparison),
         _notes(comparison, min(rows, 20)),
         _footer(comparison),
@@ -82,6 +83,8 @@ def _paired(comparison: Comparison) -> str:
     paired = comparison.paired
     share = quantity(comparison.agreement, "share")
     agreement = f"Both name the same best class on {share} of the images."
+    if comparison.task != "classification":
+        return f"The answers of both agree by {share}."
     if paired is None:
         return agreement
     margin = paired.margin_points
@@ -142,6 +145,16 @@ def _flips(comparison: Comparison, rows: int) -> str:
     total = len(comparison.flips)
     body = table(columns, cells, total)
     return folded(f"Images whose best class changed: {total:,}", body) if cells else ""
+
+
+def _changes(comparison: Comparison, rows: int) -> str:
+    """What objects, pixels or points changed, by picture."""
+    cells = [
+        (code(change.path, 80), prose(change_text(change))) for change in comparison.changes[:rows]
+    ]
+    total = len(comparison.changes)
+    body = table(dict.fromkeys(("image", "what changed"), "left"), cells, total)
+    return folded(f"Images whose answer changed: {total:,}", body) if cells else ""
 
 
 def _confusion(comparison: Comparison) -> str:

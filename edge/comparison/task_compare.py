@@ -1,0 +1,164 @@
+"""``edge compare`` of detectors, segmentation, poses and embeddings: how far the answers agree."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.environment import host
+from edge.cache import StageCache
+from edge.comparison.images import ComparedImages, compared_images
+from edge.comparison.judge import judge, overall
+from edge.comparison.latency import latencies
+from edge.comparison.model import ComparedModel
+from edge.comparison.policy import Policy, check_metrics, task_policy
+from edge.comparison.result import Check, Comparison, PictureChange, Side
+from edge.comparison.task_metrics import TaskEvidence
+from edge.dataset.pictures import Picture
+from edge.errors import UsageError
+from edge.evaluation.task_agreement import agreements, differences
+from edge.evaluation.tasks.answers import task_answers
+from edge.progress import Progress, Step
+from edge.runtime.tasks.results import Answer
+
+
+def compare_tasks(
+    sides: tuple[ComparedModel, ComparedModel],
+    directory: Path,
+    *,
+    policy: Policy,
+    confidence: float,
+    cache: Path,
+    progress: Progress,
+) -> Comparison:
+    """Judge a candidate by how far its answers agree with the baseline's.
+
+    Args:
+        sides: Baseline and candidate, of which at least one is no classifier.
+        directory: The folder of pictures.
+        policy: The rules; in place of the built-in policy of classifiers stands that of tasks.
+        confidence: Confidence level of all intervals, 0..1.
+        cache: The folder where answers are kept.
+        progress: What is told of the work.
+
+    Raises:
+        UsageError: The sides do not answer the same question, or the policy is for classifiers.
+        DataError: No picture is left to compare on.
+        InferenceError: A model fails, or its outputs are not of its decoder's layout.
+    """
+    task = _common_task(*sides)
+    policy = task_policy() if policy.record.path is None else policy
+    check_metrics(policy, TaskEvidence, f"a model for {task}")
+    images = compared_images(directory, sides, progress)
+    with progress.stage("score", len(sides) * len(images.pictures)) as step:
+        before, after = (_answers(side, images.pictures, cache, step) for side in sides)
+    evidence = TaskEvidence(
+        sizes=(sides[0].path.stat().st_size, sides[1].path.stat().st_size),
+        identical=sides[0].sha256 == sides[1].sha256,
+        confidence=confidence,
+        timings=latencies(policy.sources(), sides, confidence, progress),
+        agreements=agreements(before, after),
+    )
+    changes = [
+        PictureChange(
+            path=str(picture.path), lost=found.lost, gained=found.gained, moved=found.moved
+        )
+        for picture, *pair in zip(images.pictures, before, after, strict=True)
+        if (found := differences(*pair))
+    ]
+    return _findings(task, sides, images, evidence, (judge(policy, evidence), policy), changes)
+
+
+def _common_task(baseline: ComparedModel, candidate: ComparedModel) -> str:
+    ours, theirs = (
+        "classification" if side.decoder is None else str(side.decoder.task)
+        for side in (baseline, candidate)
+    )
+    if ours != theirs:
+        raise UsageError(
+            f"{baseline.name} is for {ours}, {candidate.name} for {theirs}: they have no answer in "
+            "common",
+            hint="Compare models that answer the same question.",
+        )
+    if baseline.labels != candidate.labels:
+        raise UsageError(
+            f"{baseline.name} and {candidate.name} have different labels, or in another order",
+            hint="Only models of the same classes, in the same order, can be compared.",
+        )
+    return ours
+
+
+def _answers(
+    side: ComparedModel, pictures: Sequence[Picture], cache: Path, step: Step
+) -> Sequence[Answer]:
+    assert side.decoder is not None  # both sides have the same task
+    return task_answers(
+        side.path,
+        pictures,
+        side.preprocessing,
+        side.decoder,
+        side.labels,
+        cache=StageCache(cache),
+        engine=side.interpreter,
+        step=step,
+    )
+
+
+def _findings(
+    task: str,
+    sides: tuple[ComparedModel, ComparedModel],
+    images: ComparedImages,
+    evidence: TaskEvidence,
+    judged: tuple[tuple[Check, ...], Policy],
+    changes: Sequence[PictureChange],
+) -> Comparison:
+    checks, policy = judged
+    return Comparison(
+        verdict=overall(checks),
+        baseline=_side(sides, evidence, 0),
+        candidate=_side(sides, evidence, 1),
+        images=len(images.pictures),
+        labelled=0,
+        left_out=images.left_out,
+        skipped=images.skipped,
+        identical=evidence.identical,
+        paired=None,
+        agreement=float(evidence.agreements.share()[0]),
+        checks=checks,
+        classes=(),
+        flips=(),
+        confusion=(),
+        policy=policy.record,
+        host=host(),
+        notes=(*images.notes, *_notes(sides, evidence)),
+        task=task,
+        changes=tuple(changes),
+    )
+
+
+def _side(sides: tuple[ComparedModel, ComparedModel], evidence: TaskEvidence, which: int) -> Side:
+    model = sides[which]
+    times = [timing for timing in evidence.timings.values() if timing is not None]
+    return Side(
+        name=model.name,
+        path=str(model.path),
+        sha256=model.sha256,
+        size_bytes=evidence.sizes[which],
+        engine=model.engine,
+        top1=None,
+        top1_interval=None,
+        top5=None,
+        top5_interval=None,
+        ece=None,
+        latency_ms=(times[0].baseline_ms, times[0].candidate_ms)[which] if times else None,
+    )
+
+
+def _notes(sides: tuple[ComparedModel, ComparedModel], evidence: TaskEvidence) -> list[str]:
+    notes = ["the candidate is held against the baseline's answers, whether these are right or not"]
+    if evidence.identical:
+        notes.append("both sides are the same file, so that nothing can be lost")
+    notes += [
+        f"{side.name} is fed and read as the bundle's own variants are"
+        for side in sides
+        if side.variant is None
+    ]
+    return notes

@@ -1,0 +1,95 @@
+"""``edge compare`` of detectors, as a user runs it: verdicts, refusals, report files."""
+
+import json
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.color_bundles import model, write_bundle, write_pictures
+from tests.integration.conftest import Edge, failed, succeeded
+from tests.task_bundles import detector, write_detectors
+
+SIDES: Final = ("--baseline", "onnx-fp32", "--candidate")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of detectors and pictures that no test changes."""
+    root = tmp_path_factory.mktemp("compare-tasks")
+    write_detectors(root / "bundle")
+    write_pictures(root / "pictures", 10)
+    write_pictures(root / "few", 1)
+    return root
+
+
+def test_the_same_answers_pass(edge: Edge, place: Path, tmp_path: Path) -> None:
+    run = ("compare", place / "bundle", place / "pictures", *SIDES)
+    result = edge.run(*run, "onnx-copy")
+    succeeded(result)
+    assert "detection, 40 images" in result.stdout
+    assert "0 of 40 images changed their answer." in result.stdout
+    assert result.stdout.rstrip().endswith("verdict: pass")
+    file = tmp_path / "given.onnx"
+    file.write_bytes(detector(note="a file"))
+    result = edge.run(*run, file)
+    succeeded(result)
+    assert "given.onnx is fed and read as the bundle's own variants are" in result.stdout
+
+
+@pytest.mark.parametrize("ruined", ["onnx-moved", "onnx-blind"])
+def test_a_ruined_detector_fails(edge: Edge, place: Path, tmp_path: Path, ruined: str) -> None:
+    reports = ("--junit", tmp_path / "j.xml", "--markdown", tmp_path / "m.md", "--sarif")
+    run = ("compare", place / "bundle", place / "pictures", *SIDES, ruined, "--json")
+    result = edge.run(*run, *reports, tmp_path / "s.sarif")
+    assert result.returncode == 1
+    stated = json.loads(result.stdout)
+    assert (stated["verdict"], stated["task"]) == ("fail", "detection")
+    assert stated["checks"][0]["metric"] == "task_agreement"
+    assert len(stated["changes"]) == 40
+    change = stated["changes"][0]
+    assert {text.split()[0] for text in change["lost"]} == {"bright", "dark"}
+    assert len(change["gained"]) == (2 if ruined == "onnx-moved" else 0)
+    case = ElementTree.parse(tmp_path / "j.xml").find(".//testcase[@name='task_agreement']")
+    assert case is not None
+    assert case.find("failure") is not None
+    text = (tmp_path / "m.md").read_text(encoding="utf-8")
+    assert "Images whose answer changed: 40" in text
+    assert Path(change["path"]).name in text
+
+
+def test_four_pictures_are_too_few(edge: Edge, place: Path) -> None:
+    result = edge.run("compare", place / "bundle", place / "few", *SIDES, "onnx-copy")
+    assert result.returncode == 1
+    assert "verdict: inconclusive" in result.stdout
+    assert "more images would tell" in result.stdout
+
+
+def test_where_nothing_is_found_nothing_passes(edge: Edge, place: Path) -> None:
+    sides = ("--baseline", "onnx-blind", "--candidate", "onnx-blind")
+    result = edge.run("compare", place / "bundle", place / "pictures", *sides)
+    assert result.returncode == 1
+    assert "neither side finds anything on these images; the policy needs it" in result.stdout
+
+
+def test_what_is_for_classifiers_is_refused(edge: Edge, place: Path, tmp_path: Path) -> None:
+    run = ("compare", place / "bundle", place / "pictures", *SIDES, "onnx-copy")
+    refused = edge.run(*run, "--margin", "2")
+    failed(refused, 2, "--margin is for classifiers")
+    policy = tmp_path / "policy.toml"
+    policy.write_text('schema_version = 1\n[[rule]]\nmetric = "top1_drop"\nat_most = 1\n')
+    refused = edge.run(*run, "--policy", policy)
+    failed(refused, 2, "limits top1_drop, which is not for a model for detection")
+    assert "task_agreement" in refused.stderr
+
+
+def test_what_is_for_tasks_is_refused(edge: Edge, place: Path, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "colors", {"onnx-fp32": model()})
+    policy = tmp_path / "policy.toml"
+    policy.write_text('schema_version = 1\n[[rule]]\nmetric = "task_agreement"\nat_least = 0.9\n')
+    run = ("compare", tmp_path / "colors", place / "pictures", *SIDES)
+    refused = edge.run(*run, "onnx-fp32", "--policy", policy)
+    failed(refused, 2, "limits task_agreement, which is not for a classifier")
+    refused = edge.run(*run, place / "bundle")
+    failed(refused, 2, "they have no answer in common")
