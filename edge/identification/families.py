@@ -211,9 +211,10 @@ def raw_ssd(found: FileEvidence) -> list[Reading]:
 def faces(found: FileEvidence) -> list[Reading]:
     """BlazeFace of MediaPipe, and YuNet of OpenCV."""
     shapes = set(found.shapes)
-    if shapes == {(1, 896, 16), (1, 896, 1)}:
-        why = "its outputs are 16 numbers and a score of each of 896 anchors"
-        return [_face("blazeface", why, BLAZEFACE)]
+    for anchors in (896, 2304):  # of the short and of the full range
+        if shapes == {(1, anchors, 16), (1, anchors, 1)}:
+            why = f"its outputs are 16 numbers and a score of each of {anchors} anchors"
+            return [_face("blazeface", why, BLAZEFACE)]
     if len(found.shapes) == 12 and sorted({shape[-1] for shape in found.shapes}) == [1, 4, 10]:
         return [_face("yunet", "its twelve outputs are those of YuNet", YUNET)]
     return []
@@ -236,7 +237,7 @@ def poses(found: FileEvidence) -> list[Reading]:
     if len(hits) == 1 and len(found.shapes) > 1:
         why = f"one of its outputs has {hits[0]} numbers: {known[hits[0]]}"
         names = {195: BODY_33, 63: HAND_21}.get(hits[0], ())
-        return [_pose("blazepose", why, MEDIAPIPE_UNIT, names)]
+        return [_pose("landmarks", why, MEDIAPIPE_UNIT, names)]
     return []
 
 
@@ -332,7 +333,7 @@ FEEDINGS: Final[Mapping[str, Feeding]] = {
     **dict.fromkeys(("yolov5", "yolov8", "yolo-end-to-end"), ULTRALYTICS),
     "yolox": YOLOX,
     "movenet": MOVENET,
-    "blazepose": MEDIAPIPE_UNIT,
+    "landmarks": MEDIAPIPE_UNIT,
     "blazeface": BLAZEFACE,
     "yunet": YUNET,
     "embedding": CLASSIFIED,

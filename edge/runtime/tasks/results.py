@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from edge.runtime.tasks.table import Task
 
+UNSEEN: Final = 255  # the class of pixels that the model was not shown, beside a central crop
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keypoint:
@@ -100,7 +102,8 @@ class Segmentation:
     """The answer of a segmentation model.
 
     Attributes:
-        mask: The class index of each pixel of the picture, uint8 (height, width).
+        mask: The class index of each pixel of the picture, uint8 (height, width); ``UNSEEN`` where
+            the model was not shown the pixel.
         labels: The names of the classes.
     """
 
@@ -108,6 +111,12 @@ class Segmentation:
 
     mask: NDArray[np.uint8]
     labels: tuple[str, ...]
+
+    def label(self, index: int) -> str:
+        """Return the name of a class index of the mask."""
+        if index < len(self.labels):
+            return self.labels[index]
+        return "not seen" if index == UNSEEN else str(index)
 
     def to_json(self) -> dict[str, Any]:
         """Return the classes that have pixels as JSON values, the largest first, with no mask."""
@@ -117,7 +126,7 @@ class Segmentation:
             self.KEY: [
                 {
                     "index": index,
-                    "label": self.labels[index] if index < len(self.labels) else str(index),
+                    "label": self.label(index),
                     "pixels": int(counts[index]),
                     "share": float(counts[index] / self.mask.size),
                 }

@@ -49,6 +49,36 @@ DECODERS: Final[Mapping[str, DecoderEntry]] = {
         place="edge.runtime.tasks.detection_postprocess:DetectionPostprocess",
         meaning="detectors that end in the operator TFLite_Detection_PostProcess",
     ),
+    "blazeface": DecoderEntry(
+        task=Task.DETECTION,
+        place="edge.runtime.tasks.blazeface:BlazeFace",
+        meaning="BlazeFace of MediaPipe: faces with six keypoints",
+    ),
+    "yunet": DecoderEntry(
+        task=Task.DETECTION,
+        place="edge.runtime.tasks.yunet:YuNet",
+        meaning="YuNet of OpenCV: faces with five keypoints",
+    ),
+    "segmentation": DecoderEntry(
+        task=Task.SEGMENTATION,
+        place="edge.runtime.tasks.segmentation:SegmentationDecoder",
+        meaning="scores of each class over the picture, or a map of class numbers",
+    ),
+    "movenet": DecoderEntry(
+        task=Task.POSE,
+        place="edge.runtime.tasks.movenet:MoveNet",
+        meaning="MoveNet: 17 keypoints of one body, or of up to six",
+    ),
+    "landmarks": DecoderEntry(
+        task=Task.POSE,
+        place="edge.runtime.tasks.landmarks:Landmarks",
+        meaning="landmark models of MediaPipe: one body, hand or face that fills the picture",
+    ),
+    "embedding": DecoderEntry(
+        task=Task.EMBEDDING,
+        place="edge.runtime.tasks.embedding:EmbeddingDecoder",
+        meaning="one vector for each picture",
+    ),
     "yolov5": DecoderEntry(
         task=Task.DETECTION,
         place="edge.runtime.tasks.yolo:YoloV5",
