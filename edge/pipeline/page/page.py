@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from edge.dataset.pictures import Picture
 from edge.evaluation.multilabel import MultiLabelScore
+from edge.identification.model import Fact
 from edge.pipeline.class_report import ModelOnClasses
 from edge.pipeline.page.classes import (
     Thumbnails,
@@ -78,6 +79,7 @@ def page(
     report = replace(report, notes=tuple(map(thumbnails.named, report.notes)))
     parts = [
         _summary(report, provenance),
+        facts_section(report.facts),
         variants_section(report),
         learning_curves(report.training),
         *_answers(report, labels, thumbnails),
@@ -132,20 +134,47 @@ def _summary(report: Report, provenance: Mapping[str, Any]) -> Element:
         "default variant": _default(report),
         "output": report.output.evidence,
     }
+    return header(report.name, facts, report.notes)
+
+
+def header(title: str, facts: Mapping[str, Any], notes: Sequence[str]) -> Element:
+    """Return what stands on top: the facts that are known, and what to do something about."""
     rows = [
         part
         for name, text in facts.items()
         if text
         for part in (element("dt", name), element("dd", str(text)))
     ]
-    notes = [element("li", note) for note in report.notes]
-    warned = element("div", element("h2", "Notes"), element("ul", *notes), class_="notes")
-    return element(
-        "header",
-        element("h1", report.name),
-        element("dl", *rows),
-        warned if notes else None,
+    told = [element("li", note) for note in notes]
+    warned = element("div", element("h2", "Notes"), element("ul", *told), class_="notes")
+    return element("header", element("h1", title), element("dl", *rows), warned if told else None)
+
+
+def facts_section(facts: Sequence[Fact]) -> Element | None:
+    """Return what was taken of the given file, from which evidence; None of a network of Keras."""
+    if not facts:
+        return None
+    rows: list[tuple[Element | str, ...]] = [
+        (
+            fact.what if fact.sure else f"{fact.what} ?",
+            _wrapped(fact.value),
+            _wrapped(fact.source),
+            fact.option or UNKNOWN,
+        )
+        for fact in facts
+    ]
+    text = (
+        "What the file is, how that is known, and the option that changes it. ?: nothing in the "
+        "file says so."
     )
+    titles = ("what", "taken", "evidence", "option")
+    return section(
+        "The given file", element("p", text, class_="soft"), table(titles, rows, text_columns=4)
+    )
+
+
+def _wrapped(text: str) -> Element:
+    return element("span", text, class_="wrap")
 
 
 def _trained(training: Training) -> str:

@@ -1,11 +1,9 @@
 """The page of a model that is no classifier: what was taken of it, and its files."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from edge.identification.model import Fact
 from edge.pipeline.job import ModelToBundle
 from edge.pipeline.page.classes import Thumbnails
 from edge.pipeline.page.element import (
@@ -22,7 +20,7 @@ from edge.pipeline.page.element import (
     table,
     with_interval,
 )
-from edge.pipeline.page.page import STYLE, data_section, provenance_section
+from edge.pipeline.page.page import STYLE, data_section, facts_section, header, provenance_section
 from edge.pipeline.tasks.report import TaskReport
 from edge.runtime.files import write_bytes
 
@@ -61,44 +59,7 @@ def _summary(report: TaskReport) -> Element:
         "held-out images": f"{reference.images}: {report.held_out}",
         "default variant": report.default_variant,
     }
-    rows = [
-        part for name, text in facts.items() for part in (element("dt", name), element("dd", text))
-    ]
-    notes = [element("li", note) for note in report.notes]
-    warned = element("div", element("h2", "Notes"), element("ul", *notes), class_="notes")
-    return element(
-        "header",
-        element("h1", report.name),
-        element("dl", *rows),
-        warned if notes else None,
-    )
-
-
-def facts_section(facts: Sequence[Fact]) -> Element | None:
-    """Return what was taken of the given file, from which evidence; None of a network of Keras."""
-    if not facts:
-        return None
-    rows: list[tuple[Element | str, ...]] = [
-        (
-            fact.what if fact.sure else f"{fact.what} ?",
-            _wrapped(fact.value),
-            _wrapped(fact.source),
-            fact.option or UNKNOWN,
-        )
-        for fact in facts
-    ]
-    text = (
-        "What the file is, how that is known, and the option that changes it. ?: nothing in the "
-        "file says so."
-    )
-    titles = ("what", "taken", "evidence", "option")
-    return section(
-        "The given file", element("p", text, class_="soft"), table(titles, rows, text_columns=4)
-    )
-
-
-def _wrapped(text: str) -> Element:
-    return element("span", text, class_="wrap")
+    return header(report.name, facts, report.notes)
 
 
 def variants_section(report: TaskReport) -> Element:
