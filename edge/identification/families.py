@@ -11,9 +11,10 @@ from typing import Any, Final
 import numpy as np
 
 from edge.identification.evidence import FileEvidence, cells
-from edge.identification.keypoints import BODY_17, BODY_33, HAND_21
 from edge.runtime.contract import ChannelOrder, Interpolation, PadPosition, Resize
 from edge.runtime.postprocess import dequantize
+from edge.runtime.tasks.landmarks import BODY, HAND
+from edge.runtime.tasks.movenet import POINTS
 from edge.runtime.tasks.table import Task
 
 UNIT: Final = "0,1"
@@ -230,13 +231,13 @@ def poses(found: FileEvidence) -> list[Reading]:
     """MoveNet, and the landmark models of MediaPipe."""
     if found.shapes in (((1, 1, 17, 3),), ((1, 6, 56),)):
         why = f"its output is {list(found.shapes[0])}: 17 keypoints of y, x and score"
-        return [_pose("movenet", why, MOVENET, BODY_17)]
+        return [_pose("movenet", why, MOVENET, POINTS)]
     flat = {shape[-1] for shape in found.shapes if len(shape) in (2, 4)}
     known = {195: "33 points of a body", 63: "21 points of a hand", 1404: "468 points of a face"}
     hits = [count for count in known if count in flat]
     if len(hits) == 1 and len(found.shapes) > 1:
         why = f"one of its outputs has {hits[0]} numbers: {known[hits[0]]}"
-        names = {195: BODY_33, 63: HAND_21}.get(hits[0], ())
+        names = {195: BODY, 63: HAND}.get(hits[0], ())
         return [_pose("landmarks", why, MEDIAPIPE_UNIT, names)]
     return []
 

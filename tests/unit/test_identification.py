@@ -259,3 +259,23 @@ def test_a_missing_background_class_is_told(tmp_path: Path) -> None:
     written = {"task": "classify", "names": "{0: 'cat', 1: 'dog'}"}
     path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 3)], end="Softmax", properties=written)
     assert "background class, the first one" in refused(path)
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "task", "decoder", "labels"),
+    [
+        ("tasks/deeplabv3.tflite", Task.SEGMENTATION, "segmentation", 21),
+        ("tasks/movenet_single_pose_lightning_ptq.tflite", Task.POSE, "movenet", 17),
+        ("deeplab_mobilenet_edgetpu_slim_cityscapes_quant.tflite", Task.SEGMENTATION, None, 0),
+        ("mobilenet_v1_0.25_128_quant.tflite", Task.CLASSIFICATION, None, 1001),
+        ("legacy/vww_96_int8.tflite", Task.CLASSIFICATION, None, 2),
+    ],
+)
+def test_published_files_need_no_option(
+    name: str, task: Task, decoder: str | None, labels: int
+) -> None:
+    found = identify(Path(DATA or "") / "models" / name, StatedModel())
+    assert (found.task, len(found.labels)) == (task, labels)
+    if decoder is not None:
+        assert fact(found, "decoder") == decoder
