@@ -314,6 +314,7 @@ WALKS: Final[dict[str, Walk]] = {
             "--threads": "7",
             "--cache": "elsewhere",
             "--csv": "new.csv",
+            "--draw": "drawn.jpg",
             "--overwrite": With(("--csv", "there.csv")),
             **OUTPUT,
         },

@@ -51,8 +51,17 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option(
+            help="File (.jpg or .png) to write the picture to, with the objects, masks or points "
+            "that were found drawn on it; a folder where several pictures are asked for.",
+            metavar="OUT",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file at --csv.")
+        bool, typer.Option("--overwrite", help="Replace the files at --csv and --draw.")
     ] = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
@@ -64,9 +73,14 @@ def predict(
     from edge.embedding.imagenet import names_network
     from edge.runtime.commands.predict import Form
 
-    form = Form(top_k=top_k, json=json, csv=csv, overwrite=overwrite, quiet=quiet)
+    form = Form(top_k=top_k, json=json, csv=csv, draw=draw, overwrite=overwrite, quiet=quiet)
     form.check()
     if names_network(model):
+        if draw is not None:
+            raise UsageError(
+                f"--draw draws boxes, masks and points; {model} answers with classes",
+                hint="Leave out --draw.",
+            )
         code = _by_network(str(model), images, variant, engine, threads, cache, form)
     elif cache is not None:
         raise UsageError(
@@ -88,12 +102,12 @@ def _by_bundle(
 ) -> int:
     """Do what the command of the device does, so that both give the same answers."""
     from edge.runtime.bundle import Bundle
-    from edge.runtime.classifier import Classifier
     from edge.runtime.commands.predict import answered
+    from edge.runtime.tasks.model import open_predictor
 
     opened = Bundle.open(bundle)
-    classifier = Classifier.open(opened, variant=variant, engine=engine, threads=threads)
-    return answered(lambda: classifier, images, opened.manifest.variant(variant).name, form)
+    model = open_predictor(opened, variant=variant, engine=engine, threads=threads)
+    return answered(lambda: model, images, opened.manifest.variant(variant).name, form)
 
 
 def _by_network(

@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
@@ -12,6 +12,9 @@ from edge.runtime.numbers import MOST_THREADS, finite_number, whole_number
 from edge.runtime.session import ENGINES
 from edge.runtime.spec import Variant
 from edge.runtime.streams import without_chatter
+
+if TYPE_CHECKING:
+    from edge.runtime.tasks.model import Predictor
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +53,19 @@ def open_classifier(bundle: Bundle, options: argparse.Namespace) -> tuple[Varian
             bundle, variant=options.variant, engine=options.engine, threads=options.threads
         )
     return bundle.manifest.variant(options.variant), classifier
+
+
+def open_model(bundle: Bundle, options: argparse.Namespace) -> "tuple[Variant, Predictor]":
+    """Do as ``open_classifier``, for a bundle of any task."""
+    if bundle.manifest.decoder is None:
+        return open_classifier(bundle, options)
+    from edge.runtime.tasks.model import TaskModel
+
+    with without_chatter():
+        model = TaskModel.open(
+            bundle, variant=options.variant, engine=options.engine, threads=options.threads
+        )
+    return bundle.manifest.variant(options.variant), model
 
 
 def at_least_one(text: str) -> int:

@@ -6,23 +6,27 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edge.errors import EdgeError, ImageError, InferenceError, UsageError
 from edge.runtime.bundle import Bundle
-from edge.runtime.classifier import Classifier
 from edge.runtime.commands.arguments import (
     add_bundle,
     add_model,
     at_least_one,
     named,
     named_path,
-    open_classifier,
+    open_model,
     print_json,
 )
+from edge.runtime.commands.drawings import Drawings, check_draws
+from edge.runtime.commands.task_words import task_columns, task_rows, task_words
 from edge.runtime.pictures import STANDARD_INPUT, NamedPicture, pictures
 from edge.runtime.printable import csv_cell
 from edge.runtime.streams import reader_left, say
+
+if TYPE_CHECKING:
+    from edge.runtime.tasks.model import Predictor
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime predict BUNDLE photos --csv answers.csv"
 SILENT_SECONDS: Final = 2.0  # before progress is shown
@@ -37,13 +41,15 @@ class Form:
         top_k: Answers per picture.
         json: Whether standard output gets one JSON document instead of lines.
         csv: File that gets a table; ``-`` is standard output.
-        overwrite: Whether that file may be replaced.
+        draw: File, or folder for several pictures, that gets them with the answers drawn on them.
+        overwrite: Whether these files may be replaced.
         quiet: Whether standard error gets no notes and no progress.
     """
 
     top_k: int
     json: bool = False
     csv: Path | None = None
+    draw: Path | None = None
     overwrite: bool = False
     quiet: bool = False
 
@@ -88,7 +94,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write a table, a row per picture (- prints it)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the file at --csv")
+    parser.add_argument(
+        "--draw",
+        type=named_path,
+        metavar="OUT",
+        help="write the picture with the objects, masks or points that were found drawn on it: a "
+        ".jpg or .png file; a folder where several pictures are asked for",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the files at --csv and --draw"
+    )
     parser.add_argument("--quiet", "-q", action="store_true", help="print no notes and no progress")
 
 
@@ -98,23 +113,24 @@ def run(options: argparse.Namespace) -> int:
         top_k=options.top_k,
         json=options.json,
         csv=options.csv,
+        draw=options.draw,
         overwrite=options.overwrite,
         quiet=options.quiet,
     )
     form.check()
-    variant, classifier = open_classifier(Bundle.open(options.bundle), options)
-    return answered(lambda: classifier, options.images, variant.name, form)
+    variant, model = open_model(Bundle.open(options.bundle), options)
+    return answered(lambda: model, options.images, variant.name, form)
 
 
 def answered(
-    opened: Callable[[], Classifier], images: Sequence[str], variant: str, form: Form
+    opened: "Callable[[], Predictor]", images: Sequence[str], variant: str, form: Form
 ) -> int:
     """Print or write an answer for each picture.
 
     Args:
-        opened: Gives the classifier; only asked where there is a picture.
+        opened: Gives the model; only asked where there is a picture.
         images: The words of the command line.
-        variant: The name of the classifier's variant, for the answers.
+        variant: The name of the model's variant, for the answers.
         form: The form of the answers.
 
     Returns:
@@ -131,11 +147,12 @@ def answered(
             say(f"note: {note}", err=True)
     lines = not form.json and form.csv is None
     told = _counted(asked, shown=not form.quiet and not (lines and sys.stdout.isatty()))
-    classifier = None if all(picture.problem for picture in asked) else opened()
+    model = None if all(picture.problem for picture in asked) else opened()
+    drawings = None if form.draw is None or model is None else _drawings(images, asked, form, model)
     answers = []
     code = 0
     for picture in told:
-        answer, error = predicted(classifier, picture, form.top_k, variant)
+        answer, error = predicted(model, picture, form.top_k, variant, drawings)
         answers.append(answer)
         if error is not None:
             code = max(code, error.exit_code)
@@ -155,19 +172,34 @@ def answered(
 
 
 def predicted(
-    classifier: Classifier | None, picture: NamedPicture, k: int, variant: str
+    model: "Predictor | None",
+    picture: NamedPicture,
+    k: int,
+    variant: str,
+    drawings: Drawings | None = None,
 ) -> tuple[dict[str, Any], EdgeError | None]:
     """Return the JSON object for a picture.
 
-    It holds its categories, or the error that kept it from an answer.
+    It holds its answer, or the error that kept it from an answer.
     """
     try:
+        if drawings is not None:
+            return drawings.answer(check_draws(model), picture, variant=variant), None
         content = picture.read()
-        assert classifier is not None  # there is a picture
-        answer = classifier.answer(content, name=picture.name, k=k, variant=variant)
+        assert model is not None  # there is a picture
+        answer = model.answer(content, name=picture.name, k=k, variant=variant)
     except (ImageError, InferenceError) as error:
         return {"image": picture.name, "error": error.message}, error
     return answer, None
+
+
+def _drawings(
+    images: Sequence[str], asked: Sequence[NamedPicture], form: Form, model: "Predictor"
+) -> Drawings:
+    """Return what draws, once the place and the model fit."""
+    check_draws(model)
+    assert form.draw is not None
+    return Drawings(form.draw, images, asked, overwrite=form.overwrite)
 
 
 def _counted(asked: Sequence[NamedPicture], *, shown: bool) -> Iterator[NamedPicture]:
@@ -187,6 +219,8 @@ def _complain(error: EdgeError, *, alone: bool) -> None:
 
 
 def _line(answer: dict[str, Any]) -> str:
+    if "task" in answer:
+        return f"{answer['image']}: {task_words(answer)}"
     scores = [f"{item['label']} {100 * item['score']:.1f} %" for item in answer["categories"]]
     name = answer["image"]
     if "labels" not in answer:
@@ -202,18 +236,22 @@ def _line(answer: dict[str, Any]) -> str:
 def _write_table(path: Path, answers: Sequence[dict[str, Any]]) -> None:
     """Write a row per picture: its name, labels and scores (0..1) from the best on, or its error.
 
+    Of a task model there is a row per object, class or point; see ``task_words``.
     Where labels do not exclude one another, those that hold come first, joined by ``|``.
     What a spreadsheet would take as a formula has an apostrophe before it.
     """
-    import csv
-    import io
-
+    columns = task_columns(answers)
+    if columns:
+        rows = [("image", *columns, "error")]
+        for answer in answers:
+            ends = csv_cell(answer["image"]), csv_cell(answer.get("error", ""))
+            rows += [(ends[0], *row, ends[1]) for row in task_rows(answer, columns)]
+        _written(path, rows)
+        return
     ranks = max((len(answer.get("categories", ())) for answer in answers), default=0) or 1
     several = any("labels" in answer for answer in answers)
     head = [f"{what}_{rank}" for rank in range(1, ranks + 1) for what in ("label", "score")]
-    stream = io.StringIO(newline="")
-    table = csv.writer(stream, lineterminator="\n")
-    table.writerow(("image", *["labels"] * several, *head, "error"))
+    rows = [("image", *["labels"] * several, *head, "error")]
     for answer in answers:
         values = [
             value
@@ -222,8 +260,16 @@ def _write_table(path: Path, answers: Sequence[dict[str, Any]]) -> None:
         ]
         values += [""] * (len(head) - len(values))
         held = [csv_cell("|".join(answer.get("labels", ())))] * several
-        cells = csv_cell(answer["image"]), *held, *values, csv_cell(answer.get("error", ""))
-        table.writerow(cells)
+        rows.append((csv_cell(answer["image"]), *held, *values, csv_cell(answer.get("error", ""))))
+    _written(path, rows)
+
+
+def _written(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    import csv
+    import io
+
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\n").writerows(rows)
     if str(path) == STANDARD_INPUT:
         sys.stdout.write(stream.getvalue())
         return

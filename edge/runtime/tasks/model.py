@@ -159,6 +159,16 @@ class TaskModel:
         variant: str,
     ) -> dict[str, Any]:
         """See ``Predictor``."""
+        return self.stated(placed, name=name, variant=variant)[1]
+
+    def stated(
+        self, placed: PlacedPixels, *, name: str, variant: str
+    ) -> tuple[Answer, dict[str, Any]]:
+        """Return the answer, and the JSON object that states it.
+
+        Raises:
+            InferenceError: The model failed.
+        """
         try:
             answer = self.predict_pixels(placed)
         except InferenceError as error:
@@ -167,7 +177,8 @@ class TaskModel:
             ) from error
         where = placed.placement
         stated = {"image": name, "variant": variant, "task": str(self.task)}
-        return stated | {"width": where.width, "height": where.height} | answer.to_json()
+        size = {"width": where.width, "height": where.height}
+        return answer, stated | size | answer.to_json()
 
 
 def open_predictor(
