@@ -182,13 +182,13 @@ def evaluate(
         raise _nothing_labelled(directory, labels, images.notes)
     tables = _tables(bundle, models, pictures, head, engine, StageCache(cache), progress)
     origins = record.of(pictures)
-    scope, rows = _scope(record, origins, known)
+    scope, rows = scope_of(record, origins, known)
     first = tables[0] if len(tables) > 1 else None  # a file alone agrees with nothing
     scores = tuple(
         _variant_score(name, table, first, truth, origins, rows, output, several)
         for name, table in zip(names, tables, strict=True)
     )
-    notes = (*_notes(record, scope, origins, len(rows)), *_doubts(scores, labels))
+    notes = (*scope_notes(record, scope, origins, len(rows)), *_doubts(scores, labels))
     for note in notes:
         progress.note(note)
     return Evaluation(
@@ -240,7 +240,7 @@ def _nothing_labelled(directory: Path, labels: Sequence[str], notes: Sequence[st
     )
 
 
-def _scope(
+def scope_of(
     record: Origins, origins: Sequence[Origin], known: Sequence[bool]
 ) -> tuple[Scope, list[int]]:
     """Return what the scores are of, and the rows of those images."""
@@ -251,9 +251,10 @@ def _scope(
     return Scope.SEEN, everything
 
 
-def _notes(
+def scope_notes(
     record: Origins, scope: Scope, origins: Sequence[Origin], scored: int
 ) -> tuple[str, ...]:
+    """Return what a reader should know of the images: which of them made the bundle."""
     notes = []
     seen = len(origins) - sum(origin not in SEEN for origin in origins)
     which = said({name: count for name, count in counted(origins).items() if Origin(name) in SEEN})

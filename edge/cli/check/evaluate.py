@@ -7,11 +7,14 @@ import typer
 
 from edge.cli import options as shared
 from edge.cli.help import example
+from edge.errors import UsageError
 from edge.runtime.streams import say
 from edge.wording import bounds, percent
 
 if TYPE_CHECKING:
     from edge.evaluation.evaluate import Evaluation
+    from edge.evaluation.tasks.evaluate import TaskEvaluation
+    from edge.evaluation.tasks.metric import TaskScore
 
 MOST_CLASSES: Final = 20  # rows of the table for people
 
@@ -22,7 +25,8 @@ def evaluate(
     directory: Annotated[
         Path,
         typer.Argument(
-            help="Folder with one folder of images per class, or images named by WordNet id.",
+            help="Folder with one folder of images per class, or images named by WordNet id; for "
+            "a detector, a segmentation or a pose model, images with annotations.",
             show_default=False,
         ),
     ],
@@ -34,6 +38,15 @@ def evaluate(
         ),
     ] = None,
     truth: shared.Truth = None,
+    annotations: Annotated[
+        str | None,
+        typer.Option(
+            help="For a bundle that is no classifier: a COCO file, a folder of annotations, or "
+            "their format (coco, voc, yolo, masks).  \\[default: found below the folder]",
+            show_default=False,
+            metavar="FORMAT|PATH",
+        ),
+    ] = None,
     engine: shared.Engine = None,
     cache: shared.Cache = None,
     json: shared.Json = False,
@@ -47,7 +60,27 @@ def evaluate(
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
     from edge.evaluation.evaluate import evaluate as run
+    from edge.evaluation.tasks.evaluate import evaluate_task
+    from edge.runtime.bundle import Bundle
 
+    opened = Bundle.open(bundle)
+    if opened.manifest.decoder is not None or annotations is not None:
+        if truth is not None:
+            raise UsageError(
+                f"--truth has no effect with a bundle of {opened.manifest.task}",
+                hint="Leave it out, and name annotations with --annotations.",
+            )
+        found = evaluate_task(
+            opened,
+            directory,
+            variants=tuple(variant or ()),
+            annotations=annotations,
+            engine=engine,
+            cache=shared.cache_root(cache),
+            progress=shown_progress(quiet=quiet),
+        )
+        print_json(found.to_json()) if json else _print_task(found)
+        return
     result = run(
         bundle,
         directory,
@@ -61,6 +94,49 @@ def evaluate(
         print_json(result.to_json())
     else:
         _print(result)
+
+
+def _print_task(result: "TaskEvaluation") -> None:
+    """Print the scores of every variant, then the classes of the first one."""
+    from edge.cli.output import print_table
+    from edge.evaluation.confidence import ends
+    from edge.evaluation.tasks.metric import SHOWN
+
+    of_what = f"{result.annotated} annotated" if result.annotated else "none annotated"
+    metric = SHOWN.get(result.metric, result.metric)
+    others = [name for name in result.variants[0].score.values if name != result.metric]
+    print_table(
+        f"{result.name}, {result.task}: {result.images} images, {of_what}",
+        ("variant", metric, "95 %", *(SHOWN.get(name, name) for name in others), "agrees"),
+        [
+            (
+                item.name,
+                percent(item.score.primary),
+                bounds(ends(item.interval)),
+                *(_value(item.score, name) for name in others),
+                percent(item.agreement),
+            )
+            for item in result.variants
+        ],
+        least=("95 %", *(SHOWN.get(name, name) for name in others)),
+    )
+    first = result.variants[0]
+    rows = sorted(first.score.classes, key=lambda item: 1.0 if item.value is None else item.value)
+    if len(rows) > 1:
+        print_table(
+            f"{first.name} by class",
+            ("class", metric, "annotated"),
+            [(item.label, percent(item.value), str(item.count)) for item in rows[:MOST_CLASSES]],
+        )
+    agrees = f"Agrees: the same metric, with {first.name} as the truth. "
+    say(f"{agrees if len(result.variants) > 1 else ''}95 %: bootstrap over the images.")
+
+
+def _value(score: "TaskScore", name: str) -> str:
+    value = score.values[name]
+    if name == "count_error":
+        return "-" if value is None else f"{value:.2f}"
+    return percent(value)
 
 
 def _print(result: "Evaluation") -> None:

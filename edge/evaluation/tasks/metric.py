@@ -14,6 +14,16 @@ from edge.runtime.tasks.results import Answer
 from edge.runtime.tasks.table import Task
 
 DRAWS: Final = 1000  # resamples of the images; the ends of 95 % then move by some hundredths
+# How the values are called in tables.
+SHOWN: Final[Mapping[str, str]] = {
+    "map": "mAP",
+    "map50": "mAP50",
+    "map75": "mAP75",
+    "miou": "mIoU",
+    "oks": "OKS",
+    "pck": "PCK",
+    "count_error": "count error",
+}
 LEAST_IMAGES: Final = 2  # a bootstrap of one image has no width
 
 

@@ -13,7 +13,7 @@ from edge.cache import StageCache
 from edge.errors import EdgeError, InferenceError, ModelLoadError
 from edge.evaluation.confidence import ends
 from edge.evaluation.tasks.answers import scoring, shown_threshold, task_answers
-from edge.evaluation.tasks.metric import bootstrap_interval, metric_of, resamples
+from edge.evaluation.tasks.metric import SHOWN, bootstrap_interval, metric_of, resamples
 from edge.pipeline.conversion import Converted
 from edge.pipeline.job import ModelToBundle
 from edge.pipeline.report import ADOPTED_FILE, FLOAT_FILE, Bounds
@@ -23,8 +23,6 @@ from edge.progress import Progress, Step
 from edge.runtime.preprocess import load
 from edge.runtime.tasks.results import Answer, Embedding, Segmentation
 
-# How the metrics are called in tables.
-SHOWN: Final = {"map": "mAP", "miou": "mIoU", "oks": "OKS", "pck": "PCK"}
 DRAWS: Final = 1000  # of a bootstrap; the ends of the interval are then the 25th from either end
 
 
