@@ -167,13 +167,14 @@ def diagnose(path: Path, directory: Path, *, images: int, progress: Progress) ->
         progress: Is shown two stages.
 
     Raises:
-        UsageError: There is no bundle, or one without int8 variants.
+        UsageError: There is no bundle, or one without int8 variants or of no classifiers.
         DataError: There are no images, or none that can be read.
         BundleError: A file of the bundle is missing or altered.
         ModelLoadError: A model file does not load.
         InferenceError: An interpreter failed.
     """
     bundle = Bundle.open(path)
+    _check_task(bundle.manifest)
     _check_quantized(bundle.manifest)
     files = list_files(directory)
     chosen, notes = _chosen(files.images, images, origins_of(bundle))
@@ -192,6 +193,16 @@ def diagnose(path: Path, directory: Path, *, images: int, progress: Progress) ->
             hint=f"{READABLE} are read.",
         )
     return _judged(bundle.manifest, collector, len(chosen) - len(skipped), skipped)
+
+
+def _check_task(manifest: Manifest) -> None:
+    """Refuse what is no classifier: the first output would be taken for class probabilities."""
+    if manifest.decoder is not None:
+        raise UsageError(
+            f"edge diagnose compares scores of classes, and these models are for {manifest.task}",
+            hint="edge compare tells how far the answers of two files agree, and on which images "
+            "not.",
+        )
 
 
 def _check_quantized(manifest: Manifest) -> None:

@@ -93,3 +93,9 @@ def test_what_is_for_tasks_is_refused(edge: Edge, place: Path, tmp_path: Path) -
     failed(refused, 2, "limits task_agreement, which is not for a classifier")
     refused = edge.run(*run, place / "bundle")
     failed(refused, 2, "they have no answer in common")
+
+
+def test_a_diagnosis_of_detectors_is_refused(edge: Edge, place: Path) -> None:
+    """It would take the boxes for the probabilities of classes."""
+    refused = edge.run("diagnose", place / "bundle", place / "pictures")
+    failed(refused, 2, "these models are for detection", "edge compare")
