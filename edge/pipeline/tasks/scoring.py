@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from converters.base import TARGETS, Target
-from converters.task_judge import agreement, shares
 from edge.cache import StageCache
 from edge.errors import EdgeError, InferenceError, ModelLoadError
 from edge.evaluation.confidence import ends
+from edge.evaluation.task_agreement import agreements
 from edge.evaluation.tasks.answers import scoring, shown_threshold, task_answers
 from edge.evaluation.tasks.metric import SHOWN, bootstrap_interval, metric_of, resamples
 from edge.pipeline.conversion import Converted
@@ -22,8 +22,6 @@ from edge.pipeline.tasks.report import TaskReference, TaskVariant
 from edge.progress import Progress, Step
 from edge.runtime.preprocess import load
 from edge.runtime.tasks.results import Answer, Embedding, Segmentation
-
-DRAWS: Final = 1000  # of a bootstrap; the ends of the interval are then the 25th from either end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,15 +106,15 @@ def score_all(
     with progress.stage("latency", len(answered.files)) as step:
         for item, answers in answered.files:
             facts = file_facts(item, sample, subject.preprocessing, cache)
-            wanted = None if subject.adopted is not None else answered.reference
+            share, bounds = None, None
+            if subject.adopted is None:
+                share, bounds = _agreement(answered.reference, answers, seed)
             variants.append(
                 TaskVariant(
                     name=item.target.name,
                     path=f"models/{TARGETS[item.target.name].filename}",
-                    agreement=None if wanted is None else agreement(wanted, answers),
-                    agreement_interval=(
-                        None if wanted is None else _interval(wanted, answers, seed)
-                    ),
+                    agreement=share,
+                    agreement_interval=bounds,
                     found=sum(map(results, answers)),
                     **scorer.scores(item.path),
                     **facts,
@@ -204,21 +202,14 @@ class AnnotationScorer:
         return round(float(low), 6), round(float(high), 6)
 
 
-def _interval(wanted: Sequence[Answer], given: Sequence[Answer], seed: int) -> Bounds | None:
-    """Return the 2.5 % and the 97.5 % quantile of the agreement, from a bootstrap over images.
-
-    None for segments: their agreement is a mean over classes, not over images.
-    """
-    if isinstance(wanted[0], Segmentation):
-        return None
-    table = np.array([shares(*pair) for pair in zip(wanted, given, strict=True)])
-    random = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(DRAWS):
-        alike, total = table[random.integers(0, len(table), len(table))].sum(axis=0)
-        drawn.append(alike / total if total else 1.0)
+def _agreement(
+    wanted: Sequence[Answer], given: Sequence[Answer], seed: int
+) -> tuple[float, Bounds]:
+    """Return how much two files agree, and the ends of it, 95 %, from a bootstrap over images."""
+    alike = agreements(wanted, given)
+    drawn = alike.share(resamples(len(wanted), seed=seed).astype(np.float64))
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return round(float(low), 6), round(float(high), 6)
+    return float(alike.share()[0]), (round(float(low), 6), round(float(high), 6))
 
 
 def results(answer: Answer) -> int:
