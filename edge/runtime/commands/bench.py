@@ -3,11 +3,13 @@
 import argparse
 import os
 import time
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from edge.errors import ImageError
@@ -18,14 +20,16 @@ from edge.runtime.commands.arguments import (
     add_model,
     at_least_one,
     named_path,
-    open_classifier,
+    open_model,
     print_json,
 )
 from edge.runtime.files import readable
 from edge.runtime.image import decode_image
 from edge.runtime.preprocess import decode, preprocess
 from edge.runtime.session import encode_pixels
+from edge.runtime.source import placed_pixels
 from edge.runtime.streams import say
+from edge.runtime.tasks.model import Predictor, TaskModel
 from edge.runtime.timing import peak_memory, resident_memory, summary, timed
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime bench BUNDLE --threads 4 --runs 100"
@@ -55,16 +59,16 @@ def run(options: argparse.Namespace) -> int:
     content = _content(options.image)
     bundle = Bundle.open(options.bundle)
     began = time.perf_counter()
-    variant, classifier = open_classifier(bundle, options)
+    variant, model = open_model(bundle, options)
     load = time.perf_counter() - began
     result = {
         "name": bundle.manifest.name,
         "variant": variant.name,
-        "engine": classifier.session.engine,
+        "engine": model.session.engine,
         "threads": options.threads,
         "machine": os.uname().machine,
         "load": load,
-    } | bench(classifier, content, runs=options.runs)
+    } | bench(model, content, runs=options.runs)
     if options.json:
         print_json(result)
     else:
@@ -117,11 +121,11 @@ def made_jpeg() -> bytes:
     return stream.getvalue()
 
 
-def bench(classifier: Classifier, content: bytes, *, runs: int) -> dict[str, Any]:
+def bench(model: Predictor, content: bytes, *, runs: int) -> dict[str, Any]:
     """Measure the seconds of each step, and the bytes of memory.
 
     Args:
-        classifier: Loaded, and not yet run.
+        model: Loaded, and not yet run.
         content: The content of an image file.
         runs: How often each step is timed, after a tenth as many to warm up.
 
@@ -133,21 +137,19 @@ def bench(classifier: Classifier, content: bytes, *, runs: int) -> dict[str, Any
         ImageError: The image cannot be decoded.
         InferenceError: The model failed.
     """
-    spec, session = classifier.preprocessing, classifier.session
+    spec, session = model.preprocessing, model.session
     image = decode(BytesIO(content), spec)
     tensor = encode_pixels(preprocess(image, spec), session.inputs[0], spec.encoding)
     began = time.perf_counter()
-    output = session.run(tensor)[0]
+    outputs = session.run(tensor)
     first = time.perf_counter() - began
-    steps = {
+    steps: dict[str, Callable[[], object]] = {
         "decode": lambda: decode(BytesIO(content), spec),
         "preprocess": lambda: encode_pixels(
             preprocess(image, spec), session.inputs[0], spec.encoding
         ),
         "invoke": lambda: session.run(tensor),
-        "postprocess": lambda: classifier.categories(output, k=K),
-        "end to end": lambda: classifier.classify(BytesIO(content), k=K),
-    }
+    } | _answering(model, content, outputs)
     warm_up = max(1, runs // 10)
     return {
         "first": first,
@@ -157,4 +159,21 @@ def bench(classifier: Classifier, content: bytes, *, runs: int) -> dict[str, Any
         },
         "resident_memory_bytes": resident_memory(),
         "peak_memory_bytes": peak_memory(),
+    }
+
+
+def _answering(
+    model: Predictor, content: bytes, outputs: list[NDArray[Any]]
+) -> dict[str, Callable[[], object]]:
+    """Return what the steps after the network do, and all steps together."""
+    if isinstance(model, Classifier):
+        return {
+            "postprocess": lambda: model.categories(outputs[0], k=K),
+            "end to end": lambda: model.classify(BytesIO(content), k=K),
+        }
+    assert isinstance(model, TaskModel)
+    placed = placed_pixels(content, model.preprocessing)
+    return {
+        "decoder": lambda: model.decode(outputs, placed),
+        "end to end": lambda: model.predict(content),
     }

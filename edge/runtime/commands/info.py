@@ -8,6 +8,7 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.commands.arguments import add_bundle, print_json
 from edge.runtime.contract import ColorOrder
 from edge.runtime.output import HeadSpec
+from edge.runtime.printable import one_line
 from edge.runtime.streams import say
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime info BUNDLE --json"
@@ -37,12 +38,17 @@ def run(options: argparse.Namespace) -> int:
         return 0
     manifest = bundle.manifest
     spec = manifest.preprocessing
-    say(f"{manifest.name}: {len(manifest.labels)} classes, every sha256 as listed")
+    named = "keypoints" if manifest.task == "pose" else "classes"
+    say(f"{manifest.name}: {len(manifest.labels)} {named}, every sha256 as listed")
     colors = "grey" if spec.color_order is ColorOrder.GREY else str(spec.color_order)
     say(f"input: {colors} {spec.height} x {spec.width} (height x width), {spec.resize}")
     for line in input_lines(manifest.provenance):
         say(line)
-    if manifest.output.evidence:
+    if manifest.decoder is not None:
+        say(f"task: {manifest.task}, read by the decoder {manifest.decoder.name}")
+        if manifest.decoder.evidence:
+            say(f"  {one_line(manifest.decoder.evidence)}")
+    elif manifest.output.evidence:
         say(f"output: {manifest.output.kind}; {manifest.output.evidence}")
     for variant in manifest.variants:
         mark = "*" if variant.name == manifest.default_variant else " "
