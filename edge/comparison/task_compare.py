@@ -57,14 +57,20 @@ def compare_tasks(
         timings=latencies(policy.sources(), sides, confidence, progress),
         agreements=agreements(before, after),
     )
-    changes = [
+    changes = _changes(images.pictures, before, after)
+    return _findings(task, sides, images, evidence, (judge(policy, evidence), policy), changes)
+
+
+def _changes(
+    pictures: Sequence[Picture], before: Sequence[Answer], after: Sequence[Answer]
+) -> list[PictureChange]:
+    return [
         PictureChange(
             path=str(picture.path), lost=found.lost, gained=found.gained, moved=found.moved
         )
-        for picture, *pair in zip(images.pictures, before, after, strict=True)
+        for picture, *pair in zip(pictures, before, after, strict=True)
         if (found := differences(*pair))
     ]
-    return _findings(task, sides, images, evidence, (judge(policy, evidence), policy), changes)
 
 
 def _common_task(baseline: ComparedModel, candidate: ComparedModel) -> str:
