@@ -209,6 +209,7 @@ def test_a_float_detector_becomes_int8_in_its_own_format(
     assert (saved["task"], saved["decoder"]["name"]) == ("detection", "tflite-detection")
     page = (bundle.path / "report.html").read_text(encoding="utf-8")
     assert "The given file" in page
+    assert page.count("data:image/jpeg") == 2 * 6  # six pictures, by each of two files
 
 
 def annotate(root: Path) -> Path:

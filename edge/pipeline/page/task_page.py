@@ -1,9 +1,12 @@
 """The page of a model that is no classifier: what was taken of it, and its files."""
 
+import base64
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from edge.evaluation.task_agreement import agreements
 from edge.pipeline.job import ModelToBundle
 from edge.pipeline.page.classes import Thumbnails
 from edge.pipeline.page.element import (
@@ -22,16 +25,24 @@ from edge.pipeline.page.element import (
 )
 from edge.pipeline.page.page import STYLE, data_section, facts_section, header, provenance_section
 from edge.pipeline.tasks.report import TaskReport
-from edge.runtime.files import write_bytes
+from edge.pipeline.tasks.scoring import Answered, results
+from edge.runtime.files import readable, write_bytes
+from edge.runtime.image import decode_image
+from edge.runtime.tasks.draw import draw
+from edge.runtime.tasks.results import Answer
+from edge.runtime.tasks.table import Task
 
 
-def write_task_page(path: Path, report: TaskReport, subject: ModelToBundle) -> None:
+def write_task_page(
+    path: Path, report: TaskReport, subject: ModelToBundle, answered: Answered
+) -> None:
     """Write the report as one HTML file that needs nothing else.
 
     Args:
         path: The path of the page.
         report: The report.
         subject: The model and its images.
+        answered: What the files say of the images; it is drawn into some of them.
 
     Raises:
         OSError: The file cannot be written.
@@ -43,6 +54,7 @@ def write_task_page(path: Path, report: TaskReport, subject: ModelToBundle) -> N
         facts_section(report.facts),
         variants_section(report),
         classes_section(report),
+        pictures_section(report, subject, answered),
         data_section(report.data, names.named),
         provenance_section(report.host, subject.provenance),
     ]
@@ -130,3 +142,51 @@ def _bar(label: str, value: float) -> Element:
         element("span", percent(value), class_="number"),
         class_="row",
     )
+
+
+PICTURES: Final = 6  # that are drawn
+SIDE: Final = 480  # pixels, at most, of one
+QUALITY: Final = 82  # JPEG quality of it
+
+
+def pictures_section(
+    report: TaskReport, subject: ModelToBundle, answered: Answered
+) -> Element | None:
+    """Return some pictures with what is answered: where the default file differs most comes first.
+
+    Of an adopted file, those with the most results.
+    """
+    if report.task is Task.EMBEDDING:
+        return None
+    name = report.default_variant
+    given = next(answers for item, answers in answered.files if item.target.name == name)
+    columns = {name: given}
+    if report.reference.is_adopted:
+        ranks = [-results(answer) for answer in given]
+        text = "Those with the most results."
+    else:
+        alike = agreements(answered.reference, given)
+        ranks = (alike.shared - alike.either).sum(axis=1).tolist()
+        columns = {report.reference.of: answered.reference, name: given}
+        text = f"Those where {name} differs most from {report.reference.of} come first."
+    rows = sorted(range(len(ranks)), key=lambda row: ranks[row])[:PICTURES]
+    figures = [
+        _drawn(subject, row, who, answers[row]) for row in rows for who, answers in columns.items()
+    ]
+    return section(
+        "Pictures", element("p", text, class_="soft"), element("div", *figures, class_="drawn")
+    )
+
+
+def _drawn(subject: ModelToBundle, row: int, who: str, answer: Answer) -> Element:
+    path = subject.pictures[row].path
+    title = readable(Path(*path.parts[-2:]))
+    image = draw(decode_image(path), answer)
+    image.thumbnail((SIDE, SIDE))
+    stream = io.BytesIO()
+    image.convert("RGB").save(stream, "JPEG", quality=QUALITY)
+    content = base64.b64encode(stream.getvalue()).decode()
+    shown = element(
+        "img", src=f"data:image/jpeg;base64,{content}", alt=f"{title}: {who}", loading="lazy"
+    )
+    return element("figure", shown, element("b", who), element("div", title), title=title)

@@ -148,5 +148,5 @@ def _write_bundle(
     with staged(options.output) as folder:
         write_models(folder, subject, converted)
         write_report(folder, subject, report, converted, options)
-        write_task_page(folder / PAGE_NAME, report, subject)
+        write_task_page(folder / PAGE_NAME, report, subject, answered)
         write_end(folder, subject, report, converted)
