@@ -17,6 +17,7 @@ from edge.cache import StageCache, content_key
 from edge.embedding.table import Header
 from edge.errors import BundleError, DataError
 from edge.runtime.bundle import Bundle
+from edge.runtime.classifier import check_classifier
 from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file, write_bytes
 from edge.runtime.session import open_session
@@ -90,6 +91,7 @@ def bundle_extractor(path: Path, cache: StageCache) -> Extractor:
         ConversionError: The model cannot be converted.
     """
     bundle = Bundle.open(path)
+    check_classifier(bundle)
     if SOURCE not in bundle.manifest.files:
         raise BundleError(f"{path} does not hold its Keras model ({SOURCE})")
     source = bundle.checked(SOURCE)

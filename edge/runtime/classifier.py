@@ -76,11 +76,7 @@ class Classifier:
         """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(Path(bundle))
-        if bundle.manifest.decoder is not None:
-            raise UsageError(
-                f"{bundle.path} is a bundle of {bundle.manifest.task}, not a classifier",
-                hint="edge predict answers with it, and programs by edge.runtime.TaskModel.",
-            )
+        check_classifier(bundle)
         chosen = bundle.manifest.variant(variant)
         path = bundle.path / chosen.path
         with bundle.held(chosen.path) as held:
@@ -200,3 +196,16 @@ def _head(bundle: Bundle, variant: Variant) -> "LearningHead | None":
     from edge.runtime.taught import LearningHead  # most bundles need none of it
 
     return LearningHead(bundle, variant)
+
+
+def check_classifier(bundle: Bundle) -> None:
+    """Refuse a bundle of another task.
+
+    Raises:
+        UsageError: Its answers are no classes.
+    """
+    if bundle.manifest.decoder is not None:
+        raise UsageError(
+            f"{bundle.path} is a bundle of {bundle.manifest.task}, not a classifier",
+            hint="edge predict answers with it, and programs by edge.runtime.TaskModel.",
+        )

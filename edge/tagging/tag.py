@@ -17,6 +17,7 @@ from edge.errors import DataError, UsageError
 from edge.evaluation.cluster import check_address
 from edge.progress import Progress, Step
 from edge.runtime.bundle import Bundle
+from edge.runtime.classifier import check_classifier
 from edge.runtime.contract import Preprocessing
 from edge.runtime.files import readable, sha256_file
 from edge.runtime.head import Head, class_probabilities
@@ -155,6 +156,7 @@ def _classifier(options: TagOptions, cache: StageCache, progress: Progress) -> _
     """Open the classifier that the resolved options name."""
     if options.bundle is not None:
         bundle = Bundle.open(options.bundle)
+        check_classifier(bundle)
         variant, path = bundle.model(options.variant)
         head = LearningHead(bundle, variant).current() if bundle.manifest.head else None
         classifier = _Classifier(

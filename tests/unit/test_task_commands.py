@@ -1,6 +1,7 @@
 """Commands with a detector: answers drawn and listed, and how long its steps take."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from edge.errors import OutputError, UsageError
 from edge.runtime.commands.bench import bench, made_jpeg
 from edge.runtime.commands.predict import Form, answered
+from edge.runtime.commands.teach import check_learns
 from edge.runtime.contract import Preprocessing
 from edge.runtime.spec import TensorSpec
 from edge.runtime.tasks.model import TaskModel
@@ -96,3 +98,9 @@ def test_the_decoder_is_timed_as_a_step_of_its_own(model: TaskModel) -> None:
     steps = bench(model, made_jpeg(), runs=2)["steps"]
     assert list(steps) == ["decode", "preprocess", "invoke", "decoder", "end to end"]
     assert steps["decoder"]["p50"] < steps["end to end"]["p50"]
+
+
+def test_what_needs_classes_refuses_a_detector() -> None:
+    manifest = SimpleNamespace(decoder=DecoderSpec(name="yolox"), task="detection")
+    with pytest.raises(UsageError, match="a bundle of detection, not a classifier"):
+        check_learns(SimpleNamespace(path="bundle", manifest=manifest))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge.errors import ImageError, InferenceError, UsageError
 from edge.runtime.bundle import Bundle
-from edge.runtime.classifier import Classifier
+from edge.runtime.classifier import Classifier, check_classifier
 from edge.runtime.commands.arguments import (
     add_bundle,
     add_model,
@@ -77,8 +77,9 @@ def check_learns(bundle: Bundle) -> None:
     """Refuse a bundle that cannot learn.
 
     Raises:
-        UsageError: Its head was trained by gradient steps.
+        UsageError: Its head was trained by gradient steps, or it is no classifier.
     """
+    check_classifier(bundle)
     if bundle.manifest.head is None:
         raise UsageError(
             f"{bundle.path} has a trained head, which cannot learn classes on a device",
