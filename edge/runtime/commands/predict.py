@@ -236,7 +236,7 @@ def _line(answer: dict[str, Any]) -> str:
 def _write_table(path: Path, answers: Sequence[dict[str, Any]]) -> None:
     """Write a row per picture: its name, labels and scores (0..1) from the best on, or its error.
 
-    Of a task model there is a row per object, class or point; see ``task_words``.
+    A task model gets a row per object, class or point; see ``task_words``.
     Where labels do not exclude one another, those that hold come first, joined by ``|``.
     What a spreadsheet would take as a formula has an apostrophe before it.
     """
