@@ -87,9 +87,16 @@ YOLOX: Final = Feeding(
     pad_position=PadPosition.TOP_LEFT,
     source="the rule of YOLOX's own demo",
 )
-MEDIAPIPE_UNIT: Final = Feeding(input_range=UNIT, source="the rule of MediaPipe's graph")
+MEDIAPIPE_UNIT: Final = Feeding(
+    input_range=UNIT,
+    interpolation=Interpolation.BILINEAR_LEGACY,
+    source="the rule of MediaPipe's graph",
+)
 BLAZEFACE: Final = Feeding(
-    input_range=SIGNED, resize=Resize.LETTERBOX, source="the rule of MediaPipe's graph"
+    input_range=SIGNED,
+    resize=Resize.LETTERBOX,
+    interpolation=Interpolation.BILINEAR_LEGACY,
+    source="the rule of MediaPipe's graph",
 )
 STRETCHED: Final = Feeding(source="the rule of TensorFlow's task library")
 MOVENET: Final = Feeding(

@@ -43,7 +43,9 @@ class Interpolation(StrEnum):
     NEAREST = "nearest"
     BILINEAR = "bilinear"
     BICUBIC = "bicubic"
-    BILINEAR_PLAIN = "bilinear-plain"  # four pixels, as OpenCV and TensorFlow 2 (no antialiasing)
+    BILINEAR_PLAIN = "bilinear-plain"  # four pixels, no antialiasing: OpenCV, TensorFlow 2, libyuv
+    # The same from the corners of pixels, not their centres: TensorFlow 1, MediaPipe's warp.
+    BILINEAR_LEGACY = "bilinear-legacy"
 
 
 class ColorOrder(StrEnum):
