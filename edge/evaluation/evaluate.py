@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge.cache import StageCache
 from edge.dataset.folder import Files
 from edge.dataset.pictures import Picture
-from edge.errors import DataError
+from edge.errors import DataError, UsageError
 from edge.evaluation.chance import Agreement, Level, agreement
 from edge.evaluation.confidence import Interval, ends, too_few
 from edge.evaluation.images import (
@@ -38,6 +38,9 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.head import Head, read_head
 from edge.runtime.output import OutputSpec
 from edge.runtime.postprocess import best_class
+
+if TYPE_CHECKING:
+    from edge.evaluation.tasks.evaluate import TaskEvaluation
 
 
 class Scope(StrEnum):
@@ -153,13 +156,15 @@ def evaluate(
     *,
     variants: tuple[str, ...],
     truth_file: Path | None = None,
+    annotations: str | None = None,
     engine: str | None,
     cache: Path,
     progress: Progress,
-) -> Evaluation:
+) -> "Evaluation | TaskEvaluation":
     """Score variants of a bundle; all of them if none is named.
 
-    Images that trained or calibrated the bundle are scored apart if there are others.
+    Images that trained or calibrated the bundle are scored apart if there are others. A bundle that
+    is no classifier is scored against annotations: see ``evaluate_task``.
 
     Raises:
         UsageError: There is no bundle at the path, the engine is for another format, or the truth
@@ -168,6 +173,35 @@ def evaluate(
         DataError: There are no images, or none whose class the bundle knows.
     """
     bundle = Bundle.open(path)
+    if bundle.manifest.decoder is not None or annotations is not None:
+        from edge.evaluation.tasks.evaluate import evaluate_task
+
+        if truth_file is not None:
+            raise UsageError(
+                f"--truth has no effect with a bundle of {bundle.manifest.task}",
+                hint="Leave it out, and name annotations with --annotations.",
+            )
+        return evaluate_task(
+            bundle,
+            directory,
+            variants=variants,
+            annotations=annotations,
+            engine=engine,
+            cache=cache,
+            progress=progress,
+        )
+    return _evaluate_classifier(bundle, directory, variants, truth_file, engine, cache, progress)
+
+
+def _evaluate_classifier(
+    bundle: Bundle,
+    directory: Path,
+    variants: tuple[str, ...],
+    truth_file: Path | None,
+    engine: str | None,
+    cache: Path,
+    progress: Progress,
+) -> Evaluation:
     labels, output = bundle.manifest.labels, bundle.manifest.output
     names = variants or tuple(item.name for item in bundle.manifest.variants)
     models = [bundle.model(name)[1] for name in names]

@@ -221,6 +221,7 @@ WALKS: Final[dict[str, Walk]] = {
         {
             "--variant": "tflite-int8",
             "--truth": "truth.csv",
+            "--annotations": "coco",
             "--engine": "litert",
             "--cache": "elsewhere",
             **OUTPUT,

@@ -7,7 +7,6 @@ import typer
 
 from edge.cli import options as shared
 from edge.cli.help import example
-from edge.errors import UsageError
 from edge.runtime.streams import say
 from edge.wording import bounds, percent
 
@@ -60,38 +59,22 @@ def evaluate(
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
     from edge.evaluation.evaluate import evaluate as run
-    from edge.evaluation.tasks.evaluate import evaluate_task
-    from edge.runtime.bundle import Bundle
+    from edge.evaluation.tasks.evaluate import TaskEvaluation
 
-    opened = Bundle.open(bundle)
-    if opened.manifest.decoder is not None or annotations is not None:
-        if truth is not None:
-            raise UsageError(
-                f"--truth has no effect with a bundle of {opened.manifest.task}",
-                hint="Leave it out, and name annotations with --annotations.",
-            )
-        found = evaluate_task(
-            opened,
-            directory,
-            variants=tuple(variant or ()),
-            annotations=annotations,
-            engine=engine,
-            cache=shared.cache_root(cache),
-            progress=shown_progress(quiet=quiet),
-        )
-        print_json(found.to_json()) if json else _print_task(found)
-        return
     result = run(
         bundle,
         directory,
         variants=tuple(variant or ()),
         truth_file=truth,
+        annotations=annotations,
         engine=engine,
         cache=shared.cache_root(cache),
         progress=shown_progress(quiet=quiet),
     )
     if json:
         print_json(result.to_json())
+    elif isinstance(result, TaskEvaluation):
+        _print_task(result)
     else:
         _print(result)
 
