@@ -2,8 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, Protocol
@@ -81,6 +81,7 @@ def find_pictures(
     wnids: Sequence[str] = (),
     *,
     explained: bool = False,
+    used: Collection[str] = (),
 ) -> FolderPictures:
     """Find every image below a folder, with the class that its folder or its name states.
 
@@ -92,6 +93,7 @@ def find_pictures(
         labels: The labels of the model; the position is the class index.
         wnids: The WordNet IDs of the same classes; empty for a model that is not of ImageNet.
         explained: Whether the user was told already why folders may not be called like classes.
+        used: Suffixes of files that somebody else reads: no note says that they are not used.
 
     Raises:
         DataError: The folder cannot be read or has no images.
@@ -99,6 +101,8 @@ def find_pictures(
     folders = find_any_class_folders(directory)
     root = folders.scored
     files = list_files(root)
+    others = Counter({kind: n for kind, n in files.others.items() if kind not in used})
+    files = replace(files, others=others)
     by_name = {normal(label): index for index, label in enumerate(labels)}
     by_wnid = {wnid: index for index, wnid in enumerate(wnids)}
     hashes = in_threads(sha256_file, files.images)

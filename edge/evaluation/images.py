@@ -1,7 +1,7 @@
 """The images that files are scored on: which there are, and what a bundle used each one for."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -36,15 +36,22 @@ class ScoredImages:
 
 
 def find_scored_images(
-    directory: Path, labels: tuple[str, ...], preprocessing: Preprocessing, progress: Progress
+    directory: Path,
+    labels: tuple[str, ...],
+    preprocessing: Preprocessing,
+    progress: Progress,
+    *,
+    used: Collection[str] = (),
 ) -> ScoredImages:
     """Find the images below a folder; images that cannot be decoded are noted and left out.
+
+    Files with the suffixes ``used`` are read by somebody else.
 
     Raises:
         DataError: The folder cannot be read or has no images.
     """
     with progress.stage("images"):
-        inside = find_pictures(directory, labels, wnids(labels))
+        inside = find_pictures(directory, labels, wnids(labels), used=used)
         problems = unreadable(inside.pictures, preprocessing)
         notes = (*inside.notes, *levels_notes(preprocessing, inside.files.images))
     for note in notes:

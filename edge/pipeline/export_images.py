@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from edge.dataset.annotations.read import SUFFIXES
 from edge.dataset.folder import Files, list_images, merged
 from edge.dataset.labels import numbered
 from edge.dataset.levels import levels_notes, with_levels
@@ -169,7 +170,9 @@ class _Folder:
             DataError: There is no such folder, or no image in it.
         """
         unnamed = labels == numbered(len(labels)).names  # which a note says already
-        content = find_pictures(path, labels, wnids, explained=unnamed)
+        # Without classes of pictures, files beside them may be annotations, which are read later.
+        used = () if labels else SUFFIXES
+        content = find_pictures(path, labels, wnids, explained=unnamed, used=used)
         paths = [picture.path for picture in content.pictures]
         return cls(
             content=content,

@@ -85,26 +85,28 @@ def _print_task(result: "TaskEvaluation") -> None:
     from edge.evaluation.confidence import ends
     from edge.evaluation.tasks.metric import SHOWN
 
-    of_what = f"{result.annotated} annotated" if result.annotated else "none annotated"
     metric = SHOWN.get(result.metric, result.metric)
     others = [name for name in result.variants[0].score.values if name != result.metric]
+    more = [SHOWN.get(name, name) for name in others]
+    known = bool(result.annotated)
     print_table(
-        f"{result.name}, {result.task}: {result.images} images, {of_what}",
-        ("variant", metric, "95 %", *(SHOWN.get(name, name) for name in others), "agrees"),
+        f"{result.name}, {result.task}: {result.images} images, "
+        f"{result.annotated if known else 'none'} annotated",
+        ("variant", *((metric, "95 %", *more) if known else ()), "agrees"),
         [
             (
                 item.name,
-                percent(item.score.primary),
-                bounds(ends(item.interval)),
+                *((percent(item.score.primary), bounds(ends(item.interval))) if known else ()),
                 *(_value(item.score, name) for name in others),
                 percent(item.agreement),
             )
             for item in result.variants
         ],
-        least=("95 %", *(SHOWN.get(name, name) for name in others)),
+        least=("95 %", *more),
     )
     first = result.variants[0]
-    rows = sorted(first.score.classes, key=lambda item: 1.0 if item.value is None else item.value)
+    rows = [item for item in first.score.classes if item.value is not None]
+    rows.sort(key=lambda item: item.value or 0.0)
     if len(rows) > 1:
         print_table(
             f"{first.name} by class",
@@ -112,7 +114,8 @@ def _print_task(result: "TaskEvaluation") -> None:
             [(item.label, percent(item.value), str(item.count)) for item in rows[:MOST_CLASSES]],
         )
     agrees = f"Agrees: the same metric, with {first.name} as the truth. "
-    say(f"{agrees if len(result.variants) > 1 else ''}95 %: bootstrap over the images.")
+    interval = "95 %: bootstrap over the images." if known else ""
+    say(f"{agrees if len(result.variants) > 1 else ''}{interval}")
 
 
 def _value(score: "TaskScore", name: str) -> str:

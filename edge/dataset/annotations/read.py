@@ -54,6 +54,7 @@ _OF_TASK: Final[Mapping[Task, tuple[str, ...]]] = {
     Task.SEGMENTATION: ("masks",),
 }
 OPTION: Final = "--annotations"
+SUFFIXES: Final = frozenset({".json", ".names", ".txt", ".xml", ".yaml", ".yml"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

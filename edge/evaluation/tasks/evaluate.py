@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge.cache import StageCache
-from edge.dataset.annotations.read import TruthFolder, read_truth
+from edge.dataset.annotations.read import SUFFIXES, TruthFolder, read_truth
 from edge.dataset.pictures import Picture
 from edge.dataset.truth import PictureTruth
 from edge.errors import DataError, UsageError
@@ -139,7 +139,7 @@ def evaluate_task(
         )
     names = variants or tuple(item.name for item in manifest.variants)
     models = {name: bundle.model(name)[1] for name in names}
-    images = find_scored_images(directory, (), manifest.preprocessing, progress)
+    images = find_scored_images(directory, (), manifest.preprocessing, progress, used=SUFFIXES)
     truth = read_truth(
         directory, images.pictures, manifest.labels, task=manifest.task, annotations=annotations
     )
