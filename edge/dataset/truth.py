@@ -22,8 +22,10 @@ class TrueBox:
         top: Pixels from the upper edge.
         right: Pixels from the left edge.
         bottom: Pixels from the upper edge.
-        ignored: Whether it counts neither as found nor as missed: crowds of COCO, difficult
-            objects of VOC.
+        ignored: Whether it counts neither as found nor as missed: difficult objects of VOC, and
+            crowds.
+        crowd: Whether it stands for many objects, as COCO's ``iscrowd``: any number of results may
+            match it, each by the share of its own area.
         keypoints: (x, y, visibility) of each keypoint, as COCO has them: 0 not labelled, 1 hidden,
             2 visible.
         area: The area that OKS and COCO's sizes are computed with, pixels; None for that of the
@@ -36,6 +38,7 @@ class TrueBox:
     right: float
     bottom: float
     ignored: bool = False
+    crowd: bool = False
     keypoints: tuple[tuple[float, float, int], ...] = ()
     area: float | None = None
 

@@ -59,11 +59,13 @@ class ExporterNote:
         task: ``detect``, ``segment``, ``classify``, ``pose`` or ``obb``.
         names: The class names in order.
         end_to_end: Whether the boxes come without overlap.
+        size: (height, width) of the images that it was exported for; None where it does not say.
     """
 
     task: str
     names: tuple[str, ...]
     end_to_end: bool
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +117,16 @@ def read_evidence(path: Path, stated: StatedModel) -> FileEvidence:
     format_ = model_format(path)
     _check_operators(path)
     session = open_session(path)
-    image = _image_input(path, session, stated)
+    properties, producer = _onnx_properties(path) if format_ == "onnx" else ({}, "")
+    exporter = _exporter_note(path, properties)
+    image = _image_input(
+        path, session, stated.size or (None if exporter is None else exporter.size)
+    )
     trial = _trial(path, session, image)
     outputs = tuple(
         TensorSpec(name=s.name, shape=a.shape, dtype=s.dtype, quantization=s.quantization)
         for s, a in zip(session.outputs, trial, strict=True)
     )
-    properties, producer = _onnx_properties(path) if format_ == "onnx" else ({}, "")
     return FileEvidence(
         path=path,
         format=format_,
@@ -132,7 +137,7 @@ def read_evidence(path: Path, stated: StatedModel) -> FileEvidence:
         detection_order=_detection_order(path) if format_ == "tflite" else (),
         end=file_end(path),
         metadata=embedded_metadata(path),
-        exporter=_exporter_note(path, properties),
+        exporter=exporter,
         producer=producer,
         quantized=integers_inside(path),
     )
@@ -167,7 +172,7 @@ def _check_operators(path: Path) -> None:
         )
 
 
-def _image_input(path: Path, session: Session, stated: StatedModel) -> ImageInput:
+def _image_input(path: Path, session: Session, told: tuple[int, int] | None) -> ImageInput:
     inputs = session.inputs
     shapes = ", ".join(f"{spec.name} {list(spec.shape)} {spec.dtype}" for spec in inputs)
     if len(inputs) != 1:
@@ -191,7 +196,7 @@ def _image_input(path: Path, session: Session, stated: StatedModel) -> ImageInpu
         )
     layout = TensorLayout.HWC if last else TensorLayout.CHW
     rows, columns, channels = (1, 2, 3) if last else (2, 3, 1)
-    height, width = _size(path, (spec.shape[rows], spec.shape[columns]), stated)
+    height, width = _size(path, (spec.shape[rows], spec.shape[columns]), told)
     return ImageInput(
         spec=spec,
         layout=layout,
@@ -201,7 +206,7 @@ def _image_input(path: Path, session: Session, stated: StatedModel) -> ImageInpu
     )
 
 
-def _size(path: Path, size: tuple[int, int], stated: StatedModel) -> tuple[int, int]:
+def _size(path: Path, size: tuple[int, int], told: tuple[int, int] | None) -> tuple[int, int]:
     """Return (height, width) of the image input.
 
     Raises:
@@ -209,8 +214,7 @@ def _size(path: Path, size: tuple[int, int], stated: StatedModel) -> tuple[int, 
         ModelLoadError: The interpreter of the format cannot be told.
     """
     if min(size) >= 1:
-        if stated.size not in (None, size):
-            told = stated.size or size
+        if told is not None and told != size:
             raise UsageError(
                 f"--size is {told[0]}x{told[1]}, and {path.name} takes {size[0]}x{size[1]} (height "
                 "x width)",
@@ -224,12 +228,12 @@ def _size(path: Path, size: tuple[int, int], stated: StatedModel) -> tuple[int, 
             f"{path.name} leaves its height or width open",
             hint="Export it with a fixed size: what is tested on one size says little of another.",
         )
-    if stated.size is None:
+    if told is None:
         raise UsageError(
             f"{path.name} leaves its height or width open",
             hint="State both with --size, such as --size 416 or --size 480x640 (height x width).",
         )
-    return stated.size
+    return told
 
 
 def _trial(path: Path, session: Session, image: ImageInput) -> list[NDArray[Any]]:
@@ -292,7 +296,20 @@ def _exporter_note(path: Path, properties: Mapping[str, str]) -> ExporterNote | 
     nested = values.get("args")
     if isinstance(nested, str) and "'nms': True" in nested:
         nms = True
-    return ExporterNote(task=str(values["task"])[:40], names=names, end_to_end=nms or end2end)
+    return ExporterNote(
+        task=str(values["task"])[:40],
+        names=names,
+        end_to_end=nms or end2end,
+        size=_exported_size(values.get("imgsz")),
+    )
+
+
+def _exported_size(value: Any) -> tuple[int, int] | None:
+    """Return (height, width) of ``imgsz``, such as ``[640, 640]``; None for anything else."""
+    read = _parsed(value) if isinstance(value, str) else value
+    sides = read if isinstance(read, list) else [read, read]
+    fits = len(sides) == 2 and all(type(each) is int and 1 <= each <= MAX_SIDE for each in sides)
+    return (sides[0], sides[1]) if fits else None
 
 
 def _appended(path: Path) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ What it says of the input is a convention: a file that states something else win
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +17,7 @@ from edge.runtime.tasks.landmarks import BODY, HAND
 from edge.runtime.tasks.movenet import POINTS
 from edge.runtime.tasks.table import Task
 
+_IMAGENET: Final = (1000, 1001)  # classes of ILSVRC, without and with a background
 UNIT: Final = "0,1"
 SIGNED: Final = "-1,1"
 PIXELS: Final = "pixels"
@@ -319,6 +320,9 @@ def vectors(found: FileEvidence) -> list[Reading]:
     )
     if str(found.end.ending) in ("softmax", "sigmoid"):
         return [classified]
+    if values in _IMAGENET:
+        why += ": as many values as ImageNet has classes"
+        return [replace(classified, why=why, sure=False)]
     return [classified, embedded] if values > 1 else [classified]
 
 

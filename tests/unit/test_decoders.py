@@ -190,6 +190,19 @@ def test_a_map_of_class_numbers() -> None:
     assert (mask[96:] == 7).all()
 
 
+def test_a_class_between_two_others_is_not_lost() -> None:
+    """The third class is the second best on both sides of the border, and the best between."""
+    scores = zeros(1, 2, 2, 3)
+    scores[0, :, 0], scores[0, :, 1] = (1.0, 0.0, 0.9), (0.0, 1.0, 0.9)
+    mask = decoded("segmentation", scores).mask
+    assert set(np.unique(mask).tolist()) == {0, 1, 2}
+
+
+def test_a_map_of_shares_is_no_map_of_classes() -> None:
+    with pytest.raises(InferenceError, match="no class numbers"):
+        decoded("segmentation", np.full((1, 8, 8), 0.4, np.float32))
+
+
 def test_a_foreground_has_a_threshold() -> None:
     scores = np.full((1, SIDE, SIDE, 1), 0.4, np.float32)
     assert not decoded("segmentation", scores).mask.any()

@@ -142,6 +142,23 @@ def test_an_open_size_has_to_be_stated(tmp_path: Path) -> None:
     assert (found.preprocessing.height, found.preprocessing.width) == (48, 32)
 
 
+def test_the_exporter_settles_an_open_size(tmp_path: Path) -> None:
+    path = foreign_onnx(
+        tmp_path / "m.onnx",
+        [np.swapaxes(boxes(GRID, 6, 64), 1, 2)],
+        size=("h", "w"),
+        properties={"task": "detect", "names": "{0: 'a', 1: 'b'}", "imgsz": "[64, 64]"},
+    )
+    assert identify(path, StatedModel()).preprocessing.height == 64
+
+
+def test_a_thousand_values_are_the_classes_of_imagenet(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 1000)])
+    found = identify(path, UNIT)
+    assert found.task is Task.CLASSIFICATION
+    assert "ImageNet" in next(item.source for item in found.facts if item.what == "task")
+
+
 def test_another_size_than_the_file_takes_is_refused(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 5)], end="Softmax")
     assert "64x64" in refused(path, StatedModel(input_range="0,1", size=(48, 32)))

@@ -8,6 +8,7 @@ import pytest
 
 from edge.dataset.pictures import Picture
 from edge.dataset.truth import IGNORED, PictureTruth, TrueBox
+from edge.errors import DataError
 from edge.evaluation.tasks.answers import truth_of_answers
 from edge.evaluation.tasks.detection import DetectionMetric, coco_evaluation
 from edge.evaluation.tasks.metric import bootstrap_interval, metric_of, resamples
@@ -83,7 +84,7 @@ def random_set(seed: int, images: int = 30) -> tuple[list[PictureTruth], list[De
 @pytest.mark.parametrize("seed", range(5))
 def test_map_is_that_of_pycocotools(seed: int) -> None:
     truth, answers = random_set(seed)
-    metric = metric_of(Task.DETECTION, LABELS)
+    metric = metric_of(Task.DETECTION, LABELS, threshold=0.25)
     records = metric.records(truth, answers)
     for images in (None, np.sort(np.random.default_rng(seed).integers(0, 30, 30))):
         chosen = np.arange(30) if images is None else images
@@ -104,7 +105,7 @@ def test_map_is_that_of_pycocotools(seed: int) -> None:
 
 def test_the_fast_value_is_that_of_the_score() -> None:
     truth, answers = random_set(7)
-    metric = metric_of(Task.DETECTION, LABELS)
+    metric = metric_of(Task.DETECTION, LABELS, threshold=0.25)
     records = metric.records(truth, answers)
     for weights in resamples(30, draws=5):
         images = np.repeat(np.arange(30), weights)
@@ -125,9 +126,28 @@ def test_one_object_found_and_one_missed() -> None:
     assert score.values["count_error"] == 1
 
 
+def test_a_difficult_object_is_no_crowd() -> None:
+    """A small result inside it is wrong: only one that matches it as a whole is forgiven."""
+    metric = metric_of(Task.DETECTION, LABELS, threshold=0.25)
+    answers = [Detections(items=(found(0, 0.9, 12, 12, 5), found(0, 0.8, 60, 60, 20)))]
+    values = {}
+    for crowd in (False, True):
+        boxes = (box(0, 10, 10, 40, ignored=True, crowd=crowd), box(0, 60, 60, 20))
+        truth = [PictureTruth(picture=picture(), width=99, height=99, boxes=boxes)]
+        values[crowd] = metric.score(metric.records(truth, answers)).primary
+    assert values == {False: pytest.approx(0.5), True: pytest.approx(1.0)}
+
+
+def test_one_too_many_does_not_hide_one_too_few() -> None:
+    truth = [PictureTruth(picture=picture(), width=99, height=99, boxes=(box(1, 5, 5, 20),))]
+    answers = [Detections(items=(found(0, 0.9, 60, 60, 20),))]
+    metric = DetectionMetric(LABELS, 0.5)
+    assert metric.score(metric.records(truth, answers)).values["count_error"] == 2
+
+
 def test_nothing_annotated_is_no_score() -> None:
     truth = [PictureTruth(picture=picture(), width=9, height=9)]
-    metric = metric_of(Task.DETECTION, LABELS)
+    metric = metric_of(Task.DETECTION, LABELS, threshold=0.25)
     assert metric.score(metric.records(truth, [Detections(items=())])).primary is None
     records = metric.records(truth, [Detections(items=(found(0, 0.9, 1, 1, 5),))])
     assert metric.score(records).primary is None
@@ -146,7 +166,7 @@ def test_miou_by_hand() -> None:
     wanted = np.array([[0, 0, 1], [1, 1, IGNORED]], np.uint8)
     given = np.array([[0, 0, 1], [0, 2, 2]], np.uint8)
     truth = [PictureTruth(picture=picture(), width=3, height=2, mask=wanted)]
-    metric = metric_of(Task.SEGMENTATION, LABELS)
+    metric = metric_of(Task.SEGMENTATION, LABELS, threshold=0.25)
     score = metric.score(metric.records(truth, [Segmentation(mask=given, labels=LABELS)]))
     assert [item.value for item in score.classes] == [2 / 3, 1 / 3, 0.0]
     assert score.primary == pytest.approx(1 / 3)
@@ -161,6 +181,14 @@ def test_oks_by_hand() -> None:
     assert oks(np.zeros(17), area, SIGMAS) == 1.0
 
 
+def test_other_keypoints_than_the_models_are_refused() -> None:
+    boxes = (box(0, 0, 0, 40, keypoints=((0.0, 0.0, 2),)),)
+    truth = [PictureTruth(picture=picture(), width=99, height=99, boxes=boxes)]
+    metric = metric_of(Task.POSE, tuple(map(str, range(17))), threshold=0.25)
+    with pytest.raises(DataError, match="1 keypoints"):
+        metric.records(truth, [Poses(items=(body(0),))])
+
+
 def body(x: float, score: float = 0.9) -> Pose:
     points = tuple(Keypoint(label=str(n), x=x + n, y=float(n), score=1.0) for n in range(17))
     return Pose(score=score, keypoints=points)
@@ -170,7 +198,7 @@ def test_a_pose_that_is_not_found_counts_as_nothing() -> None:
     points = tuple((float(n), float(n), 2) for n in range(17))
     boxes = (box(0, 0, 0, 40, keypoints=points),)
     truth = [PictureTruth(picture=picture(n), width=99, height=99, boxes=boxes) for n in (0, 1)]
-    metric = metric_of(Task.POSE, tuple(map(str, range(17))))
+    metric = metric_of(Task.POSE, tuple(map(str, range(17))), threshold=0.25)
     answers = [Poses(items=(body(0), body(50))), Poses(items=())]
     assert metric.name == "oks"
     assert metric.score(metric.records(truth, answers)).primary == pytest.approx(0.5)
@@ -181,7 +209,7 @@ def test_points_of_another_set_are_counted_within_a_tenth_of_the_box() -> None:
     truth = [PictureTruth(picture=picture(), width=99, height=99, boxes=boxes)]
     near, far = Keypoint(label="p", x=3.9, y=0.0), Keypoint(label="q", x=14.1, y=0.0)
     pose = Pose(score=1.0, keypoints=(near, far, far))
-    metric = metric_of(Task.POSE, ("p", "q", "r"))
+    metric = metric_of(Task.POSE, ("p", "q", "r"), threshold=0.25)
     assert metric.name == "pck"
     assert metric.score(metric.records(truth, [Poses(items=(pose,))])).primary == 0.5
 
@@ -190,16 +218,16 @@ def test_answers_agree_with_themselves() -> None:
     _, answers = random_set(3)
     pictures = [picture(number) for number in range(len(answers))]
     truth = truth_of_answers(pictures, answers, threshold=0.3)
-    metric = metric_of(Task.DETECTION, LABELS)
+    metric = metric_of(Task.DETECTION, LABELS, threshold=0.25)
     assert metric.score(metric.records(truth, answers)).primary == pytest.approx(1.0)
     vectors = [Embedding(values=np.array([1, 2], np.float32))]
-    cosine = metric_of(Task.EMBEDDING, ())
+    cosine = metric_of(Task.EMBEDDING, (), threshold=0.25)
     records = cosine.records(truth_of_answers(pictures[:1], vectors, threshold=0), vectors)
     assert cosine.score(records).primary == pytest.approx(1.0)
 
 
 def test_the_interval_holds_the_value_and_narrows() -> None:
-    metric = metric_of(Task.DETECTION, LABELS)
+    metric = metric_of(Task.DETECTION, LABELS, threshold=0.25)
     widths = []
     for images in (10, 160):
         truth, answers = random_set(11, images)

@@ -148,6 +148,7 @@ def _box(path: Path, item: CocoAnnotation, label: str) -> StatedBox:
         right=left + width,
         bottom=top + height,
         ignored=item.iscrowd != 0,
+        crowd=item.iscrowd != 0,
         keypoints=tuple((x, y, int(seen)) for x, y, seen in triples),
         area=item.area if item.keypoints else None,
     )

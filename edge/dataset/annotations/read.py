@@ -257,6 +257,7 @@ class _Matching:
             right=inside[2],
             bottom=inside[3],
             ignored=item.ignored,
+            crowd=item.crowd,
             keypoints=tuple((x * across, y * down, seen) for x, y, seen in item.keypoints),
             area=item.area,
         )

@@ -18,6 +18,7 @@ class StatedBox:
         right: Pixels from the left edge.
         bottom: Pixels from the upper edge.
         ignored: Whether it counts neither as found nor as missed.
+        crowd: Whether it stands for many objects.
         keypoints: (x, y, visibility) of each keypoint.
         area: The area in pixels; None where the file states none.
     """
@@ -28,6 +29,7 @@ class StatedBox:
     right: float
     bottom: float
     ignored: bool = False
+    crowd: bool = False
     keypoints: tuple[tuple[float, float, int], ...] = ()
     area: float | None = None
 

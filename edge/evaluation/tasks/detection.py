@@ -61,7 +61,11 @@ class DetectionRecords:
 
 
 class DetectionMetric:
-    """See ``TaskMetric``. Values: map, map50, map75, recall (of 100 results) and count_error."""
+    """See ``TaskMetric``. Values: map, map50, map75, recall (of 100 results) and count_error.
+
+    count_error is the mean over the images of how many results are too many or too few, class by
+    class.
+    """
 
     name = "map"
 
@@ -96,7 +100,8 @@ class DetectionMetric:
         recalls = [_recall(item, weights) for item in records.classes.values()]
         known = [value for value in recalls if value is not None]
         count = weights.sum()
-        errors = np.abs(records.found.sum(axis=1) - records.annotated.sum(axis=1))
+        # Of each class on its own: one object too many must not hide another that is missing.
+        errors = np.abs(records.found - records.annotated).sum(axis=1)
         return TaskScore(
             primary=_mean([float(table.mean()) for table in tables.values()]),
             values={
@@ -198,6 +203,15 @@ def coco_evaluation(
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
+    class Evaluation(COCOeval):  # type: ignore[misc]  # pycocotools has no types
+        """COCO ignores crowds alone; difficult objects of VOC are ignored, and are no crowds."""
+
+        def _prepare(self) -> None:
+            super()._prepare()
+            for annotations in self._gts.values():
+                for item in annotations:
+                    item["ignore"] = item["difficult"]
+
     with contextlib.redirect_stdout(io.StringIO()):  # it prints how long it takes
         annotations, results = COCO(), COCO()
         images = [{"id": number} for number in range(len(truth))]
@@ -208,7 +222,7 @@ def coco_evaluation(
         results.dataset = {"images": images, "categories": categories}
         results.dataset["annotations"] = _results(found)
         results.createIndex()
-        evaluation = COCOeval(annotations, results, "bbox")
+        evaluation = Evaluation(annotations, results, "bbox")
         evaluation.params.areaRng = [[0, 1e10]]
         evaluation.params.areaRngLbl = ["all"]
         evaluation.params.maxDets = [MOST_DETECTIONS]
@@ -225,7 +239,8 @@ def _annotations(truth: Sequence[PictureTruth]) -> list[dict[str, Any]]:
             "category_id": box.index,
             "bbox": [box.left, box.top, box.right - box.left, box.bottom - box.top],
             "area": box.size,
-            "iscrowd": int(box.ignored),
+            "iscrowd": int(box.crowd),
+            "difficult": int(box.ignored),
         }
         for position, (image, box) in enumerate(rows)
     ]

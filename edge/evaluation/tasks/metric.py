@@ -104,7 +104,7 @@ METRICS: Final[Mapping[Task, str]] = {
 }
 
 
-def metric_of(task: Task, labels: Sequence[str], *, threshold: float = 0.25) -> TaskMetric:
+def metric_of(task: Task, labels: Sequence[str], *, threshold: float) -> TaskMetric:
     """Return the metric of a task.
 
     Args:

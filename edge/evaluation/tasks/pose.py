@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.dataset.truth import PictureTruth, TrueBox
+from edge.errors import DataError
 from edge.evaluation.tasks.metric import TaskScore, weights_of
 from edge.runtime.tasks.results import Answer, Pose, Poses
 
@@ -48,7 +49,8 @@ class PoseMetric:
         bodies = np.zeros(len(truth), np.int64)
         for image, (item, answer) in enumerate(zip(truth, answers, strict=True)):
             wanted = [box for box in item.boxes if _labelled(box) and not box.ignored]
-            given = list(cast(Poses, answer).items)
+            items = cast(Poses, answer).items
+            given = [pose for pose in items if pose.score >= self._threshold]
             bodies[image] = len(wanted)
             total[image] = self._matched(wanted, given)
         return PoseRecords(total=total, bodies=bodies)
@@ -67,7 +69,10 @@ class PoseMetric:
         points = np.array([(item.x, item.y) for item in pose.keypoints])
         wanted = np.array(box.keypoints)
         if len(points) != len(wanted):
-            return 0.0
+            raise DataError(
+                f"the annotations have {len(wanted)} keypoints and the model gives {len(points)}",
+                hint="Annotate the points of the model, in its order.",
+            )
         labelled = wanted[:, 2] > 0
         distances = np.hypot(*(points - wanted[:, :2])[labelled].T)
         if self.name == "oks":

@@ -2,8 +2,8 @@
 
 The scores are brought to the size of the picture (bilinear), and then the best class is taken, as
 TensorFlow's task library and MediaPipe do: a border between classes is then smooth. Only classes
-that are the best somewhere are resampled. What the model has not seen, beside a central crop, has
-the class ``UNSEEN``.
+that are the best at some place, or the second best beside a border, are resampled. What the model
+has not seen, beside a central crop, has the class ``UNSEEN``.
 """
 
 from collections.abc import Sequence
@@ -64,6 +64,8 @@ class SegmentationDecoder:
         numbers = values.dtype.kind in "iu" and self._spec.quantization is None
         if values.ndim == 3 and 1 in (values.shape[2], values.shape[0]) and numbers:
             values = values[:, :, 0] if values.shape[2] == 1 else values[0]
+        if values.ndim == 2 and not numbers and self._spec.quantization is not None:
+            values = dequantize(values, self._spec)
         if values.ndim == 2:
             return self._placed(_class_map(values), placement)
         scores = dequantize(values, self._spec)
@@ -95,7 +97,7 @@ class SegmentationDecoder:
             raise InferenceError(
                 f"the output scores {scores.shape[2]} classes; at most {MOST_CLASSES} are read"
             )
-        seen = np.flatnonzero(np.bincount(scores.argmax(axis=2).reshape(-1)))
+        seen = _contenders(scores)
         mask = np.full((placement.height, placement.width), seen[0], np.uint8)
         best: NDArray[np.float32] | None = None
         for index in seen.tolist():
@@ -137,6 +139,27 @@ def _class_map(values: NDArray[Any]) -> NDArray[np.uint8]:
     """
     check_finite(values)
     least, most = values.min(), values.max()
-    if least < 0 or most >= MOST_CLASSES:
-        raise InferenceError(f"the map of classes has values from {least} to {most}")
+    if least < 0 or most >= MOST_CLASSES or (values.dtype.kind == "f" and (values % 1).any()):
+        raise InferenceError(
+            f"the map of classes has values from {least:g} to {most:g} that are no class numbers"
+        )
     return values.astype(np.uint8)
+
+
+def _contenders(scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the classes that may be the best of some pixel, rising.
+
+    Between two places of different classes, a third may be the best that is the second at one.
+
+    Args:
+        scores: float32 (rows, columns, classes).
+    """
+    best = scores.argmax(axis=2)
+    border = np.zeros(best.shape, bool)
+    beside, below = best[:, 1:] != best[:, :-1], best[1:] != best[:-1]
+    border[:, 1:] |= beside
+    border[:, :-1] |= beside
+    border[1:] |= below
+    border[:-1] |= below
+    second = np.argpartition(-scores[border], 1, axis=1)[:, 1] if border.any() else best[border]
+    return np.unique(np.concatenate((best.reshape(-1), second)))
