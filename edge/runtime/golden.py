@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from io import BytesIO
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,8 +130,8 @@ class GoldenComparison:
             answer is not finite.
         differing: How many elements are not equal.
         elements: How many there are.
-        expected_class: Best class on the host.
-        found_class: Best class here.
+        expected_class: Best class on the host; None for a model that is no classifier.
+        found_class: Best class here; likewise.
         seconds: The time of the inference.
         reason: Why it does not pass; empty if it does.
     """
@@ -140,20 +140,49 @@ class GoldenComparison:
     worst: float | None
     differing: int
     elements: int
-    expected_class: int
-    found_class: int
+    expected_class: int | None
+    found_class: int | None
     seconds: float
     reason: str
 
 
-class GoldenTest:
-    """The golden images of one variant, decoded and ready to be run.
+class SelfTest(Protocol):
+    """The golden images of one variant, decoded and ready to be run, whatever its task.
 
     Attributes:
         images: Paths in the bundle.
+        unit: The unit of the differences.
+        tolerance: The largest one that passes, for this session's interpreter.
+        same_engine: Whether that is the one that answered on the host.
+        host_engine: The interpreter and version that answered on the host.
+        flat: Whether the answers prove little.
+    """
+
+    images: tuple[str, ...]
+    unit: str
+    tolerance: float
+    same_engine: bool
+    host_engine: str
+    flat: bool
+
+    def run(self, number: int = 0) -> GoldenComparison:
+        """Run one image and compare.
+
+        Raises:
+            InferenceError: The interpreter failed.
+        """
+        ...
+
+    def infer(self, number: int = 0) -> None:
+        """Run one image, for its time only."""
+        ...
+
+
+class GoldenTest:
+    """See ``SelfTest``, of a classifier.
+
+    Attributes:
         expected: The answers that are expected of the variant.
-        same_engine: Whether the session's interpreter is the one that answered on the host.
-        tolerance: The one that applies to this session.
     """
 
     def __init__(self, bundle: Bundle, variant: Variant, session: Session) -> None:
@@ -163,19 +192,20 @@ class GoldenTest:
             BundleError: The bundle has no golden self-test, or not for this variant, or a file
                 of it is missing, altered or of a shape that does not fit.
         """
-        golden = _read(bundle)
+        golden = Golden.from_json(golden_document(bundle))
         wanted = golden.variants.get(variant.name)
         if wanted is None or not golden.images:
             raise BundleError(f"the bundle has no golden self-test of {variant.name}")
         self.images = golden.images
         self.expected = wanted
+        self.unit, self.host_engine, self.flat = wanted.unit, wanted.engine, wanted.flat
         self._session = session
         self._head = read_head(bundle)
         self._multi_label = bundle.manifest.output.multi_label
         self._answers = _answers(bundle, wanted, len(golden.images))
         contract = bundle.manifest.preprocessing
         self._tensors = [
-            encode_pixels(_pixels(bundle, image), session.inputs[0], contract.encoding)
+            encode_pixels(golden_pixels(bundle, image), session.inputs[0], contract.encoding)
             for image in golden.images
         ]
         self.same_engine = session.engine.partition(" ")[0] == wanted.engine.partition(" ")[0]
@@ -255,17 +285,21 @@ def margin(scores: NDArray[Any]) -> float:
     return float(best - second)
 
 
-def _read(bundle: Bundle) -> Golden:
+def golden_document(bundle: Bundle) -> Any:
+    """Return what ``golden.json`` of a bundle holds, as JSON values.
+
+    Raises:
+        BundleError: The bundle has none, or it cannot be read.
+    """
     if GOLDEN_NAME not in bundle.manifest.files:
         raise BundleError(
             "the bundle has no golden self-test",
             hint="An earlier edge built it; build or export it again.",
         )
     try:
-        value = checked.parse_json(bundle.content(GOLDEN_NAME), "the self-test")
+        return checked.parse_json(bundle.content(GOLDEN_NAME), "the self-test")
     except ValueError as error:
         raise BundleError(f"{GOLDEN_NAME} cannot be read: {error}") from error
-    return Golden.from_json(value)
 
 
 def _answers(bundle: Bundle, expected: Expected, images: int) -> NDArray[Any]:
@@ -283,7 +317,12 @@ def _answers(bundle: Bundle, expected: Expected, images: int) -> NDArray[Any]:
     return answers
 
 
-def _pixels(bundle: Bundle, image: str) -> NDArray[np.uint8]:
+def golden_pixels(bundle: Bundle, image: str) -> NDArray[np.uint8]:
+    """Return a golden image as the network takes it, uint8 (height, width, channels).
+
+    Raises:
+        BundleError: It is missing, altered or of another size.
+    """
     spec = bundle.manifest.preprocessing
     content = bundle.content(image, max_bytes=MAX_PICTURE)
     decoded = decode_image(BytesIO(content), color_order=spec.color_order)

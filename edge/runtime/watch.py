@@ -12,13 +12,13 @@ from typing import Any, BinaryIO, Final
 
 from edge.errors import EdgeError, OutputError
 from edge.runtime.attempts import Attempts, ChildEnded, DecodingChild, key_of
-from edge.runtime.classifier import Classifier
 from edge.runtime.files import readable
-from edge.runtime.golden import GoldenTest
+from edge.runtime.golden import SelfTest
 from edge.runtime.health import HealthServer, Notifier
 from edge.runtime.inbox import Inbox
 from edge.runtime.signals import StopSignals
 from edge.runtime.streams import reader_left, say
+from edge.runtime.tasks.model import Predictor
 
 PAUSE_AFTER_PROBLEM: Final = 5.0  # seconds: a full disk is not asked again at once
 ENDS: Final = 2  # processes that a picture may end; after that it has an error for its answer
@@ -68,9 +68,9 @@ class Watcher:
 
     def __init__(
         self,
-        classifier: Classifier,
+        model: Predictor,
         inbox: Inbox,
-        test: GoldenTest,
+        test: SelfTest,
         *,
         variant: str,
         release: str | None,
@@ -81,7 +81,7 @@ class Watcher:
         """Get ready.
 
         Args:
-            classifier: Loaded.
+            model: Loaded.
             inbox: The folder.
             test: For health.
             variant: Name of the model file, for the answers.
@@ -90,7 +90,7 @@ class Watcher:
             delete: Delete a picture that was answered, in place of writing the answer beside it.
             supervised: Whether a service manager started the process.
         """
-        self._classifier = classifier
+        self._model = model
         self._inbox = inbox
         self._test = test
         self._variant = variant
@@ -150,7 +150,7 @@ class Watcher:
         return {
             "release": self._release,
             "variant": self._variant,
-            "engine": self._classifier.session.engine,
+            "engine": self._model.session.engine,
             "ok": not reason,
             "seconds": seconds,
             "answered": self.answered,
@@ -211,7 +211,7 @@ class Watcher:
         try:
             if time.monotonic() < self._careful_until:
                 return self._answer_apart(stream, key, stated, loop)
-            answer = self._classifier.answer(stream, **stated)
+            answer = self._model.answer(stream, **stated)
         except OSError:
             self._attempts.forget(key)
             raise
@@ -227,7 +227,7 @@ class Watcher:
         self, stream: BinaryIO, key: str, stated: dict[str, Any], loop: Loop
     ) -> dict[str, Any] | None:
         """Do as ``_answer``, with a child that decodes the picture."""
-        child = DecodingChild(stream, self._classifier.preprocessing)
+        child = DecodingChild(stream, self._model.preprocessing)
         loop.selector.register(child, selectors.EVENT_READ, child.read)
         try:
             while not (child.done or child.late or loop.signals.received is not None):
@@ -245,7 +245,7 @@ class Watcher:
             again = self._attempts.count(key) < ENDS
             _tell(f"note: {stated['name']}: {ended}{'; it is tried once more' * again}")
             return None if again else _poisonous(stated["name"], f" ({ended})")
-        answer = self._classifier.answer_pixels(placed, **stated)
+        answer = self._model.answer_pixels(placed, **stated)
         self._attempts.forget(key)
         return answer
 

@@ -14,6 +14,7 @@ from edge.pipeline.output import staged
 from edge.pipeline.page.page import PAGE_NAME
 from edge.pipeline.page.task_page import write_task_page
 from edge.pipeline.scoring import Failures
+from edge.pipeline.task_golden import write_task_golden
 from edge.pipeline.tasks.report import TaskReport
 from edge.pipeline.tasks.scoring import Answered, answer_all, answers_of, score_all
 from edge.pipeline.tasks.verdict import default_reason, doubts
@@ -149,4 +150,13 @@ def _write_bundle(
         write_models(folder, subject, converted)
         write_report(folder, subject, report, converted, options)
         write_task_page(folder / PAGE_NAME, report, subject, answered)
+        write_task_golden(
+            folder,
+            {item.target.name: item.path for item in converted},
+            subject.pictures,
+            answered.reference,
+            preprocessing=subject.preprocessing,
+            decoder=report.decoder,
+            labels=subject.labels,
+        )
         write_end(folder, subject, report, converted)

@@ -14,11 +14,12 @@ from edge.runtime.commands.arguments import (
     add_bundle,
     add_model,
     more_than_zero,
-    open_classifier,
+    open_model,
     print_json,
 )
-from edge.runtime.golden import GoldenTest
+from edge.runtime.golden import STEPS, SelfTest
 from edge.runtime.streams import say
+from edge.runtime.tasks.model import open_golden_test
 from edge.runtime.timing import peak_memory, timed
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime selftest BUNDLE --max-latency 50"
@@ -66,30 +67,30 @@ def selftest(options: argparse.Namespace) -> dict[str, Any]:
     """
     bundle = Bundle.open(options.bundle)
     began = time.perf_counter()
-    variant, classifier = open_classifier(bundle, options)
+    variant, model = open_model(bundle, options)
     load_seconds = time.perf_counter() - began
-    test = GoldenTest(bundle, variant, classifier.session)
+    test = open_golden_test(bundle, variant, model)
     compared = [test.run(number) for number in range(len(test.images))]
     latency = statistics.median(_latencies(test, [item.seconds for item in compared]))
     peak = peak_memory()
     reasons = [item.reason for item in compared if item.reason]
     if reasons:
-        reasons.append(_cause(test, classifier.session.engine))
+        reasons.append(_cause(test, model.session.engine))
     reasons += _over(options, latency, peak)
     return {
         "name": bundle.manifest.name,
         "variant": variant.name,
-        "engine": classifier.session.engine,
-        "expected_engine": test.expected.engine,
+        "engine": model.session.engine,
+        "expected_engine": test.host_engine,
         "same_engine": test.same_engine,
         "threads": options.threads,
         "machine": os.uname().machine,
         "python": ".".join(map(str, sys.version_info[:3])),
         "passed": not reasons,
         "reasons": reasons,
-        "unit": test.expected.unit,
+        "unit": test.unit,
         "tolerance": test.tolerance,
-        "flat": test.expected.flat,
+        "flat": test.flat,
         "images": [asdict(item) for item in compared],
         "load_seconds": load_seconds,
         "latency_seconds": latency,
@@ -99,7 +100,7 @@ def selftest(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _latencies(test: GoldenTest, seen: list[float]) -> list[float]:
+def _latencies(test: SelfTest, seen: list[float]) -> list[float]:
     """Return the seconds of inferences.
 
     Where one takes long, these are those that were run anyway, but the first.
@@ -124,10 +125,10 @@ def _over(options: argparse.Namespace, latency: float, peak: int) -> list[str]:
     return reasons
 
 
-def _cause(test: GoldenTest, engine: str) -> str:
+def _cause(test: SelfTest, engine: str) -> str:
     """Return what most often lies behind other answers."""
-    if engine != test.expected.engine:
-        return f"it runs on {engine}, the host's answers are of {test.expected.engine}"
+    if engine != test.host_engine:
+        return f"it runs on {engine}, the host's answers are of {test.host_engine}"
     return "the interpreter may run other kernels here (XNNPACK off: is /sys mounted?)"
 
 
@@ -136,13 +137,15 @@ def _print(report: dict[str, Any]) -> None:
         f"{report['variant']} on {report['engine']}, {report['threads']} threads, "
         f"{report['machine']}"
     )
-    unit = "steps" if report["unit"] != "absolute" else "absolute"
+    unit = "steps" if report["unit"] == STEPS else report["unit"]
     for item in report["images"]:
         worst = "not finite" if item["worst"] is None else f"{item['worst']:.3g} {unit}"
+        of_what = "results" if item["found_class"] is None else "elements"
+        said = "" if item["found_class"] is None else f"class {item['found_class']}, "
         say(
-            f"{'FAIL' if item['reason'] else 'ok  '}  {item['image']}: class "
-            f"{item['found_class']}, worst difference {worst} (at most {report['tolerance']:g}), "
-            f"{item['differing']} of {item['elements']} elements differ"
+            f"{'FAIL' if item['reason'] else 'ok  '}  {item['image']}: {said}"
+            f"worst difference {worst} (at most {report['tolerance']:g}), "
+            f"{item['differing']} of {item['elements']} {of_what} differ"
         )
     if report["flat"]:
         say("note: the network's answers are flat, so that this proves little")

@@ -15,16 +15,17 @@ from edge.runtime.commands.arguments import (
     at_least_one,
     more_than_zero,
     named_path,
-    open_classifier,
+    open_model,
 )
 from edge.runtime.files import readable
-from edge.runtime.golden import GoldenTest
+from edge.runtime.golden import SelfTest
 from edge.runtime.health import HealthServer, Notifier
 from edge.runtime.image_bounds import bound_as_service
 from edge.runtime.inbox import Inbox
 from edge.runtime.seal import PROVED
 from edge.runtime.signals import StopSignals
 from edge.runtime.streams import say
+from edge.runtime.tasks.model import open_golden_test
 from edge.runtime.watch import Loop, Watcher
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime watch pictures --bundle BUNDLE --once"
@@ -100,15 +101,15 @@ def _watcher(
         except EdgeError as error:
             notifier.status(error.message)
             raise
-    variant, classifier = open_classifier(bundle, options)
+    variant, model = open_model(bundle, options)
     notifier.status("golden self-test")
-    test = GoldenTest(bundle, variant, classifier.session)
+    test = open_golden_test(bundle, variant, model)
     reason = _tested(test, signals)
     if reason:
         notifier.status(f"self-test failed: {reason}")
         raise _failed(reason)
     return Watcher(
-        classifier,
+        model,
         inbox,
         test,
         variant=variant.name,
@@ -123,8 +124,8 @@ def _try_in_child(bundle: Bundle, options: argparse.Namespace, signals: StopSign
     """Open the model and test it where it can end, hang or fill no process that serves."""
 
     def work() -> None:
-        variant, classifier = open_classifier(bundle, options)
-        reason = _tested(GoldenTest(bundle, variant, classifier.session), signals)
+        variant, model = open_model(bundle, options)
+        reason = _tested(open_golden_test(bundle, variant, model), signals)
         if reason:
             raise _failed(reason)
 
@@ -138,7 +139,7 @@ def _try_in_child(bundle: Bundle, options: argparse.Namespace, signals: StopSign
     )
 
 
-def _tested(test: GoldenTest, signals: StopSignals) -> str:
+def _tested(test: SelfTest, signals: StopSignals) -> str:
     """Return why the golden self-test does not pass; empty where it does, or a signal came."""
     for number in range(len(test.images)):
         if signals.received is not None:

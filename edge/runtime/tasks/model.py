@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from numpy.typing import NDArray
 
@@ -11,12 +11,16 @@ from edge.errors import InferenceError, UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.contract import Preprocessing
+from edge.runtime.golden import GoldenTest, SelfTest
 from edge.runtime.preprocess import PlacedPixels
 from edge.runtime.session import Session, encode_pixels, open_session
 from edge.runtime.source import ImageSource, placed_pixels
 from edge.runtime.tasks.decoder import Tensors
 from edge.runtime.tasks.results import Answer
 from edge.runtime.tasks.table import DecoderSpec, Task
+
+if TYPE_CHECKING:
+    from edge.runtime.spec import Variant
 
 
 class Predictor(Protocol):
@@ -115,6 +119,11 @@ class TaskModel:
         """What it answers."""
         return self.spec.task
 
+    @property
+    def threshold(self) -> float:
+        """The least score of a result; 0 where the decoder has no such bound."""
+        return float(getattr(self.spec.read_parameters(), "score_threshold", 0.0))
+
     def predict(self, source: ImageSource) -> Answer:
         """Return what an image shows.
 
@@ -193,3 +202,16 @@ def open_predictor(
         bundle = Bundle.open(Path(bundle))
     kind = Classifier if bundle.manifest.decoder is None else TaskModel
     return kind.open(bundle, variant=variant, engine=engine, threads=threads)
+
+
+def open_golden_test(bundle: Bundle, variant: "Variant", model: Predictor) -> SelfTest:
+    """Return the golden self-test of a variant that has been opened, whatever its task.
+
+    Raises:
+        BundleError: There is none, or it cannot be used.
+    """
+    if isinstance(model, TaskModel):
+        from edge.runtime.tasks.golden import TaskGoldenTest
+
+        return TaskGoldenTest(bundle, variant, model)
+    return GoldenTest(bundle, variant, model.session)

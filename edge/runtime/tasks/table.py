@@ -34,11 +34,14 @@ class DecoderEntry:
             ``Parameters``: what the class is called with, JSON values with defaults and bounds of
             their own (a UsageError names the one that does not fit).
         meaning: Which models have this layout, one sentence for people.
+        ordered: Whether the rows of the outputs are in the order of their scores, so that they
+            change places where a score is rounded otherwise.
     """
 
     task: Task
     place: str
     meaning: str
+    ordered: bool = False
 
 
 # A decoder is one module here and one line in this table; the choices of --decoder, the document
@@ -48,6 +51,7 @@ DECODERS: Final[Mapping[str, DecoderEntry]] = {
         task=Task.DETECTION,
         place="edge.runtime.tasks.detection_postprocess:DetectionPostprocess",
         meaning="detectors that end in the operator TFLite_Detection_PostProcess",
+        ordered=True,
     ),
     "blazeface": DecoderEntry(
         task=Task.DETECTION,
@@ -98,6 +102,7 @@ DECODERS: Final[Mapping[str, DecoderEntry]] = {
         task=Task.DETECTION,
         place="edge.runtime.tasks.yolo_end_to_end:YoloEndToEnd",
         meaning="YOLOv10, YOLO26 and exports with NMS inside: six numbers for each box",
+        ordered=True,
     ),
 }
 

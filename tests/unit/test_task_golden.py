@@ -1,0 +1,244 @@
+"""The golden self-test of models that are no classifiers, and the service that runs it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge.dataset.pictures import Picture
+from edge.errors import BundleError
+from edge.pipeline.bundle import copy_runtime
+from edge.pipeline.task_golden import choose_telling, write_task_golden
+from edge.runtime.bundle import MANIFEST_NAME, Bundle
+from edge.runtime.files import sha256_file
+from edge.runtime.tasks.golden import OTHER, SAME, difference, relative_error, sampled
+from edge.runtime.tasks.model import TaskModel, open_golden_test
+from edge.runtime.tasks.results import (
+    Detection,
+    Detections,
+    Embedding,
+    Keypoint,
+    Pose,
+    Poses,
+    Segmentation,
+)
+from tests.color_bundles import SIDE
+from tests.task_bundles import DECODER, LABELS, detector, write_detectors
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle of detectors with a golden self-test and its runtime, as an export leaves it."""
+    folder = write_detectors(tmp_path / "bundle")
+    manifest = Bundle.open(folder).manifest
+    pictures = []
+    for number, level in enumerate((250, 5, 128)):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (SIDE, SIDE), (level,) * 3).save(path)
+        pictures.append(Picture(path, sha256_file(path)))
+    files = {item.name: folder / item.path for item in manifest.variants}
+    model = TaskModel.open(folder)
+    write_task_golden(
+        folder,
+        files,
+        pictures,
+        [model.predict(item.path) for item in pictures],
+        preprocessing=manifest.preprocessing,
+        decoder=DECODER,
+        labels=LABELS,
+    )
+    copy_runtime(folder / "runtime")
+    listed(folder)
+    return folder
+
+
+def listed(folder: Path) -> None:
+    """Write the hashes of all files into the manifest."""
+    path = folder / MANIFEST_NAME
+    value = json.loads(path.read_text())
+    value["files"] = {
+        item.relative_to(folder).as_posix(): sha256_file(item)
+        for item in sorted(folder.rglob("*"))
+        if item.is_file() and item != path and "__pycache__" not in item.parts
+    }
+    path.write_text(json.dumps(value))
+
+
+def ruin(folder: Path, content: bytes) -> None:
+    """Put another model in the place of the default one, as a careless maker would."""
+    (folder / "models/onnx-fp32.onnx").write_bytes(content)
+    listed(folder)
+
+
+def runtime(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the bundle's own runtime, which knows nothing else of edge."""
+    command = [sys.executable, "-m", "edge.runtime", *map(str, words)]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={"PYTHONPATH": str(folder / "runtime"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+# ---- the test as a device runs it
+
+
+def test_a_healthy_file_passes_on_every_picture(bundle: Path) -> None:
+    done = runtime(bundle, "selftest", bundle, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["passed"]
+    assert [item["differing"] for item in report["images"]] == [0, 0, 0]
+    assert sum(item["elements"] for item in report["images"]) >= 4  # two clear ones on both sides
+    assert not report["flat"]
+    shown = runtime(bundle, "selftest", bundle)
+    assert "results differ" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (detector(shift=6.0), "is not found"),
+        (detector(score=0.0), "is not found"),
+        (detector(score=0.3), "is not found"),
+    ],
+    ids=["moved", "blind", "unsure"],
+)
+def test_a_ruined_file_is_refused(bundle: Path, content: bytes, said: str) -> None:
+    ruin(bundle, content)
+    done = runtime(bundle, "selftest", bundle)
+    assert done.returncode == 1
+    assert said in done.stderr
+    served = runtime(bundle, "watch", bundle.parent, "--bundle", bundle, "--once")
+    assert served.returncode == 1
+    assert "self-test failed" in served.stderr
+
+
+def test_the_service_answers_with_objects(bundle: Path, tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    Image.new("RGB", (4 * SIDE, 2 * SIDE), (250,) * 3).save(inbox / "bright.png")
+    done = runtime(bundle, "watch", inbox, "--bundle", bundle, "--once")
+    assert done.returncode == 0, done.stderr
+    (answer,) = inbox.glob("*.json")
+    value = json.loads(answer.read_text())
+    assert (value["task"], value["width"], value["height"]) == ("detection", 64, 32)
+    assert value["detections"][0]["label"] == "bright"
+    assert value["detections"][0]["right"] == pytest.approx(24)  # 6 of 16 columns of 64 pixels
+
+
+def test_files_that_do_not_fit_are_refused(bundle: Path) -> None:
+    manifest = Bundle.open(bundle).manifest
+    variant = manifest.variant("onnx-fp32")
+    model = TaskModel.open(bundle)
+    test = open_golden_test(Bundle.open(bundle), variant, model)
+    assert test.run(0).reason == ""
+    with pytest.raises(BundleError, match="no golden self-test of onnx-none"):
+        open_golden_test(Bundle.open(bundle), replace(variant, name="onnx-none"), model)
+    path = bundle / "golden/golden.json"
+    for broken in ({"schema_version": 9}, {"images": 3}, {"variants": {"onnx-fp32": {}}}):
+        kept = path.read_text()
+        path.write_text(json.dumps(json.loads(kept) | broken))
+        listed(bundle)
+        with pytest.raises(BundleError, match=r"golden\.json"):
+            open_golden_test(Bundle.open(bundle), variant, model)
+        path.write_text(kept)
+
+
+# ---- what may differ
+
+
+def found(score: float, left: float = 10.0, index: int = 0) -> Detection:
+    return Detection(
+        index=index, label=str(index), score=score, left=left, top=10, right=left + 40, bottom=50
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "here", "passes"),
+    [
+        ([0.9], [found(0.85)], True),
+        ([0.9], [found(0.7)], False),
+        ([0.9], [found(0.9, left=13)], True),  # IoU 0.86
+        ([0.9], [found(0.9, left=30)], False),
+        ([0.9], [found(0.9, index=1)], False),
+        ([0.9], [], False),
+        ([], [found(0.9)], False),
+        ([0.31], [], True),  # nearly at the threshold of 0.25: rounding may lose it
+        ([0.31], [found(0.36)], True),
+        ([], [], True),
+    ],
+)
+def test_objects(host: list[float], here: list[Detection], passes: bool) -> None:
+    wanted = Detections(items=tuple(found(score) for score in host))
+    seen = difference(wanted, Detections(items=tuple(here)), SAME, 0.25)
+    assert (seen.reason == "") is passes
+    assert (seen.differing == 0) is passes
+
+
+def test_other_kernels_may_differ_by_more() -> None:
+    wanted, here = Detections(items=(found(0.9),)), Detections(items=(found(0.7, left=16),))
+    assert difference(wanted, here, SAME, 0.25).reason
+    assert not difference(wanted, here, OTHER, 0.25).reason
+
+
+def test_masks_bodies_and_vectors() -> None:
+    mask = np.zeros((10, 10), np.uint8)
+    other = mask.copy()
+    other[0, :3] = 1
+    pair = Segmentation(mask=mask, labels=()), Segmentation(mask=other, labels=())
+    assert "97.0 %" in difference(*pair, SAME, 0).reason
+    assert not difference(*pair, OTHER, 0).reason
+
+    def body(shift: float) -> Poses:
+        points = ((0.0, 0.0), (100.0, 0.0), (100.0 + shift, 100.0))
+        keypoints = tuple(Keypoint(label="p", x=x, y=y, score=0.9) for x, y in points)
+        return Poses(items=(Pose(score=0.9, keypoints=keypoints),))
+
+    assert not difference(body(0), body(12), SAME, 0.2).reason  # a mean of 4 of 100 pixels
+    assert difference(body(0), body(18), SAME, 0.2).reason
+    assert difference(body(0), Poses(items=()), SAME, 0.2).reason
+    vectors = [Embedding(values=np.array(row, np.float32)) for row in ((1, 0), (1, 0.1), (0, 1))]
+    assert not difference(vectors[0], vectors[1], SAME, 0).reason
+    assert difference(vectors[0], vectors[2], SAME, 0).reason
+
+
+def test_a_sample_stands_for_a_large_output() -> None:
+    values = np.random.default_rng(0).normal(size=(1, 300, 85)).astype(np.float32)
+    assert sampled(values).size <= 4096
+    assert relative_error(sampled(values), sampled(values)) == 0
+    noise = values + np.random.default_rng(1).normal(scale=0.3, size=values.shape)
+    assert relative_error(sampled(values), sampled(noise)) == pytest.approx(0.3, rel=0.1)
+    assert relative_error(sampled(values), sampled(values * np.nan)) == np.inf
+
+
+def test_pictures_of_several_classes_are_telling() -> None:
+    answers = [
+        Detections(items=()),
+        Detections(items=(found(0.9),)),
+        Detections(items=(found(0.9), found(0.8, index=1))),
+        Detections(items=(found(0.9, index=2),)),
+        Detections(items=(found(0.4, index=3),)),  # not sure
+    ]
+    assert choose_telling(answers) == (2, 3, 1)
+
+
+@pytest.mark.parametrize("kind", ["onnx-moved", "onnx-blind"])
+def test_every_variant_has_answers_of_its_own(bundle: Path, kind: str) -> None:
+    opened: Callable[..., TaskModel] = TaskModel.open
+    test = open_golden_test(
+        Bundle.open(bundle),
+        Bundle.open(bundle).manifest.variant(kind),
+        opened(bundle, variant=kind),
+    )
+    assert test.flat is (kind == "onnx-blind")
+    assert test.run(0).reason == ""
