@@ -143,7 +143,7 @@ def checked_bundle(path: Path, key: PublicKey) -> Bundle:
         raise altered("the manifest changed while it was checked", signed=True)
     if "golden/golden.json" not in bundle.manifest.files:
         raise UsageError(
-            f"{path} has no golden self-test: it was built by an older edge",
+            f"{path} has no golden self-test: nothing shows a device that it answers rightly",
             hint="Build or export it again; finished stages are in the cache.",
         )
     return bundle
@@ -235,9 +235,13 @@ def best_variant(manifest: Manifest, board: Profile) -> str:
 
 
 def _as_accurate(variant: Variant, default: Variant) -> bool:
-    """Apply the rule that chooses the default: a point of top-1; without labels, 3 of agreement."""
-    if variant.top1 is not None and default.top1 is not None:
-        return variant.top1 >= default.top1 - 0.01
+    """Apply the rule that chooses the default: a point of top-1, or of the task's own metric.
+
+    Without labels or annotations, three points of agreement.
+    """
+    for own, other in ((variant.top1, default.top1), (variant.score, default.score)):
+        if own is not None and other is not None:
+            return own >= other - 0.01
     return variant.agreement is None or variant.agreement >= 0.97
 
 

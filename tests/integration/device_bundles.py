@@ -13,9 +13,11 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
+from edge.dataset.pictures import Picture
 from edge.deploy.keys import new_key
 from edge.deploy.signing import sign
 from edge.pipeline.bundle import copy_runtime
+from edge.pipeline.task_golden import write_task_golden
 from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.golden import ABSOLUTE, GOLDEN_NAME, Expected, Golden
@@ -23,6 +25,8 @@ from edge.runtime.head import Head, head_bytes
 from edge.runtime.output import HeadKind, HeadSpec
 from edge.runtime.session import encode_pixels, open_session
 from edge.runtime.spec import Manifest, Variant
+from edge.runtime.tasks.model import TaskModel
+from edge.runtime.tasks.table import DecoderSpec
 
 MODEL: Final = Path(__file__).parents[1] / "data" / "channels_int8.tflite"
 LABELS: Final = ("red", "green", "blue")
@@ -160,6 +164,42 @@ def learns(bundle: Path) -> None:
     path = bundle / "manifest.json"
     value = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, value | {"head": spec.to_json()})
+
+
+def embeds(bundle: Path) -> None:
+    """The model's answers are vectors: it is no classifier, and has a self-test of that kind."""
+    path = bundle / "manifest.json"
+    value = json.loads(path.read_text(encoding="utf-8"))
+    decoder = DecoderSpec(name="embedding", evidence="the test says so")
+    write_json(path, value | {"schema_version": 3, "decoder": decoder.to_json()})
+    pictures = [
+        Picture(bundle / f"golden/{number}.png", "0" * 64) for number in range(len(COLOURS))
+    ]
+    kept = bundle.parent / "golden-pictures"
+    shutil.copytree(bundle / "golden", kept, dirs_exist_ok=True)
+    shutil.rmtree(bundle / "golden")
+    model = bundle / "models" / "tflite-int8.tflite"
+    contract = Preprocessing.from_json(value["preprocessing"])
+    running = TaskModel(open_session(model), LABELS, contract, decoder)
+    pictures = [Picture(kept / item.path.name, item.sha256) for item in pictures]
+    write_task_golden(
+        bundle,
+        {"tflite-int8": model},
+        pictures,
+        [running.predict(item.path) for item in pictures],
+        preprocessing=contract,
+        decoder=decoder,
+        labels=LABELS,
+    )
+
+
+def embeds_wrongly(bundle: Path) -> None:
+    """The same, whose model answers otherwise than on the building host."""
+    embeds(bundle)
+    path = bundle / "golden" / "tflite-int8.npz"
+    with np.load(path) as held:
+        arrays = {name: np.roll(held[name], 1, axis=-1) for name in held.files}
+    np.savez(path, **arrays)
 
 
 def _in_selftest(bundle: Path, code: str) -> None:

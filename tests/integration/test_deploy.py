@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import pytest
 
 from tests.integration import device_bundles as bundles
@@ -42,16 +43,21 @@ class Loopback(Site):
 
     def answer(self, name: str, colour: tuple[int, int, int]) -> str:
         """The class that the service gives a picture of one colour in its inbox."""
+        picture = self.root / "apps" / APP / "inbox" / name
+        label: str = self.answered(picture, colour)["categories"][0]["label"]
+        return label
+
+    def answered(self, picture: Path, colour: tuple[int, int, int]) -> dict[str, Any]:
+        """What the service says of a picture of one colour that is put there."""
         from PIL import Image
 
-        picture = self.root / "apps" / APP / "inbox" / name
         Image.new("RGB", (40, 24), colour).save(picture)
-        answer = picture.with_name(f"{name}.json")
+        answer = picture.with_name(f"{picture.name}.json")
         last = time.monotonic() + 15
         while not answer.exists() and time.monotonic() < last:
             time.sleep(0.1)
-        label: str = json.loads(answer.read_text())["categories"][0]["label"]
-        return label
+        value: dict[str, Any] = json.loads(answer.read_text())
+        return value
 
 
 @pytest.fixture
@@ -112,6 +118,22 @@ def test_what_the_service_answers(site: Loopback) -> None:
     """A picture in the inbox gets its answer from the deployed release."""
     site.deployed(site.bundle())
     assert site.answer("picture.png", (250, 10, 10)) == "red"
+
+
+def test_a_model_that_is_no_classifier_serves_and_a_ruined_one_does_not(site: Loopback) -> None:
+    good = site.deployed(site.bundle(bundles.embeds, "embeds"))
+    state = site.state()
+    assert state["release"] == good and state["healthy"]
+    picture = site.root / "apps" / APP / "inbox" / "red.png"
+    answer = site.answered(picture, (250, 10, 10))
+    assert answer["task"] == "embedding"
+    assert np.argmax(answer["embedding"]) == 0
+    done = site.deploy(site.bundle(bundles.embeds_wrongly, "wrong"))
+    assert done.returncode == 1
+    assert "the cosine of the vectors" in done.stderr
+    assert site.state()["release"] == good
+    told = site.ask("doctor")
+    assert "Traceback" not in told.stderr
 
 
 def test_a_running_service_learns_a_class(site: Loopback) -> None:
