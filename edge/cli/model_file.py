@@ -1,12 +1,13 @@
 """Options that say what a .tflite or .onnx file of somebody else's is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from edge.cli import options as shared
+from edge.errors import UsageError
 from edge.runtime.contract import ChannelOrder, Interpolation, PadPosition, Resize
 from edge.runtime.output import OutputActivation
 from edge.runtime.tasks.table import DECODERS, Task
@@ -101,6 +102,28 @@ class ModelFileFlags:
     anchors: Annotated[
         Path | None, _option(help="File of the anchors of a detector that leaves them out.")
     ] = None
+
+    def given(self) -> tuple[str, ...]:
+        """Return the names of the options that were given."""
+        return tuple(
+            f"--{item.name.replace('_', '-')}"
+            for item in fields(self)
+            if getattr(self, item.name) != item.default
+        )
+
+    def refuse(self, because: str, *, but: tuple[str, ...] = ()) -> None:
+        """Refuse options that were given and would change nothing.
+
+        Args:
+            because: Why they have no effect, such as ``with a bundle``.
+            but: The names of options that have one.
+
+        Raises:
+            UsageError: One of them was given.
+        """
+        for option in self.given():
+            if option not in but:
+                raise UsageError(f"{option} has no effect {because}", hint=f"Leave out {option}.")
 
     def stated(self) -> "StatedModel":
         """Return what was said.

@@ -139,6 +139,36 @@ def test_integers_are_read_by_their_scale(layout: str) -> None:
     assert item.score == 1.0
 
 
+@pytest.mark.parametrize("count", [np.nan, np.inf, -1.0])
+def test_a_count_that_is_none_is_refused(count: float) -> None:
+    outputs = (*postprocess()[:3], np.array([count], np.float32))
+    with pytest.raises(InferenceError):
+        decoded("tflite-detection", *outputs)
+
+
+def test_outputs_that_do_not_belong_together_are_refused() -> None:
+    boxes, classes, _, count = postprocess()
+    with pytest.raises(InferenceError, match="belong together"):
+        decoded("tflite-detection", boxes, classes, np.full((1, 20), 0.9, np.float32), count)
+
+
+@pytest.mark.parametrize("number", [1e30, -1.0])
+def test_class_numbers_that_are_none_are_refused(number: float) -> None:
+    table = end_to_end()
+    table[0, 0, 5] = number
+    with pytest.raises(InferenceError, match="class numbers"):
+        decoded("yolo-end-to-end", table)
+    boxes, classes, scores, count = postprocess()
+    with pytest.raises(InferenceError, match="class numbers"):
+        decoded("tflite-detection", boxes, classes * 0 + number, scores, count)
+
+
+def test_rows_without_classes_are_refused() -> None:
+    decoder = made("yolov5", yolov5())
+    with pytest.raises(InferenceError, match="expected"):
+        decoder.decode([yolov5()[:, :, :5]], PICTURE)
+
+
 def test_ten_thousand_candidates_end_in_a_hundred() -> None:
     table = zeros(1, 10_000, 6)
     random = np.random.default_rng(0)

@@ -137,6 +137,25 @@ DEPLOY_JOBS: Final = (
 )
 INCONCLUSIVE: Final = "inconclusive"
 
+# What a user says of a .tflite or .onnx file, the same in every command.
+MODEL_FILE: Mapping[str, str] = {
+    "--task": "detection",
+    "--decoder": "yolov8",
+    "--labels": "labels.txt",
+    "--size": "96",
+    "--input-range": "0,1",
+    "--channel-order": "bgr",
+    "--resize": "stretch",
+    "--interpolation": "nearest",
+    "--pad-value": "0",
+    "--pad-position": "top-left",
+    "--output-activation": "softmax",
+    "--threshold": "0.7",
+    "--score-threshold": "0.5",
+    "--iou-threshold": "0.5",
+    "--max-results": "5",
+    "--anchors": "anchors.csv",
+}
 WALKS: Final[dict[str, Walk]] = {
     "build": Walk(
         ("photos", "-o", "new"),
@@ -187,15 +206,7 @@ WALKS: Final[dict[str, Walk]] = {
             "--size": "96",
             "--input-range": "tf",
             "--channel-order": "bgr",
-            "--task": "detection",
-            "--decoder": "yolov8",
-            "--interpolation": "nearest",
-            "--pad-value": "0",
-            "--pad-position": "top-left",
-            "--score-threshold": "0.5",
-            "--iou-threshold": "0.5",
-            "--max-results": "5",
-            "--anchors": "anchors.csv",
+            **MODEL_FILE,
             "--dry-run": FLAG,
             "--model-output": "classes",
             "--custom-objects": "own.py",
@@ -317,6 +328,7 @@ WALKS: Final[dict[str, Walk]] = {
             "--csv": "new.csv",
             "--draw": "drawn.jpg",
             "--overwrite": With(("--csv", "there.csv")),
+            **MODEL_FILE,
             **OUTPUT,
         },
         {"answered": lambda opened, *_: opened() and 0},
@@ -785,7 +797,7 @@ def test_a_value_that_is_like_an_old_option_stays_the_value() -> None:
     [
         ("benchmark bundle -o EMPTY", "--output is empty"),
         ("build photos -o EMPTY", "--output is empty"),
-        ("predict EMPTY photo.jpg", "BUNDLE|NETWORK is empty"),
+        ("predict EMPTY photo.jpg", "BUNDLE|FILE|NETWORK is empty"),
         ("predict bundle EMPTY", "IMAGES is empty"),
         ("predict bundle a.jpg --csv=EMPTY", "--csv is empty"),
         ("evaluate bundle photos --variant EMPTY", "--variant is empty"),

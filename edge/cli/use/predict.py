@@ -2,30 +2,33 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from edge.cli import options as shared
-from edge.cli.help import example
+from edge.cli.help import example, spread
+from edge.cli.model_file import ModelFileFlags
 from edge.errors import UsageError
 from edge.runtime.numbers import MOST_THREADS
 
 if TYPE_CHECKING:
     from edge.runtime.classifier import Classifier
     from edge.runtime.commands.predict import Form
+    from edge.runtime.tasks.model import TaskModel
 
 
-@example("edge predict mobilenet photos --top-k 3 --csv answers.csv")
+@example("edge predict detector.tflite photo.jpg --draw drawn.jpg")
+@spread
 def predict(
     model: Annotated[
         Path,
         typer.Argument(
-            help="Folder of a bundle, or a network of Keras Applications, which answers with "
-            "the 1000 classes of ImageNet: mobilenet (its weights are shipped), resnet50 "
-            "...",
+            help="Folder of a bundle, a .tflite or .onnx file, or a network of Keras Applications, "
+            "which answers with the 1000 classes of ImageNet: mobilenet (its weights are "
+            "shipped), resnet50 ...",
             show_default=False,
-            metavar="BUNDLE|NETWORK",
+            metavar="BUNDLE|FILE|NETWORK",
         ),
     ],
     images: Annotated[
@@ -35,6 +38,7 @@ def predict(
             show_default=False,
         ),
     ],
+    model_file: ModelFileFlags,
     top_k: Annotated[int, typer.Option(help="Number of answers for each image.", min=1)] = 3,
     variant: shared.Variant = None,
     engine: shared.Engine = None,
@@ -66,7 +70,7 @@ def predict(
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Say what each image shows, with probabilities.
+    """Say what each image shows: classes, objects, masks, points or a vector.
 
     An image that cannot be read does not stop the others; the exit code is then 2.
     """
@@ -75,26 +79,73 @@ def predict(
 
     form = Form(top_k=top_k, json=json, csv=csv, draw=draw, overwrite=overwrite, quiet=quiet)
     form.check()
-    if names_network(model):
+    if not _is_model_file(model) and names_network(model):
+        model_file.refuse(f"with {model}, which is a network of Keras Applications")
         if draw is not None:
             raise UsageError(
                 f"--draw draws boxes, masks and points; {model} answers with classes",
                 hint="Leave out --draw.",
             )
-        code = _by_network(str(model), images, variant, engine, threads, cache, form)
-    elif cache is not None:
+        raise typer.Exit(_by_network(str(model), images, variant, engine, threads, cache, form))
+    if cache is not None:
         raise UsageError(
-            "--cache has no effect with a bundle, whose files are as they are",
+            "--cache has no effect with a bundle or a model file, which are as they are",
             hint="Leave out --cache.",
         )
-    else:
-        code = _by_bundle(model, images, variant, engine, threads, form)
-    raise typer.Exit(code)
+    if _is_model_file(model):
+        if variant is not None:
+            raise UsageError(
+                f"{model.name} is one file and has no variants; --variant is {variant}",
+                hint="Leave out --variant, or name a bundle.",
+            )
+        raise typer.Exit(_by_file(model, images, model_file, engine, threads, form))
+    raise typer.Exit(_by_bundle(model, images, model_file, variant, engine, threads, form))
+
+
+def _is_model_file(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in (".tflite", ".onnx")
+
+
+def _by_file(
+    path: Path,
+    images: list[str],
+    flags: ModelFileFlags,
+    engine: str | None,
+    threads: int,
+    form: "Form",
+) -> int:
+    """Find out what the file is, say what nothing in it states, and answer."""
+    from edge.identification.identify import identify
+    from edge.runtime.classifier import Classifier
+    from edge.runtime.commands.predict import answered
+    from edge.runtime.session import open_session
+    from edge.runtime.streams import say
+    from edge.runtime.tasks.model import TaskModel
+
+    found = identify(path, flags.stated())
+    for fact in found.facts if not form.quiet else ():
+        if not fact.sure:
+            option = f" ({fact.option} changes it)" if fact.option else ""
+            say(f"note: {fact.what}: {fact.value}: {fact.source}{option}", err=True)
+
+    def opened() -> "Classifier | TaskModel":
+        session = open_session(path, engine=engine, threads=threads)
+        if found.decoder is None:
+            contract, output = found.preprocessing, found.output
+            return Classifier(session, found.labels, contract, answers=output)
+        return TaskModel(session, found.labels, found.preprocessing, found.decoder)
+
+    return answered(opened, images, path.name, form)
+
+
+# What can be changed of a bundle while it runs; the rest is part of what was scored.
+_RUNNING: Final = ("--score-threshold", "--iou-threshold", "--max-results")
 
 
 def _by_bundle(
     bundle: Path,
     images: list[str],
+    flags: ModelFileFlags,
     variant: str | None,
     engine: str | None,
     threads: int,
@@ -103,11 +154,28 @@ def _by_bundle(
     """Do what the command of the device does, so that both give the same answers."""
     from edge.runtime.bundle import Bundle
     from edge.runtime.commands.predict import answered
-    from edge.runtime.tasks.model import open_predictor
+    from edge.runtime.tasks.model import TaskModel, open_predictor
 
     opened = Bundle.open(bundle)
-    model = open_predictor(opened, variant=variant, engine=engine, threads=threads)
-    return answered(lambda: model, images, opened.manifest.variant(variant).name, form)
+    name = opened.manifest.variant(variant).name
+    if opened.manifest.decoder is None:
+        flags.refuse("with a bundle of a classifier")
+        model = open_predictor(opened, variant=variant, engine=engine, threads=threads)
+        return answered(lambda: model, images, name, form)
+    flags.refuse("with a bundle, which says itself what it is", but=_RUNNING)
+    changed = {
+        "score_threshold": flags.score_threshold,
+        "iou_threshold": flags.iou_threshold,
+        "max_results": flags.max_results,
+    }
+    running = TaskModel.open(
+        opened,
+        variant=variant,
+        engine=engine,
+        threads=threads,
+        parameters={name: value for name, value in changed.items() if value is not None},
+    )
+    return answered(lambda: running, images, name, form)
 
 
 def _by_network(

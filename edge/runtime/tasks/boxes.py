@@ -14,6 +14,7 @@ from edge.runtime.placement import Placement
 from edge.runtime.tasks.results import Detection, Detections
 
 MOST_RESULTS: Final = 10_000
+MOST_CLASSES: Final = 1 << 20
 # The boxes that NMS looks at, the surest ones; RetinaNet, detectron2 and mmdetection all keep 1000.
 CANDIDATES: Final = 1000
 MOST_CANDIDATES: Final = 100_000
@@ -190,6 +191,20 @@ def detections(
             for index, score, (left, top, right, bottom) in found
         )
     )
+
+
+def class_numbers(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return real values as class numbers.
+
+    Raises:
+        InferenceError: One is below 0, or no number that a model has classes for.
+    """
+    if len(values) and not (float(values.min()) >= 0 and float(values.max()) < MOST_CLASSES):
+        raise InferenceError(
+            f"the model gives class numbers from {float(values.min()):g} to "
+            f"{float(values.max()):g}, which are none"
+        )
+    return values.astype(np.int64)
 
 
 def check_finite(*arrays: NDArray[Any]) -> None:

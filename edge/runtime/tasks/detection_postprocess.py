@@ -12,10 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import UsageError
+from edge.errors import InferenceError, UsageError
 from edge.runtime.placement import Placement
 from edge.runtime.postprocess import dequantize
-from edge.runtime.tasks.boxes import Thresholds, check_finite, detections, surest
+from edge.runtime.tasks.boxes import (
+    Thresholds,
+    check_finite,
+    class_numbers,
+    detections,
+    surest,
+)
 from edge.runtime.tasks.decoder import Tensors, misfit
 from edge.runtime.tasks.results import Detections
 
@@ -56,15 +62,22 @@ class DetectionPostprocess:
         """See ``Decoder``."""
         asked, specs = self._parameters, self._tensors.outputs
         values = [dequantize(*pair) for pair in zip(outputs, specs, strict=True)]
-        count = int(values[asked.count].reshape(-1)[0])
-        scores = values[asked.scores].reshape(-1)[:count]
         check_finite(*values)
+        scores = values[asked.scores].reshape(-1)
+        boxes = values[asked.boxes].reshape(-1, 4)
+        classes = values[asked.classes].reshape(-1)
+        count = values[asked.count].reshape(-1)
+        if not len(scores) == len(boxes) == len(classes) or len(count) != 1 or count[0] < 0:
+            raise InferenceError(
+                f"the model gives {len(boxes)} boxes, {len(classes)} classes, {len(scores)} scores "
+                f"and the number {count[:1].tolist()}, which do not belong together"
+            )
+        scores = scores[: int(min(count[0], len(scores)))]
         rows = np.flatnonzero(scores >= asked.score_threshold)
         rows = rows[surest(scores[rows], asked.max_results)]
-        boxes = values[asked.boxes].reshape(-1, 4)[rows]
-        classes = values[asked.classes].reshape(-1)[rows].astype(np.int64)
+        boxes, numbers = boxes[rows], class_numbers(classes[rows])
         contract = self._tensors.preprocessing
         size = np.array((contract.width, contract.height) * 2, np.float32)
         return detections(
-            boxes[:, [1, 0, 3, 2]] * size, scores[rows], classes, placement, self._tensors.labels
+            boxes[:, [1, 0, 3, 2]] * size, scores[rows], numbers, placement, self._tensors.labels
         )

@@ -1,7 +1,8 @@
 """TaskModel = session + preprocessing + decoder; and what opens the model of any bundle."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -90,11 +91,14 @@ class TaskModel:
         variant: str | None = None,
         engine: str | None = None,
         threads: int = 1,
+        parameters: Mapping[str, Any] | None = None,
     ) -> Self:
         """Load a variant of a bundle; arguments and errors as of ``Classifier.open``.
 
+        ``parameters`` of the decoder take the place of those of the bundle.
+
         Raises:
-            UsageError: The bundle is a classifier.
+            UsageError: The bundle is a classifier, or its decoder has no such parameter.
         """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(Path(bundle))
@@ -107,7 +111,9 @@ class TaskModel:
         path = bundle.path / manifest.variant(variant).path
         with bundle.held(manifest.variant(variant).path) as held:
             session = open_session(path, engine=engine, threads=threads, held=held)
-        return cls(session, manifest.labels, manifest.preprocessing, manifest.decoder)
+        changed = {**manifest.decoder.parameters, **(parameters or {})}
+        decoder = replace(manifest.decoder, parameters=changed)
+        return cls(session, manifest.labels, manifest.preprocessing, decoder)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -78,6 +78,10 @@ class _Rows:
     def decode(self, outputs: Sequence[NDArray[Any]], placement: Placement) -> Detections:
         """See ``Decoder``."""
         table = self._table(outputs)
+        if table.shape[1] <= self._first:
+            raise InferenceError(
+                f"the output is {list(outputs[0].shape)}; expected {self.expected}"
+            )
         check_finite(table)
         rows = self._candidates(table)
         values = real(table[rows], self._spec)

@@ -1,7 +1,7 @@
 """Detectors with the suppression of overlapping boxes inside, or without the need of any.
 
 One output (1, n, 6): left, top, right, bottom, score and class of each box (YOLOv10, YOLO26, and
-exports of Ultralytics with ``nms=True``); or four: how many, boxes, scores and classes.
+exports of Ultralytics with ``nms=True``).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from edge.errors import InferenceError
 from edge.runtime.placement import Placement
 from edge.runtime.postprocess import dequantize
-from edge.runtime.tasks.boxes import Thresholds, check_finite, detections, surest
+from edge.runtime.tasks.boxes import (
+    Thresholds,
+    check_finite,
+    class_numbers,
+    detections,
+    surest,
+)
 from edge.runtime.tasks.decoder import Tensors, misfit
 from edge.runtime.tasks.results import Detections
 from edge.runtime.tasks.yolo import Coordinates
@@ -61,7 +67,7 @@ class YoloEndToEnd:
         return detections(
             kept[:, :4] * self._unit,
             kept[:, 4],
-            kept[:, 5].astype(np.int64),
+            class_numbers(kept[:, 5]),
             placement,
             self._tensors.labels,
         )
