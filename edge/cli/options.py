@@ -60,6 +60,15 @@ Truth = Annotated[
         show_default=False,
     ),
 ]
+Annotations = Annotated[
+    str | None,
+    typer.Option(
+        help="For a bundle that is no classifier: a COCO file, a folder of annotations, or "
+        "their format (coco, voc, yolo, masks).  \\[default: found below the folder]",
+        show_default=False,
+        metavar="FORMAT|PATH",
+    ),
+]
 Variant = Annotated[
     str | None,
     typer.Option(

@@ -56,6 +56,7 @@ class CompareOptions:
         truth: A CSV file with the labels of each image, where they do not exclude one another.
         input_range: What a model file with an input of real values takes, as ``parse_range``
             reads it; None for what the file states, or else the range of the bundle.
+        annotations: For models that are no classifiers, as ``read_truth`` takes it.
     """
 
     bundle: Path
@@ -69,6 +70,7 @@ class CompareOptions:
     output_activation: OutputActivation = OutputActivation.AUTO
     truth: Path | None = None
     input_range: str | None = None
+    annotations: str | None = None
 
 
 def compare(options: CompareOptions, progress: Progress) -> Comparison:
@@ -92,6 +94,19 @@ def compare(options: CompareOptions, progress: Progress) -> Comparison:
             confidence=options.confidence,
             cache=options.cache,
             progress=progress,
+            annotations=options.annotations,
+        )
+    return _compare_classifiers(named, options, progress)
+
+
+def _compare_classifiers(
+    named: tuple[ComparedModel, ComparedModel], options: CompareOptions, progress: Progress
+) -> Comparison:
+    """Judge a classifier; see ``compare``."""
+    if options.annotations is not None:
+        raise UsageError(
+            "--annotations is for bundles that are no classifiers",
+            hint="Leave it out; class folders, or --truth, say what the images show.",
         )
     check_metrics(options.policy, Evidence, "a classifier")
     order = column_order(*named)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,8 @@ class FileEvidence:
         confidence: Confidence level of all intervals, 0..1.
         timings: Latencies by source, ``measured`` or ``recorded``, that the policy asks for.
     """
+
+    known: ClassVar[str] = "labelled"  # what an image is called that counts for a score
 
     sizes: tuple[int, int]
     identical: bool

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.comparison.model import ComparedModel
+from edge.dataset.annotations.read import SUFFIXES
 from edge.dataset.pictures import Picture
 from edge.errors import DataError
 from edge.evaluation.images import SEEN, Origin, find_scored_images
@@ -31,12 +32,19 @@ class ComparedImages:
 def compared_images(
     directory: Path, sides: Sequence[ComparedModel], progress: Progress
 ) -> ComparedImages:
-    """Find the images, labelled by the classes of the first side.
+    """Find the images, labelled by the classes of the first side if it is a classifier.
 
     Raises:
         DataError: There are no images, or none is left.
     """
-    scored = find_scored_images(directory, sides[0].labels, sides[0].preprocessing, progress)
+    of_task = sides[0].decoder is not None  # folders are no classes, and annotations are used
+    scored = find_scored_images(
+        directory,
+        () if of_task else sides[0].labels,
+        sides[0].preprocessing,
+        progress,
+        used=SUFFIXES if of_task else (),
+    )
     fresh, left_out, notes = _fresh(scored.pictures, sides)
     if left_out:
         progress.note(f"{len(left_out)} images trained or calibrated a model and are left out")

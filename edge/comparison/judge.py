@@ -70,7 +70,7 @@ def _check(rule: Rule, metric: Metric, evidence: FileEvidence) -> Check:
 def _images_needed(needed: int | None, metric: Metric, estimate: MetricEstimate) -> str:
     if not needed:
         return "; no number would tell, as the value is the limit"
-    more = f"more {'labelled ' if metric.labelled else ''}images would tell"
+    more = f"more {f'{metric.of.known} ' if metric.labelled else ''}images would tell"
     if estimate.unchanged:
         more = "more images, labelled or not, would tell if no answer changes on them either"
     return f"; about {needed:,} {more}"

@@ -9,7 +9,7 @@ from edge import schema
 from edge.comparison.evidence import FileEvidence
 from edge.comparison.metrics import AT_LEAST, AT_MOST, DROPS, METRICS
 from edge.comparison.result import PolicyRecord
-from edge.comparison.task_metrics import task_agreement
+from edge.comparison.task_metrics import task_agreement, task_score_drop, worst_class_score_drop
 from edge.errors import UsageError, cause_of
 from edge.runtime import checked
 from edge.runtime.contract import canonical_json
@@ -112,9 +112,20 @@ def policy_of_labels(policy: Policy) -> Policy:
     )
 
 
-def task_policy() -> Policy:
-    """Return the built-in policy for models that are no classifiers."""
-    return _built_in((Rule(metric=task_agreement.__name__, limit=AGREEMENT),))
+def task_policy(*, annotated: bool = False) -> Policy:
+    """Return the built-in policy for models that are no classifiers.
+
+    Args:
+        annotated: Whether pictures are annotated: the score then counts, and no class may break.
+            Without annotations the answers of both files have to agree.
+    """
+    if not annotated:
+        return _built_in((Rule(metric=task_agreement.__name__, limit=AGREEMENT),))
+    rules = (
+        Rule(metric=task_score_drop.__name__, limit=MARGIN_POINTS),
+        Rule(metric=worst_class_score_drop.__name__, limit=CLASS_POINTS, missing="skip"),
+    )
+    return _built_in(rules)
 
 
 def check_metrics(policy: Policy, kind: type[FileEvidence], answers: str) -> None:

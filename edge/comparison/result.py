@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from edge.evaluation.confidence import Interval as Interval
 from edge.evaluation.multilabel import MultiLabelScore
+from edge.evaluation.tasks.metric import TaskScore
 from edge.runtime.output import PROBABILITIES, OutputSpec
 
 COMPARISON_SCHEMA_VERSION: Final = 1
+CLASSIFICATION: Final = "classification"
 
 
 class Verdict(StrEnum):
@@ -66,7 +68,8 @@ class Side:
         top5_interval: Wilson's interval of that share.
         ece: The expected calibration error, 0..1; None without labels.
         multi_label: The scores where labels do not exclude one another; top-1 is None then.
-        output: What the values of its output mean.
+        output: What the values of a classifier's output mean.
+        score: The score by annotations of a model that is no classifier; None without any.
         latency_ms: The median of one inference, milliseconds, if the policy asks for it.
     """
 
@@ -83,6 +86,7 @@ class Side:
     latency_ms: float | None = None
     multi_label: MultiLabelScore | None = None
     output: OutputSpec = PROBABILITIES
+    score: TaskScore | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +207,7 @@ class Comparison:
         baseline: What is compared against.
         candidate: What is judged.
         images: The number of images that were compared on.
-        labelled: The number of these whose class is known.
+        labelled: The number of these whose class is known, or that are annotated.
         left_out: Images that trained or calibrated either side, by path; they would flatter it.
         skipped: Why each other image could not be read, by path.
         identical: Whether both are the same file.
@@ -238,10 +242,13 @@ class Comparison:
     policy: PolicyRecord
     host: Mapping[str, Any]
     notes: tuple[str, ...] = ()
-    task: str = "classification"
+    task: str = CLASSIFICATION
     changes: tuple[PictureChange, ...] = ()
     schema_version: int = COMPARISON_SCHEMA_VERSION
 
     def to_json(self) -> dict[str, Any]:
-        """The comparison as JSON values."""
-        return asdict(self)
+        """The comparison as JSON values; a classifier has an ``output``, others have a ``score``."""
+        stated = asdict(self)
+        for side in (stated["baseline"], stated["candidate"]):
+            del side["score" if self.task == CLASSIFICATION else "output"]
+        return stated

@@ -1,6 +1,7 @@
-"""``edge compare`` of detectors, segmentation, poses and embeddings: how far the answers agree."""
+"""``edge compare`` of detectors, segmentation, poses and embeddings: by annotations or answers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.environment import host
@@ -12,10 +13,14 @@ from edge.comparison.model import ComparedModel
 from edge.comparison.policy import Policy, check_metrics, task_policy
 from edge.comparison.result import Check, Comparison, PictureChange, Side
 from edge.comparison.task_metrics import TaskEvidence
+from edge.comparison.task_scores import ScoredSides, scored_sides
+from edge.dataset.annotations.read import TruthFolder, read_truth
 from edge.dataset.pictures import Picture
+from edge.dataset.truth import PictureTruth
 from edge.errors import UsageError
 from edge.evaluation.task_agreement import agreements, differences
-from edge.evaluation.tasks.answers import task_answers
+from edge.evaluation.tasks.answers import scoring, shown_threshold, task_answers
+from edge.evaluation.tasks.metric import metric_of
 from edge.progress import Progress, Step
 from edge.runtime.tasks.results import Answer
 
@@ -28,8 +33,9 @@ def compare_tasks(
     confidence: float,
     cache: Path,
     progress: Progress,
+    annotations: str | None = None,
 ) -> Comparison:
-    """Judge a candidate by how far its answers agree with the baseline's.
+    """Judge a candidate by the annotations, or else by how far its answers agree.
 
     Args:
         sides: Baseline and candidate, of which at least one is no classifier.
@@ -38,16 +44,18 @@ def compare_tasks(
         confidence: Confidence level of all intervals, 0..1.
         cache: The folder where answers are kept.
         progress: What is told of the work.
+        annotations: As ``read_truth`` takes it.
 
     Raises:
         UsageError: The sides do not answer the same question, or the policy is for classifiers.
-        DataError: No picture is left to compare on.
+        DataError: No picture is left to compare on, or the annotations do not fit.
         InferenceError: A model fails, or its outputs are not of its decoder's layout.
     """
     task = _common_task(*sides)
-    policy = task_policy() if policy.record.path is None else policy
-    check_metrics(policy, TaskEvidence, f"a model for {task}")
+    check_metrics(_policy(policy, annotated=True), TaskEvidence, f"a model for {task}")
     images = compared_images(directory, sides, progress)
+    truth = _truth(sides[0], directory, images.pictures, annotations)
+    policy = _policy(policy, annotated=bool(truth.pictures))
     with progress.stage("score", len(sides) * len(images.pictures)) as step:
         before, after = (_answers(side, images.pictures, cache, step) for side in sides)
     evidence = TaskEvidence(
@@ -56,9 +64,25 @@ def compare_tasks(
         confidence=confidence,
         timings=latencies(policy.sources(), sides, confidence, progress),
         agreements=agreements(before, after),
+        scored=_scored(sides, truth.pictures, cache, progress),
     )
+    images = replace(images, notes=(*images.notes, *truth.notes))
     changes = _changes(images.pictures, before, after)
     return _findings(task, sides, images, evidence, (judge(policy, evidence), policy), changes)
+
+
+def _policy(policy: Policy, *, annotated: bool) -> Policy:
+    """Return the user's policy, or the built-in one of tasks in place of that of classifiers."""
+    return task_policy(annotated=annotated) if policy.record.path is None else policy
+
+
+def _truth(
+    side: ComparedModel, directory: Path, pictures: Sequence[Picture], annotations: str | None
+) -> TruthFolder:
+    assert side.decoder is not None  # both sides have the same task
+    return read_truth(
+        directory, pictures, side.labels, task=side.decoder.task, annotations=annotations
+    )
 
 
 def _changes(
@@ -92,6 +116,26 @@ def _common_task(baseline: ComparedModel, candidate: ComparedModel) -> str:
     return ours
 
 
+def _scored(
+    sides: tuple[ComparedModel, ComparedModel],
+    truth: Sequence[PictureTruth],
+    cache: Path,
+    progress: Progress,
+) -> ScoredSides | None:
+    """Score both sides by the annotations; None where there are none."""
+    decoder = sides[0].decoder
+    if not truth or decoder is None:
+        return None
+    pictures = [item.picture for item in truth]
+    metric = metric_of(decoder.task, sides[0].labels, threshold=shown_threshold(decoder))
+    unsure = [replace(side, decoder=scoring(side.decoder or decoder)) for side in sides]
+    with progress.stage("annotated", len(sides) * len(pictures)) as step:
+        first, second = (
+            metric.records(truth, _answers(side, pictures, cache, step)) for side in unsure
+        )
+    return scored_sides(metric, (first, second), len(truth))
+
+
 def _answers(
     side: ComparedModel, pictures: Sequence[Picture], cache: Path, step: Step
 ) -> Sequence[Answer]:
@@ -122,7 +166,7 @@ def _findings(
         baseline=_side(sides, evidence, 0),
         candidate=_side(sides, evidence, 1),
         images=len(images.pictures),
-        labelled=0,
+        labelled=0 if evidence.scored is None else evidence.scored.images,
         left_out=images.left_out,
         skipped=images.skipped,
         identical=evidence.identical,
@@ -154,12 +198,17 @@ def _side(sides: tuple[ComparedModel, ComparedModel], evidence: TaskEvidence, wh
         top5=None,
         top5_interval=None,
         ece=None,
+        score=None if evidence.scored is None else evidence.scored.whole[which],
         latency_ms=(times[0].baseline_ms, times[0].candidate_ms)[which] if times else None,
     )
 
 
 def _notes(sides: tuple[ComparedModel, ComparedModel], evidence: TaskEvidence) -> list[str]:
-    notes = ["the candidate is held against the baseline's answers, whether these are right or not"]
+    notes = []
+    if evidence.scored is None:
+        notes.append(
+            "the candidate is held against the baseline's answers, whether these are right or not"
+        )
     if evidence.identical:
         notes.append("both sides are the same file, so that nothing can be lost")
     notes += [

@@ -1,14 +1,27 @@
 """Metrics of models that are no classifiers; they are entered into ``METRICS``."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import sqrt
+from typing import ClassVar, Final
 
 import numpy as np
 
 from edge.comparison.evidence import RESAMPLES, SEED, FileEvidence, MetricEstimate
-from edge.comparison.metrics import AT_LEAST, metric
+from edge.comparison.metrics import AT_LEAST, AT_MOST, metric
 from edge.comparison.result import Interval
-from edge.evaluation.confidence import confidence_of, most_changed
+from edge.comparison.task_scores import (
+    LEAST_OF_CLASS,
+    SURER,
+    Reading,
+    ScoredSides,
+    counted_classes,
+    difference,
+    estimate,
+    objects,
+    of_class,
+)
+from edge.evaluation.confidence import confidence_of, holm, most_changed
 from edge.evaluation.task_agreement import Agreements
 
 
@@ -18,9 +31,13 @@ class TaskEvidence(FileEvidence):
 
     Attributes:
         agreements: What agrees on each picture.
+        scored: What the annotated pictures say; None without annotations.
     """
 
+    known: ClassVar[str] = "annotated"
+
     agreements: Agreements = field(repr=False)
+    scored: ScoredSides | None = field(default=None, repr=False)
 
 
 @metric(
@@ -64,3 +81,96 @@ def task_agreement(evidence: TaskEvidence) -> MetricEstimate:
         images=images,
         projected=projected,
     )
+
+
+NOT_ANNOTATED: Final = MetricEstimate(value=None, missing="no image is annotated")
+
+
+@metric(
+    "points",
+    AT_MOST,
+    "percentage points of the task's own score (mAP, mIoU, OKS or PCK) that the candidate loses",
+    of=TaskEvidence,
+)
+def task_score_drop(evidence: TaskEvidence) -> MetricEstimate:
+    """Compute it on the annotated pictures, see ``task_scores``."""
+    return _drop(evidence, lambda score: score.primary, 100, lambda _: 100)
+
+
+@metric(
+    "points",
+    AT_MOST,
+    "percentage points of mAP at an overlap of 0.5 (mAP50) that the candidate loses",
+    of=TaskEvidence,
+)
+def map50_drop(evidence: TaskEvidence) -> MetricEstimate:
+    """Compute it on the annotated pictures, see ``task_scores``."""
+    return _drop(evidence, lambda score: score.values.get("map50"), 100, lambda _: 100)
+
+
+@metric(
+    "objects",
+    AT_MOST,
+    "how many more objects the candidate miscounts in an image, the mean",
+    of=TaskEvidence,
+)
+def count_error_rise(evidence: TaskEvidence) -> MetricEstimate:
+    """Compute it on the annotated pictures; an image may be miscounted by all its objects."""
+    return _drop(evidence, lambda score: score.values.get("count_error"), -1, objects)
+
+
+@metric(
+    "points",
+    AT_MOST,
+    "largest loss of one class's score (AP or IoU) that is not chance",
+    of=TaskEvidence,
+)
+def worst_class_score_drop(evidence: TaskEvidence) -> MetricEstimate:
+    """Look at the classes where the jackknife's t test, one-sided, corrected for all, is sure.
+
+    It is as sure as what fails a file by the whole score. A class counts that ten pictures show.
+    """
+    scored = evidence.scored
+    if scored is None:
+        return NOT_ANNOTATED
+    read = [
+        (label, difference(scored, of_class(index), 100))
+        for index, label in counted_classes(scored)
+    ]
+    found = [(label, item) for label, item in read if item is not None]
+    if not found:
+        missing = f"no class is annotated on {LEAST_OF_CLASS} images"
+        return MetricEstimate(value=None, missing=missing)
+    chances = holm([item.chance() for _, item in found])
+    level = (1 - evidence.confidence) / 2 / SURER
+    sure = [
+        (item.value, label, chance)
+        for (label, item), chance in zip(found, chances, strict=True)
+        if chance < level
+    ]
+    if not sure:
+        more = "; what others lose may be chance" if any(i.value > 0 for _, i in found) else ""
+        return MetricEstimate(value=0.0, detail=f"no class is surely worse{more}")
+    value, label, chance = max(sure)
+    return MetricEstimate(value=value, detail=f"{label}, p = {chance:.2g}")
+
+
+def _drop(
+    evidence: TaskEvidence,
+    read: Reading,
+    scale: float,
+    unseen: Callable[[ScoredSides], float],
+) -> MetricEstimate:
+    """Return the estimate of a difference; exact between identical files."""
+    scored = evidence.scored
+    if scored is None:
+        return NOT_ANNOTATED
+    if read(scored.whole[0]) is None:
+        missing = "the annotated images show nothing that has this score"
+        return MetricEstimate(value=None, missing=missing)
+    if evidence.identical:
+        return MetricEstimate(value=0.0, interval=Interval(0.0, 0.0), images=scored.images)
+    found = difference(scored, read, scale)
+    if found is None:
+        return MetricEstimate(value=None, missing="too few images are annotated for an interval")
+    return estimate(found, evidence.z, unseen(scored))

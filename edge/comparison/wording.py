@@ -38,6 +38,14 @@ def change_text(change: PictureChange) -> str:
     return "; ".join(f"{word} {', '.join(items)}" for word, items in parts if items)
 
 
+def score_text(side: Side, name: str) -> str:
+    """Return a value of the score by annotations, such as ``mAP``; a count is no share."""
+    value = None if side.score is None else side.score.values.get(name)
+    if name == "count_error":
+        return "-" if value is None else f"{value:.2f}"
+    return quantity(value, "share")
+
+
 def telling_digits(limit: float, values: Sequence[float], unit: str) -> int:
     """Return how many decimals tell the values from the limit; a rounded tie would mislead."""
     others = [value for value in values if value != limit]

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.color_bundles import model, write_bundle, write_pictures
 from tests.integration.conftest import Edge, failed, succeeded
@@ -99,3 +101,50 @@ def test_a_diagnosis_of_detectors_is_refused(edge: Edge, place: Path) -> None:
     """It would take the boxes for the probabilities of classes."""
     refused = edge.run("diagnose", place / "bundle", place / "pictures")
     failed(refused, 2, "these models are for detection", "edge compare")
+
+
+VOC: Final = """<annotation><filename>{name}</filename><size><width>{side}</width>
+<height>{side}</height><depth>3</depth></size><object><name>{label}</name><bndbox><xmin>2</xmin>
+<ymin>2</ymin><xmax>6</xmax><ymax>15</ymax></bndbox></object></annotation>"""
+
+
+def annotated(pictures: Path) -> Path:
+    """Annotate each picture with the object whose score is the greater."""
+    for old in sorted(pictures.rglob("*.png")):
+        file = old.rename(old.with_name(f"{old.parent.name}-{old.name}"))  # a name of its own
+        with Image.open(file) as image:
+            label = "bright" if np.asarray(image).mean() > 127 else "dark"
+            text = VOC.format(name=file.name, side=image.width, label=label)
+        file.with_suffix(".xml").write_text(text, encoding="utf-8")
+    return pictures
+
+
+def test_annotations_give_scores_and_their_policy(edge: Edge, place: Path, tmp_path: Path) -> None:
+    pictures = annotated(write_pictures(tmp_path / "pictures", 80))
+    run = ("compare", place / "bundle", pictures, *SIDES)
+    same = edge.run(*run, "onnx-copy")
+    succeeded(same)
+    assert "320 annotated" in same.stdout
+    assert "mAP50" in same.stdout
+    assert "called like no class" not in same.stdout
+    reports = ("--json", "--markdown", tmp_path / "m.md")
+    ruined = edge.run(*run, "onnx-moved", *reports)
+    assert ruined.returncode == 1
+    stated = json.loads(ruined.stdout)
+    checks = {check["metric"]: check for check in stated["checks"]}
+    assert checks["task_score_drop"]["verdict"] == "fail"
+    assert checks["task_score_drop"]["value"] >= 50
+    assert checks["worst_class_score_drop"]["verdict"] == "fail"
+    assert stated["baseline"]["score"]["values"]["map50"] > 0.9
+    assert "output" not in stated["baseline"]
+    assert "| mAP |" in (tmp_path / "m.md").read_text(encoding="utf-8")
+
+
+def test_a_score_needs_annotations(edge: Edge, place: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('schema_version = 1\n[[rule]]\nmetric = "task_score_drop"\nat_most = 1\n')
+    run = ("compare", place / "bundle", place / "pictures", "--policy", policy, *SIDES)
+    refused = edge.run(*run, "onnx-copy")
+    assert refused.returncode == 1
+    assert "no image is annotated; the policy needs it" in refused.stdout
+    assert "--annotations" in refused.stderr

@@ -13,6 +13,7 @@ from typer.main import get_command
 from edge.cli.app import app
 from edge.comparison.metrics import METRICS
 from edge.comparison.policy import UNCHANGED_POINTS, load_policy
+from edge.comparison.task_metrics import TaskEvidence
 from edge.evaluation.confidence import most_changed
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +118,12 @@ def test_the_limit_on_time_can_be_taken_in(tmp_path: Path) -> None:
     text = (CI / "gate.toml").read_text("utf-8")
     path.write_text(re.sub(r"^#(?=\S)", "", text, flags=re.M))
     assert load_policy(path).sources() == ("recorded",)
+
+
+def test_the_table_of_metrics_is_that_of_the_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| `(\w+)`, (\w+) \|$", DOCS.read_text("utf-8"), re.M)
+    known = [item for item in METRICS.values() if item.of is TaskEvidence]
+    assert rows == [(item.name, item.meaning, item.direction, item.unit) for item in known]
 
 
 def test_the_table_of_images_is_computed() -> None:

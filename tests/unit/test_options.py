@@ -254,6 +254,7 @@ WALKS: Final[dict[str, Walk]] = {
             "--overwrite": With(("--junit", "there.xml")),
             "--output-activation": "sigmoid",
             "--truth": "truth.csv",
+            "--annotations": "voc",
             "--input-range": "0,1",
             "--engine": "litert",
             "--cache": "elsewhere",

@@ -90,6 +90,7 @@ def compare(
     ] = False,
     output_activation: shared.OutputActivationOption = OutputActivation.AUTO,
     truth: shared.Truth = None,
+    annotations: shared.Annotations = None,
     input_range: Annotated[
         str | None,
         typer.Option(
@@ -129,6 +130,7 @@ def compare(
         cache=shared.cache_root(cache),
         output_activation=output_activation,
         truth=truth,
+        annotations=annotations,
     )
     result = run(options, shown_progress(quiet=quiet))
     tolerant = inconclusive is Undecided.PASS
@@ -215,7 +217,10 @@ def _negative(result: "Comparison", *, shown: bool) -> NegativeVerdict:
     checks = deciding(result)
     needed = max(check.images_needed or 0 for check in checks)
     hint = f"Compare on more images: about {needed:,} more would tell." if needed else ""
-    if not result.labelled and any(check.value is None for check in checks):
+    missing = not result.labelled and any(check.value is None for check in checks)
+    if missing and result.task != "classification":
+        hint = "Annotate the images (see --annotations), or use a policy of task_agreement."
+    elif missing:
         hint = (
             "Put each image into a folder named after its class (with several labels per image, "
             "list them in a file for --truth), or use a policy of metrics that "

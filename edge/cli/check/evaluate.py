@@ -37,15 +37,7 @@ def evaluate(
         ),
     ] = None,
     truth: shared.Truth = None,
-    annotations: Annotated[
-        str | None,
-        typer.Option(
-            help="For a bundle that is no classifier: a COCO file, a folder of annotations, or "
-            "their format (coco, voc, yolo, masks).  \\[default: found below the folder]",
-            show_default=False,
-            metavar="FORMAT|PATH",
-        ),
-    ] = None,
+    annotations: shared.Annotations = None,
     engine: shared.Engine = None,
     cache: shared.Cache = None,
     json: shared.Json = False,

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Final
 
 from edge.cli.output import fits_terminal, print_folded, print_table
 from edge.comparison.result import Check, Comparison, Interval, Side, Verdict
-from edge.comparison.wording import bare, change_text, spanned, telling_digits, written
+from edge.comparison.wording import bare, change_text, score_text, spanned, telling_digits, written
 from edge.diagnosis.result import Diagnosis, FileLayers, LayerError, RowDifference, traits
+from edge.evaluation.tasks.metric import SHOWN
 from edge.runtime.streams import say
 from edge.wording import bounds, counted, percent, size
 
@@ -91,15 +92,20 @@ def _print_sides(result: Comparison) -> None:
 
 
 def _print_task_sides(result: Comparison) -> None:
-    """Print two models that are no classifiers: without annotations neither has a score."""
+    """Print two models that are no classifiers; without annotations neither has a score."""
+    both = (("baseline", result.baseline), ("candidate", result.candidate))
+    names = [] if result.baseline.score is None else list(result.baseline.score.values)
     rows = []
-    for part, side in (("baseline", result.baseline), ("candidate", result.candidate)):
+    for part, side in both:
         time = "-" if side.latency_ms is None else f"{side.latency_ms:.2f} ms"
-        rows.append((f"{part} {side.name}", size(side.size_bytes), time))
+        scores = [score_text(side, name) for name in names]
+        rows.append((f"{part} {side.name}", *scores, size(side.size_bytes), time))
+    annotated = f", {result.labelled} annotated" if names else ""
     left_out = f", {len(result.left_out)} left out" if result.left_out else ""
     skipped = f", {len(result.skipped)} unreadable" if result.skipped else ""
-    title = f"{result.task}, {result.images} images{left_out}{skipped}"
-    print_table(title, ("", "size", "latency"), rows, least=("latency",))
+    title = f"{result.task}, {result.images} images{annotated}{left_out}{skipped}"
+    columns = ("", *(SHOWN.get(name, name) for name in names), "size", "latency")
+    print_table(title, columns, rows, least=("latency",))
 
 
 def _print_label_sides(result: Comparison) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import edge
-from edge.comparison.result import Check, Comparison, Verdict
-from edge.comparison.wording import change_text, quantity, sides, span
+from edge.comparison.result import CLASSIFICATION, Check, Comparison, Verdict
+from edge.comparison.wording import change_text, quantity, score_text, sides, span
+from edge.evaluation.tasks.metric import SHOWN
 from edge.markup import code, folded, prose, table
 
 LARGEST: Final = 65_535  # GitHub refuses comments of 65,536 characters; bytes are never fewer
@@ -53,12 +54,13 @@ def _marker(comparison: Comparison) -> str:
 
 def _headline(comparison: Comparison) -> str:
     verdict = comparison.verdict
+    known = "labelled" if comparison.task == CLASSIFICATION else "annotated"
     left_out = f"; {len(comparison.left_out)} left out, they trained or calibrated a model"
     skipped = f"; {len(comparison.skipped)} could not be read"
     return (
         f"## {MARKS[verdict]} edge compare: {verdict.value}\n\n"
         f"{code(comparison.candidate.name)} against {code(comparison.baseline.name)}: "
-        f"{comparison.images:,} images, {comparison.labelled:,} of them labelled"
+        f"{comparison.images:,} images, {comparison.labelled:,} of them {known}"
         f"{left_out if comparison.left_out else ''}{skipped if comparison.skipped else ''}."
         + (" Both are the same file." if comparison.identical else "")
     )
@@ -69,6 +71,10 @@ def _sides(comparison: Comparison) -> str:
     rows = [
         ("top-1", *(quantity(s.top1, "share") + span(s.top1_interval, "share") for s in both)),
         ("top-5", *(quantity(s.top5, "share") + span(s.top5_interval, "share") for s in both)),
+        *(
+            (SHOWN.get(name, name), *(score_text(s, name) for s in both))
+            for name in (both[0].score.values if both[0].score else ())
+        ),
         ("calibration error (ECE)", *(quantity(s.ece, "share") for s in both)),
         ("size", *(f"{s.size_bytes / 1e6:.2f} MB" for s in both)),
         ("latency", *(quantity(s.latency_ms, "milliseconds") for s in both)),
@@ -83,7 +89,7 @@ def _paired(comparison: Comparison) -> str:
     paired = comparison.paired
     share = quantity(comparison.agreement, "share")
     agreement = f"Both name the same best class on {share} of the images."
-    if comparison.task != "classification":
+    if comparison.task != CLASSIFICATION:
         return f"The answers of both agree by {share}."
     if paired is None:
         return agreement
