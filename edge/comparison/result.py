@@ -247,7 +247,7 @@ class Comparison:
     schema_version: int = COMPARISON_SCHEMA_VERSION
 
     def to_json(self) -> dict[str, Any]:
-        """The comparison as JSON values; a classifier has an ``output``, others have a ``score``."""
+        """The comparison as JSON values; a classifier has an ``output``, others a ``score``."""
         stated = asdict(self)
         for side in (stated["baseline"], stated["candidate"]):
             del side["score" if self.task == CLASSIFICATION else "output"]
