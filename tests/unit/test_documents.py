@@ -39,3 +39,14 @@ def test_the_readme_lists_every_document() -> None:
     missing = [page.name for page in pages if f"{page.relative_to(ROOT)})" not in text]
     assert len(pages) > 20
     assert not missing
+
+
+def test_every_decoder_and_format_stands_in_the_document_of_tasks() -> None:
+    from edge.dataset.annotations.read import FORMATS
+    from edge.runtime.tasks.table import DECODERS
+
+    text = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
+    for name, entry in DECODERS.items():
+        assert f"| `{name}` | {entry.task} | {entry.meaning} |" in text
+    for name in FORMATS:
+        assert f"| `{name}` |" in text
