@@ -13,7 +13,7 @@ from benchmarks.environment import environment
 from benchmarks.inputs import generated_picture
 from benchmarks.plan import BenchmarkPlan, Cell, cells
 from benchmarks.protocol import Protocol
-from benchmarks.request import Task, TimedModel
+from benchmarks.request import TimedModel, WorkerTask
 from benchmarks.result import MeasuredModel
 from benchmarks.stats import median
 from benchmarks.verdict import ORDER, ROUNDS, Judgement, judge, paired
@@ -158,6 +158,6 @@ def _only(model: MeasuredModel, plan: BenchmarkPlan) -> Cell:
 
 def _asked(cell: Cell, bench: Bench) -> tuple[float, Inputs]:
     """The median seconds of a process, and what its inferences got."""
-    timed = bench.ask(cell, Task.TIME, TimedModel)[-1]
+    timed = bench.ask(cell, WorkerTask.TIME, TimedModel)[-1]
     inputs = tuple(replace(spec, quantization=None) for spec in timed.model.inputs)
     return median(timed.times.steady), inputs

@@ -20,8 +20,8 @@ from benchmarks.request import (
     Request,
     StepTimes,
     SustainedPoint,
-    Task,
     TimedModel,
+    WorkerTask,
     ask,
 )
 from benchmarks.result import BenchmarkRow, EndToEnd, MeasuredModel, Moment, Status, Timing
@@ -48,7 +48,7 @@ class Bench:
         self._answers: dict[str, tuple[LoadedModel, list[NDArray[Any]]] | EdgeError] = {}
         self._files = 0
 
-    def request(self, cell: Cell, task: Task, outputs: Path | None = None) -> Request:
+    def request(self, cell: Cell, task: WorkerTask, outputs: Path | None = None) -> Request:
         """Return what the worker of a row is asked for."""
         plan, contract = self.plan, cell.model.preprocessing
         return Request(
@@ -66,11 +66,14 @@ class Bench:
         )
 
     def ask(
-        self, cell: Cell, task: Task, reply: type[Reply], outputs: Path | None = None
+        self, cell: Cell, task: WorkerTask, reply: type[Reply], outputs: Path | None = None
     ) -> list[Reply]:
         """Return the worker's messages; arguments and errors as ``request.ask``."""
         plan = self.plan
-        longest = {Task.ESTIMATE: ESTIMATE_SECONDS, Task.SUSTAINED: plan.sustained_seconds}
+        longest = {
+            WorkerTask.ESTIMATE: ESTIMATE_SECONDS,
+            WorkerTask.SUSTAINED: plan.sustained_seconds,
+        }
         request = self.request(cell, task, outputs)
         timeout = plan.timeout + longest.get(task, 2 * plan.protocol.max_seconds)
         if plan.machine is not None:
@@ -100,7 +103,7 @@ class Bench:
             file = self.new_file()
             cell = Cell(model=measured, path=path, threads=1)
             try:
-                model = self.ask(cell, Task.OUTPUTS, LoadedModel, file)[-1]
+                model = self.ask(cell, WorkerTask.OUTPUTS, LoadedModel, file)[-1]
                 self._answers[measured.sha256] = (model, arrays(file))
             except EdgeError as error:
                 self._answers[measured.sha256] = error
@@ -126,9 +129,9 @@ def measured(cell: Cell, bench: Bench) -> BenchmarkRow:
     )
     try:
         if cell.path.estimate:
-            return _estimated(row, bench.ask(cell, Task.ESTIMATE, Estimate)[-1])
+            return _estimated(row, bench.ask(cell, WorkerTask.ESTIMATE, Estimate)[-1])
         file = bench.new_file()
-        timed = bench.ask(cell, Task.TIME, TimedModel, file)[-1]
+        timed = bench.ask(cell, WorkerTask.TIME, TimedModel, file)[-1]
         row = _timed(row, timed)
         row = _proved(row, cell, bench, timed.model, arrays(file))
     except ImageError:
@@ -269,18 +272,18 @@ def _with(row: BenchmarkRow, name: str, add: Callable[[], BenchmarkRow]) -> Benc
 
 
 def _memory(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
-    return replace(row, peak_memory=bench.ask(cell, Task.MEMORY, PeakMemory)[-1].size_bytes)
+    return replace(row, peak_memory=bench.ask(cell, WorkerTask.MEMORY, PeakMemory)[-1].size_bytes)
 
 
 def _end_to_end(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
-    steps = bench.ask(cell, Task.END_TO_END, StepTimes)[-1]
+    steps = bench.ask(cell, WorkerTask.END_TO_END, StepTimes)[-1]
     return replace(row, end_to_end=EndToEnd(**asdict(steps)))
 
 
 def _profile(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
-    return replace(row, profile=bench.ask(cell, Task.PROFILE, OperatorTimes)[-1].operators)
+    return replace(row, profile=bench.ask(cell, WorkerTask.PROFILE, OperatorTimes)[-1].operators)
 
 
 def _sustained(row: BenchmarkRow, cell: Cell, bench: Bench) -> BenchmarkRow:
-    points = bench.ask(cell, Task.SUSTAINED, SustainedPoint)
+    points = bench.ask(cell, WorkerTask.SUSTAINED, SustainedPoint)
     return replace(row, sustained=tuple(Moment(**asdict(point)) for point in points))

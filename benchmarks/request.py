@@ -30,7 +30,7 @@ from edge.workers import Message, WorkerLimits, answers
 Reply = TypeVar("Reply")
 
 
-class Task(StrEnum):
+class WorkerTask(StrEnum):
     """What a worker does, and with which messages it replies."""
 
     PROBE = "probe"  # say whether the path works here: a Device
@@ -51,7 +51,7 @@ class Request:
         task: What it does.
         opener: ``module:callable`` of the path's opener, or of its estimate.
         probe: ``module:callable`` of the path's probe; loads the engine before memory counts.
-        model: The model file; None for ``Task.PROBE``.
+        model: The model file; None for ``WorkerTask.PROBE``.
         settings: How the model is opened.
         protocol: When the measurement ends.
         pixels: An .npy file of images, see ``inputs.tensors``; None to generate inputs.
@@ -61,7 +61,7 @@ class Request:
         preprocessing: How the image becomes pixels there.
     """
 
-    task: Task
+    task: WorkerTask
     opener: str
     probe: str
     model: Path | None = None
@@ -76,7 +76,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """The reply to ``Task.OUTPUTS``: a model that an engine has loaded and run.
+    """The reply to ``WorkerTask.OUTPUTS``: a model that an engine has loaded and run.
 
     Attributes:
         engine: The interpreter and its version.
@@ -99,7 +99,7 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedModel:
-    """The reply to ``Task.TIME``.
+    """The reply to ``WorkerTask.TIME``.
 
     Attributes:
         model: The model.
@@ -114,14 +114,14 @@ class TimedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeakMemory:
-    """The reply to ``Task.MEMORY``: bytes that a model took; None where nothing tells."""
+    """The reply to ``WorkerTask.MEMORY``: bytes that a model took; None where nothing tells."""
 
     size_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTimes:
-    """The reply to ``Task.END_TO_END``: the median seconds of each step; see ``EndToEnd``."""
+    """The reply to ``WorkerTask.END_TO_END``: the median seconds of each step; see ``EndToEnd``."""
 
     decode: float
     encode: float
@@ -131,7 +131,7 @@ class StepTimes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SustainedPoint:
-    """A reply to ``Task.SUSTAINED``; see ``Moment``, which is what results hold of it."""
+    """A reply to ``WorkerTask.SUSTAINED``; see ``Moment``, which is what results hold of it."""
 
     elapsed: float
     median: float
@@ -143,7 +143,7 @@ class SustainedPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorTimes:
-    """The reply to ``Task.PROFILE``: one time for each operator."""
+    """The reply to ``WorkerTask.PROFILE``: one time for each operator."""
 
     operators: tuple[OperatorTime, ...]
 
@@ -183,7 +183,7 @@ def ask(
 
     Args:
         request: What it has to do.
-        reply: The class of its messages, as ``Task`` states it.
+        reply: The class of its messages, as ``WorkerTask`` states it.
         python: The interpreter of another environment; that of this one by default.
         timeout: The time after which it is killed, in seconds.
         memory_bytes: The resident memory at which it is killed; None for no limit.
@@ -233,7 +233,7 @@ def probe(
         MeasurementError: The attempt crashed or hung.
     """
     request = Request(
-        task=Task.PROBE, opener=accelerator.open, probe=accelerator.probe, settings=settings
+        task=WorkerTask.PROBE, opener=accelerator.open, probe=accelerator.probe, settings=settings
     )
     return ask(request, Device, python=python, timeout=timeout)[-1]
 

@@ -25,8 +25,8 @@ from benchmarks.request import (
     Request,
     StepTimes,
     SustainedPoint,
-    Task,
     TimedModel,
+    WorkerTask,
 )
 from benchmarks.timing import timed
 from edge.errors import InferenceError
@@ -168,15 +168,15 @@ def _sustained(request: Request) -> Iterator[object]:
         )
 
 
-TASKS: Final[dict[Task, Callable[[Request], Iterator[object]]]] = {
-    Task.PROBE: _probe,
-    Task.OUTPUTS: _outputs,
-    Task.TIME: _time,
-    Task.MEMORY: _memory,
-    Task.END_TO_END: _end_to_end,
-    Task.PROFILE: _profile,
-    Task.SUSTAINED: _sustained,
-    Task.ESTIMATE: _estimate,
+TASKS: Final[dict[WorkerTask, Callable[[Request], Iterator[object]]]] = {
+    WorkerTask.PROBE: _probe,
+    WorkerTask.OUTPUTS: _outputs,
+    WorkerTask.TIME: _time,
+    WorkerTask.MEMORY: _memory,
+    WorkerTask.END_TO_END: _end_to_end,
+    WorkerTask.PROFILE: _profile,
+    WorkerTask.SUSTAINED: _sustained,
+    WorkerTask.ESTIMATE: _estimate,
 }
 
 

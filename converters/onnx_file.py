@@ -157,15 +157,14 @@ def _first_convolution(proto: Any, layout: TensorLayout) -> FirstConvolution | N
         consumers = [node for node in graph.node if tensor in node.input]
     if len(consumers) != 1 or consumers[0].op_type != "Conv":
         return None
-    node = consumers[0]
-    constants = {item.name: item for item in graph.initializer}
+    node, constants = consumers[0], {item.name: item for item in graph.initializer}
     values = [constants.get(name) for name in node.input[1:]]
     attributes = {item.name: item for item in node.attribute}
     if None in values or ("group" in attributes and attributes["group"].i != 1):
         return None
     arrays = [onnx.numpy_helper.to_array(item) for item in values]
     padding = attributes["auto_pad"].s.decode() if "auto_pad" in attributes else "NOTSET"
-    pads = any(attributes["pads"].ints) if "pads" in attributes else False
+    pads = "pads" in attributes and any(attributes["pads"].ints)
 
     def replace(kernel: Any, bias: Any) -> None:
         for position, array in enumerate((kernel, bias), 1):

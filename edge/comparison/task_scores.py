@@ -75,7 +75,7 @@ Reading = Callable[[TaskScore], float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class ScoreDifference:
     """A value of the baseline less that of the candidate, with its jackknife.
 
     Attributes:
@@ -117,7 +117,7 @@ class Difference:
         return float(t.sf(self.value / self.error, self.groups - 1))
 
 
-def difference(scored: ScoredSides, read: Reading, scale: float) -> Difference | None:
+def difference(scored: ScoredSides, read: Reading, scale: float) -> ScoreDifference | None:
     """Return how much a value differs, times ``scale``; None where a side or a group has none.
 
     Groups may differ in size by one picture: the delete-m jackknife (Busing, Meijer and van der
@@ -132,7 +132,7 @@ def difference(scored: ScoredSides, read: Reading, scale: float) -> Difference |
     pseudo = ratio * whole - (ratio - 1) * without
     mean = len(without) * whole - ((1 - 1 / ratio) * without).sum()
     error = sqrt(float(((pseudo - mean) ** 2 / (ratio - 1)).mean()))
-    return Difference(
+    return ScoreDifference(
         value=round(whole, 6),
         error=0.0 if error < 1e-9 else error,
         images=scored.images,
@@ -140,8 +140,8 @@ def difference(scored: ScoredSides, read: Reading, scale: float) -> Difference |
     )
 
 
-def estimate(found: Difference, z: float, unseen: float, **more: Any) -> MetricEstimate:
-    """Return a difference as what a rule limits; see ``Difference.interval``."""
+def estimate(found: ScoreDifference, z: float, unseen: float, **more: Any) -> MetricEstimate:
+    """Return a difference as what a rule limits; see ``ScoreDifference.interval``."""
     return MetricEstimate(
         value=found.value,
         interval=found.interval(found.images, z, unseen),

@@ -13,11 +13,10 @@ IGNORED: Final = 255  # class index of a pixel that counts nowhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrueBox:
-    """One annotated object, in pixels of the upright picture, (0, 0) at its top left corner.
+class AnnotatedBox:
+    """One annotated object.
 
     Attributes:
-        index: The class index in the model's labels.
         left: Pixels from the left edge.
         top: Pixels from the upper edge.
         right: Pixels from the left edge.
@@ -32,7 +31,6 @@ class TrueBox:
             box.
     """
 
-    index: int
     left: float
     top: float
     right: float
@@ -41,6 +39,17 @@ class TrueBox:
     crowd: bool = False
     keypoints: tuple[tuple[float, float, int], ...] = ()
     area: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrueBox(AnnotatedBox):
+    """An object in pixels of the upright picture, (0, 0) at its top left corner.
+
+    Attributes:
+        index: The class index in the model's labels.
+    """
+
+    index: int
 
     @property
     def size(self) -> float:

@@ -69,7 +69,7 @@ class ExporterNote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileEvidence:
+class ModelEvidence:
     """Everything that is asked of a file before anything is taken to be so.
 
     Attributes:
@@ -107,7 +107,7 @@ class FileEvidence:
         return tuple(spec.shape for spec in self.outputs)
 
 
-def read_evidence(path: Path, stated: StatedModel) -> FileEvidence:
+def read_evidence(path: Path, stated: StatedModel) -> ModelEvidence:
     """Open a file, look at it, and let it answer one picture of noise.
 
     Raises:
@@ -127,7 +127,7 @@ def read_evidence(path: Path, stated: StatedModel) -> FileEvidence:
         TensorSpec(name=s.name, shape=a.shape, dtype=s.dtype, quantization=s.quantization)
         for s, a in zip(session.outputs, trial, strict=True)
     )
-    return FileEvidence(
+    return ModelEvidence(
         path=path,
         format=format_,
         sha256=sha256_file(path),

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge.identification.evidence import FileEvidence, cells
+from edge.identification.evidence import ModelEvidence, cells
 from edge.runtime.contract import ChannelOrder, Interpolation, PadPosition, Resize
 from edge.runtime.postprocess import dequantize
 from edge.runtime.tasks.landmarks import BODY, HAND
@@ -72,7 +72,7 @@ class Reading:
     sure: bool = True
 
 
-Family = Callable[[FileEvidence], list[Reading]]
+Family = Callable[[ModelEvidence], list[Reading]]
 
 ULTRALYTICS: Final = Feeding(
     input_range=UNIT,
@@ -111,7 +111,7 @@ CLASSIFIED: Final = Feeding(
 )
 
 
-def tflite_detection(found: FileEvidence) -> list[Reading]:
+def tflite_detection(found: ModelEvidence) -> list[Reading]:
     """Detectors that end in TFLite_Detection_PostProcess."""
     if not found.detection_order:
         return []
@@ -129,7 +129,7 @@ def tflite_detection(found: FileEvidence) -> list[Reading]:
     ]
 
 
-def yolo(found: FileEvidence) -> list[Reading]:
+def yolo(found: ModelEvidence) -> list[Reading]:
     """One tensor of boxes with their scores: the layouts of the YOLO families."""
     if len(found.shapes) != 1 or len(found.shapes[0]) != 3 or found.shapes[0][0] != 1:
         return []
@@ -149,7 +149,7 @@ def yolo(found: FileEvidence) -> list[Reading]:
     return []
 
 
-def _by_rows(found: FileEvidence, trial: Any, shape: str) -> list[Reading]:
+def _by_rows(found: ModelEvidence, trial: Any, shape: str) -> list[Reading]:
     """A row for each cell: with objectness (YOLOX), or without (a turned YOLOv8)."""
     columns = trial.shape[1]
     turned = _yolo("yolov8", columns - 4, f"{shape}, each with 4 + classes", trial[:, :4])
@@ -170,7 +170,7 @@ def _by_rows(found: FileEvidence, trial: Any, shape: str) -> list[Reading]:
     return [raw, turned]
 
 
-def _is_decoded(trial: Any, found: FileEvidence) -> bool:
+def _is_decoded(trial: Any, found: ModelEvidence) -> bool:
     """Whether the first column runs over the whole width, as centres in pixels do."""
     centres = trial[:, 0]
     return bool(centres.max() > 0.5 * found.image.width and trial[:, 2:4].min() >= 0)
@@ -197,7 +197,7 @@ def _yolo(decoder: str, classes: int | None, why: str, boxes: Any) -> Reading:
     )
 
 
-def raw_ssd(found: FileEvidence) -> list[Reading]:
+def raw_ssd(found: ModelEvidence) -> list[Reading]:
     """Boxes and class scores of anchors, in two tensors."""
     shapes = [tuple(extent for extent in shape if extent != 1) for shape in found.shapes]
     if len(shapes) != 2 or any(len(shape) != 2 for shape in shapes):
@@ -217,7 +217,7 @@ def raw_ssd(found: FileEvidence) -> list[Reading]:
     ]
 
 
-def faces(found: FileEvidence) -> list[Reading]:
+def faces(found: ModelEvidence) -> list[Reading]:
     """BlazeFace of MediaPipe, and YuNet of OpenCV."""
     shapes = set(found.shapes)
     for anchors in (896, 2304):  # of the short and of the full range
@@ -235,7 +235,7 @@ def _face(decoder: str, why: str, feeding: Feeding) -> Reading:
     )
 
 
-def poses(found: FileEvidence) -> list[Reading]:
+def poses(found: ModelEvidence) -> list[Reading]:
     """MoveNet, and the landmark models of MediaPipe."""
     if found.shapes in (((1, 1, 17, 3),), ((1, 6, 56),)):
         why = f"its output is {list(found.shapes[0])}: 17 keypoints of y, x and score"
@@ -261,7 +261,7 @@ def _pose(decoder: str, why: str, feeding: Feeding, names: tuple[str, ...]) -> R
     )
 
 
-def segmentation(found: FileEvidence) -> list[Reading]:
+def segmentation(found: ModelEvidence) -> list[Reading]:
     """A map of scores or of classes over the picture."""
     if len(found.shapes) != 1:
         return []
@@ -293,14 +293,14 @@ def segmentation(found: FileEvidence) -> list[Reading]:
     return readings
 
 
-def _is_map(extents: tuple[int, ...], found: FileEvidence) -> bool:
+def _is_map(extents: tuple[int, ...], found: ModelEvidence) -> bool:
     """Whether two extents are those of the picture, or the same part of both sides."""
     height, width = found.image.height, found.image.width
     rows, columns = extents
     return min(extents) > 6 and abs(rows * width - columns * height) <= max(height, width)
 
 
-def vectors(found: FileEvidence) -> list[Reading]:
+def vectors(found: ModelEvidence) -> list[Reading]:
     """One value for each class, or an embedding."""
     if len(found.shapes) != 1:
         return []
@@ -352,7 +352,7 @@ FEEDINGS: Final[Mapping[str, Feeding]] = {
 }
 
 
-def readings_of(found: FileEvidence) -> list[Reading]:
+def readings_of(found: ModelEvidence) -> list[Reading]:
     """Return every reading of the file, by the first family that knows its outputs."""
     for family in FAMILIES:
         readings = family(found)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from edge.errors import UsageError
-from edge.identification.evidence import FileEvidence
+from edge.identification.evidence import ModelEvidence
 from edge.identification.families import Reading
 from edge.identification.model import Fact, StatedModel
 from edge.runtime.contract import (
@@ -27,7 +27,7 @@ _STEP = 1.01  # of a pixel; publishers round 1/127.5 to 1/128
 
 
 def fed(
-    found: FileEvidence, chosen: Reading, stated: StatedModel
+    found: ModelEvidence, chosen: Reading, stated: StatedModel
 ) -> tuple[Preprocessing, list[Fact]]:
     """Return the contract of the input, and the facts of it.
 
@@ -94,7 +94,7 @@ def _resized(chosen: Reading, stated: StatedModel) -> dict[str, Any]:
     return given
 
 
-def unscaled(found: FileEvidence) -> Preprocessing:
+def unscaled(found: ModelEvidence) -> Preprocessing:
     """Return a contract of the input's size alone, for what asks no more of it."""
     image = found.image
     return Preprocessing(
@@ -113,7 +113,7 @@ def _resize_words(contract: Preprocessing) -> str:
 
 
 def _channel_order(
-    found: FileEvidence, chosen: Reading, stated: StatedModel
+    found: ModelEvidence, chosen: Reading, stated: StatedModel
 ) -> tuple[ChannelOrder, Fact]:
     if stated.channel_order is not None:
         order, source, sure = stated.channel_order, "as stated", True
@@ -135,7 +135,7 @@ def _channel_order(
 
 
 def _values(
-    found: FileEvidence, chosen: Reading, stated: StatedModel, order: ChannelOrder
+    found: ModelEvidence, chosen: Reading, stated: StatedModel, order: ChannelOrder
 ) -> tuple[dict[str, Any], Fact]:
     """Return the fields of the contract that say what values the input takes, and the fact.
 
@@ -167,7 +167,7 @@ def _range_fact(value: str, source: str, sure: bool) -> Fact:
 
 
 def _wanted_range(
-    found: FileEvidence, chosen: Reading, stated: StatedModel, order: ChannelOrder
+    found: ModelEvidence, chosen: Reading, stated: StatedModel, order: ChannelOrder
 ) -> tuple[InputRange | None, str, bool]:
     """Return the range of values, its source, and whether that is certain."""
     if stated.input_range is not None:
@@ -181,7 +181,7 @@ def _wanted_range(
 
 
 def _described_range(
-    found: FileEvidence, mean: tuple[float, ...], std: tuple[float, ...]
+    found: ModelEvidence, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> tuple[InputRange, str, bool]:
     """Return the range that the metadata state, its source, and that it is certain.
 
@@ -202,7 +202,7 @@ def _described_range(
     return InputRange(mean=mean, std=std), f"its metadata state {shown}", True
 
 
-def _check_integers(found: FileEvidence, wanted: InputRange, encoding: InputEncoding) -> None:
+def _check_integers(found: ModelEvidence, wanted: InputRange, encoding: InputEncoding) -> None:
     """Refuse a range that the integers of the input cannot hold.
 
     Raises:
@@ -233,7 +233,7 @@ def _check_integers(found: FileEvidence, wanted: InputRange, encoding: InputEnco
         )
 
 
-def _unknown_range(found: FileEvidence) -> UsageError:
+def _unknown_range(found: ModelEvidence) -> UsageError:
     return UsageError(
         f"nothing in {found.path.name} says which values its input takes",
         hint="State them with --input-range: 0,1 (PyTorch, YOLO), -1,1 (TensorFlow's MobileNet), "
@@ -264,7 +264,7 @@ def encoding_fields(wanted: InputRange, order: ChannelOrder, channels: int) -> d
     return {"value_range": PIXEL_RANGE, "mean": mean, "std": std}
 
 
-def _is_pixel(found: FileEvidence, encoding: InputEncoding) -> bool:
+def _is_pixel(found: ModelEvidence, encoding: InputEncoding) -> bool:
     """Whether the quantized value of each pixel is the pixel, or less 128, within one step."""
     spec = found.image.spec
     if spec.quantization is None or len(spec.quantization.scales) != 1:

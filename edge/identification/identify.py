@@ -9,7 +9,7 @@ from typing import Any
 from edge.dataset.labels import numbered, read_labels
 from edge.errors import BundleError, InferenceError, ModelLoadError, UsageError
 from edge.evaluation.output import other_count, output_of
-from edge.identification.evidence import FileEvidence, packed_labels, read_evidence
+from edge.identification.evidence import ModelEvidence, packed_labels, read_evidence
 from edge.identification.families import FEEDINGS, Feeding, Reading, readings_of
 from edge.identification.feeding import fed, unscaled
 from edge.identification.model import Fact, IdentifiedModel, StatedModel
@@ -71,7 +71,7 @@ def identify(path: Path, stated: StatedModel) -> IdentifiedModel:
     )
 
 
-def _chosen(found: FileEvidence, stated: StatedModel) -> tuple[Reading, list[Fact]]:
+def _chosen(found: ModelEvidence, stated: StatedModel) -> tuple[Reading, list[Fact]]:
     """Return the one reading of the file that fits all that is known, and the facts of it.
 
     Raises:
@@ -109,7 +109,7 @@ def _chosen(found: FileEvidence, stated: StatedModel) -> tuple[Reading, list[Fac
     return readings[0], _reading_facts(found, readings[0], stated)
 
 
-def _reading_facts(found: FileEvidence, chosen: Reading, stated: StatedModel) -> list[Fact]:
+def _reading_facts(found: ModelEvidence, chosen: Reading, stated: StatedModel) -> list[Fact]:
     usual = f"what the decoder {chosen.decoder} answers" if chosen.decoder else chosen.why
     source = "as stated" if stated.task is not None else usual
     if stated.task is None and found.exporter is not None:
@@ -145,7 +145,7 @@ def _stated_decoder(stated: StatedModel, readings: Sequence[Reading]) -> Reading
     return Reading(task=task, decoder=name, why="as stated", feeding=feeding, sure=False)
 
 
-def _of_task(found: FileEvidence, task: Task, readings: Sequence[Reading]) -> list[Reading]:
+def _of_task(found: ModelEvidence, task: Task, readings: Sequence[Reading]) -> list[Reading]:
     """Return the readings of a task.
 
     Raises:
@@ -161,7 +161,7 @@ def _of_task(found: FileEvidence, task: Task, readings: Sequence[Reading]) -> li
     )
 
 
-def _exported(found: FileEvidence, task: str, readings: Sequence[Reading]) -> list[Reading]:
+def _exported(found: ModelEvidence, task: str, readings: Sequence[Reading]) -> list[Reading]:
     """Return the readings of the task that the exporter wrote into the file.
 
     Raises:
@@ -179,7 +179,7 @@ def _exported(found: FileEvidence, task: str, readings: Sequence[Reading]) -> li
     )
 
 
-def _label_count(found: FileEvidence, stated: StatedModel) -> int | None:
+def _label_count(found: ModelEvidence, stated: StatedModel) -> int | None:
     """Return how many labels are named anywhere; None for none."""
     if stated.labels is not None:
         return len(read_labels(stated.labels, doubles=True).names)
@@ -187,7 +187,7 @@ def _label_count(found: FileEvidence, stated: StatedModel) -> int | None:
     return len(named[0]) if named else None
 
 
-def _ambiguous(found: FileEvidence, readings: Sequence[Reading]) -> UsageError:
+def _ambiguous(found: ModelEvidence, readings: Sequence[Reading]) -> UsageError:
     ways = []
     for item in readings:
         option = f"--decoder {item.decoder}" if item.decoder else f"--task {item.task}"
@@ -199,7 +199,7 @@ def _ambiguous(found: FileEvidence, readings: Sequence[Reading]) -> UsageError:
     )
 
 
-def _file_labels(found: FileEvidence) -> tuple[tuple[str, ...], str] | None:
+def _file_labels(found: ModelEvidence) -> tuple[tuple[str, ...], str] | None:
     """Return the labels that the file itself names, and where."""
     if found.exporter is not None and found.exporter.names:
         return found.exporter.names, "the names in its metadata"
@@ -209,7 +209,7 @@ def _file_labels(found: FileEvidence) -> tuple[tuple[str, ...], str] | None:
 
 
 def _labels(
-    found: FileEvidence, chosen: Reading, stated: StatedModel
+    found: ModelEvidence, chosen: Reading, stated: StatedModel
 ) -> tuple[tuple[str, ...], Fact]:
     """Return the labels and where they come from.
 
@@ -252,7 +252,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _decoder(
-    found: FileEvidence,
+    found: ModelEvidence,
     chosen: Reading,
     stated: StatedModel,
     preprocessing: Preprocessing,
@@ -334,7 +334,7 @@ def _refuse_classifier_options(stated: StatedModel, task: Task) -> None:
 
 
 def _with_threshold(
-    found: FileEvidence, output: OutputSpec, threshold: float | None, labels: int
+    found: ModelEvidence, output: OutputSpec, threshold: float | None, labels: int
 ) -> OutputSpec:
     """Return what a classifier's values mean, with the threshold that is stated.
 
@@ -353,7 +353,7 @@ def _with_threshold(
     return replace(output, thresholds=(threshold,) * count)
 
 
-def _own_file(found: FileEvidence, stated: StatedModel) -> IdentifiedModel:
+def _own_file(found: ModelEvidence, stated: StatedModel) -> IdentifiedModel:
     """Return what a file that edge wrote says of itself.
 
     Raises:

@@ -37,7 +37,7 @@ from benchmarks.inputs import tensors
 from benchmarks.models import lone
 from benchmarks.plan import BenchmarkPlan
 from benchmarks.protocol import Protocol
-from benchmarks.request import Request, Task, TimedModel, ask
+from benchmarks.request import Request, TimedModel, WorkerTask, ask
 from benchmarks.stats import median
 from benchmarks.timing import timed
 from benchmarks.verdict import EQUIVALENT, ROUNDS, SpeedVerdict, judge
@@ -122,7 +122,7 @@ def agreement(model: Path, rounds: int) -> bool:
 def _edge(model: Path) -> float:
     path = accelerator(PATH)
     request = Request(
-        task=Task.TIME,
+        task=WorkerTask.TIME,
         opener=path.open,
         probe=path.probe,
         model=model,
@@ -232,7 +232,7 @@ def _plans(model: Path, folder: Path) -> tuple[BenchmarkPlan, BenchmarkPlan]:
     )
     path = accelerator(plain.paths[0])
     request = Request(
-        task=Task.TIME,
+        task=WorkerTask.TIME,
         opener=path.open,
         probe=path.probe,
         model=model,

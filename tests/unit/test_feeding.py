@@ -8,7 +8,7 @@ import pytest
 
 from edge.errors import UsageError
 from edge.evaluation.output import Ending, GraphEnd
-from edge.identification.evidence import FileEvidence, ImageInput
+from edge.identification.evidence import ImageInput, ModelEvidence
 from edge.identification.families import CLASSIFIED, YOLOX, Reading
 from edge.identification.feeding import fed
 from edge.identification.model import StatedModel
@@ -27,7 +27,7 @@ def evidence(
     quantization: QuantizationParams | None = None,
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
-) -> FileEvidence:
+) -> ModelEvidence:
     described = ModelMetadata(
         name="",
         description="",
@@ -39,7 +39,7 @@ def evidence(
         channel_std=std,
     )
     spec = TensorSpec(name="image", shape=(1, 8, 8, 3), dtype=dtype, quantization=quantization)
-    return FileEvidence(
+    return ModelEvidence(
         path=Path("m.tflite"),
         format="tflite",
         sha256="0" * 64,
@@ -61,7 +61,7 @@ def evidence(
     )
 
 
-def contract(found: FileEvidence, chosen: Reading = CLASSIFIER, **stated: Any) -> Any:
+def contract(found: ModelEvidence, chosen: Reading = CLASSIFIER, **stated: Any) -> Any:
     return fed(found, chosen, StatedModel(**stated))[0]
 
 

@@ -21,7 +21,7 @@ from benchmarks.input_shape import bound, closed, parse_shapes
 from benchmarks.inputs import tensors
 from benchmarks.outputs.files import csv_text, markdown
 from benchmarks.outputs.json_file import json_text, read_results
-from benchmarks.request import Request, Task
+from benchmarks.request import Request, WorkerTask
 from edge.cli.measure.view import print_rows
 from edge.errors import ModelLoadError, UsageError
 from edge.runtime.spec import TensorSpec
@@ -217,7 +217,7 @@ def test_the_signature_that_runs_is_named(tmp_path: Path) -> None:
 
 def test_a_worker_gets_the_shapes() -> None:
     settings = EngineSettings(shapes={"ids": (1, 8), "sr": ()})
-    request = Request(task=Task.TIME, opener="a:b", probe="a:c", settings=settings)
+    request = Request(task=WorkerTask.TIME, opener="a:b", probe="a:c", settings=settings)
     assert typed(Request, json.loads(json.dumps(encoded(request))), "the request") == request
 
 

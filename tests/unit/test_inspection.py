@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.accelerators.table import accelerator
-from benchmarks.request import Request, Task, TimedModel, ask
+from benchmarks.request import Request, TimedModel, WorkerTask, ask
 from edge.errors import ModelLoadError, UsageError
 from edge.inspection.model import inspect_model, inspect_onnx, inspect_tflite
 from edge.modelfile import mult_adds
@@ -589,7 +589,7 @@ def test_onnx_functions_that_have_no_end_are_refused(
     with pytest.raises(ModelLoadError, match=told):
         open_session(path)
     with pytest.raises(ModelLoadError, match=told):
-        request = Request(task=Task.TIME, opener=ORT.open, probe=ORT.probe, model=path)
+        request = Request(task=WorkerTask.TIME, opener=ORT.open, probe=ORT.probe, model=path)
         ask(request, TimedModel, timeout=60)
 
 

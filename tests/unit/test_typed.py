@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.accelerators.base import Coverage, Device, Estimate, Label
-from benchmarks.request import LoadedModel, Request, Task, TimedModel
+from benchmarks.request import LoadedModel, Request, TimedModel, WorkerTask
 from benchmarks.timing import Times
 from edge.runtime.contract import Preprocessing
 from edge.runtime.spec import QuantizationParams, TensorSpec
@@ -59,7 +59,7 @@ MODEL = LoadedModel(
         Everything(),
         Everything(path=None, either=2.5, many=()),
         Request(
-            task=Task.TIME,
+            task=WorkerTask.TIME,
             opener="a:b",
             probe="a:c",
             model=Path("/m"),

@@ -4,34 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.dataset.truth import AnnotatedBox
 from edge.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatedBox:
-    """One object as the file has it.
+class StatedBox(AnnotatedBox):
+    """An object as the file has it, in the frame and unit that the file means.
 
     Attributes:
         label: The name of the class.
-        left: Pixels from the left edge, in the frame that the file means.
-        top: Pixels from the upper edge.
-        right: Pixels from the left edge.
-        bottom: Pixels from the upper edge.
-        ignored: Whether it counts neither as found nor as missed.
-        crowd: Whether it stands for many objects.
-        keypoints: (x, y, visibility) of each keypoint.
-        area: The area in pixels; None where the file states none.
     """
 
     label: str
-    left: float
-    top: float
-    right: float
-    bottom: float
-    ignored: bool = False
-    crowd: bool = False
-    keypoints: tuple[tuple[float, float, int], ...] = ()
-    area: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

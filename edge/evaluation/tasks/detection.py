@@ -100,7 +100,7 @@ class DetectionMetric:
         recalls = [_recall(item, weights) for item in records.classes.values()]
         known = [value for value in recalls if value is not None]
         count = weights.sum()
-        # Of each class on its own: one object too many must not hide another that is missing.
+        # Each class counts on its own: one object too many must not hide another that is missing.
         errors = np.abs(records.found - records.annotated).sum(axis=1)
         return TaskScore(
             primary=_mean([float(table.mean()) for table in tables.values()]),

@@ -95,9 +95,9 @@ def oks(distances: NDArray[np.float64], area: float, sigmas: NDArray[np.float64]
     """Return the object keypoint similarity, 0..1.
 
     Args:
-        distances: Of each labelled point, pixels, (n,).
-        area: Of the object, pixels.
-        sigmas: Of the same points, (n,).
+        distances: The distance of each labelled point, pixels, (n,).
+        area: The area of the object, pixels.
+        sigmas: The sigmas of the same points, (n,).
     """
     spread = 2 * (2 * sigmas) ** 2 * (area + np.spacing(1))
     return float(np.exp(-(distances**2) / spread).mean())

@@ -8,7 +8,7 @@ Faces that overlap become one: their mean, weighted by the scores (``NonMaxSuppr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ _SIDE: Final = {896: 128, 2304: 192}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters(Suppression):
+class FaceParameters(Suppression):
     """How the outputs are read; the defaults are those of MediaPipe's graph."""
 
     score_threshold: float = 0.5
@@ -39,7 +39,9 @@ class Parameters(Suppression):
 class BlazeFace:
     """See ``Decoder``."""
 
-    def __init__(self, tensors: Tensors, parameters: Parameters) -> None:
+    PARAMETERS: ClassVar = FaceParameters
+
+    def __init__(self, tensors: Tensors, parameters: FaceParameters) -> None:
         shapes = [spec.shape for spec in tensors.outputs]
         boxes = [position for position, shape in enumerate(shapes) if shape[-1:] == (16,)]
         scores = [position for position, shape in enumerate(shapes) if shape[-1:] == (1,)]

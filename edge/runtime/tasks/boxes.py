@@ -44,7 +44,7 @@ class Suppression(Thresholds):
     """What a decoder with non-maximum suppression (NMS) asks.
 
     Attributes:
-        iou_threshold: Of two boxes of a class that overlap by more, only the surer one stays, 0..1.
+        iou_threshold: The overlap from which on only the surer of two boxes of a class stays, 0..1.
         max_candidates: How many boxes NMS looks at: those of the highest score.
     """
 

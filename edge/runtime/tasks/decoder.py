@@ -33,7 +33,7 @@ class Tensors:
 class Decoder(Protocol):
     """Turns the output tensors of one model into an answer; it keeps buffers between pictures.
 
-    A decoder's class is called with ``Tensors`` and an instance of its ``Parameters``.
+    A decoder's class is called with ``Tensors`` and an instance of its ``PARAMETERS``.
     """
 
     def decode(self, outputs: Sequence[NDArray[Any]], placement: Placement) -> Answer:

@@ -7,7 +7,7 @@ numbers from 0 without the background; scores (1, n); and how many of the n are 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from edge.runtime.tasks.results import Detections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters(Thresholds):
+class PostprocessParameters(Thresholds):
     """How the outputs are read.
 
     Attributes:
@@ -52,7 +52,9 @@ class Parameters(Thresholds):
 class DetectionPostprocess:
     """See ``Decoder``."""
 
-    def __init__(self, tensors: Tensors, parameters: Parameters) -> None:
+    PARAMETERS: ClassVar = PostprocessParameters
+
+    def __init__(self, tensors: Tensors, parameters: PostprocessParameters) -> None:
         if len(tensors.outputs) != 4:
             raise misfit("tflite-detection", tensors, "boxes, classes, scores and their number")
         self._tensors = tensors

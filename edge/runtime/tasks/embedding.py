@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from edge.runtime.tasks.results import Embedding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
+class EmbeddingParameters:
     """How the output is read.
 
     Attributes:
@@ -28,7 +28,9 @@ class Parameters:
 class EmbeddingDecoder:
     """See ``Decoder``."""
 
-    def __init__(self, tensors: Tensors, parameters: Parameters) -> None:
+    PARAMETERS: ClassVar = EmbeddingParameters
+
+    def __init__(self, tensors: Tensors, parameters: EmbeddingParameters) -> None:
         shape = tensors.outputs[0].shape if len(tensors.outputs) == 1 else ()
         if sum(extent not in (1, -1) for extent in shape) != 1:
             raise misfit("embedding", tensors, "one vector")

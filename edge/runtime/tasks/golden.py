@@ -111,7 +111,7 @@ class TaskGolden:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class AnswerDifference:
     """How an answer differs from that of the host.
 
     Attributes:
@@ -234,7 +234,9 @@ def relative_error(wanted: NDArray[Any], given: NDArray[Any]) -> float:
     return float(np.sqrt(np.mean((found - expected) ** 2))) / spread
 
 
-def difference(wanted: Answer, found: Answer, allowed: Tolerances, threshold: float) -> Difference:
+def difference(
+    wanted: Answer, found: Answer, allowed: Tolerances, threshold: float
+) -> AnswerDifference:
     """Return how an answer differs from that of the host.
 
     Args:
@@ -251,28 +253,28 @@ def difference(wanted: Answer, found: Answer, allowed: Tolerances, threshold: fl
         alike = int((wanted.mask == found.mask).sum())
         share = alike / wanted.mask.size
         reason = "" if share >= allowed.pixels else f"only {100 * share:.1f} % of the pixels agree"
-        return Difference(wanted.mask.size - alike, wanted.mask.size, reason)
+        return AnswerDifference(wanted.mask.size - alike, wanted.mask.size, reason)
     if isinstance(wanted, Embedding) and isinstance(found, Embedding):
         lengths = float(np.linalg.norm(wanted.values) * np.linalg.norm(found.values)) or 1.0
         cosine = float(wanted.values @ found.values) / lengths
         reason = "" if cosine >= allowed.cosine else f"the cosine of the vectors is {cosine:.3f}"
-        return Difference(int(bool(reason)), 1, reason)
+        return AnswerDifference(int(bool(reason)), 1, reason)
     raise BundleError("the golden answers are of another task than the model's")
 
 
 def _objects(
     wanted: Sequence[Detection], found: Sequence[Detection], allowed: Tolerances, clear: float
-) -> Difference:
+) -> AnswerDifference:
     """Match the clear objects of both sides, each with any object of the other side."""
     lost = _unmatched([item for item in wanted if item.score >= clear], found, allowed)
     added = _unmatched([item for item in found if item.score >= clear], wanted, allowed)
     compared = sum(item.score >= clear for item in (*wanted, *found))
     if lost:
-        return Difference(len(lost) + len(added), compared, f"{_named(lost[0])} is not found")
+        return AnswerDifference(len(lost) + len(added), compared, f"{_named(lost[0])} is not found")
     if added:
         reason = f"{_named(added[0])} is found, which the host did not find"
-        return Difference(len(added), compared, reason)
-    return Difference(0, compared)
+        return AnswerDifference(len(added), compared, reason)
+    return AnswerDifference(0, compared)
 
 
 def _named(item: Detection) -> str:
@@ -303,7 +305,7 @@ def _boxes(items: Sequence[Detection]) -> NDArray[np.float32]:
     return np.array(rows, np.float32)
 
 
-def _bodies(wanted: Poses, found: Poses, allowed: Tolerances, clear: float) -> Difference:
+def _bodies(wanted: Poses, found: Poses, allowed: Tolerances, clear: float) -> AnswerDifference:
     """Compare the sure keypoints of the clear bodies, each with the nearest body here."""
     bodies = [pose for pose in wanted.items if pose.score >= clear]
     differing = compared = 0
@@ -327,7 +329,7 @@ def _bodies(wanted: Poses, found: Poses, allowed: Tolerances, clear: float) -> D
         differing += int((distances > allowed.distance).sum())
         if float(distances.mean()) > allowed.distance:
             reason = f"keypoints are {float(distances.mean()):.2f} of the body's size away"
-    return Difference(differing, compared, reason)
+    return AnswerDifference(differing, compared, reason)
 
 
 def _read(bundle: Bundle) -> TaskGolden:

@@ -10,7 +10,7 @@ visibility and presence, the last two before their sigmoid; of a hand or face x,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ KINDS: Final[Mapping[int, LandmarkKind]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
+class LandmarkParameters:
     """How the outputs are read.
 
     Attributes:
@@ -79,7 +79,9 @@ class Parameters:
 class Landmarks:
     """See ``Decoder``."""
 
-    def __init__(self, tensors: Tensors, parameters: Parameters) -> None:
+    PARAMETERS: ClassVar = LandmarkParameters
+
+    def __init__(self, tensors: Tensors, parameters: LandmarkParameters) -> None:
         sizes = [_size(spec.shape) for spec in tensors.outputs]
         points = [position for position, size in enumerate(sizes) if size in KINDS]
         single = [position for position, size in enumerate(sizes) if size == 1]

@@ -6,7 +6,7 @@ the model's input; or (1, 6, 56), where a box of four numbers and a score follow
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ _ONE, _SEVERAL = (1, 1, 17, 3), (1, 6, 56)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
+class BodyParameters:
     """How the output is read.
 
     Attributes:
@@ -43,7 +43,9 @@ class Parameters:
 class MoveNet:
     """See ``Decoder``."""
 
-    def __init__(self, tensors: Tensors, parameters: Parameters) -> None:
+    PARAMETERS: ClassVar = BodyParameters
+
+    def __init__(self, tensors: Tensors, parameters: BodyParameters) -> None:
         shape = tensors.outputs[0].shape if len(tensors.outputs) == 1 else ()
         if shape not in (_ONE, _SEVERAL):
             raise misfit("movenet", tensors, "(1, 1, 17, 3) or (1, 6, 56)")

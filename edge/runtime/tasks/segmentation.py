@@ -8,7 +8,7 @@ has not seen, beside a central crop, has the class ``UNSEEN``.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ MOST_CLASSES: Final = 255  # a mask has 8 bits, and one value is UNSEEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
+class MaskParameters:
     """How the output is read.
 
     Attributes:
@@ -48,7 +48,9 @@ class Parameters:
 class SegmentationDecoder:
     """See ``Decoder``."""
 
-    def __init__(self, tensors: Tensors, parameters: Parameters) -> None:
+    PARAMETERS: ClassVar = MaskParameters
+
+    def __init__(self, tensors: Tensors, parameters: MaskParameters) -> None:
         if len(tensors.outputs) != 1 or len(tensors.outputs[0].shape) not in (3, 4):
             raise misfit("segmentation", tensors, "(1, height, width, classes) or a map of numbers")
         (self._spec,) = tensors.outputs

@@ -30,9 +30,9 @@ class DecoderEntry:
 
     Attributes:
         task: What it answers.
-        place: ``module:Class`` of the decoder. The module also has the frozen dataclass
-            ``Parameters``: what the class is called with, JSON values with defaults and bounds of
-            their own (a UsageError names the one that does not fit).
+        place: ``module:Class`` of the decoder. Its attribute ``PARAMETERS`` is the frozen dataclass
+            that it is called with: JSON values with defaults and bounds of their own (a UsageError
+            names the one that does not fit).
         meaning: Which models have this layout, one sentence for people.
         ordered: Whether the rows of the outputs are in the order of their scores, so that they
             change places where a score is rounded otherwise.
@@ -113,7 +113,7 @@ class DecoderSpec:
 
     Attributes:
         name: A key of ``DECODERS``.
-        parameters: What differs from the defaults of its ``Parameters``, as JSON values.
+        parameters: What differs from the defaults of its ``PARAMETERS``, as JSON values.
         evidence: How this was found out, one sentence for people.
     """
 
@@ -156,14 +156,15 @@ class DecoderSpec:
         return cls(name=value["name"], parameters=value["parameters"], evidence=value["evidence"])
 
     def read_parameters(self) -> Any:
-        """Return the decoder's ``Parameters``.
+        """Return the decoder's ``PARAMETERS``.
 
         Raises:
             UsageError: One is unknown, of another type or out of range.
         """
-        module = _module(self.name)
         try:
-            return typed(module.Parameters, dict(self.parameters), f"{self.name}", exact=True)
+            return typed(
+                _decoder(self.name).PARAMETERS, dict(self.parameters), f"{self.name}", exact=True
+            )
         except Mistyped as error:
             raise UsageError(f"the parameters of the decoder {error}") from error
 
@@ -174,11 +175,10 @@ class DecoderSpec:
             InferenceError: The model's outputs are not of this layout.
             UsageError: A parameter does not fit.
         """
-        made: Decoder = getattr(_module(self.name), DECODERS[self.name].place.partition(":")[2])(
-            tensors, self.read_parameters()
-        )
+        made: Decoder = _decoder(self.name)(tensors, self.read_parameters())
         return made
 
 
-def _module(name: str) -> Any:
-    return importlib.import_module(DECODERS[name].place.partition(":")[0])
+def _decoder(name: str) -> Any:
+    module, _, kind = DECODERS[name].place.partition(":")
+    return getattr(importlib.import_module(module), kind)

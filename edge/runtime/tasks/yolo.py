@@ -34,7 +34,7 @@ class Coordinates(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters(Suppression):
+class YoloParameters(Suppression):
     """How the rows are read.
 
     Attributes:
@@ -51,7 +51,9 @@ class _Rows:
     objectness: ClassVar[bool]
     expected: ClassVar[str]
 
-    def __init__(self, tensors: Tensors, parameters: Parameters) -> None:
+    PARAMETERS: ClassVar = YoloParameters
+
+    def __init__(self, tensors: Tensors, parameters: YoloParameters) -> None:
         self._tensors = tensors
         self._asked = parameters
         if len(tensors.outputs) != 1 or len(tensors.outputs[0].shape) != 3:
@@ -144,7 +146,7 @@ class Yolox(_Rows):
     objectness = True
     expected = "(1, cells of the strides 8, 16 and 32, 5 + classes)"
 
-    def __init__(self, tensors: Tensors, parameters: Parameters) -> None:
+    def __init__(self, tensors: Tensors, parameters: YoloParameters) -> None:
         if parameters.coordinates is not Coordinates.PIXELS:
             raise UsageError("coordinates means nothing to the decoder yolox; leave it out")
         super().__init__(tensors, parameters)

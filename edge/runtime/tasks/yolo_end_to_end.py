@@ -6,7 +6,7 @@ exports of Ultralytics with ``nms=True``).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ _COLUMNS: Final = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters(Thresholds):
+class EndToEndParameters(Thresholds):
     """How the rows are read.
 
     Attributes:
@@ -42,7 +42,9 @@ class Parameters(Thresholds):
 class YoloEndToEnd:
     """See ``Decoder``."""
 
-    def __init__(self, tensors: Tensors, parameters: Parameters) -> None:
+    PARAMETERS: ClassVar = EndToEndParameters
+
+    def __init__(self, tensors: Tensors, parameters: EndToEndParameters) -> None:
         shapes = [spec.shape for spec in tensors.outputs]
         rows = len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][2] in (_COLUMNS, -1)
         if not rows:

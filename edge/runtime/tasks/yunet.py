@@ -7,7 +7,7 @@ x = (column + value) * stride, width = exp(value) * stride.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ POINTS: Final = ("right eye", "left eye", "nose tip", "right mouth corner", "lef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters(Suppression):
+class YuNetParameters(Suppression):
     """How the outputs are read; OpenCV's own defaults are 0.9 and 0.3."""
 
     score_threshold: float = 0.6
@@ -34,7 +34,9 @@ class Parameters(Suppression):
 class YuNet:
     """See ``Decoder``."""
 
-    def __init__(self, tensors: Tensors, parameters: Parameters) -> None:
+    PARAMETERS: ClassVar = YuNetParameters
+
+    def __init__(self, tensors: Tensors, parameters: YuNetParameters) -> None:
         contract = tensors.preprocessing
         self._cells = [
             (-(-contract.height // stride), -(-contract.width // stride)) for stride in STRIDES
