@@ -205,15 +205,24 @@ def raw_ssd(found: ModelEvidence) -> list[Reading]:
     boxes = [position for position, shape in enumerate(shapes) if shape[1] == 4]
     if len(boxes) != 1 or shapes[0][0] != shapes[1][0]:
         return []
-    scores = shapes[1 - boxes[0]]
+    anchors, columns = shapes[1 - boxes[0]]
+    position = 1 - boxes[0]
+    values = dequantize(found.trial[position], found.outputs[position])
+    parameters: dict[str, Any] = {"boxes": boxes[0], "scores": position} if boxes[0] else {}
+    if float(values.min()) >= 0 and float(values.max()) <= 1:
+        parameters["activation"] = "none"
+    why = f"its outputs are boxes and {columns} scores of {anchors} anchors"
     return [
         Reading(
             task=Task.DETECTION,
             decoder="ssd-anchors",
-            why=f"its outputs are boxes and {scores[1]} class scores of {scores[0]} anchors",
-            parameters={"boxes": boxes[0], "scores": 1 - boxes[0]} if boxes[0] else {},
+            why=f"{why}, the first {'of the background' if background else 'of a class'}",
+            parameters=parameters | ({} if background else {"background": False}),
+            classes=columns - background,
             feeding=STRETCHED,
         )
+        for background in (True, False)
+        if columns > background
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from edge.dataset.labels import numbered, read_labels
 from edge.errors import BundleError, InferenceError, ModelLoadError, UsageError
 from edge.evaluation.output import other_count, output_of
+from edge.identification.anchors import read_anchors
 from edge.identification.evidence import ModelEvidence, packed_labels, read_evidence
 from edge.identification.families import FEEDINGS, Feeding, Reading, readings_of
 from edge.identification.feeding import fed, unscaled
@@ -274,7 +275,7 @@ def _decoder(
                 f"--{name.replace('_', '-')} means nothing to the decoder {chosen.decoder}",
                 hint="Leave it out.",
             )
-        parameters[name] = value
+        parameters[name] = read_anchors(value) if name == "anchors" else value
     spec = DecoderSpec(name=chosen.decoder, parameters=parameters, evidence=chosen.why)
     try:
         spec.open(Tensors(outputs=found.outputs, preprocessing=preprocessing, labels=labels))

@@ -1,8 +1,10 @@
 """Every decoder: tensors that were made by hand, and the answer that they stand for."""
 
 import importlib
+import os
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,16 @@ import pytest
 from numpy.typing import NDArray
 
 from edge.errors import InferenceError, UsageError
-from edge.runtime.contract import Preprocessing, Resize
+from edge.runtime.contract import Interpolation, Preprocessing, Resize
 from edge.runtime.placement import placement_of
 from edge.runtime.spec import QuantizationParams, TensorSpec
 from edge.runtime.tasks.decoder import Decoder, Tensors
 from edge.runtime.tasks.results import UNSEEN, Detections, Poses, Segmentation
+from edge.runtime.tasks.ssd import mobilenet_anchors
 from edge.runtime.tasks.table import DECODERS, DecoderSpec
 
+DATA = os.environ.get("EDGE_TEST_DATA")
+needs_data = pytest.mark.skipif(DATA is None, reason="needs EDGE_TEST_DATA")
 SIDE = 64
 CONTRACT = Preprocessing(height=SIDE, width=SIDE)
 PICTURE = placement_of((128, 192), CONTRACT)  # twice and three times the tensor's size
@@ -80,6 +85,16 @@ def postprocess() -> tuple[NDArray[np.float32], ...]:
     return boxes, classes, scores, np.array([1], np.float32)
 
 
+def ssd() -> tuple[NDArray[np.float32], ...]:
+    """The one anchor of the test has its centre in the middle, and half of the sides."""
+    boxes, scores = zeros(1, 1, 4), np.full((1, 1, 3), -9, np.float32)
+    centre_y, centre_x, side = (30 - 32) / 32 * 10, (20 - 32) / 32 * 10, np.log(20 / 32) * 5
+    boxes[0, 0] = (centre_y, centre_x, side, side)
+    scores[0, 0, 2] = np.log(0.9 / 0.1)
+    return boxes, scores
+
+
+ANCHORS = {"anchors": [[0.5, 0.5, 0.5, 0.5]]}
 LAYOUTS: dict[str, tuple[str, tuple[NDArray[np.float32], ...], dict[str, Any]]] = {
     "yolov5": ("yolov5", (yolov5(),), {}),
     "yolov5 in shares": (
@@ -92,6 +107,7 @@ LAYOUTS: dict[str, tuple[str, tuple[NDArray[np.float32], ...], dict[str, Any]]] 
     "yolox": ("yolox", (yolox(),), {}),
     "yolo-end-to-end": ("yolo-end-to-end", (end_to_end(),), {}),
     "tflite-detection": ("tflite-detection", postprocess(), {}),
+    "ssd-anchors": ("ssd-anchors", ssd(), ANCHORS),
 }
 
 
@@ -109,7 +125,8 @@ def test_a_box_is_found_where_it_is(layout: str) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_nothing_is_found_in_nothing(layout: str) -> None:
     name, outputs, parameters = LAYOUTS[layout]
-    assert decoded(name, *(item * 0 for item in outputs), **parameters).items == ()
+    nothing = -9 if layout == "ssd-anchors" else 0  # a score before its sigmoid
+    assert decoded(name, *(item * 0 + nothing for item in outputs), **parameters).items == ()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -167,6 +184,67 @@ def test_rows_without_classes_are_refused() -> None:
     decoder = made("yolov5", yolov5())
     with pytest.raises(InferenceError, match="expected"):
         decoder.decode([yolov5()[:, :, :5]], PICTURE)
+
+
+def test_the_anchors_of_a_mobilenet_ssd() -> None:
+    """Of 300 x 300: 1917, as TensorFlow's object detection API makes them."""
+    anchors = mobilenet_anchors(Preprocessing(height=300, width=300))
+    assert anchors.shape == (1917, 4)
+    np.testing.assert_allclose(anchors[0], (0.5 / 19, 0.5 / 19, 0.1, 0.1), atol=1e-6)
+    last = (0.5, 0.5, np.sqrt(0.95), np.sqrt(0.95))
+    np.testing.assert_allclose(anchors[-1], last, atol=1e-6)
+
+
+def test_softmax_scores_without_a_background() -> None:
+    boxes, _ = ssd()
+    scores = np.log(np.array([[[0.1, 0.9]]], np.float32))
+    more = ANCHORS | {"activation": "softmax", "background": False}
+    (item,) = decoded("ssd-anchors", boxes, scores, **more).items
+    assert (item.label, item.score) == ("dog", pytest.approx(0.9))
+
+
+@needs_data
+def test_a_published_ssd_without_its_last_operator_gives_the_same_boxes(tmp_path: Path) -> None:
+    """The operator's inputs are tensors of the file; its anchors are those of the recipe."""
+    from edge.modelfile.tflite import packed, unpacked
+    from edge.runtime.session import open_session
+    from edge.runtime.tasks.model import TaskModel
+
+    data = Path(DATA or "")
+    whole = data / "models/tasks/coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
+    model = unpacked(whole.read_bytes())
+    graph = model.subgraphs[0]
+    boxes, scores, anchors = (int(index) for index in graph.operators[-1].inputs)
+    tensor = graph.tensors[anchors]
+    stored = np.asarray(model.buffers[tensor.buffer].data, np.uint8).reshape(-1, 4)
+    scale, zero = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
+    contract = Preprocessing(height=300, width=300, interpolation=Interpolation.BILINEAR_PLAIN)
+    given = (stored.astype(np.float32) - zero) * scale
+    np.testing.assert_allclose(mobilenet_anchors(contract), given, atol=scale)
+    graph.operators = graph.operators[:-1]
+    graph.outputs = [boxes, scores]
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(packed(model))
+    labels = tuple(map(str, range(90)))
+    parameters = {"activation": "none", "anchors": given.tolist(), "score_threshold": 0.3}
+    answers = [
+        TaskModel(open_session(path), labels, contract, spec).predict(
+            data / "images/tasks/cats_and_dogs.jpg"
+        )
+        for path, spec in (
+            (whole, DecoderSpec(name="tflite-detection", parameters={"score_threshold": 0.3})),
+            (cut, DecoderSpec(name="ssd-anchors", parameters=parameters)),
+        )
+    ]
+    before, after = (
+        [(i.index, i.score, i.left, i.top, i.right, i.bottom) for i in answer.items]  # type: ignore[union-attr]
+        for answer in answers
+    )
+    assert len(before) >= 5
+    # The operator suppresses overlaps across classes, and so finds some objects less.
+    for item in before:
+        nearest = min(after, key=lambda other: float(np.abs(np.subtract(other, item)).max()))
+        np.testing.assert_allclose(nearest, item, atol=0.5)  # half a pixel of 1200
 
 
 def test_ten_thousand_candidates_end_in_a_hundred() -> None:

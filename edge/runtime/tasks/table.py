@@ -83,6 +83,11 @@ DECODERS: Final[Mapping[str, DecoderEntry]] = {
         place="edge.runtime.tasks.embedding:EmbeddingDecoder",
         meaning="one vector for each picture",
     ),
+    "ssd-anchors": DecoderEntry(
+        task=Task.DETECTION,
+        place="edge.runtime.tasks.ssd:Ssd",
+        meaning="raw SSD: encoded boxes and class scores of anchors",
+    ),
     "yolov5": DecoderEntry(
         task=Task.DETECTION,
         place="edge.runtime.tasks.yolo:YoloV5",
