@@ -71,3 +71,15 @@ def test_a_script_that_fails_does_not_keep_the_others_from_running(tmp_path: Pat
     assert len(log.read_text().split()) == len(SCRIPTS)
     assert done.returncode != 0
     assert "memory.py (2)" in done.stdout
+
+
+def test_the_cost_of_decoding_is_measured_without_published_models() -> None:
+    done = subprocess.run(
+        [sys.executable, SCRIPTS[0].with_name("decoders.py"), "--rounds", "2"],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "EDGE_TEST_DATA"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "10,000 candidates" in done.stdout
