@@ -10,6 +10,13 @@ from numpy.typing import NDArray
 from benchmarks.environment import host
 from edge.cache import StageCache
 from edge.comparison.evidence import UNKNOWN, Evidence, class_recalls, confusion, flips
+from edge.comparison.file_side import (
+    NOTHING,
+    given,
+    identified_side,
+    option_of,
+    refuse_for_classifiers,
+)
 from edge.comparison.images import ComparedImages, compared_images
 from edge.comparison.judge import judge, output_check, overall
 from edge.comparison.latency import latencies
@@ -32,6 +39,7 @@ from edge.evaluation.confidence import mcnemar, wilson
 from edge.evaluation.multilabel import label_truth, multi_label_score
 from edge.evaluation.predictions import raw_outputs
 from edge.evaluation.score import are_probabilities, calibration_error, score
+from edge.identification.model import StatedModel
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
 from edge.runtime.contract import Preprocessing
@@ -57,6 +65,7 @@ class CompareOptions:
         input_range: What a model file with an input of real values takes, as ``parse_range``
             reads it; None for what the file states, or else the range of the bundle.
         annotations: For models that are no classifiers, as ``read_truth`` takes it.
+        stated: What is said of model files that are no classifiers.
     """
 
     bundle: Path
@@ -71,6 +80,7 @@ class CompareOptions:
     truth: Path | None = None
     input_range: str | None = None
     annotations: str | None = None
+    stated: StatedModel = NOTHING
 
 
 def compare(options: CompareOptions, progress: Progress) -> Comparison:
@@ -108,6 +118,7 @@ def _compare_classifiers(
             "--annotations is for bundles that are no classifiers",
             hint="Leave it out; class folders, or --truth, say what the images show.",
         )
+    refuse_for_classifiers(options.stated)
     check_metrics(options.policy, Evidence, "a classifier")
     order = column_order(*named)
     images = compared_images(options.directory, named, progress)
@@ -145,8 +156,6 @@ def refuse_options_of_classifiers(options: CompareOptions) -> None:
     given = {
         "--margin": options.policy.record.path is None and options.policy != default_policy(),
         "--truth": options.truth is not None,
-        "--input-range": options.input_range is not None,
-        "--output-activation": options.output_activation is not OutputActivation.AUTO,
     }
     for option, is_given in given.items():
         if is_given:
@@ -159,9 +168,18 @@ def refuse_options_of_classifiers(options: CompareOptions) -> None:
 def _sides(options: CompareOptions) -> tuple[ComparedModel, ComparedModel]:
     bundle = Bundle.open(options.bundle)
     baseline, candidate = (
-        adopted_range(find_model(text, bundle, engine=options.engine), options.input_range)
+        identified_side(
+            adopted_range(find_model(text, bundle, engine=options.engine), options.input_range),
+            options.stated,
+        )
         for text in (options.baseline, options.candidate)
     )
+    said = given(options.stated)
+    if said and baseline.decoder is not None and not (baseline.fed or candidate.fed):
+        raise UsageError(
+            f"{option_of(said[0])} is for a model file; both sides state theirs",
+            hint="Leave it out.",
+        )
     if options.input_range is not None and not (baseline.fed or candidate.fed):
         raise UsageError(
             "--input-range is for a model file with an input of floats; both sides state theirs",

@@ -160,9 +160,11 @@ def _compared(
     )
     if len(session.inputs) != 1 or not session.outputs:
         raise UsageError(f"{path} has {len(session.inputs)} inputs; a model here has one")
-    _check_input(model, session.inputs[0].shape)
     if model.decoder is not None:
+        if variant is not None:  # what a file is fed, ``identified_side`` settles
+            check_input(model)
         return model
+    check_input(model)
     values = _values(session.outputs[0].shape)
     if model.head is None:
         check_classes(model, values)
@@ -188,8 +190,13 @@ def _family(path: Path, bundle: Bundle, variant: str | None) -> tuple[Path, ...]
     return tuple(bundle.checked(item.path) for item in floats)
 
 
-def _check_input(model: ComparedModel, shape: tuple[int, ...]) -> None:
-    """Refuse a model for images of another shape than its contract gives; -1 takes any."""
+def check_input(model: ComparedModel) -> None:
+    """Refuse a model for images of another shape than its contract gives; -1 takes any.
+
+    Raises:
+        UsageError: It takes another shape.
+    """
+    shape = open_session(model.path, engine=model.interpreter).inputs[0].shape
     contract = model.preprocessing
     height, width, channels = contract.shape
     wanted: tuple[int, ...] = (height, width, channels)
@@ -370,7 +377,7 @@ def adopted_range(side: ComparedModel, told: str | None) -> ComparedModel:
     Raises:
         UsageError: The range is none, or differs from channel to channel.
     """
-    if side.variant is not None or not side.takes_reals:
+    if side.variant is not None or not side.takes_reals or side.decoder is not None:
         return side
     ends, source = side.preprocessing.value_range, "nothing in it says so: --input-range changes it"
     if told is not None:

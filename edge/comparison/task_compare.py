@@ -211,9 +211,5 @@ def _notes(sides: tuple[ComparedModel, ComparedModel], evidence: TaskEvidence) -
         )
     if evidence.identical:
         notes.append("both sides are the same file, so that nothing can be lost")
-    notes += [
-        f"{side.name} is fed and read as the bundle's own variants are"
-        for side in sides
-        if side.variant is None
-    ]
+    notes += [side.fed for side in sides if side.fed]
     return notes

@@ -37,7 +37,19 @@ def test_the_same_answers_pass(edge: Edge, place: Path, tmp_path: Path) -> None:
     file.write_bytes(detector(note="a file"))
     result = edge.run(*run, file)
     succeeded(result)
-    assert "given.onnx is fed and read as the bundle's own variants are" in result.stdout
+    said = " ".join(result.stdout.split())
+    assert "given.onnx does not say its input range" in said
+    assert "it is fed and read as the bundle's own variants are" in said
+    blind = edge.run(*run, file, "--score-threshold", "0.99", "--json")
+    assert blind.returncode == 1
+    stated = json.loads(blind.stdout)
+    assert any("score threshold" in note or "as the bundle's" in note for note in stated["notes"])
+    assert len(stated["changes"]) == 40
+    dark = edge.run(*run, file, "--input-range", "-1,1", "--json")
+    assert dark.returncode == 1
+    assert any("input range -1" in note for note in json.loads(dark.stdout)["notes"])
+    refused = edge.run(*run, "onnx-copy", "--resize", "stretch")
+    failed(refused, 2, "--resize is for a model file; both sides state theirs")
 
 
 @pytest.mark.parametrize("ruined", ["onnx-moved", "onnx-blind"])
@@ -95,6 +107,8 @@ def test_what_is_for_tasks_is_refused(edge: Edge, place: Path, tmp_path: Path) -
     failed(refused, 2, "limits task_agreement, which is not for a classifier")
     refused = edge.run(*run, place / "bundle")
     failed(refused, 2, "they have no answer in common")
+    refused = edge.run(*run, "onnx-fp32", "--score-threshold", "0.5")
+    failed(refused, 2, "--score-threshold has no effect")
 
 
 def test_a_diagnosis_of_detectors_is_refused(edge: Edge, place: Path) -> None:

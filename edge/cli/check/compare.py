@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.cli import options as shared
-from edge.cli.help import example
+from edge.cli.help import example, spread
+from edge.cli.model_file import ModelFileFlags
 from edge.errors import NegativeVerdict, UsageError
-from edge.runtime.output import OutputActivation
 
 if TYPE_CHECKING:
     from edge.comparison.policy import Policy
@@ -29,6 +29,7 @@ class Undecided(StrEnum):
 @example(
     "edge compare bundle photos/test --baseline tflite-fp32 --candidate tflite-int8 --margin 1.0"
 )
+@spread
 def compare(
     bundle: Annotated[
         Path,
@@ -44,6 +45,7 @@ def compare(
             show_default=False,
         ),
     ],
+    *,
     baseline: Annotated[
         str, typer.Option(help=f"Reference to be as good as: {SIDE}.", show_default=False)
     ],
@@ -88,18 +90,9 @@ def compare(
         bool,
         typer.Option("--overwrite", help="Replace the files at --junit, --markdown and --sarif."),
     ] = False,
-    output_activation: shared.OutputActivationOption = OutputActivation.AUTO,
     truth: shared.Truth = None,
     annotations: shared.Annotations = None,
-    input_range: Annotated[
-        str | None,
-        typer.Option(
-            help="Range of the values that a .tflite or .onnx file with a float input takes: "
-            "LOW,HIGH such as -1,1.  \\[default: what its metadata state, else what the "
-            "bundle's files take, else 0..255]",
-            show_default=False,
-        ),
-    ] = None,
+    model_file: ModelFileFlags,
     engine: shared.Engine = None,
     cache: shared.Cache = None,
     json: shared.Json = False,
@@ -126,11 +119,12 @@ def compare(
         policy=_policy(policy, margin),
         confidence=confidence,
         engine=engine,
-        input_range=input_range,
+        input_range=model_file.input_range,
         cache=shared.cache_root(cache),
-        output_activation=output_activation,
+        output_activation=model_file.output_activation,
         truth=truth,
         annotations=annotations,
+        stated=model_file.stated(),
     )
     result = run(options, shown_progress(quiet=quiet))
     tolerant = inconclusive is Undecided.PASS
