@@ -18,8 +18,10 @@ POLICY_SCHEMA_VERSION: Final = 1
 MARGIN_POINTS: Final = 1.0  # drop of top-1 that the built-in policy accepts
 UNCHANGED_POINTS: Final = 1.5  # the same where no answer changed; 199 images show it with 95 %
 # Least task_agreement. Measured on YOLOX-nano, 100 pictures, 95 %: weights of 8 bits agree with the
-# float file by 0.88 to 0.93, of 7 bits by 0.84 to 0.90, of 6 bits by 0.60 to 0.72; and int8 files
-# with one wrong scale by 0.00 to 0.16.
+# float file by 0.88 to 0.93, of 7 bits by 0.84 to 0.90, of 6 bits by 0.60 to 0.72. Its int8 file,
+# whose activations are of 8 bits as well, is ruined: 0.15 to 0.25 on 200 pictures. DeepLab's int8
+# file is near the limit, 0.75 to 0.93 on 200 pictures of cats and dogs, where most of its classes
+# are rare. For poses and embeddings no pair of files was at hand; the limit is that of the others.
 AGREEMENT: Final = 0.8
 CLASS_POINTS: Final = 10.0  # drop of one class's recall that it accepts
 # Rounding changes scores of MobileNet by at most 1e-5, scaling by 1/128 for 1/127.5 by 1e-3.

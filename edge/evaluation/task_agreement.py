@@ -31,6 +31,7 @@ OVERLAP: Final = 0.5  # least intersection over union of the same object
 SAME_PLACE: Final = 0.75  # below it, an object that both find has moved; COCO's strict threshold
 NEAR: Final = 0.05  # share of a body's size within which a point is the same
 SAME_VECTOR: Final = 0.99  # least cosine of an embedding that is called unchanged
+SAME_MASK: Final = 0.01  # share of the pixels that may differ in a mask that is called unchanged
 _SEGMENTS: Final = 256  # class indices of a mask of uint8
 
 
@@ -120,7 +121,7 @@ def differences(wanted: Answer, given: Answer) -> Differences:
         return _other_points(wanted, given)
     if isinstance(wanted, Segmentation) and isinstance(given, Segmentation):
         share = float((wanted.mask != given.mask).mean())
-        return Differences(moved=(f"{share:.2%} of the pixels",) if share else ())
+        return Differences(moved=(f"{share:.2%} of the pixels",) if share > SAME_MASK else ())
     assert isinstance(wanted, Embedding) and isinstance(given, Embedding)
     near = cosine(wanted, given)
     return Differences(moved=(f"cosine {near:.4f}",) if near < SAME_VECTOR else ())
