@@ -23,6 +23,7 @@ is below 1 % (pooling).
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from enum import StrEnum
 from itertools import combinations
 from statistics import median
 from typing import Final
@@ -181,20 +182,32 @@ def _described(error: LayerError) -> str:
     )
 
 
-def conclusion(faults: Sequence[Fault], *, source_known: bool) -> str:
+class Basis(StrEnum):
+    """What the files of a bundle were held against."""
+
+    KERAS = "keras"
+    GIVEN_FILE = "given file"  # a float file of somebody else, which the bundle was made of
+    MISSING = "missing"  # what the files were made of is not here, or cannot run
+
+
+HEALTHY: Final = {
+    Basis.KERAS: "Healthy: the float files answer as their source does, quantization costs what "
+    "rounding explains, and the kernels agree.",
+    Basis.GIVEN_FILE: "Healthy: the integer files answer nearly as the float file does that they "
+    "were made of, and the kernels agree.",
+    Basis.MISSING: "Nothing is wrong as far as can be told without what the files were made of.",
+}
+
+
+def conclusion(faults: Sequence[Fault], *, source: Basis) -> str:
     """Return the diagnosis in one sentence.
 
     Args:
         faults: Every fault.
-        source_known: Whether the Keras model was there to be compared with.
+        source: What the files were held against.
     """
     if not faults:
-        if source_known:
-            return (
-                "Healthy: the float files answer as their source does, quantization costs what "
-                "rounding explains, and the kernels agree."
-            )
-        return "Nothing is wrong as far as can be told without the Keras model."
+        return HEALTHY[source]
     first = faults[0]
     others = "" if len(faults) == 1 else f" ({len(faults) - 1} more below)"
     start = f" from layer {first.layer} on" if first.layer else ""

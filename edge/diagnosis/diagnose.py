@@ -30,6 +30,7 @@ from edge.runtime.spec import Manifest, Variant
 from edge.threads import in_threads
 
 SOURCE: Final = "source/model.keras"
+GIVEN_FILES: Final = ("source/model.tflite", "source/model.onnx")  # float files of somebody else
 
 
 class Collector:
@@ -143,6 +144,9 @@ def _keras(bundle: Bundle) -> tuple[KerasLayers | None, MatrixRow]:
         BundleError: The file is altered.
     """
     row = MatrixRow(name=KERAS, variant=None, kernels=KERAS)
+    given = _given_file(bundle.manifest)
+    if given is not None:
+        return None, replace(row, problem=f"the bundle was made of {given}, not of a Keras model")
     if SOURCE not in bundle.manifest.files or not (bundle.path / SOURCE).exists():
         return None, replace(row, problem=f"the bundle lacks {SOURCE}")
     path = bundle.checked(SOURCE)
@@ -167,7 +171,8 @@ def diagnose(path: Path, directory: Path, *, images: int, progress: Progress) ->
         progress: Is shown two stages.
 
     Raises:
-        UsageError: There is no bundle, or one without int8 variants or of no classifiers.
+        UsageError: There is no bundle, or one without int8 variants, of no classifiers, or of a
+            file of somebody else whose float answers are not in it.
         DataError: There are no images, or none that can be read.
         BundleError: A file of the bundle is missing or altered.
         ModelLoadError: A model file does not load.
@@ -176,6 +181,7 @@ def diagnose(path: Path, directory: Path, *, images: int, progress: Progress) ->
     bundle = Bundle.open(path)
     _check_task(bundle.manifest)
     _check_quantized(bundle.manifest)
+    _check_float(bundle.manifest)
     files = list_files(directory)
     chosen, notes = _chosen(files.images, images, origins_of(bundle))
     with progress.stage("models"):
@@ -212,6 +218,32 @@ def _check_quantized(manifest: Manifest) -> None:
             f"the bundle has no int8 variant to diagnose, only {names}",
             hint="Build it with tflite-int8 or onnx-int8, or score it with: edge evaluate",
         )
+
+
+def _check_float(manifest: Manifest) -> None:
+    """Refuse a bundle of a given file in which nothing answers in floats.
+
+    It has no Keras model either: its integer files could only be held against one another, and a
+    wrong one would pass for the reference.
+    """
+    is_given = "identified" in manifest.provenance
+    if not is_given or any(item.precision == "fp32" for item in manifest.variants):
+        return
+    names = ", ".join(item.name for item in manifest.variants)
+    if _given_file(manifest) is None:
+        raise UsageError(
+            f"{names} was an integer file already, and there is no float file to hold it against",
+            hint="Export the float file that it was made of, and diagnose that bundle.",
+        )
+    raise UsageError(
+        f"the bundle has no float variant to hold {names} against",
+        hint="Export the float file again, with its fp32 variant too.",
+    )
+
+
+def _given_file(manifest: Manifest) -> str | None:
+    """The float file of somebody else that the bundle was made of; None if there is none."""
+    return next((name for name in GIVEN_FILES if name in manifest.files), None)
 
 
 def _chosen(paths: Sequence[Path], most: int, record: Origins) -> tuple[list[Path], list[str]]:
@@ -259,9 +291,16 @@ def _judged(
         manifest.variants, blame.AnswerMatrix(rows, differences, files, reference)
     )
     notes = list(collector.notes)
-    if reference != KERAS:
+    source = _source(manifest, reference)
+    if source is blame.Basis.GIVEN_FILE:
         notes.append(
-            f"without the Keras model, {reference} is the reference, and layers are not compared"
+            f"{reference} is the float file that was given and is the reference; its layers are "
+            "not compared"
+        )
+    elif source is blame.Basis.MISSING:
+        missing = "the given float file" if _given_file(manifest) else "the Keras model"
+        notes.append(
+            f"without {missing}, {reference} is the reference, and layers are not compared"
         )
     notes += [
         f"no layer of {file.variant} but the last can be told by its name"
@@ -277,9 +316,19 @@ def _judged(
         pairs=differences,
         files=files,
         findings=findings,
-        conclusion=blame.conclusion(findings, source_known=reference == KERAS),
+        conclusion=blame.conclusion(findings, source=source),
         notes=tuple(notes),
     )
+
+
+def _source(manifest: Manifest, reference: str) -> blame.Basis:
+    """What the reference is: a float file is a given one's own bytes."""
+    if reference == KERAS:
+        return blame.Basis.KERAS
+    floats = [item.name for item in manifest.variants if item.precision == "fp32"]
+    if _given_file(manifest) is not None and reference in floats:
+        return blame.Basis.GIVEN_FILE
+    return blame.Basis.MISSING
 
 
 def _reference(manifest: Manifest, tables: Mapping[str, Scores]) -> str:

@@ -267,6 +267,47 @@ def test_the_same_without_the_keras_file(copy: Path, run: Callable[..., Diagnosi
     assert result.reference == "tflite-fp32"
 
 
+def _of_a_file(copy: Path, source: str | None, precisions: tuple[str, ...]) -> None:
+    """Make a bundle of a given .tflite file of a bundle of a Keras model."""
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["variants"] = [
+        item
+        for item in manifest["variants"]
+        if item["format"] == "tflite" and item["precision"] in precisions
+    ]
+    manifest["default_variant"] = manifest["variants"][0]["name"]
+    manifest["provenance"]["identified"] = {"task": "classification (stated)"}
+    digest = manifest["files"].pop("source/model.keras")
+    (copy / "source" / "model.keras").unlink()
+    if source is not None:
+        manifest["files"][source] = digest
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_given_float_file_is_the_reference_and_nobody_misses_keras(
+    copy: Path, run: Callable[..., Diagnosis]
+) -> None:
+    _of_a_file(copy, "source/model.tflite", ("fp32", "int8"))
+    result = run(copy)
+    assert (result.reference, result.findings) == ("tflite-fp32", ())
+    assert "not of a Keras model" in result.rows[0].problem
+    assert "float file does" in result.conclusion
+    assert not any("without the Keras model" in note for note in result.notes)
+    assert any("float file that was given" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [(None, "no float file to hold it against"), ("source/model.tflite", "no float variant")],
+)
+def test_integer_files_of_others_alone_are_refused(
+    copy: Path, run: Callable[..., Diagnosis], source: str | None, said: str
+) -> None:
+    _of_a_file(copy, source, ("int8",))
+    with pytest.raises(UsageError, match=said):
+        run(copy)
+
+
 def test_unreadable_images_are_skipped(
     sound: Path, photos: Path, tmp_path: Path, run: Callable[..., Diagnosis]
 ) -> None:

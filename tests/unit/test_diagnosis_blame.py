@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from edge.cli.check.view import print_diagnosis
-from edge.diagnosis.blame import AnswerMatrix, conclusion, findings, judged, mismatches
+from edge.diagnosis.blame import (
+    AnswerMatrix,
+    Basis,
+    conclusion,
+    findings,
+    judged,
+    mismatches,
+)
 from edge.diagnosis.result import Culprit, Diagnosis, LayerError, MatrixRow, RowDifference
 from edge.diagnosis.rows import compared, failure, pairs
 from edge.runtime.spec import Variant
@@ -66,8 +73,10 @@ def _culprits(found):
 
 def test_nobody_is_blamed_for_rounding() -> None:
     assert _found() == ()
-    assert conclusion((), source_known=True).startswith("Healthy")
-    assert "without the Keras model" in conclusion((), source_known=False)
+    assert conclusion((), source=Basis.KERAS).startswith("Healthy")
+    assert "without what the files were made of" in conclusion((), source=Basis.MISSING)
+    of_a_file = conclusion((), source=Basis.GIVEN_FILE)
+    assert of_a_file.startswith("Healthy") and "Keras" not in of_a_file
 
 
 def test_a_float_file_beyond_float_tolerance_is_the_converters() -> None:
@@ -110,7 +119,7 @@ def test_a_divergent_layer_accuses_the_quantizer_though_the_answers_are_near() -
     found = _found(layers=layers)
     assert _culprits(found) == [(Culprit.QUANTIZER, "tflite-int8")]
     assert found[0].layer == "b"
-    assert conclusion(found, source_known=True) == (
+    assert conclusion(found, source=Basis.KERAS) == (
         "The quantizer is to blame: tflite-int8 is wrong from layer b on."
     )
 
