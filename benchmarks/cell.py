@@ -63,6 +63,7 @@ class Bench:
             seconds=plan.sustained_seconds,
             image=plan.pictures[0] if contract else None,
             preprocessing=contract,
+            decoder=cell.model.decoder,
         )
 
     def ask(

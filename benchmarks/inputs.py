@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ModelLoadError
-from edge.runtime.contract import Preprocessing
+from edge.runtime.contract import PIXELS, InputEncoding, Preprocessing
 from edge.runtime.session import encode_pixels
 from edge.runtime.spec import TensorSpec
 
@@ -52,7 +52,10 @@ def generated(spec: TensorSpec, extents: tuple[int, ...]) -> NDArray[Any]:
 
 
 def tensors(
-    specs: tuple[TensorSpec, ...], batch: int, pixels: NDArray[np.uint8] | None
+    specs: tuple[TensorSpec, ...],
+    batch: int,
+    pixels: NDArray[np.uint8] | None,
+    encoding: InputEncoding = PIXELS,
 ) -> tuple[NDArray[Any], ...]:
     """Return one tensor per input.
 
@@ -60,7 +63,8 @@ def tensors(
         specs: The inputs of the model, with every extent known.
         batch: The number of images of one inference.
         pixels: (height, width, 3) or (images, height, width, 3), RGB, of one size with the image
-            input, for a model that takes RGB 0..255; None to generate.
+            input; None to generate.
+        encoding: What their values become, as the contract states.
 
     Raises:
         ModelLoadError: The image input is of a dtype that cannot hold pixels, or an input is
@@ -70,7 +74,7 @@ def tensors(
         return tuple(generated(spec, spec.shape) for spec in specs)
     images = pixels if pixels.ndim == 4 else pixels[np.newaxis]
     repeated = np.resize(images, (with_batch(specs[0], batch)[0], *images.shape[1:]))
-    return (np.ascontiguousarray(encode_pixels(repeated, specs[0])),)
+    return (np.ascontiguousarray(encode_pixels(repeated, specs[0], encoding)),)
 
 
 def _check_room(spec: TensorSpec, extents: tuple[int, ...]) -> None:

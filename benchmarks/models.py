@@ -81,4 +81,5 @@ def _of_bundle(path: Path, variants: Sequence[str]) -> Iterator[MeasuredModel]:
             bundle=bundle.manifest.name or path.name,
             preprocessing=bundle.manifest.preprocessing,
             top1=variant.top1,
+            decoder=bundle.manifest.decoder,
         )

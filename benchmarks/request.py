@@ -24,6 +24,7 @@ from edge.errors import MeasurementError
 from edge.runtime.contract import Preprocessing
 from edge.runtime.files import write_json
 from edge.runtime.spec import TensorSpec
+from edge.runtime.tasks.table import DecoderSpec
 from edge.runtime.typed import Mistyped, encoded, typed
 from edge.workers import Message, WorkerLimits, answers
 
@@ -58,7 +59,8 @@ class Request:
         outputs: The .npz file to leave the first inference's outputs in; None for nowhere.
         seconds: The length of a sustained run, in seconds.
         image: The file that an end-to-end run starts from.
-        preprocessing: How the image becomes pixels there.
+        preprocessing: How the image becomes pixels there, and these the tensor.
+        decoder: What reads the outputs in an end-to-end run; None for a classifier.
     """
 
     task: WorkerTask
@@ -72,6 +74,7 @@ class Request:
     seconds: float = 0.0
     image: Path | None = None
     preprocessing: Preprocessing | None = None
+    decoder: DecoderSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from edge import schema
 from edge.errors import BundleError
 from edge.runtime.contract import Preprocessing
 from edge.runtime.spec import TensorSpec
+from edge.runtime.tasks.table import DecoderSpec
 
 
 class Status(StrEnum):
@@ -53,6 +54,13 @@ def _contract(value: Mapping[str, Any]) -> Preprocessing:
         raise ValueError(f"it is no preprocessing contract: {error.message}") from error
 
 
+def _decoder(value: Any) -> DecoderSpec:
+    try:
+        return DecoderSpec.from_json(value)
+    except BundleError as error:
+        raise ValueError(f"it is no decoder: {error.message}") from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredModel:
     """A model file to measure.
@@ -68,6 +76,7 @@ class MeasuredModel:
         preprocessing: How the model takes images, RGB 0..255; None for a lone file, whose inputs
             are generated.
         top1: The accuracy that the bundle's report states, 0..1; None without one.
+        decoder: What reads the outputs; None for a classifier, and for a lone file.
     """
 
     __pydantic_config__: ClassVar[Any] = schema.names(path="file")
@@ -82,6 +91,9 @@ class MeasuredModel:
         Annotated[Preprocessing, schema.As(dict[str, Any], _contract, Preprocessing.to_json)] | None
     ) = None
     top1: schema.Share | None = None
+    decoder: (
+        Annotated[DecoderSpec, schema.As(dict[str, Any], _decoder, DecoderSpec.to_json)] | None
+    ) = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +128,7 @@ class EndToEnd:
         decode: Decoding of the file, with resizing: the preprocessing contract.
         encode: From pixels to the input tensor.
         invoke: The inference.
-        post: From outputs to scores and labels.
+        post: From outputs to an answer: the best class, or what the decoder gives.
     """
 
     __pydantic_config__: ClassVar[Any] = schema.names(

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,12 @@ from benchmarks.request import (
 from benchmarks.timing import timed
 from edge.errors import InferenceError
 from edge.runtime import checked
+from edge.runtime.contract import PIXELS
 from edge.runtime.typed import encoded, typed
 from edge.workers import Message, answer, read_request
+
+if TYPE_CHECKING:
+    from edge.runtime.placement import Placement
 
 MEMORY_RUNS: Final = 3  # the first allocates; the others show whether more comes
 PROFILE_RUNS: Final = 20
@@ -67,7 +71,9 @@ def _inputs(request: Request, runner: Runner) -> tuple[NDArray[Any], ...]:
     pixels = None
     if request.pixels is not None:
         pixels = checked.read_npy(request.pixels, "the pixels", max_bytes=MAX_PIXELS)
-    return tensors(runner.inputs, request.settings.batch, pixels)
+    contract = request.preprocessing
+    encoding = PIXELS if contract is None else contract.encoding
+    return tensors(runner.inputs, request.settings.batch, pixels, encoding)
 
 
 def _probe(request: Request) -> Iterator[object]:
@@ -113,30 +119,42 @@ def _memory(request: Request) -> Iterator[object]:
 
 def _end_to_end(request: Request) -> Iterator[object]:
     """Give the median of each step; the whole chain runs each time, as it does on a device."""
-    from edge.runtime.postprocess import dequantize
-    from edge.runtime.preprocess import load
+    from edge.runtime.preprocess import load_placed
 
     image, contract = request.image, request.preprocessing
     assert image is not None
     assert contract is not None
     runner: Runner = _callable(request.opener)(request.model, request.settings)
+    answered = _answered(request, runner)
     steps: list[tuple[float, ...]] = []
 
     def once() -> None:
         marks = [time.perf_counter()]
-        pixels = load(image, contract)
+        placed = load_placed(image, contract)
         marks.append(time.perf_counter())
-        arrays = tensors(runner.inputs, request.settings.batch, pixels)
+        arrays = tensors(runner.inputs, request.settings.batch, placed.pixels, contract.encoding)
         marks.append(time.perf_counter())
         outputs = runner.run(*arrays)
         marks.append(time.perf_counter())
-        np.argmax(dequantize(outputs[0], runner.outputs[0]), axis=-1)
+        answered(outputs, placed.placement)
         marks.append(time.perf_counter())
         steps.append(tuple(np.diff(marks).tolist()))
 
     times = timed(once, request.protocol)
     decode, encode, invoke, post = np.median(steps[-len(times.steady) :], axis=0).tolist()
     yield StepTimes(decode=decode, encode=encode, invoke=invoke, post=post)
+
+
+def _answered(request: Request, runner: Runner) -> "Callable[[Any, Placement], object]":
+    """Return what makes an answer of raw outputs: the decoder, or the best class."""
+    from edge.runtime.postprocess import dequantize
+
+    contract, decoder = request.preprocessing, request.decoder
+    if decoder is None or contract is None:
+        return lambda outputs, _: np.argmax(dequantize(outputs[0], runner.outputs[0]), axis=-1)
+    from edge.runtime.tasks.decoder import Tensors
+
+    return decoder.open(Tensors(outputs=runner.outputs, preprocessing=contract, labels=())).decode
 
 
 def _profile(request: Request) -> Iterator[object]:

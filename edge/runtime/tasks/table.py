@@ -123,7 +123,7 @@ class DecoderSpec:
     """
 
     name: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
     evidence: str = ""
 
     @property
