@@ -362,6 +362,7 @@ def test_the_command(sound: Path, photos: Path, copy: Path, edge: Edge) -> None:
     edit_tflite(copy, "tflite-int8", ruin)
     ill = edge.run("diagnose", copy, photos, "--images", "4", "--json", "--plot", drawing)
     failed(ill, 1, "quantizer is to blame: tflite-int8 is wrong from layer pw_relu on")
+    assert "--quantize auto" in ill.stderr
     answer = json.loads(ill.stdout)
     assert answer["schema_version"] == 1
     assert answer["healthy"] is False

@@ -64,4 +64,7 @@ def diagnose(
 
         draw(result, plot)
     if not result.healthy:
-        raise NegativeVerdict(result.conclusion, hint="The evidence is in the tables above.")
+        hint = "The evidence is in the tables above."
+        if any(item.culprit == "quantizer" for item in result.findings):
+            hint += " A mixed file may help: export again with --quantize auto."
+        raise NegativeVerdict(result.conclusion, hint=hint)
