@@ -38,6 +38,11 @@ class Drawings:
         )
         if folder:
             names = _names(asked)
+            if place.suffix.lower() in SUFFIXES and not place.is_dir():
+                raise UsageError(
+                    f"--draw {place} is called like one picture, and {len(asked)} are drawn",
+                    hint="Name a folder.",
+                )
             check_folder(place, names, overwrite=overwrite, option="--draw")
             self._paths = {id(item): place / name for item, name in zip(asked, names, strict=True)}
         else:
