@@ -1,9 +1,12 @@
 """Bundles of tiny ONNX detectors, whose boxes are the surer the brighter or darker an image is."""
 
+import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
+from PIL import Image
 
 from edge.runtime.tasks.table import DecoderSpec
 from tests.color_bundles import SIDE, write_bundle
@@ -57,3 +60,50 @@ def write_detectors(folder: Path) -> Path:
         "onnx-blind": detector(score=0.0),
     }
     return write_bundle(folder, models, labels=LABELS, decoder=DECODER)
+
+
+def detectors_with_golden(folder: Path) -> Path:
+    """The same with a golden self-test and its runtime, as an export leaves it."""
+    from edge.dataset.pictures import Picture
+    from edge.pipeline.bundle import copy_runtime
+    from edge.pipeline.task_golden import write_task_golden
+    from edge.runtime.bundle import Bundle
+    from edge.runtime.files import sha256_file
+    from edge.runtime.tasks.model import TaskModel
+
+    write_detectors(folder)
+    manifest = Bundle.open(folder).manifest
+    model = TaskModel.open(folder)
+    with TemporaryDirectory() as place:
+        pictures = []
+        for number, level in enumerate((250, 5, 128)):
+            path = Path(place, f"{number}.png")
+            Image.new("RGB", (SIDE, SIDE), (level,) * 3).save(path)
+            pictures.append(Picture(path, sha256_file(path)))
+        write_task_golden(
+            folder,
+            {item.name: folder / item.path for item in manifest.variants},
+            pictures,
+            [model.predict(item.path) for item in pictures],
+            preprocessing=manifest.preprocessing,
+            decoder=DECODER,
+            labels=LABELS,
+        )
+    copy_runtime(folder / "runtime")
+    list_files(folder)
+    return folder
+
+
+def list_files(folder: Path) -> None:
+    """Write the hashes of all files into the manifest."""
+    from edge.runtime.bundle import MANIFEST_NAME
+    from edge.runtime.files import sha256_file
+
+    path = folder / MANIFEST_NAME
+    value = json.loads(path.read_text())
+    value["files"] = {
+        item.relative_to(folder).as_posix(): sha256_file(item)
+        for item in sorted(folder.rglob("*"))
+        if item.is_file() and item != path and "__pycache__" not in item.parts
+    }
+    path.write_text(json.dumps(value))

@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from edge.dataset.labels import numbered, read_labels
 from edge.errors import BundleError, InferenceError, ModelLoadError, UsageError
 from edge.evaluation.output import other_count, output_of
-from edge.identification.anchors import read_anchors
 from edge.identification.evidence import ModelEvidence, packed_labels, read_evidence
 from edge.identification.families import FEEDINGS, Feeding, Reading, readings_of
 from edge.identification.feeding import fed, unscaled
-from edge.identification.model import Fact, IdentifiedModel, StatedModel
+from edge.identification.model import Fact, IdentifiedModel, StatedModel, read_anchors
 from edge.runtime.contract import Preprocessing
 from edge.runtime.output import PROBABILITIES, OutputActivation, OutputSpec
 from edge.runtime.printable import one_line
@@ -264,7 +262,7 @@ def _decoder(
     Raises:
         UsageError: It does not fit the outputs, or a stated parameter does not fit it.
     """
-    parameters: dict[str, Any] = dict(chosen.parameters)
+    parameters = dict(chosen.parameters)
     known = _parameter_names(chosen.decoder)
     for name in _RESULT_OPTIONS:
         value = getattr(stated, name)

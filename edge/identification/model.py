@@ -1,14 +1,19 @@
 """What is known of a model file, from which evidence, and what the user said of it."""
 
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from edge.errors import UsageError, cause_of
+from edge.runtime import checked
 from edge.runtime.contract import ChannelOrder, Interpolation, PadPosition, Preprocessing, Resize
+from edge.runtime.numbers import finite_number
 from edge.runtime.output import PROBABILITIES, OutputActivation, OutputSpec
 from edge.runtime.tasks.table import DecoderSpec, Task
 
 SUFFIXES: Final = (".tflite", ".onnx")
+MOST_ANCHORS: Final = 16 << 20  # bytes of a file of anchors
 
 
 def is_model_file(model: str) -> bool:
@@ -111,3 +116,43 @@ class IdentifiedModel:
     quantized: bool = False
     facts: tuple[Fact, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def read_anchors(path: Path) -> list[list[float]]:
+    """Return centre y, centre x, height and width of each anchor, as shares of the sides.
+
+    The file is an .npy array of (anchors, 4), a JSON list of lists, or a line of four numbers for
+    each anchor, divided by commas or spaces.
+
+    Raises:
+        UsageError: It cannot be read, or holds something else.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            content = checked.read_bytes(path, "it", max_bytes=MOST_ANCHORS)
+            rows: Any = checked.read_npy(content, "it", max_bytes=MOST_ANCHORS).tolist()
+        else:
+            text = checked.read_text(path, "it", max_bytes=MOST_ANCHORS).strip()
+            rows = checked.parse_json(text) if text.startswith("[") else _lines(text)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the anchors {path} cannot be read: {cause_of(error)}") from error
+    good = isinstance(rows, list) and rows and all(map(_is_anchor, rows))
+    if not good:
+        raise UsageError(
+            f"{path} is no file of anchors",
+            hint="Give centre y, centre x, height and width of each anchor, as shares of the "
+            "sides: four numbers a line, a JSON list, or an .npy array.",
+        )
+    return [[float(value) for value in row] for row in rows]
+
+
+def _lines(text: str) -> list[list[float | None]]:
+    lines = (line.replace(",", " ").split() for line in text.splitlines())
+    return [[finite_number(word) for word in words] for words in lines]
+
+
+def _is_anchor(row: Any) -> bool:
+    if not isinstance(row, list) or len(row) != 4:
+        return False
+    numbers = all(type(value) in (int, float) for value in row)
+    return numbers and all(map(isfinite, row)) and row[2] > 0 and row[3] > 0

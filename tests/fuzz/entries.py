@@ -51,6 +51,21 @@ def read_labels(path: Path) -> None:
     read(path, 3)
 
 
+def read_annotations(path: Path) -> None:
+    """As ``edge evaluate PHOTOS --annotations`` reads them, of a picture photo.png."""
+    from edge.dataset.annotations.read import read_truth
+    from edge.dataset.pictures import Picture
+    from edge.runtime.files import sha256_file
+    from edge.runtime.tasks.table import Task
+
+    is_mask = path.parent.name == "masks"
+    folder = path.parent.parent if is_mask else path.parent
+    picture = folder / "photo.png"
+    pictures = [Picture(picture, sha256_file(picture))]
+    task = Task.SEGMENTATION if is_mask else Task.DETECTION
+    read_truth(folder, pictures, ("cat", "dog", "bird"), task=task)
+
+
 def read_keras(path: Path) -> None:
     """As ``edge export FILE`` reads it."""
     from edge.training.keras_files import file_config

@@ -11,12 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.dataset.pictures import Picture
 from edge.errors import BundleError
-from edge.pipeline.bundle import copy_runtime
-from edge.pipeline.task_golden import choose_telling, write_task_golden
-from edge.runtime.bundle import MANIFEST_NAME, Bundle
-from edge.runtime.files import sha256_file
+from edge.pipeline.task_golden import choose_telling
+from edge.runtime.bundle import Bundle
 from edge.runtime.tasks.golden import OTHER, SAME, difference, relative_error, sampled
 from edge.runtime.tasks.model import TaskModel, open_golden_test
 from edge.runtime.tasks.results import (
@@ -29,51 +26,18 @@ from edge.runtime.tasks.results import (
     Segmentation,
 )
 from tests.color_bundles import SIDE
-from tests.task_bundles import DECODER, LABELS, detector, write_detectors
+from tests.task_bundles import detector, detectors_with_golden, list_files
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A bundle of detectors with a golden self-test and its runtime, as an export leaves it."""
-    folder = write_detectors(tmp_path / "bundle")
-    manifest = Bundle.open(folder).manifest
-    pictures = []
-    for number, level in enumerate((250, 5, 128)):
-        path = tmp_path / f"{number}.png"
-        Image.new("RGB", (SIDE, SIDE), (level,) * 3).save(path)
-        pictures.append(Picture(path, sha256_file(path)))
-    files = {item.name: folder / item.path for item in manifest.variants}
-    model = TaskModel.open(folder)
-    write_task_golden(
-        folder,
-        files,
-        pictures,
-        [model.predict(item.path) for item in pictures],
-        preprocessing=manifest.preprocessing,
-        decoder=DECODER,
-        labels=LABELS,
-    )
-    copy_runtime(folder / "runtime")
-    listed(folder)
-    return folder
-
-
-def listed(folder: Path) -> None:
-    """Write the hashes of all files into the manifest."""
-    path = folder / MANIFEST_NAME
-    value = json.loads(path.read_text())
-    value["files"] = {
-        item.relative_to(folder).as_posix(): sha256_file(item)
-        for item in sorted(folder.rglob("*"))
-        if item.is_file() and item != path and "__pycache__" not in item.parts
-    }
-    path.write_text(json.dumps(value))
+    return detectors_with_golden(tmp_path / "bundle")
 
 
 def ruin(folder: Path, content: bytes) -> None:
     """Put another model in the place of the default one, as a careless maker would."""
     (folder / "models/onnx-fp32.onnx").write_bytes(content)
-    listed(folder)
+    list_files(folder)
 
 
 def runtime(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -148,7 +112,7 @@ def test_files_that_do_not_fit_are_refused(bundle: Path) -> None:
     for broken in ({"schema_version": 9}, {"images": 3}, {"variants": {"onnx-fp32": {}}}):
         kept = path.read_text()
         path.write_text(json.dumps(json.loads(kept) | broken))
-        listed(bundle)
+        list_files(bundle)
         with pytest.raises(BundleError, match=r"golden\.json"):
             open_golden_test(Bundle.open(bundle), variant, model)
         path.write_text(kept)

@@ -164,6 +164,14 @@ def place_key(folder: Path, content: bytes) -> Sequence[Command]:
     )
 
 
+@cache
+def detectors() -> Path:
+    """A bundle of detectors with a golden self-test, as an export leaves it."""
+    from tests.task_bundles import detectors_with_golden
+
+    return detectors_with_golden(materials() / "detectors")
+
+
 def kinds() -> Iterator[Kind]:
     made = partial(Kind, imports=HOST)
     archive = mutated_zip(hostile_member)
@@ -173,6 +181,18 @@ def kinds() -> Iterator[Kind]:
         mutate=mutated_json,
         place=place_in_bundle(bundle, "manifest.json", relist=False),
         planted=planted("manifest_edge-inspect7.json", "manifest_info28.json"),
+    )
+    yield made(
+        name="manifest of a detector",
+        seeds=content_of(detectors, "manifest.json"),
+        mutate=mutated_json,
+        place=place_in_bundle(detectors, "manifest.json", relist=False),
+    )
+    yield made(
+        name="golden of a detector",
+        seeds=content_of(detectors, "golden/golden.json"),
+        mutate=mutated_json,
+        place=place_in_bundle(detectors, "golden/golden.json"),
     )
     names = ("golden/golden.json", "golden/tflite-fp32.npy")
     seeds = content_of(bundle, *names)

@@ -3,9 +3,12 @@
 import json
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
+from io import BytesIO
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
+
+from PIL import Image
 
 from tests.fuzz.harness import ROOT, Command, Kind, edge
 from tests.fuzz.kinds.materials import (
@@ -22,6 +25,7 @@ from tests.fuzz.kinds.materials import (
 from tests.fuzz.mutation import (
     mutated_json,
     mutated_lines,
+    mutated_picture,
     mutated_toml,
 )
 
@@ -165,6 +169,55 @@ def mutated_labels(random: Random, seeds: Sequence[bytes]) -> bytes:
     )
 
 
+COCO: Final = {
+    "images": [{"id": 1, "file_name": "photo.png", "width": 32, "height": 24}],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2, 9, 8.5], "iscrowd": 0},
+        {"id": 2, "image_id": 1, "category_id": 3, "bbox": [0, 0, 32, 24], "area": 700},
+    ],
+    "categories": [{"id": 2, "name": "cat"}, {"id": 3, "name": "dog"}],
+}
+VOC: Final = b"""<annotation>
+<filename>photo.png</filename>
+<size><width>32</width><height>24</height><depth>3</depth></size>
+<object><name>cat</name><difficult>0</difficult>
+<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9.5</xmax><ymax>8</ymax></bndbox></object>
+<object><name>dog</name>
+<bndbox><xmin>0</xmin><ymin>0</ymin><xmax>32</xmax><ymax>24</ymax></bndbox></object>
+</annotation>
+"""
+YOLO: Final = b"0 0.5 0.5 0.25 0.5\n1 0.25 0.75 0.5 0.5\n"
+
+
+@cache
+def mask_seeds() -> Sequence[bytes]:
+    seeds = []
+    for mode in ("L", "P"):
+        picture = Image.new(mode, (32, 24))
+        if mode == "P":
+            picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+        picture.paste(1, (4, 4, 20, 20))
+        content = BytesIO()
+        picture.save(content, "PNG")
+        seeds.append(content.getvalue())
+    return seeds
+
+
+def place_annotations(name: str) -> Any:
+    """Puts the file where the annotations of photo.png lie."""
+
+    def place(folder: Path, content: bytes) -> Sequence[Command]:
+        photos = folder / "photos"
+        (photos / name).parent.mkdir(parents=True)
+        Image.new("RGB", (32, 24), (200, 30, 90)).save(photos / "photo.png")
+        if name.endswith(".txt"):
+            (photos / "classes.txt").write_text("cat\ndog\n")
+        (photos / name).write_bytes(content)
+        return [call("read_annotations", photos / name)]
+
+    return place
+
+
 def kinds() -> Iterator[Kind]:
     made = partial(Kind, imports=HOST)
     yield made(
@@ -190,3 +243,22 @@ def kinds() -> Iterator[Kind]:
         planted=planted("results.json_diff_24.json"),
     )
     yield made(name="fleet", seeds=fleet_seeds, mutate=mutated_toml, place=place_fleet)
+    yield made(
+        name="COCO annotations",
+        seeds=lambda: [json.dumps(COCO).encode()],
+        mutate=mutated_json,
+        place=place_annotations("annotations.json"),
+    )
+    for name, file, seed in (("VOC", "photo.xml", VOC), ("YOLO", "photo.txt", YOLO)):
+        yield made(
+            name=f"{name} annotations",
+            seeds=partial(list, [seed]),
+            mutate=mutated_lines,
+            place=place_annotations(file),
+        )
+    yield made(
+        name="mask",
+        seeds=mask_seeds,
+        mutate=mutated_picture,
+        place=place_annotations("masks/photo.png"),
+    )
