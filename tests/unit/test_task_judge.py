@@ -103,6 +103,8 @@ class Parameters:
 class Brightest:
     """An object of the model's first value as its score."""
 
+    PARAMETERS = Parameters
+
     def __init__(self, tensors: Any, parameters: Parameters) -> None:
         assert tensors.labels == ("cat",)
 

@@ -3,7 +3,7 @@
 import platform
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from enum import Enum
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -86,7 +86,9 @@ def _with_local(kind: Any, values: Any, local: Mapping[str, Any]) -> Any:
     whole, kinds = dict(values), get_type_hints(kind)
     for item in fields(kind):
         if is_dataclass(kinds[item.name]):
-            whole[item.name] = _with_local(kinds[item.name], whole.get(item.name), local)
+            # An older edge knew fewer options; what it did then is the default of a newer group.
+            if item.name in whole or item.default_factory is MISSING:
+                whole[item.name] = _with_local(kinds[item.name], whole.get(item.name), local)
         elif item.name in LOCAL and item.name in local:
             whole[item.name] = _encoded(local[item.name])
     return whole
