@@ -8,16 +8,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.cell import Bench
+from benchmarks.cell import Bench, arrays, not_finite
 from benchmarks.environment import environment
 from benchmarks.inputs import generated_picture
 from benchmarks.plan import BenchmarkPlan, Cell, cells
 from benchmarks.protocol import Protocol
-from benchmarks.request import TimedModel, WorkerTask
+from benchmarks.request import LoadedModel, TimedModel, WorkerTask
 from benchmarks.result import MeasuredModel
 from benchmarks.stats import median
 from benchmarks.verdict import ORDER, ROUNDS, Judgement, judge, paired
-from edge.errors import UsageError
+from edge.errors import InferenceError, UsageError
 from edge.progress import Progress, Step
 from edge.runtime.spec import TensorSpec
 
@@ -102,6 +102,7 @@ def against(
     Raises:
         UsageError: There is more than one path or number of threads, or the path does not take
             both.
+        InferenceError: A model answers with NaN.
         EdgeError: A process failed.
     """
     count = rounds or ROUNDS
@@ -134,6 +135,8 @@ def _measured(
     sides: Mapping[str, tuple[Cell, Bench]], rounds: int, step: Step
 ) -> tuple[tuple[tuple[float, float], ...], tuple[Inputs, Inputs]]:
     """Pairs of medians of neighbouring processes, and what A and B got."""
+    for cell, bench in sides.values():
+        _check_answers(cell, bench)
     pairs: list[tuple[float, float]] = []
     inputs: tuple[Inputs, Inputs] = ((), ())
     for _ in range(rounds):
@@ -142,6 +145,22 @@ def _measured(
         inputs = (answers[ORDER.index("A")][1], answers[ORDER.index("B")][1])
         step(len(ORDER) // 2)
     return tuple(pairs), inputs
+
+
+def _check_answers(cell: Cell, bench: Bench) -> None:
+    """Refuse to time a model whose answers cannot be right.
+
+    Raises:
+        InferenceError: An element of one is NaN or infinite.
+    """
+    file = bench.new_file()
+    bench.ask(cell, WorkerTask.OUTPUTS, LoadedModel, file)
+    broken = not_finite(arrays(file))
+    if broken:
+        raise InferenceError(
+            f"{cell.model.name}: {broken}, so that its time means nothing",
+            hint="Export the model again; edge predict shows what it answers.",
+        )
 
 
 def _only(model: MeasuredModel, plan: BenchmarkPlan) -> Cell:

@@ -1,10 +1,11 @@
 """Measures one row: time, then whether the answers are right, then what else was asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accelerators.base import Estimate, Label, Unit
@@ -196,7 +197,7 @@ def _proved(
         )
     known = reference(cell.model.format)
     if known is None or known.name == cell.path.name:
-        return row
+        return _finite(row, outputs)
     try:
         described, expected = bench.expected(cell.model, known)
     except EdgeError as error:
@@ -222,6 +223,20 @@ def _proved(
         stability=None,
         reason=compared.detail,
     )
+
+
+def _finite(row: BenchmarkRow, outputs: Sequence[NDArray[Any]]) -> BenchmarkRow:
+    """Return the row of the reference path, without its time where no answer can be right."""
+    broken = not_finite(outputs)
+    if not broken:
+        return row
+    return replace(row, status=Status.WRONG, timing=None, stability=None, reason=broken)
+
+
+def not_finite(outputs: Sequence[NDArray[Any]]) -> str:
+    """Say how many elements of an answer are NaN or infinite; empty where none is."""
+    broken = sum(int(np.count_nonzero(~np.isfinite(o))) for o in outputs if o.dtype.kind == "f")
+    return f"{broken:,} elements of its answer are not finite (NaN or infinity)" if broken else ""
 
 
 def _tolerance(cell: Cell) -> Tolerance:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from converters.base import ConversionRequest
 from converters.judge import Loss
-from edge.errors import UsageError
+from edge.errors import NegativeVerdict, UsageError
 from edge.evaluation.task_agreement import agreement as agreement
+from edge.evaluation.task_agreement import agreements
 from edge.evaluation.task_agreement import shares as shares
 from edge.runtime.contract import Preprocessing
 from edge.runtime.placement import Placement
@@ -28,6 +29,10 @@ class TaskJudge:
 
     Args:
         request: A request with a float file, a decoder and held-out images.
+
+    Raises:
+        UsageError: The request lacks one of them.
+        NegativeVerdict: The float file finds nothing.
     """
 
     def __init__(self, request: ConversionRequest) -> None:
@@ -39,6 +44,12 @@ class TaskJudge:
         self._float = request.float_file
         self._pixels: NDArray[np.uint8] = np.load(request.held_out.pixels, mmap_mode="r")
         self._wanted = list(self._answers(self._float))
+        if agreements(self._wanted, self._wanted).empty:
+            raise NegativeVerdict(
+                f"the float file finds nothing in any of the {len(self._wanted)} images, so that "
+                "no other file can be held against it",
+                hint="Give images that show what the model knows, or lower --score-threshold.",
+            )
         self._raw: list[list[NDArray[Any]]] = []
 
     def loss(self, path: Path) -> Loss:

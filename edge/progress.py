@@ -15,7 +15,14 @@ class Progress(Protocol):
         ...
 
     def note(self, text: str) -> None:
-        """Say something that the user should know, in one sentence."""
+        """Say in one sentence why a result may be another than the user thinks.
+
+        It is said even where progress is not shown.
+        """
+        ...
+
+    def inform(self, text: str) -> None:
+        """Say in one sentence what was found out or done, and calls for nothing."""
         ...
 
 
@@ -28,4 +35,7 @@ class Silent:
         yield lambda count: None  # noqa: ARG005
 
     def note(self, text: str) -> None:
+        """See ``Progress``."""
+
+    def inform(self, text: str) -> None:
         """See ``Progress``."""

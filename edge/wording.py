@@ -53,6 +53,11 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
+def few(count: int, noun: str) -> str:
+    """Return that so many are few: ``1 image is few``, ``12 images are few``."""
+    return f"{counted(count, noun)} {'is' if count == 1 else 'are'} few"
+
+
 def listed(names: Sequence[str], most: int = 10) -> str:
     """Return names in one line; a long list is cut, and the rest is counted."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""

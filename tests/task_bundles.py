@@ -15,18 +15,22 @@ LABELS: Final = ("bright", "dark")
 DECODER: Final = DecoderSpec(name="yolo-end-to-end", evidence="the test says so")
 
 
-def detector(*, shift: float = 0.0, score: float = 1.0, note: str = "") -> bytes:
+def detector(
+    *, shift: float = 0.0, score: float = 1.0, note: str = "", shares: bool = False
+) -> bytes:
     """An ONNX file that answers (1, 2, 6): left, top, right, bottom, score, class of each object.
 
     Args:
         shift: Pixels by which both boxes are moved to the right.
         score: What the scores are multiplied by.
         note: What makes a file another one with the same answers.
+        shares: Whether boxes are shares of the sides, and not pixels.
     """
     from onnx import TensorProto, helper, numpy_helper
 
     places = np.float32([[1, 1, 6, 15, 0, 0], [1, 1, 6, 15, 1, 1]])
     places[:, [0, 2]] += shift
+    places[:, :4] /= SIDE if shares else 1
     slopes = np.zeros((2, 6), np.float32)
     slopes[:, 4] = np.float32([score, -score]) / 255
     places[:, 4] *= score

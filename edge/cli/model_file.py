@@ -103,6 +103,15 @@ class ModelFileFlags:
         Path | None, _option(help="File of the anchors of a detector that leaves them out.")
     ] = None
 
+    decoder_option: Annotated[
+        list[str] | None,
+        _option(
+            help="What nothing in the file tells its decoder, such as coordinates=pixels; may be "
+            "given several times.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None
+
     def given(self) -> tuple[str, ...]:
         """Return the names of the options that were given."""
         return tuple(
@@ -138,4 +147,5 @@ class ModelFileFlags:
 
         given = asdict(self)
         given["size"] = None if self.size is None else parse_size(self.size)
+        given["decoder_option"] = tuple(self.decoder_option or ())
         return StatedModel(**given)

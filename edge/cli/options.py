@@ -40,7 +40,15 @@ Seed = Annotated[
     typer.Option(help="Seed of the split, the head and the choice of calibration images.", min=0),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on stderr.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Show no progress on stderr; notes stay that say why a result may be of the wrong "
+        "thing.",
+    ),
+]
 OutputActivationOption = Annotated[
     OutputActivation,
     typer.Option(
@@ -50,6 +58,14 @@ OutputActivationOption = Annotated[
         "tells two classes apart), logits (softmax is still to be applied; to one value, "
         "sigmoid), or multi-label-logits (sigmoid is still to be applied to each); auto "
         "finds it out and says how.",
+    ),
+]
+ScoredFolder = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder with one folder of images per class, or images named by WordNet id; for "
+        "a detector, a segmentation or a pose model, images with annotations.",
+        show_default=False,
     ),
 ]
 Truth = Annotated[

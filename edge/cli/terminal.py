@@ -167,10 +167,18 @@ EVERY_SECONDS: Final = 10.0  # between two lines of one stage, where there is no
 
 
 def shown_progress(*, quiet: bool = False) -> Progress:
-    """Return what shows progress: bars on a terminal, lines in a log, nothing if quiet."""
+    """Return what shows progress: bars on a terminal, lines in a log, notes alone if quiet."""
     if quiet:
-        return Silent()
+        return Notes()
     return StageBars() if sys.stderr.isatty() else StageLines()
+
+
+class Notes(Silent):
+    """Shows what a user should know, and nothing else."""
+
+    def note(self, text: str) -> None:
+        """See ``Progress``."""
+        say(f"note: {text}", err=True)
 
 
 class StageBars:
@@ -212,6 +220,10 @@ class StageBars:
         said = f"note: {one_line(text)}"
         self._console.print(said, markup=False, highlight=False, emoji=False)
 
+    def inform(self, text: str) -> None:
+        """See ``Progress``."""
+        self.note(text)
+
 
 class StageLines:
     """Shows a line when a stage starts, one when it ends, and one now and then in between."""
@@ -239,3 +251,7 @@ class StageLines:
     def note(self, text: str) -> None:
         """See ``Progress``."""
         say(f"note: {text}", err=True)
+
+    def inform(self, text: str) -> None:
+        """See ``Progress``."""
+        self.note(text)

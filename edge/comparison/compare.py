@@ -215,7 +215,7 @@ def _tables(
                 check_classes(side, values.shape[1])
             if side.head is None and side.variant is None:
                 output = adopted_output(side, values, options.output_activation)
-                progress.note(f"output of {side.name}: {output.evidence}")
+                progress.inform(f"output of {side.name}: {output.evidence}")
                 side = replace(side, output=output)
             table = class_probabilities(values, side.head, side.output)
             if side.head is not None:

@@ -7,6 +7,7 @@ from edge.comparison.model import ComparedModel, check_input
 from edge.errors import UsageError
 from edge.identification.identify import identify
 from edge.identification.model import Fact, IdentifiedModel, StatedModel
+from edge.runtime.tasks.table import DecoderSpec
 
 NOTHING: Final = StatedModel()
 # A side that is a classifier has its own ways to find out about these; see ``adopted_output``.
@@ -16,7 +17,7 @@ _FEEDING_FIELDS: Final = frozenset(
     ("input_range", "channel_order", "resize", "interpolation", "pad_value", "pad_position", "size")
 )
 _RESULT_FIELDS: Final = frozenset(
-    ("decoder", "score_threshold", "iou_threshold", "max_results", "anchors")
+    ("decoder", "decoder_option", "score_threshold", "iou_threshold", "max_results", "anchors")
 )
 
 
@@ -76,11 +77,16 @@ def identified_side(side: ComparedModel, stated: StatedModel) -> ComparedModel:
         told = f"{side.name} does not say its {', '.join(unsure)}: {_AS_BUNDLE}"
     else:
         told = f"{side.name} is fed and read by what is known of it: {_told(found.facts)}"
+    own_way = like and not set(said) & _RESULT_FIELDS
+    decoder = _as_the_bundle(side, found) if own_way else found.decoder
+    if decoder is not None and own_way and decoder != side.decoder:
+        more = ", ".join(f"{name} {value}" for name, value in decoder.parameters.items())
+        told += f"; its outputs are read as it shows itself: {more or 'by the defaults'}"
     own_labels = any(fact.what == "labels" and fact.sure for fact in found.facts)
     return replace(
         side,
         preprocessing=side.preprocessing if fed_as_bundle else found.preprocessing,
-        decoder=side.decoder if like and not set(said) & _RESULT_FIELDS else found.decoder,
+        decoder=decoder,
         labels=found.labels if own_labels else side.labels,
         fed=told,
     )
@@ -98,6 +104,15 @@ def _like_the_bundle(side: ComparedModel, found: IdentifiedModel) -> bool:
         and found.decoder.name == side.decoder.name
         and (ours.shape, ours.layout) == (theirs.shape, theirs.layout)
     )
+
+
+def _as_the_bundle(side: ComparedModel, found: IdentifiedModel) -> DecoderSpec | None:
+    """Return the bundle's decoder, with what the file itself settles, such as its unit of boxes."""
+    if side.decoder is None or found.decoder is None:
+        return side.decoder
+    ours = {k: v for k, v in side.decoder.parameters.items() if k not in found.settled}
+    theirs = {k: v for k, v in found.decoder.parameters.items() if k in found.settled}
+    return replace(side.decoder, parameters={**ours, **theirs})
 
 
 def _told(facts: tuple[Fact, ...]) -> str:

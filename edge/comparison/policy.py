@@ -31,8 +31,11 @@ SAME_WEIGHTS_SHIFT: Final = 3e-4
 def rule_example(
     metric: str = "top1_drop", limit: str = AT_MOST, value: float = MARGIN_POINTS
 ) -> str:
-    """Return how a rule is written: a sentence, then TOML that a policy can take as it stands."""
-    return f'A rule is:\n[[rule]]\nmetric = "{metric}"\n{limit} = {value:.12g}'
+    """Return how a rule is written: words, a colon, and TOML that a policy can take as it stands.
+
+    It is on one line, since every message is.
+    """
+    return f'A policy of one rule is: rule = [{{ metric = "{metric}", {limit} = {value:.12g} }}]'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

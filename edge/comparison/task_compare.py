@@ -14,7 +14,7 @@ from edge.comparison.policy import Policy, check_metrics, task_policy
 from edge.comparison.result import Check, Comparison, PictureChange, Side
 from edge.comparison.task_metrics import TaskEvidence
 from edge.comparison.task_scores import ScoredSides, scored_sides
-from edge.dataset.annotations.read import TruthFolder, read_truth
+from edge.dataset.annotations.read import EXPORT_AGAIN, TruthFolder, read_truth
 from edge.dataset.pictures import Picture
 from edge.dataset.truth import PictureTruth
 from edge.errors import UsageError
@@ -81,7 +81,12 @@ def _truth(
 ) -> TruthFolder:
     assert side.decoder is not None  # both sides have the same task
     return read_truth(
-        directory, pictures, side.labels, task=side.decoder.task, annotations=annotations
+        directory,
+        pictures,
+        side.labels,
+        task=side.decoder.task,
+        annotations=annotations,
+        renaming=EXPORT_AGAIN,
     )
 
 

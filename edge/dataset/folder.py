@@ -2,13 +2,13 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import DataError, UsageError
-from edge.runtime.files import readable
+from edge.runtime.files import open_regular, readable
 from edge.runtime.image import READABLE, image_suffixes, way_to_read
 from edge.runtime.pictures import Entries, Walk, is_own_output
 from edge.runtime.pictures import entries as found_in
@@ -100,6 +100,69 @@ def merged(parts: Iterable[Files]) -> Files:
         others=dict(others),
         outputs=tuple(path for part in folders for path in part.outputs),
     )
+
+
+# How a PNG file says that it is the mask of a picture: by a folder, or by the end of its name.
+_MASK_FOLDERS: Final = frozenset(
+    {"masks", "mask", "segmentationclass", "annotations", "labels", "gtfine"}
+)
+_OBJECT_MASKS: Final = frozenset({"segmentationobject"})  # of VOC: no classes, and no pictures
+MASK_ENDS: Final = ("_mask", "-mask", "_labelIds", "_gt", "_golden")
+MASK_MODES: Final = frozenset({"L", "P", "I", "I;16", "1"})  # one value a pixel, as Pillow has it
+
+
+def is_called_mask(path: Path, folders: Iterable[str]) -> bool:
+    """Return whether a file is called like a mask of classes, or lies in a folder that is.
+
+    Args:
+        path: The path of the file.
+        folders: The names of the folders that count.
+    """
+    shelves = {name.casefold() for name in folders}
+    called = path.stem.endswith(MASK_ENDS) or not shelves.isdisjoint(_MASK_FOLDERS)
+    return called and path.suffix.lower() == ".png" and shelves.isdisjoint(_OBJECT_MASKS)
+
+
+def stems_of_masked(path: Path) -> Iterator[str]:
+    """Yield the names without suffix that the picture of a mask may have."""
+    yield path.stem
+    yield from (path.stem.removesuffix(end) for end in MASK_ENDS if path.stem.endswith(end))
+
+
+def masks_among(images: Iterable[Path], root: Path) -> frozenset[Path]:
+    """Return the files that are masks, and therefore no pictures.
+
+    A file that is called like a mask is one if a picture has the same name, or if it has one value
+    a pixel: a mask whose picture is missing. Others are photos in folders of such a name.
+
+    Args:
+        images: The image files below a folder.
+        root: The folder, whose own name says nothing.
+    """
+    everything = tuple(images)
+    inside = {path: path.relative_to(root).parent.parts for path in everything}
+    called = [
+        path
+        for path, folders in inside.items()
+        if is_called_mask(path, folders)
+        or any(name.casefold() in _OBJECT_MASKS for name in folders)
+    ]
+    stems = {path.stem for path in frozenset(everything).difference(called)}
+    return frozenset(
+        path
+        for path in called
+        if not stems.isdisjoint(stems_of_masked(path)) or _has_one_value_a_pixel(path)
+    )
+
+
+def _has_one_value_a_pixel(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with open_regular(path) as stream, Image.open(stream) as image:
+            return image.mode in MASK_MODES
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False  # which is said where the pictures are read
 
 
 def list_images(directory: Path) -> tuple[Path, ...]:

@@ -102,10 +102,20 @@ def _decoded(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:
         if content.startswith(mark):
             notes = () if encoding == "utf-8" else (f"{name} is read as {encoding.upper()}",)
             return _text(content[len(mark) :], encoding, name), notes
-    if b"\0" in content:  # in UTF-16, every other byte of most languages' letters
-        encoding = "utf-16-le" if content[1::2].count(0) >= content[::2].count(0) else "utf-16-be"
+    encoding = "utf-16-le" if content[1::2].count(0) >= content[::2].count(0) else "utf-16-be"
+    if _is_wide(content, encoding):
         return _text(content, encoding, name), (f"{name} is read as {encoding.upper()}",)
     return _text(content, "utf-8", name), ()
+
+
+def _is_wide(content: bytes, encoding: str) -> bool:
+    """Whether bytes are UTF-16, and do not only hold a stray NUL.
+
+    Every other byte of most languages' letters is NUL then, and of every line break.
+    """
+    breaks = content.count(b"\n\0" if encoding == "utf-16-le" else b"\0\n")
+    wide_breaks = 0 < breaks == content.count(b"\n")
+    return b"\0" in content and (wide_breaks or 3 * content.count(0) >= len(content))
 
 
 def _text(content: bytes, encoding: str, name: str) -> str:

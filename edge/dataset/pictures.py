@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, Protocol
 
-from edge.dataset.folder import Files, list_files
+from edge.dataset.folder import Files, list_files, masks_among
 from edge.dataset.layout import find_any_class_folders, normal
-from edge.errors import ImageError
+from edge.errors import DataError, ImageError
 from edge.runtime.contract import Preprocessing
 from edge.runtime.files import readable, sha256_file
 from edge.runtime.preprocess import load
@@ -58,12 +58,14 @@ class FolderPictures:
         pictures: Every image below it, in the order of the paths.
         files: All files below it.
         notes: Sentences on what the folder holds, and on what is not used.
+        masks: Image files that are masks of pictures, and none themselves.
     """
 
     root: Path
     pictures: tuple[Picture, ...]
     files: Files
     notes: tuple[str, ...]
+    masks: tuple[Path, ...] = ()
 
 
 def pictures_root(directory: Path) -> Path:
@@ -86,11 +88,13 @@ def find_pictures(
     """Find every image below a folder, with the class that its folder or its name states.
 
     The class is the folder right below ``directory`` (or below that of its test split, if there
-    is one), or the WordNet ID in the name of the file or of a folder.
+    is one), or the WordNet ID in the name of the file or of a folder. Where folders are no classes,
+    a file in one of masks is the mask of a picture, and no picture.
 
     Args:
         directory: The folder to search.
-        labels: The labels of the model; the position is the class index.
+        labels: The labels of the model; the position is the class index. None where folders are no
+            classes.
         wnids: The WordNet IDs of the same classes; empty for a model that is not of ImageNet.
         explained: Whether the user was told already why folders may not be called like classes.
         used: Suffixes of files that somebody else reads: no note says that they are not used.
@@ -102,7 +106,14 @@ def find_pictures(
     root = folders.scored
     files = list_files(root)
     others = Counter({kind: n for kind, n in files.others.items() if kind not in used})
-    files = replace(files, others=others)
+    masks = frozenset[Path]() if labels else masks_among(files.images, root)
+    images = tuple(path for path in files.images if path not in masks)
+    if not images:
+        raise DataError(
+            f"{directory} holds {counted(len(masks), 'mask')} and no picture",
+            hint="Name the folder of the pictures; masks may lie in a folder masks in it.",
+        )
+    files = replace(files, images=images, others=others)
     by_name = {normal(label): index for index, label in enumerate(labels)}
     by_wnid = {wnid: index for index, wnid in enumerate(wnids)}
     hashes = in_threads(sha256_file, files.images)
@@ -111,11 +122,19 @@ def find_pictures(
         for path, digest in zip(files.images, hashes, strict=True)
     )
     notes = [*folders.notes, *files.notes()]
+    if masks:
+        places = sorted({readable(path.parent.relative_to(directory)) for path in masks})
+        notes.append(
+            f"{counted(len(masks), 'file')} in {listed(places, 3)} "
+            f"{'is a mask and no picture' if len(masks) == 1 else 'are masks and no pictures'}"
+        )
     if root != directory:
         notes.append(f"the images are those of {readable(root.relative_to(directory))}/")
     if labels and not (explained and all(item.label is None for item in pictures)):
         notes += _unmatched(root, pictures, by_name)
-    return FolderPictures(root=root, pictures=pictures, files=files, notes=tuple(notes))
+    return FolderPictures(
+        root=root, pictures=pictures, files=files, notes=tuple(notes), masks=tuple(sorted(masks))
+    )
 
 
 def _label(relative: Path, by_name: Mapping[str, int], by_wnid: Mapping[str, int]) -> int | None:

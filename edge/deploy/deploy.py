@@ -131,7 +131,7 @@ def deploy(remote: Remote, plan: DeployPlan, progress: Progress) -> Outcome:
             )
         ).done
         if done:
-            progress.note(f"set up there for the first time: {', '.join(done)}")
+            progress.inform(f"set up there for the first time: {', '.join(done)}")
         return _Deploy(session, remote, plan, progress).run()
 
 

@@ -209,6 +209,11 @@ def verify(bundle: Path, key: PublicKey | None) -> Verification:
     else:
         release, files = opened.manifest.release, len(opened.manifest.files)
         reasons += opened.problems()
+        if opened.manifest.decoder is not None:
+            try:
+                opened.manifest.decoder.check()
+            except BundleError as error:
+                reasons.append(error.message)
     trust, fingerprint, why_not = _trust(bundle, content, key)
     if trust is Trust.UNSIGNED and release is not None:
         trust, why_not = Trust.ALTERED, GONE

@@ -130,7 +130,7 @@ def _open(
         if not isinstance(source, Path):
             base = Base(source)
             tried = paths[:: max(1, len(paths) // PICTURES)][:PICTURES]
-            base.find_input([Picture(path, "") for path in tried], progress.note)
+            base.find_input([Picture(path, "") for path in tried], progress)
         extractor = open_extractor(source, cache)
     warning = random_note(extractor.weights, "vectors")
     if warning:

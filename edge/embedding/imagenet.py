@@ -72,6 +72,11 @@ def names_network(model: Path) -> bool:
         )
     if model.exists():
         return False  # Bundle.open says what is wrong with it
+    if model.suffix.lower() in (".tflite", ".onnx", ".keras", ".h5") or len(model.parts) > 1:
+        raise UsageError(
+            f"{readable(model)}: no such file or folder",
+            hint="Name a bundle, a .tflite or .onnx file, or a network, which edge zoo lists.",
+        )
     raise UsageError(
         f"no bundle at {readable(model)}, and no network has that name",
         hint=f"{near_backbones(str(model))}Name a network, which edge zoo lists, or make a bundle "

@@ -8,6 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from edge.wording import few
+
 POWER: Final = 0.8  # probability that the number of images named for a decision does decide
 MOST_IMAGES: Final = 10**9  # a difference that needs more images is as good as none
 
@@ -143,19 +145,19 @@ def too_few(top1: float, images: int, of_class: Mapping[str, int]) -> list[str]:
     if bounds.high - bounds.low > 2 * WIDE:
         needed = images_for_half_width(top1, WIDE, CONFIDENCE)
         notes.append(
-            f"{images} labelled images are few: a top-1 of {100 * top1:.1f} % on them may be "
+            f"{few(images, 'labelled image')}: a top-1 of {100 * top1:.1f} % on them may be "
             f"anything from {100 * bounds.low:.1f} to {100 * bounds.high:.1f} %; about {needed} "
             f"would tell it to {100 * WIDE:.0f} points, and at least "
             f"{images_to_show_drop(SHOWN_DROP, CONFIDENCE)} are needed to see a drop of "
             f"{100 * SHOWN_DROP:.0f} point"
         )
     needed = images_for_half_width(0.5, WIDE_RECALL, CONFIDENCE)
-    few = {label: count for label, count in of_class.items() if count < needed}
-    if few:
-        fewest = min(few, key=lambda label: few[label])
+    rare = {label: count for label, count in of_class.items() if count < needed}
+    if rare:
+        fewest = min(rare, key=lambda label: rare[label])
         notes.append(
-            f"{len(few)} of {len(of_class)} classes have fewer than {needed} labelled images to be "
-            f"scored on ({fewest}: {few[fewest]}), so that their recall is not known to "
+            f"{len(rare)} of {len(of_class)} classes have fewer than {needed} labelled images to "
+            f"be scored on ({fewest}: {rare[fewest]}), so that their recall is not known to "
             f"{100 * WIDE_RECALL:.0f} points"
         )
     return notes

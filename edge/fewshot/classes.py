@@ -235,7 +235,7 @@ def _extractor(
         return bundle_extractor(options.bundle, cache)
     base = Base(options.base)
     step = max(1, len(classes.pictures) // PICTURES)
-    base.find_input(classes.pictures[::step], progress.note)
+    base.find_input(classes.pictures[::step], progress)
     extractor = base_extractor(base, cache)
     contract = replace(extractor.preprocessing, levels=classes.contract.levels)
     return replace(extractor, preprocessing=contract)

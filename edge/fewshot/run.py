@@ -36,7 +36,7 @@ def score_methods(options: FewShotOptions, progress: Progress) -> FewShotResult:
     """
     run = _FewShotRun(options, find_classes(options, progress), progress)
     if not EMBEDDED.isdisjoint(options.methods):
-        progress.note(f"embeddings: {run.embeddings.name}")
+        progress.inform(f"embeddings: {run.embeddings.name}")
     rows = tuple(run.score(method) for method in options.methods)
     classes = run.classes
     return FewShotResult(

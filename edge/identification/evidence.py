@@ -78,7 +78,8 @@ class ModelEvidence:
         sha256: The content hash, hex.
         image: The image input.
         outputs: The outputs, each with the extents that a trial answer had.
-        trial: The raw outputs for one picture of noise, in the order of ``outputs``.
+        trial: The raw outputs for one picture, in the order of ``outputs``: of noise, or a drawn
+            one where the answer to noise holds nothing but zeros.
         detection_order: For files that end in ``TFLite_Detection_PostProcess``, the position among
             the outputs of its boxes, classes, scores and count; empty for others.
         end: The last operator before the first output.
@@ -118,10 +119,8 @@ def read_evidence(path: Path, stated: StatedModel) -> ModelEvidence:
     _check_operators(path)
     session = open_session(path)
     properties, producer = _onnx_properties(path) if format_ == "onnx" else ({}, "")
-    exporter = _exporter_note(path, properties)
-    image = _image_input(
-        path, session, stated.size or (None if exporter is None else exporter.size)
-    )
+    exporter = _exporter_note(path, properties, named=stated.labels is not None)
+    image = _image_input(path, session, stated.size, None if exporter is None else exporter.size)
     trial = _trial(path, session, image)
     outputs = tuple(
         TensorSpec(name=s.name, shape=a.shape, dtype=s.dtype, quantization=s.quantization)
@@ -172,7 +171,12 @@ def _check_operators(path: Path) -> None:
         )
 
 
-def _image_input(path: Path, session: Session, told: tuple[int, int] | None) -> ImageInput:
+def _image_input(
+    path: Path,
+    session: Session,
+    told: tuple[int, int] | None,
+    exported: tuple[int, int] | None,
+) -> ImageInput:
     inputs = session.inputs
     shapes = ", ".join(f"{spec.name} {list(spec.shape)} {spec.dtype}" for spec in inputs)
     if len(inputs) != 1:
@@ -196,7 +200,8 @@ def _image_input(path: Path, session: Session, told: tuple[int, int] | None) -> 
         )
     layout = TensorLayout.HWC if last else TensorLayout.CHW
     rows, columns, channels = (1, 2, 3) if last else (2, 3, 1)
-    height, width = _size(path, (spec.shape[rows], spec.shape[columns]), told)
+    size = spec.shape[rows], spec.shape[columns]
+    height, width = _size(path, size, told, exported)
     return ImageInput(
         spec=spec,
         layout=layout,
@@ -206,13 +211,29 @@ def _image_input(path: Path, session: Session, told: tuple[int, int] | None) -> 
     )
 
 
-def _size(path: Path, size: tuple[int, int], told: tuple[int, int] | None) -> tuple[int, int]:
+def _size(
+    path: Path,
+    size: tuple[int, int],
+    told: tuple[int, int] | None,
+    exported: tuple[int, int] | None,
+) -> tuple[int, int]:
     """Return (height, width) of the image input.
+
+    Args:
+        path: The file.
+        size: As its tensor has it; -1 is an open extent.
+        told: As the user states it.
+        exported: As its exporter wrote it, which only counts where the tensor leaves it open.
 
     Raises:
         UsageError: The file leaves it open and nobody states it, or the two differ.
-        ModelLoadError: The interpreter of the format cannot be told.
+        ModelLoadError: The interpreter of the format cannot be told, or no image is so small.
     """
+    if 0 in size:
+        raise ModelLoadError(
+            f"{path.name} takes images of {size[0]} x {size[1]} pixels (height x width)",
+            hint="Export the model again, for images that have pixels.",
+        )
     if min(size) >= 1:
         if told is not None and told != size:
             raise UsageError(
@@ -228,6 +249,7 @@ def _size(path: Path, size: tuple[int, int], told: tuple[int, int] | None) -> tu
             f"{path.name} leaves its height or width open",
             hint="Export it with a fixed size: what is tested on one size says little of another.",
         )
+    told = told or exported
     if told is None:
         raise UsageError(
             f"{path.name} leaves its height or width open",
@@ -237,22 +259,73 @@ def _size(path: Path, size: tuple[int, int], told: tuple[int, int] | None) -> tu
 
 
 def _trial(path: Path, session: Session, image: ImageInput) -> list[NDArray[Any]]:
-    """Return the raw outputs for noise, of the extents that the model really has."""
-    shape = [1, image.height, image.width, image.color_order.channels]
-    if image.layout is TensorLayout.CHW:
-        shape = [shape[0], shape[3], shape[1], shape[2]]
+    """Return the raw outputs for noise, of the extents that the model really has.
+
+    A file that answers noise with zeros has found nothing in it: it gets a drawn picture too, and
+    both in values to 255, and the first answer that holds anything is the one that tells.
+    """
     random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, shape, np.uint8)
+    noise = random.integers(
+        0, 256, (image.height, image.width, image.color_order.channels), np.uint8
+    )
+    first = _answered(path, session, image, noise, 255)
+    if any(values.any() for values in first):
+        return first
+    drawn = _drawn(image)
+    real = image.spec.dtype not in ("int8", "uint8")
+    for pixels, divisor in ((drawn, 255), *(((drawn, 1), (noise, 1)) if real else ())):
+        answer = _answered(path, session, image, pixels, divisor)
+        if any(values.any() for values in answer):
+            return answer
+    return first
+
+
+def _drawn(image: ImageInput) -> NDArray[np.uint8]:
+    """Return a smooth picture with a disc and a box on it, uint8 (rows, columns, channels)."""
+    rows, columns = np.mgrid[: image.height, : image.width]
+    y, x = rows / image.height, columns / image.width
+    picture = np.stack([120 + 100 * y, 140 + 40 * x, 220 - 120 * y, 255 + 0 * x], axis=2)
+    picture[(x - 0.35) ** 2 + (y - 0.45) ** 2 < 0.05] = (190, 120, 60, 255)
+    picture[(abs(x - 0.75) < 0.15) & (abs(y - 0.6) < 0.3)] = (40, 60, 110, 255)
+    return picture[:, :, : image.color_order.channels].astype(np.uint8)
+
+
+def _answered(
+    path: Path, session: Session, image: ImageInput, pixels: NDArray[np.uint8], divisor: int
+) -> list[NDArray[Any]]:
+    """Return the raw outputs for a picture.
+
+    Args:
+        path: The file, for messages.
+        session: The model.
+        image: Its input.
+        pixels: uint8 (rows, columns, channels).
+        divisor: What pixels are divided by for an input of real numbers.
+
+    Raises:
+        ModelLoadError: It does not run, or answers with something else than tensors of numbers.
+    """
+    picture = pixels[np.newaxis]
+    if image.layout is TensorLayout.CHW:
+        picture = np.ascontiguousarray(picture.transpose(0, 3, 1, 2))
     if image.spec.dtype == "int8":
-        tensor: NDArray[Any] = (pixels ^ np.uint8(0x80)).view(np.int8)
+        tensor: NDArray[Any] = (picture ^ np.uint8(0x80)).view(np.int8)
     elif image.spec.dtype == "uint8":
-        tensor = pixels
+        tensor = picture
     else:
-        tensor = (pixels / 255).astype(image.spec.dtype)
+        tensor = (picture / divisor).astype(image.spec.dtype)
     try:
-        return session.run(tensor)
+        answer = session.run(tensor)
     except InferenceError as error:
         raise ModelLoadError(f"{path.name} loads, and does not run: {error.message}") from error
+    for spec, values in zip(session.outputs, answer, strict=True):
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "iufb":
+            raise ModelLoadError(
+                f"{path.name} answers with {one_line(spec.dtype)} ({one_line(spec.name)}), which "
+                "is no tensor of numbers",
+                hint="Export the model with tensors of numbers as its outputs.",
+            )
+    return answer
 
 
 def _detection_order(path: Path) -> tuple[int, ...]:
@@ -283,14 +356,25 @@ def _onnx_properties(path: Path) -> tuple[dict[str, str], str]:
         return properties, one_line(text(model.producer_name))
 
 
-def _exporter_note(path: Path, properties: Mapping[str, str]) -> ExporterNote | None:
-    """Read what Ultralytics' exporter wrote: ONNX properties, or a file behind a TFLite model."""
+def _exporter_note(
+    path: Path, properties: Mapping[str, str], *, named: bool
+) -> ExporterNote | None:
+    """Read what Ultralytics' exporter wrote: ONNX properties, or a file behind a TFLite model.
+
+    Args:
+        path: The file.
+        properties: The properties of an ONNX file.
+        named: Whether the user names the classes, so that those in the file do not count.
+
+    Raises:
+        ModelLoadError: The names cannot be read, and nobody else names the classes.
+    """
     values: Mapping[str, Any] = properties
     if not properties:
         values = _appended(path)
     if "task" not in values or "names" not in values:
         return None
-    names = _names(path, values["names"])
+    names = () if named else _names(path, values["names"])
     nms = str(values.get("nms", "")).lower() == "true"
     end2end = str(values.get("end2end", "")).lower() == "true"
     nested = values.get("args")
@@ -361,7 +445,10 @@ def _names(path: Path, value: Any) -> tuple[str, ...]:
         indexed = {str(key): str(name) for key, name in read.items()}
         if set(indexed) == {str(number) for number in range(len(indexed))}:
             return tuple(indexed[str(number)] for number in range(len(indexed)))
-    raise ModelLoadError(f"the class names in the metadata of {path.name} cannot be read")
+    raise ModelLoadError(
+        f"the class names in the metadata of {path.name} cannot be read",
+        hint="Name the classes with --labels FILE, one on each line.",
+    )
 
 
 def _parsed(text: str) -> Any:

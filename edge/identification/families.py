@@ -11,17 +11,24 @@ from typing import Any, Final
 import numpy as np
 
 from edge.identification.evidence import ModelEvidence, cells
-from edge.runtime.contract import ChannelOrder, Interpolation, PadPosition, Resize
+from edge.runtime.contract import (
+    ChannelOrder,
+    Interpolation,
+    PadPosition,
+    Resize,
+    TensorLayout,
+)
 from edge.runtime.postprocess import dequantize
 from edge.runtime.tasks.landmarks import BODY, HAND
 from edge.runtime.tasks.movenet import POINTS
-from edge.runtime.tasks.table import Task
+from edge.runtime.tasks.segmentation import MOST_CLASSES
+from edge.runtime.tasks.table import DECODERS, Task
+from edge.runtime.tasks.yolo import LARGEST_SHARE
 
 _IMAGENET: Final = (1000, 1001)  # classes of ILSVRC, without and with a background
 UNIT: Final = "0,1"
 SIGNED: Final = "-1,1"
 PIXELS: Final = "pixels"
-_NORMALIZED: Final = 4.0  # what is larger is no share of a side, even of a wild box
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,9 @@ class Reading:
         decoder: What would read its outputs; empty for a classifier.
         why: What in the file speaks for it, a clause.
         parameters: Those of the decoder that the file settles.
+        shown: What speaks for a parameter that changes the answers, by its name, a clause.
+        assumed: Those of ``shown`` for which nothing in the file speaks.
+        settles: Names of parameters that the file settles beside those, if only as the default.
         classes: How many labels there are; None where the layout does not tell.
         labels: Names that the family fixes.
         feeding: How the family is fed.
@@ -66,6 +76,9 @@ class Reading:
     decoder: str = ""
     why: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    shown: Mapping[str, str] = field(default_factory=dict)
+    assumed: frozenset[str] = frozenset()
+    settles: frozenset[str] = frozenset()
     classes: int | None = None
     labels: tuple[str, ...] = ()
     feeding: Feeding = field(default_factory=Feeding)
@@ -124,6 +137,7 @@ def tflite_detection(found: ModelEvidence) -> list[Reading]:
             decoder="tflite-detection",
             why="it ends in the operator TFLite_Detection_PostProcess",
             parameters=parameters,
+            settles=frozenset(names),
             feeding=STRETCHED,
         )
     ]
@@ -137,13 +151,16 @@ def yolo(found: ModelEvidence) -> list[Reading]:
     grid = cells(found.image.height, found.image.width)
     shape = f"its output is {list(found.shapes[0])}"
     trial = dequantize(found.trial[0], found.outputs[0])[0]
-    if columns == 6 and rows <= 1000 and rows not in (grid, 3 * grid):
-        return [_yolo("yolo-end-to-end", None, f"{shape}: six numbers a box", trial[:, :4])]
+    without_overlap = found.exporter is not None and found.exporter.end_to_end
+    if columns == 6 and (without_overlap or (rows <= 1000 and rows not in (grid, 3 * grid))):
+        return [_yolo(found, "yolo-end-to-end", None, f"{shape}: six numbers a box", trial[:, :4])]
     if rows == 3 * grid and columns > 5:
         why = f"{shape}: three anchors in each of the {grid} cells of the strides 8, 16 and 32"
-        return [_yolo("yolov5", columns - 5, why, trial[:, :4])]
+        return [_yolo(found, "yolov5", columns - 5, why, trial[:, :4])]
     if columns == grid and rows > 4:
-        return [_yolo("yolov8", rows - 4, f"{shape}: 4 + classes of {grid} cells", trial[:4])]
+        return [
+            _yolo(found, "yolov8", rows - 4, f"{shape}: 4 + classes of {grid} cells", trial[:4])
+        ]
     if rows == grid and columns > 4:
         return _by_rows(found, trial, f"{shape}: the {grid} cells of the strides 8, 16 and 32")
     return []
@@ -152,11 +169,13 @@ def yolo(found: ModelEvidence) -> list[Reading]:
 def _by_rows(found: ModelEvidence, trial: Any, shape: str) -> list[Reading]:
     """A row for each cell: with objectness (YOLOX), or without (a turned YOLOv8)."""
     columns = trial.shape[1]
-    turned = _yolo("yolov8", columns - 4, f"{shape}, each with 4 + classes", trial[:, :4])
+    turned = _yolo(found, "yolov8", columns - 4, f"{shape}, each with 4 + classes", trial[:, :4])
     if columns < 6:
         return [turned]
     if _is_decoded(trial, found):
-        decoded = _yolo("yolov5", columns - 5, f"{shape}, each with objectness", trial[:, :4])
+        decoded = _yolo(
+            found, "yolov5", columns - 5, f"{shape}, each with objectness", trial[:, :4]
+        )
         return [decoded, turned]
     raw = Reading(
         task=Task.DETECTION,
@@ -176,22 +195,30 @@ def _is_decoded(trial: Any, found: ModelEvidence) -> bool:
     return bool(centres.max() > 0.5 * found.image.width and trial[:, 2:4].min() >= 0)
 
 
-def _yolo(decoder: str, classes: int | None, why: str, boxes: Any) -> Reading:
+def _yolo(found: ModelEvidence, decoder: str, classes: int | None, why: str, boxes: Any) -> Reading:
     """A layout of Ultralytics.
 
     Args:
+        found: The file.
         decoder: What reads it.
         classes: How many labels there are.
         why: What speaks for it.
         boxes: The four numbers of each box in the trial answer, whose size tells their unit.
     """
-    normalized = float(np.abs(boxes).max(initial=0)) <= _NORMALIZED
-    unit = "shares of the sides" if normalized else "pixels"
+    largest = float(np.abs(boxes).max(initial=0))
+    normalized = largest <= LARGEST_SHARE
+    told = f"the largest number of a box is {largest:.3g}"
+    if not largest:  # such a file pads with zeros: it has found nothing in the trial
+        normalized = found.format == "tflite"
+        told = "nothing is found in noise or in a drawn picture; so Ultralytics' exporter writes "
+        told += f"{found.format.upper() if found.format == 'onnx' else 'TFLite'} files"
     return Reading(
         task=Task.DETECTION,
         decoder=decoder,
-        why=f"{why}, boxes in {unit}",
+        why=why,
         parameters={"coordinates": "normalized"} if normalized else {},
+        shown={"coordinates": told},
+        assumed=frozenset() if largest else frozenset({"coordinates"}),
         classes=classes,
         feeding=ULTRALYTICS,
     )
@@ -209,8 +236,12 @@ def raw_ssd(found: ModelEvidence) -> list[Reading]:
     position = 1 - boxes[0]
     values = dequantize(found.trial[position], found.outputs[position])
     parameters: dict[str, Any] = {"boxes": boxes[0], "scores": position} if boxes[0] else {}
-    if float(values.min()) >= 0 and float(values.max()) <= 1:
+    least, most = float(values.min(initial=0)), float(values.max(initial=0))
+    scored = least >= 0 and most <= 1
+    if scored:
         parameters["activation"] = "none"
+    told = f"noise is given {least:.3g} to {most:.3g}"
+    told += "" if scored else ", and TensorFlow's detectors apply a sigmoid"
     why = f"its outputs are boxes and {columns} scores of {anchors} anchors"
     return [
         Reading(
@@ -218,6 +249,9 @@ def raw_ssd(found: ModelEvidence) -> list[Reading]:
             decoder="ssd-anchors",
             why=f"{why}, the first {'of the background' if background else 'of a class'}",
             parameters=parameters | ({} if background else {"background": False}),
+            shown={"activation": told},
+            assumed=frozenset() if scored else frozenset({"activation"}),
+            settles=frozenset({"boxes", "scores", "background"}),
             classes=columns - background,
             feeding=STRETCHED,
         )
@@ -275,31 +309,97 @@ def segmentation(found: ModelEvidence) -> list[Reading]:
     if len(found.shapes) != 1:
         return []
     shape, dtype = found.shapes[0], found.outputs[0].dtype
-    integers = dtype.startswith(("int", "uint")) and found.outputs[0].quantization is None
-    maps = len(shape) == 3 and shape[0] == 1 and integers and min(shape[1:]) > 6
-    if maps or (len(shape) == 4 and shape[3] == 1 and integers):
-        why = f"its output is a map of class numbers, {list(shape)} {dtype}"
-        return [Reading(task=Task.SEGMENTATION, decoder="segmentation", why=why, feeding=STRETCHED)]
-    if len(shape) != 4 or shape[0] != 1:
+    if len(shape) not in (3, 4) or shape[0] != 1:
         return []
-    last = _is_map(shape[1:3], found) and shape[3] <= 256
-    first = _is_map(shape[2:4], found) and shape[1] <= 256
-    readings = []
-    for holds, classes, axis in ((last, shape[3], "last"), (first, shape[1], "second")):
-        if holds:
-            feeding = MEDIAPIPE_UNIT if classes == 1 else STRETCHED
-            what = "the foreground" if classes == 1 else f"each of {classes} classes"
-            readings.append(
-                Reading(
-                    task=Task.SEGMENTATION,
-                    decoder="segmentation",
-                    why=f"its output {list(shape)} scores {what} at each place ({axis} axis)",
-                    classes=max(classes, 2),
-                    labels=("background", "foreground") if classes == 1 else (),
-                    feeding=feeding,
-                )
+    integers = dtype.startswith(("int", "uint")) and found.outputs[0].quantization is None
+    if _holds_numbers(found, integers=integers):
+        return [
+            Reading(
+                task=Task.SEGMENTATION,
+                decoder="segmentation",
+                why=f"its output is a map of class numbers, {list(shape)} {dtype}",
+                parameters={} if integers else {"numbers": True},
+                settles=frozenset({"numbers"}),
+                feeding=STRETCHED,
             )
-    return readings
+        ]
+    return _scored_maps(found) if len(shape) == 4 else []
+
+
+def _scored_maps(found: ModelEvidence) -> list[Reading]:
+    """Return the reading of scores of each class, whichever axis the classes are."""
+    shape = found.shapes[0]
+    last = _is_map(shape[1:3], found) and shape[3] <= MOST_CLASSES
+    first = _is_map(shape[2:4], found) and shape[1] <= MOST_CLASSES
+    if last and first:  # as many classes as a side has places
+        leading = found.image.layout is TensorLayout.CHW
+        told = f"both fit; the input has its channels {'first' if leading else 'last'}"
+        reading = _scores(found, "first" if leading else "last", told)
+        return [replace(reading, assumed=reading.assumed | {"channels"})]
+    if last:
+        return [_scores(found, "last", "the other two are those of the picture")]
+    if first:
+        return [_scores(found, "first", "the other two are those of the picture")]
+    return []
+
+
+def _holds_numbers(found: ModelEvidence, *, integers: bool) -> bool:
+    """Whether the output is one class number at each place.
+
+    Args:
+        found: The file.
+        integers: Whether it is of integers without a scale.
+    """
+    shape = found.shapes[0]
+    places = shape[1:]
+    if len(shape) == 4:  # the axis of one channel leads, or is the last
+        places = shape[1:3] if shape[3] == 1 else shape[2:] if shape[1] == 1 else ()
+    return bool(places) and min(places) > 6 and (integers or _are_numbers(found, places))
+
+
+def _are_numbers(found: ModelEvidence, places: tuple[int, ...]) -> bool:
+    """Whether real values are class numbers, as an argmax with a cast behind it gives them."""
+    spec, values = found.outputs[0], found.trial[0]
+    if spec.quantization is not None or values.dtype.kind != "f" or not _is_map(places, found):
+        return False
+    whole = bool(np.isfinite(values).all()) and not (values % 1).any()
+    return whole and float(values.min()) >= 0 and 2 <= float(values.max()) < MOST_CLASSES
+
+
+def _scores(found: ModelEvidence, channels: str, told: str) -> Reading:
+    """Return the reading of an output that scores each class at each place.
+
+    Args:
+        found: The file.
+        channels: Where the classes stand, as the decoder takes it.
+        told: What says so, a clause.
+    """
+    shape = found.shapes[0]
+    axis, classes = ("last", shape[3]) if channels == "last" else ("second", shape[1])
+    what = "the foreground" if classes == 1 else f"each of {classes} classes"
+    parameters: Mapping[str, Any] = {"channels": "first"} if channels == "first" else {}
+    shown = {"channels": f"the {axis} axis of {list(shape)}: {told}"}
+    assumed: frozenset[str] = frozenset()
+    if classes == 1:
+        values = dequantize(found.trial[0], found.outputs[0])
+        least, most = float(values.min()), float(values.max())
+        ends = str(found.end.ending) in ("softmax", "sigmoid")
+        raw = not ends and (least < 0 or most > 1)
+        parameters = {**parameters, "sigmoid": True} if raw else parameters
+        shown["sigmoid"] = found.end.named if ends else f"noise is given {least:.3g} to {most:.3g}"
+        assumed = frozenset() if ends or raw else frozenset({"sigmoid"})
+    return Reading(
+        task=Task.SEGMENTATION,
+        decoder="segmentation",
+        why=f"its output {list(shape)} scores {what} at each place ({axis} axis)",
+        parameters=parameters,
+        shown=shown,
+        assumed=assumed,
+        settles=frozenset({"numbers"}),
+        classes=max(classes, 2),
+        labels=("background", "foreground") if classes == 1 else (),
+        feeding=MEDIAPIPE_UNIT if classes == 1 else STRETCHED,
+    )
 
 
 def _is_map(extents: tuple[int, ...], found: ModelEvidence) -> bool:
@@ -359,6 +459,32 @@ FEEDINGS: Final[Mapping[str, Feeding]] = {
     "yunet": YUNET,
     "embedding": CLASSIFIED,
 }
+
+
+def stated_reading(found: ModelEvidence, name: str) -> Reading:
+    """Return the reading by a decoder that a user states and that no family knows here.
+
+    What changes the answers is looked for all the same, and is an assumption where the file does
+    not tell.
+    """
+    feeding = FEEDINGS.get(name, Feeding())
+    task = DECODERS[name].task
+    plain = Reading(task=task, decoder=name, why="as stated", feeding=feeding, sure=False)
+    if len(found.shapes) != 1:
+        return plain
+    shape = found.shapes[0]
+    if name == "segmentation" and len(shape) == 4:
+        leading = found.image.layout is TensorLayout.CHW
+        told = f"the input has its channels {'first' if leading else 'last'}"
+        scored = _scores(found, "first" if leading else "last", told)
+        assumed = scored.assumed | {"channels"}
+        return replace(scored, why="as stated", assumed=assumed, feeding=feeding, sure=False)
+    if name in ("yolov5", "yolov8", "yolo-end-to-end") and len(shape) == 3:
+        table = dequantize(found.trial[0], found.outputs[0])[0]
+        turned = name == "yolov8" and table.shape[0] < table.shape[1]
+        boxes = table[:4] if turned else table[:, :4]
+        return replace(_yolo(found, name, None, "as stated", boxes), sure=False)
+    return plain
 
 
 def readings_of(found: ModelEvidence) -> list[Reading]:

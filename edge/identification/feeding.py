@@ -20,6 +20,7 @@ from edge.runtime.contract import (
 )
 from edge.runtime.tasks.table import Task
 from edge.training.input_range import InputRange, parse_range
+from edge.wording import counted
 
 _BGR = ChannelOrder.BGR
 _BEYOND = 0.1  # the share of the held range that pixels may lie outside, clipped; calibration cuts
@@ -50,7 +51,9 @@ def fed(
             **_resized(chosen, stated),
         }
     )
-    size = f"{image.height} x {image.width} {image.color_order}, {image.layout}"
+    # Which colour comes first is a fact of its own: the tensor says how many there are.
+    channels = counted(image.color_order.channels, "channel")
+    size = f"{image.height} x {image.width}, {channels}, {image.layout}"
     facts = [
         Fact(
             what="input",

@@ -1,22 +1,26 @@
 """A model file and what its user says of it -> what it is, each thing with its evidence."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from edge.dataset.labels import numbered, read_labels
 from edge.errors import BundleError, InferenceError, ModelLoadError, UsageError
 from edge.evaluation.output import other_count, output_of
 from edge.identification.evidence import ModelEvidence, packed_labels, read_evidence
-from edge.identification.families import FEEDINGS, Feeding, Reading, readings_of
+from edge.identification.families import Reading, readings_of, stated_reading
 from edge.identification.feeding import fed, unscaled
 from edge.identification.model import Fact, IdentifiedModel, StatedModel, read_anchors
+from edge.runtime.checked import parse_json
 from edge.runtime.contract import Preprocessing
 from edge.runtime.output import PROBABILITIES, OutputActivation, OutputSpec
 from edge.runtime.printable import one_line
 from edge.runtime.tasks.decoder import Tensors
 from edge.runtime.tasks.table import DECODERS, DecoderSpec, Task
+from edge.runtime.typed import encoded
 
 _RESULT_OPTIONS = ("score_threshold", "iou_threshold", "max_results", "anchors")
 _EXPORTER_TASKS = {
@@ -64,6 +68,7 @@ def identify(path: Path, stated: StatedModel) -> IdentifiedModel:
         preprocessing=preprocessing,
         labels=labels,
         decoder=decoder,
+        settled=_settled(chosen, stated),
         output=output,
         quantized=found.quantized,
         facts=(*facts, *input_facts, label_fact),
@@ -79,7 +84,7 @@ def _chosen(found: ModelEvidence, stated: StatedModel) -> tuple[Reading, list[Fa
     """
     readings = readings_of(found)
     if stated.decoder is not None:
-        readings = [_stated_decoder(stated, readings)]
+        readings = _stated_decoder(found, stated, readings)
     if not readings:
         shapes = ", ".join(f"{list(spec.shape)} {spec.dtype}" for spec in found.outputs)
         raise ModelLoadError(
@@ -91,6 +96,7 @@ def _chosen(found: ModelEvidence, stated: StatedModel) -> tuple[Reading, list[Fa
         readings = _of_task(found, stated.task, readings)
     if found.exporter is not None and stated.decoder is None:
         readings = _exported(found, found.exporter.task, readings)
+    readings = _with_options(readings, stated)
     count = _label_count(found, stated)
     if len(readings) > 1 and count is not None:
         readings = [item for item in readings if item.classes in (None, count)] or readings
@@ -117,14 +123,55 @@ def _reading_facts(found: ModelEvidence, chosen: Reading, stated: StatedModel) -
     if chosen.decoder:
         why = "as stated" if stated.decoder is not None else chosen.why
         facts.append(Fact(what="decoder", value=chosen.decoder, source=why, option="--decoder"))
+        facts += _parameter_facts(chosen, stated)
     return facts
 
 
-def _stated_decoder(stated: StatedModel, readings: Sequence[Reading]) -> Reading:
-    """Return the reading of that decoder.
+def _parameter_facts(chosen: Reading, stated: StatedModel) -> list[Fact]:
+    """Return the facts of the parameters that change the answers."""
+    told = stated_parameters(stated)
+    spec = DecoderSpec(name=chosen.decoder, parameters={**chosen.parameters, **told})
+    try:
+        values = spec.read_parameters()
+    except UsageError as error:
+        raise _parameter_error(chosen.decoder, error) from error
+    return [
+        Fact(
+            what=name.replace("_", " "),
+            value=_written(getattr(values, name)),
+            source="as stated" if name in told else chosen.shown[name],
+            option=f"--decoder-option {name}=",
+            sure=name in told or name not in chosen.assumed,
+        )
+        for name in (*chosen.shown, *(name for name in told if name not in chosen.shown))
+    ]
+
+
+def _settled(chosen: Reading, stated: StatedModel) -> frozenset[str]:
+    found = {*chosen.parameters, *chosen.shown, *chosen.settles} - chosen.assumed
+    return frozenset(found | set(stated_parameters(stated)))
+
+
+def _parameter_error(decoder: str, error: UsageError) -> UsageError:
+    """Return the error of a parameter that a user stated, with a way out."""
+    names = ", ".join(sorted(_parameter_names(decoder)))
+    hint = f"Correct or leave out that option. The decoder {decoder} has {names}."
+    return UsageError(error.message, hint=error.hint or hint)
+
+
+def _written(value: Any) -> str:
+    """Return a parameter as ``--decoder-option`` takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _stated_decoder(
+    found: ModelEvidence, stated: StatedModel, readings: Sequence[Reading]
+) -> list[Reading]:
+    """Return the readings of that decoder.
 
     Raises:
-        UsageError: There is no such decoder, or it answers another task than the stated one.
+        UsageError: There is no such decoder, it answers another task than the stated one, or the
+            file itself shows that its outputs are of another layout.
     """
     name = stated.decoder or ""
     if name not in DECODERS:
@@ -137,11 +184,52 @@ def _stated_decoder(stated: StatedModel, readings: Sequence[Reading]) -> Reading
             f"--decoder {name} answers {task}, and --task says {stated.task}",
             hint="Leave one of them out.",
         )
-    for reading in readings:
-        if reading.decoder == name:
-            return reading
-    feeding = FEEDINGS.get(name, Feeding())
-    return Reading(task=task, decoder=name, why="as stated", feeding=feeding, sure=False)
+    same = [reading for reading in readings if reading.decoder == name]
+    if same:
+        return same
+    _check_evidence(found, name, readings)
+    return [stated_reading(found, name)]
+
+
+def _with_options(readings: Sequence[Reading], stated: StatedModel) -> list[Reading]:
+    """Return the readings that ``--decoder-option`` leaves; all, where none agrees with it."""
+    told = stated_parameters(stated)
+    kept = []
+    for item in readings:
+        read = {}
+        if item.decoder in DECODERS:
+            spec = DecoderSpec(name=item.decoder, parameters=item.parameters)
+            read = encoded(spec.read_parameters())
+        known = set(told) & set(read) - set(item.shown)
+        if all(read[name] == told[name] for name in known):
+            kept.append(item)
+    # Where no reading has it so, it is one that the file leaves open, or an error of its own.
+    return kept or list(readings)
+
+
+def _check_evidence(found: ModelEvidence, name: str, readings: Sequence[Reading]) -> None:
+    """Refuse a decoder that the file speaks against; where the file leaves it open, it decides.
+
+    Raises:
+        UsageError: The exporter wrote another task into the file, or the outputs have the one
+            layout of another decoder.
+    """
+    needed = f"{name} reads {DECODERS[name].meaning}"
+    note = found.exporter
+    if note is not None and _EXPORTER_TASKS.get(note.task) is not DECODERS[name].task:
+        raise UsageError(
+            f"--decoder {name} answers {DECODERS[name].task}, and the metadata of "
+            f"{found.path.name} say that its task is {one_line(note.task)!r}",
+            hint=f"Leave out --decoder. {needed}.",
+        )
+    if len({item.decoder for item in readings}) != 1 or not all(item.sure for item in readings):
+        return
+    shown = readings[0]
+    reader = f"the decoder {shown.decoder}" if shown.decoder else "no decoder: it is a classifier"
+    raise UsageError(
+        f"--decoder {name} contradicts {found.path.name}, which is for {reader}: {shown.why}",
+        hint=f"Leave out --decoder. {needed}.",
+    )
 
 
 def _of_task(found: ModelEvidence, task: Task, readings: Sequence[Reading]) -> list[Reading]:
@@ -174,7 +262,7 @@ def _exported(found: ModelEvidence, task: str, readings: Sequence[Reading]) -> l
     raise ModelLoadError(
         f"the metadata of {found.path.name} say that its task is {one_line(task)!r}, and no "
         f"decoder reads outputs of {shapes} so",
-        hint="Export a model for detect or classify, or name a decoder with --decoder.",
+        hint="Export a model for detect or classify.",
     )
 
 
@@ -188,14 +276,57 @@ def _label_count(found: ModelEvidence, stated: StatedModel) -> int | None:
 
 def _ambiguous(found: ModelEvidence, readings: Sequence[Reading]) -> UsageError:
     ways = []
+    names = [item.decoder for item in readings]
     for item in readings:
         option = f"--decoder {item.decoder}" if item.decoder else f"--task {item.task}"
+        if item.decoder and names.count(item.decoder) > 1:
+            option = " ".join(_telling(item, [other for other in readings if other is not item]))
         labels = "" if item.classes is None else f", {item.classes} labels"
         ways.append(f"{option} ({item.why}{labels})")
     return UsageError(
         f"{found.path.name} can be read in {len(readings)} ways, and nothing in it tells which",
         hint=f"State one: {'; or '.join(ways)}. A file of labels (--labels) may settle it too.",
     )
+
+
+def _telling(item: Reading, others: Sequence[Reading]) -> list[str]:
+    """Return the options that tell a reading from the others of its decoder."""
+    mine, *theirs = (
+        DecoderSpec(name=each.decoder, parameters=each.parameters).read_parameters()
+        for each in (item, *(other for other in others if other.decoder == item.decoder))
+    )
+    return [
+        f"--decoder-option {name}={_written(getattr(mine, name))}"
+        for name in sorted(_parameter_names(item.decoder))
+        if any(getattr(other, name) != getattr(mine, name) for other in theirs)
+    ]
+
+
+def stated_parameters(stated: StatedModel) -> Mapping[str, object]:
+    """Return what ``--decoder-option`` states, as JSON values by their names.
+
+    Raises:
+        UsageError: One is not NAME=VALUE, is there twice, or has an option of its own.
+    """
+    told: dict[str, object] = {}
+    for text in stated.decoder_option:
+        name, equals, value = text.partition("=")
+        if not equals or not name or name in told:
+            said = "is stated twice" if name in told else "is not NAME=VALUE"
+            raise UsageError(
+                f"--decoder-option {one_line(text)} {said}",
+                hint="Such as --decoder-option coordinates=pixels; docs/tasks.md lists them.",
+            )
+        if name in _RESULT_OPTIONS:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"--decoder-option {name} has an option of its own", hint=f"Use {option}."
+            )
+        try:
+            told[name] = parse_json(value)
+        except ValueError:
+            told[name] = value
+    return told
 
 
 def _file_labels(found: ModelEvidence) -> tuple[tuple[str, ...], str] | None:
@@ -225,7 +356,7 @@ def _labels(
         names, source = named
         return names, Fact(what="labels", value=_some(names), source=source, option="--labels")
     if chosen.labels:
-        source = "so the family defines them"
+        source = "every model of this family has these"
         return chosen.labels, Fact(
             what="labels", value=_some(chosen.labels), source=source, option="--labels"
         )
@@ -262,7 +393,7 @@ def _decoder(
     Raises:
         UsageError: It does not fit the outputs, or a stated parameter does not fit it.
     """
-    parameters = dict(chosen.parameters)
+    parameters = {**chosen.parameters, **stated_parameters(stated)}
     known = _parameter_names(chosen.decoder)
     for name in _RESULT_OPTIONS:
         value = getattr(stated, name)
@@ -277,6 +408,8 @@ def _decoder(
     spec = DecoderSpec(name=chosen.decoder, parameters=parameters, evidence=chosen.why)
     try:
         spec.open(Tensors(outputs=found.outputs, preprocessing=preprocessing, labels=labels))
+    except UsageError as error:
+        raise _parameter_error(chosen.decoder, error) from error
     except InferenceError as error:
         raise UsageError(error.message, hint=error.hint) from error
     return spec
@@ -316,6 +449,7 @@ def _refuse_task_options(stated: StatedModel, task: Task) -> None:
         for name in _RESULT_OPTIONS
         if getattr(stated, name) is not None
     ]
+    given += ["--decoder-option"] if stated.decoder_option else []
     if given:
         raise UsageError(f"{given[0]} means nothing to {task}", hint=f"Leave out {given[0]}.")
 

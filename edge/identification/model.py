@@ -46,6 +46,7 @@ class StatedModel:
             sure one goes.
         max_results: The largest number of results.
         anchors: A file of anchors, for a raw SSD.
+        decoder_option: Parameters of the decoder that no other option states, each NAME=VALUE.
     """
 
     task: Task | None = None
@@ -65,6 +66,7 @@ class StatedModel:
     iou_threshold: float | None = None
     max_results: int | None = None
     anchors: Path | None = None
+    decoder_option: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,8 @@ class IdentifiedModel:
         preprocessing: The contract of its input.
         labels: The names of classes, or of keypoints for poses.
         decoder: What reads its outputs; None for a classifier.
+        settled: Names of the decoder's parameters that the file or the user settles, if only as
+            the default.
         output: What a classifier's values mean.
         quantized: Whether weights or activations are integers already; such a file is adopted as it
             is, and a float file is what integer files are made of.
@@ -112,6 +116,7 @@ class IdentifiedModel:
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     decoder: DecoderSpec | None = None
+    settled: frozenset[str] = frozenset()
     output: OutputSpec = PROBABILITIES
     quantized: bool = False
     facts: tuple[Fact, ...] = ()

@@ -24,7 +24,7 @@ from edge.pipeline.output import check_output
 from edge.pipeline.report import DataReport, Report, Training
 from edge.pipeline.reproduce.lock import build_inputs
 from edge.pipeline.training import Trainer
-from edge.pipeline.variants import read_recipes
+from edge.pipeline.variants import read_recipes, with_budget
 from edge.progress import Progress
 from edge.runtime.files import write_bytes, write_json
 from edge.runtime.head import Head, head_bytes, load_head
@@ -60,12 +60,16 @@ def build(options: BuildOptions, progress: Progress) -> Report | None:
     """
     check_outside(options.output.output, options.photos)
     check_output(options.output.output, overwrite=options.output.overwrite)
-    read_recipes(options.output)  # at once as well: the training that comes first takes long
+    output, budget = with_budget(options.output)
+    options = replace(options, output=output)
+    read_recipes(output)  # at once as well: the training that comes first takes long
     head, standard = options.training.head, HeadOptions()
     if (head.optimizer, head.loss) != (standard.optimizer, standard.loss):
         check_options(head)  # at once, though it loads Keras: a typo should not cost a pass
     if is_distributed():
         distribution_strategy()  # a cluster has to be joined before TensorFlow does anything else
+    if budget:
+        progress.note(budget)
     job = _TrainingJob(options, TimedStages(progress))
     dataset, features = job.features(job.scanned())
     trained = job.trained(dataset, features)
@@ -190,7 +194,7 @@ class _TrainingJob:
         """Return the features to train on, and the data set without undecodable images."""
         images = [*dataset.train, *dataset.val]
         with self.stages.stage("network"):
-            self.input = self.base.find_input(_tried(dataset, self.seed), self.stages.note)
+            self.input = self.base.find_input(_tried(dataset, self.seed), self.stages)
             extractor = base_extractor(self.base, self.cache)
         self.conversion_seconds = extractor.seconds
         with self.stages.stage("features", len(images)) as step:

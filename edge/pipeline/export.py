@@ -1,5 +1,6 @@
 """``edge export``: a network that is trained already -> a verified bundle."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from edge.pipeline.reproduce.lock import export_inputs
 from edge.pipeline.source import ExportedNetwork, open_source, settled
 from edge.pipeline.tasks.report import TaskReport
 from edge.pipeline.teachable_machine import RANGE
-from edge.pipeline.variants import read_recipes
+from edge.pipeline.variants import read_recipes, with_budget
 from edge.progress import Progress
 from edge.runtime.contract import PIXEL_RANGE, Preprocessing
 from edge.runtime.files import sha256_file
@@ -48,10 +49,14 @@ def export(options: ExportOptions, progress: Progress) -> Report | TaskReport:
         if folder is not None:
             check_outside(options.output.output, folder)
     check_output(options.output.output, overwrite=options.output.overwrite)
-    read_recipes(options.output)  # before the work
+    output, budget = with_budget(options.output)
+    options = replace(options, output=output)
     stages = TimedStages(progress)
+    if budget:
+        stages.note(budget)
     if is_model_file(options.model):
         return export_file(options, stages)
+    read_recipes(output)  # before the work
     _check_network_options(options)
     return _export_network(options, stages)
 
@@ -67,11 +72,9 @@ def _export_network(options: ExportOptions, stages: TimedStages) -> Report:
     for note in (*images.notes, *skipped_notes(images.skipped)):
         stages.note(note)
     with stages.stage("input"):
-        network = settled(
-            network, given.options, images.calibrate_on, images.preprocessing, stages.note
-        )
+        network = settled(network, given.options, images.calibrate_on, images.preprocessing, stages)
     output = answer_rule(network, given.options, images.calibrate_on, images.preprocessing)
-    stages.note(f"output: {output.evidence}")
+    stages.inform(f"output: {output.evidence}")
     subject = _subject(options, given, network, images, output, stages)
     return finish(subject, options.output, stages, lambda top1: None)  # noqa: ARG005
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from converters.base import TARGETS, Precision, Target
-from edge.dataset.annotations.read import read_truth
+from edge.dataset.annotations.read import TruthFolder, read_truth
 from edge.dataset.folder import skipped_notes
+from edge.dataset.labels import numbered
 from edge.dataset.pictures import Picture, pictures_root
 from edge.dataset.truth import PictureTruth
 from edge.errors import UsageError
@@ -28,6 +29,7 @@ from edge.pipeline.report import Report
 from edge.pipeline.reproduce.lock import export_inputs
 from edge.pipeline.tasks.finish import finish_task
 from edge.pipeline.tasks.report import TaskReport
+from edge.pipeline.variants import read_recipes
 from edge.runtime.tasks.table import Task
 from edge.versions import versions
 
@@ -62,10 +64,16 @@ def export_file(options: ExportOptions, stages: TimedStages) -> Report | TaskRep
     adopted = _adopted(known) if known.quantized else None
     _check_task(options, known)
     output = own_variants(options.output, known, adopted)
+    read_recipes(output)  # before the work, and of the file's own format alone
     _check_data(options, known)
     with stages.stage("data"):
         images = _images(options, known)
         truths, told = truths_of(options, known, images.scored)
+    if known.quantized and options.evaluation_data is None:
+        stages.note(
+            f"{known.path.name} is of integers already, so that no picture calibrates: all of "
+            "--calibration-data are scored, as with --evaluation-data"
+        )
     for note in (*images.notes, *told, *skipped_notes(images.skipped)):
         stages.note(note)
     subject = _subject(options, known, adopted, images, truths)
@@ -111,6 +119,12 @@ def _check_data(options: ExportOptions, known: IdentifiedModel) -> None:
         raise UsageError(
             f"--evaluation-data is missing: {known.path.name} is used as it is, and scored",
             hint="Add --evaluation-data FOLDER with pictures to score on.",
+        )
+    if known.quantized and None not in (options.evaluation_data, options.calibration_data):
+        raise UsageError(
+            f"--calibration-data has no effect: {known.path.name} is of integers already, and "
+            "nothing is calibrated",
+            hint="Leave out --calibration-data.",
         )
     if not known.quantized and options.calibration_data is None:
         raise UsageError(
@@ -211,7 +225,18 @@ def truths_of(
     found = read_truth(
         folder, scored, known.labels, task=known.task, annotations=options.annotations
     )
-    return found.pictures, found.notes
+    return found.pictures, (*found.notes, *_unnamed(known, found))
+
+
+def _unnamed(known: IdentifiedModel, found: TruthFolder) -> list[str]:
+    """Return a note on classes without names: annotations name what they mark."""
+    named = known.labels != numbered(len(known.labels)).names
+    if named or known.task is not Task.DETECTION or found.pictures:
+        return []
+    return [
+        "nothing names the classes of the model: annotations that name classes cannot be used with "
+        "this bundle, unless it is exported with --labels FILE"
+    ]
 
 
 def _subject(
@@ -237,7 +262,7 @@ def _subject(
         pictures=scored,
         data=images.report(len(truths) if known.decoder else labelled),
         provenance=_provenance(options, known),
-        inputs=export_inputs(options, images.calibrate_on, scored, known.labels),
+        inputs=export_inputs(options, images.calibrate_on, scored, known.labels, images.masks),
         notes=known.notes,
         output=known.output,
         truth=truth,

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Self
 
 from edge.dataset.annotations.read import SUFFIXES
-from edge.dataset.folder import Files, list_images, merged
+from edge.dataset.folder import Files, merged
 from edge.dataset.labels import numbered
 from edge.dataset.levels import levels_notes, with_levels
-from edge.dataset.pictures import FolderPictures, Picture, find_pictures, pictures_root, unreadable
+from edge.dataset.pictures import FolderPictures, Picture, find_pictures, unreadable
 from edge.dataset.scan import Skipped
 from edge.errors import DataError
 from edge.pipeline.calibration import Pool, choose
@@ -45,6 +45,7 @@ class ExportImages:
         skipped: The files that cannot be decoded, and why.
         notes: What a user should know of the images, and of the network so far.
         files: What lies in the folders.
+        masks: The image files in the folders that are masks, and no pictures.
     """
 
     preprocessing: Preprocessing
@@ -54,6 +55,7 @@ class ExportImages:
     skipped: Mapping[Path, str]
     notes: tuple[str, ...]
     files: Files
+    masks: tuple[Path, ...] = ()
 
     def report(self, labelled: int) -> DataReport:
         """What the report says of the data; ``labelled`` images count in the scores."""
@@ -94,8 +96,9 @@ def export_images(
     first = folders.calibration if folders.calibrates else None
     first = first or folders.evaluation or folders.calibration
     assert first is not None  # the command asks for one of them
-    preprocessing, levels = with_levels(preprocessing, list_images(pictures_root(first)))
-    read = [_Folder.read(first, labels, wnids, preprocessing)]
+    content = _content(first, labels, wnids)
+    preprocessing, levels = with_levels(preprocessing, content.files.images)
+    read = [_Folder.read(content, preprocessing)]
     calibrate_on: tuple[Picture, ...] = ()
     pool = Pool(0)
     if folders.calibrates:
@@ -103,7 +106,7 @@ def export_images(
             read[0].usable, most, seed, keeps_half=folders.evaluation is None
         )
         if folders.evaluation is not None:
-            read.append(_Folder.read(folders.evaluation, labels, wnids, preprocessing))
+            read.append(_Folder.read(_content(folders.evaluation, labels, wnids), preprocessing))
     scored = read[-1].usable
     if folders.evaluation is None:
         used = {picture.sha256 for picture in calibrate_on}
@@ -115,12 +118,8 @@ def export_images(
             else "no image is left to score on: none of them can be read",
             hint="Give more images, or another folder with --evaluation-data.",
         )
-    told = [
-        *notes,
-        *dict.fromkeys(note for folder in read for note in folder.content.notes),
-        *dict.fromkeys(note for folder in read for note in folder.levels),
-        *levels,
-    ]
+    found = [note for folder in read for note in folder.content.notes]
+    told = [*notes, *found, *(note for folder in read for note in folder.levels), *levels]
     return ExportImages(
         preprocessing=preprocessing,
         calibrate_on=calibrate_on,
@@ -129,7 +128,20 @@ def export_images(
         skipped={path: why for folder in read for path, why in folder.problems.items()},
         notes=tuple(dict.fromkeys(told)),
         files=merged(folder.content.files for folder in read),
+        masks=tuple(path for folder in read for path in folder.content.masks),
     )
+
+
+def _content(path: Path, labels: tuple[str, ...], wnids: tuple[str, ...]) -> FolderPictures:
+    """Find the pictures of a folder.
+
+    Raises:
+        DataError: There is no such folder, or no image in it.
+    """
+    unnamed = labels == numbered(len(labels)).names  # which a note says already
+    # Without classes of pictures, files beside them may be annotations, which are read later.
+    used = () if labels else SUFFIXES
+    return find_pictures(path, labels, wnids, explained=unnamed, used=used)
 
 
 def _chosen(
@@ -157,22 +169,8 @@ class _Folder:
     levels: tuple[str, ...]
 
     @classmethod
-    def read(
-        cls,
-        path: Path,
-        labels: tuple[str, ...],
-        wnids: tuple[str, ...],
-        preprocessing: Preprocessing,
-    ) -> Self:
-        """Find the pictures of a folder, and those that cannot be decoded.
-
-        Raises:
-            DataError: There is no such folder, or no image in it.
-        """
-        unnamed = labels == numbered(len(labels)).names  # which a note says already
-        # Without classes of pictures, files beside them may be annotations, which are read later.
-        used = () if labels else SUFFIXES
-        content = find_pictures(path, labels, wnids, explained=unnamed, used=used)
+    def read(cls, content: FolderPictures, preprocessing: Preprocessing) -> Self:
+        """Find the pictures of a folder that cannot be decoded."""
         paths = [picture.path for picture in content.pictures]
         return cls(
             content=content,

@@ -114,3 +114,7 @@ class TimedStages:
     def note(self, text: str) -> None:
         """See ``Progress``."""
         self._progress.note(text)
+
+    def inform(self, text: str) -> None:
+        """See ``Progress``."""
+        self._progress.inform(text)

@@ -1,6 +1,6 @@
 """The network that ``edge export`` is given: a Keras file or a name -> a classifier of pixels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from edge.errors import UsageError
 from edge.evaluation.output import OPTION
 from edge.pipeline.model_output import answering, two_labels
 from edge.pipeline.options import ExportOptions
+from edge.progress import Progress
 from edge.runtime.contract import ColorOrder, Preprocessing
 from edge.runtime.files import sha256_file
 from edge.runtime.output import PROBABILITIES, OutputActivation, OutputSpec
@@ -185,7 +186,7 @@ def settled(
     options: ExportOptions,
     pictures: Sequence[Picture],
     preprocessing: Preprocessing,
-    note: Callable[[str], None],
+    progress: Progress,
 ) -> ExportedNetwork:
     """Return the network as it is exported: pixel values 0..255 in, probabilities out.
 
@@ -194,7 +195,7 @@ def settled(
         options: The options of the export.
         pictures: Pictures to try the network on; none of them is scored later.
         preprocessing: The contract.
-        note: Told what a user should know.
+        progress: Told the evidence, and what speaks against it.
 
     Raises:
         UsageError: The network clearly wants other values than those that it is fed, or its
@@ -208,10 +209,10 @@ def settled(
         preprocessing,
         told_range(options.input_range, options.channel_order),
     )
-    note(f"{source.description}: {'; '.join(finding.evidence)}")
+    progress.inform(f"{source.description}: {'; '.join(finding.evidence)}")
     doubts = check_input(finding, source.description)
     for doubt in doubts:
-        note(doubt)
+        progress.note(doubt)
     model, model_id = _fed_with_pixels(source, finding, options)
     output, written, model_id = answering(model, model_id, options, pictures, preprocessing)
     if written is None and model_id != source.model_id:

@@ -13,7 +13,14 @@ from edge.runtime.files import write_json
 from edge.runtime.golden import GOLDEN_NAME
 from edge.runtime.preprocess import load, picture_of
 from edge.runtime.session import open_session
-from edge.runtime.tasks.golden import CLEAR, TaskExpected, TaskGolden, on_tensor, sampled
+from edge.runtime.tasks.golden import (
+    CLEAR,
+    TaskExpected,
+    TaskGolden,
+    kept_outputs,
+    on_tensor,
+    read_by,
+)
 from edge.runtime.tasks.model import TaskModel
 from edge.runtime.tasks.results import Answer, Detections, Embedding, Poses, Segmentation
 from edge.runtime.tasks.table import DecoderSpec
@@ -57,7 +64,10 @@ def write_task_golden(
     for name, path in files.items():
         model = TaskModel(open_session(path), labels, preprocessing, decoder)
         variants[name] = _expected(folder, name, model, pixels)
-    write_json(folder / GOLDEN_NAME, TaskGolden(images=images, variants=variants).to_json())
+    write_json(
+        folder / GOLDEN_NAME,
+        TaskGolden(images=images, decoder=read_by(decoder), variants=variants).to_json(),
+    )
 
 
 def choose_telling(reference: Sequence[Answer], count: int = IMAGES) -> tuple[int, ...]:
@@ -105,7 +115,7 @@ def _expected(
         placed = on_tensor(array)
         outputs = model.outputs(placed)
         answers.append(model.decode(outputs, placed))
-        rows.append([sampled(output) for output in outputs])
+        rows.append(kept_outputs(model, outputs))
     parts = enumerate(zip(*rows, strict=True))
     arrays: dict[str, Any] = {f"raw{position}": np.stack(part) for position, part in parts}
     stated: tuple[Any, ...] = ()

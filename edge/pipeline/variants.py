@@ -74,6 +74,10 @@ def recipe_of(
     return {"schema_version": RECIPE_SCHEMA_VERSION, **asdict(recipe)}
 
 
+def _read(path: Path) -> Recipe:
+    return schema.read(Recipe, path, "the recipe", version=RECIPE_SCHEMA_VERSION, hint=HINT)
+
+
 def read_recipe(path: Path, formats: Collection[str]) -> Recipes:
     """Read the blocks to keep in floats, by format.
 
@@ -84,7 +88,7 @@ def read_recipe(path: Path, formats: Collection[str]) -> Recipes:
     Raises:
         UsageError: The file is no recipe, of another schema, or lacks one of the formats.
     """
-    recipe = schema.read(Recipe, path, "the recipe", version=RECIPE_SCHEMA_VERSION, hint=HINT)
+    recipe = _read(path)
     missing = sorted(set(formats) - set(recipe.keep_float))
     if missing:
         raise UsageError(
@@ -105,6 +109,26 @@ def read_recipes(options: OutputOptions) -> Recipes:
     wanted = targets(options.variants)
     mixed = {item.format for item in wanted if item.precision is Precision.MIXED}
     return read_recipe(options.recipe, mixed)
+
+
+def with_budget(options: OutputOptions) -> tuple[OutputOptions, str]:
+    """Return the options with the budget of the recipe, unless they state one, and a note on it.
+
+    The files of a recipe held its budget when they were searched. Without it, another file would
+    be the default than the search had chosen.
+
+    Raises:
+        UsageError: The recipe cannot be used.
+    """
+    if options.recipe is None or options.max_drop_points is not None:
+        return options, ""
+    budget = _read(options.recipe).max_drop_points
+    if budget is None:
+        return options, ""
+    if not 0 <= budget <= 100:
+        raise UsageError(f"{options.recipe} allows a loss of {budget:g} points", hint=HINT)
+    note = f"mixed files may lose {budget:g} points, as {options.recipe} says [--max-drop]"
+    return replace(options, max_drop_points=budget), note
 
 
 def check_search(head: Head | None, output: OutputSpec, options: OutputOptions) -> None:

@@ -1,8 +1,8 @@
 """What the scores say: the file that runs by default, the budget, and what is in doubt."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeVar
 
 from edge.dataset.pictures import Picture
 from edge.errors import NegativeVerdict
@@ -169,7 +169,7 @@ class Compared(Protocol):
 
     @property
     def agreement(self) -> float | None:
-        """The share of answers that are the same, 0..1; None of an adopted file."""
+        """The share of answers that are the same, 0..1; None where there is none to compare."""
         ...
 
     @property
@@ -183,6 +183,9 @@ class Compared(Protocol):
         ...
 
 
+FileT = TypeVar("FileT", bound=Compared)
+
+
 def check_budget(variants: Sequence[Compared], max_drop_points: float | None) -> None:
     """Refuse to deliver a mixed file that loses more than was asked for.
 
@@ -192,11 +195,18 @@ def check_budget(variants: Sequence[Compared], max_drop_points: float | None) ->
     if max_drop_points is None:
         return
     for variant in variants:
+        if variant.name.endswith("-mixed") and variant.agreement is None:
+            raise NegativeVerdict(
+                f"{variant.name} cannot be held against --max-drop {max_drop_points:g}: nothing is "
+                "found in any image",
+                hint="Give images that show what the model knows, or lower --score-threshold.",
+            )
         if variant.name.endswith("-mixed") and not holds(variant, max_drop_points):
             raise NegativeVerdict(
                 f"{variant.name} loses {lost(variant):.2f} points, more than --max-drop "
                 f"{max_drop_points:g} allows",
-                hint="Search anew with --quantize auto, allow more, or use fp16.",
+                hint="Search anew with --quantize auto, allow more with --max-drop (without it, a "
+                "recipe states what is allowed), or use fp16.",
             )
 
 
@@ -210,6 +220,8 @@ def choose_default(variants: Sequence[Compared], max_drop_points: float | None =
     """
     if len(variants) == 1:  # an adopted file among others, which has nothing to lose against
         return variants[0].name
+    if all(variant.agreement is None for variant in variants):  # nothing was found to agree on
+        return next((v.name for v in variants if v.name.endswith("-fp32")), variants[0].name)
     faithful = [variant for variant in variants if variant.is_faithful]
     alike = [variant for variant in faithful if variant.agreement_level is not Level.LOW]
     by_name = {variant.name: variant for variant in alike}
@@ -228,7 +240,7 @@ def default_reason(
     max_drop_points: float | None = None,
     of: str = KERAS_MODEL,
 ) -> str:
-    """Say in a sentence why the default is not the TFLite file in int8; "" if nothing is to say.
+    """Say in a sentence why the default is not the smallest file; "" if nothing is to say.
 
     Args:
         variants: The files that were written.
@@ -237,6 +249,25 @@ def default_reason(
         max_drop_points: The points of top-1 that may be lost, as for ``choose_default``.
         of: Whose answers the files are held against, in words.
     """
+    return reason_of(
+        variants, failed, default, lambda item: _shortcoming(item, max_drop_points, of)
+    )
+
+
+def reason_of(
+    variants: Sequence[FileT],
+    failed: Sequence[FailedVariant],
+    default: str,
+    shortcoming: Callable[[FileT], str],
+) -> str:
+    """Return ``default_reason`` of any task.
+
+    Args:
+        variants: The files that were written.
+        failed: The files that were not written.
+        default: What ``choose_default`` chose.
+        shortcoming: Gives what keeps a file from being the default, a verb and what follows it.
+    """
     names = [item.name for item in variants] + [item.name for item in failed]
     only_onnx = all(name.startswith("onnx") for name in names)
     smallest = ONNX_SMALLEST if only_onnx else SMALLEST
@@ -244,10 +275,18 @@ def default_reason(
         return ""
     if any(item.name == smallest for item in failed):
         return f"{default}, since {smallest} could not be made."
-    found = next((item for item in variants if item.name == smallest), None)
-    if found is None:
-        return ""
-    return f"{default} and not {smallest}, which {_shortcoming(found, max_drop_points, of)}."
+    found = passed_over(variants, default)
+    return "" if found is None else f"{default} and not {found.name}, which {shortcoming(found)}."
+
+
+def passed_over(variants: Sequence[FileT], default: str) -> FileT | None:
+    """Return the file that would be the default if it had lost nothing; None if that one is it.
+
+    It is the int8 file where there is one, else the smallest one that was asked for.
+    """
+    by_name = {item.name: item for item in variants}
+    first = next((name for name in PREFERRED if name in by_name), default)
+    return None if first == default else by_name[first]
 
 
 def _shortcoming(variant: VariantReport, max_drop_points: float | None, of: str) -> str:

@@ -250,7 +250,7 @@ def manifest_bytes(path: Path) -> bytes:
     """
     if not is_bundle(path):
         raise UsageError(
-            f"no bundle at {path}: it has no {MANIFEST_NAME}",
+            f"no bundle at {path}: {_no_bundle(path)}",
             hint=_way_to_a_bundle(path),
         )
     try:
@@ -267,12 +267,26 @@ def _differs(relative: str) -> str:
     return f"{relative} is not the file that the manifest lists (sha256 differs)"
 
 
+def _no_bundle(path: Path) -> str:
+    """Return what lies where a bundle was expected, a clause."""
+    if path.is_file():
+        return "it is a file"
+    if path.is_dir():
+        return f"it has no {MANIFEST_NAME}"
+    return "there is no such folder"
+
+
 def _way_to_a_bundle(path: Path) -> str:
     """Return what to do where a bundle was expected and something else, or nothing, lies."""
     if path.is_file() and path.suffix.lower() in (".tflite", ".onnx"):
         return (
             "A model file is only a part of a bundle. edge inspect and edge benchmark take it as "
             "it is; edge build and edge export make bundles."
+        )
+    if path.is_file():
+        return (
+            "A bundle is a folder. Of a trained network, edge export MODEL --calibration-data "
+            "PHOTOS --output BUNDLE makes one; of photos alone, edge build PHOTOS --output BUNDLE."
         )
     return "Make one with: edge build PHOTOS --output BUNDLE"
 

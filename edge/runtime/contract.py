@@ -227,6 +227,13 @@ class Preprocessing:
         return InputEncoding(**{name: getattr(self, name) for name in _ENCODING})
 
     @property
+    def channels(self) -> str:
+        """The channels of the model's tensor in their order, for people: ``BGR``, ``grey``."""
+        if self.color_order is ColorOrder.GREY:
+            return "grey"
+        return "BGR" if self.channel_order is ChannelOrder.BGR else str(self.color_order)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Extents of the pixel tensor: (height, width, channels)."""
         return self.height, self.width, self.color_order.channels

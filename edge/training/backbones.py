@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from edge.errors import UsageError
+from edge.runtime.bundle import is_bundle
 
 
 class Scaling(StrEnum):
@@ -128,6 +129,11 @@ def _not_a_network(name: str) -> UsageError:
     known = f"edge zoo lists the {len(BACKBONES)} networks."
     path = Path(name)
     suffix = path.suffix.lower()
+    if is_bundle(path):
+        return UsageError(
+            f"{name} is a bundle, which edge made of a network already",
+            hint="edge inspect shows what is in it; edge evaluate, benchmark and deploy take it.",
+        )
     if path.is_dir():
         return UsageError(
             f"{name} is a folder; a network of Keras Applications or a Keras file is needed",

@@ -1,13 +1,14 @@
 """The base: the pretrained network in front of the head, and the contract of its input."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edge.dataset.pictures import Hashed
 from edge.errors import UsageError
+from edge.progress import Progress
 from edge.runtime.contract import ColorOrder, Preprocessing
 from edge.runtime.files import sha256_file
 from edge.training.backbones import BACKBONES, Backbone, backbone, is_backbone
@@ -84,12 +85,12 @@ class Base:
         """Whether nothing has trained its weights."""
         return self._file is None and self._options.weights == NONE
 
-    def find_input(self, pictures: Sequence[Hashed], note: Callable[[str], None]) -> InputFinding:
+    def find_input(self, pictures: Sequence[Hashed], progress: Progress) -> InputFinding:
         """Return how the base is fed, held against pictures where it is a model file.
 
         Args:
             pictures: Pictures to try it on, with their classes if known; none is scored later.
-            note: Told what a user should know.
+            progress: Told the evidence, and what speaks against it.
 
         Raises:
             UsageError: The base clearly wants other values than those that it is fed.
@@ -97,10 +98,10 @@ class Base:
         if self._file is None:
             return application_input(self._row)
         finding = find_input(self._given, pictures, self.preprocessing, self._told, features=True)
-        note(f"{self._file.name}: {'; '.join(finding.evidence)}")
+        progress.inform(f"{self._file.name}: {'; '.join(finding.evidence)}")
         doubts = check_input(finding, self._file.name)
         for doubt in doubts:
-            note(doubt)
+            progress.note(doubt)
         return replace(finding, doubts=doubts)
 
     def load(self) -> WeightedModel:

@@ -272,7 +272,7 @@ def run(options: ZooOptions, file: Path, progress: Progress, *, anew: bool = Fal
     if options.budget_seconds is not None:
         deadline = time.monotonic() + options.budget_seconds
     if done and missing:
-        progress.note(f"{len(done)} networks are in {file} already; {len(missing)} to go")
+        progress.inform(f"{len(done)} networks are in {file} already; {len(missing)} to go")
     unreachable = ""
     for position, name in enumerate(missing):
         own = _with_weights(name, options, unreachable)

@@ -97,6 +97,34 @@ def test_one_bad_model_does_not_take_the_others_along(edge: Edge, tmp_path: Path
     failed(edge.run("benchmark", bad, *SHORT), 3, "does not load")
 
 
+def test_a_model_that_answers_nan_has_no_time(edge: Edge, tmp_path: Path) -> None:
+    import onnx
+    from onnx import helper
+
+    image, answer = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, 8, 8])
+        for name in ("image", "answer")
+    )
+    nodes = [
+        helper.make_node("Sub", ["image", "image"], ["zero"]),
+        helper.make_node("Div", ["zero", "zero"], ["answer"]),
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "nan", [image], [answer]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    path = tmp_path / "nan.onnx"
+    onnx.save(model, path)
+    done = edge.run("benchmark", path, "--runs", "3", "--min-secs", "0.01", "--json")
+    assert done.returncode == 4
+    assert "192 elements of its answer are not finite" in done.stderr
+    assert json.loads(done.stdout)["rows"][0]["status"] == Status.WRONG
+    done = edge.run("benchmark", path, "--against", path)
+    assert done.returncode == 4
+    assert "its time means nothing" in done.stderr
+
+
 def test_what_is_not_here_is_a_row_that_says_so(edge: Edge) -> None:
     found = rows(edge.run("benchmark", MODEL, "-a", "litert-cpu,tflite-delegate", *SHORT, "--json"))
     assert [row["status"] for row in found] == ["measured", "not available"]

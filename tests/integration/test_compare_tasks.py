@@ -52,6 +52,18 @@ def test_the_same_answers_pass(edge: Edge, place: Path, tmp_path: Path) -> None:
     failed(refused, 2, "--resize is for a model file; both sides state theirs")
 
 
+def test_a_file_with_boxes_of_another_unit_has_the_same_answers(
+    edge: Edge, place: Path, tmp_path: Path
+) -> None:
+    """The decoder is the bundle's; what the file itself shows of its outputs is the file's."""
+    file = tmp_path / "shares.onnx"
+    file.write_bytes(detector(shares=True))
+    result = edge.run("compare", place / "bundle", place / "pictures", *SIDES, file)
+    succeeded(result)
+    assert "0 of 40 images changed their answer." in result.stdout
+    assert "normalized" in result.stdout
+
+
 @pytest.mark.parametrize("ruined", ["onnx-moved", "onnx-blind"])
 def test_a_ruined_detector_fails(edge: Edge, place: Path, tmp_path: Path, ruined: str) -> None:
     reports = ("--junit", tmp_path / "j.xml", "--markdown", tmp_path / "m.md", "--sarif")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.color_bundles import SIDE
+from tests.color_bundles import SIDE, write_bundle
 from tests.integration.conftest import Edge, succeeded
-from tests.task_bundles import write_detectors
+from tests.task_bundles import DECODER, LABELS, detector, write_detectors
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,44 @@ def test_without_annotations_files_are_held_against_the_first(
     alone = edge.run("evaluate", bundle, photos, "--variant", "onnx-fp32")
     assert alone.returncode == 2
     assert "--annotations" in alone.stderr
+
+
+def test_agreement_is_that_of_a_comparison_with_and_without_annotations(
+    edge: Edge, photos: Path, tmp_path: Path
+) -> None:
+    models = {"onnx-fp32": detector(), "onnx-int8": detector(score=0.6)}
+    unsure = write_bundle(tmp_path / "unsure", models, labels=LABELS, decoder=DECODER)
+    words = (unsure, photos, "--json", "--cache", tmp_path / "cache")
+    sides = ("--baseline", "onnx-fp32", "--candidate", "onnx-int8")
+    compared = json.loads(edge.run("compare", *words, *sides).stdout)["agreement"]
+    assert 0.5 < compared < 0.9  # every object is found, by both, and less surely by one
+
+    def evaluated() -> float:
+        value: float = stated(edge, "evaluate", *words)["variants"][1]["agreement"]
+        return value
+
+    assert evaluated() == pytest.approx(compared)
+    truth = json.loads((photos / "truth.json").read_text())
+    truth["images"] = truth["images"][:10]
+    truth["annotations"] = truth["annotations"][:10]
+    (photos / "truth.json").write_text(json.dumps(truth))
+    assert evaluated() == pytest.approx(compared)  # of all pictures, as in a comparison
+    (photos / "truth.json").unlink()
+    assert evaluated() == pytest.approx(compared)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_other_class_names_lead_to_another_export(
+    edge: Edge, bundle: Path, photos: Path, command: str
+) -> None:
+    text = (photos / "truth.json").read_text()
+    (photos / "truth.json").write_text(text.replace('"bright"', '"cat"').replace('"dark"', '"dog"'))
+    sides = ("--baseline", "onnx-fp32", "--candidate", "onnx-copy")
+    result = edge.run(command, bundle, photos, *(sides if command == "compare" else ()))
+    assert result.returncode == 2
+    said = result.stderr.replace("\n", " ")
+    assert "none of the annotated classes is one of the model's" in said
+    assert "export the model again with --labels FILE" in said
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from converters.base import DEFAULT_TARGETS
 from edge.errors import DataError, EdgeError, UsageError
 from edge.identification.model import Fact, IdentifiedModel, StatedModel
 from edge.pipeline import export_file
@@ -257,6 +258,17 @@ def test_an_integer_file_is_used_as_it_is(
     assert not (bundle.path / "source").exists()
 
 
+def test_pictures_that_would_not_calibrate_are_refused_or_said(
+    of: Of, detector: IdentifiedModel, tmp_path: Path
+) -> None:
+    exporter = of(replace(detector, quantized=True))
+    error = refusal(exporter, tmp_path, evaluation_data=exporter.pictures)
+    assert "--calibration-data has no effect" in error.message
+    report = exporter(tmp_path / "bundle")
+    assert report.reference.images == 40
+    assert any("no picture calibrates" in note for note in exporter.told)
+
+
 def test_a_bundle_is_made_again(of: Of, detector: IdentifiedModel, tmp_path: Path) -> None:
     """Nobody needs the given file: the bundle holds it."""
     mine = tmp_path / "Mine.onnx"
@@ -327,6 +339,55 @@ def test_a_search_of_both_formats_makes_that_of_the_file(
     assert (own.variants, own.required) == (("onnx-mixed", "onnx-int8"), ("onnx-mixed",))
 
 
+def test_a_searched_bundle_is_made_again_and_its_recipe_keeps_its_budget(
+    of: Of, detector: IdentifiedModel, tmp_path: Path
+) -> None:
+    """What --quantize auto, and then --recipe alone, hand over: mixed files of both formats."""
+    exporter = of(detector)
+    mixed = ("tflite-mixed", "onnx-mixed")
+    both = {"variants": (*DEFAULT_TARGETS, *mixed), "required": mixed}
+    first = exporter(tmp_path / "bundle", **both, max_drop_points=60.0)
+    options = ReproduceOptions(
+        bundle=tmp_path / "bundle", data=exporter.pictures, cache=tmp_path / "other"
+    )
+    again = reproduce(options, Silent())
+    assert again.equal is True
+    assert "recipe.json" in {item.path for item in again.files}
+    recipe = tmp_path / "bundle/recipe.json"
+    second = exporter(tmp_path / "second", **both, recipe=recipe)
+    assert second.default_variant == first.default_variant
+    assert any("may lose 60 points" in note for note in exporter.told)
+    assert json.loads((tmp_path / "second/recipe.json").read_text())["max_drop_points"] == 60.0
+    exporter.told.clear()
+    exporter(tmp_path / "third", **both, recipe=recipe, max_drop_points=70.0)
+    assert not any("may lose" in note for note in exporter.told)  # the user says it
+
+
+def test_a_recipe_of_another_format_is_refused_at_once(
+    of: Of, detector: IdentifiedModel, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"schema_version": 1, "keep_float": {"tflite": []}}')
+    mixed = ("tflite-mixed", "onnx-mixed")
+    error = refusal(of(detector), tmp_path, variants=mixed, required=mixed, recipe=recipe)
+    assert "does not say what onnx files keep in floats" in error.message
+
+
+def test_classes_without_names_are_said_where_annotations_would_name_them(
+    of: Of, detector: IdentifiedModel, tmp_path: Path
+) -> None:
+    named = of(detector)
+    named(tmp_path / "named")
+    assert not any("nothing names the classes" in note for note in named.told)
+    unnamed = of(replace(detector, labels=("0",)))
+    unnamed(tmp_path / "unnamed")
+    assert any("nothing names the classes" in note for note in unnamed.told)
+    annotated = annotate(make_pictures(tmp_path / "annotated", 10))
+    error = refusal(unnamed, tmp_path, calibration_data=annotated)
+    assert "none of the annotated classes" in error.message
+    assert "--labels FILE" in error.hint
+
+
 @pytest.mark.parametrize("asked", ["onnx-fp32", "onnx-mixed", "tflite-int8"])
 def test_an_integer_file_is_nothing_else(
     of: Of, detector: IdentifiedModel, tmp_path: Path, asked: str
@@ -373,6 +434,33 @@ def test_pictures_that_calibrate_are_not_scored(
     error = refusal(exporter, tmp_path, evaluation_data=exporter.pictures)
     assert isinstance(error, DataError)
     assert "would calibrate" in error.message
+
+
+def test_masks_neither_calibrate_nor_count(
+    of: Of, detector: IdentifiedModel, tmp_path: Path
+) -> None:
+    photos = make_pictures(tmp_path / "photos", 10)
+    (photos / "masks").mkdir()
+    for path in sorted(photos.glob("*.png")):  # of 16 bits, which would be read as dark pictures
+        deep = np.full((SIDE, SIDE), 1000 + int(path.stem), np.uint16)
+        Image.fromarray(deep).save(photos / "masks" / path.name)
+    exporter = of(detector)
+    report = exporter(tmp_path / "bundle", calibration_data=photos)
+    assert report.data.counts == {"calibration": 5, "scored": 5}
+    assert any("10 files in masks are masks" in note for note in exporter.told)
+    assert Bundle.open(tmp_path / "bundle").manifest.preprocessing.levels is None
+    lock = json.loads((tmp_path / "bundle/edge.lock").read_text())
+    splits = lock["inputs"]["data"]["calibration_data"]
+    assert {name: len(files[""]) for name, files in splits.items()} == {
+        "calibration": 5,
+        "scored": 5,
+        "masks": 10,
+    }
+    options = ReproduceOptions(bundle=tmp_path / "bundle", data=photos, cache=tmp_path / "other")
+    assert reproduce(options, Silent()).equal is True
+    Image.new("L", (SIDE, SIDE)).save(photos / "masks/000.png")  # other scores may follow
+    (found,) = reproduce(options, Silent()).data.values()
+    assert found.altered == ("masks/000.png",)
 
 
 def test_a_second_export_replaces_only_when_told(

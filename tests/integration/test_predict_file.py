@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.integration.conftest import Edge, succeeded
 from tests.task_bundles import write_detectors
-from tests.unit.foreign_models import foreign_onnx, noise
+from tests.unit.foreign_models import colour_segmenter, foreign_onnx, noise
 
 
 @pytest.fixture
@@ -41,8 +41,59 @@ def test_a_file_answers_in_pixels_of_the_picture(edge: Edge, detector: Path, pho
     assert "resize: letterbox" in result.stderr
     assert "--resize changes it" in result.stderr
     quiet = edge.run("predict", detector, photo, "--quiet", "--score-threshold", "0.5")
-    assert quiet.stderr == ""
+    assert "resize: letterbox" in quiet.stderr  # an assumption is no progress
     assert quiet.stdout == f"{photo}: dog 90.0 % at 64,0 to 192,32\n"
+
+
+def test_a_dry_run_looks_at_the_folders_that_are_named(
+    edge: Edge, detector: Path, tmp_path: Path
+) -> None:
+    lost = edge.run("export", detector, "--dry-run", "--calibration-data", tmp_path / "nope")
+    assert lost.returncode == 2
+    assert "nope" in lost.stderr
+    taken = edge.run("export", detector, "--dry-run", "--output", detector.parent)
+    assert taken.returncode == 2
+    new = tmp_path / "new"
+    done = edge.run("export", detector, "--dry-run", "--calibration-data", tmp_path, "-o", new)
+    succeeded(done)
+    assert "--calibration-data, --output" in done.stderr
+    assert not new.exists()
+
+
+@pytest.mark.slow
+def test_a_segmentation_with_leading_classes_is_exported_as_it_is_read(
+    edge: Edge, tmp_path: Path
+) -> None:
+    """As every export of PyTorch is; file and bundle, float and int8 have to agree."""
+    model = colour_segmenter(tmp_path / "colours.onnx")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(12):
+        column = np.eye(3, dtype=np.uint8)[(np.arange(32) + number) // 4 % 3] * (150 + 9 * number)
+        Image.fromarray(np.repeat(column[np.newaxis], 32, axis=0)).save(photos / f"{number}.png")
+    green = tmp_path / "green.png"
+    Image.new("RGB", (40, 40), (0, 200, 0)).save(green)
+    fed = ("--input-range", "0,1")
+    made = ("--calibration-data", photos, "--output", tmp_path / "bundle")
+    succeeded(edge.run("export", model, *made, *fed))
+    manifest = json.loads((tmp_path / "bundle/manifest.json").read_text())
+    assert manifest["decoder"]["parameters"] == {"channels": "first"}
+    variants = [("--variant", item["name"]) for item in manifest["variants"]]
+    assert len(variants) == 2
+    for run in ((model, *fed), *((tmp_path / "bundle", *variant) for variant in variants)):
+        answer = edge.run("predict", run[0], green, *run[1:], "--json")
+        succeeded(answer)
+        (segment,) = json.loads(answer.stdout)[0]["segments"]
+        assert (segment["label"], segment["share"]) == ("1", 1.0)
+
+
+def test_scores_before_their_sigmoid_are_an_error(edge: Edge, tmp_path: Path, photo: Path) -> None:
+    table = np.zeros((1, 6, 84), np.float32)
+    table[0, :, 5] = (32, 16, 32, 16, -4, 3)
+    done = edge.run("predict", foreign_onnx(tmp_path / "raw.onnx", [table]), photo)
+    assert done.returncode == 4
+    assert "no probabilities" in done.stderr
+    assert "hint:" in done.stderr
 
 
 def test_what_is_drawn_is_a_picture(

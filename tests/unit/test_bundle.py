@@ -65,11 +65,15 @@ def test_labels_that_changed_places_are_found(tmp_path: Path) -> None:
 
 
 def test_no_bundle(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "missing", Path(__file__)):
+    found = {tmp_path: "it has no manifest", tmp_path / "missing": "there is no such folder"}
+    for path, what in {**found, Path(__file__): "it is a file"}.items():
         assert not is_bundle(path)
-        with pytest.raises(UsageError, match="no bundle at") as caught:
+        with pytest.raises(UsageError, match=f"no bundle at .*: {what}") as caught:
             Bundle.open(path)
         assert "edge build" in caught.value.hint
+        assert ("edge export" in caught.value.hint) == path.is_file()
+    with pytest.raises(UsageError, match="no such file"):
+        names_network(tmp_path / "nosuch.tflite")
     model = tmp_path / "m.tflite"
     model.touch()
     with pytest.raises(UsageError, match="no bundle at") as caught:

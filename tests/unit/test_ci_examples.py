@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from edge.cli.app import app
 from edge.comparison.metrics import METRICS
-from edge.comparison.policy import UNCHANGED_POINTS, load_policy
+from edge.comparison.policy import UNCHANGED_POINTS, check_metrics, load_policy
 from edge.comparison.task_metrics import TaskEvidence
 from edge.evaluation.confidence import most_changed
 
@@ -111,6 +111,13 @@ def test_the_policy_loads() -> None:
     (size,) = [rule for rule in policy.rules if rule.metric == "size_bytes"]
     assert size.percent
     assert size.limit > -49.81  # MobileNet in float16
+
+
+def test_the_policy_of_detectors_is_for_detectors() -> None:
+    policy = load_policy(CI / "detector-gate.toml")
+    check_metrics(policy, TaskEvidence, "detectors")
+    limits = {rule.metric for rule in policy.rules}
+    assert {item.name for item in METRICS.values() if item.of is TaskEvidence} <= limits
 
 
 def test_the_limit_on_time_can_be_taken_in(tmp_path: Path) -> None:

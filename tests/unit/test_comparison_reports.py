@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from edge.cli.check.view import print_comparison
 from edge.comparison.metrics import CONSTANT_OUTPUTS, METRICS
 from edge.comparison.reports.junit import junit
 from edge.comparison.reports.markdown import LARGEST, markdown
@@ -425,3 +426,16 @@ def test_every_check_is_explained() -> None:
     """A rule of code scanning needs a description; the built-in check has no metric."""
     for metric in (*METRICS, CONSTANT_OUTPUTS):
         assert re.fullmatch(rf"{metric}: \w.*[^.]", meaning(metric))
+
+
+@pytest.mark.parametrize(("chance", "said"), [(0.2, True), (1e-4, False)])
+def test_a_drop_that_may_be_chance_is_said_below_the_classes(
+    capsys: pytest.CaptureFixture[str], chance: float, said: bool
+) -> None:
+    """The rule on the worst class passes with 0 above a class that loses 100 points."""
+    made = comparison()
+    worst = replace(made.classes[0], candidate=0.0, drop_points=100.0, p_value=chance)
+    print_comparison(replace(made, classes=(worst,)))
+    shown = capsys.readouterr().out
+    assert "+100.0 pt" in shown
+    assert ("None of these drops counts as a loss" in shown) == said

@@ -173,10 +173,10 @@ def test_outputs_that_do_not_belong_together_are_refused() -> None:
 def test_class_numbers_that_are_none_are_refused(number: float) -> None:
     table = end_to_end()
     table[0, 0, 5] = number
-    with pytest.raises(InferenceError, match="class numbers"):
+    with pytest.raises(InferenceError, match="class number"):
         decoded("yolo-end-to-end", table)
     boxes, classes, scores, count = postprocess()
-    with pytest.raises(InferenceError, match="class numbers"):
+    with pytest.raises(InferenceError, match="class number"):
         decoded("tflite-detection", boxes, classes * 0 + number, scores, count)
 
 
@@ -265,8 +265,90 @@ def test_boxes_are_clipped_to_the_picture_and_those_outside_go() -> None:
 
 
 def test_a_class_without_a_label_is_its_number() -> None:
-    (item,) = decoded("yolov8", yolov8(), labels=("cat",)).items
+    (item,) = decoded("yolov8", yolov8(), labels=()).items
     assert item.label == "1"
+
+
+BEYOND = {
+    "boxes": ("yolov8", (yolov8(),), ("cat",)),
+    "boxes without overlap": ("yolo-end-to-end", (end_to_end(),), ("cat",)),
+    "decoded boxes": ("tflite-detection", postprocess(), ("cat",)),
+    "a map": ("segmentation", (np.full((1, SIDE, SIDE), 2),), ("cat", "dog")),
+    "scores over the picture": ("segmentation", (zeros(1, SIDE, SIDE, 3),), ("cat", "dog")),
+    "channels mixed up": ("segmentation", (zeros(1, 3, SIDE, SIDE),), ("cat", "dog", "cow")),
+}
+
+
+@pytest.mark.parametrize("case", BEYOND)
+def test_a_class_beyond_the_labels_is_refused(case: str) -> None:
+    name, outputs, labels = BEYOND[case]
+    with pytest.raises(InferenceError, match="labels"):
+        decoded(name, *outputs, labels=labels)
+
+
+def raw_scores(name: str) -> tuple[str, tuple[NDArray[np.float32], ...], dict[str, Any]]:
+    """Return a layout whose scores were not brought to 0..1."""
+    name, outputs, parameters = LAYOUTS[name]
+    changed = [item.copy() for item in outputs]
+    if name == "ssd-anchors":
+        return name, tuple(changed), parameters | {"activation": "none", "score_threshold": 0.1}
+    if name == "tflite-detection":
+        changed[2] *= 2
+    elif name == "yolo-end-to-end":
+        changed[0][0, 0, 4:] = (3, 0.9)  # the class before the score
+    elif changed[0].shape[1] < changed[0].shape[2]:
+        changed[0][0, 4:] = changed[0][0, 4:] * 9 - 6
+    else:
+        changed[0][0, :, 4:] = changed[0][0, :, 4:] * 9 - 6
+    return name, tuple(changed), parameters
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_scores_that_are_no_probabilities_are_refused(layout: str) -> None:
+    name, outputs, parameters = raw_scores(layout)
+    with pytest.raises(InferenceError, match=r"probabilities|class number") as caught:
+        decoded(name, *outputs, **parameters)
+    assert caught.value.hint
+
+
+def test_scores_of_other_tasks_are_probabilities_too() -> None:
+    for name, outputs in (
+        ("movenet", (np.full((1, 1, 17, 3), -4, np.float32),)),
+        ("landmarks", (zeros(1, 195), np.full((1, 1), 7, np.float32))),
+        ("segmentation", (np.full((1, SIDE, SIDE, 1), 7, np.float32),)),
+    ):
+        with pytest.raises(InferenceError, match="probabilities"):
+            decoded(name, *outputs)
+
+
+def test_a_class_between_two_numbers_is_refused_and_a_rounded_one_is_not() -> None:
+    table = end_to_end()
+    table[0, 0, 5] = 0.99  # a class that went through 16 bits
+    assert decoded("yolo-end-to-end", table).items[0].label == "dog"
+    table[0, 0, 5] = 0.5
+    with pytest.raises(InferenceError, match="class number"):
+        decoded("yolo-end-to-end", table)
+
+
+def test_a_rounded_score_is_a_probability() -> None:
+    table = end_to_end()
+    table[0, 0, 4] = 1.004  # an integer of 8 bits with a scale of 1 / 127 ... 1 / 255
+    assert decoded("yolo-end-to-end", table).items[0].score == 1.0
+
+
+@pytest.mark.parametrize(
+    ("layout", "unit", "said"),
+    [
+        ("yolov8", "normalized", "shares"),
+        ("yolov5 in shares", "pixels", "pixels"),
+        ("yolo-end-to-end", "normalized", "shares"),
+    ],
+)
+def test_boxes_of_another_unit_are_refused(layout: str, unit: str, said: str) -> None:
+    name, outputs, _ = LAYOUTS[layout]
+    with pytest.raises(InferenceError, match=f"read as {said}") as caught:
+        decoded(name, *outputs, coordinates=unit)
+    assert "--decoder-option coordinates=" in (caught.value.hint or "")
 
 
 def test_boxes_of_two_classes_may_overlap() -> None:
@@ -286,23 +368,25 @@ def test_the_best_class_of_each_place() -> None:
     assert answer.mask.shape == (192, 128)
     assert (answer.mask[:, :63] == 1).all()
     assert (answer.mask[:, 65:] == 2).all()
-    first = decoded("segmentation", scores.transpose(0, 3, 1, 2), channels="first")
+    first = decoded("segmentation", scores.transpose(0, 3, 1, 2), labels="gLr", channels="first")
     np.testing.assert_array_equal(first.mask, answer.mask)
 
 
 def test_a_map_of_class_numbers() -> None:
     numbers = np.zeros((1, SIDE, SIDE), np.int64)
     numbers[0, 32:] = 7
-    mask = decoded("segmentation", numbers).mask
-    assert (mask[:96] == 0).all()
-    assert (mask[96:] == 7).all()
+    for shaped in (numbers, numbers[..., np.newaxis], numbers[:, np.newaxis]):
+        for given, more in ((shaped, {}), (shaped.astype(np.float32), {"numbers": True})):
+            mask = decoded("segmentation", given, labels=(), **more).mask
+            assert (mask[:96] == 0).all()
+            assert (mask[96:] == 7).all()
 
 
 def test_a_class_between_two_others_is_not_lost() -> None:
     """The third class is the second best on both sides of the border, and the best between."""
     scores = zeros(1, 2, 2, 3)
     scores[0, :, 0], scores[0, :, 1] = (1.0, 0.0, 0.9), (0.0, 1.0, 0.9)
-    mask = decoded("segmentation", scores).mask
+    mask = decoded("segmentation", scores, labels=()).mask
     assert set(np.unique(mask).tolist()) == {0, 1, 2}
 
 

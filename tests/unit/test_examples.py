@@ -8,6 +8,7 @@ from typing import Final
 
 from PIL import Image
 
+from tests.task_bundles import write_detectors
 from tests.unit.golden_bundle import golden_bundle
 from tests.unit.watch.service import Service, picture
 
@@ -45,6 +46,18 @@ def test_photos_are_sorted(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "broken.jpg" in done.stderr and "Traceback" not in done.stderr
     assert example("sort_photos.py", photos, photos, output).returncode == 2
+
+
+def test_objects_are_counted(tmp_path: Path) -> None:
+    bundle, photo = write_detectors(tmp_path / "bundle"), tmp_path / "a.png"
+    Image.new("RGB", (20, 20), (250,) * 3).save(photo)
+    done = example("count_objects.py", bundle, photo, tmp_path / "none.png")
+    assert done.stdout == f"{photo}: 1 bright\n", done.stderr
+    assert done.returncode == 1 and "none.png" in done.stderr
+    assert example("count_objects.py", bundle, photo, "--least", "1").stdout.endswith("nothing\n")
+    assert example("count_objects.py", tmp_path, photo).returncode == 2
+    other = example("count_objects.py", golden_bundle(tmp_path / "classifier"), photo)
+    assert other.returncode == 2 and "Traceback" not in other.stderr
 
 
 def test_the_smallest_file_that_is_good_enough(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a model file of somebody else's is, from which evidence, and what is refused."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ from edge.identification.identify import identify
 from edge.identification.model import IdentifiedModel, StatedModel
 from edge.runtime.contract import ChannelOrder, PadPosition, Resize, TensorLayout
 from edge.runtime.output import OutputActivation
+from edge.runtime.session import open_session
+from edge.runtime.tasks.model import TaskModel
+from edge.runtime.tasks.results import Segmentation
 from edge.runtime.tasks.table import Task
-from tests.unit.foreign_models import boxes, foreign_onnx, noise
+from tests.unit.foreign_models import boxes, foreign_onnx, noise, odd_output
 
 GRID = cells(64, 64)  # 84 cells of the strides 8, 16 and 32
 UNIT = StatedModel(input_range="0,1")
@@ -53,6 +57,8 @@ def test_yolox_is_fed_as_its_own_demo_feeds_it(tmp_path: Path) -> None:
     assert contract.encoding.is_pixels
     assert contract.channel_order is ChannelOrder.BGR
     assert contract.pad_position is PadPosition.TOP_LEFT
+    assert contract.channels == "BGR"
+    assert "RGB" not in " ".join(item.value for item in found.facts)
 
 
 def test_what_the_exporter_wrote_counts(tmp_path: Path) -> None:
@@ -80,6 +86,118 @@ def test_a_softmax_end_is_a_classifier(tmp_path: Path) -> None:
 def test_scores_over_the_picture_are_a_segmentation(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 21, 64, 64)])
     assert identify(path, UNIT).task is Task.SEGMENTATION
+
+
+@pytest.mark.parametrize("classes", [2, 3, 21, 64])
+@pytest.mark.parametrize("channels_last", [False, True], ids=["NCHW", "NHWC"])
+@pytest.mark.parametrize("kind", ["scores", "numbers", "numbers of float"])
+def test_segmentation_is_read_in_the_order_of_its_axes(
+    tmp_path: Path, classes: int, channels_last: bool, kind: str
+) -> None:
+    """Of 64 classes and 64 x 64 pixels, the input's order is followed, and that is said."""
+    wanted = (np.add.outer(np.arange(64), 3 * np.arange(64)) % classes).astype(np.uint8)
+    planes = (wanted == np.arange(classes)[:, np.newaxis, np.newaxis]).astype(np.float32)
+    if kind != "scores":
+        planes = wanted[np.newaxis].astype(np.float32)
+    output = planes[np.newaxis]
+    if channels_last:
+        output = output.transpose(0, 2, 3, 1)
+    integers = kind == "numbers"
+    path = foreign_onnx(
+        tmp_path / "m.onnx", [output], channels_last=channels_last, integers=integers
+    )
+    found = identify(path, UNIT)
+    assert found.decoder is not None
+    unsure = {item.what: item for item in found.facts if not item.sure}
+    assert ("channels" in unsure) is (classes == 64 and kind == "scores")
+    if "channels" in unsure:
+        assert unsure["channels"].option == "--decoder-option channels="
+    session = open_session(path)
+    model = TaskModel(session, found.labels, found.preprocessing, found.decoder)
+    answer = model.predict(np.zeros((64, 64, 3), np.uint8))
+    assert isinstance(answer, Segmentation)
+    if kind == "numbers of float" and classes == 2:  # a foreground of 0 and 1, which is the same
+        assert found.labels == ("background", "foreground")
+    np.testing.assert_array_equal(answer.mask, wanted)
+    assert identify(path, replace(UNIT, decoder="segmentation")).decoder == found.decoder
+
+
+def test_a_stated_order_of_axes_counts(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 64, 64, 64)])
+    stated = replace(UNIT, decoder_option=("channels=last",))
+    found = identify(path, stated)
+    assert found.decoder is not None
+    assert found.decoder.parameters == {"channels": "last"}
+    assert all(item.sure for item in found.facts if item.what == "channels")
+    other = foreign_onnx(tmp_path / "o.onnx", [noise(1, 21, 64, 64)])
+    assert "does not fit" in refused(other, stated)
+    assert "NAME=VALUE" in refused(path, replace(UNIT, decoder_option=("channels",)))
+    assert "twice" in refused(path, replace(UNIT, decoder_option=("a=1", "a=2")))
+    assert "allowed: last, first" in refused(
+        path, replace(UNIT, decoder_option=("channels=middle",))
+    )
+    assert "--score-threshold" in refused(
+        path, replace(UNIT, decoder_option=("score_threshold=1",))
+    )
+
+
+def test_a_foreground_before_its_sigmoid_is_noticed(tmp_path: Path) -> None:
+    found = identify(foreign_onnx(tmp_path / "m.onnx", [noise(1, 1, 64, 64)]), UNIT)
+    assert found.decoder is not None
+    assert found.decoder.parameters == {"channels": "first", "sigmoid": True}
+    ended = foreign_onnx(tmp_path / "s.onnx", [noise(1, 1, 64, 64)], end="Sigmoid")
+    assert "sigmoid" not in (identify(ended, UNIT).decoder or found.decoder).parameters
+
+
+def test_a_background_is_told_by_the_labels_and_stated_otherwise(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 2, 4), noise(1, 2, 3)])
+    anchors = tmp_path / "anchors.txt"
+    anchors.write_text("0.5 0.5 0.5 0.5\n" * 2)
+    stated = replace(UNIT, anchors=anchors, decoder="ssd-anchors")
+    said = refused(path, stated)
+    assert "--decoder-option background=true" in said
+    assert "--decoder-option background=false" in said
+    found = identify(path, replace(stated, decoder_option=("background=false",)))
+    assert len(found.labels) == 3
+    assert [item.sure for item in found.facts if item.what == "activation"] == [False]
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nb\nc\n")
+    assert identify(path, replace(stated, labels=labels)).decoder == found.decoder
+
+
+def test_the_unit_of_boxes_is_looked_for_where_something_is_found(tmp_path: Path) -> None:
+    table = np.zeros((1, 300, 6), np.float32)
+    table[0, 0] = (10, 20, 30, 40, 0.9, 1)
+    for scale, unit in ((1, "pixels"), (1 / 64, "normalized")):
+        given = table * np.array([scale] * 4 + [1, 1], np.float32)
+        path = foreign_onnx(tmp_path / "m.onnx", [given], smooth=True)
+        found = identify(path, StatedModel())
+        assert fact(found, "coordinates") == unit
+        assert all(item.sure for item in found.facts if item.what == "coordinates")
+
+
+def test_the_unit_of_no_boxes_is_an_assumption(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [np.zeros((1, 300, 6), np.float32)])
+    (told,) = (item for item in identify(path, StatedModel()).facts if item.what == "coordinates")
+    assert (told.value, told.sure) == ("pixels", False)
+    assert told.option == "--decoder-option coordinates="
+    found = identify(path, StatedModel(decoder_option=("coordinates=normalized",)))
+    assert found.decoder is not None
+    assert found.decoder.parameters == {"coordinates": "normalized"}
+
+
+def test_the_unit_is_looked_for_when_the_decoder_is_stated(tmp_path: Path) -> None:
+    """A vector of no known grid: only the user knows the decoder, and the file its unit."""
+    path = foreign_onnx(tmp_path / "m.onnx", [boxes(85, 7, 1)])
+    found = identify(path, StatedModel(decoder="yolov5"))
+    assert found.decoder is not None
+    assert found.decoder.parameters == {"coordinates": "normalized"}
+
+
+@pytest.mark.parametrize("kind", ["sequence", "text"])
+def test_an_answer_that_is_no_tensor_of_numbers_is_refused(tmp_path: Path, kind: str) -> None:
+    path = odd_output(tmp_path / "m.onnx", kind)
+    assert "no tensor of numbers" in refused(path)
 
 
 # ---- what is refused, each with a way out
@@ -122,7 +240,7 @@ def test_a_wrong_task_is_refused(tmp_path: Path) -> None:
 
 def test_a_decoder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = foreign_onnx(tmp_path / "m.onnx", [noise(1, GRID, 85)])
-    assert "does not fit" in refused(path, StatedModel(decoder="tflite-detection"))
+    assert "contradicts" in refused(path, StatedModel(decoder="tflite-detection"))
     assert "no decoder 'yolo99'" in refused(path, StatedModel(decoder="yolo99"))
 
 
@@ -181,8 +299,36 @@ def test_class_names_are_read_as_literals_alone(tmp_path: Path, names: str) -> N
     path = foreign_onnx(
         tmp_path / "m.onnx", [noise(1, 5)], properties={"task": "detect", "names": names}
     )
-    with pytest.raises(ModelLoadError, match="class names"):
+    with pytest.raises(ModelLoadError, match="class names") as caught:
         identify(path, UNIT)
+    assert "--labels" in caught.value.hint
+
+
+def test_stated_labels_count_where_those_of_the_exporter_cannot_be_read(tmp_path: Path) -> None:
+    path = foreign_onnx(
+        tmp_path / "m.onnx",
+        [np.swapaxes(boxes(GRID, 6, 64), 1, 2)],
+        properties={"task": "detect", "names": "{0: 'a', 2: 'b'}"},
+    )
+    labels = tmp_path / "labels.txt"
+    labels.write_text("cat\ndog\n")
+    assert identify(path, StatedModel(labels=labels)).labels == ("cat", "dog")
+
+
+def test_the_size_of_the_tensor_counts_more_than_that_of_the_exporter(tmp_path: Path) -> None:
+    path = foreign_onnx(
+        tmp_path / "m.onnx",
+        [np.swapaxes(boxes(GRID, 6, 64), 1, 2)],
+        properties={"task": "detect", "names": "{0: 'a', 1: 'b'}", "imgsz": "[640, 640]"},
+    )
+    assert identify(path, StatedModel()).preprocessing.height == 64
+
+
+def test_an_image_without_pixels_is_refused(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, 5)], size=(0, 64), end="Softmax")
+    said = refused(path)
+    assert "0 x 64" in said
+    assert "--size" not in said
 
 
 def test_bars_without_a_letterbox_are_refused(tmp_path: Path) -> None:
@@ -265,11 +411,41 @@ def test_a_published_list_may_name_a_label_twice(tmp_path: Path) -> None:
 
 
 def test_a_stated_decoder_brings_the_rule_of_its_family(tmp_path: Path) -> None:
-    """The layout speaks for YOLOX, which is fed BGR; its user says that it is a YOLOv8."""
-    path = foreign_onnx(tmp_path / "m.onnx", [noise(1, GRID, 85)])
+    """The layout may be YOLOX, which is fed BGR; its user says that it is a YOLOv8."""
+    path = foreign_onnx(tmp_path / "m.onnx", [np.abs(noise(1, GRID, 85))])
+    assert "2 ways" in refused(path, StatedModel())
     found = identify(path, StatedModel(decoder="yolov8"))
     assert found.preprocessing.value_range == (0, 1)
     assert found.preprocessing.channel_order is ChannelOrder.RGB
+
+
+@pytest.mark.parametrize(
+    ("output", "written", "stated", "evidence"),
+    [
+        (noise(1, GRID, 85), None, "yolov8", "for the decoder yolox: its output is [1, 84, 85]"),
+        (noise(1, GRID, 85), None, "yolov5", "boxes relative to their cell"),
+        (boxes(300, 6, 64), None, "yolov8", "six numbers a box"),
+        (noise(1, 21, 64, 64), None, "yolov8", "scores each of 21 classes"),
+        (
+            np.swapaxes(boxes(GRID, 60, 64), 1, 2),
+            {"task": "pose", "names": "{0: 'person'}"},
+            "yolov5",
+            "its task is 'pose'",
+        ),
+    ],
+)
+def test_a_decoder_that_the_file_speaks_against_is_refused(
+    tmp_path: Path,
+    output: np.ndarray,
+    written: dict[str, str] | None,
+    stated: str,
+    evidence: str,
+) -> None:
+    """Whoever reads boxes as another layout gets an answer, and a wrong one."""
+    path = foreign_onnx(tmp_path / "m.onnx", [output], properties=written or {})
+    said = refused(path, StatedModel(decoder=stated))
+    assert evidence in said
+    assert f"Leave out --decoder. {stated} reads" in said
 
 
 def test_a_missing_background_class_is_told(tmp_path: Path) -> None:

@@ -97,3 +97,11 @@ def test_another_number_of_labels(lines: list[str], hint: str) -> None:
     with pytest.raises(UsageError, match=f"has {len(lines)} label") as caught:
         parse_labels("\n".join(lines).encode(), "labels.txt", 3)
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("line", [0, 1, 2])
+def test_a_stray_nul_is_named_where_it_is(line: int) -> None:
+    names = ["circle", "square", "triangle"]
+    names[line] += "\0"
+    with pytest.raises(UsageError, match=f"label {line + 1} .*control character"):
+        parse_labels("\n".join(names).encode(), "labels.txt", 3)

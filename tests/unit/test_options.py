@@ -155,6 +155,7 @@ MODEL_FILE: Mapping[str, str] = {
     "--iou-threshold": "0.5",
     "--max-results": "5",
     "--anchors": "anchors.csv",
+    "--decoder-option": "coordinates=pixels",
 }
 WALKS: Final[dict[str, Walk]] = {
     "build": Walk(

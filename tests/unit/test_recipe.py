@@ -1,6 +1,7 @@
 """``recipe.json``: what is written is read again, and what is no recipe is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from converters.base import TARGETS
 from edge.cli.app import main
 from edge.errors import UsageError
 from edge.pipeline.conversion import Converted
-from edge.pipeline.variants import read_recipe, recipe_of
+from edge.pipeline.options import OutputOptions
+from edge.pipeline.variants import read_recipe, recipe_of, with_budget
 from edge.runtime.files import write_json
 
 BOTH = ("tflite", "onnx")
@@ -115,3 +117,20 @@ def test_a_build_refuses_a_bad_recipe_before_it_trains(
         main([*words, str(file), "--cache", str(tmp_path / "cache")])
     assert caught.value.code == 2
     assert "the recipe is no JSON" in capfd.readouterr().err
+
+
+def test_the_budget_of_a_recipe_holds_unless_another_is_stated(file: Path, tmp_path: Path) -> None:
+    options = OutputOptions(output=tmp_path, overwrite=False, cache=tmp_path)
+    assert with_budget(options) == (options, "")
+    write_json(file, GOOD)
+    replayed = replace(options, recipe=file)
+    taken, note = with_budget(replayed)
+    assert taken.max_drop_points == 0.5
+    assert "0.5 points" in note and "--max-drop" in note
+    stated = replace(replayed, max_drop_points=3.0)
+    assert with_budget(stated) == (stated, "")
+    write_json(file, {**GOOD, "max_drop_points": None})
+    assert with_budget(replayed) == (replayed, "")
+    write_json(file, {**GOOD, "max_drop_points": -1})
+    with pytest.raises(UsageError, match="allows a loss of -1 points"):
+        with_budget(replayed)

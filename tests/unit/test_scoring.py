@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from edge.pipeline.scoring import (
     reference_score,
     variant_report,
 )
+from edge.pipeline.tasks.report import LEAST_ALIKE, TaskVariant
+from edge.pipeline.tasks.verdict import default_reason as task_reason
 from edge.pipeline.verdict import choose_default, default_reason, doubts
 from edge.runtime.output import OutputKind, OutputSpec
 
@@ -200,6 +203,39 @@ def test_a_file_that_fails_is_a_row_unless_it_was_asked_for() -> None:
         failures(TARGETS["onnx-fp32"], ConversionError("no room"))
     assert caught.value.exit_code == 4
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("drop", [None, 0.4, 12.0])
+def test_why_the_default_of_a_task_is_not_the_int8_file(drop: float | None) -> None:
+    """Most of its answers are others, however few points of a low score that costs."""
+    both = [
+        task_variant("onnx-int8", agreement=0.058, drop=drop),
+        task_variant("onnx-fp32", agreement=1.0, drop=None if drop is None else 0.0),
+    ]
+    default = choose_default(both)
+    assert default == "onnx-fp32"
+    assert "5.8 %" in task_reason(both, [], default, "mAP", None)
+
+
+def task_variant(name: str, *, agreement: float, drop: float | None) -> TaskVariant:
+    made = SimpleNamespace(name=name, agreement=agreement, drop_points=drop)
+    made.is_faithful, made.agreement_level = agreement >= LEAST_ALIKE, None
+    return cast(TaskVariant, made)
+
+
+def test_without_an_int8_file_the_reason_is_that_of_the_next_smaller_one() -> None:
+    whole = task_variant("onnx-fp32", agreement=1.0, drop=None)
+    mixed = task_variant("onnx-mixed", agreement=0.953, drop=None)
+    default = choose_default([mixed, whole])
+    assert default == "onnx-fp32"
+    said = task_reason([mixed, whole], [], default, "mAP", None)
+    assert "onnx-fp32 and not onnx-mixed" in said and "95.3 %" in said
+    assert task_reason([mixed, whole], [], "onnx-mixed", "mAP", 5.0) == ""
+    fp32 = scored("tflite-fp32", RIGHT)
+    worse = scored("tflite-mixed", answers(*TRUTH[:-6], *[(c + 1) % 3 for c in TRUTH[-6:]]))
+    assert "not tflite-mixed, which loses 10.0 points" in default_reason(
+        [fp32, worse], [], "tflite-fp32"
+    )
 
 
 def test_a_reason_is_one_sentence_of_whole_words() -> None:

@@ -162,6 +162,20 @@ def test_bars_take_no_markup_of_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b]" not in shown and "\x07" not in shown
 
 
+def test_quiet_hides_progress_and_information_and_no_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for quiet in (False, True):
+        progress = shown_progress(quiet=quiet)
+        with progress.stage("score", 2) as step:
+            step(2)
+        progress.inform("what was found")
+        progress.note("the labels are not those of its outputs")
+        said = capsys.readouterr().err
+        assert ("score" in said, "what was found" in said) == (not quiet, not quiet)
+        assert "note: the labels are not those of its outputs\n" in said
+
+
 def test_a_line_is_no_command_to_githubs_runner(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

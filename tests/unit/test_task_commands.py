@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def predict(model: TaskModel, place: Path, **form: Any) -> int:
-    return answered(lambda: model, [str(place)], "only", Form(top_k=1, quiet=True, **form))
+    return answered(lambda: model, [str(place)], "only", Form(quiet=True, **form))
 
 
 def test_one_picture_is_drawn_to_a_file(model: TaskModel, folder: Path, tmp_path: Path) -> None:
@@ -92,6 +92,11 @@ def test_a_line_says_what_stands_where(
 ) -> None:
     assert predict(model, folder / "a.png") == 0
     assert capsys.readouterr().out.endswith("a.png: cat 75.0 % at 0,0 to 40,60\n")
+
+
+def test_a_number_of_classes_is_refused(model: TaskModel, folder: Path) -> None:
+    with pytest.raises(UsageError, match="--top-k is for classifiers, and this model answers det"):
+        predict(model, folder / "a.png", top_k=1)
 
 
 def test_the_decoder_is_timed_as_a_step_of_its_own(model: TaskModel) -> None:

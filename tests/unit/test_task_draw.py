@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from edge.runtime.commands.task_words import task_columns, task_rows, task_words
-from edge.runtime.tasks.draw import draw, shown_label
+from edge.runtime.tasks.draw import PALETTE, draw, shown_label
 from edge.runtime.tasks.results import (
     Detection,
     Detections,
@@ -60,6 +60,44 @@ def test_a_point_that_is_not_sure_is_not_drawn() -> None:
     assert drawn.getpixel((40, 40)) == (0, 0, 0)
 
 
+def ground_of(color: tuple[int, int, int], drawn: Image.Image) -> int:
+    """How many pixels have exactly this colour."""
+    return int((np.array(drawn) == color).all(axis=-1).sum())
+
+
+@pytest.mark.parametrize("place", [(0, 0), (150, 150), (299, 199)])
+def test_labels_of_objects_do_not_hide_one_another(place: tuple[int, int]) -> None:
+    """Each one alone leaves as much of its ground as all of them together."""
+    left, top = (float(value) for value in place)
+    ends = {"left": left, "top": top, "right": left + 1, "bottom": top + 1}
+    items = tuple(
+        Detection(index=index, label="cat", score=0.9 - index / 10, keypoints=(), **ends)
+        for index in range(4)
+    )
+    blank = Image.new("RGB", (300, 200), (9, 9, 9))
+    together = draw(blank, Detections(items=items))
+    for item in items:
+        color = PALETTE[item.index]
+        alone = ground_of(color, draw(blank, Detections(items=(item,))))
+        assert ground_of(color, together) >= 0.97 * alone  # less by a pixel of a box's line
+
+
+def test_a_crowd_has_as_many_labels_as_fit() -> None:
+    items = tuple(box(label=str(number), size=3.0) for number in range(2000))
+    drawn = draw(Image.new("RGB", (60, 60), "white"), Detections(items=items))
+    assert drawn.size == (60, 60)
+
+
+def test_the_legend_of_a_mask_has_a_line_for_each_class() -> None:
+    mask = np.zeros((200, 300), np.uint8)
+    mask[100:, 100:] = 1
+    mask[150:, 200:] = 2
+    answer = Segmentation(mask=mask, labels=("und", "cat", "dog"))
+    drawn = draw(Image.new("RGB", (300, 200), "black"), answer)
+    written = [ground_of(color, drawn) for color in ((255, 255, 255), PALETTE[0], PALETTE[1])]
+    assert min(written) > 0.5 * max(written)
+
+
 def test_labels_stay_on_one_line() -> None:
     assert shown_label("a\nb") == "a b"
     assert len(shown_label("a" * 100)) == 40
@@ -76,12 +114,12 @@ def test_labels_stay_on_one_line() -> None:
         (Detections(items=()), "no object", [[""] * 6]),
         (
             Segmentation(mask=np.array([[0, 0, 0, 1]], np.uint8), labels=("sky", "=sea")),
-            "sky 75.0 %; =sea 25.0 %",
+            "shares of pixels: sky 75.0 %; =sea 25.0 %",
             [["sky", "3", "0.75"], ["'=sea", "1", "0.25"]],
         ),
         (
             Poses(items=(Pose(score=0.5, keypoints=(POINT,)),)),
-            "50.0 %, 1 points",
+            "50.0 %, 1 point",
             [["1", "nose", "4", "5", "0.9"]],
         ),
         (

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge.deploy import signing
 from edge.errors import BundleError
 from edge.pipeline.task_golden import choose_telling
 from edge.runtime.bundle import Bundle
+from edge.runtime.commands import selftest
+from edge.runtime.golden import SelfTest
 from edge.runtime.tasks.golden import OTHER, SAME, difference, relative_error, sampled
 from edge.runtime.tasks.model import TaskModel, open_golden_test
 from edge.runtime.tasks.results import (
@@ -68,6 +71,17 @@ def test_a_healthy_file_passes_on_every_picture(bundle: Path) -> None:
     assert "results differ" in shown.stdout
 
 
+def test_pictures_without_a_clear_result_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """0 of 0 results differ proves nothing."""
+    image = {"image": "golden/0.png", "worst": 0.0, "differing": 0, "found_class": None}
+    images = [image | {"elements": count, "reason": ""} for count in (0, 2)]
+    shown = {"variant": "onnx-fp32", "engine": "onnxruntime 1", "threads": 1, "machine": "m"}
+    times = dict.fromkeys(("latency_seconds", "load_seconds", "peak_memory_bytes"), 1.0)
+    rest = {"unit": "relative error", "tolerance": 0.1, "flat": False, "passed": True}
+    selftest.print_report({"images": images, "reasons": [], **shown, **times, **rest})
+    assert "in 1 of 2 pictures the host found nothing clear" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -109,13 +123,95 @@ def test_files_that_do_not_fit_are_refused(bundle: Path) -> None:
     with pytest.raises(BundleError, match="no golden self-test of onnx-none"):
         open_golden_test(Bundle.open(bundle), replace(variant, name="onnx-none"), model)
     path = bundle / "golden/golden.json"
-    for broken in ({"schema_version": 9}, {"images": 3}, {"variants": {"onnx-fp32": {}}}):
+    for broken in (
+        {"schema_version": 9},
+        {"images": 3},
+        {"decoder": {"parameters": [3]}},
+        {"variants": {"onnx-fp32": {}}},
+    ):
         kept = path.read_text()
         path.write_text(json.dumps(json.loads(kept) | broken))
         list_files(bundle)
-        with pytest.raises(BundleError, match=r"golden\.json"):
+        with pytest.raises(BundleError, match=r"golden"):
             open_golden_test(Bundle.open(bundle), variant, model)
         path.write_text(kept)
+
+
+def altered(folder: Path, **changes: float) -> None:
+    """Put values into the golden answers of every variant, as who edits them by hand may."""
+    for path in (folder / "golden").glob("*.npz"):
+        with np.load(path) as kept:
+            arrays = {name: kept[name] for name in kept.files}
+        arrays = {name: values * 0 + changes["value"] for name, values in arrays.items()}
+        np.savez_compressed(path, **(arrays if changes["value"] != -1 else {}))
+    list_files(folder)
+
+
+def opened_test(folder: Path) -> SelfTest:
+    bundle = Bundle.open(folder)
+    return open_golden_test(bundle, bundle.manifest.variant(None), TaskModel.open(bundle))
+
+
+def test_golden_answers_that_are_no_numbers_are_refused(bundle: Path) -> None:
+    altered(bundle, value=np.nan)
+    with pytest.raises(BundleError, match="finite"):
+        opened_test(bundle)
+    assert runtime(bundle, "selftest", bundle).returncode == 3
+
+
+def test_other_scores_of_rows_are_noticed(bundle: Path) -> None:
+    """The rows are in the order of their scores: these are compared, whatever their order."""
+    assert opened_test(bundle).run(0).worst == 0
+    altered(bundle, value=0.0)
+    found = opened_test(bundle).run(0)
+    assert found.worst == pytest.approx(0.98, abs=0.01)  # of the brighter object
+    assert "the scores of the rows are up to 0.98" in found.reason
+    altered(bundle, value=-1)  # no arrays at all
+    with pytest.raises(BundleError):
+        opened_test(bundle).run(0)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"score_threshold": 0.9}, {"max_results": 1}, {"coordinates": "normalized"}]
+)
+def test_answers_of_other_parameters_are_refused(
+    bundle: Path, parameters: dict[str, object]
+) -> None:
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["decoder"]["parameters"] = parameters
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=f"{next(iter(parameters))} is "):
+        opened_test(bundle)
+    assert runtime(bundle, "selftest", bundle).returncode == 3
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        {"parameters": {"foo": 1}},
+        {"parameters": {"score_threshold": "0.5"}},
+        {"parameters": {"score_threshold": -1}},
+        {"parameters": {"max_results": 1 << 60}},
+        {"name": "yolov8", "parameters": {}},
+    ],
+)
+def test_a_decoder_that_does_not_fit_is_a_fault_of_the_bundle(
+    bundle: Path, decoder: dict[str, object]
+) -> None:
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["decoder"] |= decoder
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BundleError) as caught:
+        TaskModel.open(bundle)
+    assert "export the bundle again" in caught.value.hint
+    done = runtime(bundle, "selftest", bundle)
+    assert done.returncode == 3
+    assert "--decoder" not in done.stderr
+    if "name" not in decoder:
+        assert runtime(bundle, "info", bundle).returncode == 3
+        assert signing.verify(bundle, None).problems
 
 
 # ---- what may differ

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from converters.base import ConversionRequest, HeldOut
 from converters.task_judge import TaskJudge, relative_error
-from edge.errors import UsageError
+from edge.errors import NegativeVerdict, UsageError
 from edge.evaluation.task_agreement import agreement
+from edge.pipeline.verdict import check_budget, choose_default
 from edge.runtime.contract import Preprocessing
 from edge.runtime.tasks import table
 from edge.runtime.tasks.results import (
@@ -152,6 +153,50 @@ def test_a_file_is_held_against_the_float_file(
     assert judge.error(half, 2) == pytest.approx(0.25)
     assert judge.loss(request.float_file).drop_points == 0
     assert judge.error(request.float_file, 2) == 0
+
+
+class Blind(Brightest):
+    """Finds nothing."""
+
+    def decode(self, outputs: Sequence[NDArray[Any]], placement: Any) -> Detections:
+        return boxes()
+
+
+def test_a_float_file_that_finds_nothing_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = DecoderEntry(task=Task.DETECTION, place=f"{__name__}:Blind", meaning="")
+    monkeypatch.setattr(table, "DECODERS", {"blind": entry})
+    np.save(tmp_path / "pixels.npy", np.full((3, 4, 4, 3), 204, np.uint8))
+    request = SimpleNamespace(
+        float_file=mean_file(tmp_path / "float.onnx", 1.0),
+        decoder=DecoderSpec(name="blind"),
+        labels=("cat",),
+        preprocessing=Preprocessing(height=4, width=4),
+        held_out=HeldOut(pixels=tmp_path / "pixels.npy", reference=None, truth=(None,) * 3),
+    )
+    with pytest.raises(NegativeVerdict, match="finds nothing in any of the 3 images"):
+        TaskJudge(cast(ConversionRequest, request))
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the choice of the default looks at."""
+
+    name: str
+    agreement: float | None = None
+    drop_points: float | None = 0.0
+    agreement_level: None = None
+    is_faithful: bool = True
+
+
+def test_where_nothing_is_found_the_float_file_is_the_default() -> None:
+    files = [Held("onnx-int8"), Held("onnx-fp32")]
+    assert choose_default(files) == "onnx-fp32"
+    with pytest.raises(NegativeVerdict, match="nothing is found in any image"):
+        check_budget([Held("onnx-mixed")], 5.0)
+    found = [Held("onnx-int8", agreement=1.0), Held("onnx-fp32", agreement=1.0)]
+    assert choose_default(found) == "onnx-int8"
 
 
 def test_without_a_float_file_there_is_nothing_to_hold_against() -> None:

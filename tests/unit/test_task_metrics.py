@@ -9,7 +9,6 @@ import pytest
 from edge.dataset.pictures import Picture
 from edge.dataset.truth import IGNORED, PictureTruth, TrueBox
 from edge.errors import DataError
-from edge.evaluation.tasks.answers import truth_of_answers
 from edge.evaluation.tasks.detection import DetectionMetric, coco_evaluation
 from edge.evaluation.tasks.metric import bootstrap_interval, metric_of, resamples
 from edge.evaluation.tasks.pose import SIGMAS, oks
@@ -214,16 +213,13 @@ def test_points_of_another_set_are_counted_within_a_tenth_of_the_box() -> None:
     assert metric.score(metric.records(truth, [Poses(items=(pose,))])).primary == 0.5
 
 
-def test_answers_agree_with_themselves() -> None:
-    _, answers = random_set(3)
-    pictures = [picture(number) for number in range(len(answers))]
-    truth = truth_of_answers(pictures, answers, threshold=0.3)
-    metric = metric_of(Task.DETECTION, LABELS, threshold=0.25)
-    assert metric.score(metric.records(truth, answers)).primary == pytest.approx(1.0)
-    vectors = [Embedding(values=np.array([1, 2], np.float32))]
+def test_an_embedding_is_held_against_its_own_direction() -> None:
+    vector = np.array([1, 2], np.float32)
+    truth = [PictureTruth(picture=picture(), width=0, height=0, vector=vector)]
     cosine = metric_of(Task.EMBEDDING, (), threshold=0.25)
-    records = cosine.records(truth_of_answers(pictures[:1], vectors, threshold=0), vectors)
-    assert cosine.score(records).primary == pytest.approx(1.0)
+    for other, share in ((2 * vector, 1.0), (np.array([2, -1], np.float32), 0.0)):
+        records = cosine.records(truth, [Embedding(values=other)])
+        assert cosine.score(records).primary == pytest.approx(share)
 
 
 def test_the_interval_holds_the_value_and_narrows() -> None:

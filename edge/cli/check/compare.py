@@ -38,13 +38,7 @@ def compare(
             show_default=False,
         ),
     ],
-    directory: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder with one folder of images per class, or images named by WordNet id.",
-            show_default=False,
-        ),
-    ],
+    directory: shared.ScoredFolder,
     *,
     baseline: Annotated[
         str, typer.Option(help=f"Reference to be as good as: {SIDE}.", show_default=False)
@@ -98,10 +92,11 @@ def compare(
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Judge a candidate against a baseline on labelled images; exit code 1 if it is worse.
+    """Judge a candidate against a baseline on the same images; exit code 1 if it is worse.
 
     The verdict is pass if the candidate loses at most the margin, with confidence; fail if it loses
-    more, with confidence; and inconclusive if the images are too few to tell.
+    more, with confidence; and inconclusive if the images are too few to tell. Models that are no
+    classifiers are judged by the score of their task, or without annotations by their agreement.
     """
     from edge.cli.check.view import print_comparison
     from edge.cli.output import print_json

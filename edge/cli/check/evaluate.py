@@ -21,14 +21,7 @@ MOST_CLASSES: Final = 20  # rows of the table for people
 @example("edge evaluate bundle photos/test --variant tflite-int8")
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.", show_default=False)],
-    directory: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder with one folder of images per class, or images named by WordNet id; for "
-            "a detector, a segmentation or a pose model, images with annotations.",
-            show_default=False,
-        ),
-    ],
+    directory: shared.ScoredFolder,
     variant: Annotated[
         list[str] | None,
         typer.Option(
@@ -105,9 +98,10 @@ def _print_task(result: "TaskEvaluation") -> None:
             ("class", metric, "annotated"),
             [(item.label, percent(item.value), str(item.count)) for item in rows[:MOST_CLASSES]],
         )
-    agrees = f"Agrees: the same metric, with {first.name} as the truth. "
-    interval = "95 %: bootstrap over the images." if known else ""
-    say(f"{agrees if len(result.variants) > 1 else ''}{interval}")
+    agrees = f"Agrees: how much of its answers and those of {first.name} are the same."
+    interval = "95 %: bootstrap over the images."
+    legend = ((agrees, len(result.variants) > 1), (interval, known))
+    say(" ".join(text for text, holds in legend if holds))
 
 
 def _value(score: "TaskScore", name: str) -> str:

@@ -163,6 +163,12 @@ def _print_classes(result: Comparison) -> None:
         rows,
         least=("p (Holm)", "images"),
     )
+    chance = 1.0 if result.paired is None else 1 - result.paired.confidence
+    if all(item.p_value >= chance for item in changed):
+        print_folded(
+            "None of these drops counts as a loss: with so few images of a class, each may be "
+            f"chance (p is {chance:.2g} or more)."
+        )
 
 
 def _print_flips(result: Comparison) -> None:

@@ -11,6 +11,7 @@ from edge.cli.make import options as making
 from edge.cli.model_file import ModelFileFlags
 from edge.errors import UsageError
 from edge.runtime.contract import Resize
+from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.identification.model import StatedModel
@@ -106,7 +107,7 @@ def export(
     """
     stated = model_file.stated()
     if dry_run:
-        _say_what_it_is(model, stated, json=flags.json)
+        _dry_run(model, stated, (calibration_data, evaluation_data), output, flags)
         return
     if output is None:
         raise UsageError("--output is missing", hint="Name the folder of the bundle.")
@@ -146,6 +147,47 @@ def export(
         print_export(report, output)
 
 
+def _dry_run(
+    model: str,
+    stated: "StatedModel",
+    data: tuple[Path | None, Path | None],
+    output: Path | None,
+    flags: making.BundleFlags,
+) -> None:
+    """Say what a model file is, once the folders that were named could be used.
+
+    Args:
+        model: The file.
+        stated: What is said of it.
+        data: The folders of ``--calibration-data`` and ``--evaluation-data``.
+        output: The folder of the bundle.
+        flags: Whether it may be replaced, and the form of the answer.
+
+    Raises:
+        UsageError: There is no such folder of images, or the file is no model or not clear.
+        OutputError: The bundle could not be written there.
+        ModelLoadError: The file cannot be used.
+    """
+    from edge.pipeline.output import check_output
+
+    named = []
+    for option, folder in zip(("--calibration-data", "--evaluation-data"), data, strict=True):
+        if folder is None:
+            continue
+        named.append(option)
+        if not folder.is_dir():
+            raise UsageError(
+                f"{option} names no folder: {folder}",
+                hint=f"Name a folder of images, or leave out {option}.",
+            )
+    if output is not None:
+        check_output(output, overwrite=flags.overwrite)
+        named.append("--output")
+    _say_what_it_is(model, stated, json=flags.json)
+    if named:
+        say(f"note: a dry run reads and writes nothing at {', '.join(named)}", err=True)
+
+
 def _divided(model: str, stated: "StatedModel") -> "tuple[StatedModel, StatedModel]":
     """Return what is said of a network of Keras, and what of a model file.
 
@@ -169,18 +211,25 @@ def _say_what_it_is(model: str, stated: "StatedModel", *, json: bool) -> None:
     """Print what a model file is, without any images.
 
     Raises:
-        UsageError: The file leaves something open, or is a network of Keras.
+        UsageError: The file leaves something open, is no model, or is a network of Keras.
         ModelLoadError: The file cannot be used.
     """
     from edge.cli.identified import identified_json, print_identified
     from edge.cli.output import print_json
     from edge.identification.identify import identify
     from edge.identification.model import is_model_file
+    from edge.pipeline.teachable_machine import is_download
+    from edge.training.backbones import is_backbone
+    from edge.training.keras_files import check_model_path
 
     if not is_model_file(model):
+        if not is_backbone(model) and not is_download(Path(model)):
+            check_model_path(model, folders=True)  # says what else it is
         raise UsageError(
-            f"--dry-run says what a .tflite or .onnx file is; {model} is a network of Keras",
-            hint="Leave out --dry-run; edge inspect shows what is in the file.",
+            f"--dry-run says what a .tflite or .onnx file is; {model} is a network of Keras, which "
+            "is tried on pictures",
+            hint="Leave out --dry-run and name pictures with --calibration-data: the report says "
+            "what was taken for granted.",
         )
     known = identify(Path(model), stated)
     if json:

@@ -161,7 +161,8 @@ MaxDrop = Annotated[
     float | None,
     typer.Option(
         help="Percentage points of top-1 accuracy that a mixed file may lose; the exit code "
-        "is 1 if no file holds this.  \\[default with --quantize auto: 0.5]",
+        "is 1 if no file holds this.  \\[default with --quantize auto: 0.5; with --recipe: what "
+        "that says]",
         min=0.0,
         max=100.0,
         show_default=False,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from edge.cli.make.view import print_calibration, print_next, print_search
 from edge.cli.output import print_folded, print_table
-from edge.wording import bounds, percent, size
+from edge.wording import bounds, counted, percent, size
 
 if TYPE_CHECKING:
     from edge.pipeline.tasks.report import TaskReport, TaskVariant
@@ -52,7 +52,7 @@ def _print_variants(report: "TaskReport") -> None:
     rows += [(f"  {item.name}", "failed", *["-"] * len(columns)) for item in report.failed]
     annotated = f", {reference.annotated} of them annotated" if metric else ""
     print_table(
-        f"{report.name}, {report.task}: {reference.images} held-out images{annotated}",
+        f"{report.name}, {report.task}: {counted(reference.images, 'held-out image')}{annotated}",
         ("variant", "size", *columns),
         rows,
         least=("latency", "size", "95 %", "results"),

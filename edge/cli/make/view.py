@@ -165,3 +165,7 @@ def print_search(name: str, search: Mapping[str, Any]) -> None:
         rows,
         least=("size", "latency"),
     )
+    print_folded(
+        "Block: a layer with weights and the operators after it. Pareto front: no other file that "
+        "was tried beats these in drop, latency and size at once."
+    )

@@ -114,7 +114,7 @@ def measure(job: BenchmarkJob) -> None:
             write_results(journal, results)
 
     if begun is not None:
-        job.progress.note(f"{journal} holds an interrupted run: going on from its rows")
+        job.progress.inform(f"{journal} holds an interrupted run: going on from its rows")
     try:
         results = run(found, job.plan, job.progress, begun=begun, kept=keep)
     except KeyboardInterrupt:

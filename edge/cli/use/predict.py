@@ -39,7 +39,14 @@ def predict(
         ),
     ],
     model_file: ModelFileFlags,
-    top_k: Annotated[int, typer.Option(help="Number of answers for each image.", min=1)] = 3,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of classes that a classifier answers with.  \\[default: 3]",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     variant: shared.Variant = None,
     engine: shared.Engine = None,
     threads: Annotated[
@@ -123,8 +130,8 @@ def _by_file(
     from edge.runtime.tasks.model import TaskModel
 
     found = identify(path, flags.stated())
-    for fact in found.facts if not form.quiet else ():
-        if not fact.sure:
+    for fact in found.facts:
+        if not fact.sure:  # the answer may be of the wrong thing, which --quiet does not hide
             option = f" ({fact.option} changes it)" if fact.option else ""
             say(f"note: {fact.what}: {fact.value}: {fact.source}{option}", err=True)
 

@@ -1,6 +1,6 @@
 """COCO: one JSON file of images, annotations and categories."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from edge.dataset.annotations.stated import StatedBox, StatedPicture
 from edge.errors import DataError, cause_of
 from edge.runtime import checked
 from edge.runtime.typed import Mistyped, typed
+from edge.wording import counted
 
 MOST_BYTES: Final = 1 << 30  # instances_train2017.json has 450 MB
 
@@ -30,6 +31,7 @@ class CocoAnnotation:
 
     image_id: int
     category_id: int
+    id: int | None = None
     bbox: tuple[float, ...] = ()
     iscrowd: int = 0
     area: float | None = None
@@ -38,10 +40,11 @@ class CocoAnnotation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CocoCategory:
-    """One entry of ``categories``."""
+    """One entry of ``categories``; ``keypoints`` are the names of those of its objects."""
 
     id: int
     name: str
+    keypoints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +89,8 @@ def read(
             f"there are {len(files)} COCO files: {named}", hint="Name one with --annotations FILE."
         )
     content = _content(files[0])
-    categories = {item.id: item.name for item in content.categories}
+    _check_ids(files[0], content)
+    categories = {item.id: item for item in content.categories}
     boxes: dict[int, list[StatedBox]] = defaultdict(list)
     for item in content.annotations:
         if item.category_id not in categories:
@@ -95,6 +99,34 @@ def read(
             )
         boxes[item.image_id].append(_box(files[0], item, categories[item.category_id]))
     return _of_pictures(files[0], content, boxes, pictures)
+
+
+def _check_ids(file: Path, content: CocoFile) -> None:
+    """Refuse a file that says two things of one id, or something of an id that it lacks.
+
+    Raises:
+        DataError: It does.
+    """
+    ids = {
+        "images": [item.id for item in content.images],
+        "categories": [item.id for item in content.categories],
+        "annotations": [item.id for item in content.annotations if item.id is not None],
+    }
+    for name, numbers in ids.items():
+        twice = [number for number, count in Counter(numbers).items() if count > 1]
+        if twice:
+            raise DataError(
+                f"{file} has {counted(len(twice), 'id')} more than once among its {name}, such as "
+                f"{twice[0]}",
+                hint="Every id belongs to one entry; export the annotations again, or merge files "
+                "with a tool that numbers them anew.",
+            )
+    strangers = {item.image_id for item in content.annotations} - set(ids["images"])
+    if strangers:
+        raise DataError(
+            f"{file} annotates {counted(len(strangers), 'image')} that it does not list, such as "
+            f"image_id {min(strangers)}"
+        )
 
 
 def _of_pictures(
@@ -114,7 +146,8 @@ def _of_pictures(
             for path in by_name.get(name.name, [])
             if len(by_name[name.name]) == 1 or path.parts[-len(name.parts) :] == name.parts
         ]
-        for path in here[:1]:
+        # A picture that is not here is counted by who asked.
+        for path in here[:1] or [file.parent / name]:
             sized = image.width is not None and image.height is not None
             size = (int(image.width or 0), int(image.height or 0)) if sized else None
             found[path] = StatedPicture(source=file, boxes=tuple(boxes[image.id]), size=size)
@@ -131,7 +164,7 @@ def _content(path: Path) -> CocoFile:
         raise DataError(f"{path} cannot be read: {cause_of(error)}") from error
 
 
-def _box(path: Path, item: CocoAnnotation, label: str) -> StatedBox:
+def _box(path: Path, item: CocoAnnotation, category: CocoCategory) -> StatedBox:
     if len(item.bbox) != 4:
         raise DataError(
             f"{path}: a bbox of image {item.image_id} has {len(item.bbox)} numbers",
@@ -142,7 +175,8 @@ def _box(path: Path, item: CocoAnnotation, label: str) -> StatedBox:
         raise DataError(f"{path}: keypoints of image {item.image_id} are no triples of x, y, v")
     triples = zip(*(iter(item.keypoints),) * 3, strict=True)
     return StatedBox(
-        label=label,
+        label=category.name,
+        points=category.keypoints,
         left=left,
         top=top,
         right=left + width,

@@ -2,41 +2,47 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from edge.dataset.annotations.stated import StatedPicture, by_stem
+from edge.dataset.folder import MASK_MODES, is_called_mask, stems_of_masked
 from edge.errors import DataError, ImageError
 from edge.runtime.image import check_image
-
-FOLDERS: Final = ("masks", "mask", "SegmentationClass", "annotations", "labels", "gtFine")
-_SUFFIXES: Final = ("", "_mask", "-mask", "_labelIds", "_gt", "_golden")
-_MODES: Final = ("L", "P", "I", "I;16", "1")
 
 
 def evidence(folder: Path) -> list[Path]:
     """Return the PNG files in folders that are called like those of masks, or named so."""
     return sorted(
         path
-        for path in folder.rglob("*.png")
-        if path.parent.name in FOLDERS or any(path.stem.endswith(end) for end in _SUFFIXES[1:])
+        for path in folder.rglob("*")
+        if is_called_mask(path, (folder.name, *path.relative_to(folder).parent.parts))
+        and path.is_file()
+        and not path.name.startswith(".")  # what archives of macOS leave behind
     )
 
 
 def read(
     folder: Path, files: Sequence[Path], pictures: Sequence[Path], labels: Sequence[str]
 ) -> dict[Path, StatedPicture]:
-    """See ``Format``."""
+    """See ``Format``.
+
+    Raises:
+        DataError: Two masks are of the same picture.
+    """
     del folder, labels
     masks = set(files)
     known = by_stem([path for path in pictures if path not in masks])
-    found = {}
+    found: dict[Path, StatedPicture] = {}
     for path in files:
-        stems = (path.stem.removesuffix(end) for end in _SUFFIXES if path.stem.endswith(end))
-        picture = next((known[stem] for stem in stems if stem in known), None)
+        picture = next((known[stem] for stem in stems_of_masked(path) if stem in known), None)
+        if picture in found:
+            raise DataError(
+                f"{found[picture].source} and {path} are both masks of {picture.name}",
+                hint="Keep one of them, or name the folder of those that count with --annotations.",
+            )
         if picture is not None:
             found[picture] = StatedPicture(source=path, mask=path)
     return found
@@ -51,7 +57,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     try:
         check_image(path)
         with Image.open(path) as image:
-            if image.mode not in _MODES:
+            if image.mode not in MASK_MODES:
                 raise DataError(
                     f"the mask {path} is a picture of colours ({image.mode})",
                     hint="Write class indices: a PNG of one channel, or with a palette.",

@@ -9,7 +9,9 @@ from typing import Final
 import numpy as np
 
 from edge.dataset.annotations import coco, masks, voc, yolo
+from edge.dataset.annotations.bodies import BodyMatching
 from edge.dataset.annotations.stated import Format, StatedBox, StatedPicture
+from edge.dataset.folder import list_images
 from edge.dataset.layout import normal
 from edge.dataset.pictures import Picture
 from edge.dataset.truth import IGNORED, PictureTruth, TrueBox
@@ -54,6 +56,8 @@ _OF_TASK: Final[Mapping[Task, tuple[str, ...]]] = {
     Task.SEGMENTATION: ("masks",),
 }
 OPTION: Final = "--annotations"
+NAMED_BY_LABELS: Final = "--labels FILE names its classes otherwise."
+EXPORT_AGAIN: Final = "To name its classes otherwise, export the model again with --labels FILE."
 SUFFIXES: Final = frozenset({".json", ".names", ".txt", ".xml", ".yaml", ".yml"})
 
 
@@ -80,6 +84,7 @@ def read_truth(
     *,
     task: Task,
     annotations: str | None = None,
+    renaming: str = NAMED_BY_LABELS,
 ) -> TruthFolder:
     """Read what is annotated of pictures.
 
@@ -89,6 +94,7 @@ def read_truth(
         labels: The labels of the model; classes are matched by name.
         task: What the model answers.
         annotations: A key of ``FORMATS``, or the path of a file or folder; None to find them.
+        renaming: How a user of the command gives the model other labels, one sentence.
 
     Raises:
         UsageError: Two formats fit, or ``annotations`` names none.
@@ -98,22 +104,37 @@ def read_truth(
     if chosen is None:
         return TruthFolder(pictures=(), format="")
     stated = chosen.read(place, files, [item.path for item in pictures], labels)
-    if not stated:
+    asked = {item.path for item in pictures}
+    if asked.isdisjoint(stated):
         raise DataError(
             f"{counted(len(files), 'file')} of annotations ({chosen.name}) "
             f"{'belongs' if len(files) == 1 else 'belong'} to none of the "
             f"{counted(len(pictures), 'picture')}",
             hint=f"An annotation has the name of its picture; name the right place with {OPTION}.",
         )
-    matching = _Matching(labels, chosen)
+    matching = _Matching(labels, chosen, task, renaming)
     truth = tuple(
         matching.truth(picture, stated[picture.path])
         for picture in pictures
         if picture.path in stated
     )
-    return TruthFolder(
-        pictures=truth, format=chosen.name, notes=matching.notes(truth, len(pictures))
-    )
+    notes = (*matching.notes(truth, len(pictures)), *_absent(folder, set(stated) - asked))
+    return TruthFolder(pictures=truth, format=chosen.name, notes=notes)
+
+
+def _absent(folder: Path, listed_ones: set[Path]) -> list[str]:
+    """Say how many of the pictures that annotations list are not in the folder at all."""
+    if not listed_ones:
+        return []
+    here = {path.name for path in list_images(folder)}
+    gone = sorted(path.name for path in listed_ones if path.name not in here)
+    if not gone:
+        return []  # they are there, and were not asked for
+    verb = "is" if len(gone) == 1 else "are"
+    return [
+        f"{counted(len(gone), 'picture')} that the annotations list {verb} not in "
+        f"{readable(folder)}: {listed(gone, 3)}"
+    ]
 
 
 def _found(
@@ -179,8 +200,10 @@ def _at(path: Path, names: Sequence[str]) -> tuple[Format, Sequence[Path], Path]
 class _Matching:
     """Matches classes by name and boxes by the frame of their picture, and counts what it does."""
 
-    def __init__(self, labels: Sequence[str], chosen: Format) -> None:
+    def __init__(self, labels: Sequence[str], chosen: Format, task: Task, renaming: str) -> None:
         self._labels = tuple(labels)
+        self._renaming = renaming
+        self._bodies = BodyMatching(labels) if task is Task.POSE else None
         self._indices = {normal(label).casefold(): i for i, label in enumerate(labels)}
         self._format = chosen
         self._unknown: Counter[str] = Counter()
@@ -229,7 +252,10 @@ class _Matching:
     def _box(
         self, item: StatedBox, stated: StatedPicture, width: int, height: int
     ) -> TrueBox | None:
-        index = self._indices.get(normal(item.label).casefold())
+        index, keypoints = self._indices.get(normal(item.label).casefold()), item.keypoints
+        if self._bodies is not None:
+            ordered = self._bodies.ordered(item)
+            index, keypoints = (None, ()) if ordered is None else (0, ordered)
         if index is None:
             self._unknown[item.label] += 1
             return None
@@ -258,7 +284,7 @@ class _Matching:
             bottom=inside[3],
             ignored=item.ignored,
             crowd=item.crowd,
-            keypoints=tuple((x * across, y * down, seen) for x, y, seen in item.keypoints),
+            keypoints=tuple((x * across, y * down, seen) for x, y, seen in keypoints),
             area=item.area,
         )
 
@@ -271,11 +297,7 @@ class _Matching:
         boxes = sum(len(item.boxes) for item in truth)
         named = listed([f"{name!r} ({count})" for name, count in self._unknown.most_common()], 5)
         if self._unknown and not boxes:
-            raise DataError(
-                f"none of the annotated classes is one of the model's: {named}",
-                hint=f"The model knows {listed([repr(name) for name in self._labels], 5)}; "
-                "--labels names its classes otherwise.",
-            )
+            raise self._alien(named)
         if self._outside and not boxes:
             raise DataError(
                 f"all {self._outside} boxes lie outside their pictures",
@@ -292,7 +314,8 @@ class _Matching:
                 f"{'is' if pictures - len(truth) == 1 else 'are'} not scored"
             )
         if self._unknown:
-            notes.append(f"objects of classes that the model does not know do not count: {named}")
+            notes.append(f"objects {self._what_of} do not count: {named}")
+        notes += [] if self._bodies is None else self._bodies.notes()
         if self._clipped:
             notes.append(f"{counted(self._clipped, 'box', 'boxes')} reached beyond the picture")
         if self._empty:
@@ -300,3 +323,19 @@ class _Matching:
         if self._outside:
             notes.append(f"{counted(self._outside, 'box', 'boxes')} outside the picture left out")
         return tuple(notes)
+
+    @property
+    def _what_of(self) -> str:
+        if self._bodies is not None:
+            return "without the keypoints of the model"
+        return "of classes that the model does not know"
+
+    def _alien(self, named: str) -> DataError:
+        """Return the error of annotations whose objects are all unknown to the model."""
+        if self._bodies is not None:
+            return self._bodies.refusal()
+        return DataError(
+            f"none of the annotated classes is one of the model's: {named}",
+            hint=f"The model knows {listed([repr(name) for name in self._labels], 5)}. "
+            f"{self._renaming}",
+        )

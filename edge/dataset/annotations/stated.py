@@ -14,9 +14,11 @@ class StatedBox(AnnotatedBox):
 
     Attributes:
         label: The name of the class.
+        points: The names of its keypoints, in their order; none where the file does not state them.
     """
 
     label: str
+    points: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,9 @@ The numbers are shares of the picture's sides. The files lie beside the pictures
 ``classes.txt`` or ``obj.names``.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edge.dataset.annotations.stated import StatedBox, StatedPicture, by_stem
 from edge.errors import DataError, cause_of
@@ -17,26 +16,33 @@ from edge.runtime.numbers import finite_number
 
 MOST_BYTES: Final = 8 << 20
 _NAME_FILES: Final = ("classes.txt", "obj.names", "classes.names")
-_LIST: Final = re.compile(r"^names\s*:\s*\[(?P<items>[^\]]*)\]", re.MULTILINE)
-_ENTRY: Final = re.compile(r"^(?:\s*-|\s+(?P<index>\d+)\s*:)\s*(?P<name>.+?)\s*$")
+_YAML_FILES: Final = ("data.yaml", "data.yml", "dataset.yaml")
+MOST_YAML_BYTES: Final = 1 << 20
+_WAY: Final = "Write them as a list, names: [cat, dog], or a line each, 0: cat."
 
 
 def evidence(folder: Path) -> list[Path]:
-    """Return the text files whose first line is five numbers or more."""
-    found = []
+    """Return the text files, where the first line of one is five numbers or more.
+
+    A file that holds something else among them is one that is damaged, which ``read`` says.
+    """
+    files, fits = [], False
     for path in sorted(folder.rglob("*.txt")):
         if path.name in _NAME_FILES or not path.is_file():
             continue
-        try:
-            text = checked.read_text(path, "it", max_bytes=MOST_BYTES)
-        except (OSError, ValueError):
-            continue
-        first = text.strip().partition("\n")[0].split()
-        fits = len(first) >= 5 and first[0].isdecimal() and None not in map(finite_number, first)
-        if fits or (not text.strip() and "labels" in path.parts):
-            found.append(path)
-    empty = all(path.stat().st_size == 0 for path in found)
-    return [] if empty else found
+        files.append(path)
+        if not fits:
+            fits = _is_annotation(path)
+    return files if fits else []
+
+
+def _is_annotation(path: Path) -> bool:
+    try:
+        text = checked.read_text(path, "it", max_bytes=MOST_BYTES)
+    except (OSError, ValueError):
+        return False
+    first = text.strip().partition("\n")[0].split()
+    return len(first) >= 5 and first[0].isdecimal() and None not in map(finite_number, first)
 
 
 def read(
@@ -54,50 +60,64 @@ def read(
 
 def class_names(folder: Path) -> tuple[str, ...]:
     """Return the class names that a file at the folder or above states; none where none does."""
+    unnamed = None
     for place in (folder, folder.parent):
-        for name in ("data.yaml", "data.yml", "dataset.yaml"):
-            found = _yaml_names(place / name)
-            if found:
-                return found
+        for name in _YAML_FILES:
+            if (place / name).is_file():
+                found = _yaml_names(place / name)
+                if found:
+                    return found
+                unnamed = place / name
         for name in _NAME_FILES:
             if (place / name).is_file():
                 lines = _text(place / name).splitlines()
                 return tuple(line.strip() for line in lines if line.strip())
+    if unnamed is not None:
+        raise DataError(f"{unnamed} names no classes", hint=_WAY)
     return ()
 
 
 def _yaml_names(path: Path) -> tuple[str, ...]:
-    """Return the entry ``names`` of a data.yaml: a list in brackets, or an entry a line."""
-    if not path.is_file():
+    """Return the entry ``names`` of a data.yaml, a list or a mapping from the number of a class.
+
+    Raises:
+        DataError: The file is no YAML, or the entry something else.
+    """
+    import yaml  # not at the top: most commands read none
+
+    text = _text(path, MOST_YAML_BYTES)
+    try:
+        # Every scalar is a text: a class may be called no, null or 1e3.
+        value = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = "" if where is None else f", line {where.line + 1}"
+        raise DataError(f"{path}{line} is no YAML that can be read", hint=_WAY) from error
+    names = value.get("names") if isinstance(value, dict) else None
+    if names is None or names == "":
         return ()
-    text = _text(path)
-    inline = _LIST.search(text)
-    if inline:
-        return tuple(_unquoted(item) for item in inline["items"].split(",") if item.strip())
-    names: list[str] = []
-    inside = False
-    for line in text.splitlines():
-        if inside:
-            entry = _ENTRY.match(line)
-            if entry is None:
-                if line.strip() and not line.lstrip().startswith("#"):
-                    break
-                continue
-            if entry["index"] is not None and int(entry["index"]) != len(names):
-                raise DataError(f"{path}: the names of the classes are not numbered from 0 on")
-            names.append(_unquoted(entry["name"]))
-        elif line.rstrip() == "names:":
-            inside = True
+    if isinstance(names, dict):
+        names = _numbered(path, names)
+    if not isinstance(names, list) or not all(isinstance(item, str) and item for item in names):
+        raise DataError(f"the entry names of {path} is no list of names", hint=_WAY)
     return tuple(names)
 
 
-def _unquoted(text: str) -> str:
-    return text.strip().strip("\"'")
+def _numbered(path: Path, names: dict[Any, Any]) -> list[Any]:
+    """Return names in the order of their numbers, which have to be all from 0 on."""
+    numbers = {str(key): value for key, value in names.items()}
+    wanted = [str(number) for number in range(len(numbers))]
+    if sorted(numbers) != sorted(wanted):
+        missing = next(number for number in wanted if number not in numbers)
+        raise DataError(
+            f"the names of {path} are not numbered from 0 on: {missing} is missing", hint=_WAY
+        )
+    return [numbers[number] for number in wanted]
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, max_bytes: int = MOST_BYTES) -> str:
     try:
-        return checked.read_text(path, "the annotation", max_bytes=MOST_BYTES)
+        return checked.read_text(path, "the annotation", max_bytes=max_bytes)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {cause_of(error)}") from error
 

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge.cache import StageCache, content_key, sealed_bytes
-from edge.dataset.pictures import Hashed, Picture
-from edge.dataset.truth import PictureTruth, TrueBox
+from edge.dataset.pictures import Hashed
 from edge.errors import ImageError, InferenceError
 from edge.evaluation.predictions import spread
 from edge.progress import Step
@@ -35,7 +34,6 @@ from edge.runtime.typed import encoded, typed
 
 SCORING_THRESHOLD = 0.001  # COCO's curve needs the unsure results too
 SCORING_RESULTS = 100  # an image, as COCO counts them
-SEEN = 0.3  # the least score of a keypoint that counts as visible
 _NAME = "answers.zip"
 
 
@@ -189,62 +187,3 @@ def _packed(answer: Answer) -> bytes:
     if isinstance(answer, Embedding):
         return answer.values.astype(np.float32).tobytes()
     return json.dumps(encoded(answer)).encode()
-
-
-def truth_of_answers(
-    pictures: Sequence[Picture], answers: Sequence[Answer], *, threshold: float
-) -> tuple[PictureTruth, ...]:
-    """Return one file's answers as if they were annotations, to hold another file against.
-
-    Args:
-        pictures: The images.
-        answers: The file's answers to them.
-        threshold: The least score of an object that counts; those below it are marked as ignored,
-            so that finding them is neither right nor wrong.
-    """
-    return tuple(
-        _as_truth(picture, answer, threshold)
-        for picture, answer in zip(pictures, answers, strict=True)
-    )
-
-
-def _as_truth(picture: Picture, answer: Answer, threshold: float) -> PictureTruth:
-    if isinstance(answer, Segmentation):
-        height, width = answer.mask.shape
-        return PictureTruth(picture=picture, width=width, height=height, mask=answer.mask)
-    if isinstance(answer, Embedding):
-        return PictureTruth(picture=picture, width=0, height=0, vector=answer.values)
-    if isinstance(answer, Poses):
-        boxes = [_box_of([(p.x, p.y, p.score) for p in pose.keypoints]) for pose in answer.items]
-        return PictureTruth(picture=picture, width=0, height=0, boxes=tuple(boxes))
-    return PictureTruth(
-        picture=picture,
-        width=0,
-        height=0,
-        boxes=tuple(
-            TrueBox(
-                index=item.index,
-                left=item.left,
-                top=item.top,
-                right=item.right,
-                bottom=item.bottom,
-                ignored=item.score < threshold,
-            )
-            for item in answer.items
-        ),
-    )
-
-
-def _box_of(points: Sequence[tuple[float, float, float | None]]) -> TrueBox:
-    """Return the box around keypoints; those that the model is not sure of are not labelled."""
-    across, down = [x for x, _, _ in points], [y for _, y, _ in points]
-    return TrueBox(
-        index=0,
-        left=min(across),
-        top=min(down),
-        right=max(across),
-        bottom=max(down),
-        keypoints=tuple(
-            (x, y, 2 if score is None or score >= SEEN else 0) for x, y, score in points
-        ),
-    )

@@ -8,28 +8,33 @@ from typing import Any, Final
 import numpy as np
 
 from edge.cache import StageCache
-from edge.dataset.annotations.read import SUFFIXES, TruthFolder, read_truth
+from edge.dataset.annotations.read import EXPORT_AGAIN, SUFFIXES, TruthFolder, read_truth
 from edge.dataset.pictures import Picture
 from edge.dataset.truth import PictureTruth
 from edge.errors import DataError, UsageError
 from edge.evaluation.confidence import Interval, ends
 from edge.evaluation.evaluate import Scope, scope_notes, scope_of
-from edge.evaluation.images import ScoredImages, counted, find_scored_images, origins_of
-from edge.evaluation.tasks.answers import (
-    scoring,
-    shown_threshold,
-    task_answers,
-    truth_of_answers,
+from edge.evaluation.images import (
+    SEEN,
+    Origins,
+    ScoredImages,
+    counted,
+    find_scored_images,
+    origins_of,
 )
+from edge.evaluation.task_agreement import agreement
+from edge.evaluation.tasks.answers import scoring, shown_threshold, task_answers
 from edge.evaluation.tasks.metric import (
     TaskMetric,
     TaskScore,
     bootstrap_interval,
     metric_of,
 )
-from edge.progress import Progress
+from edge.progress import Progress, Step
 from edge.runtime.bundle import Bundle
+from edge.runtime.tasks.results import Answer
 from edge.runtime.tasks.table import DecoderSpec, Task
+from edge.wording import few
 
 FEW: Final = 30  # images; a bootstrap of fewer says little
 SCHEMA_VERSION: Final = 3  # of ``edge evaluate --json``; 2 is that of classifiers
@@ -43,8 +48,8 @@ class TaskVariantScore:
         name: The name of the variant.
         score: Its score against the annotations; its primary value is None without any.
         interval: The 95 % interval of the primary value, from a bootstrap over images.
-        agreement: The primary value where the answers of the first variant are the truth, 0..1;
-            None for the first one.
+        agreement: How much of its answers and those of the first variant are the same, 0..1, see
+            ``edge.evaluation.task_agreement``; None for the first one.
     """
 
     name: str
@@ -141,7 +146,12 @@ def evaluate_task(
     models = {name: bundle.model(name)[1] for name in names}
     images = find_scored_images(directory, (), manifest.preprocessing, progress, used=SUFFIXES)
     truth = read_truth(
-        directory, images.pictures, manifest.labels, task=manifest.task, annotations=annotations
+        directory,
+        images.pictures,
+        manifest.labels,
+        task=manifest.task,
+        annotations=annotations,
+        renaming=EXPORT_AGAIN,
     )
     if not truth.pictures and len(names) == 1:
         raise DataError(
@@ -155,8 +165,8 @@ def evaluate_task(
     chosen = [scored[row] for row in rows]
     kept = [truth.pictures[row] for row in rows] if truth.pictures else []
     running = _Running(bundle, manifest.decoder, engine, StageCache(cache))
-    with progress.stage("score", len(models) * len(chosen)) as step:
-        scores = _scores(running, models, chosen, kept, step)
+    shares = _agreements(running, models, _alike_on(record, scope, images.pictures), progress)
+    scores = _scores(running, models, kept, shares, progress)
     notes = (
         *truth.notes,
         *scope_notes(record, scope, origins, len(rows)),
@@ -200,20 +210,21 @@ class _Running:
         self, bundle: Bundle, decoder: DecoderSpec, engine: str | None, cache: StageCache
     ) -> None:
         self._manifest = bundle.manifest
-        self._decoder = scoring(decoder)
+        self._decoder = decoder
         self._engine, self._cache = engine, cache
-        self.threshold = shown_threshold(decoder)
         self.metric: TaskMetric = metric_of(
-            bundle.manifest.task, bundle.manifest.labels, threshold=self.threshold
+            bundle.manifest.task, bundle.manifest.labels, threshold=shown_threshold(decoder)
         )
 
-    def answers(self, model: Path, pictures: Sequence[Picture], step: Any) -> Sequence[Any]:
-        """Return the answers of a file."""
+    def answers(
+        self, model: Path, pictures: Sequence[Picture], step: Step, *, unsure: bool
+    ) -> Sequence[Answer]:
+        """Return the answers of a file: those that a user sees, or for mAP ``unsure`` ones too."""
         return task_answers(
             model,
             pictures,
             self._manifest.preprocessing,
-            self._decoder,
+            scoring(self._decoder) if unsure else self._decoder,
             self._manifest.labels,
             cache=self._cache,
             engine=self._engine,
@@ -221,30 +232,59 @@ class _Running:
         )
 
 
-def _scores(
+def _alike_on(record: Origins, scope: Scope, pictures: Sequence[Picture]) -> tuple[Picture, ...]:
+    """Return the images that files are held against one another on: annotations play no part."""
+    if scope is Scope.SEEN:
+        return tuple(pictures)
+    origins = record.of(pictures)
+    return tuple(item for item, of in zip(pictures, origins, strict=True) if of not in SEEN)
+
+
+def _agreements(
     running: _Running,
     models: Mapping[str, Path],
     pictures: Sequence[Picture],
+    progress: Progress,
+) -> dict[str, float | None]:
+    """Return how much each file agrees with the first one, by the answers that a user sees."""
+    if len(models) == 1:
+        return dict.fromkeys(models)
+    first, *others = models
+    with progress.stage("answers", len(models) * len(pictures)) as step:
+        wanted = running.answers(models[first], pictures, step, unsure=False)
+        return {first: None} | {
+            name: agreement(wanted, running.answers(models[name], pictures, step, unsure=False))
+            for name in others
+        }
+
+
+def _scores(
+    running: _Running,
+    models: Mapping[str, Path],
     truth: Sequence[PictureTruth],
-    step: Any,
+    shares: Mapping[str, float | None],
+    progress: Progress,
 ) -> tuple[TaskVariantScore, ...]:
-    """Score each file against the annotations, and against the answers of the first file."""
-    metric, scores, first = running.metric, [], None
-    for name, model in models.items():
-        answers = running.answers(model, pictures, step)
-        agreement = None
-        if first is None:
-            first = truth_of_answers(pictures, answers, threshold=running.threshold)
-        else:
-            agreement = metric.score(metric.records(first, answers)).primary
-        scored, interval = TaskScore(primary=None), None
-        if truth:
-            records = metric.records(truth, answers)
-            scored = metric.score(records)
-            interval = bootstrap_interval(metric, records, len(truth))
-        scores.append(
-            TaskVariantScore(name=name, score=scored, interval=interval, agreement=agreement)
+    """Score each file against the annotations; no file where there are none."""
+    if not truth:
+        unknown = TaskScore(primary=None)
+        return tuple(
+            TaskVariantScore(name=name, score=unknown, interval=None, agreement=shares[name])
+            for name in models
         )
+    metric, scores = running.metric, []
+    pictures = [item.picture for item in truth]
+    with progress.stage("score", len(models) * len(truth)) as step:
+        for name, model in models.items():
+            records = metric.records(truth, running.answers(model, pictures, step, unsure=True))
+            scores.append(
+                TaskVariantScore(
+                    name=name,
+                    score=metric.score(records),
+                    interval=bootstrap_interval(metric, records, len(truth)),
+                    agreement=shares[name],
+                )
+            )
     return tuple(scores)
 
 
@@ -260,7 +300,7 @@ def _doubts(
         )
     if len(pictures) < FEW:
         notes.append(
-            f"{len(pictures)} images are few: one of them changes a score by up to "
+            f"{few(len(pictures), 'image')}: one of them changes a score by up to "
             f"{100 / len(pictures):.0f} points"
         )
     best = [item.score.primary for item in scores if item.score.primary is not None]

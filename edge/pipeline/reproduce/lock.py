@@ -95,6 +95,7 @@ def _with_local(kind: Any, values: Any, local: Mapping[str, Any]) -> Any:
 
 
 UNUSED: Final = "unused"  # split of the images that were found and left out
+MASKS: Final = "masks"  # split of the image files that are masks of pictures, and none themselves
 UNREADABLE: Final = "unreadable"  # instead of the sha256 of a file that the system does not show
 
 # Options that may name a file. The others are no paths, whatever files are called like them: a name
@@ -157,15 +158,17 @@ def export_inputs(
     calibrate_on: Sequence[Picture],
     scored: Sequence[Picture],
     labels: Sequence[str],
+    masks: Sequence[Path] = (),
 ) -> JobInputs:
-    """Return what an export is made of."""
+    """Return what an export is made of; the masks of the pictures count as well."""
     given = {
         "calibration_data": options.calibration_data,
         "evaluation_data": options.evaluation_data,
     }
     roots = {name: pictures_root(folder) for name, folder in given.items() if folder is not None}
     splits = {"calibration": calibrate_on, "scored": scored}
-    return _inputs(options, {name: _images(root, splits, labels) for name, root in roots.items()})
+    data = {name: _images(root, splits, labels, masks) for name, root in roots.items()}
+    return _inputs(options, data)
 
 
 def _inputs(options: BuildOptions | ExportOptions, data: Mapping[str, Images]) -> JobInputs:
@@ -174,7 +177,10 @@ def _inputs(options: BuildOptions | ExportOptions, data: Mapping[str, Images]) -
 
 
 def _images(
-    root: Path, splits: Mapping[str, Sequence[Picture]], labels: Sequence[str]
+    root: Path,
+    splits: Mapping[str, Sequence[Picture]],
+    labels: Sequence[str],
+    masks: Sequence[Path] = (),
 ) -> dict[str, dict[str, dict[str, str]]]:
     """Return every image file below a folder by what became of it."""
     by_split: dict[str, dict[str, dict[str, str]]] = {}
@@ -187,8 +193,11 @@ def _images(
             label = "" if picture.label is None else labels[picture.label]
             of_class = by_split.setdefault(split, {}).setdefault(label, {})
             of_class[_relative(picture.path, root)] = picture.sha256
-    unused = {_relative(path, root): digest for path, digest in digests(sorted(left)).items()}
-    return {**by_split, UNUSED: {"": unused}} if unused else by_split
+    for split, paths in ((MASKS, left.intersection(masks)), (UNUSED, left.difference(masks))):
+        if paths:
+            hashes = digests(sorted(paths)).items()
+            by_split[split] = {"": {_relative(path, root): digest for path, digest in hashes}}
+    return by_split
 
 
 def folder_hashes(root: Path) -> dict[str, str]:

@@ -61,7 +61,8 @@ class TaskVariant(WrittenFile):
             annotations, and for an adopted file.
         drop_interval: The low and the high end of it, 95 %, the same images drawn for both.
         agreement: How much of its answers and those of the float file are the same, 0..1, see
-            ``edge.evaluation.task_agreement``; None for an adopted file.
+            ``edge.evaluation.task_agreement``; None for an adopted file, and where neither finds
+            anything.
         agreement_interval: The low and the high end of it, 95 %, from a bootstrap over images.
         found: How many results the file gives on all images: objects, bodies, classes of pixels.
     """

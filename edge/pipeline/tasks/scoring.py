@@ -204,9 +204,14 @@ class AnnotationScorer:
 
 def _agreement(
     wanted: Sequence[Answer], given: Sequence[Answer], seed: int
-) -> tuple[float, Bounds]:
-    """Return how much two files agree, and the ends of it, 95 %, from a bootstrap over images."""
+) -> tuple[float | None, Bounds | None]:
+    """Return how much two files agree, and the ends of it, 95 %, from a bootstrap over images.
+
+    Both are None where neither finds anything: they agree on nothing.
+    """
     alike = agreements(wanted, given)
+    if alike.empty:
+        return None, None
     drawn = alike.share(resamples(len(wanted), seed=seed).astype(np.float64))
     low, high = np.quantile(drawn, (0.025, 0.975))
     return float(alike.share()[0]), (round(float(low), 6), round(float(high), 6))

@@ -5,8 +5,8 @@ from typing import Final
 
 from edge.pipeline.report import FailedVariant
 from edge.pipeline.tasks.report import TaskReference, TaskVariant
-from edge.pipeline.verdict import MAX_CHANGED_POINTS, MAX_DROP_POINTS, holds, lost
-from edge.wording import percent
+from edge.pipeline.verdict import MAX_CHANGED_POINTS, MAX_DROP_POINTS, lost, reason_of
+from edge.wording import few, percent
 
 FEW: Final = 30  # images; the ends of a bootstrap of fewer say little
 
@@ -18,25 +18,28 @@ def default_reason(
     metric: str,
     max_drop_points: float | None,
 ) -> str:
-    """Say in a sentence why the default is not the int8 file; "" if nothing is to say."""
-    smallest = f"{default.partition('-')[0]}-int8"
-    if default == smallest:
-        return ""
-    if any(item.name == smallest for item in failed):
-        return f"{default}, since {smallest} could not be made."
-    found = next((item for item in variants if item.name == smallest), None)
-    if found is None or holds(found, max_drop_points):
-        return ""
-    if found.drop_points is not None:
-        most = MAX_DROP_POINTS if max_drop_points is None else max_drop_points
+    """Say in a sentence why the default is not the smallest file; "" if nothing is to say."""
+    return reason_of(
+        variants, failed, default, lambda item: _shortcoming(item, metric, max_drop_points)
+    )
+
+
+def _shortcoming(variant: TaskVariant, metric: str, max_drop_points: float | None) -> str:
+    """Return what keeps a file from being the default."""
+    if variant.agreement is None:
+        return "is not shown to agree, since nothing is found in any image"
+    if not variant.is_faithful:
         return (
-            f"{default} and not {smallest}, which loses {found.drop_points:.1f} points of {metric};"
-            f" at most {most:g} may be lost."
+            f"agrees with the float file to only {percent(variant.agreement)}: most of its answers "
+            "are others"
         )
+    if variant.drop_points is not None:
+        most = MAX_DROP_POINTS if max_drop_points is None else max_drop_points
+        return f"loses {variant.drop_points:.1f} points of {metric}; at most {most:g} may be lost"
     most = MAX_CHANGED_POINTS if max_drop_points is None else max_drop_points
     return (
-        f"{default} and not {smallest}, which agrees with the float file to "
-        f"{100 - lost(found):.1f} %; at least {100 - most:g} % are wanted."
+        f"agrees with the float file to {100 - lost(variant):.1f} %; at least {100 - most:g} % are "
+        "wanted"
     )
 
 
@@ -103,6 +106,6 @@ def _of_few(reference: TaskReference) -> list[str]:
     if reference.is_adopted or reference.images >= FEW:
         return []
     return [
-        f"{reference.images} images are few: one of them changes the agreement by up to "
+        f"{few(reference.images, 'image')}: one of them changes the agreement by up to "
         f"{100 / reference.images:.0f} points"
     ]

@@ -4,14 +4,17 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from edge.errors import UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.numbers import MOST_THREADS, finite_number, whole_number
 from edge.runtime.session import ENGINES
 from edge.runtime.spec import Variant
 from edge.runtime.streams import without_chatter
+
+TOP_K: Final = 3  # classes of an answer
 
 if TYPE_CHECKING:
     from edge.runtime.tasks.model import Predictor
@@ -66,6 +69,32 @@ def open_model(bundle: Bundle, options: argparse.Namespace) -> "tuple[Variant, P
             bundle, variant=options.variant, engine=options.engine, threads=options.threads
         )
     return bundle.manifest.variant(options.variant), model
+
+
+def add_top_k(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how many classes an answer has."""
+    parser.add_argument(
+        "--top-k",
+        type=at_least_one,
+        help=f"the number of classes that a classifier answers with ({TOP_K})",
+    )
+
+
+def answer_count(model: "Predictor", asked: int | None) -> int:
+    """Return how many classes an answer has; ``asked`` is ``--top-k``, None where it was left out.
+
+    Raises:
+        UsageError: It was given, and the model is no classifier.
+    """
+    if asked is None:
+        return TOP_K
+    if not isinstance(model, Classifier):
+        task = getattr(model, "task", "another task")
+        raise UsageError(
+            f"--top-k is for classifiers, and this model answers {task}",
+            hint="Leave out --top-k: the decoder of the model bounds how many results there are.",
+        )
+    return asked
 
 
 def at_least_one(text: str) -> int:

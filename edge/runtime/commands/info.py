@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from edge.runtime.bundle import Bundle
 from edge.runtime.commands.arguments import add_bundle, print_json
-from edge.runtime.contract import ColorOrder
 from edge.runtime.output import HeadSpec
 from edge.runtime.printable import one_line
 from edge.runtime.streams import say
@@ -28,6 +27,8 @@ def run(options: argparse.Namespace) -> int:
     """
     bundle = Bundle.open(options.bundle)
     bundle.verify()
+    if bundle.manifest.decoder is not None:
+        bundle.manifest.decoder.check()
     if options.json:
         manifest_json = bundle.manifest.to_json()
         print_json(
@@ -40,8 +41,7 @@ def run(options: argparse.Namespace) -> int:
     spec = manifest.preprocessing
     named = "keypoints" if manifest.task == "pose" else "classes"
     say(f"{manifest.name}: {len(manifest.labels)} {named}, every sha256 as listed")
-    colors = "grey" if spec.color_order is ColorOrder.GREY else str(spec.color_order)
-    say(f"input: {colors} {spec.height} x {spec.width} (height x width), {spec.resize}")
+    say(f"input: {spec.channels} {spec.height} x {spec.width} (height x width), {spec.resize}")
     for line in input_lines(manifest.provenance):
         say(line)
     if manifest.decoder is not None:

@@ -13,7 +13,8 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.commands.arguments import (
     add_bundle,
     add_model,
-    at_least_one,
+    add_top_k,
+    answer_count,
     named,
     named_path,
     open_model,
@@ -38,15 +39,15 @@ class Form:
     """How many answers, and where they go.
 
     Attributes:
-        top_k: Answers per picture.
+        top_k: Classes per picture; None for as many as is usual.
         json: Whether standard output gets one JSON document instead of lines.
         csv: File that gets a table; ``-`` is standard output.
         draw: File, or folder for several pictures, that gets them with the answers drawn on them.
         overwrite: Whether these files may be replaced.
-        quiet: Whether standard error gets no notes and no progress.
+        quiet: Whether standard error gets no progress, and no notes on files that are no pictures.
     """
 
-    top_k: int
+    top_k: int | None = None
     json: bool = False
     csv: Path | None = None
     draw: Path | None = None
@@ -83,9 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="picture files, folders of any depth, or - for one picture on standard input",
     )
-    parser.add_argument(
-        "--top-k", type=at_least_one, default=3, help="the number of answers per image (3)"
-    )
+    add_top_k(parser)
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print the answers as JSON")
     parser.add_argument(
@@ -104,7 +103,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the files at --csv and --draw"
     )
-    parser.add_argument("--quiet", "-q", action="store_true", help="print no notes and no progress")
+    parser.add_argument(
+        "--quiet",
+        "-q",
+        action="store_true",
+        help="show no progress, and not which files are left out",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -138,7 +142,7 @@ def answered(
         answered nevertheless.
 
     Raises:
-        UsageError: Standard input is named twice.
+        UsageError: Standard input is named twice, or the model has no classes to count.
         OutputError: The table cannot be written.
     """
     asked, notes = pictures(images)
@@ -148,11 +152,12 @@ def answered(
     lines = not form.json and form.csv is None
     told = _counted(asked, shown=not form.quiet and not (lines and sys.stdout.isatty()))
     model = None if all(picture.problem for picture in asked) else opened()
+    count = 0 if model is None else answer_count(model, form.top_k)
     drawings = None if form.draw is None or model is None else _drawings(images, asked, form, model)
     answers = []
     code = 0
     for picture in told:
-        answer, error = predicted(model, picture, form.top_k, variant, drawings)
+        answer, error = predicted(model, picture, count, variant, drawings)
         answers.append(answer)
         if error is not None:
             code = max(code, error.exit_code)

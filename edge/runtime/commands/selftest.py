@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(report)
     else:
-        _print(report)
+        print_report(report)
     if not report["passed"]:
         raise NegativeVerdict("self-test failed: " + "; ".join(report["reasons"]))
     return 0
@@ -132,7 +132,8 @@ def _cause(test: SelfTest, engine: str) -> str:
     return "the interpreter may run other kernels here (XNNPACK off: is /sys mounted?)"
 
 
-def _print(report: dict[str, Any]) -> None:
+def print_report(report: dict[str, Any]) -> None:
+    """Print what ``selftest`` returned, for people."""
     say(
         f"{report['variant']} on {report['engine']}, {report['threads']} threads, "
         f"{report['machine']}"
@@ -146,6 +147,12 @@ def _print(report: dict[str, Any]) -> None:
             f"{'FAIL' if item['reason'] else 'ok  '}  {item['image']}: {said}"
             f"worst difference {worst} (at most {report['tolerance']:g}), "
             f"{item['differing']} of {item['elements']} {of_what} differ"
+        )
+    unclear = sum(not item["elements"] for item in report["images"])
+    if unclear and not report["flat"]:
+        say(
+            f"note: in {unclear} of {len(report['images'])} pictures the host found nothing clear, "
+            "so that no result could be compared there"
         )
     if report["flat"]:
         say("note: the network's answers are flat, so that this proves little")

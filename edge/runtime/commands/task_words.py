@@ -23,10 +23,11 @@ def task_words(answer: Mapping[str, Any]) -> str:
         return _listed(parts, "no object")
     if "segments" in answer:
         parts = [f"{item['label']} {100 * item['share']:.1f} %" for item in answer["segments"]]
-        return _listed(parts, "no pixel")
+        return f"shares of pixels: {_listed(parts, 'none')}"
     if "poses" in answer:
         parts = [
-            f"{100 * item['score']:.1f} %, {len(item['keypoints'])} points"
+            f"{100 * item['score']:.1f} %, {len(item['keypoints'])} "
+            f"point{'s' * (len(item['keypoints']) != 1)}"
             for item in answer["poses"]
         ]
         return _listed(parts, "no pose")
@@ -70,5 +71,6 @@ def _cell(value: Any) -> str:
 def _listed(parts: Sequence[str], nothing: str) -> str:
     if not parts:
         return nothing
-    more = [f"and {len(parts) - LISTED} more"] if len(parts) > LISTED else []
+    left_out = len(parts) - LISTED
+    more = [f"and {left_out} more, which --json and --csv list"] if left_out > 0 else []
     return "; ".join([*parts[:LISTED], *more])

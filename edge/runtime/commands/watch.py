@@ -12,7 +12,8 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.child import in_child
 from edge.runtime.commands.arguments import (
     add_model,
-    at_least_one,
+    add_top_k,
+    answer_count,
     more_than_zero,
     named_path,
     open_model,
@@ -39,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=named_path, metavar="DIR", help="where pictures arrive")
     parser.add_argument("--bundle", type=named_path, required=True, help="the bundle that answers")
     add_model(parser)
-    parser.add_argument(
-        "--top-k", type=at_least_one, default=3, help="the number of answers per image (3)"
-    )
+    add_top_k(parser)
     parser.add_argument(
         "--delete",
         action="store_true",
@@ -114,7 +113,7 @@ def _watcher(
         test,
         variant=variant.name,
         release=options.release,
-        k=options.top_k,
+        k=answer_count(model, options.top_k),
         delete=options.delete,
         supervised=notifier.heard,
     )

@@ -18,6 +18,10 @@ MOST_CLASSES: Final = 1 << 20
 # The boxes that NMS looks at, the surest ones; RetinaNet, detectron2 and mmdetection all keep 1000.
 CANDIDATES: Final = 1000
 MOST_CANDIDATES: Final = 100_000
+# How far a probability lies outside of 0..1 by rounding: that of an integer of 8 bits has steps of
+# 1/127 at most, and half a step is lost at each of two factors.
+SCORE_ROUNDING: Final = 0.02
+CLASS_ROUNDING: Final = 0.05  # how far a class number lies beside a whole one by rounding
 _BLOCK: Final = 128  # boxes of one step of NMS: a matrix of 128 x 128 float32 lies in the cache
 
 
@@ -65,7 +69,10 @@ def check_bounds(name: str, value: float, least: float, most: float) -> None:
         UsageError: It is, or is not finite.
     """
     if not least <= value <= most:
-        raise UsageError(f"{name} is {value}; allowed: {least:g} to {most:g}")
+        raise UsageError(
+            f"{name} is {value}; allowed: {least:g} to {most:g}",
+            hint="Give a value within these bounds.",
+        )
 
 
 def overlaps(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -166,14 +173,16 @@ def detections(
     Args:
         boxes: (n, 4), in pixels of the tensor, the surest first.
         scores: (n,), 0..1.
-        classes: (n,), numbers from 0; one without a label is named by its number.
+        classes: (n,), numbers from 0.
         placement: Where the tensor lies in the picture.
-        labels: The names of the classes.
+        labels: The names of the classes; without any, each is named by its number.
 
     Raises:
-        InferenceError: A number is not finite.
+        InferenceError: A number is not finite, a score is no probability, or a class has no label.
     """
     check_finite(boxes, scores)
+    check_scores(scores)
+    check_classes(classes, labels)
     placed = placement.boxes(boxes)
     seen = np.flatnonzero((placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1]))
     found = zip(classes[seen].tolist(), scores[seen].tolist(), placed[seen].tolist(), strict=True)
@@ -181,7 +190,7 @@ def detections(
         items=tuple(
             Detection(
                 index=index,
-                label=labels[index] if 0 <= index < len(labels) else str(index),
+                label=labels[index] if labels else str(index),
                 score=min(max(score, 0.0), 1.0),
                 left=left,
                 top=top,
@@ -197,14 +206,49 @@ def class_numbers(values: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return real values as class numbers.
 
     Raises:
-        InferenceError: One is below 0, or no number that a model has classes for.
+        InferenceError: One is below 0, no whole number, or none that a model has classes for.
     """
-    if len(values) and not (float(values.min()) >= 0 and float(values.max()) < MOST_CLASSES):
+    numbers = np.rint(values)
+    odd = np.flatnonzero(
+        (np.abs(values - numbers) > CLASS_ROUNDING) | (numbers < 0) | (numbers >= MOST_CLASSES)
+    )
+    if len(odd):
         raise InferenceError(
-            f"the model gives class numbers from {float(values.min()):g} to "
-            f"{float(values.max()):g}, which are none"
+            f"the model gives {float(values[odd[0]]):g} as a class number, which is none",
+            hint="Its outputs are in another order than the decoder reads, or of another layout.",
         )
-    return values.astype(np.int64)
+    return numbers.astype(np.int64)
+
+
+def check_classes(classes: NDArray[np.integer[Any]], labels: tuple[str, ...]) -> None:
+    """Refuse class numbers beyond the labels; without labels, every number stands for itself.
+
+    Raises:
+        InferenceError: One has no label.
+    """
+    highest = int(classes.max()) if len(classes) else -1
+    if labels and highest >= len(labels):
+        raise InferenceError(
+            f"the model answers class {highest}, and there are {len(labels)} labels, from 0 to "
+            f"{len(labels) - 1}",
+            hint="Take the model file again, such as with edge export, and name all its classes "
+            "with --labels FILE.",
+        )
+
+
+def check_scores(scores: NDArray[np.float32]) -> None:
+    """Refuse what is no probability, such as values before their sigmoid.
+
+    Raises:
+        InferenceError: One lies outside of 0..1, beyond rounding.
+    """
+    least, most = float(scores.min(initial=0)), float(scores.max(initial=0))
+    if least < -SCORE_ROUNDING or most > 1 + SCORE_ROUNDING:
+        raise InferenceError(
+            f"the model gives scores of {least:.3g} to {most:.3g}, which are no probabilities",
+            hint="Export the network with the sigmoid or softmax of its scores inside, or state "
+            "the decoder and its options when the model file is taken.",
+        )
 
 
 def check_finite(*arrays: NDArray[Any]) -> None:

@@ -60,6 +60,11 @@ class DetectionPostprocess:
         self._tensors = tensors
         self._parameters = parameters
 
+    def row_scores(self, outputs: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Return the score of each row, (n,)."""
+        position = self._parameters.scores
+        return dequantize(outputs[position], self._tensors.outputs[position]).reshape(-1)
+
     def decode(self, outputs: Sequence[NDArray[Any]], placement: Placement) -> Detections:
         """See ``Decoder``."""
         asked, specs = self._parameters, self._tensors.outputs

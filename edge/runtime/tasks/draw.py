@@ -50,9 +50,9 @@ def draw(picture: Image.Image, answer: Answer) -> Image.Image:
             color = color_of(item.index)
             pen.box((item.left, item.top, item.right, item.bottom), color)
             pen.points(item.keypoints, color)
-        for item in reversed(answer.items):
+        for item in answer.items:  # the surest one has the first choice of a place
             text = f"{item.label} {100 * item.score:.0f} %"
-            pen.text(item.left, item.top, text, color_of(item.index))
+            pen.label(item.left, item.top, text, color_of(item.index))
     elif isinstance(answer, Poses):
         for number, pose in enumerate(answer.items):
             pen.points(pose.keypoints, color_of(number))
@@ -80,6 +80,7 @@ class _Pen:
         side = min(picture.size)
         self.line = max(1, round(side / 250))
         self._font = ImageFont.load_default(max(LEAST_FONT, round(side / 32)))
+        self._taken = np.empty((0, 4), np.intp)  # left, top, right and bottom of each label
 
     def box(self, box: tuple[float, float, float, float], color: tuple[int, int, int]) -> None:
         """Draw a box whose coloured line has a dark one on both sides."""
@@ -102,23 +103,65 @@ class _Pen:
             around = (point.x - radius, point.y - radius, point.x + radius, point.y + radius)
             self._draw.ellipse(around, fill=color, outline=BLACK, width=max(1, self.line // 2))
 
-    def text(self, left: float, bottom: float, text: str, color: tuple[int, int, int]) -> int:
-        """Write a text on a coloured ground above a place, or below where there is no room.
+    def label(self, left: float, top: float, text: str, color: tuple[int, int, int]) -> bool:
+        """Write a text on a coloured ground above a place, or as near to it as there is room.
+
+        No label lies on another one; where none fits beside the others, it is left out.
 
         Returns:
-            The height of the ground, pixels.
+            Whether there was room.
         """
         shown = shown_label(text)
         margin = self.line + 1
-        start, top, end, low = self._draw.textbbox((0, 0), shown, font=self._font)
-        wide, high = round(end - start) + 2 * margin, round(low - top) + 2 * margin
-        x = max(0, min(round(left), self._size[0] - wide))
-        y = round(bottom) - high
-        y = max(0, min(round(bottom) if y < 0 else y, self._size[1] - high))
+        start, over, end, under = self._draw.textbbox((0, 0), shown, font=self._font)
+        wide, high = round(end - start) + 2 * margin, round(under - over) + 2 * margin
+        above = round(top) - high
+        wanted = (round(left), round(top) if above < 0 else above)
+        place = self._place(wanted, (wide, high))
+        if place is None:
+            return False
+        x, y = place
+        self._taken = np.vstack((self._taken, (x, y, x + wide, y + high)))
         self._draw.rectangle((x, y, x + wide - 1, y + high - 1), fill=color)
-        at = (x + margin - start, y + margin - top)
+        at = (x + margin - start, y + margin - over)
         self._draw.text(at, shown, fill=_ink(color), font=self._font)
-        return high
+        return True
+
+    def _place(self, wanted: tuple[int, int], size: tuple[int, int]) -> tuple[int, int] | None:
+        """Return the free place inside the picture that is nearest to the wanted one.
+
+        Tried are places that touch a label, and then a grid of places over the whole picture.
+        """
+        width, height = size
+        most = np.maximum(np.array(self._size) - size, 0)
+        x, y = np.clip(wanted, 0, most)
+        left, top, right, bottom = self._taken.T
+        beside = [
+            np.stack(np.broadcast_arrays(*at), axis=-1).reshape(-1, 2)
+            for at in (
+                (x, y),
+                (x, top - height),
+                (x, bottom),
+                (left - width, y),
+                (right, y),
+            )
+        ]
+        columns = np.arange(0, most[0] + 1, width)
+        rows = np.arange(0, most[1] + 1, height)
+        grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+        for places in (np.concatenate(beside), grid):
+            inside = places[((places >= 0) & (places <= most)).all(axis=1)]
+            apart = (
+                (inside[:, :1] >= right)
+                | (inside[:, :1] + width <= left)
+                | (inside[:, 1:] >= bottom)
+                | (inside[:, 1:] + height <= top)
+            )
+            free = inside[apart.all(axis=1)]
+            if len(free):
+                nearest = free[np.square(free - (x, y)).sum(axis=1).argmin()]
+                return int(nearest[0]), int(nearest[1])
+        return None
 
 
 def _ink(ground: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -140,10 +183,8 @@ def _masked(picture: Image.Image, answer: Segmentation) -> Image.Image:
     pixels[shown] = np.rint(mixed).astype(np.uint8)
     drawn = Image.fromarray(pixels)
     pen = _Pen(drawn)
-    y = 0
     for item in answer.to_json()[Segmentation.KEY]:
-        if y >= drawn.height:
-            break
         color = WHITE if item["index"] == 0 else color_of(item["index"] - 1)
-        y += pen.text(0, y, f"{item['label']} {100 * item['share']:.0f} %", color)
+        if not pen.label(0, 0, f"{item['label']} {100 * item['share']:.1f} % of pixels", color):
+            break
     return drawn

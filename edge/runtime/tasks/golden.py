@@ -2,7 +2,8 @@
 
 Two things are compared. What a user sees: objects, classes of pixels, keypoints, a vector, within
 a tolerance of each task. And a sample of the raw outputs, so that a picture that shows nothing does
-not let a broken network pass; not where the rows of the outputs are in the order of their scores.
+not let a broken network pass; of rows that are in the order of their scores, the scores alone,
+since rounding makes rows change places.
 """
 
 import time
@@ -36,11 +37,12 @@ from edge.runtime.tasks.results import (
     Poses,
     Segmentation,
 )
-from edge.runtime.tasks.table import DECODERS, Task
+from edge.runtime.tasks.table import DECODERS, DecoderSpec, Task
 from edge.runtime.typed import Mistyped, encoded, typed
 
 TASK_GOLDEN_VERSION: Final = 2  # of golden.json; 1 is that of classifiers
 SAMPLE: Final = 4096  # values of each output
+SCORES: Final = 100  # of rows that are in the order of their scores, the highest ones
 RELATIVE: Final = "relative error"  # root mean square of the difference, in standard deviations
 
 
@@ -81,7 +83,8 @@ class TaskExpected:
 
     Attributes:
         path: An .npz file in the bundle: the samples of each output, (images, values), as
-            ``raw0``, ``raw1`` ..., and masks or vectors as ``answers``.
+            ``raw0``, ``raw1`` ...; of rows in the order of their scores, the highest scores as
+            ``raw0``; and masks or vectors as ``answers``.
         answers: The answers of detectors and pose models; empty for others.
         engine: Interpreter and version that answered.
         flat: Nothing is found in any of the pictures, so that the answers prove little.
@@ -99,10 +102,12 @@ class TaskGolden:
 
     Attributes:
         images: PNG files in the bundle, of the size that the network takes.
+        decoder: The name and all parameters of what read the outputs on the building host.
         variants: By name.
     """
 
     images: tuple[str, ...]
+    decoder: Mapping[str, Any]
     variants: Mapping[str, TaskExpected]
 
     def to_json(self) -> dict[str, Any]:
@@ -138,9 +143,25 @@ def on_tensor(pixels: NDArray[np.uint8]) -> PlacedPixels:
     return PlacedPixels(pixels, place)
 
 
-def is_ordered(model: TaskModel) -> bool:
-    """Return whether the rows of the outputs follow their scores, so that rounding moves them."""
-    return DECODERS[model.spec.name].ordered
+def kept_outputs(model: TaskModel, outputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Return what is compared of the raw outputs of a picture, of the same shapes on each device.
+
+    Args:
+        model: The model.
+        outputs: What it gave, all finite where the decoder reads them.
+    """
+    scores = model.row_scores(outputs)
+    if scores is None:
+        return [sampled(output) for output in outputs]
+    highest = np.zeros(SCORES, np.float32)  # how many rows there are may depend on the picture
+    given = np.sort(scores)[::-1][:SCORES]
+    highest[: len(given)] = given
+    return [highest]
+
+
+def read_by(spec: DecoderSpec) -> Mapping[str, Any]:
+    """Return the name and all parameters of a decoder, as JSON values."""
+    return {"name": spec.name, "parameters": encoded(spec.read_parameters())}
 
 
 class TaskGoldenTest:
@@ -154,6 +175,7 @@ class TaskGoldenTest:
                 of it is missing, altered or of a form that does not fit.
         """
         golden = _read(bundle)
+        _check_decoder(golden, model)
         wanted = golden.variants.get(variant.name)
         if wanted is None or not golden.images:
             raise BundleError(f"the bundle has no golden self-test of {variant.name}")
@@ -181,11 +203,14 @@ class TaskGoldenTest:
         seconds = time.perf_counter() - began
         answer = self._model.decode(outputs, placed)
         found = difference(self._answers[number], answer, self._allowed, self._threshold)
-        worst = 0.0 if is_ordered(self._model) else self._raw_error(number, outputs)
+        worst = self._raw_error(number, outputs)
         image = self.images[number]
         reason = f"{image}: {found.reason}" if found.reason else ""
-        if not reason and worst > self.tolerance:
-            reason = f"{image}: the outputs are {worst:.3g} ({RELATIVE}) from the host's, "
+        if not reason and not worst <= self.tolerance:
+            what = f"the outputs are {worst:.3g} ({RELATIVE})"
+            if DECODERS[self._model.spec.name].ordered:
+                what = f"the scores of the rows are up to {worst:.3g}"
+            reason = f"{image}: {what} from the host's, "
             reason += f"at most {self.tolerance:g} pass"
         return GoldenComparison(
             image=image,
@@ -207,18 +232,21 @@ class TaskGoldenTest:
         return self._model.threshold
 
     def _raw_error(self, number: int, outputs: Sequence[NDArray[Any]]) -> float:
-        """Return the greatest relative error of an output."""
+        """Return the greatest relative error of an output, or difference of a row's score."""
         errors = []
-        for position, output in enumerate(outputs):
+        ordered = DECODERS[self._model.spec.name].ordered
+        for position, given in enumerate(kept_outputs(self._model, outputs)):
             wanted = self._arrays.get(f"raw{position}")
-            given = sampled(output)
             if wanted is None or wanted[number].shape != given.shape:
                 raise BundleError(
                     f"output {position} of the model has {given.size} sampled values, which the "
                     "golden file does not hold",
                     hint="The files are of different builds; export the bundle again.",
                 )
-            errors.append(relative_error(wanted[number], given))
+            if ordered:
+                errors.append(float(np.abs(wanted[number] - given).max()))
+            else:
+                errors.append(relative_error(wanted[number], given))
         return max(errors)
 
 
@@ -228,7 +256,7 @@ def relative_error(wanted: NDArray[Any], given: NDArray[Any]) -> float:
     Of values that are all alike, the unit is their size.
     """
     expected, found = wanted.astype(np.float64), given.astype(np.float64)
-    if not np.isfinite(found).all():
+    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return float("inf")
     spread = float(expected.std()) or float(np.abs(expected).max()) or 1.0
     return float(np.sqrt(np.mean((found - expected) ** 2))) / spread
@@ -347,12 +375,41 @@ def _read(bundle: Bundle) -> TaskGolden:
         raise BundleError(f"{GOLDEN_NAME} lacks or misspells a field: {error}") from error
 
 
+def _check_decoder(golden: TaskGolden, model: TaskModel) -> None:
+    """Refuse answers that were read by another decoder, or by one with other parameters.
+
+    Raises:
+        BundleError: They were: nothing of them could be compared with the answers here.
+    """
+    here = read_by(model.spec)
+    if golden.decoder == here:
+        return
+    given = golden.decoder.get("parameters")
+    there = {"name": golden.decoder.get("name"), **(given if isinstance(given, dict) else {})}
+    now = {"name": here["name"], **here["parameters"]}
+    names = [name for name in now if now[name] != there.get(name)] or ["parameters"]
+    told = ", ".join(
+        f"{name} is {now.get(name)!r} in place of {there.get(name)!r}" for name in names[:3]
+    )
+    raise BundleError(
+        f"the golden answers were read by another decoder than that of the manifest: {told}"[:300],
+        hint="The files are of different builds; export the bundle again.",
+    )
+
+
 def _arrays(bundle: Bundle, wanted: TaskExpected) -> dict[str, NDArray[Any]]:
     content = bundle.content(wanted.path, max_bytes=MAX_ANSWERS)
     try:
-        return checked.read_npz(content, "the golden answers", max_bytes=MAX_ANSWERS)
+        arrays = checked.read_npz(content, "the golden answers", max_bytes=MAX_ANSWERS)
     except ValueError as error:
         raise BundleError(f"{wanted.path} cannot be read: {error}") from error
+    for name, values in arrays.items():
+        if values.dtype.kind not in "iufb" or not np.isfinite(values).all():
+            raise BundleError(
+                f"{name} of {wanted.path} holds what is no finite number",
+                hint="Export the bundle again.",
+            )
+    return arrays
 
 
 def _answers(

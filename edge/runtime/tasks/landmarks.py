@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge.errors import InferenceError
 from edge.runtime.placement import Placement
 from edge.runtime.postprocess import dequantize
-from edge.runtime.tasks.boxes import check_bounds, check_finite
+from edge.runtime.tasks.boxes import check_bounds, check_finite, check_scores
 from edge.runtime.tasks.decoder import Tensors, misfit
 from edge.runtime.tasks.results import Keypoint, Pose, Poses
 
@@ -102,6 +102,7 @@ class Landmarks:
         if score.size != 1:
             raise InferenceError(f"the score of the model has {score.size} values, expected one")
         value = float(sigmoid(score)[0] if self._kind.sigmoid else score[0])
+        check_scores(np.array([value], np.float32))
         if value < self._asked.score_threshold:
             return Poses(items=())
         points = points[: len(self._labels)]

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import InferenceError, UsageError
+from edge.errors import BundleError, InferenceError, UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.contract import Preprocessing
@@ -18,7 +19,7 @@ from edge.runtime.session import Session, encode_pixels, open_session
 from edge.runtime.source import ImageSource, placed_pixels
 from edge.runtime.tasks.decoder import Tensors
 from edge.runtime.tasks.results import Answer
-from edge.runtime.tasks.table import DecoderSpec, Task
+from edge.runtime.tasks.table import DECODERS, DecoderSpec, Task
 
 if TYPE_CHECKING:
     from edge.runtime.spec import Variant
@@ -99,6 +100,7 @@ class TaskModel:
 
         Raises:
             UsageError: The bundle is a classifier, or its decoder has no such parameter.
+            BundleError: The manifest states a decoder that does not fit its parameters or files.
         """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(Path(bundle))
@@ -108,12 +110,19 @@ class TaskModel:
                 f"{bundle.path} is a classifier, whose answers are classes",
                 hint="Open it with edge.runtime.Classifier.",
             )
+        manifest.decoder.check()
         path = bundle.path / manifest.variant(variant).path
         with bundle.held(manifest.variant(variant).path) as held:
             session = open_session(path, engine=engine, threads=threads, held=held)
         changed = {**manifest.decoder.parameters, **(parameters or {})}
         decoder = replace(manifest.decoder, parameters=changed)
-        return cls(session, manifest.labels, manifest.preprocessing, decoder)
+        try:
+            return cls(session, manifest.labels, manifest.preprocessing, decoder)
+        except InferenceError as error:  # --decoder, which its hint names, is for model files
+            raise BundleError(
+                f"{path} does not fit the bundle: {error.message}",
+                hint="The files are of different builds, or were changed; export the bundle again.",
+            ) from error
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -151,6 +160,13 @@ class TaskModel:
         """Return the model's raw outputs."""
         tensor = encode_pixels(placed.pixels, self.session.inputs[0], self.preprocessing.encoding)
         return self.session.run(tensor)
+
+    def row_scores(self, outputs: Sequence[NDArray[Any]]) -> NDArray[np.float32] | None:
+        """Return the score of each row that is in the order of its score; None without such."""
+        if not DECODERS[self.spec.name].ordered:
+            return None
+        scores: NDArray[np.float32] = self._decoder.row_scores(outputs)  # type: ignore[attr-defined]
+        return scores
 
     def decode(self, outputs: Sequence[NDArray[Any]], placed: PlacedPixels) -> Answer:
         """Return what raw outputs of the model say of a picture.

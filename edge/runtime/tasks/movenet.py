@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge.runtime.placement import Placement
 from edge.runtime.postprocess import dequantize
-from edge.runtime.tasks.boxes import check_bounds, check_finite
+from edge.runtime.tasks.boxes import check_bounds, check_finite, check_scores
 from edge.runtime.tasks.decoder import Tensors, misfit
 from edge.runtime.tasks.results import Keypoint, Pose, Poses
 
@@ -59,6 +59,8 @@ class MoveNet:
         """See ``Decoder``."""
         rows = dequantize(outputs[0], self._spec).reshape(6 if self._several else 1, -1)
         check_finite(rows)
+        check_scores(rows[:, 2:51:3])
+        check_scores(rows[:, 55:])
         poses = []
         for row in rows:
             points = row[:51].reshape(17, 3)

@@ -17,7 +17,12 @@ from PIL import Image
 from edge.errors import InferenceError, UsageError
 from edge.runtime.placement import Placement
 from edge.runtime.postprocess import dequantize
-from edge.runtime.tasks.boxes import check_bounds, check_finite
+from edge.runtime.tasks.boxes import (
+    check_bounds,
+    check_classes,
+    check_finite,
+    check_scores,
+)
 from edge.runtime.tasks.decoder import Tensors, misfit
 from edge.runtime.tasks.results import UNSEEN, Segmentation
 
@@ -32,11 +37,13 @@ class MaskParameters:
         channels: Where the classes stand: ``last`` or ``first``.
         threshold: With one channel, the least value of the foreground, class 1.
         sigmoid: With one channel, whether a sigmoid is still to be applied.
+        numbers: With one channel of real values, whether they are class numbers.
     """
 
     channels: str = "last"
     threshold: float = 0.5
     sigmoid: bool = False
+    numbers: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
@@ -56,6 +63,11 @@ class SegmentationDecoder:
         (self._spec,) = tensors.outputs
         self._asked = parameters
         self._labels = tensors.labels
+        if len(self._spec.shape) == 4 and not self._is_numbers():
+            classes = self._spec.shape[3 if parameters.channels == "last" else 1]
+            if classes > 1 and self._labels and len(self._labels) != classes:
+                wanted = f"scores of {len(self._labels)} classes in the {parameters.channels} axis"
+                raise misfit("segmentation", tensors, f"{wanted}, as there are labels")
         self._size = tensors.preprocessing.width, tensors.preprocessing.height
 
     def decode(self, outputs: Sequence[NDArray[Any]], placement: Placement) -> Segmentation:
@@ -63,18 +75,27 @@ class SegmentationDecoder:
         values = outputs[0][0] if outputs[0].ndim > 2 and outputs[0].shape[0] == 1 else None
         if values is None:
             raise InferenceError(f"the output is {list(outputs[0].shape)}; expected one picture")
-        numbers = values.dtype.kind in "iu" and self._spec.quantization is None
+        numbers = self._is_numbers()
         if values.ndim == 3 and 1 in (values.shape[2], values.shape[0]) and numbers:
             values = values[:, :, 0] if values.shape[2] == 1 else values[0]
         if values.ndim == 2 and not numbers and self._spec.quantization is not None:
             values = dequantize(values, self._spec)
         if values.ndim == 2:
-            return self._placed(_class_map(values), placement)
+            classes = _class_map(values)
+            check_classes(classes.reshape(-1), self._labels)
+            return self._placed(classes, placement)
         scores = dequantize(values, self._spec)
         if self._asked.channels == "first":
             scores = scores.transpose(1, 2, 0)
         check_finite(scores)
         return self._best(scores, placement)
+
+    def _is_numbers(self) -> bool:
+        """Whether a map of one channel holds class numbers, and no scores."""
+        integers = np.dtype(self._spec.dtype).kind in "iu" and self._spec.quantization is None
+        return self._asked.numbers or (
+            integers and 1 in (self._spec.shape[-1], *self._spec.shape[1:2])
+        )
 
     def _placed(self, classes: NDArray[np.uint8], placement: Placement) -> Segmentation:
         mask = np.asarray(self._resampled(classes, placement, Image.Resampling.NEAREST)).copy()
@@ -89,6 +110,8 @@ class SegmentationDecoder:
         """
         bilinear = Image.Resampling.BILINEAR
         if scores.shape[2] == 1:
+            if not self._asked.sigmoid:
+                check_scores(scores)
             values = np.asarray(self._resampled(scores[:, :, 0], placement, bilinear))
             level = self._asked.threshold
             if self._asked.sigmoid:
@@ -98,6 +121,11 @@ class SegmentationDecoder:
         if scores.shape[2] > MOST_CLASSES:
             raise InferenceError(
                 f"the output scores {scores.shape[2]} classes; at most {MOST_CLASSES} are read"
+            )
+        if self._labels and len(self._labels) != scores.shape[2]:
+            raise InferenceError(
+                f"the output scores {scores.shape[2]} classes, and there are "
+                f"{len(self._labels)} labels"
             )
         seen = _contenders(scores)
         mask = np.full((placement.height, placement.width), seen[0], np.uint8)

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from edge.errors import InferenceError, UsageError
 from edge.runtime.contract import Preprocessing
 from edge.runtime.placement import Placement
-from edge.runtime.tasks.boxes import Suppression, check_finite, detections, suppress
+from edge.runtime.tasks.boxes import (
+    Suppression,
+    check_finite,
+    check_scores,
+    detections,
+    suppress,
+)
 from edge.runtime.tasks.decoder import Tensors, misfit
 from edge.runtime.tasks.landmarks import sigmoid
 from edge.runtime.tasks.results import Detections
@@ -119,6 +125,7 @@ class Ssd:
             values = real(table[rows, first:], self._scores)
             if asked.activation is ScoreActivation.SIGMOID:
                 values = sigmoid(values)
+        check_scores(values)
         classes = values.argmax(axis=1)
         scores = np.take_along_axis(values, classes[:, np.newaxis], 1)[:, 0]
         boxes = self._decoded(real(encoded[rows], self._boxes), rows)

@@ -35,7 +35,8 @@ class DecoderEntry:
             names the one that does not fit).
         meaning: Which models have this layout, one sentence for people.
         ordered: Whether the rows of the outputs are in the order of their scores, so that they
-            change places where a score is rounded otherwise.
+            change places where a score is rounded otherwise; its method ``row_scores`` returns
+            the score of each row of raw outputs.
     """
 
     task: Task
@@ -171,7 +172,21 @@ class DecoderSpec:
                 _decoder(self.name).PARAMETERS, dict(self.parameters), f"{self.name}", exact=True
             )
         except Mistyped as error:
-            raise UsageError(f"the parameters of the decoder {error}") from error
+            raise UsageError(f"the decoder {error}") from error
+
+    def check(self) -> None:
+        """Refuse parameters of a manifest that the decoder does not know or allow.
+
+        Raises:
+            BundleError: There are such.
+        """
+        try:
+            self.read_parameters()
+        except UsageError as error:
+            raise BundleError(
+                f"manifest.json: {error.message}",
+                hint="The file was changed, or is of another edge; export the bundle again.",
+            ) from error
 
     def open(self, tensors: "Tensors") -> "Decoder":
         """Make the decoder for a model.

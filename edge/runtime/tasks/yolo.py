@@ -16,13 +16,21 @@ from numpy.typing import NDArray
 from edge.errors import InferenceError, UsageError
 from edge.runtime.contract import Preprocessing
 from edge.runtime.placement import Placement
-from edge.runtime.tasks.boxes import Suppression, check_finite, detections, suppress
+from edge.runtime.tasks.boxes import (
+    Suppression,
+    check_finite,
+    check_scores,
+    detections,
+    suppress,
+)
 from edge.runtime.tasks.decoder import Tensors, misfit
 from edge.runtime.tasks.results import Detections
 from edge.runtime.tasks.scores import ScoreTable, is_readable, real, table_of
 
 STRIDES: Final = (8, 16, 32)  # pixels of the cells of the three grids
 _BOX: Final = 4  # centre x, centre y, width, height
+LARGEST_SHARE: Final = 4.0  # what is larger is no share of a side, even of a wild box
+_LEAST_PIXELS: Final = 1.5  # boxes that all end within so many pixels of the corner are shares
 _LARGEST_EXPONENT: Final = 20.0  # of a side in strides; a wild value becomes huge, and not infinite
 
 
@@ -31,6 +39,39 @@ class Coordinates(StrEnum):
 
     PIXELS = "pixels"  # of the tensor, as ONNX files of Ultralytics give them
     NORMALIZED = "normalized"  # shares of its sides, as TFLite files of Ultralytics give them
+
+
+class BoxUnit:
+    """Brings the numbers of boxes to pixels of the tensor, and refuses those of another unit.
+
+    Args:
+        coordinates: The unit that they are read in.
+        contract: The input, whose sides shares are of.
+    """
+
+    def __init__(self, coordinates: Coordinates, contract: Preprocessing) -> None:
+        self._shares = coordinates is Coordinates.NORMALIZED
+        sides = (contract.width, contract.height) * 2 if self._shares else (1,) * _BOX
+        self._factors = np.array(sides, np.float32)
+
+    def pixels(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return boxes (n, 4) in pixels of the tensor.
+
+        Raises:
+            InferenceError: They cannot be of that unit.
+        """
+        largest = float(np.abs(values).max(initial=0))
+        wrong = largest > LARGEST_SHARE if self._shares else 0 < largest <= _LEAST_PIXELS
+        if wrong and np.isfinite(largest):
+            read, other = ("shares of the sides", Coordinates.PIXELS)
+            if not self._shares:
+                read, other = ("pixels", Coordinates.NORMALIZED)
+            raise InferenceError(
+                f"the numbers of the boxes reach {largest:.3g}, and they are read as {read}",
+                hint="Take the model file again, such as with edge export, and state "
+                f"--decoder-option coordinates={other}.",
+            )
+        return values * self._factors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +105,7 @@ class _Rows:
             raise misfit(self.name, tensors, self.expected)
         self._first = first
         self._scores = ScoreTable(self._spec, parameters.score_threshold)
-        contract = tensors.preprocessing
-        self._unit = np.ones(_BOX, np.float32)
-        if parameters.coordinates is Coordinates.NORMALIZED:
-            self._unit = np.array((contract.width, contract.height) * 2, np.float32)
+        self._unit = BoxUnit(parameters.coordinates, tensors.preprocessing)
 
     def _check(self, shape: tuple[int, ...], first: int) -> bool:
         """Whether an output has this layout; -1 is an open extent."""
@@ -87,6 +125,7 @@ class _Rows:
         check_finite(table)
         rows = self._candidates(table)
         values = real(table[rows], self._spec)
+        check_scores(values[:, _BOX:])
         classes = values[:, self._first :].argmax(axis=1)
         scores = np.take_along_axis(values[:, self._first :], classes[:, np.newaxis], 1)[:, 0]
         if self.objectness:
@@ -107,7 +146,7 @@ class _Rows:
     def _boxes(self, values: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return centre x, centre y, width and height (n, 4), in pixels of the tensor."""
         del rows
-        return values * self._unit
+        return self._unit.pixels(values)
 
 
 class YoloV5(_Rows):

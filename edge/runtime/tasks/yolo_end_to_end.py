@@ -23,7 +23,7 @@ from edge.runtime.tasks.boxes import (
 )
 from edge.runtime.tasks.decoder import Tensors, misfit
 from edge.runtime.tasks.results import Detections
-from edge.runtime.tasks.yolo import Coordinates
+from edge.runtime.tasks.yolo import BoxUnit, Coordinates
 
 _COLUMNS: Final = 6
 
@@ -51,10 +51,11 @@ class YoloEndToEnd:
             raise misfit("yolo-end-to-end", tensors, "(1, boxes, 6)")
         self._tensors = tensors
         self._asked = parameters
-        contract = tensors.preprocessing
-        self._unit = np.ones(4, np.float32)
-        if parameters.coordinates is Coordinates.NORMALIZED:
-            self._unit = np.array((contract.width, contract.height) * 2, np.float32)
+        self._unit = BoxUnit(parameters.coordinates, tensors.preprocessing)
+
+    def row_scores(self, outputs: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Return the score of each row, (n,)."""
+        return dequantize(outputs[0], self._tensors.outputs[0]).reshape(-1, _COLUMNS)[:, 4]
 
     def decode(self, outputs: Sequence[NDArray[Any]], placement: Placement) -> Detections:
         """See ``Decoder``."""
@@ -67,7 +68,7 @@ class YoloEndToEnd:
         rows = rows[surest(values[rows, 4], self._asked.max_results)]
         kept = values[rows]
         return detections(
-            kept[:, :4] * self._unit,
+            self._unit.pixels(kept[:, :4]),
             kept[:, 4],
             class_numbers(kept[:, 5]),
             placement,

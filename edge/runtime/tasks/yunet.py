@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from edge.errors import InferenceError
 from edge.runtime.placement import Placement
 from edge.runtime.postprocess import dequantize
-from edge.runtime.tasks.boxes import Suppression, check_finite, detections, suppress
+from edge.runtime.tasks.boxes import (
+    Suppression,
+    check_finite,
+    check_scores,
+    detections,
+    suppress,
+)
 from edge.runtime.tasks.decoder import Tensors, misfit
 from edge.runtime.tasks.results import Detections, Keypoint
 from edge.runtime.tasks.yolo import STRIDES, corners
@@ -100,6 +106,8 @@ class YuNet:
         """Return boxes (n, 4), keypoints (n, 5, 2) and scores (n,) of one grid's candidates."""
         first, second = (self._read(outputs, position, 1)[:, 0] for position in scores)
         values, points = self._read(outputs, box, 4), self._read(outputs, point, 10)
+        check_scores(first)
+        check_scores(second)
         total = np.sqrt(np.clip(first, 0, 1) * np.clip(second, 0, 1))
         if len(total) != cells[0] * cells[1]:
             raise InferenceError(f"the model gave {len(total)} cells for a grid of {cells}")
