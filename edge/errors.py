@@ -113,6 +113,25 @@ class ReleaseRefused(BundleError):
     """A device takes no such bundle: for another board, or older than what ran there."""
 
 
+class CameraError(EdgeError):
+    """A camera gives no picture.
+
+    Args:
+        message: As for every error.
+        fault: Why, as one of the words of ``edge.runtime.cameras.camera.CameraFault``; empty where
+            that is not known.
+        hint: As for every error.
+    """
+
+    def __init__(self, message: str, *, fault: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.fault = str(fault)
+
+
+class Overloaded(EdgeError):
+    """A live page has so many pictures to answer that one more would wait too long."""
+
+
 class MeasurementError(EdgeError):
     """A benchmark's process crashed, hung, or went beyond its memory."""
 

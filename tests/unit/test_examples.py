@@ -88,3 +88,23 @@ def test_a_service_is_asked(tmp_path: Path) -> None:
     done = example("ask_service.py", inbox, sent, "--patience", "0.2")
     assert done.returncode == 1
     assert "does the service run?" in done.stderr
+
+
+def test_a_camera_is_watched(tmp_path: Path) -> None:
+    bundle, pictures = golden_bundle(tmp_path / "bundle"), tmp_path / "pictures"
+    pictures.mkdir()
+    for name, color in (("1", RED), ("2", BLUE)):
+        Image.new("RGB", (20, 20), color).save(pictures / f"{name}.png")
+    done = example("watch_camera.py", bundle, pictures, "--frames", 3)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert lines[0][0] == "1"
+    # Whatever frames a busy machine lets go, each has the label of its number.
+    assert [line[1] for line in lines] == [
+        ("red 🍎", "青")[(int(line[0]) - 1) % 2] for line in lines
+    ]
+
+    done = example("watch_camera.py", bundle, tmp_path / "elsewhere")
+    assert done.returncode == 1
+    assert "elsewhere" in done.stderr and "Traceback" not in done.stderr
+    assert example("watch_camera.py", pictures, pictures).returncode == 1
