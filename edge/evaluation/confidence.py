@@ -2,24 +2,18 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 
+from edge.runtime.intervals import Interval as Interval
+from edge.runtime.intervals import normal_quantile as normal_quantile
+from edge.runtime.intervals import wilson as wilson
 from edge.wording import few
 
 POWER: Final = 0.8  # probability that the number of images named for a decision does decide
 MOST_IMAGES: Final = 10**9  # a difference that needs more images is as good as none
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A two-sided confidence interval, ends included."""
-
-    low: float
-    high: float
 
 
 def ends(interval: Interval | None) -> tuple[float, float] | None:
@@ -27,29 +21,9 @@ def ends(interval: Interval | None) -> tuple[float, float] | None:
     return None if interval is None else (interval.low, interval.high)
 
 
-def normal_quantile(confidence: float) -> float:
-    """Return z of a two-sided interval: 1.96 for 0.95."""
-    return NormalDist().inv_cdf((1 + confidence) / 2)
-
-
 def confidence_of(z: float) -> float:
     """Return the confidence level whose ``normal_quantile`` is z."""
     return 2 * NormalDist().cdf(z) - 1
-
-
-def wilson(hits: float, images: float, z: float) -> Interval:
-    """Return the score interval of a share (Wilson, JASA 22, 1927), which lies within 0..1.
-
-    Args:
-        hits: The number of images that count; a fraction, for a projection.
-        images: The number of all images, above zero.
-        z: The normal quantile, see ``normal_quantile``.
-    """
-    share = hits / images
-    spread = z * math.sqrt(share * (1 - share) / images + (z / (2 * images)) ** 2)
-    middle = share + z * z / (2 * images)
-    scale = 1 + z * z / images
-    return Interval(max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale))
 
 
 def images_for_half_width(share: float, half_width: float, confidence: float) -> int:

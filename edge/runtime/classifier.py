@@ -18,9 +18,10 @@ from edge.runtime.preprocess import PlacedPixels
 from edge.runtime.session import Session, check_count, encode_pixels, open_session
 from edge.runtime.source import ImageSource, placed_pixels
 from edge.runtime.spec import Category, Variant
+from edge.runtime.teach.labels import NO_CLASS
 
 if TYPE_CHECKING:
-    from edge.runtime.taught import LearningHead
+    from edge.runtime.teach.taught import LearningHead
 
 
 class Classifier:
@@ -94,7 +95,8 @@ class Classifier:
         """Return the k most probable classes of an image, best first.
 
         The first one is the answer. Where labels do not exclude one another, every label that
-        reaches its threshold is among them, even if these are more than k.
+        reaches its threshold is among them, even if these are more than k. Where a bundle that
+        began without a class was taught none yet, there is no answer.
 
         Args:
             source: The path of an image file; its bytes, or a binary stream of them; a Pillow
@@ -136,6 +138,10 @@ class Classifier:
             raise InferenceError(
                 f"{variant} on {name}: {error.message}", hint=error.hint
             ) from error
+        return self.stated(categories, name=name, variant=variant)
+
+    def stated(self, categories: list[Category], *, name: str, variant: str) -> dict[str, Any]:
+        """Return the JSON object that states the best classes of an image, by its name."""
         answer: dict[str, Any] = {
             "image": name,
             "variant": variant,
@@ -161,20 +167,44 @@ class Classifier:
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the probabilities (classes,) of an image (height, width, 3), uint8 RGB."""
+        return self.probabilities_of(self.values(pixels))
+
+    def probabilities_of(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probabilities (classes,) of the first output's real values (values,).
+
+        Raises:
+            InferenceError: The values are not finite, or of the wrong length.
+        """
+        return self.scored(values)[0]
+
+    def scored(self, values: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+        """Do as ``probabilities_of``, and return the labels too: those of the same moment.
+
+        The bundle may be taught by somebody else meanwhile.
+        """
         head = None if self._head is None else self._head.current()
-        values = self.values(pixels)[None]
-        probabilities: NDArray[np.float32] = class_probabilities(values, head, self.answers)[0]
-        return probabilities
+        labels = self._labels if head is None else head.labels
+        return class_probabilities(values[None], head, self.answers)[0], labels
 
     def answered(self, probabilities: NDArray[np.float32]) -> tuple[str, ...]:
-        """Return the labels that probabilities (classes,) stand for: one, or each that holds."""
+        """Return the labels that probabilities (classes,) stand for: one, or each that holds.
+
+        There is none while no class is known.
+        """
+        if probabilities.size == 0:
+            return ()
         return answered(probabilities, self.labels, self.answers)
 
     def strongest(self, probabilities: NDArray[np.float32]) -> int:
         """Return the class of probabilities (classes,) that they say most clearly.
 
         It is the first answer.
+
+        Raises:
+            InferenceError: No class is known yet.
         """
+        if probabilities.size == 0:
+            raise InferenceError(f"the bundle {NO_CLASS}")
         return top_k(probabilities, self.labels, 1, self.answers)[0].index
 
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -193,7 +223,7 @@ class Classifier:
 def _head(bundle: Bundle, variant: Variant) -> "LearningHead | None":
     if bundle.manifest.head is None:
         return None
-    from edge.runtime.taught import LearningHead  # most bundles need none of it
+    from edge.runtime.teach.taught import LearningHead  # most bundles need none of it
 
     return LearningHead(bundle, variant)
 

@@ -122,7 +122,8 @@ class GoldenComparison:
     """One golden image, run here.
 
     It passes if no element differs by more than the tolerance, and the best class is the same;
-    the images were chosen so that this is no matter of rounding.
+    the images were chosen so that this is no matter of rounding. Where a release has no class,
+    the elements of the embeddings decide alone.
 
     Attributes:
         image: Its path in the bundle.
@@ -130,7 +131,8 @@ class GoldenComparison:
             answer is not finite.
         differing: How many elements are not equal.
         elements: How many there are.
-        expected_class: Best class on the host; None for a model that is no classifier.
+        expected_class: Best class on the host; None for a model that is no classifier, or that
+            has no class yet.
         found_class: Best class here; likewise.
         seconds: The time of the inference.
         reason: Why it does not pass; empty if it does.
@@ -261,16 +263,21 @@ class GoldenTest:
             reason=reason,
         )
 
-    def _classes(self, wanted: NDArray[Any], given: NDArray[Any]) -> tuple[int, int, bool]:
+    def _classes(
+        self, wanted: NDArray[Any], given: NDArray[Any]
+    ) -> tuple[int | None, int | None, bool]:
         """Return the best class on the host and here, and whether rounding cannot turn the former.
 
         Where labels do not exclude one another, the strongest one only says which answer is meant:
-        the tolerance of every value decides.
+        the tolerance of every value decides. So it is of a head without a class, which has no best
+        one.
         """
         if self._multi_label:
             return int(wanted.argmax()), int(given.argmax()), False
         if self._head is None:
             return int(wanted.argmax()), int(given.argmax()), margin(wanted) > self.tolerance
+        if not self._head.labels:
+            return None, None, False
         values = dequantize(np.stack([wanted, given]), self._session.outputs[0])
         scores = class_probabilities(np.nan_to_num(values), self._head)
         host, here = scores.argmax(axis=1).tolist()

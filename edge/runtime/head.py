@@ -10,6 +10,7 @@ A new class is more rows of a table: that is how a device learns one from a few 
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +35,7 @@ TINY: Final = 1e-6  # added to values that are divided by their sum, which may b
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """A head with its examples.
+    """A head with its examples; it may have no class yet.
 
     Attributes:
         spec: Kind, scale, k.
@@ -56,6 +57,8 @@ class Head:
 
     def scores(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities (images, classes), float32, of embeddings (images, features).
+
+        Of a single class it is 1.0, whatever the images show.
 
         Raises:
             InferenceError: They are of another length, or not finite.
@@ -91,14 +94,27 @@ class Head:
             label: A class of the head, or a new one, which becomes the last.
             embeddings: (pictures, features), at least one.
         """
-        labels = self.labels if label in self.labels else (*self.labels, label)
-        rows = np.full(len(embeddings), labels.index(label), np.int64)
-        return replace(
-            self,
-            labels=labels,
-            vectors=np.concatenate([self.vectors, normalised(embeddings)]),
-            classes=np.concatenate([self.classes, rows]),
-        )
+        return self.with_all([label] * len(embeddings), embeddings)
+
+    def with_all(self, labels: Sequence[str], embeddings: NDArray[np.float32]) -> "Head":
+        """Return the head that has seen more pictures.
+
+        Of an imprinted head, the rows of a class become their sum: an answer then takes the same
+        time whatever was taught.
+
+        Args:
+            labels: The class of each picture; new ones become the last, in the order of these.
+            embeddings: (pictures, features).
+        """
+        known = tuple(dict.fromkeys((*self.labels, *labels)))
+        numbers = {label: number for number, label in enumerate(known)}
+        added = np.array([numbers[label] for label in labels], np.int64)
+        vectors = np.concatenate([self.vectors, normalised(embeddings)])
+        classes = np.concatenate([self.classes, added])
+        if self.spec.kind is HeadKind.IMPRINTED:
+            vectors = class_sums(vectors, classes, len(known))
+            classes = np.arange(len(known), dtype=np.int64)
+        return replace(self, labels=known, vectors=vectors, classes=classes)
 
 
 def class_probabilities(
@@ -187,7 +203,9 @@ def class_sums(
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the probabilities along the last axis, float32."""
+    """Return the probabilities along the last axis, float32; of no classes there are none."""
+    if logits.shape[-1] == 0:
+        return logits.astype(np.float32)
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     shares: NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
     return shares
@@ -217,12 +235,28 @@ def votes(
         k: Voters; all, where there are fewer examples. Of equal ones the first examples vote.
         scale: In the weight exp(scale * cosine).
     """
-    nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+    nearest = _most_similar(similarities, k)
     weights = softmax(scale * np.take_along_axis(similarities, nearest, axis=1))
     shares = np.zeros((len(similarities), count), np.float32)
     rows = np.broadcast_to(np.arange(len(similarities))[:, None], nearest.shape)
     np.add.at(shares, (rows, classes[nearest]), weights)
     return shares
+
+
+def _most_similar(similarities: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return the columns (images, k) of the most similar, best first; of equal ones the first.
+
+    Where no equal ones compete for the last place, only the best are sorted: a tenth of the time.
+    """
+    if similarities.shape[1] > 2 * k:
+        last = np.partition(similarities, -k, axis=1)[:, -k, None]
+        best = similarities >= last
+        if (best.sum(axis=1) == k).all():
+            columns: NDArray[np.int64] = np.nonzero(best)[1].reshape(-1, k)
+            found = np.take_along_axis(similarities, columns, axis=1)
+            order = np.argsort(-found, axis=1, kind="stable")
+            return np.take_along_axis(columns, order, axis=1)
+    return np.argsort(-similarities, axis=1, kind="stable")[:, :k]
 
 
 def head_bytes(head: Head) -> bytes:
@@ -266,6 +300,7 @@ def load_head(source: Path | bytes, spec: HeadSpec, labels: tuple[str, ...]) -> 
     fits = (
         vectors.dtype == np.float32
         and vectors.ndim == 2
+        and vectors.shape[1] > 0
         and classes.dtype == np.int64
         and classes.shape == (len(vectors),)
         and set(np.unique(classes).tolist()) == set(range(len(labels)))

@@ -105,6 +105,11 @@ class Watcher:
         self.failed = 0
         self.problem = ""
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes that the model knows now, or of keypoints."""
+        return self._model.labels
+
     def close(self) -> None:
         """Answer no more pictures."""
         self._attempts.close()

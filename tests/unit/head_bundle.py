@@ -8,8 +8,8 @@ from PIL import Image
 
 from edge.runtime.bundle import Bundle
 from edge.runtime.files import sha256_file, write_bytes, write_json
-from edge.runtime.head import head_bytes
-from edge.runtime.output import HeadKind
+from edge.runtime.head import Head, head_bytes
+from edge.runtime.output import HeadKind, HeadSpec
 from edge.runtime.preprocess import load
 from edge.runtime.session import encode_pixels, open_session
 from edge.training.head import fit_head
@@ -46,5 +46,20 @@ def head_bundle(folder: Path, kind: HeadKind) -> Path:
     value = Bundle.open(folder).manifest.to_json()
     value |= {"labels": list(LABELS), "head": head.spec.to_json()}
     value["files"][head.spec.path] = sha256_file(path)
+    write_json(folder / "manifest.json", value)
+    return folder
+
+
+def bundle_to_begin_with(folder: Path, kind: HeadKind) -> Path:
+    """The same model with a head that has no class yet."""
+    head_bundle(folder, kind)
+    value = Bundle.open(folder).manifest.to_json()
+    path = folder / value["head"]["path"]
+    spec = HeadSpec.from_json(value["head"])
+    rows = np.empty((0, 3), np.float32)
+    head = Head(spec=spec, labels=(), vectors=rows, classes=np.empty(0, np.int64))
+    write_bytes(path, head_bytes(head))
+    value["labels"] = []
+    value["files"][spec.path] = sha256_file(path)
     write_json(folder / "manifest.json", value)
     return folder

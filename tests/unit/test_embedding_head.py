@@ -21,7 +21,8 @@ from edge.runtime.golden import GoldenTest
 from edge.runtime.head import Head, class_probabilities, head_bytes, load_head, normalised
 from edge.runtime.output import TAUGHT_NAME, HeadKind, HeadSpec
 from edge.runtime.spec import Manifest
-from edge.runtime.taught import checked_label, read_taught
+from edge.runtime.teach.labels import checked_label
+from edge.runtime.teach.taught import read_taught
 from edge.training.head import choose_k, fit_head, fit_scale, least
 from edge.training.options import HeadOptions, Strategy, check_metric, parse_hidden, parse_metric
 from tests.unit.golden_bundle import ROOT

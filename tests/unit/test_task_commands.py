@@ -12,11 +12,11 @@ from PIL import Image
 from edge.errors import OutputError, UsageError
 from edge.runtime.commands.bench import bench, made_jpeg
 from edge.runtime.commands.predict import Form, answered
-from edge.runtime.commands.teach import check_learns
 from edge.runtime.contract import Preprocessing
 from edge.runtime.spec import TensorSpec
 from edge.runtime.tasks.model import TaskModel
 from edge.runtime.tasks.table import DecoderSpec
+from edge.runtime.teach.teacher import check_learns
 
 SIDE = 32
 
@@ -107,5 +107,5 @@ def test_the_decoder_is_timed_as_a_step_of_its_own(model: TaskModel) -> None:
 
 def test_what_needs_classes_refuses_a_detector() -> None:
     manifest = SimpleNamespace(decoder=DecoderSpec(name="yolox"), task="detection")
-    with pytest.raises(UsageError, match="a bundle of detection, not a classifier"):
+    with pytest.raises(UsageError, match="a model of detection cannot learn classes"):
         check_learns(SimpleNamespace(path="bundle", manifest=manifest))

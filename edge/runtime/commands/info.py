@@ -9,6 +9,7 @@ from edge.runtime.commands.arguments import add_bundle, print_json
 from edge.runtime.output import HeadSpec
 from edge.runtime.printable import one_line
 from edge.runtime.streams import say
+from edge.runtime.teach.labels import NO_CLASS
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime info BUNDLE --json"
 
@@ -71,7 +72,7 @@ def input_lines(provenance: Mapping[str, Any]) -> list[str]:
 
 def _taught(bundle: Bundle) -> dict[str, Any] | None:
     """Return what was taught as JSON values; None for nothing."""
-    from edge.runtime.taught import read_taught  # numpy, which no other bundle needs here
+    from edge.runtime.teach.taught import read_taught  # numpy, which no other bundle needs here
 
     taught = read_taught(bundle)
     return None if taught is None else {"variant": taught.variant, "pictures": taught.labels}
@@ -81,6 +82,8 @@ def _print_head(bundle: Bundle, head: HeadSpec) -> None:
     voters = "" if head.k is None else f", {head.k} pictures vote"
     say(f"head: {head.kind}{voters}; learns new classes with the command teach")
     taught = _taught(bundle)
+    if taught is None and not bundle.manifest.labels:
+        say(f"the bundle {NO_CLASS}")
     if taught is not None:
         counts = ", ".join(f"{label} ({count})" for label, count in taught["pictures"].items())
         say(f"taught with {taught['variant']}: {counts} pictures")

@@ -25,6 +25,7 @@ from edge.runtime.commands.task_words import task_columns, task_rows, task_words
 from edge.runtime.pictures import STANDARD_INPUT, NamedPicture, pictures
 from edge.runtime.printable import csv_cell
 from edge.runtime.streams import reader_left, say
+from edge.runtime.teach.labels import NO_CLASS
 
 if TYPE_CHECKING:
     from edge.runtime.tasks.model import Predictor
@@ -228,6 +229,8 @@ def _line(answer: dict[str, Any]) -> str:
         return f"{answer['image']}: {task_words(answer)}"
     scores = [f"{item['label']} {100 * item['score']:.1f} %" for item in answer["categories"]]
     name = answer["image"]
+    if not scores:
+        return f"{name}: the bundle {NO_CLASS}"
     if "labels" not in answer:
         if "threshold" in answer:  # the answer may have the lower score
             scores[0] += f" (threshold {100 * answer['threshold']:.1f} %)"

@@ -91,6 +91,7 @@ def selftest(options: argparse.Namespace) -> dict[str, Any]:
         "unit": test.unit,
         "tolerance": test.tolerance,
         "flat": test.flat,
+        "classes": None if bundle.manifest.decoder else len(bundle.manifest.labels),
         "images": [asdict(item) for item in compared],
         "load_seconds": load_seconds,
         "latency_seconds": latency,
@@ -148,6 +149,8 @@ def print_report(report: dict[str, Any]) -> None:
             f"worst difference {worst} (at most {report['tolerance']:g}), "
             f"{item['differing']} of {item['elements']} {of_what} differ"
         )
+    if report.get("classes") == 0:
+        say("note: the release has no class; its embeddings alone were compared")
     unclear = sum(not item["elements"] for item in report["images"])
     if unclear and not report["flat"]:
         say(

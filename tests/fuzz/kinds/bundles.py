@@ -62,7 +62,7 @@ def place_in_bundle(source: Callable[[], Path], name: str, *, relist: bool = Tru
 def taught_seeds() -> Sequence[bytes]:
     from edge.runtime.bundle import Bundle
     from edge.runtime.files import sha256_file
-    from edge.runtime.taught import Example, Taught, write_taught
+    from edge.runtime.teach.taught import Example, Taught, write_taught
 
     place = materials() / "taught"
     shutil.copytree(headed(), place)
@@ -71,7 +71,10 @@ def taught_seeds() -> Sequence[bytes]:
     taught = Taught(
         variant=variant.name,
         model=sha256_file(place / variant.path),
-        examples=(Example(label="blue", image="ab" * 32), Example(label="grün", image="cd" * 32)),
+        examples=(
+            Example(label="blue", image="ab" * 32, burst="press", thumbnail=b"\xff\xd8\xff"),
+            Example(label="grün", image="cd" * 32),
+        ),
         vectors=np.ones((2, 3), np.float32),
     )
     write_taught(opened, taught)

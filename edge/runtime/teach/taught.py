@@ -9,10 +9,9 @@ it be of the same network, do not fit.
 import fcntl
 import json
 import os
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -25,19 +24,29 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.files import abandoned, fsync_directory, write_bytes
 from edge.runtime.head import MAX_HEAD, Head, npz, read_head
 from edge.runtime.output import TAUGHT_NAME
-from edge.runtime.printable import one_line
 from edge.runtime.spec import Variant
 
-SCHEMA_VERSION: Final = 1
-MOST_LABEL_CHARACTERS: Final = 100
+SCHEMA_VERSION: Final = 2
+_FIRST_VERSION: Final = 1  # knows neither series nor thumbnails; it is still read
+MOST_THUMBNAIL_BYTES: Final = 8000  # a JPEG file of 96 pixels has 2 to 5 kB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A picture that was taught: its class, and the sha256 (hex) of its bytes."""
+    """A picture that was taught.
+
+    Attributes:
+        label: Its class.
+        image: The sha256 (hex) of its bytes.
+        burst: What the pictures of one press of the button share, so that nobody takes nearly the
+            same picture for a proof; empty where that is not known.
+        thumbnail: A small JPEG file of it, for people; may be empty.
+    """
 
     label: str
     image: str
+    burst: str = ""
+    thumbnail: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +74,13 @@ class Taught:
         return counts
 
     def added(
-        self, label: str, images: Sequence[str], vectors: NDArray[np.float32]
+        self,
+        label: str,
+        images: Sequence[str],
+        vectors: NDArray[np.float32],
+        *,
+        burst: str = "",
+        thumbnails: Sequence[bytes] = (),
     ) -> tuple[Self, int]:
         """Add pictures of a class; return the whole, and how many of them are new to it.
 
@@ -73,37 +88,74 @@ class Taught:
             label: The class.
             images: sha256 (hex) of each picture; one that the class has already does not count.
             vectors: (pictures, features) float32.
+            burst: What the pictures share; see ``Example``.
+            thumbnails: One for each picture, or nothing.
         """
+        small = thumbnails or [b""] * len(images)
         known = {item.image for item in self.examples if item.label == label}
-        fresh = []
+        fresh, more = [], []
         for position, image in enumerate(images):
             if image not in known:
                 known.add(image)
                 fresh.append(position)
-        taught = type(self)(
-            variant=self.variant,
-            model=self.model,
-            examples=(*self.examples, *(Example(label=label, image=images[i]) for i in fresh)),
-            vectors=np.concatenate([self.vectors, vectors[fresh]]) if fresh else self.vectors,
+                more.append(
+                    Example(label=label, image=image, burst=burst, thumbnail=small[position])
+                )
+        if not fresh:
+            return self, 0
+        taught = replace(
+            self,
+            examples=(*self.examples, *more),
+            vectors=np.concatenate([self.vectors, vectors[fresh]]),
         )
         return taught, len(fresh)
 
     def without(self, label: str) -> Self:
         """Return it without everything that was taught of a class."""
-        kept = [number for number, item in enumerate(self.examples) if item.label != label]
-        return type(self)(
-            variant=self.variant,
-            model=self.model,
-            examples=tuple(self.examples[number] for number in kept),
-            vectors=self.vectors[kept],
+        return self._kept([item.label != label for item in self.examples])
+
+    def removed(self, images: Collection[str], label: str | None = None) -> Self:
+        """Return it without some pictures.
+
+        Args:
+            images: sha256 (hex) of each; those that are not there do not matter.
+            label: The class that they are taken from; None for every class.
+        """
+        gone = frozenset(images)
+        return self._kept(
+            [item.image not in gone or label not in (None, item.label) for item in self.examples]
+        )
+
+    def renamed(self, label: str, to: str) -> Self:
+        """Return it with another name for a class.
+
+        If that is a class already, it gets the pictures; one that it has already counts once.
+        """
+        if label == to:
+            return self
+        there = {item.image for item in self.examples if item.label == to}
+        kept = self._kept(
+            [item.label != label or item.image not in there for item in self.examples]
+        )
+        return replace(
+            kept,
+            examples=tuple(
+                replace(item, label=to) if item.label == label else item for item in kept.examples
+            ),
         )
 
     def applied(self, head: Head) -> Head:
         """Return the release's head and what was taught on top."""
-        for label in self.labels:
-            rows = [number for number, item in enumerate(self.examples) if item.label == label]
-            head = head.with_examples(label, self.vectors[rows])
-        return head
+        return head.with_all([item.label for item in self.examples], self.vectors)
+
+    def _kept(self, chosen: Sequence[bool]) -> Self:
+        if all(chosen):
+            return self
+        return replace(
+            self,
+            examples=tuple(item for item, kept in zip(self.examples, chosen, strict=True) if kept),
+            vectors=self.vectors[np.asarray(chosen, bool)],
+        )
 
     def check_model(self, variant: Variant, model: str) -> None:
         """Refuse to be used with another model file than the one that made the vectors.
@@ -118,11 +170,12 @@ class Taught:
             raise UsageError(
                 f"the bundle was taught with {self.variant}, whose vectors do not fit "
                 f"{variant.name}",
-                hint=f"Add --variant {self.variant}; or forget BUNDLE --all, then teach again.",
+                hint=f"Add --variant {self.variant}; or forget it, with "
+                "python3 -m edge.runtime forget BUNDLE --all, then teach again.",
             )
         raise BundleError(
             f"the bundle was taught with another {self.variant} than the one that lies here",
-            hint="Forget it, with forget BUNDLE --all, then teach again.",
+            hint="Forget it, with python3 -m edge.runtime forget BUNDLE --all, then teach again.",
         )
 
 
@@ -141,29 +194,37 @@ def read_taught(bundle: Bundle) -> Taught | None:
     """
     path = bundle.path / TAUGHT_NAME
     try:
-        arrays = checked.read_npz(
-            path, "what was taught", names=("record", "vectors"), max_bytes=MAX_HEAD, finite=True
-        )
+        arrays = checked.read_npz(path, "what was taught", max_bytes=MAX_HEAD, finite=True)
         text = arrays["record"].tobytes()
         record = checked.parse_json(text, "its record", max_bytes=MAX_HEAD)
-        return _from_record(record, arrays["vectors"])
+        return _from_record(record, arrays)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(
             f"{path} cannot be read: {cause_of(error)}",
-            hint="Forget it, with forget BUNDLE --all, then teach again.",
+            hint="Forget it, with python3 -m edge.runtime forget BUNDLE --all, then teach again.",
         ) from error
 
 
-def _from_record(record: Mapping[str, Any], vectors: NDArray[np.float32]) -> Taught:
-    if record["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"schema_version is {record['schema_version']!r}")
-    examples = tuple(Example(label=label, image=image) for label, image in record["examples"])
+def _from_record(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Taught:
+    version = record["schema_version"]
+    if type(version) is not int or not _FIRST_VERSION <= version <= SCHEMA_VERSION:
+        raise ValueError(f"schema_version is {version!r}; this runtime reads 1 and 2")
+    if version == _FIRST_VERSION:
+        examples = tuple(Example(label=label, image=image) for label, image in record["examples"])
+    else:
+        rows = [_row(*row) for row in record["examples"]]
+        small = _cut(arrays["thumbnails"], [length for *_, length in rows])
+        examples = tuple(
+            Example(label=label, image=image, burst=burst, thumbnail=thumbnail)
+            for (label, image, burst, _), thumbnail in zip(rows, small, strict=True)
+        )
     texts = [record["variant"], record["model"]]
-    texts += [text for item in examples for text in (item.label, item.image)]
+    texts += [text for item in examples for text in (item.label, item.image, item.burst)]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("its record has something else where a text is expected")
+    vectors = arrays["vectors"]
     if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != len(examples):
         raise ValueError(f"{vectors.shape} vectors of {len(examples)} pictures")
     return Taught(
@@ -174,25 +235,55 @@ def _from_record(record: Mapping[str, Any], vectors: NDArray[np.float32]) -> Tau
     )
 
 
+def _row(label: Any, image: Any, burst: Any, length: Any) -> tuple[Any, Any, Any, int]:
+    """Return a picture of the record, whose thumbnail has a length that is allowed."""
+    if type(length) is not int or not 0 <= length <= MOST_THUMBNAIL_BYTES:
+        raise ValueError(
+            f"its record says that a thumbnail has {length!r} bytes; up to "
+            f"{MOST_THUMBNAIL_BYTES} are allowed"
+        )
+    return label, image, burst, length
+
+
+def _cut(content: NDArray[Any], lengths: Sequence[int]) -> list[bytes]:
+    """Return the thumbnails that lie one behind the other."""
+    if content.dtype != np.uint8 or content.shape != (sum(lengths),):
+        raise ValueError(
+            f"its thumbnails are {content.dtype} of shape {content.shape}; the record says "
+            f"{sum(lengths)} bytes"
+        )
+    ends = np.cumsum(lengths).tolist()
+    together = content.tobytes()
+    return [together[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
 def write_taught(bundle: Bundle, taught: Taught) -> None:
     """Replace what the bundle was taught, as a whole.
 
     Raises:
-        OutputError: The folder cannot be written.
+        OutputError: The folder cannot be written; what was taught before is as it was.
     """
+    if not taught.examples:
+        remove_taught(bundle)
+        return
     record = {
         "schema_version": SCHEMA_VERSION,
         "variant": taught.variant,
         "model": taught.model,
-        "examples": [[item.label, item.image] for item in taught.examples],
+        "examples": [
+            [item.label, item.image, item.burst, len(item.thumbnail)] for item in taught.examples
+        ],
     }
     text = json.dumps(record, ensure_ascii=False).encode()
-    if not taught.examples:
-        remove_taught(bundle)
-        return
+    thumbnails = b"".join(item.thumbnail for item in taught.examples)
+    content = npz(
+        record=np.frombuffer(text, np.uint8),
+        vectors=taught.vectors,
+        thumbnails=np.frombuffer(thumbnails, np.uint8),
+    )
     path = bundle.path / TAUGHT_NAME
     try:
-        write_bytes(path, npz(record=np.frombuffer(text, np.uint8), vectors=taught.vectors))
+        write_bytes(path, content)
         # No more open than its folder, which on a device is for its user alone.
         path.chmod(path.stat().st_mode & bundle.path.stat().st_mode & 0o666)
     except OSError as error:
@@ -240,36 +331,6 @@ def stamp(bundle: Bundle) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_ino, status.st_size
-
-
-def checked_label(text: str) -> str:
-    """Return a class name as a user typed it, in Unicode's composed form (NFC).
-
-    Raises:
-        UsageError: Empty, too long, or with characters that cannot be shown.
-    """
-    label = unicodedata.normalize("NFC", text)
-    if not label.strip() or label != label.strip():
-        raise UsageError(
-            f"the label {text!r} is empty, or begins or ends with a space", hint="Name a class."
-        )
-    if len(label) > MOST_LABEL_CHARACTERS:
-        raise UsageError(
-            f"the label has {len(label)} characters; at most {MOST_LABEL_CHARACTERS} are allowed"
-        )
-    if any(unicodedata.category(item) in _NOT_SHOWN or item in _TURNING for item in label):
-        raise UsageError(
-            f"the label '{one_line(text)}' has a character that cannot be shown",
-            hint="Letters, digits, signs and spaces are allowed, in any script.",
-        )
-    return label
-
-
-# Control, surrogate (a byte that is not UTF-8), not assigned, private; line and paragraph breaks.
-_NOT_SHOWN: Final = frozenset({"Cc", "Cs", "Cn", "Co", "Zl", "Zp"})
-_TURNING: Final = frozenset(
-    "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-)  # the direction
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

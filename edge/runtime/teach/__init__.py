@@ -1,0 +1,1 @@
+"""A device that learns: what it was taught, what that is worth, and who may change it."""
