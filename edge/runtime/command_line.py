@@ -1,4 +1,4 @@
-"""On the device: ``python3 -m edge.runtime predict|watch|teach|forget|selftest|bench|info``.
+"""On the device: ``python3 -m edge.runtime predict|watch|live|teach|forget|selftest|bench|info``.
 
 Only the module of the command that is named is imported: on a small device every import counts.
 """
@@ -18,6 +18,7 @@ from edge.runtime.supervisor import supervise
 COMMANDS: Final = {
     "predict": "Say what each image shows.",
     "watch": "Answer every new picture in a folder, as a service or once.",
+    "live": "Show a camera's pictures with their answers on a page, and learn from them.",
     "teach": "Learn a class from a few pictures (bundles with a k-NN or imprinted head).",
     "forget": "Unlearn a class that was taught.",
     "selftest": "Check that this device answers as the host that built the bundle did.",

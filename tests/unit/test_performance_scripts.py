@@ -83,3 +83,25 @@ def test_the_cost_of_decoding_is_measured_without_published_models() -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "10,000 candidates" in done.stdout
+
+
+def test_the_live_page_is_measured_on_a_tiny_network(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from tests.unit.golden_bundle import golden_bundle\n"
+        "sys.argv = ['live.py', str(golden_bundle(Path('bundle'))), '--seconds', '1.5',\n"
+        "    '--rounds', '1', '--pictures', '2']\n"
+        "import live; live.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests' / 'performance'}:{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "dropped" in done.stdout
+    assert "40 pictures from 20 programs" in done.stdout
+    assert "0 without one" in done.stdout
+    assert "times the bare loop's" in done.stdout

@@ -66,6 +66,11 @@ def color_of(index: int) -> tuple[int, int, int]:
     return PALETTE[index % len(PALETTE)]
 
 
+def mask_color(index: int) -> tuple[int, int, int]:
+    """Return the colour of a class in a mask, whose class 0 is the background and has none."""
+    return color_of(index - 1)
+
+
 def shown_label(text: str) -> str:
     """Return a text on one line, with an ellipsis where it is too long to be drawn."""
     return one_line(" ".join(text.split()), LONGEST)
@@ -176,7 +181,7 @@ def _masked(picture: Image.Image, answer: Segmentation) -> Image.Image:
     Class 0 is the background of PASCAL VOC and of most models with one; where it is the only
     class that has pixels, the legend says so.
     """
-    colors = np.array([color_of(index - 1) for index in range(256)], np.float32)
+    colors = np.array([mask_color(index) for index in range(256)], np.float32)
     pixels = np.array(picture.convert("RGB"))
     shown = answer.mask != 0
     mixed = (1 - SHARE) * pixels[shown] + SHARE * colors[answer.mask[shown]]
@@ -184,7 +189,7 @@ def _masked(picture: Image.Image, answer: Segmentation) -> Image.Image:
     drawn = Image.fromarray(pixels)
     pen = _Pen(drawn)
     for item in answer.to_json()[Segmentation.KEY]:
-        color = WHITE if item["index"] == 0 else color_of(item["index"] - 1)
+        color = WHITE if item["index"] == 0 else mask_color(item["index"])
         if not pen.label(0, 0, f"{item['label']} {100 * item['share']:.1f} % of pixels", color):
             break
     return drawn

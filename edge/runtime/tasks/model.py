@@ -206,10 +206,16 @@ class TaskModel:
             raise InferenceError(
                 f"{variant} on {name}: {error.message}", hint=error.hint
             ) from error
+        return answer, self.statement(answer, placed, name=name, variant=variant)
+
+    def statement(
+        self, answer: Answer, placed: PlacedPixels, *, name: str, variant: str
+    ) -> dict[str, Any]:
+        """Return the JSON object that states an answer to a picture, by its name."""
         where = placed.placement
         stated = {"image": name, "variant": variant, "task": str(self.task)}
         size = {"width": where.width, "height": where.height}
-        return answer, stated | size | answer.to_json()
+        return stated | size | answer.to_json()
 
 
 def open_predictor(
