@@ -18,7 +18,7 @@ from edge.cli.help import Application, RootGroup
 from edge.cli.make import build, export, reproduce
 from edge.cli.measure import accelerators, benchmark, remote_benchmark, zoo
 from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
-from edge.cli.use import embed, map, predict, similar, tag
+from edge.cli.use import embed, live, map, predict, similar, tag
 from edge.errors import EdgeError, expected
 from edge.runtime.streams import finish_answers, say
 from edge.runtime.supervisor import supervise
@@ -48,6 +48,7 @@ COMMANDS: Final[dict[str, dict[str, Callable[..., None] | Application]]] = {
     },
     "Use": {
         "predict": predict.predict,
+        "live": live.live,
         "tag": tag.tag,
         "embed": embed.embed,
         "similar": similar.similar,

@@ -29,7 +29,7 @@ from edge.runtime.bundle import LABELS_NAME, MANIFEST_NAME, labels_text
 from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file, write_bytes, write_json
 from edge.runtime.golden import ABSOLUTE, GOLDEN_NAME, STEPS, Expected, Golden, margin
-from edge.runtime.head import head_bytes
+from edge.runtime.head import Head, head_bytes
 from edge.runtime.preprocess import load, picture_of
 from edge.runtime.session import encode_pixels, open_session
 from edge.runtime.spec import Manifest, Variant
@@ -60,23 +60,33 @@ def write_bundle(
             folder, measured.converted, subject.pictures, measured.reference, subject.preprocessing
         )
         if subject.head is not None:
-            path = folder / subject.head.spec.path
-            path.parent.mkdir()
-            write_bytes(path, head_bytes(subject.head))
+            write_head(folder, subject.head)
         write_end(folder, subject, report, measured.converted)
 
 
 def write_models(folder: Path, subject: ModelToBundle, converted: Sequence[Converted]) -> None:
     """Write the model files, what they are made of, and the labels."""
-    models = folder / "models"
-    models.mkdir()
-    for item in converted:
-        shutil.copyfile(item.path, models / item.target.filename)
+    write_files(folder, converted, subject.labels)
     if subject.source is not None:
         path, name = subject.source
         (folder / name).parent.mkdir()
         shutil.copyfile(path, folder / name)
-    write_bytes(folder / LABELS_NAME, labels_text(subject.labels).encode())
+
+
+def write_files(folder: Path, converted: Sequence[Converted], labels: Sequence[str]) -> None:
+    """Write the model files and the labels."""
+    models = folder / "models"
+    models.mkdir()
+    for item in converted:
+        shutil.copyfile(item.path, models / item.target.filename)
+    write_bytes(folder / LABELS_NAME, labels_text(labels).encode())
+
+
+def write_head(folder: Path, head: Head) -> None:
+    """Write what makes probabilities of the embeddings that the model files answer with."""
+    path = folder / head.spec.path
+    path.parent.mkdir()
+    write_bytes(path, head_bytes(head))
 
 
 def write_report(
@@ -124,12 +134,12 @@ def _write_manifest(
     converted: Sequence[Converted],
 ) -> None:
     """Write the last file, which holds the hash of every other one."""
-    files = {
-        path.relative_to(folder).as_posix(): sha256_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    _check_copies(subject, converted, files)
+    files = hashed_files(folder)
+    sources = {f"models/{item.target.filename}": item.path for item in converted}
+    if subject.source is not None:
+        path, name = subject.source
+        sources[name] = path
+    check_copies(sources, files)
     variants: Sequence[VariantReport | TaskVariant] = report.variants
     manifest = Manifest(
         name=subject.name,
@@ -148,18 +158,25 @@ def _write_manifest(
     write_json(folder / MANIFEST_NAME, manifest.to_json())
 
 
-def _check_copies(
-    subject: ModelToBundle, converted: Sequence[Converted], files: Mapping[str, str]
-) -> None:
+def hashed_files(folder: Path) -> dict[str, str]:
+    """Return the sha256 (hex) of every file of a bundle that has no manifest yet, by its path."""
+    return {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def check_copies(sources: Mapping[str, Path], files: Mapping[str, str]) -> None:
     """Refuse copies of the cache's files that are not what was stored there, and scored.
+
+    Args:
+        sources: What was copied, by the path of its copy in the bundle.
+        files: The sha256 (hex) of each file of the bundle.
 
     Raises:
         OutputError: The cache changed after it was checked.
     """
-    sources = {f"models/{item.target.filename}": item.path for item in converted}
-    if subject.source is not None:
-        path, name = subject.source
-        sources[name] = path
     for name, source in sources.items():
         if sealed_sha256(source) not in (None, files[name]):
             raise changed_in_use(source)
@@ -229,6 +246,26 @@ def write_golden(
     """
     chosen = choose_golden(reference)
     pixels = [load(pictures[index].path, preprocessing) for index in chosen]
+    write_golden_of(folder, converted, pixels, preprocessing)
+
+
+def write_golden_of(
+    folder: Path,
+    converted: Sequence[Converted],
+    pixels: Sequence[NDArray[np.uint8]],
+    preprocessing: Preprocessing,
+) -> None:
+    """Run every file on pictures of the size that it takes, and write all into the bundle.
+
+    Args:
+        folder: The folder of the bundle.
+        converted: The files.
+        pixels: The pictures, each uint8 (height, width, channels).
+        preprocessing: The contract.
+
+    Raises:
+        InferenceError: An interpreter failed.
+    """
     (folder / "golden").mkdir()
     images = tuple(f"golden/{number}.png" for number in range(len(pixels)))
     for name, array in zip(images, pixels, strict=True):

@@ -63,6 +63,8 @@ def _print_plan(plan: "DeployPlan", host: str) -> None:
     say(f"  send at most {plan.environment_bytes / 1e6:.1f} MB of wheels: {packages}")
     say(f"  install {plan.app} {release.id}: {release.variant} with {release.engine},")
     say(f"    CPU threads: {release.threads}")
+    if release.live is not None:
+        say(f"    {hosts.page_of(release.live)}")
     say("  test it: the golden pictures, and at most")
     say(f"    {release.max_latency_ms:g} ms a picture, {release.max_memory_mb:g} MB")
     say(f"  switch, start, watch for {plan.options.watch_seconds:g} s, commit")
@@ -79,6 +81,8 @@ def _print_outcome(outcome: "Outcome", plan: "DeployPlan") -> None:
     seconds = None if outcome.health is None else outcome.health.seconds
     if seconds is not None:
         say(f"  healthy: one inference {seconds * 1e3:.1f} ms, measured there")
+    if release.live is not None:
+        say(f"  {hosts.page_of(release.live)}; open it with: edge live {outcome.host}")
 
 
 def _tested(report: "SelftestReport") -> str:

@@ -1,17 +1,20 @@
 """Options of the commands that talk to devices."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from edge.cli import options as shared
+from edge.errors import BundleError, UsageError
 from edge.runtime.numbers import MOST_THREADS
 
 if TYPE_CHECKING:
     from edge.deploy.plan import DeployOptions
     from edge.deploy.ssh import Address
+    from edge.device.release import LiveSettings
 
 # What a deploy does unless it is told otherwise.
 WATCH_SECONDS: Final = 10.0
@@ -154,6 +157,54 @@ Provision = Annotated[
     ),
 ]
 
+LIVE_PANEL: Final = "Camera and page"  # of --help
+Live = Annotated[
+    bool,
+    typer.Option(
+        "--live",
+        help="Let the release watch a camera and show a page, instead of a folder of pictures.",
+        rich_help_panel=LIVE_PANEL,
+    ),
+]
+Camera = Annotated[
+    str | None,
+    typer.Option(
+        help="Camera of the device: 0, /dev/video0, csi, rtsp://..., or a folder there.  "
+        "\\[default: the first camera]",
+        show_default=False,
+        rich_help_panel=LIVE_PANEL,
+    ),
+]
+LivePort = Annotated[
+    int | None,
+    typer.Option(
+        help="Port of the page on the device, for the device itself alone.  \\[default: 8080]",
+        min=1,
+        max=65535,
+        show_default=False,
+        rich_help_panel=LIVE_PANEL,
+    ),
+]
+CameraSize = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        help="Size that is asked of the camera, in pixels.  \\[default: 640x480]",
+        metavar="WIDTHxHEIGHT",
+        show_default=False,
+        rich_help_panel=LIVE_PANEL,
+    ),
+]
+CameraRate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        help="Frames a second that are asked of the camera.  \\[default: 10]",
+        show_default=False,
+        rich_help_panel=LIVE_PANEL,
+    ),
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployFlags:
@@ -176,6 +227,11 @@ class DeployFlags:
     keep: Keep = KEPT_RELEASES
     allow_downgrade: AllowDowngrade = False
     provision: Provision = False
+    live: Live = False
+    camera: Camera = None
+    live_port: LivePort = None
+    size: CameraSize = None
+    rate: CameraRate = None
     key: Key = None
     offline: Offline = False
     cache: shared.Cache = None
@@ -187,12 +243,13 @@ class DeployFlags:
 
         Raises:
             BundleError: The bundle was altered.
-            UsageError: There is no such key.
+            UsageError: There is no such key, or an option of the camera cannot be.
         """
         from edge.deploy.keys import default_key, public_key
         from edge.deploy.plan import DeployOptions
         from edge.deploy.signing import refuse_altered
 
+        live = self._live()
         refuse_altered(bundle)  # first: nobody needs a key for a bundle that must not be deployed
         return DeployOptions(
             key=public_key(self.key or default_key()),
@@ -212,7 +269,49 @@ class DeployFlags:
             provision=self.provision,
             cache=shared.cache_root(self.cache),
             offline=self.offline,
+            live=live,
         )
+
+    def _live(self) -> "LiveSettings | None":
+        """Return the camera and the page; None where none is asked for.
+
+        Raises:
+            UsageError: A value cannot be, or an option would have no effect.
+        """
+        from edge.device.release import LiveSettings
+
+        given = ("camera", "live_port", "size", "rate")
+        unused = next((name for name in given if getattr(self, name) is not None), None)
+        if not self.live and unused is not None:
+            raise UsageError(
+                f"--{unused.replace('_', '-')} has no effect without --live",
+                hint="Add --live, or leave it out.",
+            )
+        if not self.live:
+            return None
+        settings = LiveSettings(camera=self.camera)
+        if self.live_port is not None:
+            settings = replace(settings, port=self.live_port)
+        if self.rate is not None:
+            settings = replace(settings, rate=self.rate)
+        if self.size is not None:
+            sides = re.fullmatch(r"([0-9]{1,5})[xX]([0-9]{1,5})", self.size)
+            width, height = (int(sides[1]), int(sides[2])) if sides else (0, 0)
+            settings = replace(settings, width=width, height=height)
+        try:
+            settings.check()
+        except BundleError as error:
+            hint = "Such as: --live --camera 0 --size 640x480 --rate 10"
+            raise UsageError(error.message, hint=hint) from error
+        return settings
+
+
+def page_of(live: "LiveSettings") -> str:
+    """Say which camera the page of a release shows, and where it is."""
+    from edge.runtime.cameras.camera import shown_address
+
+    camera = "the first camera" if live.camera is None else f"camera {shown_address(live.camera)}"
+    return f"page of {camera} at port {live.port} of the device itself"
 
 
 def address(

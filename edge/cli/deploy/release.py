@@ -34,14 +34,14 @@ def status(
         print_json({"schema_version": 1, "host": host, **reply.to_json()})
     else:
         for state in reply.apps:
-            _print_state(state)
+            _print_state(state, host)
         if not reply.apps:
             say(f"{host}: no application of edge is there")
     if not reply.apps or not all(state.healthy for state in reply.apps):
         raise typer.Exit(1)
 
 
-def _print_state(state: "AppState") -> None:
+def _print_state(state: "AppState", host: str) -> None:
     verdict = "healthy" if state.healthy else f"not healthy: {state.problem}"
     if state.on_trial:
         verdict += ", on trial"
@@ -49,6 +49,8 @@ def _print_state(state: "AppState") -> None:
     bundle, health = state.bundle, state.health
     if bundle is not None:
         say(f"  {bundle.variant}, {bundle.engine}, CPU threads: {bundle.threads}")
+        if bundle.live is not None:
+            say(f"  {hosts.page_of(bundle.live)}; open it with: edge live {host}")
     if health is not None and health.seconds is not None:
         say(
             f"  one inference {health.seconds * 1e3:.1f} ms; {health.answered} pictures "
