@@ -104,10 +104,26 @@ class Processor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cameras:
-    """Sensors that libcamera lists; capture devices of Video4Linux with their names."""
+    """What could give pictures.
+
+    Attributes:
+        libcamera: The sensors that libcamera lists.
+        video: The devices of Video4Linux, each with its name.
+        capture: The paths of those that give pictures.
+        forbidden: The paths of those that the login may not open.
+        program: The path of the program that reads sensors of libcamera; None where it is missing.
+        group: Whether the running manager of the user's services is in the group video; None where
+            there is no such group, or no manager runs.
+        listed: Whether the user is in that group from the next start of the manager on.
+    """
 
     libcamera: tuple[str, ...]
     video: tuple[str, ...]
+    capture: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+    program: str | None = None
+    group: bool | None = None
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +145,7 @@ class User:
     linger: bool | None
     sudo: bool
     tools: Mapping[str, str | None]
+    uid: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

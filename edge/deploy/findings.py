@@ -1,60 +1,16 @@
 """Judge what a device says of itself: can a bundle be deployed to it, and what is in the way?"""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import Final, Self
+from typing import Final
 
 from devices.profile import MACHINES, BoardAccelerator, Profile, profile, profiles
+from edge.deploy.camera_findings import camera_of, cameras
 from edge.deploy.facts import Disk, Facts, User
+from edge.deploy.finding import Finding, Severity
 from edge.deploy.wheelhouse.environment import environment_id
 from edge.deploy.wheelhouse.lock import Platform, locked
+from edge.device.release import LiveSettings
 from edge.errors import DeviceError
-
-
-class Severity(StrEnum):
-    """How much a finding matters."""
-
-    OK = "ok"
-    WARNING = "warning"  # works, but not as it should
-    ERROR = "error"  # a deploy would fail
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What was looked at, what was found, and the way out.
-
-    Attributes:
-        level: How much it matters.
-        about: What was looked at, one or two words.
-        found: One line.
-        hint: What to do about it; empty where all is well.
-    """
-
-    level: Severity
-    about: str
-    found: str
-    hint: str = ""
-
-    @classmethod
-    def ok(cls, about: str, found: str) -> Self:
-        """Make a finding that all is well."""
-        return cls(level=Severity.OK, about=about, found=found)
-
-    @classmethod
-    def warning(cls, about: str, found: str, hint: str) -> Self:
-        """Make a finding that something works, but not as it should."""
-        return cls(level=Severity.WARNING, about=about, found=found, hint=hint)
-
-    @classmethod
-    def error(cls, about: str, found: str, hint: str) -> Self:
-        """Make a finding that a deploy would fail."""
-        return cls(level=Severity.ERROR, about=about, found=found, hint=hint)
-
-    def to_json(self) -> dict[str, str]:
-        """Return the finding as JSON values."""
-        return asdict(self)
-
 
 OLDEST_PYTHON: Final = (3, 11)
 PYTHON_WAY_OUT: Final = "Debian 12, Raspberry Pi OS Bookworm and later have Python 3.11 or newer."
@@ -391,14 +347,6 @@ def throttle(bits: int) -> Finding:
     )
 
 
-def cameras(facts: Facts, _: Profile) -> Iterator[Finding]:
-    """Judge the cameras; none is needed."""
-    if facts.cameras:
-        names = [*facts.cameras.libcamera, *facts.cameras.video]
-        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-        yield Finding.ok("camera", (", ".join(names[:4]) + more) or "none (pictures come as files)")
-
-
 def accelerators(facts: Facts, board: Profile) -> Iterator[Finding]:
     """Judge the board's accelerators, and others that are plugged in."""
     if facts.accelerators is None or board.estimate_only:
@@ -459,15 +407,17 @@ CHECKS: Final = (
 )
 
 
-def findings(facts: Facts, board: Profile) -> tuple[Finding, ...]:
+def findings(facts: Facts, board: Profile, live: LiveSettings | None = None) -> tuple[Finding, ...]:
     """Return everything worth knowing; an error means that a deploy would fail.
 
     Args:
         facts: What the device says of itself.
         board: That it is taken for.
+        live: The camera and the page that are to be deployed; None for a folder of pictures.
     """
     judged = [finding for check in CHECKS for finding in check(facts, board)]
-    return (*judged, *_failed_probes(facts))
+    needed = () if live is None else tuple(camera_of(facts, live))
+    return (*judged, *needed, *_failed_probes(facts))
 
 
 def refusals(facts: Facts) -> tuple[Finding, ...]:

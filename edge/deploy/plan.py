@@ -17,7 +17,7 @@ from edge.deploy.ssh import Remote
 from edge.deploy.wheelhouse import Environment, Platform, environment
 from edge.device.admission import check_board, shipped
 from edge.device.layout import App
-from edge.device.release import Release
+from edge.device.release import LiveSettings, Release
 from edge.errors import NegativeVerdict, SignatureError, UsageError
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle
@@ -50,6 +50,7 @@ class DeployOptions:
         provision: Whether the device is set up anew: its key and its type.
         cache: Where wheels are kept; None for the default.
         offline: Whether nothing is fetched from a package index.
+        live: The camera and the page; None for a folder of pictures.
     """
 
     key: PublicKey
@@ -69,8 +70,10 @@ class DeployOptions:
     provision: bool = False
     cache: Path | None = None
     offline: bool = False
+    live: LiveSettings | None = None
 
 
+LIVE_COMMAND: Final = "runtime/edge/runtime/commands/live.py"  # of a bundle
 _GATHERING: Final = threading.Lock()  # a fleet needs the same wheels for most of its devices
 
 
@@ -115,7 +118,7 @@ class DeployPlan:
         return {
             "app": self.app,
             "device": self.profile.id,
-            "release": self.release.to_json(),
+            "release": self.release.shown().to_json(),
             "files": len(self.files),
             "bundle_bytes": self.bundle_bytes,
             "environment": {
@@ -162,7 +165,7 @@ def make_plan(
     with progress.stage("look at the device"):
         facts = gather(remote)
     board = profile(options.device) if options.device else guess_profile(facts)
-    judged = findings(facts, board)
+    judged = findings(facts, board, options.live)
     wrong = [finding for finding in judged if finding.level == "error"]
     if wrong:
         raise NegativeVerdict(
@@ -203,6 +206,11 @@ def _draft(bundle: Bundle, board: Profile, options: DeployOptions) -> Release:
     if signed is None:
         raise SignatureError("the manifest states no version", hint="Sign it with: edge sign")
     check_board(signed, board.id)  # as the device will, but before anything is sent
+    if options.live is not None and LIVE_COMMAND not in bundle.manifest.files:
+        raise UsageError(
+            "the bundle's own runtime has no live page: an earlier edge built it",
+            hint="Build or export it again, and sign it; or leave out --live.",
+        )
     variant = bundle.manifest.variant(options.variant or best_variant(bundle.manifest, board))
     engine = options.engine or _engine(variant.format, board)
     if ENGINES[engine].format != variant.format:
@@ -222,6 +230,7 @@ def _draft(bundle: Bundle, board: Profile, options: DeployOptions) -> Release:
         max_memory_mb=board.budget.memory_bytes / 1e6 if memory is None else memory,
         start_seconds=options.start_seconds,
         watchdog_seconds=options.watchdog_seconds,
+        live=options.live,
     )
 
 

@@ -34,7 +34,16 @@ MOST_CHARACTERS = 1 << 20  # a file; what lies here is short, or was put here by
 MOST_OF_STATE = 1 << 16  # bytes; a longer state.json is damaged
 ERRORS: dict[str, str] = {}  # probe or program -> why it told nothing
 PYTHONS = ("python3.11", "python3.12", "python3.13")
-TOOLS = ("ssh-keygen", "systemctl", "loginctl", "tar", "vcgencmd")
+TOOLS = ("ssh-keygen", "systemctl", "loginctl", "tar", "vcgencmd", "ffmpeg")
+CSI_PROGRAMS = ("rpicam-vid", "libcamera-vid")
+CSI_LISTERS = ("rpicam-hello", "libcamera-hello")
+# As edge.runtime.cameras.v4l2 has them; numbers of requests are the same on x86-64 and Arm.
+CAPABILITY_BYTES = 104
+QUERYCAP = 0x80685600  # _IOR('V', 0, struct v4l2_capability)
+ENUM_FMT = 0xC0405602  # _IOWR('V', 2, struct v4l2_fmtdesc)
+MOST_FORMATS = 64
+FORMATS = (b"MJPG", b"JPEG", b"YUYV", b"NV12", b"RGB3", b"BGR3", b"GREY")
+NO_CAMERAS = ("bcm2835-isp", "bcm2835-codec", "pispbe", "rpivid", "rpi-hevc-dec")
 # Wheels of numpy, Pillow and the interpreters take these from the system.
 LIBRARIES = ("libstdc++.so.6", "libgcc_s.so.1", "libz.so.1")
 USB = {"1a6e:089a": "coral-usb", "18d1:9302": "coral-usb"}  # before and after its first use
@@ -193,15 +202,102 @@ def throttled(said: str) -> int | None:
     return int(match.group(1), 16) if match else None
 
 
-def cameras() -> dict[str, list[str]]:
-    """Return the cameras that libcamera lists, and capture devices of Video4Linux."""
-    said = ran("rpicam-hello", "--list-cameras") or ran("libcamera-hello", "--list-cameras") or ""
+def cameras() -> dict[str, Any]:
+    """Return the cameras that libcamera lists, and devices of Video4Linux.
+
+    Of the latter, those that capture, and those that this login may not open. ``group`` says
+    whether the running manager of this user's services is in the group video, None where there is
+    no such group or no manager runs; ``listed`` whether the next one will be.
+    """
+    program = next(filter(None, map(shutil.which, CSI_PROGRAMS)), None)
+    said = ""
+    for asked in (*CSI_LISTERS, program):
+        said = said or (ran(asked, "--list-cameras") if asked else None) or ""
     devices = [node.name for node in sorted(Path("/dev").glob("video[0-9]*"))]
     labels = {name: text(f"/sys/class/video4linux/{name}/name") or "" for name in devices}
+    shown = {f"/dev/{name}": f"/dev/{name} {label}".strip() for name, label in labels.items()}
+    captures = {path: captures_pictures(path) for path in shown}
+    gid = group_id("video")
+    groups = manager_groups()
     return {
         "libcamera": listed_cameras(said),
-        "video": [f"/dev/{name} {label}".strip() for name, label in labels.items()],
+        "video": list(shown.values()),
+        "capture": [path for path in shown if captures[path]],
+        "forbidden": [path for path in shown if captures[path] is None],
+        "program": program,
+        "group": None if gid is None or groups is None else gid in groups,
+        "listed": gid is not None and gid in listed_groups(),
     }
+
+
+def captures_pictures(path: str) -> bool | None:
+    """Return whether a device of Video4Linux is a camera that can be read; None if forbidden.
+
+    By the rules of ``edge.runtime.cameras.v4l2``; a device is asked and not changed.
+    """
+    import fcntl  # not everywhere that Python is
+
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError:
+        return None
+    except OSError:
+        return False
+    try:
+        answer = bytearray(CAPABILITY_BYTES)
+        fcntl.ioctl(descriptor, QUERYCAP, answer)
+        return is_camera(answer) and any(
+            fcntl.ioctl(descriptor, ENUM_FMT, struct.pack("=II56x", index, 1))[44:48] in FORMATS
+            for index in range(MOST_FORMATS)
+        )
+    except OSError:  # there is no further format, or it is no such device
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def is_camera(answer: bytes | bytearray) -> bool:
+    """Read struct v4l2_capability: its own pictures, streamed, and no step of a chain of devices.
+
+    See VIDIOC_QUERYCAP at docs.kernel.org/userspace-api/media/v4l.
+    """
+    whole, own = struct.unpack_from("=II", answer, 84)
+    flags = own if whole & 0x80000000 else whole
+    driver = bytes(answer[:16]).partition(b"\0")[0].decode("latin-1")
+    return flags & 0x24000001 == 0x04000001 and driver not in NO_CAMERAS
+
+
+def group_id(name: str) -> int | None:
+    """Return the number of a group; None where there is none of that name."""
+    import grp  # not everywhere that Python is
+
+    with contextlib.suppress(KeyError):
+        return grp.getgrnam(name).gr_gid
+    return None
+
+
+def listed_groups() -> list[int]:
+    """Return the groups that this user will have with the next login."""
+    import pwd  # not everywhere that Python is
+
+    login = pwd.getpwuid(os.getuid())
+    return os.getgrouplist(login.pw_name, login.pw_gid)
+
+
+def manager_groups(processes: Path = Path("/proc")) -> list[int] | None:
+    """Return the groups of the running manager of this user's services; None where none runs.
+
+    They are those of its start, whatever ``id`` says by now, and services have no others.
+    """
+    for status in processes.glob("[0-9]*/status"):
+        fields = dict(re.findall(r"^(\w+):[ \t]*(.*)$", text(status) or "", re.MULTILINE))
+        uid = fields.get("Uid", "").split()[:1] == [str(os.getuid())]
+        if not uid or fields.get("Name") != "systemd":
+            continue
+        words = (text(status.parent / "cmdline") or "").split("\0")
+        if "--user" in words[1:]:
+            return [int(number) for number in fields.get("Groups", "").split()]
+    return None
 
 
 def listed_cameras(said: str) -> list[str]:
@@ -242,6 +338,7 @@ def user() -> dict[str, Any]:
     kept = said == "yes" if said else Path("/var/lib/systemd/linger", name).exists()
     return {
         "name": name,
+        "uid": os.getuid(),
         "root": os.getuid() == 0,
         "systemd": systemd,
         "manager": bool(manager),

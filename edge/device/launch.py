@@ -2,13 +2,15 @@
 
 import os
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from edge.device.layout import PRIVATE, App
 from edge.device.release import Release
 from edge.device.slots import guard
 from edge.errors import DeviceError, EdgeError
 from edge.runtime.printable import one_line
+
+PATIENCE: Final = 20.0  # seconds for the first picture of a camera
 
 
 def main(name: str) -> NoReturn:
@@ -23,12 +25,28 @@ def main(name: str) -> NoReturn:
     except EdgeError as error:
         print(f"error: {one_line(error.message)}", file=sys.stderr)
         sys.exit(error.exit_code)
-    app.inbox.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-P", "-s", "-m", "edge.runtime", "watch", str(app.inbox)]
-    command += ["--bundle", str(chosen.folder(app)), *chosen.model_options()]
-    command += ["--release", chosen.id, "--health", str(app.socket)]
+    if chosen.live is None:
+        app.inbox.mkdir(parents=True, exist_ok=True)
     os.chdir(app.path)
-    os.execve(sys.executable, command, {**os.environ, **chosen.environ(app)})
+    os.execve(sys.executable, command(app, chosen), {**os.environ, **chosen.environ(app)})
+
+
+def command(app: App, release: Release) -> list[str]:
+    """Return the words of the release's own runtime: a page of a camera, or a folder of pictures.
+
+    Args:
+        app: Whose release.
+        release: Installed.
+    """
+    words, bundle = [sys.executable, "-P", "-s", "-m", "edge.runtime"], str(release.folder(app))
+    if release.live is None:
+        words += ["watch", str(app.inbox), "--bundle", bundle]
+    else:
+        # In time for the health to say why no picture comes.
+        patience = min(PATIENCE, release.start_seconds / 2)
+        words += ["live", bundle, *release.live.options(), "--patience", f"{patience:g}"]
+    words += release.model_options()
+    return [*words, "--release", release.id, "--health", str(app.socket)]
 
 
 if __name__ == "__main__":

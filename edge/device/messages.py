@@ -164,8 +164,9 @@ class AppState:
     problem: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the state as JSON values, without what is not known of the service."""
+        """Return the state as JSON values to show, without what is not known of the service."""
         known = asdict(self)
+        known["bundle"] = None if self.bundle is None else self.bundle.shown().to_json()
         for name in ("bundle", "service", "restarts", "health"):
             if known[name] is None:
                 del known[name]

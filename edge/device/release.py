@@ -1,9 +1,10 @@
 """``release.json``: a bundle, and how it is to run on this device."""
 
+import math
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from edge.device.layout import BUNDLE, RELEASE_FILE, App, checked_id, environments
 from edge.errors import BundleError, DeviceError, cause_of
@@ -11,6 +12,55 @@ from edge.runtime import checked
 from edge.runtime.files import write_bytes
 from edge.runtime.seal import PROVED
 from edge.runtime.typed import Mistyped, typed
+
+LIVE_PORT: Final = 8080  # where edge live of a host looks first
+MOST_SIDE: Final = 8192  # pixels; this and the next one as edge.runtime.commands.live takes them
+MOST_RATE: Final = 240.0  # frames a second
+_LONGEST_ADDRESS: Final = 2000  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveSettings:
+    """A camera, and the page that shows it.
+
+    Attributes:
+        camera: The address of the camera, as ``edge.runtime.cameras`` takes it; None for the first
+            one that is found.
+        width: Pixels, asked of the camera.
+        height: Pixels, asked of the camera.
+        rate: Frames a second, asked of the camera.
+        port: Where the page is, on the loopback address of the device alone.
+    """
+
+    camera: str | None = None
+    width: int = 640
+    height: int = 480
+    rate: float = 10.0
+    port: int = LIVE_PORT
+
+    def check(self) -> None:
+        """Refuse what no service could start with.
+
+        Raises:
+            BundleError: The address of the camera or a number cannot be.
+        """
+        address = "0" if self.camera is None else self.camera
+        if not 0 < len(address) <= _LONGEST_ADDRESS or not address.isprintable():
+            raise BundleError("the address of the camera is empty, too long or not text")
+        sides = (self.width, self.height)
+        if min(sides) < 1 or max(sides) > MOST_SIDE:
+            raise BundleError(f"a side of the camera is not from 1 to {MOST_SIDE} pixels")
+        if not (math.isfinite(self.rate) and 0 < self.rate <= MOST_RATE):
+            raise BundleError(f"the rate of the camera is not up to {MOST_RATE:g} a second")
+        if not 0 < self.port < 1 << 16:
+            raise BundleError(f"{self.port} is no port for the page")
+
+    def options(self) -> list[str]:
+        """Return the same as the runtime's command ``live`` takes it."""
+        words = ["--listen", f"127.0.0.1:{self.port}", "--size", f"{self.width}x{self.height}"]
+        words += ["--rate", f"{self.rate!r}"]
+        # In one word, whatever the address begins with.
+        return words if self.camera is None else [*words, f"--camera={self.camera}"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +81,7 @@ class Release:
         max_memory_mb: The bound on the resident memory of the self-test; None without one.
         start_seconds: The longest time from the start of the service to READY.
         watchdog_seconds: The time without a sign of life after which systemd restarts it.
+        live: The camera and the page; None for a folder of pictures.
     """
 
     id: str
@@ -46,10 +97,26 @@ class Release:
     max_memory_mb: float | None
     start_seconds: int
     watchdog_seconds: int
+    live: LiveSettings | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
+        """Return the fields as JSON values.
+
+        ``live`` is left out where it is None: an older edge knows no such field, and the id of a
+        release is made of these values.
+        """
+        value = asdict(self)
+        if self.live is None:
+            del value["live"]
+        return value
+
+    def shown(self) -> Self:
+        """Return it as it may be shown: without the password in the address of a camera."""
+        if self.live is None or self.live.camera is None:
+            return self
+        from edge.runtime.cameras.camera import shown_address  # of a host; devices show nothing
+
+        return replace(self, live=replace(self.live, camera=shown_address(self.live.camera)))
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -80,6 +147,8 @@ class Release:
             raise BundleError("a bound of the release's description is not above 0")
         checked_id(self.id)
         checked_id(self.environment)
+        if self.live is not None:
+            self.live.check()
 
     @classmethod
     def read(cls, app: App, release: str) -> Self:

@@ -20,7 +20,8 @@ _PACKAGES: Final = (
     "openssh-client python3 sudo rsync kmod iproute2 busybox-static"
 )
 _MORE: Final = {
-    "bookworm": ("linux-image-cloud-arm64",),
+    # Not the kernel for clouds, which is a third as large and has no module of a camera.
+    "bookworm": ("linux-image-arm64",),
     # Pages of 16 KiB, as a Raspberry Pi 5 has them.
     "trixie": ("linux-image-arm64-16k", "linux-sysctl-defaults", "libnss-systemd"),
 }
@@ -135,6 +136,8 @@ def _accounts(root: Path) -> None:
     groups += [f"{name}:x:{number}:" for name, number in _SYSTEM_GROUPS.items()]
     users.append(f"{USER}:x:{UID}:{UID}:,,,:/home/{USER}:/bin/bash")
     groups.append(f"{USER}:x:{UID}:")
+    # As on Raspberry Pi OS: the user may open cameras.
+    groups = [f"{line}{USER}" if line.startswith("video:") else line for line in groups]
     (etc / "passwd").write_text("\n".join(users) + "\n")
     (etc / "group").write_text("\n".join(groups) + "\n")
     for name, lines, rest in (

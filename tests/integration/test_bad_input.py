@@ -658,7 +658,7 @@ def test_predict_with_an_engine_that_does_not_fit(
 def test_predict_without_a_bundle(edge: Edge, small_bundle: SmallBundle) -> None:
     image = small_bundle.photos / "cold" / "00.png"
     failed(edge.run("predict", small_bundle.photos, image), 2, "no bundle", "edge build")
-    failed(edge.run("predict", edge.work / "missing", image), 2, "no bundle", "edge build")
+    failed(edge.run("predict", edge.work / "missing", image), 2, "no such file or folder")
 
 
 @pytest.mark.parametrize("variant", ["tflite-int8", "onnx-fp32"])

@@ -1,17 +1,27 @@
 """What a deploy decides: model file, names, ids."""
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from devices.profile import profile
-from edge.deploy.plan import app_name, best_variant, named
+from edge.deploy.plan import (
+    LIVE_COMMAND,
+    DeployOptions,
+    _draft,
+    app_name,
+    best_variant,
+    named,
+)
 from edge.device.layout import App, checked_id
-from edge.device.release import Release
+from edge.device.release import LiveSettings, Release
 from edge.errors import BundleError, UsageError
+from edge.pipeline.bundle import copy_runtime
 from edge.runtime.contract import Preprocessing
-from edge.runtime.spec import Manifest, Variant
+from edge.runtime.spec import Manifest, SignedRelease, Variant
 from tests.unit.device_releases import RELEASE
 
 BOARD = profile("raspberry-pi-5")
@@ -82,7 +92,7 @@ def test_an_id_tells_every_setting() -> None:
     assert first.startswith("7-") and checked_id(first) == first
     assert named(RELEASE).id == first
     for change in ({"threads": 2}, {"environment": "abd"}, {"max_latency_ms": 5.0}):
-        assert named(replace(RELEASE, **change)).id != first  # type: ignore[arg-type]
+        assert named(replace(RELEASE, **change)).id != first
 
 
 @pytest.mark.parametrize("text", ["", "a b", "../a", "A", "-a", "a" * 33, 7, None, "a\n"])
@@ -110,3 +120,32 @@ def test_the_description_of_a_release_is_checked() -> None:
             Release.from_json(item)
     with pytest.raises(UsageError):
         Release.from_json({**value, "environment": "../x"})
+
+
+def test_a_bundle_whose_runtime_has_no_page_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own runtime serves there, and an earlier edge may have built it."""
+    monkeypatch.setattr("edge.deploy.plan.check_board", lambda *_: None)
+    known = manifest("tflite-int8", tflite_int8=(0.9, 1.0))
+    signed = replace(known, release=SignedRelease(version=7, devices=()))
+    options = DeployOptions(
+        key=None,  # type: ignore[arg-type]
+        watch_seconds=1,
+        selftest_seconds=1,
+        start_seconds=1,
+        watchdog_seconds=1,
+        keep=1,
+    )
+    paged = replace(options, live=LiveSettings(port=8081))
+    older = SimpleNamespace(manifest=signed, digest="0" * 64)
+    assert _draft(older, BOARD, options).live is None  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no live page") as caught:
+        _draft(older, BOARD, paged)  # type: ignore[arg-type]
+    assert "Build or export it again" in caught.value.hint
+    whole = replace(signed, files={LIVE_COMMAND: "0" * 64})
+    newer = SimpleNamespace(manifest=whole, digest="0" * 64)
+    assert _draft(newer, BOARD, paged).live == paged.live  # type: ignore[arg-type]
+
+
+def test_a_bundle_of_this_edge_has_the_page(tmp_path: Path) -> None:
+    copy_runtime(tmp_path / "runtime")
+    assert (tmp_path / LIVE_COMMAND).is_file()

@@ -9,7 +9,7 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"))
 LINK: Final = re.compile(r"\]\(([^)\s#]+)?(?:#([^)]+))?\)")
-MOST_WORDS: Final = 1500
+MOST_WORDS: Final = 1600  # issue 17 brought the live page
 
 
 def anchors(page: Path) -> set[str]:

@@ -10,10 +10,12 @@ from tests.house import ROOT, class_names_twice, counted, duplicates, product_fi
 
 # Figures of `python -m tests.house` that may fall and not rise. To raise one, say why here.
 MOST: Final = {
-    "product files": 425,  # issue 16 brought tasks: decoders, identification, annotations, scores
+    # Issue 16 brought tasks (decoders, identification, annotations, scores), issue 17 the live page
+    # (cameras, pipeline, server, teaching, the host's session).
+    "product files": 469,
     "files with one importer and under 60 lines": 5,
     "class names defined twice": 0,
-    "lines with dict[str, Any]": 200,
+    "lines with dict[str, Any]": 225,  # the live page speaks JSON
     'sentences that begin with "Of"': 0,
     "functions over 40 lines": 6,
     "pairs of places with 6 or more equal lines": 7,
