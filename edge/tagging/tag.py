@@ -22,7 +22,7 @@ from edge.runtime.contract import Preprocessing
 from edge.runtime.files import readable, sha256_file
 from edge.runtime.head import Head, class_probabilities
 from edge.runtime.output import PROBABILITIES, OutputSpec
-from edge.runtime.taught import LearningHead
+from edge.runtime.teach.taught import LearningHead
 from edge.tagging.index import FileStamp, TagIndex
 from edge.tagging.options import MAX_TAGS, NETWORK, THRESHOLD, TagOptions, TagSettings
 from edge.tagging.tags import Tagged, choose
