@@ -29,7 +29,6 @@ from edge.pipeline.bundle import (
 from edge.pipeline.conversion import Converted
 from edge.progress import Progress, Silent
 from edge.runtime.bundle import MANIFEST_NAME
-from edge.runtime.child import in_child
 from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.head import Head
@@ -42,8 +41,6 @@ from edge.training.options import BaseOptions
 from edge.versions import versions
 
 COMMAND: Final = "live"  # what the provenance of such a bundle names
-CONVERSION_SECONDS: Final = 900.0
-CONVERSION_BYTES: Final = 6 << 30
 _LAYOUT: Final = 1  # of what is written here; bundles of another one are made again
 _TARGET: Final = TARGETS["tflite-fp32"]
 # Factor of the cosines: where nothing was taught there is nothing to fit it to. Of 10 to 200 it has
@@ -81,13 +78,7 @@ def blank_bundle(cache: StageCache, name: str, progress: Progress | None = None)
     )
     if cache.find(key) is None:
         with (progress or Silent()).stage("a bundle to teach"):
-            # TensorFlow would stay in this process, which serves from now on: 0.9 GB.
-            in_child(
-                lambda: base_extractor(base, cache),
-                seconds=CONVERSION_SECONDS,
-                memory_bytes=CONVERSION_BYTES,
-            )
-            extractor = base_extractor(base, cache)  # it lies in the cache now
+            extractor = base_extractor(base, cache)
             with cache.store(key) as folder:
                 _write(folder, extractor, name, _provenance(base, extractor))
     return cache.entry(key)
