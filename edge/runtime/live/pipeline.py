@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -112,7 +112,6 @@ class Pipeline:
         self._waiting: Frame | None = None
         self._newest: Frame | None = None
         self._jobs: deque[_Job] = deque()
-        self._shown: ShownFrame | None = None
         self._last: deque[ShownFrame] = deque(maxlen=KEPT)
         self._camera = CameraState(
             ok=False,
@@ -121,7 +120,6 @@ class Pipeline:
             message="the camera is being opened",
         )
         self._stopped = False
-        self._beat = time.monotonic()
         self._busy_since: float | None = None
         self._figures = _Figures()
         self._threads = [
@@ -159,7 +157,7 @@ class Pipeline:
     @property
     def shown(self) -> ShownFrame | None:
         """The newest frame that was answered; None before the first."""
-        return self._shown
+        return self._last[-1] if self._last else None
 
     def kept(self, number: int) -> ShownFrame | None:
         """Return one of the last frames by its number; None where it is none of them."""
@@ -198,7 +196,7 @@ class Pipeline:
         with self._changed:
             end = time.monotonic() + seconds
             while not self._stopped:
-                shown, camera = self._shown, self._camera
+                shown, camera = self.shown, self._camera
                 if version != camera.version and (version != -1 or not camera.ok):
                     return None
                 if camera.ok and shown is not None and shown.number != number:
@@ -238,7 +236,8 @@ class Pipeline:
     def figures(self) -> dict[str, Any]:
         """Return rates, ages and times of the last frames as JSON values; see docs/live.md."""
         with self._changed:
-            return self._figures.to_json()
+            figures = self._figures.copy()
+        return figures.to_json()  # without the lock, which every frame waits for
 
     # The capture thread.
 
@@ -321,16 +320,16 @@ class Pipeline:
             problem = f"the frame cannot be answered: {error or type(error).__name__}"
         now = time.monotonic()
         with self._changed:
-            before = 0 if self._shown is None else self._shown.number
-            self._shown = ShownFrame(
-                number=before + 1,
+            before = self.shown
+            shown = ShownFrame(
+                number=1 if before is None else before.number + 1,
                 frame=frame,
                 answered=answered,
                 problem=problem,
                 age=now - frame.captured,
             )
-            self._last.append(self._shown)
-            self._figures.answered(self._shown, now)
+            self._last.append(shown)
+            self._figures.answered(shown, now)
             self._changed.notify_all()
 
 
@@ -341,40 +340,54 @@ def _run(job: _Job, model: LiveModel) -> None:
         job.result.set_exception(error)
 
 
+def _recent() -> "deque[Any]":
+    return deque(maxlen=RECENT)
+
+
+@dataclass(slots=True, kw_only=True)
 class _Figures:
     """Counts, and the last frames' times; guarded by the pipeline's lock."""
 
-    def __init__(self) -> None:
-        self.frames = 0
-        self.dropped = 0
-        self.unanswered = 0
-        self._arrivals: deque[float] = deque(maxlen=RECENT)
-        self._shown: deque[float] = deque(maxlen=RECENT)
-        self._ages: deque[float] = deque(maxlen=RECENT)
-        self._steps: deque[tuple[float, float, float]] = deque(maxlen=RECENT)
+    frames: int = 0
+    dropped: int = 0
+    unanswered: int = 0
+    arrivals: "deque[float]" = field(default_factory=_recent)
+    shown: "deque[float]" = field(default_factory=_recent)
+    ages: "deque[float]" = field(default_factory=_recent)
+    steps: "deque[tuple[float, float, float]]" = field(default_factory=_recent)
+
+    def copy(self) -> "_Figures":
+        """Return the figures of this moment, whatever comes next."""
+        return replace(
+            self,
+            arrivals=self.arrivals.copy(),
+            shown=self.shown.copy(),
+            ages=self.ages.copy(),
+            steps=self.steps.copy(),
+        )
 
     def arrived(self, dropped: int) -> None:
-        self._arrivals.append(time.monotonic())
+        self.arrivals.append(time.monotonic())
         self.dropped += dropped
 
     def answered(self, shown: ShownFrame, now: float) -> None:
         self.frames += 1
-        self._shown.append(now)
-        self._ages.append(shown.age)
+        self.shown.append(now)
+        self.ages.append(shown.age)
         if shown.answered is None:
             self.unanswered += 1
         else:
             steps = shown.answered.steps
-            self._steps.append((steps.preprocess, steps.inference, steps.postprocess))
+            self.steps.append((steps.preprocess, steps.inference, steps.postprocess))
 
     def to_json(self) -> dict[str, Any]:
         now = time.monotonic()
-        steps = np.median(self._steps, axis=0).tolist() if self._steps else [None] * 3
+        steps = np.median(self.steps, axis=0).tolist() if self.steps else [None] * 3
         names = ("preprocess_ms", "inference_ms", "postprocess_ms")
         return {
-            "fps": _rate(self._shown, now),
-            "camera_fps": _rate(self._arrivals, now),
-            "age_ms": _spread(self._ages),
+            "fps": _rate(self.shown, now),
+            "camera_fps": _rate(self.arrivals, now),
+            "age_ms": _spread(self.ages),
             "frames": self.frames,
             "dropped": self.dropped,
             "unanswered": self.unanswered,

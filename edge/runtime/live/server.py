@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -93,6 +94,14 @@ def refused(refusal: Refusal, **headers: str) -> HttpResponse:
 Answering = Callable[[HttpRequest], HttpResponse]
 
 
+class _Phase(Enum):
+    """What a connection is about."""
+
+    WAITING = auto()  # the server waits for a request
+    STRANGER = auto()  # one without a token is answered; it may never read the answer
+    ANSWERED = auto()
+
+
 class LiveServer(ThreadingHTTPServer):
     """Listens, and has each request answered by ``answering``.
 
@@ -133,10 +142,7 @@ class LiveServer(ThreadingHTTPServer):
         self.codes: Counter[int] = Counter()
         self._held = 0
         self._lock = threading.Lock()
-        self._waiting: dict[socket.socket, float] = {}  # since when the server waits for a request
-        self._busy: set[socket.socket] = set()
-        # Since when one without a token is answered; it may never read the answer.
-        self._strangers: dict[socket.socket, float] = {}
+        self._open: dict[socket.socket, tuple[_Phase, float]] = {}  # and since when
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         try:
             super().__init__(address, _Handler)
@@ -157,18 +163,16 @@ class LiveServer(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a thread of its own; make room for it, or say that it is full."""
         with self._lock:
-            full = len(self._waiting) + len(self._busy) >= MOST_CONNECTIONS
-            oldest = _oldest(self._waiting) or _oldest(self._strangers)
-            if full and oldest is None:
-                _say_full(request)
-            elif full and oldest is not None:
+            full = len(self._open) >= MOST_CONNECTIONS
+            oldest = self._gives_way() if full else None
+            if oldest is not None:
                 _end(oldest)
-                self._waiting.pop(oldest, None)
-                self._strangers.pop(oldest, None)
-                self._busy.discard(oldest)
-            if not full or oldest is not None:
-                self._waiting[request] = time.monotonic()
-        if full and oldest is None:
+                del self._open[oldest]
+            admitted = not full or oldest is not None
+            if admitted:
+                self._open[request] = _Phase.WAITING, time.monotonic()
+        if not admitted:
+            _say_full(request)
             self.codes[503] += 1
             self.shutdown_request(request)
             return
@@ -185,34 +189,34 @@ class LiveServer(ThreadingHTTPServer):
         """Close connections on which no request has come in time."""
         now = time.monotonic()
         with self._lock:
-            for request, since in list(self._waiting.items()):
-                if now - since > ASK_SECONDS:
+            for request, (phase, since) in self._open.items():
+                if phase is _Phase.WAITING and now - since > ASK_SECONDS:
                     _end(request)
 
     def waits(self, request: socket.socket) -> None:
         """A connection has been answered, and may ask again."""
-        with self._lock:
-            self._busy.discard(request)
-            self._strangers.pop(request, None)
-            self._waiting[request] = time.monotonic()
+        self._enters(request, _Phase.WAITING)
 
-    def works(self, request: socket.socket) -> None:
-        """A connection has asked."""
-        with self._lock:
-            self._waiting.pop(request, None)
-            self._busy.add(request)
-
-    def strange(self, request: socket.socket) -> None:
-        """A connection that has asked has no token: it is closed first where others want room."""
-        with self._lock:
-            self._strangers[request] = time.monotonic()
+    def works(self, request: socket.socket, *, trusted: bool) -> None:
+        """A connection has asked; one without a token makes room where others want it."""
+        self._enters(request, _Phase.ANSWERED if trusted else _Phase.STRANGER)
 
     def forget(self, request: socket.socket) -> None:
         """A connection has ended."""
         with self._lock:
-            self._waiting.pop(request, None)
-            self._strangers.pop(request, None)
-            self._busy.discard(request)
+            self._open.pop(request, None)
+
+    def _enters(self, request: socket.socket, phase: "_Phase") -> None:
+        with self._lock:
+            self._open[request] = phase, time.monotonic()
+
+    def _gives_way(self) -> socket.socket | None:
+        """Return the connection that is closed first; None where all have a right to stay."""
+        for phase in (_Phase.WAITING, _Phase.STRANGER):
+            found = {item: since for item, (now, since) in self._open.items() if now is phase}
+            if found:
+                return min(found, key=found.__getitem__)
+        return None
 
     def holds(self, change: int) -> bool:
         """Count bytes of bodies, more or less; false where there would be too many."""
@@ -224,10 +228,6 @@ class LiveServer(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that went away; nobody can be told of anything else here."""
-
-
-def _oldest(connections: Mapping[socket.socket, float]) -> socket.socket | None:
-    return min(connections, key=connections.__getitem__, default=None)
 
 
 def _say_full(request: socket.socket) -> None:
@@ -285,7 +285,6 @@ class _Handler(BaseHTTPRequestHandler):
     def parse_request(self) -> bool:
         if not super().parse_request():
             return False
-        self.server.works(self.connection)
         names = [name.title() for name in self.headers]
         if any(names.count(name) > 1 for name in ONCE):
             self.send_error(400, "a header that there may be once is there twice")
@@ -323,9 +322,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(Refusal(400, "the query has too many fields"))
         if self._logs_in(method, parts.path, query):
             return None
-        if not self.server.guard.trusts(self.named):
-            self.server.strange(self.connection)
-            self.connection.settimeout(STRANGER_SECONDS)
+        trusted = self.server.guard.trusts(self.named)
+        self.server.works(self.connection, trusted=trusted)
+        self.connection.settimeout(SEND_SECONDS if trusted else STRANGER_SECONDS)
         refusal = self._refusal(method, parts.path)
         if refusal is not None:
             return self._refuse(refusal)
