@@ -8,11 +8,9 @@ from devices.profile import Profile
 from edge.deploy.facts import Cameras, Facts
 from edge.deploy.finding import Finding
 from edge.device.release import LiveSettings
+from edge.errors import CameraError
+from edge.runtime.cameras.table import CSI, FILES, NETWORK, USB, kind_of
 
-USB: Final = "usb"
-CSI: Final = "csi"
-NETWORK: Final = "network"
-FILES: Final = "files"
 _ANOTHER: Final = "Plug it in, and see what edge doctor says; or name another one with --camera."
 _NOT_IN_GROUP: Final = "the running service manager is not in the group video: no service may read"
 
@@ -39,7 +37,11 @@ def camera_of(facts: Facts, live: LiveSettings) -> Iterator[Finding]:
         live: The camera and the page that are to be deployed.
     """
     found = facts.cameras
-    kind = camera_kind(live.camera)
+    try:
+        kind = "" if live.camera is None else kind_of(live.camera).name
+    except CameraError as error:
+        yield Finding.error("camera", error.message, error.hint)
+        return
     if kind == NETWORK and facts.user is not None and facts.user.tools.get("ffmpeg") is None:
         yield Finding.error(
             "camera", "there is no ffmpeg, which reads network cameras", "sudo apt install ffmpeg"
@@ -58,20 +60,6 @@ def camera_of(facts: Facts, live: LiveSettings) -> Iterator[Finding]:
         yield Finding.error("camera", f"none is seen, and {_no_csi(found)}", _ANOTHER)
     elif not _may_read(facts):
         yield Finding.error("camera", _NOT_IN_GROUP, _into_group(facts))
-
-
-def camera_kind(address: str | None) -> str:
-    """Return which kind of camera an address means, as ``edge.runtime.cameras.table`` reads it.
-
-    Empty for the first camera that is found.
-    """
-    if address is None:
-        return ""
-    if re.fullmatch(r"[0-9]{1,4}|/dev/(?!shm/).*", address):
-        return USB
-    if re.fullmatch(r"csi(:[0-9]{1,2})?", address):
-        return CSI
-    return NETWORK if "://" in address else FILES
 
 
 def _no_csi(found: Cameras) -> str:

@@ -87,6 +87,8 @@ _SHIPPED: Final = (
     "device/*.py",
     "runtime/__init__.py",
     "runtime/bundle.py",
+    "runtime/cameras/__init__.py",
+    "runtime/cameras/camera.py",
     "runtime/checked.py",
     "runtime/child.py",
     "runtime/files.py",

@@ -1,6 +1,5 @@
 """``release.json``: a bundle, and how it is to run on this device."""
 
-import math
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,13 +8,12 @@ from typing import Any, Final, Self
 from edge.device.layout import BUNDLE, RELEASE_FILE, App, checked_id, environments
 from edge.errors import BundleError, DeviceError, cause_of
 from edge.runtime import checked
+from edge.runtime.cameras.camera import LEAST_RATE, MOST_RATE, MOST_SIDE, shown_address
 from edge.runtime.files import write_bytes
 from edge.runtime.seal import PROVED
 from edge.runtime.typed import Mistyped, typed
 
 LIVE_PORT: Final = 8080  # where edge live of a host looks first
-MOST_SIDE: Final = 8192  # pixels; this and the next one as edge.runtime.commands.live takes them
-MOST_RATE: Final = 240.0  # frames a second
 _LONGEST_ADDRESS: Final = 2000  # characters
 
 
@@ -50,8 +48,10 @@ class LiveSettings:
         sides = (self.width, self.height)
         if min(sides) < 1 or max(sides) > MOST_SIDE:
             raise BundleError(f"a side of the camera is not from 1 to {MOST_SIDE} pixels")
-        if not (math.isfinite(self.rate) and 0 < self.rate <= MOST_RATE):
-            raise BundleError(f"the rate of the camera is not up to {MOST_RATE:g} a second")
+        if not LEAST_RATE <= self.rate <= MOST_RATE:
+            raise BundleError(
+                f"the rate of the camera is not from {LEAST_RATE:g} to {MOST_RATE:g} a second"
+            )
         if not 0 < self.port < 1 << 16:
             raise BundleError(f"{self.port} is no port for the page")
 
@@ -114,8 +114,6 @@ class Release:
         """Return it as it may be shown: without the password in the address of a camera."""
         if self.live is None or self.live.camera is None:
             return self
-        from edge.runtime.cameras.camera import shown_address  # of a host; devices show nothing
-
         return replace(self, live=replace(self.live, camera=shown_address(self.live.camera)))
 
     @classmethod

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge.deploy.ssh import CONNECT_SECONDS, Address, failure
+from edge.device.release import LIVE_PORT
 from edge.errors import DeviceError, EdgeError, PackageMissing, UsageError
 from edge.processes import Tail
 from edge.runtime import checked
 from edge.runtime.child import die_with
 
-PORT: Final = 8080  # where a live application listens unless it is told otherwise
+PORT: Final = LIVE_PORT  # where a live application listens unless it is told otherwise
 _LOOPBACK: Final = "127.0.0.1"
 _READY_SECONDS: Final = CONNECT_SECONDS + 10.0  # to log in, and to be let through
 _ANSWER_SECONDS: Final = 10.0

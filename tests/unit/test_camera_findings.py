@@ -1,7 +1,6 @@
 """What is said of a device's cameras, and of whether its services may read them."""
 
 import os
-import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +9,11 @@ from typing import Any
 import pytest
 
 from devices.profile import profile
-from edge.deploy.camera_findings import camera_kind
 from edge.deploy.facts import Cameras, Facts
 from edge.deploy.findings import Finding, Severity, findings
 from edge.device import facts as device
 from edge.device.release import LiveSettings
 from edge.runtime.cameras import v4l2_kernel as kernel
-from edge.runtime.cameras.table import KINDS
 from edge.runtime.cameras.v4l2 import _PREFERRED
 from edge.runtime.typed import typed
 from tests.unit.test_findings import case
@@ -119,14 +116,10 @@ def test_no_camera_is_no_reason_to_speak_of_the_group() -> None:
     assert said(device_with(replace(NONE, group=False)), live=False) == []
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["0", "12", "/dev/video0", "/dev/shm/x.mjpeg", "csi", "csi:1", "csi:x", "RTSP://h/p", "a/b"],
-)
-def test_addresses_are_read_as_the_runtime_reads_them(address: str) -> None:
-    first = next(kind for kind in KINDS if re.fullmatch(kind.pattern, address))
-    kinds = {"open_device": "usb", "open_csi": "csi", "open_rtsp": "network"}
-    assert camera_kind(address) == kinds.get(first.opener, "files")
+def test_an_address_that_no_service_could_open() -> None:
+    (found,) = said(device_with(USB, ffmpeg="/usr/bin/ffmpeg"), "http://pi:secret@cam/live")
+    assert found.level is Severity.ERROR and found.hint
+    assert "is no address of a camera" in found.found and "secret" not in found.found
 
 
 # What the device asks of its kernel.

@@ -19,7 +19,8 @@ from edge.device.release import LiveSettings, Release
 from edge.device.service import ServiceStatus
 from edge.device.state import State
 from edge.errors import BundleError, DeployFailed, UsageError
-from edge.runtime.commands.live import MOST_RATE, MOST_SIDE, add_arguments
+from edge.runtime.cameras.camera import LEAST_RATE, MOST_RATE, MOST_SIDE
+from edge.runtime.commands.live import add_arguments
 from edge.runtime.typed import typed
 from tests.unit.device_releases import RELEASE
 from tests.unit.test_slots import jobs_of
@@ -79,6 +80,8 @@ CHANGES = [
         {"width": "640"},
         {"rate": 0},
         {"rate": MOST_RATE + 1},
+        {"rate": LEAST_RATE / 2},
+        {"rate": float("nan")},
         {"rate": True},
         {"port": 0},
         {"port": 65536},

@@ -1,6 +1,5 @@
 """Options of the commands that talk to devices."""
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -279,6 +278,7 @@ class DeployFlags:
             UsageError: A value cannot be, or an option would have no effect.
         """
         from edge.device.release import LiveSettings
+        from edge.runtime.cameras.camera import read_size
 
         given = ("camera", "live_port", "size", "rate")
         unused = next((name for name in given if getattr(self, name) is not None), None)
@@ -295,8 +295,7 @@ class DeployFlags:
         if self.rate is not None:
             settings = replace(settings, rate=self.rate)
         if self.size is not None:
-            sides = re.fullmatch(r"([0-9]{1,5})[xX]([0-9]{1,5})", self.size)
-            width, height = (int(sides[1]), int(sides[2])) if sides else (0, 0)
+            width, height = read_size(self.size) or (0, 0)  # which are refused below
             settings = replace(settings, width=width, height=height)
         try:
             settings.check()

@@ -1,7 +1,6 @@
 """``edge live``."""
 
 import os
-import re
 import sys
 import threading
 from dataclasses import replace
@@ -165,15 +164,15 @@ def _options(
     Raises:
         UsageError: A value cannot be meant.
     """
+    from edge.runtime.cameras.camera import LEAST_RATE, MOST_RATE, MOST_SIDE, read_size
     from edge.runtime.cameras.table import check_address
-    from edge.runtime.commands.live import LEAST_RATE, MOST_RATE, MOST_SIDE, TOKEN
+    from edge.runtime.commands.live import TOKEN
     from edge.runtime.live.model import MOST_SMOOTHING
     from edge.runtime.live.server import checked_address
     from edge.runtime.live.service import LiveOptions
 
-    match = re.fullmatch(r"([0-9]{1,5})[xX]([0-9]{1,5})", size)
-    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not (1 <= width <= MOST_SIDE and 1 <= height <= MOST_SIDE):
+    pixels = read_size(size)
+    if pixels is None:
         raise UsageError(
             f"--size {size!r} is no size of a picture",
             hint=f"Write it as 640x480; a side has at most {MOST_SIDE} pixels.",
@@ -195,8 +194,8 @@ def _options(
             raise UsageError(f"--camera: {error.message}", hint=error.hint) from error
     return LiveOptions(
         camera=camera,
-        width=width,
-        height=height,
+        width=pixels[0],
+        height=pixels[1],
         rate=rate,
         listen=checked_address(listen),
         token=os.environ.get(TOKEN) or None,

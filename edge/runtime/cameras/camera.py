@@ -13,9 +13,12 @@ from edge.errors import CameraError, UsageError
 if TYPE_CHECKING:
     from PIL import Image
 
-PATIENCE: Final = (
-    10.0  # seconds; a CSI camera takes two to start, a USB camera after a replug three
-)
+# Seconds; a CSI camera takes two to start, a USB camera after a replug three.
+PATIENCE: Final = 10.0
+# What a command, or a release, may ask a camera for.
+MOST_SIDE: Final = 8192  # pixels
+LEAST_RATE: Final = 0.01  # frames a second: one in 100 seconds
+MOST_RATE: Final = 240.0
 JPEG_QUALITY: Final = 85  # of frames that are encoded here: 40 kB at 640 x 480, no block is seen
 MAX_FRAME_BYTES: Final = 16 << 20  # of one JPEG: 4K at quality 100 takes 12 MB
 _MAX_SIDE: Final = 16_384  # pixels; no sensor has more, and a JPEG could say four times that
@@ -161,6 +164,13 @@ class Camera(Protocol):
 def closed(address: str) -> CameraError:
     """Return the error of a camera that is read after it was closed."""
     return CameraError(f"{address}: the camera was closed", fault=CameraFault.GONE)
+
+
+def read_size(text: str) -> tuple[int, int] | None:
+    """Return width and height of ``WIDTHxHEIGHT``; None for what no camera is asked for."""
+    sides = re.fullmatch("([0-9]{1,5})[xX]([0-9]{1,5})", text)
+    size = (int(sides[1]), int(sides[2])) if sides else (0, 0)
+    return size if min(size) >= 1 and max(size) <= MOST_SIDE else None
 
 
 def shown_address(address: str) -> str:

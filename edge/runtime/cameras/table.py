@@ -16,7 +16,10 @@ from edge.runtime.cameras.camera import (
     shown_address,
 )
 
-PLAYED: Final = "played"
+USB: Final = "usb"
+CSI: Final = "csi"
+NETWORK: Final = "network"
+FILES: Final = "files"
 Opener = Callable[[str, CameraRequest], Camera]
 Lister = Callable[[], list[CameraDescription]]
 
@@ -26,6 +29,7 @@ class AddressKind:
     """One kind of addresses, and who opens them.
 
     Attributes:
+        name: What it is called: ``usb``, ``csi``, ``network`` or ``files``.
         pattern: A regular expression that a whole address matches; the first kind of the table
             that it matches is taken.
         forms: How such addresses look, for messages.
@@ -35,6 +39,7 @@ class AddressKind:
             where they cannot be looked for.
     """
 
+    name: str
     pattern: str
     forms: str
     module: str
@@ -55,6 +60,7 @@ class AddressKind:
 
 KINDS: Final = (
     AddressKind(
+        name=USB,
         pattern=r"[0-9]{1,4}|/dev/(?!shm/).*",
         forms="0, /dev/video0 or /dev/v4l/by-id/NAME (a USB camera)",
         module="v4l2",
@@ -62,6 +68,7 @@ KINDS: Final = (
         lister="devices",
     ),
     AddressKind(
+        name=CSI,
         pattern=r"csi(:[0-9]{1,2})?",
         forms="csi or csi:1 (a camera on the ribbon cable of a Raspberry Pi)",
         module="program",
@@ -69,15 +76,17 @@ KINDS: Final = (
         lister="csi_cameras",
     ),
     AddressKind(
+        name=NETWORK,
         pattern=r"(?i:rtsps?)://.*",
         forms="rtsp://HOST/PATH (a network camera, through ffmpeg)",
         module="program",
         opener="open_rtsp",
     ),
     AddressKind(
+        name=FILES,
         pattern=r"(?!.*://).+",
         forms="a folder of pictures, a .mjpeg or .mjpg file, or a .y4m file (played in a circle)",
-        module=PLAYED,
+        module="played",
         opener="open_played",
     ),
 )
@@ -96,7 +105,7 @@ def open_camera(address: str | None = None, request: CameraRequest | None = None
     """
     if address is None:
         address = _first()
-    return _kind_of(address).open(address, request or CameraRequest())
+    return kind_of(address).open(address, request or CameraRequest())
 
 
 def check_address(address: str) -> None:
@@ -105,7 +114,7 @@ def check_address(address: str) -> None:
     Raises:
         CameraError: It is one of these.
     """
-    if _kind_of(address).module == PLAYED and not Path(address).exists():
+    if kind_of(address).name == FILES and not Path(address).exists():
         raise CameraError(
             f"there is no file or folder {shown_address(address)}",
             fault=CameraFault.MISSING,
@@ -118,7 +127,7 @@ def list_cameras() -> list[CameraDescription]:
     return [camera for kind in KINDS for camera in kind.cameras()]
 
 
-def _kind_of(address: str) -> AddressKind:
+def kind_of(address: str) -> AddressKind:
     """Return the kind of an address.
 
     Raises:

@@ -2,9 +2,11 @@
 
 import argparse
 import os
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from edge.errors import UsageError
+from edge.runtime.cameras.camera import LEAST_RATE, MOST_RATE, read_size
 from edge.runtime.commands.arguments import (
     add_bundle,
     add_model,
@@ -14,15 +16,13 @@ from edge.runtime.commands.arguments import (
     named_path,
 )
 from edge.runtime.live.model import MOST_SMOOTHING
-from edge.runtime.live.mqtt import PASSWORD, Broker, checked_broker
+from edge.runtime.live.mqtt import PASSWORD, checked_broker
 from edge.runtime.live.server import checked_address
 from edge.runtime.live.service import PATIENCE, LiveOptions, serve
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime live BUNDLE --camera /dev/video0"
 TOKEN: Final = "EDGE_LIVE_TOKEN"  # of the environment: a command line is there for all to read
-MOST_SIDE: Final = 8192
-LEAST_RATE: Final = 0.01  # a frame in 100 seconds
-MOST_RATE: Final = 240.0
+ReadT = TypeVar("ReadT")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--listen",
-        type=address,
+        type=checked_by(checked_address),
         default=("127.0.0.1", 8080),
         metavar="HOST:PORT",
         help="where the page is; elsewhere than on this computer it needs a token, which is "
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--mqtt",
-        type=broker,
+        type=checked_by(checked_broker),
         metavar="URL",
         help="send answers to this broker, such as mqtt://user@host:1883 or mqtts://...; "
         f"{PASSWORD} of the environment holds the password; needs paho-mqtt",
@@ -116,9 +116,8 @@ def run(options: argparse.Namespace) -> int:
 
 def size(text: str) -> tuple[int, int]:
     """Read ``WIDTHxHEIGHT``, for argparse."""
-    width, cross, height = text.lower().partition("x")
-    pixels = (at_least_one(width), at_least_one(height)) if cross else (0, 0)
-    if not 0 < max(pixels) <= MOST_SIDE:
+    pixels = read_size(text)
+    if pixels is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size such as 640x480")
     return pixels
 
@@ -139,17 +138,13 @@ def smoothing(text: str) -> int:
     return value
 
 
-def address(text: str) -> tuple[str, int]:
-    """Read ``HOST:PORT``, for argparse."""
-    try:
-        return checked_address(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(f"{error.message}. {error.hint}") from error
+def checked_by(read: Callable[[str], ReadT]) -> Callable[[str], ReadT]:
+    """Return a reader for argparse of one whose errors are ours."""
 
+    def reader(text: str) -> ReadT:
+        try:
+            return read(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(f"{error.message}. {error.hint}") from error
 
-def broker(text: str) -> Broker:
-    """Read the URL of a broker, for argparse."""
-    try:
-        return checked_broker(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(f"{error.message}. {error.hint}") from error
+    return reader

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge.errors import CameraError
-from edge.runtime.cameras.table import check_address
+from edge.runtime.cameras.table import check_address, kind_of
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,21 @@ def test_files_have_to_be_there(tmp_path: Path) -> None:
     check_address(str(tmp_path))
     with pytest.raises(CameraError, match="there is no file or folder"):
         check_address(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "opener"),
+    [
+        ("0", "usb", "open_device"),
+        ("12", "usb", "open_device"),
+        ("/dev/video0", "usb", "open_device"),
+        ("/dev/shm/x.mjpeg", "files", "open_played"),
+        ("csi", "csi", "open_csi"),
+        ("csi:1", "csi", "open_csi"),
+        ("csi:x", "files", "open_played"),
+        ("RTSP://h/p", "network", "open_rtsp"),
+        ("a/b", "files", "open_played"),
+    ],
+)
+def test_the_kind_of_an_address(address: str, name: str, opener: str) -> None:
+    assert (kind_of(address).name, kind_of(address).opener) == (name, opener)
