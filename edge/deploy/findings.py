@@ -216,7 +216,6 @@ LEAST_INODES: Final = 2_000  # an environment has some 350 files, a bundle some 
 HOT_C: Final = 80.0
 SKEW_SECONDS: Final = 60.0
 NO_CLOCK: Final = 1_577_836_800  # 2020-01-01: a board without a battery wakes up before it
-THROTTLED: Final = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
 
 
 def memory(facts: Facts, _: Profile) -> Iterator[Finding]:
@@ -326,12 +325,10 @@ def processor(facts: Facts, _: Profile) -> Iterator[Finding]:
 
 
 def throttle(bits: int) -> Finding:
-    """Return what ``vcgencmd get_throttled`` says: bits 0 to 3 now, 16 to 19 since boot.
+    """Return what ``vcgencmd get_throttled`` says: bits 0 to 3 now, 16 to 19 since boot."""
+    from edge.runtime.live.statements import throttles  # with numpy; few boards tell such bits
 
-    Meaning: raspberrypi.com/documentation/computers/os.html, get_throttled.
-    """
-    now = [name for bit, name in enumerate(THROTTLED) if bits >> bit & 1]
-    since = [name for bit, name in enumerate(THROTTLED) if bits >> (bit + 16) & 1]
+    now, since = throttles(bits), throttles(bits >> 16)
     said = [f"now: {', '.join(now)}"] * bool(now) + [f"since boot: {', '.join(since)}"] * bool(
         since
     )

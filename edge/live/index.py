@@ -15,7 +15,7 @@ from typing import Final
 from edge.runtime.checked import read_bytes
 from edge.runtime.files import fsync_directory, write_bytes
 
-_SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _OPEN: Final = ["open"]  # the line of a session that keeps pictures and has not ended yet
 _MOST_BYTES: Final = 16 << 20  # a line has 100 to 400 bytes
 
@@ -142,7 +142,7 @@ class Index:
         if not isinstance(row, list) or len(row) != 2:
             return
         image, name = row
-        if not isinstance(image, str) or not _SHA256.fullmatch(image):
+        if not isinstance(image, str) or not SHA256.fullmatch(image):
             return
         if name is None:
             self._forgotten.add(image)

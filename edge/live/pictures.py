@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from edge.errors import OutputError, UsageError
-from edge.live.index import Index
+from edge.live.index import SHA256, Index
 from edge.runtime.checked import read_bytes
 from edge.runtime.files import abandoned, fsync_directory, readable, sha256_file, write_bytes
 from edge.runtime.place import writing
@@ -26,7 +26,6 @@ _ESCAPED: Final = "%"  # the first character of such a folder's name, and of no 
 _LONGEST: Final = 255  # bytes of a name that file systems take
 _MOST_LABEL: Final = 4096  # bytes of the file of a label
 _NUMBERED: Final = re.compile(r"(\d{4,9})\.(?:jpg|png|webp|bmp|gif)", re.ASCII)
-_SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _HINT: Final = "Free some space, or see who may write to the session's folder."
 
 
@@ -150,7 +149,7 @@ class Pictures:
             OutputError: The folder cannot be written; no part of the picture is left.
             UsageError: The hash is none.
         """
-        if not _SHA256.fullmatch(image):
+        if not SHA256.fullmatch(image):
             raise UsageError(f"{image[:80]!r} is no sha256 of a picture")
         with self._lock, writing(self.folder, _HINT):
             if image in self._kept:
@@ -181,7 +180,7 @@ class Pictures:
             for image, label in now.items():
                 if image in self._kept:
                     self._move(image, label)
-                elif _SHA256.fullmatch(image):
+                elif SHA256.fullmatch(image):
                     self._bring_back(image, label)
 
     def begin(self) -> None:
@@ -210,7 +209,7 @@ class Pictures:
             brought = missing = moved = 0
             for image, label in (taught or {}).items():
                 self._prefer(image, label)
-                if image not in self._kept and _SHA256.fullmatch(image):
+                if image not in self._kept and SHA256.fullmatch(image):
                     self._bring_back(image, label)
                     brought += image in self._kept
                 elif image in self._kept and self._kept[image].label != label and self._own(image):

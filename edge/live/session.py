@@ -221,7 +221,7 @@ def _examples(bundle: Bundle, pictures: Pictures) -> dict[str, str] | None:
         ) from error
     if taught is None or not taught.examples:
         return None
-    return {item.image: item.label for item in taught.examples}
+    return taught.by_image
 
 
 def _anew(bundle: Bundle, pictures: Pictures, progress: Progress) -> dict[str, str]:
@@ -232,7 +232,7 @@ def _anew(bundle: Bundle, pictures: Pictures, progress: Progress) -> dict[str, s
         f"{readable(bundle.path)} had lost what it was taught; {counted(count, 'picture')} of "
         f"{readable(pictures.folder)} {_was(count)} taught anew"
     )
-    return {item.image: item.label for item in taught.examples}
+    return taught.by_image
 
 
 def _end(bundle: Bundle, pictures: Pictures, unfollowed: dict[str, str]) -> None:
@@ -247,7 +247,7 @@ def _end(bundle: Bundle, pictures: Pictures, unfollowed: dict[str, str]) -> None
     """
     with suppress(BundleError, OutputError):
         taught = read_taught(bundle)
-        now = {item.image: item.label for item in taught.examples} if taught else None
+        now = taught.by_image if taught else None
         gone = {image: unfollowed[image] for image in unfollowed.keys() - (now or {}).keys()}
         pictures.change(gone, {})
         pictures.mend(now)

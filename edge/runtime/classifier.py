@@ -160,10 +160,8 @@ class Classifier:
         Raises:
             InferenceError: The output is not finite, or of the wrong length.
         """
-        head = None if self._head is None else self._head.current()
-        values = dequantize(output, self.session.outputs[0]).reshape(1, -1)
-        labels = self._labels if head is None else head.labels
-        return top_k(class_probabilities(values, head, self.answers)[0], labels, k, self.answers)
+        scores, labels = self.scored(dequantize(output, self.session.outputs[0]).reshape(-1))
+        return top_k(scores, labels, k, self.answers)
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the probabilities (classes,) of an image (height, width, 3), uint8 RGB."""

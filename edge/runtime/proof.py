@@ -7,20 +7,17 @@ of its own before the service opens it.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from edge.errors import EdgeError, NegativeVerdict
 from edge.runtime.bundle import Bundle
 from edge.runtime.child import in_child
+from edge.runtime.classifier import Classifier
 from edge.runtime.golden import SelfTest
 from edge.runtime.seal import PROVED
 from edge.runtime.spec import Variant
 from edge.runtime.streams import without_chatter
-from edge.runtime.tasks.model import open_golden_test, open_predictor
-
-if TYPE_CHECKING:
-    from edge.runtime.classifier import Classifier
-    from edge.runtime.tasks.model import TaskModel
+from edge.runtime.tasks.model import TaskModel, open_golden_test, open_predictor
 
 TEST_SECONDS: Final = 120.0  # for opening the model and all golden pictures, on the slowest board
 TEST_BYTES: Final = 1 << 30
@@ -52,7 +49,7 @@ class ProvedModel:
     """
 
     variant: Variant
-    model: "Classifier | TaskModel"
+    model: Classifier | TaskModel
     test: SelfTest
 
 

@@ -125,6 +125,13 @@ def _not_read(path: Path, error: OSError | ValueError) -> CameraError:
     return CameraError(f"{shown} cannot be read: {why}", fault=CameraFault.UNSUPPORTED, hint=hint)
 
 
+def no_picture(path: Path, problem: str, fault: CameraFault, hint: str) -> CameraError:
+    """Return the error for a place with no picture that can be read; ``problem`` is the last."""
+    why = f": {problem}" if problem else ""
+    message = f"{readable(path)} holds no picture that can be read{why}"
+    return CameraError(message, fault=fault, hint=hint)
+
+
 class Player(Camera):
     """Gives the pictures of a source at a rate, by the monotonic clock.
 
@@ -215,9 +222,8 @@ class Folder:
         self._left = list(listed.images)
         self._problem = next(iter(listed.problems.values()), "")  # the last one that was met
         self._fault = CameraFault.FORBIDDEN if listed.problems else CameraFault.UNSUPPORTED
-        self._unchanged: dict[
-            Path, Stamp
-        ] = {}  # JPEGs that were decoded, and are given as they are
+        # JPEGs that were decoded, and are given as they are.
+        self._unchanged: dict[Path, Stamp] = {}
         self._made: OrderedDict[Path, tuple[Stamp, bytes]] = OrderedDict()
         self._made_bytes = 0
 
@@ -236,16 +242,10 @@ class Folder:
                 self._forget(path)
                 del self._left[self._at]  # the next picture is at this place now
             else:
-                self._fault = (
-                    CameraFault.GONE
-                )  # of pictures that are all gone, should it come to that
+                self._fault = CameraFault.GONE  # should all of them be gone one day
                 return jpeg
-        why = f": {self._problem}" if self._problem else ""
-        raise CameraError(
-            f"{readable(self._path)} holds no picture that can be read{why}",
-            fault=self._fault,
-            hint="Give a folder of JPEG or PNG pictures.",
-        )
+        hint = "Give a folder of JPEG or PNG pictures."
+        raise no_picture(self._path, self._problem, self._fault, hint)
 
     def close(self) -> None:
         """Let pictures go: no file stays open."""

@@ -6,6 +6,7 @@ begins at once. A file that is cut meanwhile costs pictures, never more.
 
 import os
 import re
+from abc import ABC, abstractmethod
 from array import array
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 from edge.errors import CameraError, ImageError
 from edge.runtime.cameras.camera import CameraFault
 from edge.runtime.cameras.jpeg_stream import Splitter
-from edge.runtime.cameras.played import LeftOut, fitting_jpeg, within_bounds
+from edge.runtime.cameras.played import LeftOut, fitting_jpeg, no_picture, within_bounds
 from edge.runtime.cameras.yuv import encoded, grey_image, planes_image
 from edge.runtime.files import open_regular, readable
 from edge.runtime.image_bounds import MAX_PIXELS
@@ -46,7 +47,7 @@ class _Place(NamedTuple):
     length: int
 
 
-class _Recording:
+class _Recording(ABC):
     """The pictures of one file, in a circle."""
 
     format = ""
@@ -59,9 +60,7 @@ class _Recording:
         """
         self.left_out = LeftOut()
         self._path, self._at = path, -1
-        self._fault = (
-            CameraFault.UNSUPPORTED
-        )  # of a file without a picture; ``GONE`` after the first one
+        self._fault = CameraFault.UNSUPPORTED  # of a file with no picture; later it is gone
         self._starts, self._lengths = array("Q"), array("Q")  # of the pictures that were found
         self._broken: set[int] = set()
         self._ended = False  # all pictures were found
@@ -89,12 +88,8 @@ class _Recording:
             self._at += 1
             if self._ended and tried >= len(self._starts):
                 break
-        why = f": {problem}" if problem else ""
-        raise CameraError(
-            f"{readable(self._path)} holds no picture that can be read{why}",
-            fault=self._fault,
-            hint="Give another file, or a folder of JPEG or PNG pictures.",
-        )
+        hint = "Give another file, or a folder of JPEG or PNG pictures."
+        raise no_picture(self._path, problem, self._fault, hint)
 
     def close(self) -> None:
         """Close the file."""
@@ -114,14 +109,15 @@ class _Recording:
         self._starts.append(start)
         self._lengths.append(length)
 
+    @abstractmethod
     def _search(self) -> None:
         """Look for more pictures, and note where the file ends.
 
         Raises:
             OSError: The file cannot be read.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _jpeg(self, place: _Place, name: str) -> bytes:
         """Return the picture at a place.
 
@@ -129,7 +125,6 @@ class _Recording:
             ImageError: It is damaged.
             OSError: The file cannot be read.
         """
-        raise NotImplementedError
 
     def _read(self, place: _Place, name: str) -> bytes:
         content = self._some(place.start, place.length)

@@ -14,7 +14,6 @@ from edge.errors import EdgeError, ImageError, InferenceError, OutputError, Over
 from edge.runtime import checked
 from edge.runtime.bundle import Bundle
 from edge.runtime.live.hooks import Exporter, Keeper
-from edge.runtime.live.model import LiveModel
 from edge.runtime.live.pipeline import Pipeline
 from edge.runtime.live.server import HttpRequest, HttpResponse, json_response
 from edge.runtime.live.statements import accuracy, answer_of, board, frame_header, mask_png, metrics
@@ -73,13 +72,16 @@ class Api:
     Args:
         session: What they are about.
         codes: Responses by status so far, for the metrics.
+
+    Attributes:
+        page: The bytes of the page.
     """
 
     def __init__(self, session: LiveContext, codes: Callable[[], Mapping[int, int]]) -> None:
         self._session = session
         self._pipeline = session.pipeline
         self._codes = codes
-        self._page = page()
+        self.page: Final = PAGE.read_bytes()
         self._accuracy = accuracy(session.bundle, session.variant)
         self._routes: dict[tuple[str, str], Callable[[HttpRequest], HttpResponse]] = {
             ("GET", "/"): self._show_page,
@@ -131,7 +133,7 @@ class Api:
     # Pictures.
 
     def _show_page(self, request: HttpRequest) -> HttpResponse:  # noqa: ARG002
-        return HttpResponse(content_type="text/html; charset=utf-8", body=self._page)
+        return HttpResponse(content_type="text/html; charset=utf-8", body=self.page)
 
     def _frame(self, request: HttpRequest) -> HttpResponse:
         number, version = _number(request, "after", 0), _number(request, "camera", -1)
@@ -272,7 +274,7 @@ class Api:
         teacher = self._teacher()
         label, burst = _text(request.query, "label"), request.query.get("burst", "")[:100]
         content = self._taught_picture(request)
-        vector = self._pipeline.do(_embedding(content))
+        vector = self._pipeline.do(lambda model: model.embedding(content))
         step = request.query.get("step", "")[:64]
         learnt = teacher.add(label, content, vector, burst, step=step)
         if learnt.learnt:
@@ -331,7 +333,7 @@ class Api:
         """Tell the keeper what is taught now, and answer."""
         teacher, keeper = self._teacher(), self._session.keeper
         if keeper is not None:
-            keeper.changed({item.image: item.label for item in teacher.taught.examples})
+            keeper.changed(teacher.taught.by_image)
         return json_response(value | {"taught": teacher.state()})
 
     def _export(self, request: HttpRequest) -> HttpResponse:
@@ -349,10 +351,6 @@ class Api:
         if teacher is None:
             raise EdgeError(self._session.why_not)
         return teacher
-
-
-def _embedding(content: bytes) -> Callable[[LiveModel], Any]:
-    return lambda model: model.embedding(content)
 
 
 def _error(error: EdgeError, status: int, **headers: str) -> HttpResponse:
@@ -391,11 +389,6 @@ def _json(request: HttpRequest) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError("the body has to be a JSON object")
     return value
-
-
-def page() -> bytes:
-    """Return the page."""
-    return PAGE.read_bytes()
 
 
 def security_headers(content: bytes) -> dict[str, str]:

@@ -27,11 +27,6 @@ class Steps:
     inference: float
     postprocess: float
 
-    @property
-    def total(self) -> float:
-        """All of them."""
-        return self.preprocess + self.inference + self.postprocess
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveAnswer:

@@ -18,7 +18,7 @@ from edge.runtime.cameras.table import open_camera
 from edge.runtime.golden import SelfTest
 from edge.runtime.health import Notifier
 from edge.runtime.image_bounds import bound_as_service
-from edge.runtime.live.api import Api, LiveContext, page, security_headers
+from edge.runtime.live.api import Api, LiveContext, security_headers
 from edge.runtime.live.guard import LEAST_TOKEN, Guard, is_loopback
 from edge.runtime.live.hooks import Exporter, Keeper
 from edge.runtime.live.life import TICK_SECONDS, Life, LiveHealth
@@ -39,9 +39,7 @@ M_MMAP_THRESHOLD: Final = -3  # malloc.h
 M_ARENA_MAX: Final = -8
 LARGE_BYTES: Final = 1 << 20
 ARENAS: Final = 2
-PATIENCE: Final = (
-    20.0  # seconds; a CSI camera takes two to start, a USB camera after a replug three
-)
+PATIENCE: Final = 20.0  # seconds for a first answer; a release says its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +142,7 @@ def _begin(session: LiveContext, options: LiveOptions, guard: Guard, stack: Exit
         api.answer,
         guard,
         methods=api.methods,
-        security=security_headers(page()),
+        security=security_headers(api.page),
     )
     stack.callback(server.server_close)
     if session.exporter is not None:

@@ -18,14 +18,10 @@ from edge.runtime.tasks.draw import mask_color
 from edge.runtime.tasks.results import UNSEEN, Embedding, Segmentation
 
 ZONES: Final = Path("/sys/class/thermal")
-THROTTLED: Final = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+GET_THROTTLED: Final = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 # The bits of Raspberry Pi's firmware that speak of now; bits 16 to 19 are the same since boot.
-_NOW: Final = (
-    (0, "under-voltage"),
-    (1, "frequency capped"),
-    (2, "throttled"),
-    (3, "soft temperature limit"),
-)
+# Meaning: raspberrypi.com/documentation/computers/os.html, get_throttled.
+THROTTLED: Final = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
 REPORT: Final = "report.json"
 MAX_REPORT: Final = 64 << 20  # bytes
 MASK_ALPHA: Final = 128  # of 255
@@ -163,7 +159,7 @@ def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1e3
 
 
-def board(zones: Path = ZONES, throttled: Path = THROTTLED) -> dict[str, Any]:
+def board(zones: Path = ZONES, throttled: Path = GET_THROTTLED) -> dict[str, Any]:
     """Return ``temperature_c`` of the warmest zone and ``throttled`` as text.
 
     Each is None where the system does not tell; the text is empty where nothing slows the board.
@@ -188,7 +184,12 @@ def _throttled(place: Path) -> str | None:
     bits = _number(place, 16)
     if bits is None:
         return None
-    return ", ".join(name for bit, name in _NOW if bits >> bit & 1)
+    return ", ".join(throttles(bits))
+
+
+def throttles(bits: int) -> list[str]:
+    """Return what the lowest bits of the firmware's word say."""
+    return [name for bit, name in enumerate(THROTTLED) if bits >> bit & 1]
 
 
 def _number(place: Path, base: int) -> int | None:

@@ -28,6 +28,7 @@ from edge.runtime.spec import Variant
 
 SCHEMA_VERSION: Final = 2
 _FIRST_VERSION: Final = 1  # knows neither series nor thumbnails; it is still read
+FORGET: Final = "Forget it, with python3 -m edge.runtime forget BUNDLE --all, then teach again."
 MOST_THUMBNAIL_BYTES: Final = 8000  # a JPEG file of 96 pixels has 2 to 5 kB
 
 
@@ -72,6 +73,11 @@ class Taught:
         for example in self.examples:
             counts[example.label] = counts.get(example.label, 0) + 1
         return counts
+
+    @property
+    def by_image(self) -> dict[str, str]:
+        """The class of every picture, by the sha256 (hex) of its bytes."""
+        return {item.image: item.label for item in self.examples}
 
     def added(
         self,
@@ -170,12 +176,11 @@ class Taught:
             raise UsageError(
                 f"the bundle was taught with {self.variant}, whose vectors do not fit "
                 f"{variant.name}",
-                hint=f"Add --variant {self.variant}; or forget it, with "
-                "python3 -m edge.runtime forget BUNDLE --all, then teach again.",
+                hint=f"Add --variant {self.variant}; or {FORGET[0].lower()}{FORGET[1:]}",
             )
         raise BundleError(
             f"the bundle was taught with another {self.variant} than the one that lies here",
-            hint="Forget it, with python3 -m edge.runtime forget BUNDLE --all, then teach again.",
+            hint=FORGET,
         )
 
 
@@ -203,7 +208,7 @@ def read_taught(bundle: Bundle) -> Taught | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(
             f"{path} cannot be read: {cause_of(error)}",
-            hint="Forget it, with python3 -m edge.runtime forget BUNDLE --all, then teach again.",
+            hint=FORGET,
         ) from error
 
 

@@ -25,6 +25,7 @@ from edge.runtime.teach.lesson import LessonPicture as LessonPicture
 from edge.runtime.teach.lesson import near_duplicate as near_duplicate
 from edge.runtime.teach.lesson import sorted_out
 from edge.runtime.teach.taught import (
+    FORGET,
     Taught,
     alone,
     nothing_taught,
@@ -116,8 +117,7 @@ class Teacher:
                 raise BundleError(
                     f"the bundle was taught vectors of {taught.vectors.shape[1]} features; its "
                     f"head takes {self.features}",
-                    hint="Forget it, with python3 -m edge.runtime forget BUNDLE --all, then teach "
-                    "again.",
+                    hint=FORGET,
                 )
             return taught
 

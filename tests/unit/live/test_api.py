@@ -19,7 +19,7 @@ from PIL import Image
 from edge.errors import OutputError, Overloaded, UsageError
 from edge.runtime.bundle import Bundle
 from edge.runtime.live import api as api_module
-from edge.runtime.live.api import OPENAPI, Api, LiveContext, page, security_headers
+from edge.runtime.live.api import OPENAPI, PAGE, Api, LiveContext, security_headers
 from edge.runtime.live.model import LiveModel
 from edge.runtime.live.pipeline import Pipeline
 from edge.runtime.live.server import HttpRequest, HttpResponse
@@ -405,7 +405,7 @@ def test_the_description_lists_every_address(living: Living) -> None:
 
 
 def test_only_the_page_s_own_script_may_run() -> None:
-    content = page()
+    content = PAGE.read_bytes()
     policy = security_headers(content)["Content-Security-Policy"]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     for tag in ("script", "style"):
