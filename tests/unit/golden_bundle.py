@@ -1,7 +1,7 @@
 """A bundle of one tiny model with its golden self-test, made in a moment."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from edge.pipeline.bundle import write_golden
+from edge.runtime.bundle import Bundle
 from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.preprocess import load
@@ -139,3 +140,19 @@ def write_manifest(folder: Path, variants: tuple[Variant, ...]) -> None:
         files=files,
     )
     write_json(folder / "manifest.json", manifest.to_json())
+
+
+def relist(bundle: Path) -> None:
+    """Make the manifest agree with the files, as whoever writes them would."""
+    manifest = Bundle.open(bundle).manifest
+    files = {name: sha256_file(bundle / name) for name in manifest.files}
+    write_json(bundle / "manifest.json", replace(manifest, files=files).to_json())
+
+
+def wrong_bundle(folder: Path) -> Path:
+    """A golden bundle whose model does not answer as the files of its self-test say."""
+    wrong = golden_bundle(folder)
+    answers = np.load(wrong / "golden/tflite-fp32.npy")
+    np.save(wrong / "golden/tflite-fp32.npy", answers[:, ..., ::-1].copy())
+    relist(wrong)
+    return wrong

@@ -14,21 +14,14 @@ from edge.runtime import session
 from edge.runtime.bundle import Bundle
 from edge.runtime.classifier import Classifier
 from edge.runtime.command_line import main
-from edge.runtime.files import sha256_file, write_json
+from edge.runtime.files import write_json
 from edge.runtime.golden import GOLDEN_NAME, GoldenTest
-from tests.unit.golden_bundle import golden_bundle
+from tests.unit.golden_bundle import golden_bundle, relist
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return golden_bundle(tmp_path / "bundle", ("onnx-int8", "tflite-fp32"))
-
-
-def relist(bundle: Path) -> None:
-    """Make the manifest agree with the files, as whoever writes them would."""
-    manifest = Bundle.open(bundle).manifest
-    files = {name: sha256_file(bundle / name) for name in manifest.files}
-    write_json(bundle / "manifest.json", replace(manifest, files=files).to_json())
 
 
 def edit(bundle: Path, **changes: Any) -> None:

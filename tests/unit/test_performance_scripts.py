@@ -13,6 +13,19 @@ ROOT: Final = Path(__file__).parents[2]
 SCRIPTS: Final = sorted((ROOT / "tests" / "performance").glob("*.py"))
 
 
+def printed(program: str, folder: Path) -> str:
+    """Run Python that imports the scripts, in a folder; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{SCRIPTS[0].parent}:{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
 def test_the_scripts_call_edge_as_it_is(tmp_path: Path) -> None:
     """A script that lags behind ends with a TypeError after minutes; types tell it at once."""
     done = subprocess.run(
@@ -36,15 +49,7 @@ def test_the_conversion_is_measured_on_a_tiny_network(tmp_path: Path) -> None:
         "    layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(), layers.Dense(3, 'softmax')])\n"
         "conversion.measure(model, images=4, rounds=1)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests' / 'performance'}:{ROOT}"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "times faster" in done.stdout
+    assert "times faster" in printed(program, tmp_path)
 
 
 def test_the_cost_of_waiting_is_measured_on_a_few_pictures() -> None:
@@ -93,15 +98,8 @@ def test_the_live_page_is_measured_on_a_tiny_network(tmp_path: Path) -> None:
         "    '--rounds', '1', '--pictures', '2']\n"
         "import live; live.main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests' / 'performance'}:{ROOT}"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "dropped" in done.stdout
-    assert "40 pictures from 20 programs" in done.stdout
-    assert "0 without one" in done.stdout
-    assert "times the bare loop's" in done.stdout
+    found = printed(program, tmp_path)
+    assert "dropped" in found
+    assert "40 pictures from 20 programs" in found
+    assert "0 without one" in found
+    assert "times the bare loop's" in found

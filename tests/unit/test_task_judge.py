@@ -132,20 +132,26 @@ def mean_file(path: Path, factor: float) -> Path:
     return path
 
 
+def request_for(decoder: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ConversionRequest:
+    """What is asked of files with a decoder of this module, over three grey images."""
+    entry = DecoderEntry(task=Task.DETECTION, place=f"{__name__}:{decoder}", meaning="")
+    monkeypatch.setattr(table, "DECODERS", {decoder: entry})
+    np.save(folder / "pixels.npy", np.full((3, 4, 4, 3), 204, np.uint8))
+    request = SimpleNamespace(
+        float_file=mean_file(folder / "float.onnx", 1.0),
+        decoder=DecoderSpec(name=decoder),
+        labels=("cat",),
+        preprocessing=Preprocessing(height=4, width=4),
+        held_out=HeldOut(pixels=folder / "pixels.npy", reference=None, truth=(None,) * 3),
+    )
+    return cast(ConversionRequest, request)
+
+
 def test_a_file_is_held_against_the_float_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = DecoderEntry(task=Task.DETECTION, place=f"{__name__}:Brightest", meaning="")
-    monkeypatch.setattr(table, "DECODERS", {"brightest": entry})
-    np.save(tmp_path / "pixels.npy", np.full((3, 4, 4, 3), 204, np.uint8))
-    request = SimpleNamespace(
-        float_file=mean_file(tmp_path / "float.onnx", 1.0),
-        decoder=DecoderSpec(name="brightest"),
-        labels=("cat",),
-        preprocessing=Preprocessing(height=4, width=4),
-        held_out=HeldOut(pixels=tmp_path / "pixels.npy", reference=None, truth=(None,) * 3),
-    )
-    judge = TaskJudge(cast(ConversionRequest, request))
+    request = request_for("Brightest", tmp_path, monkeypatch)
+    judge = TaskJudge(request)
     half = mean_file(tmp_path / "half.onnx", 0.5)
     loss = judge.loss(half)
     assert loss.agreement == pytest.approx(2 * 0.4 / 1.2)
@@ -165,18 +171,9 @@ class Blind(Brightest):
 def test_a_float_file_that_finds_nothing_proves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = DecoderEntry(task=Task.DETECTION, place=f"{__name__}:Blind", meaning="")
-    monkeypatch.setattr(table, "DECODERS", {"blind": entry})
-    np.save(tmp_path / "pixels.npy", np.full((3, 4, 4, 3), 204, np.uint8))
-    request = SimpleNamespace(
-        float_file=mean_file(tmp_path / "float.onnx", 1.0),
-        decoder=DecoderSpec(name="blind"),
-        labels=("cat",),
-        preprocessing=Preprocessing(height=4, width=4),
-        held_out=HeldOut(pixels=tmp_path / "pixels.npy", reference=None, truth=(None,) * 3),
-    )
+    request = request_for("Blind", tmp_path, monkeypatch)
     with pytest.raises(NegativeVerdict, match="finds nothing in any of the 3 images"):
-        TaskJudge(cast(ConversionRequest, request))
+        TaskJudge(request)
 
 
 @dataclass(frozen=True)
@@ -202,4 +199,4 @@ def test_where_nothing_is_found_the_float_file_is_the_default() -> None:
 def test_without_a_float_file_there_is_nothing_to_hold_against() -> None:
     request = SimpleNamespace(float_file=None, decoder=None, held_out=None)
     with pytest.raises(UsageError, match="needs a float file"):
-        TaskJudge(cast(ConversionRequest, request))
+        TaskJudge(request)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import InferenceError
@@ -46,6 +47,14 @@ class Decoder(Protocol):
         Raises:
             InferenceError: An output is not finite, or of a shape that does not fit.
         """
+        ...
+
+
+class OrderedDecoder(Decoder, Protocol):
+    """What a ``DecoderEntry`` with ``ordered`` names: its rows are in the order of their scores."""
+
+    def row_scores(self, outputs: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Return the score of each row of raw outputs, float32 (rows,)."""
         ...
 
 

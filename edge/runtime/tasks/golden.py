@@ -37,7 +37,7 @@ from edge.runtime.tasks.results import (
     Poses,
     Segmentation,
 )
-from edge.runtime.tasks.table import DECODERS, DecoderSpec, Task
+from edge.runtime.tasks.table import DecoderSpec, Task
 from edge.runtime.typed import Mistyped, encoded, typed
 
 TASK_GOLDEN_VERSION: Final = 2  # of golden.json; 1 is that of classifiers
@@ -208,7 +208,7 @@ class TaskGoldenTest:
         reason = f"{image}: {found.reason}" if found.reason else ""
         if not reason and not worst <= self.tolerance:
             what = f"the outputs are {worst:.3g} ({RELATIVE})"
-            if DECODERS[self._model.spec.name].ordered:
+            if self._model.ordered:
                 what = f"the scores of the rows are up to {worst:.3g}"
             reason = f"{image}: {what} from the host's, "
             reason += f"at most {self.tolerance:g} pass"
@@ -234,7 +234,6 @@ class TaskGoldenTest:
     def _raw_error(self, number: int, outputs: Sequence[NDArray[Any]]) -> float:
         """Return the greatest relative error of an output, or difference of a row's score."""
         errors = []
-        ordered = DECODERS[self._model.spec.name].ordered
         for position, given in enumerate(kept_outputs(self._model, outputs)):
             wanted = self._arrays.get(f"raw{position}")
             if wanted is None or wanted[number].shape != given.shape:
@@ -243,7 +242,7 @@ class TaskGoldenTest:
                     "golden file does not hold",
                     hint="The files are of different builds; export the bundle again.",
                 )
-            if ordered:
+            if self._model.ordered:
                 errors.append(float(np.abs(wanted[number] - given).max()))
             else:
                 errors.append(relative_error(wanted[number], given))

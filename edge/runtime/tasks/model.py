@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from edge.runtime.golden import GoldenTest, SelfTest
 from edge.runtime.preprocess import PlacedPixels
 from edge.runtime.session import Session, encode_pixels, open_session
 from edge.runtime.source import ImageSource, placed_pixels
-from edge.runtime.tasks.decoder import Tensors
+from edge.runtime.tasks.decoder import OrderedDecoder, Tensors
 from edge.runtime.tasks.results import Answer
 from edge.runtime.tasks.table import DECODERS, DecoderSpec, Task
 
@@ -135,6 +135,11 @@ class TaskModel:
         return self.spec.task
 
     @property
+    def ordered(self) -> bool:
+        """Whether the rows of the outputs are in the order of their scores."""
+        return DECODERS[self.spec.name].ordered
+
+    @property
     def threshold(self) -> float:
         """The least score of a result; 0 where the decoder has no such bound."""
         return float(getattr(self.spec.read_parameters(), "score_threshold", 0.0))
@@ -163,10 +168,7 @@ class TaskModel:
 
     def row_scores(self, outputs: Sequence[NDArray[Any]]) -> NDArray[np.float32] | None:
         """Return the score of each row that is in the order of its score; None without such."""
-        if not DECODERS[self.spec.name].ordered:
-            return None
-        scores: NDArray[np.float32] = self._decoder.row_scores(outputs)  # type: ignore[attr-defined]
-        return scores
+        return cast(OrderedDecoder, self._decoder).row_scores(outputs) if self.ordered else None
 
     def decode(self, outputs: Sequence[NDArray[Any]], placed: PlacedPixels) -> Answer:
         """Return what raw outputs of the model say of a picture.

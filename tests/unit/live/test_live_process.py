@@ -18,9 +18,8 @@ import pytest
 from PIL import Image
 
 from edge.runtime.bundle import Bundle
-from edge.runtime.files import sha256_file, write_json
 from edge.runtime.seal import PROVED
-from tests.unit.golden_bundle import ROOT, golden_bundle
+from tests.unit.golden_bundle import ROOT, golden_bundle, wrong_bundle
 
 PATIENCE: Final = 30.0  # seconds; everything here takes a fraction of one
 
@@ -199,12 +198,7 @@ def test_a_bundle_that_proved_itself_is_not_tried_apart(
 def test_a_bundle_that_answers_wrongly_is_never_ready(
     start: Callable[..., LiveProcess], systemd: Systemd, pictures: Path, tmp_path: Path
 ) -> None:
-    wrong = golden_bundle(tmp_path / "wrong")
-    answers = np.load(wrong / "golden/tflite-fp32.npy")
-    np.save(wrong / "golden/tflite-fp32.npy", answers[:, ..., ::-1].copy())
-    manifest = Bundle.open(wrong).manifest.to_json()
-    manifest["files"] = {name: sha256_file(wrong / name) for name in manifest["files"]}
-    write_json(wrong / "manifest.json", manifest)
+    wrong = wrong_bundle(tmp_path / "wrong")
     service = start(pictures, wrong)
     systemd.until(lambda text: text.startswith("STATUS=self-test failed"))
     _, err = service.process.communicate(timeout=PATIENCE)

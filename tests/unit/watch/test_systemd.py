@@ -10,9 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.runtime.bundle import Bundle
-from edge.runtime.files import sha256_file, write_json
-from tests.unit.golden_bundle import golden_bundle
+from tests.unit.golden_bundle import wrong_bundle
 from tests.unit.watch.service import PATIENCE, Service, picture
 
 
@@ -51,12 +49,7 @@ def test_ready_signs_of_life_and_the_end(
 def test_not_ready_when_the_self_test_fails(
     bundle: Path, inbox: Path, tmp_path: Path, systemd: socket.socket
 ) -> None:
-    wrong = golden_bundle(tmp_path / "wrong")
-    answers = np.load(wrong / "golden/tflite-fp32.npy")
-    np.save(wrong / "golden/tflite-fp32.npy", answers[:, ..., ::-1].copy())
-    manifest = Bundle.open(wrong).manifest.to_json()
-    manifest["files"] = {name: sha256_file(wrong / name) for name in manifest["files"]}
-    write_json(wrong / "manifest.json", manifest)
+    wrong = wrong_bundle(tmp_path / "wrong")
     picture(inbox, "red")
     service = Service(wrong, inbox, NOTIFY_SOCKET=str(systemd.getsockname()))
     code, answers, err = service.ended()
