@@ -19,7 +19,7 @@ for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 done
 endef
 
-.PHONY: help venv demo test-fast test test-all test-accelerators test-device pi lint bench clean
+.PHONY: help venv demo test-fast test test-all test-accelerators test-device pi lint bench figures clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -88,16 +88,19 @@ lint: $(INSTALLED)  ## Check style, types and the direction of imports
 	MYPYPATH=tests/performance $(BIN)/mypy --explicit-package-bases tests/performance/*.py
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)  ## Measure speed and memory: every script in tests/performance, one after another
+bench: $(INSTALLED)  ## Measure speed and memory: all of tests/performance (OPTIONS=--smoke only tries them)
 	@failed=; for script in tests/performance/*.py; do \
 	  [ -e "$$script" ] || { echo "== no script in tests/performance"; break; }; \
 	  echo "== $$script"; \
-	  $(BIN)/python "$$script"; code=$$?; \
+	  $(BIN)/python "$$script" $(OPTIONS); code=$$?; \
 	  [ $$code -ne 130 ] || exit 130; \
 	  [ $$code -eq 0 ] || failed="$$failed $$script ($$code)"; \
 	done; \
 	[ -z "$$failed" ] || { \
 	  echo "== not met (1), or not to be measured here (2):$$failed"; exit 1; }
+
+figures: $(INSTALLED)  ## Measure what the table of README shows, and write it there
+	$(BIN)/python -m tests.figures
 
 clean:  ## Remove the environment, the demo, and what the tools left
 	@echo "== removing $(VENV), $(DEMO), build products and tool caches"

@@ -16,7 +16,7 @@ from benchmarks.protocol import Protocol
 from benchmarks.request import LoadedModel, TimedModel, WorkerTask
 from benchmarks.result import MeasuredModel
 from benchmarks.stats import median
-from benchmarks.verdict import ORDER, ROUNDS, Judgement, judge, paired
+from benchmarks.verdict import ORDER, ROUNDS, Judgement, check_pairs, judge, paired
 from edge.errors import InferenceError, UsageError
 from edge.progress import Progress, Step
 from edge.runtime.spec import TensorSpec
@@ -100,12 +100,13 @@ def against(
         candidate_plan: The settings of B where they differ, such as another delegate.
 
     Raises:
-        UsageError: There is more than one path or number of threads, or the path does not take
-            both.
+        UsageError: There is more than one path or number of threads, the path does not take
+            both, or the rounds are too few to judge by.
         InferenceError: A model answers with NaN.
         EdgeError: A process failed.
     """
     count = rounds or ROUNDS
+    check_pairs(count * len(ORDER) // 2)
     cell = _only(baseline, plan)
     other = replace(cell, model=candidate)
     if candidate.format != baseline.format and candidate.format not in cell.path.formats:

@@ -167,6 +167,7 @@ EDGE: Final = (
     "errors.py",
     "modelfile/__init__.py",
     "modelfile/delegation.py",
+    "prepared.py",
     "processes.py",
     "runtime",
     "threads.py",

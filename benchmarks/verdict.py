@@ -55,6 +55,12 @@ class Judgement:
     confidence: float
     verdict: SpeedVerdict
 
+    @property
+    def times(self) -> str:
+        """The ratio with its interval in words: ``1.57 times (95 %: 1.50 to 1.64)``."""
+        low, high, sure = self.interval.low, self.interval.high, 100 * self.confidence
+        return f"{self.ratio:.2f} times ({sure:g} %: {low:.2f} to {high:.2f})"
+
 
 def verdict(
     interval: Interval, *, equivalent: float = EQUIVALENT, smallest: float = SMALLEST
@@ -110,16 +116,32 @@ def ratio_interval(pairs: NDArray[np.float64], confidence: float) -> Interval:
         UsageError: There are too few pairs for that confidence.
     """
     count, tail = len(pairs), (1 - confidence) / 2
+    check_pairs(count, confidence)
     chances = np.cumsum([math.comb(count, hits) / 2**count for hits in range(count + 1)])
     below = int(np.searchsorted(chances, tail, side="right"))
-    if below < 1:
-        needed = next(pairs_ for pairs_ in range(1, 64) if 0.5**pairs_ <= tail)
-        raise UsageError(
-            f"{count} pairs of medians are too few for a confidence of {confidence:g}",
-            hint=f"Measure at least {-(-needed // 2)} rounds, two pairs each.",
-        )
     ratios = np.sort(pairs[:, 1] / pairs[:, 0])
     return Interval(float(ratios[below - 1]), float(ratios[-below]))
+
+
+def check_pairs(count: int, confidence: float = CONFIDENCE) -> None:
+    """Refuse to compare by so few pairs; who measures asks before it does.
+
+    The widest interval reaches from the smallest ratio to the largest. It misses the median if all
+    ratios lie on one side of it, which has a chance of 2 ** (1 - count).
+
+    Args:
+        count: The number of pairs.
+        confidence: Confidence level of the interval, 0..1.
+
+    Raises:
+        UsageError: There are too few pairs for that confidence.
+    """
+    fewest = math.ceil(1 - math.log2(1 - confidence))
+    if count < fewest:
+        raise UsageError(
+            f"{count} pairs of medians are too few for a confidence of {confidence:g}",
+            hint=f"Measure at least {fewest} pairs; a round {' '.join(ORDER)} has two.",
+        )
 
 
 def paired(order: str, medians: Sequence[float]) -> list[tuple[float, float]]:

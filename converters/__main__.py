@@ -1,4 +1,4 @@
-"""One conversion in a process of its own: ``python -m converters REQUEST.json``.
+"""One conversion in a process of its own: ``python -m converters REQUEST.json``, or ``serve``.
 
 A converter that aborts, leaks or writes to standard output then harms nobody else, and two formats
 are written at once. Each finished file is one message.
@@ -11,15 +11,32 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from converters.base import CONVERTERS, FILE_CONVERTERS, ConversionRequest, ConversionResult
+from converters.base import (
+    CONVERTERS,
+    FILE_CONVERTERS,
+    PREPARED,
+    ConversionRequest,
+    ConversionResult,
+)
 from edge.errors import ConversionError
 from edge.frozen_graph import register
+from edge.keras_start import start_keras
+from edge.prepared import serve
 from edge.runtime.typed import typed
 from edge.workers import Message, answer, read_request
 
 
 def main() -> NoReturn:
-    """Convert what the request says."""
+    """Convert what the request says, or wait for requests with everything imported."""
+    if sys.argv[1:] == [PREPARED]:
+        start_keras()
+        import tf2onnx  # noqa: F401
+
+        serve(_one)
+    _one()
+
+
+def _one() -> NoReturn:
     request = typed(ConversionRequest, read_request(Path(sys.argv[1])), "the request", exact=True)
     answer(
         lambda say: _convert(request, say),
@@ -37,6 +54,7 @@ def _results(request: ConversionRequest, step: Callable[[], None]) -> Iterator[C
     """The written files, one after the other; TensorFlow is loaded only where it is needed."""
     if request.float_file is not None:
         return _function(FILE_CONVERTERS[request.format])(request, step)
+    start_keras()
     import keras
 
     register()

@@ -65,6 +65,8 @@ DEFAULT_TARGETS: Final = tuple(
     if target.precision not in (Precision.W8A16, Precision.MIXED)
 )
 
+PREPARED: Final = "serve"  # ``python -m converters serve`` waits for requests
+
 # A converter writes several precisions at once, because they share the traced graph.
 CONVERTERS: Final[dict[str, str]] = {  # each is a ``Converter``
     "tflite": "converters.tflite:convert",
@@ -149,6 +151,11 @@ class ConversionRequest:
     corrected: bool = True
     float_file: Path | None = None
     decoder: DecoderSpec | None = None
+
+    @property
+    def searches(self) -> bool:
+        """Whether what a mixed file keeps in floats is searched for."""
+        return Precision.MIXED in self.precisions and self.recipe is None
 
     def described(self, target: Target) -> ModelDescription:
         """Return what both formats embed."""

@@ -18,6 +18,7 @@ from edge.errors import ConversionError
 
 STEPS: Final = 255  # steps of an 8-bit range
 POSITIONS: Final = 64  # positions of an image that a covariance is estimated from
+ROWS: Final = 512  # that are multiplied at once: 49 at a time take five times as long
 COVARIANCE_BYTES: Final = 512 * 2**20  # of all covariances; later tensors do without one
 
 Activations = Iterator[tuple[str, NDArray[np.float32]]]  # names and values, of one image
@@ -109,9 +110,11 @@ def spread(
         for name, values in activations(image):
             if name in ranges and values.size:
                 low, high = ranges[name]
-                outside[name] += int(np.count_nonzero((values < low) | (values > high)))
+                least, most = float(values.min()), float(values.max())
+                if not (low <= least and most <= high):
+                    outside[name] += int(np.count_nonzero((values < low) | (values > high)))
                 total[name] += values.size
-                ends[name].append((float(values.min()), float(values.max())))
+                ends[name].append((least, most))
     return {
         name: Spread(
             outside=outside[name],
@@ -177,7 +180,7 @@ def _room(moments: Mapping[str, "_Moments"], values: NDArray[np.float32], wanted
     """Whether a covariance of that tensor still fits into the memory set aside for them."""
     used = sum(moment.nbytes for moment in moments.values())
     channels = int(values.shape[wanted.channel_axis])
-    return used + 4 * channels**2 <= COVARIANCE_BYTES
+    return used + 4 * channels * (channels + ROWS) <= COVARIANCE_BYTES
 
 
 class _Moments:
@@ -189,7 +192,9 @@ class _Moments:
         self._images = self._rows = 0
         self._total: Any = 0.0
         self._sampled: Any = 0.0
-        self._products: Any = np.float32(0)
+        self._products = np.zeros((0, 0), np.float32)
+        self._waiting = np.zeros((0, 0), np.float32)  # rows that are not multiplied yet
+        self._wait = 0  # how many of them there are
 
     def add(self, values: NDArray[np.float32], seed: int) -> None:
         """Add one image's values; ``seed`` decides which positions are sampled."""
@@ -206,14 +211,30 @@ class _Moments:
         if self.has_covariance:
             if len(rows) > POSITIONS:
                 rows = rows[np.random.default_rng(seed).choice(len(rows), POSITIONS, replace=False)]
-            self._products = self._products + rows.T @ rows
-            self._sampled = self._sampled + rows.sum(axis=0)
-            self._rows += len(rows)
+            self._sample(rows)
+
+    def _sample(self, rows: NDArray[np.float32]) -> None:
+        """Let positions, at most ``POSITIONS``, count in the covariance."""
+        channels = rows.shape[1]
+        if not self._rows:
+            self._products = np.zeros((channels, channels), np.float32)
+            self._waiting = np.zeros((ROWS, channels), np.float32)
+        if self._wait + len(rows) > ROWS:
+            self._multiply()
+        self._waiting[self._wait : self._wait + len(rows)] = rows
+        self._wait += len(rows)
+        self._rows += len(rows)
+
+    def _multiply(self) -> None:
+        waiting = self._waiting[: self._wait]
+        self._products += waiting.T @ waiting
+        self._sampled = self._sampled + waiting.sum(axis=0)
+        self._wait = 0
 
     @property
     def nbytes(self) -> int:
-        """The size of the covariance."""
-        return int(np.asarray(self._products).nbytes)
+        """The size of the covariance, and of the rows that wait for it."""
+        return self._products.nbytes + self._waiting.nbytes
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -224,9 +245,10 @@ class _Moments:
     @property
     def covariance(self) -> NDArray[np.float32]:
         """The covariance, (channels, channels)."""
+        self._multiply()
         mean = self._sampled / self._rows
-        covariance: NDArray[np.float32] = self._products / self._rows - np.outer(mean, mean)
-        return covariance
+        covariance = self._products / self._rows - np.outer(mean, mean)
+        return covariance.astype(np.float32, copy=False)
 
 
 def _table(rows: list[dict[str, float]], names: tuple[str, ...]) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """Keras -> ONNX through tf2onnx, and int8 as static QDQ through ONNX Runtime's quantizer."""
 
 import logging
+import os
 import re
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ from edge.modelfile.onnx_metadata import embed
 OPSET: Final = 17  # has LayerNormalization; read by every ONNX Runtime >= 1.12
 IR_VERSION: Final = 8  # what belongs to opset 17; runtimes refuse files of a newer IR version
 INPUT: Final = "image"
+NO_COPIES: Final = "TF2ONNX_CATCH_ERRORS"  # a variable of tf2onnx (constants.py there)
 COUNTER: Final = re.compile(r"__\d+")  # what tf2onnx appends to the names of what it inserts
 
 
@@ -31,18 +33,25 @@ def convert(
     unknown = set(request.precisions) - {Precision.FP32, Precision.INT8, Precision.MIXED}
     if unknown:
         raise ConversionError(f"ONNX is written as fp32, int8 and mixed, not {sorted(unknown)}")
+    floats: bytes | None = None
     if Precision.FP32 in request.precisions:
         started = time.monotonic()
         content = exported(model).SerializeToString()
         yield written(request, Precision.FP32, content, embedded, started=started)
+        floats = content if request.searches else None  # a search times its files against it
     if CALIBRATED.intersection(request.precisions):
-
-        def quantizable(pixels: Any, calibration: Calibration) -> QuantizableONNX:
-            return QuantizableONNX(exported(pixels), calibration, corrected=request.corrected)
-
         yield from written_integers(
-            request, lambda: of_keras(request, model, quantizable), embedded, step
+            request,
+            lambda: of_keras(request, model, taken_apart),
+            embedded,
+            step,
+            lambda: exported(model).SerializeToString() if floats is None else floats,
         )
+
+
+def taken_apart(model: Any, calibration: Calibration, *, corrected: bool = True) -> QuantizableONNX:
+    """Take a Keras model apart whose input is what ``calibration`` yields; see ``Quantizable``."""
+    return QuantizableONNX(exported(model), calibration, corrected=corrected)
 
 
 def embedded(content: bytes, description: ModelDescription) -> bytes:
@@ -62,27 +71,19 @@ def exported(model: Any) -> Any:
         ConversionError: tf2onnx refused the model.
     """
     import onnx
-    import tf2onnx
 
     for name in ("tf2onnx", "tensorflow"):  # the latter: what tf2onnx calls is deprecated
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         weights = large_weights(model)
         function = _frozen(model, weights)
-        proto, _ = tf2onnx.convert.from_graph_def(
-            _inlinable(function.graph.as_graph_def(add_shapes=True)),
-            name=model.name,
-            input_names=[tensor.name for tensor in function.inputs],
-            output_names=[tensor.name for tensor in function.outputs],
-            opset=OPSET,
-            tensors_to_rename={tensor.name: tensor.op.name for tensor in function.inputs},
-            custom_op_handlers={"Erfc": (_erfc, [])},
-        )
+        proto = _of_function(function, model.name)
     except Exception as error:  # tf2onnx raises types of TensorFlow, of onnx and of its own
         raise ConversionError(f"tf2onnx refused the model: {str(error)[:500]}") from error
     foreign = sorted({node.op_type for node in proto.graph.node if not onnx.defs.has(node.op_type)})
     if foreign:  # tf2onnx leaves them as they are
         raise ConversionError(f"ONNX has no operator for {', '.join(foreign)} of TensorFlow")
+    drop_idle_reshapes(proto)  # shape inference copies the file twice: without large weights yet
     put_in(proto.graph, {name: variable.numpy() for name, variable in weights.items()})
     fold_channels(proto.graph)
     proto.ir_version = min(proto.ir_version, IR_VERSION)
@@ -113,6 +114,41 @@ def _frozen(model: Any, weights: Mapping[str, Any]) -> Any:
     return convert_variables_to_constants_v2(
         function, lower_control_flow=False, aggressive_inlining=True
     )
+
+
+def _of_function(function: Any, name: str) -> Any:
+    """Convert a function of constants to an ONNX model.
+
+    tf2onnx copies the graph before each of its passes, to go on where one fails. That takes a third
+    of its time, so it is done only where one does fail.
+    """
+    import tf2onnx
+
+    graph = _inlinable(function.graph.as_graph_def(add_shapes=True))
+
+    def convert() -> Any:
+        proto, _ = tf2onnx.convert.from_graph_def(
+            graph,
+            name=name,
+            input_names=[tensor.name for tensor in function.inputs],
+            output_names=[tensor.name for tensor in function.outputs],
+            opset=OPSET,
+            tensors_to_rename={tensor.name: tensor.op.name for tensor in function.inputs},
+            custom_op_handlers={"Erfc": (_erfc, [])},
+        )
+        return proto
+
+    before = os.environ.get(NO_COPIES)
+    os.environ[NO_COPIES] = "1"  # whatever its value is, a failing pass ends the conversion
+    try:
+        return convert()
+    except Exception:
+        del os.environ[NO_COPIES]
+        return convert()
+    finally:
+        os.environ.pop(NO_COPIES, None)
+        if before is not None:
+            os.environ[NO_COPIES] = before
 
 
 def _inlinable(graph: Any) -> Any:
@@ -263,6 +299,37 @@ def fold_channels(graph: Any) -> None:
             changed = True
         if changed:
             _put(graph, conv, kernel, bias)
+
+
+def drop_idle_reshapes(proto: Any) -> None:
+    """Remove each ``Reshape`` that gives a tensor the shape that it has, in place.
+
+    Around squeeze-and-excitation tf2onnx leaves some of them, in one run more than in the next:
+    without them equal models give equal files, and there is less to compute.
+    """
+    import onnx
+
+    graph = proto.graph
+    inferred = onnx.shape_inference.infer_shapes(proto).graph
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*inferred.value_info, *inferred.input)
+    }
+    constants = {item.name: item for item in graph.initializer}
+    kept = {value.name for value in graph.output}
+    for node in [node for node in graph.node if node.op_type == "Reshape"]:
+        source, target = node.input
+        if target not in constants or node.output[0] in kept or node.attribute:
+            continue
+        asked = onnx.numpy_helper.to_array(constants[target]).tolist()
+        rest = shapes.get(source, [])[1:]
+        if not rest or min(rest) < 1 or asked[1:] != rest or asked[0] not in (-1, 1):
+            continue
+        if asked[0] == 1 and shapes[source][0] != 1:
+            continue
+        for reader in graph.node:
+            reader.input[:] = [source if name == node.output[0] else name for name in reader.input]
+        graph.node.remove(node)
 
 
 def _per_channel(

@@ -38,7 +38,9 @@ def convert(request: ConversionRequest, step: Callable[[], None]) -> Iterator[Co
         content = proto.SerializeToString()
         yield written(request, Precision.FP32, content, embedded, started=started)
     if CALIBRATED.intersection(request.precisions):
-        yield from written_integers(request, lambda: quantizable(request, proto), embedded, step)
+        yield from written_integers(
+            request, lambda: quantizable(request, proto), embedded, step, proto.SerializeToString
+        )
 
 
 def _loaded(path: Path) -> Any:

@@ -5,6 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.kernels import Operation, better_in_floats
 from converters.observation import Activations, Wanted, merged
 from converters.quantizable import ARITHMETIC, Block, blocks, tail
 from converters.rounding import WeightedOperator
@@ -12,6 +13,14 @@ from converters.rounding import WeightedOperator
 KERNEL: Final = 1  # position among a weighted node's inputs
 BIAS: Final = 2
 WEIGHTED: Final = ("Conv", "Gemm", "MatMul")
+# What ONNX Runtime has no integer kernel for, or a slow one; see converters.kernels.
+SLOW: Final = frozenset(
+    (
+        *("Abs", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Log", "Neg"),
+        *("Pow", "PRelu", "Reciprocal", "ReduceMean", "Sqrt", "Sub", "Tanh"),
+    )
+)
+LIGHT: Final = SLOW | {"Add", "Clip", "Mul", "Relu", "Sigmoid"}
 
 
 class OnnxFloatGraph:
@@ -62,6 +71,46 @@ class OnnxFloatGraph:
         after = tail([(self._has_weights(node), node.input, node.output) for node in nodes])
         return tuple(nodes[position].name for position in sorted(after))
 
+    def drop_tail(self) -> None:
+        """Let the file end with the last layer of each path: its outputs are what follows reads."""
+        import onnx
+
+        tail = set(self.tail)
+        ends = [node for node in self._graph.node if node.name in tail]
+        if len(ends) == len(self._graph.node):
+            return  # no layer of any size
+        read = {name for node in ends for name in node.input}
+        read.update(item.name for item in self._graph.output)
+        for node in ends:
+            self._graph.node.remove(node)
+        written = [name for node in self._graph.node for name in node.output if name in read]
+        known = [*self._graph.value_info, *self._graph.output]
+        kinds = {item.name: item.type.tensor_type.elem_type for item in known}
+        del self._graph.output[:]
+        # With a type: the quantizer rounds no tensor of which it does not know that it is real.
+        self._graph.output.extend(
+            onnx.helper.make_tensor_value_info(
+                name, kinds.get(name) or onnx.TensorProto.FLOAT, None
+            )
+            for name in written
+        )
+
+    @property
+    def in_floats(self) -> tuple[str, ...]:
+        """The names of the nodes that ONNX Runtime computes faster in floats."""
+        nodes = list(self._graph.node)
+        operations = [
+            Operation(
+                slow=node.op_type in SLOW,
+                light=node.op_type in LIGHT,
+                reads=frozenset(name for name in node.input if name not in self._constants),
+                writes=frozenset(node.output),
+            )
+            for node in nodes
+        ]
+        chosen = better_in_floats(operations, [item.name for item in self._graph.output])
+        return tuple(nodes[position].name for position in sorted(chosen))
+
     def layers(self) -> dict[str, tuple[WeightedOperator, str]]:
         """Return the weighted nodes by name, each with the name of its input tensor."""
         layers = {}
@@ -80,7 +129,12 @@ class OnnxFloatGraph:
 
     def replace(self, layer: WeightedOperator) -> None:
         """Put other weights of the same shapes in the place of the layer's."""
-        node = next(node for node in self._weighted() if node.name == layer.name)
+        for node in self._graph.node:
+            # The name first: whether a node has weights takes a look at them to see.
+            if node.name == layer.name and self._is_weighted(node):
+                self._replace(node, layer)
+
+    def _replace(self, node: Any, layer: WeightedOperator) -> None:
         kernel = self._array(node.input[KERNEL])
         assert kernel is not None  # _weighted() has seen it
         stored = layer.kernel[:, :, 0] if node.op_type != "Conv" else layer.kernel

@@ -1,5 +1,6 @@
 """A float model with its observation: integer files are made from it in a second each."""
 
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -60,6 +61,63 @@ def blocks(operators: Iterable[tuple[bool, str, tuple[str, ...]]]) -> tuple[Bloc
         own = name if seen[name] == 1 else f"{name}#{seen[name]}"  # attention: several in a layer
         result.append(Block(own, tuple(operators_of_block)))
     return tuple(result)
+
+
+COUNTER: Final = re.compile(r"(?<=.)_\d+$")  # that TensorFlow appends to the name of each scope
+FOLDED: Final = "_pixels"  # what ``pixel_input`` appends to the layer that scaling went into
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNames:
+    """The names of a Keras model's layers: of those with weights, and of the others."""
+
+    weighted: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def layers_of(found: Sequence[Block], names: LayerNames) -> dict[str, str]:
+    """Return the Keras layer of each block, where the names of its members hold one.
+
+    It is the one with weights; where an operator has lost its name, another one of the block.
+
+    A block is called by a tensor of its file, which a converter may have named after batch
+    normalization, an activation or itself.
+
+    Args:
+        found: The blocks.
+        names: The names of the layers.
+    """
+    counts = Counter((*names.weighted, *names.others))
+    kinds = [{n for n in some if counts[n] == 1} for some in (names.weighted, names.others)]
+
+    def named(counted: bool) -> dict[str, str]:
+        layers = {
+            block.name: next(
+                filter(None, (_layer_in(block.members, k, counted) for k in kinds)), ""
+            )
+            for block in found
+        }
+        return {block: layer for block, layer in layers.items() if layer}
+
+    # A network that is traced for the second time has a counter on each scope, or on none.
+    return max((named(True), named(False)), key=lambda item: len(set(item.values())))
+
+
+def _layer_in(members: Iterable[str], known: Collection[str], counted: bool) -> str:
+    """Return the first layer that scopes such as ``net/conv_1/Conv2D;...`` state, innermost first.
+
+    Args:
+        members: Joined names of operators.
+        known: The layers.
+        counted: Whether TensorFlow put a counter on each scope.
+    """
+    for part in (part for member in members for part in member.split(";")):
+        for scope_ in reversed(part.split("/")[:-1]):
+            name = COUNTER.sub("", scope_) if counted else scope_
+            for candidate in (name, name.removesuffix(FOLDED)):
+                if candidate in known:
+                    return candidate
+    return ""
 
 
 ARITHMETIC: Final = 64  # weights; a layer of fewer computes something fixed, as YOLOv8's of 16 bins
@@ -172,6 +230,11 @@ class FloatGraph(Protocol):
         """What the quantizer knows the operators after the last layer of each path by."""
         ...
 
+    @property
+    def in_floats(self) -> tuple[str, ...]:
+        """What the quantizer knows the operators by that lack a fast integer kernel."""
+        ...
+
     def layers(self) -> Mapping[str, tuple[WeightedOperator, str]]:
         """Return the operators with weights, each with the name of its input tensor."""
         ...
@@ -200,6 +263,7 @@ class Quantizable(ABC):
     """
 
     suffix: str  # the suffix of the format's files, without a dot
+    layer_names: LayerNames = LayerNames()  # of the Keras model that it is made of, if it is one
 
     def __init__(
         self, calibration: Calibration, *, corrected: bool = True, real_outputs: bool = False
@@ -222,6 +286,14 @@ class Quantizable(ABC):
 
         Raises:
             ConversionError: The quantizer refused the model.
+        """
+
+    @abstractmethod
+    def trial(self, keep: Collection[str] | None) -> ActivationReader:
+        """Return what runs such a file up to the last layer of each path, real numbers in and out.
+
+        Args:
+            keep: The blocks in floats; None for the float model itself.
         """
 
     def integer(self, precision: Precision) -> bytes:
@@ -252,8 +324,13 @@ class Quantizable(ABC):
     def members(self, keep: Collection[str]) -> frozenset[str]:
         """Return what the quantizer knows the operators by that stay in floats."""
         chosen = (block.members for block in self.blocks if block.name in keep)
-        kept = frozenset(member for members in chosen for member in members)
-        return kept.union(self.graph().tail) if self._real_outputs else kept
+        return self._always.union(member for members in chosen for member in members)
+
+    @cached_property
+    def _always(self) -> frozenset[str]:
+        """What stays in floats whatever blocks are kept."""
+        graph = self.graph()
+        return frozenset(graph.in_floats).union(graph.tail if self._real_outputs else ())
 
     def correct(self, graph: FloatGraph, members: Collection[str]) -> None:
         """Make every layer of the graph ready to be rounded, but those of ``members``."""

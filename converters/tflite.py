@@ -1,7 +1,7 @@
 """Keras -> TFLite, through TensorFlow's converter.
 
-The model is traced once; each precision then takes a second or two of conversion. The converter's
-``from_keras_model`` takes six: it writes a SavedModel each time.
+The model is traced once, and its variables made constants; each precision then takes half a second
+of conversion. The converter's ``from_keras_model`` takes six: it writes a SavedModel each time.
 """
 
 import time
@@ -21,44 +21,56 @@ def convert(
     request: ConversionRequest, model: Any, step: Callable[[], None]
 ) -> Iterator[ConversionResult]:
     """Write one TFLite file per precision; see ``converters.base.Converter``."""
-    floats = [precision for precision in request.precisions if precision not in CALIBRATED]
-    if floats:
+    others = [precision for precision in request.precisions if precision not in CALIBRATED]
+    floats: bytes | None = None
+    if others:
         function = traced(model)
-        for precision in floats:
+        for precision in others:
             started = time.monotonic()
             content = converted(function, precision)
             yield written(request, precision, content, embed, started=started)
-    if len(floats) < len(request.precisions):
-
-        def quantizable(pixels: Any, calibration: Calibration) -> QuantizableTFLite:
-            content = converted(traced(pixels), Precision.FP32)
-            return QuantizableTFLite(content, calibration, corrected=request.corrected)
-
+            if precision is Precision.FP32 and request.searches:
+                floats = content  # a search times its files against it
+    if len(others) < len(request.precisions):
         yield from written_integers(
-            request, lambda: of_keras(request, model, quantizable), embed, step
+            request,
+            lambda: of_keras(request, model, taken_apart),
+            embed,
+            step,
+            lambda: converted(traced(model), Precision.FP32) if floats is None else floats,
         )
 
 
 def traced(model: Any) -> Any:
-    """Return the model as a TensorFlow function of one image."""
+    """Return the model as a TensorFlow function of one image, its variables made constants."""
     import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     shape = (1, *model.inputs[0].shape[1:])
     function = tf.function(lambda image: model(image, training=False))
-    return function.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="image"))
+    concrete = function.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="image"))
+    return convert_variables_to_constants_v2(concrete, lower_control_flow=False)
 
 
 def converted(function: Any, precision: Precision) -> bytes:
     """Convert to one TFLite file with float input and output, without metadata.
+
+    TensorFlow's newer converter would make constants of the variables each time, which takes longer
+    than all else it does; the file is the same but for the name of the interface in its metadata.
+
+    Args:
+        function: What ``traced`` returns.
+        precision: That of the file.
 
     Raises:
         ConversionError: The converter refused the model.
     """
     import tensorflow as tf
 
-    # Without a trackable object the converter makes constants of the variables; with the Keras 3
-    # model as one, it writes a file that has lost its weights.
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    inputs = [tensor for tensor in function.inputs if tensor.dtype != tf.resource]
+    converter = tf.compat.v1.lite.TFLiteConverter(
+        function.graph.as_graph_def(), inputs, function.outputs
+    )
     if precision is not Precision.FP32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision is Precision.FP16:
@@ -70,6 +82,14 @@ def converted(function: Any, precision: Precision) -> bytes:
             f"TensorFlow's converter refused {precision}: {str(error).strip()[:500]}"
         ) from error
     return content
+
+
+def taken_apart(
+    model: Any, calibration: Calibration, *, corrected: bool = True
+) -> "QuantizableTFLite":
+    """Take a Keras model apart whose input is what ``calibration`` yields; see ``Quantizable``."""
+    content = converted(traced(model), Precision.FP32)
+    return QuantizableTFLite(content, calibration, corrected=corrected)
 
 
 class QuantizableTFLite(Quantizable):
@@ -97,11 +117,11 @@ class QuantizableTFLite(Quantizable):
         real_outputs: bool = False,
     ) -> None:
         super().__init__(calibration, corrected=corrected, real_outputs=real_outputs)
-        self._content = content
+        self._source = TfliteFloatGraph(content)
 
     def graph(self) -> TfliteFloatGraph:
         """Return a fresh copy of the float model."""
-        return TfliteFloatGraph(self._content)
+        return self._source.copied()
 
     def runner(self) -> TfliteActivations:
         """Return what runs the float model."""
@@ -114,28 +134,41 @@ class QuantizableTFLite(Quantizable):
             ConversionError: TensorFlow's quantizer refused the model.
         """
         import tensorflow as tf
-        from tensorflow.lite.python.convert import mlir_quantize
         from tensorflow.lite.python.util import modify_model_io_type
 
         members = self.members(keep)
         graph = self.graph()
-        self.correct(graph, members)
-        try:
-            content = mlir_quantize(
-                graph.content(self.observation.ranges, members), denylisted_nodes=sorted(members)
-            )
-        except Exception as error:  # MLIR's errors are of several types
-            raise _refused(error) from error
-        names = [block.name for block in self.blocks] or [""]  # a network without weights
+        content = self._rounded(graph, members)
         zero_point, scale = self.calibration.zero_point, self.calibration.scale
-        real_input = names[0] in keep or zero_point is None
-        real_output = names[-1] in keep or self._real_outputs
+        real_input = zero_point is None or graph.reads_input(members)
+        real_output = self._real_outputs or graph.writes_output(members)
         result: bytes = modify_model_io_type(
             content, tf.float32 if real_input else tf.uint8, tf.float32 if real_output else tf.uint8
         )
         if not real_input or zero_point is None:
             return result
         return taking_pixels(result, zero_point, scale)
+
+    def trial(self, keep: Collection[str] | None) -> TfliteActivations:
+        """See ``Quantizable``."""
+        graph = self.graph()
+        graph.drop_tail()
+        if keep is None:
+            return TfliteActivations(graph.content())
+        return TfliteActivations(self._rounded(graph, self.members(keep)))
+
+    def _rounded(self, graph: TfliteFloatGraph, members: Collection[str]) -> bytes:
+        """The graph in int8 but for ``members``, real numbers in and out."""
+        from tensorflow.lite.python.convert import mlir_quantize
+
+        self.correct(graph, members)
+        try:
+            content: bytes = mlir_quantize(
+                graph.content(self.observation.ranges, members), denylisted_nodes=sorted(members)
+            )
+        except Exception as error:  # MLIR's errors are of several types
+            raise _refused(error) from error
+        return content
 
     def integer(self, precision: Precision) -> bytes:
         """See ``Quantizable``."""

@@ -44,7 +44,9 @@ def convert(request: ConversionRequest, step: Callable[[], None]) -> Iterator[Co
         started = time.monotonic()
         yield written(request, Precision.FP32, content, embed, started=started)
     if CALIBRATED.intersection(request.precisions):
-        yield from written_integers(request, lambda: quantizable(request, content), embed, step)
+        yield from written_integers(
+            request, lambda: quantizable(request, content), embed, step, lambda: content
+        )
 
 
 def check_float(content: bytes) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.kernels import Operation, better_in_floats
 from converters.observation import Activations, Wanted, merged
 from converters.quantizable import ARITHMETIC, Block, blocks, tail
 from converters.rounding import WeightedOperator
@@ -19,6 +20,37 @@ TRANSPOSE_CONV: Final = 67  # its kernel stands where the others have theirs
 DEQUANTIZE: Final = 6
 FLOAT32: Final = 0  # TensorType of the schema
 UINT8: Final = 3
+# What XNNPACK, TFLite's fast kernels, takes in floats and not in int8; see converters.kernels.
+SLOW: Final = frozenset(
+    {
+        1,  # AVERAGE_POOL_2D
+        19,  # RELU that is not fused into another operator
+        21,  # RELU6, likewise
+        25,  # SOFTMAX
+        42,  # DIV
+        47,  # EXP
+        54,  # PRELU
+        73,  # LOG
+        75,  # SQRT
+        76,  # RSQRT
+        99,  # SQUARED_DIFFERENCE
+        101,  # ABS
+        117,  # HARD_SWISH
+        150,  # GELU
+    }
+)
+LIGHT: Final = SLOW | {
+    0,  # ADD
+    14,  # LOGISTIC
+    18,  # MUL
+    28,  # TANH
+    40,  # MEAN
+    41,  # SUB
+    59,  # NEG
+    74,  # SUM
+    92,  # SQUARE
+}
+LARGEST_TAPS: Final = 25  # positions of a depthwise kernel that XNNPACK's int8 sums in one pass
 INPUT: Final = 0  # position among a weighted operator's inputs
 KERNEL: Final = 1
 BIAS: Final = 2
@@ -40,6 +72,16 @@ class TfliteFloatGraph:
             max(code.builtinCode, code.deprecatedBuiltinCode)
             for code in (codes[operator.opcodeIndex] for operator in self._graph.operators)
         ]
+
+    def copied(self) -> "TfliteFloatGraph":
+        """Return a copy that can be changed; reading the file again takes fifty times as long."""
+        model = copy(self._model)
+        model.buffers = [copy(buffer) for buffer in model.buffers]
+        model.subgraphs = [copy(graph) for graph in model.subgraphs]
+        for graph in model.subgraphs:
+            graph.tensors = [copy(tensor) for tensor in graph.tensors]
+            graph.operators = [copy(operator) for operator in graph.operators]
+        return TfliteFloatGraph(model)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -77,6 +119,61 @@ class TfliteFloatGraph:
             self._name(index) for position in sorted(after) for index in operators[position].outputs
         )
 
+    @property
+    def in_floats(self) -> tuple[str, ...]:
+        """The tensors that the operators write which XNNPACK computes faster in floats."""
+        operators = list(self._graph.operators)
+        operations = [
+            Operation(
+                slow=kind in SLOW or self._is_large_depthwise(operator, kind),
+                light=kind in LIGHT,
+                reads=frozenset(i for i in map(int, operator.inputs) if self._is_computed(i)),
+                writes=frozenset(map(int, operator.outputs)),
+            )
+            for operator, kind in zip(operators, self._kinds, strict=True)
+        ]
+        chosen = better_in_floats(operations, [int(index) for index in self._graph.outputs])
+        return tuple(
+            self._name(index)
+            for position in sorted(chosen)
+            for index in operators[position].outputs
+        )
+
+    def _is_computed(self, index: int) -> bool:
+        if index < 0:
+            return False
+        return self._model.buffers[self._graph.tensors[index].buffer].data is None
+
+    def _is_large_depthwise(self, operator: Any, kind: int) -> bool:
+        if kind != DEPTHWISE_CONV_2D:
+            return False
+        _, rows, columns, _ = self._graph.tensors[operator.inputs[KERNEL]].shape
+        return int(rows * columns) > LARGEST_TAPS
+
+    def drop_tail(self) -> None:
+        """Let the file end with the last layer of each path: its outputs are what follows reads."""
+        tail = set(self.tail)
+        ends = [self._name(operator.outputs[0]) in tail for operator in self._graph.operators]
+        if all(ends):
+            return  # no layer of any size
+        pairs = list(zip(self._graph.operators, self._kinds, ends, strict=True))
+        written = [int(i) for operator, _, end in pairs if not end for i in operator.outputs]
+        read = {int(i) for operator, _, end in pairs if end for i in operator.inputs}
+        outputs = read.union(map(int, self._graph.outputs))
+        self._graph.operators = [operator for operator, _, end in pairs if not end]
+        self._kinds = [kind for _, kind, end in pairs if not end]
+        self._graph.outputs = [index for index in written if index in outputs]
+        self._model.signatureDefs = None
+
+    def reads_input(self, members: Collection[str]) -> bool:
+        """Whether ``members`` alone read the picture."""
+        readers = self.readers(self._graph.inputs[0])
+        return all(self._name(operator.outputs[0]) in members for operator, _ in readers)
+
+    def writes_output(self, members: Collection[str]) -> bool:
+        """Whether ``members`` write an output."""
+        return any(self._name(index) in members for index in self._graph.outputs)
+
     def layers(self) -> dict[str, tuple[WeightedOperator, str]]:
         """Return the weighted operators with a bias by the tensor they write, with their inputs."""
         layers = {}
@@ -96,8 +193,9 @@ class TfliteFloatGraph:
 
     def replace(self, layer: WeightedOperator) -> None:
         """Put other weights of the same shapes in the place of the layer's."""
-        for operator, kind in self._weighted():
-            if self._name(operator.outputs[0]) == layer.name:
+        for operator, kind in zip(self._graph.operators, self._kinds, strict=True):
+            # The name first: whether an operator has weights takes a copy of them to see.
+            if self._name(operator.outputs[0]) == layer.name and self._is_weighted(operator, kind):
                 shape = self._array(operator.inputs[KERNEL])
                 assert shape is not None  # layers() gave it
                 self.put(operator, _stored(layer.kernel, kind, shape.shape), layer.bias)

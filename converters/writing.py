@@ -4,22 +4,30 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from converters.audit import HELD_OUT_IMAGES, RangeAudit, audit
 from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision, Target
 from converters.pixel_input import pixel_model
-from converters.quantizable import Calibration, Quantizable
+from converters.quantizable import Calibration, LayerNames, Quantizable
 from converters.search import Candidate, Search, search
+from converters.soundness import Soundness, soundness
 from converters.task_judge import TaskJudge
 from edge.errors import NegativeVerdict, UsageError
 from edge.modelfile.metadata import ModelDescription
 from edge.runtime.files import write_bytes
+from edge.wording import counted
+
+SHOWN: Final = 5  # names of blocks in an error
 
 Embed = Callable[[bytes, ModelDescription], bytes]
 """Gives a file with the description in it, from the file without."""
+
+# Attributes of a Keras layer, of which one with weights has one.
+KERNEL_NAMES: Final = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +36,15 @@ class IntegerRecord:
 
     Attributes:
         calibration: The audit of the ranges; None without held-out images.
-        kept: The blocks that a mixed file keeps in floats; None for other files.
+        kept: The blocks that a mixed file keeps in floats, or that an int8 file does because int8
+            breaks the network; None for other files.
+        soundness: The check of an int8 file; None for other files.
         search: How they were chosen; None where a recipe names them.
     """
 
     calibration: RangeAudit | None = None
     kept: tuple[str, ...] | None = None
+    soundness: Soundness | None = None
     search: Search | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -79,6 +90,7 @@ def written_integers(
     model: Callable[[], tuple[Quantizable, tuple[str, ...]]],
     embed: Embed,
     step: Callable[[], None],
+    floats: Callable[[], bytes],
 ) -> Iterator[ConversionResult]:
     """Write every integer file that is asked for.
 
@@ -87,61 +99,114 @@ def written_integers(
         model: Gives the float model, taken apart, and what a user should know of its input.
         embed: The format's function that embeds metadata.
         step: Is called now and then in a search.
+        floats: Gives the float file without metadata, which a search times its files against.
 
     Raises:
         ConversionError, NegativeVerdict, UsageError: See ``integer_files``.
     """
     started = time.monotonic()
     base, notes = model()
-    for precision, content, record in integer_files(request, base, step):
+    for precision, content, record in integer_files(request, base, step, embed, floats):
+        checked, found = record.soundness, notes
+        if checked is not None:
+            variant = Target(format=request.format, precision=precision).name
+            found = (*notes, *checked.notes(variant, len(base.blocks)))
         yield written(
-            request, precision, content, embed, started=started, notes=notes, record=record
+            request, precision, content, embed, started=started, notes=found, record=record
         )
         started = time.monotonic()
 
 
 def of_keras(
-    request: ConversionRequest, model: Any, quantizable: Callable[[Any, Calibration], Quantizable]
+    request: ConversionRequest, model: Any, taken_apart: Callable[..., Quantizable]
 ) -> tuple[Quantizable, tuple[str, ...]]:
-    """Take a Keras model apart, the pixel made its input, for ``written_integers``."""
+    """Take a Keras model apart, the pixel made its input, for ``written_integers``.
+
+    Args:
+        request: What is asked for.
+        model: The Keras model.
+        taken_apart: That of the module of the format.
+    """
     pixels = pixel_model(model)
     calibration = Calibration(request.calibration, pixels.zero_point)
-    return quantizable(pixels.model, calibration), pixels.notes
+    made = taken_apart(pixels.model, calibration, corrected=request.corrected)
+    layers = list(model._flatten_layers(include_self=False))
+    weighted = {item for item in layers if any(hasattr(item, kernel) for kernel in KERNEL_NAMES)}
+    made.layer_names = LayerNames(
+        weighted=tuple(item.name for item in layers if item in weighted),
+        others=tuple(item.name for item in layers if item not in weighted),
+    )
+    return made, pixels.notes
 
 
 def integer_files(
-    request: ConversionRequest, model: Quantizable, step: Callable[[], None]
+    request: ConversionRequest,
+    model: Quantizable,
+    step: Callable[[], None],
+    embed: Embed,
+    floats: Callable[[], bytes],
 ) -> Iterator[tuple[Precision, bytes, IntegerRecord]]:
     """Make every integer file that is asked for: precision, bytes without metadata, and record.
+
+    Args:
+        request: What to make.
+        model: The float model, taken apart.
+        step: Is called now and then in a search.
+        embed: The format's function that embeds metadata: a search compares finished files.
+        floats: As for ``written_integers``.
 
     Raises:
         NegativeVerdict: No mixed file holds the budget.
         UsageError: The recipe names blocks that the model does not have.
         ConversionError: A quantizer refused the model.
     """
+    if Precision.MIXED in request.precisions and request.recipe is not None:
+        _check(request.recipe, model)  # before any file is made
     record = IntegerRecord()
     if request.held_out is not None:
         images = model.calibration.others(request.held_out.pixels)
         record = IntegerRecord(calibration=audit(model, islice(images, HELD_OUT_IMAGES)))
     for precision in request.precisions:
         if precision is Precision.MIXED:
-            kept, search = _recipe(request, model, step)
+            kept, search = _recipe(request, model, step, embed, floats)
             yield precision, model.quantized(kept), replace(record, kept=kept, search=search)
+        elif precision is Precision.INT8:
+            content, checked = int8_file(model, step, check=request.corrected)
+            mended = checked.kept if checked is not None and checked.kept else None
+            yield precision, content, replace(record, kept=mended, soundness=checked)
         elif precision in CALIBRATED:
             yield precision, model.integer(precision), record
 
 
+def int8_file(
+    model: Quantizable, step: Callable[[], None], *, check: bool = True
+) -> tuple[bytes, Soundness | None]:
+    """Make an int8 file, with what breaks it in floats; and what its check found, if there is one.
+
+    Args:
+        model: A calibrated model.
+        step: Is called after each file that the check tried.
+        check: Whether to check it; a network without weights is not.
+    """
+    checked = soundness(model, step) if check and model.blocks else None
+    return model.quantized(() if checked is None else checked.kept), checked
+
+
 def _recipe(
-    request: ConversionRequest, model: Quantizable, step: Callable[[], None]
+    request: ConversionRequest,
+    model: Quantizable,
+    step: Callable[[], None],
+    embed: Embed,
+    floats: Callable[[], bytes],
 ) -> tuple[tuple[str, ...], Search | None]:
     """The blocks that a mixed file keeps in floats, and the search that chose them, if one did."""
     if request.recipe is not None:
-        _check(request.recipe, model)
         return request.recipe, None
     if request.held_out is None or request.max_drop_points is None:
         raise UsageError(
             "a mixed file needs a budget or a recipe", hint="Give --max-drop or --recipe."
         )
+    described = request.described(Target(format=request.format, precision=Precision.MIXED))
     with tempfile.TemporaryDirectory(prefix="edge-search-") as folder:
         tried = search(
             model,
@@ -149,8 +214,10 @@ def _recipe(
             request.max_drop_points,
             Path(folder),
             step,
+            floats,
             judge=None if request.decoder is None else TaskJudge(request),
             encoding=request.preprocessing.encoding,
+            finished=lambda content: embed(content, described),
         )
     if tried.chosen is None:
         raise NegativeVerdict(
@@ -162,11 +229,19 @@ def _recipe(
 def _check(recipe: tuple[str, ...], model: Quantizable) -> None:
     known = [block.name for block in model.blocks]
     unknown = sorted(set(recipe) - set(known))
-    if unknown:
-        raise UsageError(
-            f"the recipe keeps {unknown[0]!r} in floats, which the {model.suffix} model lacks",
-            hint=f"It has {len(known)} blocks, such as {', '.join(known[:3])}.",
-        )
+    if not unknown:
+        return
+    first = unknown[0]
+    near = get_close_matches(first, known, n=SHOWN, cutoff=0.8)
+    shown = near or known[:SHOWN]
+    which = "the most alike are" if near else "the first are" if len(known) > SHOWN else "they are"
+    names = ", ".join(repr(name) for name in shown)
+    more = f" and {counted(len(unknown) - 1, 'other block')}" if len(unknown) > 1 else ""
+    raise UsageError(
+        f"the recipe keeps {first!r}{more} in floats, which the {model.suffix} model lacks",
+        hint=f"It has {len(known)} blocks; {which} {names}. Search this model anew with "
+        "--quantize auto.",
+    )
 
 
 def _missed(format_: str, tried: Search) -> str:

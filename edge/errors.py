@@ -41,6 +41,18 @@ class NegativeVerdict(EdgeError):
     exit_code = 1
 
 
+class StrictRefusal(NegativeVerdict):
+    """Files were made and measured, and one has a fault that ``--strict`` does not let pass.
+
+    Attributes:
+        report: What was measured; None where the error comes from another process.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", report: object = None) -> None:
+        super().__init__(message, hint=hint)
+        self.report = report
+
+
 class UsageError(EdgeError):
     """The arguments cannot be acted on."""
 
@@ -227,7 +239,7 @@ def cause_of(error: BaseException) -> str:
 
 
 _ROOM: Final = "Free some space, or choose another {}."
-_OTHER: Final = "Choose another {}."
+_OTHER: Final = "Choose another {}, or check the path that was given."
 _REFUSED: Final = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,

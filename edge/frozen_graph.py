@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import ModelLoadError
+from edge.keras_start import start_keras
 from edge.runtime.files import readable
 
 SAVED_MODEL: Final = "saved_model.pb"
@@ -37,6 +38,7 @@ HINT: Final = (
 @functools.cache
 def register() -> Any:
     """Return the class of the layer, which Keras knows from now on."""
+    start_keras()
     import keras
     import tensorflow as tf
 

@@ -55,6 +55,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict, Typ
 
 from edge.errors import EdgeError, UsageError
 from edge.runtime import checked
+from edge.runtime.cameras.camera import shown_text
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -457,7 +458,7 @@ def shown_place(place: Place) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    text = shown_text(json.dumps(value, default=str))  # a URL may hold a password
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 

@@ -32,6 +32,7 @@ from edge.errors import (
     rebuilt,
     refused_place,
 )
+from edge.prepared import Forked
 from edge.processes import Flood, Lines, Tail
 from edge.runtime import checked
 from edge.runtime.child import ended, tree_memory
@@ -173,6 +174,7 @@ class Worker:
         failure: type[EdgeError] = MeasurementError,
         heard: Callable[[Message], None],
         closed: Callable[[], None] = lambda: None,
+        forked: Forked | None = None,
     ) -> None:
         """Start the program.
 
@@ -186,6 +188,7 @@ class Worker:
             heard: Called with each message but an error, by the thread that reads. A ValueError
                 of its refuses the message.
             closed: Called by that thread when no further message comes.
+            forked: The program where it runs already; see ``edge.prepared``.
 
         Raises:
             UsageError: There is no such program.
@@ -195,8 +198,9 @@ class Worker:
         self._messages = 0
         self._fault = ""
         self._error: Message | None = None
+        self._process: subprocess.Popen[bytes] | Forked
         try:
-            self._process = subprocess.Popen(
+            self._process = forked or subprocess.Popen(
                 command,
                 bufsize=0,
                 stdin=subprocess.PIPE,
@@ -254,7 +258,7 @@ class Worker:
         Raises:
             KeyboardInterrupt: It was interrupted, as by Ctrl-C.
         """
-        stderr, code = self._stderr.text(_GRACE_SECONDS), self._process.returncode
+        stderr, code = self._stderr.text(_GRACE_SECONDS), self._process.wait()
         if self._stderr.flooded:
             self._fault = self._fault or "writes to standard error without an end"
         if self._fault:

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from edge.cli.old_spellings import current_spelling
 from edge.errors import UsageError
 from edge.runtime.numbers import WHOLE, finite_number, whole_number
 
@@ -49,15 +48,16 @@ class Group(TyperGroup):
         """Write what a command's help has, and the commands of the group by panel."""
         _write_help(self, ctx, formatter)
 
+    def summaries(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+        """Return what each command of the group does in a sentence, by panel."""
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        shown = [(name, summary(one)) for name, one in found if one is not None and not one.hidden]
+        return {"Commands": shown}
 
-class RootGroup(Group):
-    """The commands of ``edge``, some of which had other names before."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take an old spelling for what it is called today."""
-        if not ctx.resilient_parsing:
-            args = current_spelling(self, ctx, args)
-        return super().parse_args(ctx, args)
+def summary(command: Any) -> str:
+    """Return what a command does in a sentence."""
+    return " ".join((command.help or "").split("\n\n")[0].split())
 
 
 def check_values(command: Any, given: Mapping[str, Any]) -> None:
@@ -234,22 +234,11 @@ def _write_help(command: Any, ctx: Any, formatter: Any) -> None:
             (name, text)
         )
     _write_panels(panels, formatter)
-    _write_panels(_commands(command, ctx), formatter)
+    if isinstance(command, Group):
+        _write_panels(command.summaries(ctx), formatter)
     if command.hidden and ctx.parent is not None:  # what a group does where no command is named
-        _write_panels(_commands(ctx.parent.command, ctx.parent), formatter)
+        _write_panels(ctx.parent.command.summaries(ctx.parent), formatter)
     command.format_epilog(ctx, formatter)
-
-
-def _commands(group: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
-    """Return what each command of a group does in a sentence, by panel."""
-    panels: dict[str, list[tuple[str, str]]] = {}
-    for name in group.list_commands(ctx) if isinstance(group, TyperGroup) else ():
-        found = group.get_command(ctx, name)
-        if found is not None and not found.hidden:
-            panel = getattr(found, "rich_help_panel", None) or "Commands"
-            first = (found.short_help or found.help or "").split("\n\n")[0]
-            panels.setdefault(panel, []).append((name, first))
-    return panels
 
 
 def _write_panels(panels: Mapping[str, Iterable[tuple[str, str]]], formatter: Any) -> None:

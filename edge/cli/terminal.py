@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -83,15 +84,37 @@ def _log(text: str) -> None:
 def report_error(error: BaseException) -> int:
     """Print an expected error and its way out, and return the exit code."""
     if isinstance(error, KeyboardInterrupt):
-        say("interrupted", err=True)
-        say("hint: Run the same command again; finished stages are kept.", err=True)
-        return INTERRUPTED
+        return report_interrupt()
     if isinstance(error, EdgeError):
-        say(f"error: {error.told}", err=True)
-        if error.hint:
+        _say_error(error.told)
+        if error.hint:  # as it is: it may hold a command, to be copied whole
             say(f"hint: {error.hint}", err=True)
         return error.exit_code
     raise error
+
+
+def _say_error(text: str) -> None:
+    """Say what is wrong, folded by words on a terminal, which would cut words in two."""
+    if not sys.stderr.isatty():
+        say(f"error: {text}", err=True)
+        return
+    from edge.cli.output import folded
+
+    columns = shutil.get_terminal_size().columns
+    for line in folded(f"error: {text}", columns, "", " " * 4):
+        say(line, err=True)
+
+
+def report_interrupt(hint: str = "") -> int:
+    """Say that Ctrl-C ended the command, and return the exit code.
+
+    Args:
+        hint: What the command leaves to go on from; empty for nothing.
+    """
+    say("interrupted", err=True)
+    if hint:
+        say(f"hint: {hint}", err=True)
+    return INTERRUPTED
 
 
 def report_unexpected(error: Exception, log: BinaryIO) -> int:

@@ -36,6 +36,7 @@ from edge.comparison.weights import same_network
 from edge.dataset.pictures import Picture
 from edge.errors import UsageError
 from edge.evaluation.confidence import mcnemar, wilson
+from edge.evaluation.kept_pixels import kept_pixels
 from edge.evaluation.multilabel import label_truth, multi_label_score
 from edge.evaluation.predictions import raw_outputs
 from edge.evaluation.score import are_probabilities, calibration_error, score
@@ -201,15 +202,21 @@ def _tables(
 ) -> tuple[tuple[ComparedModel, ComparedModel], list[NDArray[np.float32]]]:
     """The sides with what they answer with, and scores (images, classes) of each."""
     scored, tables = [], []
-    with progress.stage("score", len(sides) * len(pictures)) as step:
+    cache, first = StageCache(options.cache), sides[0].preprocessing
+    shared = pictures if all(side.preprocessing == first for side in sides) else ()
+    with (
+        progress.stage("score", len(sides) * len(pictures)) as step,
+        kept_pixels(shared, first, cache) as decode,
+    ):
         for side in sides:
             values = raw_outputs(
                 side.path,
                 pictures,
                 side.preprocessing,
-                cache=StageCache(options.cache),
+                cache=cache,
                 engine=side.interpreter,
                 step=step,
+                decode=decode,
             )
             if side.head is None:
                 check_classes(side, values.shape[1])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.protocol import Protocol
 from benchmarks.stats import median
 from benchmarks.timing import measure
-from benchmarks.verdict import ORDER, judge, paired
+from benchmarks.turns import TimedFile, in_turn
 from edge.comparison.evidence import Latencies
 from edge.comparison.model import ComparedModel
 from edge.comparison.result import Interval
@@ -41,19 +41,15 @@ def measured(
             engine = baseline.interpreter
             alone = 1e3 * measure(baseline.path, _input(baseline), ALONE, engine=engine).median
         return Latencies(baseline_ms=alone, candidate_ms=alone, ratio=Interval(1.0, 1.0))
-    sides = {"A": baseline, "B": candidate}
-    pairs: list[tuple[float, float]] = []
+    sides = {"baseline": baseline, "candidate": candidate}
+    files = {
+        part: TimedFile(path=side.path, make_input=_input(side), engine=side.interpreter)
+        for part, side in sides.items()
+    }
     with progress.stage("latency", ROUNDS) as step:
-        for _ in range(ROUNDS):
-            medians = []
-            for letter in ORDER:
-                side = sides[letter]
-                result = measure(side.path, _input(side), BLOCK, engine=side.interpreter)
-                medians.append(1e3 * median(result.samples))
-            pairs.extend(paired(ORDER, medians))
-            step(1)
-    judgement = judge(np.array(pairs), confidence)
-    before = median([first for first, _ in pairs])
+        turns = in_turn(files, BLOCK, ROUNDS, step=step)
+    judgement = turns.judged("candidate", "baseline", confidence)
+    before = 1e3 * median(turns.medians[:, 0].tolist())
     return Latencies(
         baseline_ms=before, candidate_ms=before * judgement.ratio, ratio=judgement.interval
     )

@@ -2,13 +2,23 @@
 
 import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
 from edge.dataset.folder import Files
+from edge.dataset.groups import (
+    Division,
+    GroupsFile,
+    PictureGroups,
+    check_own_splits,
+    divide,
+    grouped,
+    read_groups,
+    refuse_parted,
+)
 from edge.dataset.layout import Layout, find_layout
 from edge.errors import DataError, ImageError, UsageError
 from edge.runtime.contract import canonical_json
@@ -60,6 +70,7 @@ class Dataset:
         skipped: The files that cannot be used.
         notes: Sentences for people on what was left out and why.
         files: Everything that lies below the folder.
+        groups: Which images belong together; None where nothing says so.
     """
 
     labels: tuple[str, ...]
@@ -69,6 +80,7 @@ class Dataset:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     files: Files = field(default_factory=lambda: Files(images=()))
+    groups: PictureGroups | None = None
 
     @property
     def splits(self) -> dict[str, tuple[LabeledImage, ...]]:
@@ -93,6 +105,14 @@ class Dataset:
                 counts[split][self.labels[image.label]] += 1
         return counts
 
+    @property
+    def division(self) -> Division | None:
+        """How the groups of the images were divided; None without groups."""
+        if self.groups is None:
+            return None
+        everything = [image.sha256 for images in self.splits.values() for image in images]
+        return self.groups.division(everything, [image.sha256 for image in self.test])
+
     def without(self, unusable: Mapping[Path, str], *, strict: bool = False) -> Self:
         """Return the data set without files that a later stage could not decode.
 
@@ -110,7 +130,7 @@ class Dataset:
             if path in known
         )
         if strict:
-            _refuse_skipped(added, len(known))
+            refuse_skipped(added, len(known))
         left = {
             split: tuple(image for image in images if image.path not in unusable)
             for split, images in self.splits.items()
@@ -127,6 +147,8 @@ def scan(
     *,
     seed: int,
     strict: bool = False,
+    groups: Path | None = None,
+    divide_groups: bool = False,
     val_fraction: float = 0.15,
     test_fraction: float = 0.15,
     on_progress: Callable[[int, int], None] | None = None,
@@ -141,41 +163,74 @@ def scan(
     Args:
         directory: The folder.
         seed: The seed of the split.
-        strict: Whether to refuse the folder if any image file cannot be used.
+        strict: Whether to refuse the folder if any image file cannot be used, or if ``groups``
+            names one that is not there.
+        groups: A file that says which pictures belong together; see ``read_groups``.
+        divide_groups: Whether to divide the pictures of a class with too few groups one by one;
+            otherwise it is refused.
         val_fraction: The share of the training pictures of a class for val, unless the folder has
             that split.
         test_fraction: The same for test.
         on_progress: It is called with (files done, files in all).
 
     Raises:
-        DataError: The folder cannot be used; see ``find_layout``, ``carve`` and ``strict``.
-        UsageError: The fractions leave nothing to one of the splits.
+        DataError: The folder cannot be used; see ``find_layout``, ``carve``, ``grouped`` and
+            ``strict``.
+        UsageError: The fractions leave nothing to one of the splits, or ``groups`` cannot be read.
     """
     if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 1):
         raise UsageError(
             f"val_fraction {val_fraction} and test_fraction {test_fraction} must be above 0 and "
             "add up to less than 1"
         )
+    stated = None if groups is None else read_groups(groups)
     layout = find_layout(directory)
     labels = tuple(layout.splits["train"])
     splits, skipped = _read(layout, on_progress)
     if strict:
-        _refuse_skipped(skipped, sum(map(len, splits.values())) + len(skipped))
+        refuse_skipped(skipped, sum(map(len, splits.values())) + len(skipped))
     splits, conflicts = drop_conflicts(splits, directory)
     splits, overlaps = drop_overlap(splits)
     _check_filled(labels, splits, [*conflicts[:1], *overlaps, *_summary(skipped)])
     missing = {"test": test_fraction, "val": val_fraction}
     fractions = {split: share for split, share in missing.items() if split not in splits}
-    splits |= carve(splits["train"], fractions, labels=labels, seed=seed)
+    belong = (
+        None if stated is None else _belonging(stated, directory, layout, splits, strict=strict)
+    )
+    carved, parted = carve(splits["train"], fractions, labels=labels, seed=seed, groups=belong)
+    splits |= carved
+    if belong is not None:
+        belong = replace(belong, parted=parted, needed=len(fractions) + 1)
+        if not divide_groups:
+            refuse_parted(belong)
     return Dataset(
         labels=labels,
         train=tuple(splits["train"]),
         val=tuple(splits["val"]),
         test=tuple(splits["test"]),
         skipped=skipped,
-        notes=(*layout.notes, *_shortened(conflicts), *overlaps),
+        notes=(
+            *layout.notes,
+            *_shortened(conflicts),
+            *overlaps,
+            *(() if belong is None else belong.notes),
+        ),
         files=layout.files,
+        groups=belong,
     )
+
+
+def _belonging(
+    stated: GroupsFile, directory: Path, layout: Layout, splits: Splits, *, strict: bool
+) -> PictureGroups:
+    """Return which pictures belong together; refuse groups that the user's own splits part."""
+    pairs = {
+        split: [(image.path, image.sha256) for image in images] for split, images in splits.items()
+    }
+    everything = [pair for images in pairs.values() for pair in images]
+    groups = grouped(stated, directory, layout.files.images, everything, strict=strict)
+    check_own_splits(pairs, groups)
+    return groups
 
 
 def _read(
@@ -224,8 +279,16 @@ def _digest(path: Path) -> str | Skipped:
         return Skipped(path=path, reason=f"the file cannot be read: {error.strerror}")
 
 
-def _refuse_skipped(skipped: Sequence[Skipped], total: int) -> None:
-    """Raise the error of strict mode if there is anything to refuse."""
+def refuse_skipped(skipped: Sequence[Skipped], total: int) -> None:
+    """Refuse images that cannot be decoded, as ``--strict`` asks.
+
+    Args:
+        skipped: Those that cannot.
+        total: The number of all images.
+
+    Raises:
+        DataError: There is one.
+    """
     if skipped:
         named = "; ".join(f"{item.path}: {item.reason}" for item in skipped[:_NAMED])
         rest = f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
@@ -328,61 +391,46 @@ def carve(
     *,
     labels: Sequence[str],
     seed: int,
-) -> Splits:
+    groups: PictureGroups | None = None,
+) -> tuple[Splits, tuple[str, ...]]:
     """Take val and test images out of the training images, class by class.
 
-    Within a class, pictures are ranked by sha256(seed, file hash) and dealt from the top. There is
-    no random generator, so the same pictures are dealt alike on every machine and under any file
-    names, and a picture that is added later moves few others. Copies of a picture have one rank
-    and stay together.
+    Within a class, pictures are ranked by sha256(seed, file hash) and dealt from the top; see
+    ``divide`` for groups. There is no random generator, so the same pictures are dealt alike on
+    every machine and under any file names, and a picture that is added later moves few others.
+    Copies of a picture have one rank and stay together.
 
     Args:
         images: The images of train; the results keep their order.
         fractions: The share of the different pictures of a class, 0..1, for each split to carve.
         labels: The class names.
         seed: Any integer; another one gives another split.
+        groups: Which pictures belong together; None for single pictures.
 
     Returns:
-        ``train`` and the carved splits, each with at least one picture of every class.
+        ``train`` and the carved splits, each with at least one picture of every class; and the
+        names of the classes whose groups are too few, so that their pictures were dealt one by one.
 
     Raises:
         DataError: A class has fewer different pictures than there are splits.
     """
-    pictures: defaultdict[int, set[str]] = defaultdict(set)
-    for image in images:
-        pictures[image.label].add(image.sha256)
-    _check_enough(pictures, len(fractions) + 1, labels)
-    side: dict[str, str] = {}
-    for contents in pictures.values():
-        ranked = sorted(contents, key=lambda content: _rank(seed, content))
-        waiting = len(fractions)
-        for split, fraction in fractions.items():
-            # At least one, and at least one left for train and for every split still to come.
-            spare = len(ranked) - waiting
-            waiting -= 1
-            count = min(max(1, round(fraction * len(contents))), spare)
-            side.update(dict.fromkeys(ranked[:count], split))
-            ranked = ranked[count:]
+    label_of = {image.sha256: image.label for image in images}
+    _check_enough(label_of, len(fractions) + 1, labels)
+    group_of = None if groups is None else groups.of
+    side, parted = divide(label_of, fractions, seed=seed, group_of=group_of)
     splits: Splits = {split: [] for split in ("train", *fractions)}
     for image in images:
         splits[side.get(image.sha256, "train")].append(image)
-    return splits
+    return splits, tuple(labels[index] for index in sorted(parted))
 
 
-def _rank(seed: int, content: str) -> str:
-    """Return the sort key of a picture, as good as random: sha256 of seed and content hash."""
-    return hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
-
-
-def _check_enough(
-    pictures: Mapping[int, Iterable[str]], needed: int, labels: Sequence[str]
-) -> None:
+def _check_enough(label_of: Mapping[str, int], needed: int, labels: Sequence[str]) -> None:
     """Refuse classes that cannot be in every split."""
-    counts = [len(set(pictures.get(label, ()))) for label in range(len(labels))]
+    counts = Counter(label_of.values())
     short = [
-        f"{name!r} has {count}"
-        for name, count in zip(labels, counts, strict=True)
-        if count < needed
+        f"{name!r} has {counts[label]}"
+        for label, name in enumerate(labels)
+        if counts[label] < needed
     ]
     if short:
         rest = f" and {len(short) - 5} more classes" if len(short) > 5 else ""

@@ -55,7 +55,9 @@ def camera_of(facts: Facts, live: LiveSettings) -> Iterator[Finding]:
     if kind == CSI and not (csi and sensor < len(found.libcamera)):
         yield Finding.error("camera", f"{live.camera}: {_no_csi(found)}", _ANOTHER)
     elif kind == USB and re.fullmatch(r"/dev/video[0-9]+", path) and path not in usb:
-        yield Finding.error("camera", f"{path} is no camera that edge live reads", _ANOTHER)
+        yield Finding.error(
+            "camera", f"there is no camera that edge live reads at {path}", _ANOTHER
+        )
     elif not (usb or csi):
         yield Finding.error("camera", f"none is seen, and {_no_csi(found)}", _ANOTHER)
     elif not _may_read(facts):

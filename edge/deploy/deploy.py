@@ -1,11 +1,11 @@
 """Carry a plan out, and what else can be done with a device: roll back, take off, read its logs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.deploy.plan import DeployPlan
+from edge.deploy.plan import DeployPlan, TimedVariant
 from edge.deploy.session import Conversation
 from edge.deploy.ssh import Address, Remote
 from edge.deploy.wheelhouse import Environment
@@ -87,6 +87,9 @@ class Outcome:
         host: As the user named it.
         app: Name of the application.
         release: Id that serves now.
+        variant: The model file that serves.
+        variant_reason: Why it is that one.
+        timed: The variants that were timed there for it.
         changed: Whether anything was done; a release that serves already is left alone.
         sent_bytes: The size of the files that were sent.
         selftest: The runtime's report, or None.
@@ -96,6 +99,9 @@ class Outcome:
     host: str
     app: str
     release: str
+    variant: str
+    variant_reason: str
+    timed: tuple[TimedVariant, ...]
     changed: bool
     sent_bytes: int
     selftest: SelftestReply | None
@@ -107,6 +113,9 @@ class Outcome:
             "host": self.host,
             "app": self.app,
             "release": self.release,
+            "variant": self.variant,
+            "variant_reason": self.variant_reason,
+            "timed": [asdict(item) for item in self.timed],
             "changed": self.changed,
             "sent_bytes": self.sent_bytes,
             "selftest": None if self.selftest is None else self.selftest.report,
@@ -203,6 +212,9 @@ class _Deploy:
             host=self._remote.address.host,
             app=self._plan.app,
             release=self._plan.release.id,
+            variant=self._plan.release.variant,
+            variant_reason=self._plan.variant_reason,
+            timed=self._plan.timed,
             changed=changed,
             sent_bytes=self._sent,
             selftest=selftest,

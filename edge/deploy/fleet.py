@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from edge import schema
-from edge.deploy.plan import DeployOptions
+from edge.deploy.plan import LIVE_CHOICES, DeployOptions, chosen_live
 from edge.deploy.ssh import Address
+from edge.device.release import LiveSettings
 from edge.errors import EdgeError, UsageError, cause_of
 from edge.progress import Progress
+from edge.runtime.cameras.camera import shown_address
+from edge.runtime.live.settings import topic_part
 from edge.threads import in_threads
 
 EXAMPLE: Final = """Such as:
@@ -52,6 +55,12 @@ class Settings:
         max_memory: The largest resident memory in the self-test, in megabytes.
         watch: Seconds for which a release has to stay healthy before it is committed.
         keep: The number of old releases that stay on the device.
+        camera: The address of its camera; this and what follows is for a page, with ``--live``.
+        live_port: The port of the page.
+        size: What is asked of the camera, such as ``640x480``.
+        rate: Frames a second, asked of the camera.
+        smoothing: Frames whose probabilities are averaged.
+        mqtt: The address of the broker that answers are sent to.
     """
 
     user: str | None = None
@@ -65,6 +74,12 @@ class Settings:
     max_memory: Number | None = None
     watch: Number | None = None
     keep: schema.Count | None = None
+    camera: str | None = None
+    live_port: schema.Count | None = None
+    size: str | None = None
+    rate: Number | None = None
+    smoothing: schema.Count | None = None
+    mqtt: str | None = None
 
     def stated(self) -> dict[str, Any]:
         """Return the settings that are not None, by name."""
@@ -117,15 +132,63 @@ class Member:
     settings: Settings
 
     def options(self, common: DeployOptions) -> DeployOptions:
-        """Return the options of its deploy: its own settings before those of the command line."""
+        """Return the options of its deploy: its own settings before those of the command line.
+
+        Raises:
+            UsageError: A setting of a page cannot be, or there is to be no page.
+        """
         other = {"max_latency": "max_latency_ms", "max_memory": "max_memory_mb"}
         other |= {"watch": "watch_seconds"}
         own = {
             other.get(name, name): value
             for name, value in self.settings.stated().items()
-            if name not in ("user", "port")
+            if name not in ("user", "port", *LIVE_CHOICES)
         }
-        return replace(common, **own)
+        return replace(common, **own, live=self._live(common.live))
+
+    def _live(self, common: LiveSettings | None) -> LiveSettings | None:
+        """Return its camera and its page; its topics have its name, lest it share another's."""
+        stated = self.settings.stated()
+        given = {name: stated[name] for name in LIVE_CHOICES if name in stated}
+        if common is None:
+            for name in given:
+                raise UsageError(
+                    f"{self.name}: {name} has no effect without --live",
+                    hint="Add --live to the command, or take it out of the inventory.",
+                )
+            return None
+        try:
+            live = chosen_live(common, given)
+        except UsageError as error:
+            raise UsageError(f"{self.name}: {error.message}", hint=error.hint) from error
+        if live.mqtt is None or live.mqtt.topic:
+            return live
+        return replace(live, mqtt=replace(live.mqtt, topic=f"edge/{topic_part(self.name)}"))
+
+
+def settled(members: Sequence[Member], common: DeployOptions) -> dict[str, DeployOptions]:
+    """Return the options of every device, by name, before the first of them is deployed to.
+
+    Args:
+        members: The devices.
+        common: What the command line says of all.
+
+    Raises:
+        UsageError: A setting cannot be, or two devices would send their answers to one topic.
+    """
+    options = {member.name: member.options(common) for member in members}
+    topics: dict[tuple[str, int, str], str] = {}
+    for name, own in options.items():
+        broker = None if own.live is None else own.live.mqtt
+        if broker is None:
+            continue
+        other = topics.setdefault((broker.host, broker.port, broker.topic), name)
+        if other != name:
+            raise UsageError(
+                f"{other} and {name} would both send their answers to {broker.url}",
+                hint="Leave the path of the address out: then each has a topic of its name.",
+            )
+    return options
 
 
 def read_inventory(path: Path, *, group: str | None = None) -> tuple[Member, ...]:
@@ -161,7 +224,8 @@ def _member(path: Path, inventory: Inventory, name: str) -> Member:
         for key, value in inventory.groups[group].stated().items():
             if of_groups.setdefault(key, value) != value:
                 raise UsageError(
-                    f"{path} gives {name} two values of {key}: {of_groups[key]!r} and {value!r}",
+                    f"{path} gives {name} two values of {key}: "
+                    f"{_said(of_groups[key])} and {_said(value)}",
                     hint=EXAMPLE,
                 )
     settings = Settings(**{**inventory.defaults.stated(), **of_groups, **host.stated()})
@@ -174,6 +238,11 @@ def _member(path: Path, inventory: Inventory, name: str) -> Member:
         groups=groups,
         settings=settings,
     )
+
+
+def _said(value: object) -> str:
+    """Return a value of an inventory as a message shows it: without the password of a URL."""
+    return repr(shown_address(value) if isinstance(value, str) else value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,40 @@
-"""The benchmark's workers on a device: the harness is here, what is timed is there."""
+"""The benchmark's workers on a device: the harness is here, what is timed is there.
+
+A deploy of the fastest variant measures with them before it decides.
+"""
 
 import os
 import shlex
 import shutil
 import tempfile
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.request import Reply, Request, copy_package, replies
+from benchmarks.accelerators.base import EngineSettings, Unit
+from benchmarks.accelerators.table import accelerator
+from benchmarks.inputs import generated_picture, pixels
+from benchmarks.protocol import TIMEOUT_SECONDS, Protocol
+from benchmarks.request import Reply, Request, TimedModel, WorkerTask, copy_package, replies
+from benchmarks.timing import Benchmark
+from benchmarks.turns import Turns, best, blocks_in_turn, why_best
+from edge.cache import default_cache
 from edge.deploy.deploy import send_environment, send_files
 from edge.deploy.facts import gather
+from edge.deploy.plan import (
+    FASTEST,
+    GATHERING,
+    DeployOptions,
+    DeployPlan,
+    TimedVariant,
+    as_accurate,
+    engine_of,
+    make_plan,
+    with_variant,
+)
 from edge.deploy.session import Conversation
 from edge.deploy.ssh import Address, Remote
 from edge.deploy.wheelhouse import Environment, Platform, environment
@@ -23,14 +45,25 @@ from edge.device.messages import (
     SweepRequest,
     Upload,
 )
-from edge.errors import DeviceError, EdgeError
+from edge.errors import (
+    DeviceError,
+    EdgeError,
+    EngineUnavailable,
+    InferenceError,
+    MeasurementError,
+    ModelLoadError,
+)
+from edge.evaluation.confidence import CONFIDENCE
 from edge.processes import Completed
 from edge.progress import Progress, Silent
+from edge.runtime.bundle import Bundle
 from edge.runtime.checked import MAX_ARRAY_BYTES, Malformed, parse_json
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.printable import one_line
 from edge.runtime.session import ENGINES
+from edge.runtime.spec import Variant
 from edge.runtime.typed import encoded
+from edge.wording import joined
 from edge.workers import Message, WorkerLimits, answers
 
 _SCRATCH: Final = "$HOME/.local/share/edge/scratch"
@@ -162,7 +195,7 @@ def place_on(
     Raises:
         EdgeError: The device cannot be reached, has no wheels, or is locked.
     """
-    with Remote(address) as remote, tempfile.TemporaryDirectory(prefix="edge-remote-") as name:
+    with Remote(address) as remote:
         with progress.stage("look at the device"):
             target = Platform.of(gather(remote))
         engines = [_engine(format_) for format_ in sorted(formats)]
@@ -170,17 +203,29 @@ def place_on(
             wheels = [
                 environment(engine, target, cache=cache, offline=offline) for engine in engines
             ]
-        with Conversation(remote) as session:
-            session.lock("edge remote-benchmark")
-            for item in wheels:
-                if not session.ask(EnvironmentRequest(environment=item.id)).environment:
-                    send_environment(session, item, progress)
-            session.ask(SweepRequest())
-            try:
-                yield RemoteMachine(remote, session, wheels, Path(name))
-            finally:
-                with suppress(EdgeError):  # the connection has gone; the next one sweeps first
-                    session.ask(SweepRequest())
+        with _machine(remote, wheels, "edge remote-benchmark", progress) as machine:
+            yield machine
+
+
+@contextmanager
+def _machine(
+    remote: Remote, wheels: Sequence[Environment], what: str, progress: Progress
+) -> Iterator[RemoteMachine]:
+    """Lock a device, install what is missing there, and leave nothing else behind."""
+    with (
+        tempfile.TemporaryDirectory(prefix="edge-remote-") as name,
+        Conversation(remote) as session,
+    ):
+        session.lock(what)
+        for item in wheels:
+            if not session.ask(EnvironmentRequest(environment=item.id)).environment:
+                send_environment(session, item, progress)
+        session.ask(SweepRequest())
+        try:
+            yield RemoteMachine(remote, session, wheels, Path(name))
+        finally:
+            with suppress(EdgeError):  # the connection has gone; the next one sweeps first
+                session.ask(SweepRequest())
 
 
 def _engine(format_: str) -> str:
@@ -207,3 +252,162 @@ def _kept_alive(session: Conversation) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+BLOCK: Final = Protocol(runs=5, min_seconds=0.2, max_seconds=2.0, warm_up_seconds=0.1)
+ROUNDS: Final = 5  # of two passes; each block is a process of its own there
+MOST_SECONDS: Final = 60.0  # after which no further round begins
+
+
+def planned(
+    bundle: Bundle, remote: Remote, options: DeployOptions, progress: Progress, *, dry_run: bool
+) -> DeployPlan:
+    """Return the plan of a deploy; with ``FASTEST``, variants are timed on the device for it.
+
+    Args:
+        bundle: The bundle.
+        remote: An open connection.
+        options: What the user asked for.
+        progress: Told of what is done.
+        dry_run: Whether only to say that variants would be timed: that sends files there.
+
+    Raises:
+        EdgeError: As of ``make_plan``; or no variant runs there.
+    """
+    if options.variant != FASTEST:
+        return make_plan(bundle, remote, options, progress)
+    fit = as_accurate(bundle.manifest, options.engine)
+    stated = None if options.engine is None else fit[0].name
+    plan = make_plan(bundle, remote, replace(options, variant=stated), progress)
+    if len(fit) == 1:
+        reason = "the only file that is as accurate as the bundle's default: none was timed there"
+        return with_variant(plan, fit[0].name, reason, (), progress)
+    if dry_run:
+        names = joined(item.name for item in fit)
+        reason = f"unless another is faster there: a deploy would first time {names} there in turn"
+        return replace(plan, variant_reason=reason)
+    turns = _timed_there(plan, remote, fit, progress)
+    sizes = {item.name: item.size_bytes for item in fit if item.name in turns.names}
+    name = best(sizes, turns)
+    judged = {item: turns.judged(item, name, CONFIDENCE) for item in turns.names}
+    timed = tuple(
+        TimedVariant(
+            name=item,
+            median_ms=turns.benchmarks[item].median * 1e3,
+            ratio=judgement.ratio,
+            interval=(judgement.interval.low, judgement.interval.high),
+        )
+        for item, judgement in judged.items()
+    )
+    return with_variant(plan, name, _chosen_there(name, turns, sizes), timed, progress)
+
+
+def _chosen_there(name: str, turns: Turns, sizes: Mapping[str, int]) -> str:
+    """Say why a variant is deployed, by the times of the device."""
+    others = [
+        f"{item} takes {turns.judged(item, name, CONFIDENCE).times} as long"
+        for item in turns.names
+        if item != name
+    ]
+    lead = why_best(name, sizes, turns, "there")
+    return f"{lead}, timed in turn there{': ' + joined(others) if others else ''}"
+
+
+def _timed_there(
+    plan: DeployPlan, remote: Remote, fit: Sequence[Variant], progress: Progress
+) -> Turns:
+    """Time variants in turn on the device, each with the interpreter that would run it there.
+
+    Raises:
+        EdgeError: None runs there, or the device can no longer be asked.
+    """
+    engines = {
+        item.name: plan.options.engine or engine_of(item.format, plan.profile) for item in fit
+    }
+    wheels = _wheels(plan, engines.values(), progress)
+    variants = [item for item in fit if engines[item.name] in wheels]
+    with (
+        _machine(remote, list(wheels.values()), "edge deploy, timing variants", progress) as there,
+        tempfile.TemporaryDirectory(prefix="edge-timed-") as name,
+    ):
+        contract = plan.bundle.manifest.preprocessing
+        images = pixels((generated_picture(Path(name)),), contract, Path(name))
+        requests = {
+            item.name: _request(plan, item, engines[item.name], images) for item in variants
+        }
+
+        def measured(variant: str) -> Benchmark:
+            timeout = TIMEOUT_SECONDS + 2 * BLOCK.max_seconds
+            timed = there.ask(requests[variant], TimedModel, timeout=timeout)[-1]
+            return Benchmark(
+                engine=timed.model.engine,
+                threads=plan.release.threads,
+                load=timed.load,
+                first=timed.times.first,
+                samples=timed.times.steady,
+            )
+
+        with progress.stage("try the variants there", len(requests)) as step:
+            names = _running(requests, measured, progress, step)
+        with progress.stage("time the variants there", ROUNDS) as step:
+            return blocks_in_turn(names, measured, ROUNDS, step=step, max_seconds=MOST_SECONDS)
+
+
+def _wheels(plan: DeployPlan, engines: Iterable[str], progress: Progress) -> dict[str, Environment]:
+    """Return the interpreters that can be had for the device; what cannot is noted."""
+    wheels = {plan.release.engine: plan.environment}
+    for engine in dict.fromkeys(engines):
+        if engine in wheels:
+            continue
+        try:
+            with progress.stage("gather the wheels"), GATHERING:
+                wheels[engine] = environment(
+                    engine,
+                    Platform.of(plan.facts),
+                    cache=plan.options.cache or default_cache(),
+                    offline=plan.options.offline,
+                )
+        except (DeviceError, EngineUnavailable) as error:
+            progress.note(f"files for {engine} are not timed there: {error.message}")
+    return wheels
+
+
+def _request(plan: DeployPlan, variant: Variant, engine: str, images: Path) -> Request:
+    """Return what a worker there is asked for: one block of a variant."""
+    path, threads = accelerator(f"{engine}-{Unit.CPU}"), plan.release.threads
+    return Request(
+        task=WorkerTask.TIME,
+        opener=path.open,
+        probe=path.probe,
+        model=plan.bundle.path / variant.path,
+        settings=EngineSettings(threads=threads),
+        protocol=replace(BLOCK, threads=threads),
+        pixels=images,
+        preprocessing=plan.bundle.manifest.preprocessing,
+    )
+
+
+def _running(
+    names: Iterable[str],
+    measured: Callable[[str], Benchmark],
+    progress: Progress,
+    step: Callable[[int], None],
+) -> list[str]:
+    """Return the variants that run there; one that does not is noted, and is not deployed.
+
+    Raises:
+        EdgeError: None does; or the device can no longer be asked.
+    """
+    running, failed = [], []
+    for name in names:
+        try:
+            measured(name)
+        except (ModelLoadError, InferenceError, MeasurementError) as error:
+            failed.append(error)
+            progress.note(f"{name} does not run there: {error.message}")
+        else:
+            running.append(name)
+        step(1)
+    if not running:
+        raise failed[0]
+    return running

@@ -16,7 +16,7 @@ from typing import Final, Self
 from edge import processes
 from edge.errors import ConnectionFailed, DeviceError, OutputError, PackageMissing, UsageError
 from edge.processes import MOST, Completed, Flood, Silence
-from edge.runtime.printable import one_line
+from edge.runtime.printable import one_line, shell_word
 
 CONNECT_SECONDS: Final = 20
 _SSH: Final = "ssh"
@@ -91,6 +91,15 @@ class Address:
             ssh_config=None if ssh_config is None else ssh_config.absolute(),
             accept_new_host_key=accept_new_host_key,
         )
+
+    @property
+    def words(self) -> str:
+        """How a command line of edge names it."""
+        port = "" if self.port is None else f" --port {self.port}"
+        config = (
+            "" if self.ssh_config is None else f" --ssh-config {shell_word(str(self.ssh_config))}"
+        )
+        return f"{self.host}{port}{config}"
 
     def options(self) -> list[str]:
         """Return the options of ssh for every call."""

@@ -28,7 +28,12 @@ def main(name: str) -> NoReturn:
     if chosen.live is None:
         app.inbox.mkdir(parents=True, exist_ok=True)
     os.chdir(app.path)
-    os.execve(sys.executable, command(app, chosen), {**os.environ, **chosen.environ(app)})
+    os.execve(sys.executable, command(app, chosen), {**os.environ, **environ(app, chosen)})
+
+
+def environ(app: App, release: Release) -> dict[str, str]:
+    """Return the variables of the service; a self-test, which sends nothing, has fewer."""
+    return release.environ(app) | ({} if release.live is None else dict(release.live.environ()))
 
 
 def command(app: App, release: Release) -> list[str]:

@@ -8,6 +8,7 @@
       scratch/               files of a benchmark that runs
       signers                public keys that bundles may be signed with (allowed_signers)
       apps/<app>/
+        control/<hash>/      the same, as its service starts with it, whatever others deploy
         incoming/<id>/       an upload that is not finished
         releases/<id>/       bundle/ and release.json
         current -> releases/<id>
@@ -156,6 +157,11 @@ class App:
     def path(self) -> Path:
         """The folder of everything that is this application's."""
         return root() / "apps" / self.name
+
+    @property
+    def control(self) -> Path:
+        """This package, one folder for each version."""
+        return self.path / "control"
 
     @property
     def incoming(self) -> Path:

@@ -1,20 +1,23 @@
 """``release.json``: a bundle, and how it is to run on this device."""
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
 from edge.device.layout import BUNDLE, RELEASE_FILE, App, checked_id, environments
-from edge.errors import BundleError, DeviceError, cause_of
+from edge.errors import BundleError, DeviceError, UsageError, cause_of
 from edge.runtime import checked
 from edge.runtime.cameras.camera import LEAST_RATE, MOST_RATE, MOST_SIDE, shown_address
 from edge.runtime.files import write_bytes
+from edge.runtime.live.settings import MOST_SMOOTHING, PASSWORD, Broker
 from edge.runtime.seal import PROVED
 from edge.runtime.typed import Mistyped, typed
 
 LIVE_PORT: Final = 8080  # where edge live of a host looks first
 _LONGEST_ADDRESS: Final = 2000  # characters
+_LATER: Final = ("smoothing", "mqtt")  # fields that the first settings of a page did not have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,8 @@ class LiveSettings:
         height: Pixels, asked of the camera.
         rate: Frames a second, asked of the camera.
         port: Where the page is, on the loopback address of the device alone.
+        smoothing: Frames whose probabilities are averaged; 1 for none.
+        mqtt: The broker that answers are sent to, with its password; None for none.
     """
 
     camera: str | None = None
@@ -35,12 +40,22 @@ class LiveSettings:
     height: int = 480
     rate: float = 10.0
     port: int = LIVE_PORT
+    smoothing: int = 1
+    mqtt: Broker | None = None
+
+    def shown(self) -> Self:
+        """Return them as they may be shown: without the passwords of the camera and the broker."""
+        return replace(
+            self,
+            camera=None if self.camera is None else shown_address(self.camera),
+            mqtt=None if self.mqtt is None else self.mqtt.shown(),
+        )
 
     def check(self) -> None:
         """Refuse what no service could start with.
 
         Raises:
-            BundleError: The address of the camera or a number cannot be.
+            BundleError: The address of the camera or of the broker, or a number, cannot be.
         """
         address = "0" if self.camera is None else self.camera
         if not 0 < len(address) <= _LONGEST_ADDRESS or not address.isprintable():
@@ -54,13 +69,38 @@ class LiveSettings:
             )
         if not 0 < self.port < 1 << 16:
             raise BundleError(f"{self.port} is no port for the page")
+        if not 0 < self.smoothing <= MOST_SMOOTHING:
+            raise BundleError(f"the frames of an average are not from 1 to {MOST_SMOOTHING}")
+        if self.mqtt is not None and not _can_be_told(self.mqtt):
+            raise BundleError("the address or the password of the MQTT broker cannot be used")
 
     def options(self) -> list[str]:
         """Return the same as the runtime's command ``live`` takes it."""
         words = ["--listen", f"127.0.0.1:{self.port}", "--size", f"{self.width}x{self.height}"]
         words += ["--rate", f"{self.rate!r}"]
-        # In one word, whatever the address begins with.
-        return words if self.camera is None else [*words, f"--camera={self.camera}"]
+        words += ["--smoothing", f"{self.smoothing}"]
+        # In one word each, whatever an address begins with.
+        words += [] if self.camera is None else [f"--camera={self.camera}"]
+        return words if self.mqtt is None else [*words, f"--mqtt={self.mqtt.url}"]
+
+    def environ(self) -> Mapping[str, str]:
+        """Return what the command takes from its environment, since others see its options."""
+        if self.mqtt is None or self.mqtt.password is None:
+            return {}
+        return {PASSWORD: self.mqtt.password}
+
+
+def _can_be_told(broker: Broker) -> bool:
+    """Return whether a service could be told of a broker: as a URL, and a password beside it."""
+    password = broker.password or ""
+    if broker.user is None and broker.password is not None:
+        return False
+    try:
+        size = max(len(broker.url), len(password.encode()))
+        told = Broker.parse(broker.url)
+    except (UsageError, UnicodeError):
+        return False
+    return told == broker.shown() and size <= _LONGEST_ADDRESS and "\0" not in password
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,19 +142,21 @@ class Release:
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values.
 
-        ``live`` is left out where it is None: an older edge knows no such field, and the id of a
-        release is made of these values.
+        What an older edge does not know is left out where it says nothing: that edge reads the rest
+        then, and the id of a release is made of these values.
         """
         value = asdict(self)
         if self.live is None:
             del value["live"]
+            return value
+        for item in fields(LiveSettings):
+            if item.name in _LATER and getattr(self.live, item.name) == item.default:
+                del value["live"][item.name]
         return value
 
     def shown(self) -> Self:
-        """Return it as it may be shown: without the password in the address of a camera."""
-        if self.live is None or self.live.camera is None:
-            return self
-        return replace(self, live=replace(self.live, camera=shown_address(self.live.camera)))
+        """Return it as it may be shown: without the passwords of its camera and its broker."""
+        return self if self.live is None else replace(self, live=self.live.shown())
 
     @classmethod
     def from_json(cls, value: Any) -> Self:

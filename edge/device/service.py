@@ -2,13 +2,14 @@
 
 import os
 import pwd
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge.device.layout import App, control, root, runtime_folder
+from edge.device.layout import App, control, make_room, root, runtime_folder
 from edge.errors import DeviceError
 from edge.runtime.files import write_bytes
 
@@ -61,10 +62,11 @@ class ServiceStatus:
 
 def install(app: App, *, python: str, start_seconds: int, watchdog_seconds: int) -> None:
     """Write the unit, have it started at boot, and put both on the disk."""
+    own = _own_package(app)
     text = _UNIT.format(
         app=app.name,
         python=_escaped(python),
-        control=_escaped(str(root() / "control" / "current")),
+        control=_escaped(str(own)),
         window=RESTART_WINDOW_SECONDS,
         restarts=RESTARTS,
         start=start_seconds,
@@ -80,10 +82,32 @@ def install(app: App, *, python: str, start_seconds: int, watchdog_seconds: int)
     _systemctl("enable", app.unit)
     _point_control()
     os.sync()  # the link that systemctl made
+    for other in app.control.iterdir() if app.control.is_dir() else ():
+        if other != own:
+            make_room(other)
+
+
+def _own_package(app: App) -> Path:
+    """Return this package in the folder of the application, which is put there where it is missing.
+
+    An older edge that deploys something else to the device makes its own package the current one,
+    and it may not understand the releases of this application.
+    """
+    shipped = control()
+    if shipped is None:
+        return root() / "control" / "current"
+    own = app.control / shipped.name
+    if not own.is_dir():
+        new = app.control / f"{shipped.name}.{os.getpid()}"
+        make_room(new)
+        shutil.copytree(shipped, new)
+        os.sync()
+        new.rename(own)
+    return own
 
 
 def _point_control() -> None:
-    """Let this version of the package be the one that services start with."""
+    """Let this version be the one that services of an older edge's units start with."""
     place = control()
     if place is None:
         return

@@ -199,7 +199,7 @@ def prune(app: App | None, *, keep: int) -> tuple[list[str], list[str]]:
 
 
 def _control() -> None:
-    """Take other versions of this package away, but for the one that services start with."""
+    """Take other versions of this package away, but for the one that old units start with."""
     ours = control()
     if ours is None:
         return

@@ -154,7 +154,8 @@ def activate(
 
 def fall_back(app: App, release: Release, reason: str) -> str:
     """Let the last good release serve again; what happened, for people."""
-    last_words = _last_words(app)
+    # A service that runs said its last error before it was this release's.
+    last_words = "" if service.status(app).active == "active" else _last_words(app)
     text = f"release {release.id} was given up: {reason}{last_words}. "
     try:
         back = give_up(app, release.id, reason + last_words)

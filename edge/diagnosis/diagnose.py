@@ -1,174 +1,60 @@
 """``edge diagnose``: run every file with every set of kernels, and say which tool is to blame."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.dataset.folder import list_files
 from edge.dataset.pictures import Picture
 from edge.diagnosis import blame
-from edge.diagnosis.keras_layers import ANSWER, KerasLayers
-from edge.diagnosis.probe import FileProbe
-from edge.diagnosis.result import Diagnosis, FileLayers, MatrixRow, RowDifference, traits
-from edge.diagnosis.rows import KERAS, RunnableRow, Scores, failure, pairs, runners
-from edge.errors import DataError, EngineUnavailable, ImageError, ModelLoadError, UsageError
+from edge.diagnosis.attempts import tried
+from edge.diagnosis.collector import Collector, given_file
+from edge.diagnosis.measured import Measured
+from edge.diagnosis.partitions import partitions
+from edge.diagnosis.result import Diagnosis, Partitions, traits
+from edge.diagnosis.rows import KERAS
+from edge.errors import (
+    DataError,
+    EngineUnavailable,
+    UsageError,
+)
 from edge.evaluation.images import SEEN, Origins, counted, origins_of, said
-from edge.progress import Progress, Step
+from edge.progress import Progress
 from edge.runtime.bundle import Bundle
-from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file
-from edge.runtime.head import Head, class_probabilities, read_head
 from edge.runtime.image import READABLE
 from edge.runtime.preprocess import load
-from edge.runtime.session import first_line
-from edge.runtime.spec import Manifest, Variant
+from edge.runtime.spec import Manifest
 from edge.threads import in_threads
 
-SOURCE: Final = "source/model.keras"
-GIVEN_FILES: Final = ("source/model.tflite", "source/model.onnx")  # float files of somebody else
+ItemT = TypeVar("ItemT")
+
+CALIBRATION: Final = 32  # images that calibrate what is tried
+FEW: Final = 8  # images that are too few for that
+BLOCK_IMAGES: Final = 4  # half a second a block of EfficientNet-B0 each; shares of errors show
 
 
-class Collector:
-    """The rows and files of a bundle, opened, and what they answered so far.
-
-    Attributes:
-        rows: The rows in the order of the matrix, with those that are not available.
-        probes: A probe of each file whose layers can be read.
-        notes: One sentence for each file that could not be opened.
-    """
-
-    def __init__(self, bundle: Bundle) -> None:
-        """Open everything.
-
-        Raises:
-            BundleError: A file of the bundle is altered, or a model file is missing.
-            ModelLoadError: A model file does not load with the kernels that a user gets.
-        """
-        self.notes: list[str] = []
-        self._head = read_head(bundle)
-        self._runners: list[RunnableRow] = []
-        rows = []
-        for item in runners(bundle):
-            if isinstance(item, RunnableRow):
-                self._runners.append(item)
-            rows.append(item.row if isinstance(item, RunnableRow) else item)
-        self._keras, row = _keras(bundle)
-        self.rows = (row, *rows)
-        self.probes = self._probes(bundle) if self._keras else []
-        names = {name for probe in self.probes for name in probe.names}
-        self._activations = self._keras.activations(tuple(names)) if self._keras else None
-        self._answers: dict[str, list[NDArray[np.float32]]] = {
-            row.name: [] for row in self.rows if not row.problem
-        }
-
-    def _probes(self, bundle: Bundle) -> list[FileProbe]:
-        assert self._keras is not None
-        black = np.zeros(bundle.manifest.preprocessing.shape, np.uint8)
-        probes = []
-        for variant in bundle.manifest.variants:
-            path = bundle.model(variant.name)[1]
-            try:
-                probes.append(FileProbe(variant, path, self._keras, black))
-            except (EngineUnavailable, ModelLoadError) as error:
-                self.notes.append(f"layers of {variant.name}: {error.message}")
-        return probes
-
-    def run(
-        self, paths: Sequence[Path], preprocessing: Preprocessing, step: Step
-    ) -> dict[str, str]:
-        """Run every image through every row and every file.
-
-        Args:
-            paths: The images.
-            preprocessing: The preprocessing contract.
-            step: Is told of each finished image.
-
-        Returns:
-            Why an image could not be read, by its path.
-
-        Raises:
-            InferenceError: An interpreter failed.
-        """
-        skipped = {}
-        with ThreadPoolExecutor(max(1, len(self._runners))) as pool:
-            for path in paths:
-                try:
-                    self._add(load(path, preprocessing), pool)
-                except ImageError as error:
-                    skipped[str(path)] = error.message
-                step(1)
-        return skipped
-
-    def _add(self, pixels: NDArray[np.uint8], pool: ThreadPoolExecutor) -> None:
-        waiting = [(item.row.name, pool.submit(item.run, pixels)) for item in self._runners]
-        if self._activations is not None:
-            reference = self._activations(pixels[np.newaxis])
-            self._answers[KERAS].append(reference[ANSWER].reshape(-1))
-            for probe in self.probes:
-                probe.add(pixels, reference)
-        for name, future in waiting:
-            self._answers[name].append(future.result())
-
-    def tables(self) -> dict[str, Scores]:
-        """Return the real values of each available row, (images, classes)."""
-        return {
-            name: _scores(np.stack(answers), self._head) for name, answers in self._answers.items()
-        }
-
-    def steps(self) -> dict[str, float | None]:
-        """Return the quantization step of each available row's output; None for a real one."""
-        known = self._head is None
-        return {KERAS: None} | {
-            item.row.name: item.step if known else None for item in self._runners
-        }
-
-
-def _scores(outputs: Scores, head: Head | None) -> Scores:
-    """What a row's outputs say of the classes; where they are not finite, NaN says so."""
-    finite = np.isfinite(outputs).all(axis=1, keepdims=True)
-    if head is None:
-        return outputs
-    scores = class_probabilities(np.where(finite, outputs, 0.0).astype(np.float32), head)
-    return np.where(finite, scores, np.float32(np.nan))
-
-
-def _keras(bundle: Bundle) -> tuple[KerasLayers | None, MatrixRow]:
-    """The Keras model, or None, and its row.
-
-    Raises:
-        BundleError: The file is altered.
-    """
-    row = MatrixRow(name=KERAS, variant=None, kernels=KERAS)
-    given = _given_file(bundle.manifest)
-    if given is not None:
-        return None, replace(row, problem=f"the bundle was made of {given}, not of a Keras model")
-    if SOURCE not in bundle.manifest.files or not (bundle.path / SOURCE).exists():
-        return None, replace(row, problem=f"the bundle lacks {SOURCE}")
-    path = bundle.checked(SOURCE)
-    try:
-        import tensorflow as tf
-
-        model = KerasLayers(path)
-    except ImportError as error:
-        return None, replace(row, problem=f"TensorFlow is not installed ({first_line(error)})")
-    except ModelLoadError as error:
-        return None, replace(row, problem=error.message)
-    return model, replace(row, engine=f"tensorflow {tf.__version__}")
-
-
-def diagnose(path: Path, directory: Path, *, images: int, progress: Progress) -> Diagnosis:
+def diagnose(
+    path: Path,
+    directory: Path,
+    *,
+    images: int,
+    progress: Progress,
+    block_images: int = BLOCK_IMAGES,
+    attempts: bool = True,
+) -> Diagnosis:
     """Find where the files of a bundle depart from their source.
 
     Args:
         path: The folder of the bundle.
         directory: The folder of images; their classes play no part.
         images: How many images run at most, spread evenly over the sorted folder.
-        progress: Is shown two stages.
+        progress: Is shown the stages.
+        block_images: On how many of them the blocks of integer files are measured at most.
+        attempts: Whether files are made and tried that would help where a quantizer is to blame.
 
     Raises:
         UsageError: There is no bundle, or one without int8 variants, of no classifiers, or of a
@@ -198,7 +84,31 @@ def diagnose(path: Path, directory: Path, *, images: int, progress: Progress) ->
             f"none of the {len(chosen)} images chosen from {directory} can be read",
             hint=f"{READABLE} are read.",
         )
-    return _judged(bundle.manifest, collector, len(chosen) - len(skipped), skipped)
+    measured = Measured(bundle.manifest, collector)
+    readable = [path for path in chosen if str(path) not in skipped]
+    blocks = measured.blocks(spread(readable, block_images), progress)
+    result = _judged(measured, len(readable), skipped, blocks)
+    result = replace(result, partitions=_partitions(bundle, readable[0]))
+    if not attempts:
+        return result
+    used = set(chosen)
+    others = [path for path in files.images if path not in used]
+    calibrating = spread(others, CALIBRATION) if len(others) >= FEW else readable
+    made, said = tried(bundle, measured, result, (readable, calibrating), progress)
+    return replace(result, attempts=made, notes=(*result.notes, *said))
+
+
+def _partitions(bundle: Bundle, image: Path) -> tuple[Partitions, ...]:
+    """How XNNPACK divides each TFLite file; nothing where ai-edge-litert is missing."""
+    contract = bundle.manifest.preprocessing
+    pixels = load(image, contract)
+    files = [item.name for item in bundle.manifest.variants if item.format == "tflite"]
+    try:
+        return tuple(
+            partitions(name, bundle.model(name)[1], pixels, contract.encoding) for name in files
+        )
+    except EngineUnavailable:
+        return ()
 
 
 def _check_task(manifest: Manifest) -> None:
@@ -230,7 +140,7 @@ def _check_float(manifest: Manifest) -> None:
     if not is_given or any(item.precision == "fp32" for item in manifest.variants):
         return
     names = ", ".join(item.name for item in manifest.variants)
-    if _given_file(manifest) is None:
+    if given_file(manifest) is None:
         raise UsageError(
             f"{names} was an integer file already, and there is no float file to hold it against",
             hint="Export the float file that it was made of, and diagnose that bundle.",
@@ -239,11 +149,6 @@ def _check_float(manifest: Manifest) -> None:
         f"the bundle has no float variant to hold {names} against",
         hint="Export the float file again, with its fp32 variant too.",
     )
-
-
-def _given_file(manifest: Manifest) -> str | None:
-    """The float file of somebody else that the bundle was made of; None if there is none."""
-    return next((name for name in GIVEN_FILES if name in manifest.files), None)
 
 
 def _chosen(paths: Sequence[Path], most: int, record: Origins) -> tuple[list[Path], list[str]]:
@@ -267,8 +172,13 @@ def _chosen(paths: Sequence[Path], most: int, record: Origins) -> tuple[list[Pat
             f"{len(pictures) - len(fresh)} images trained or calibrated the bundle and are left out"
         )
     chosen = fresh or pictures
-    spread = np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int)
-    return [chosen[position].path for position in spread], notes
+    return [item.path for item in spread(chosen, most)], notes
+
+
+def spread(items: Sequence[ItemT], most: int) -> list[ItemT]:
+    """Return at most so many of the items, evenly spread."""
+    places = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
+    return [items[place] for place in places]
 
 
 def _digest(path: Path) -> str:
@@ -280,13 +190,14 @@ def _digest(path: Path) -> str:
 
 
 def _judged(
-    manifest: Manifest, collector: Collector, images: int, skipped: Mapping[str, str]
+    measured: Measured,
+    images: int,
+    skipped: Mapping[str, str],
+    blocks: Mapping[str, blame.Blocks],
 ) -> Diagnosis:
-    tables, steps = collector.tables(), collector.steps()
-    reference = _reference(manifest, tables)
-    rows = _with_failures(collector.rows, tables, reference)
-    differences = pairs(tables, steps, manifest.output)
-    files = _files(manifest.variants, collector, differences, reference)
+    manifest, collector, reference = measured.manifest, measured.collector, measured.reference
+    rows, differences = measured.rows, measured.differences
+    files = measured.files(blocks)
     findings = blame.findings(
         manifest.variants, blame.AnswerMatrix(rows, differences, files, reference)
     )
@@ -298,7 +209,7 @@ def _judged(
             "not compared"
         )
     elif source is blame.Basis.MISSING:
-        missing = "the given float file" if _given_file(manifest) else "the Keras model"
+        missing = "the given float file" if given_file(manifest) else "the Keras model"
         notes.append(
             f"without {missing}, {reference} is the reference, and layers are not compared"
         )
@@ -326,50 +237,6 @@ def _source(manifest: Manifest, reference: str) -> blame.Basis:
     if reference == KERAS:
         return blame.Basis.KERAS
     floats = [item.name for item in manifest.variants if item.precision == "fp32"]
-    if _given_file(manifest) is not None and reference in floats:
+    if given_file(manifest) is not None and reference in floats:
         return blame.Basis.GIVEN_FILE
     return blame.Basis.MISSING
-
-
-def _reference(manifest: Manifest, tables: Mapping[str, Scores]) -> str:
-    """The most precise row that is available: Keras, or the first float file, or any."""
-    floats = [item.name for item in manifest.variants if item.precision == "fp32"]
-    return next((name for name in (KERAS, *floats) if name in tables), next(iter(tables)))
-
-
-def _with_failures(
-    rows: Sequence[MatrixRow], tables: Mapping[str, Scores], reference: str
-) -> tuple[MatrixRow, ...]:
-    return tuple(
-        replace(row, failure=failure(tables[row.name], tables[reference]))
-        if row.name in tables
-        else row
-        for row in rows
-    )
-
-
-def _files(
-    variants: Sequence[Variant],
-    collector: Collector,
-    pairs: Sequence[RowDifference],
-    reference: str,
-) -> tuple[FileLayers, ...]:
-    """The layers of each file, without those whose tensor is another one (see ``blame``)."""
-    errors = {probe.variant.name: probe.errors() for probe in collector.probes}
-    differences = {pair.second: pair.max_difference for pair in pairs if pair.first == reference}
-    mismatched: dict[str, frozenset[str]] = {}
-    for variant in variants:
-        difference = differences.get(variant.name)
-        sound = difference is not None and difference <= blame.FLOAT_TOLERANCE
-        if variant.precision == "fp32" and variant.name in errors and sound:
-            mismatched[variant.format] = blame.mismatches(errors[variant.name])
-    return tuple(
-        blame.judged(
-            probe.variant.name,
-            probe.variant.precision,
-            errors[probe.variant.name],
-            unmatched=probe.unmatched,
-            mismatched=mismatched.get(probe.variant.format, frozenset()),
-        )
-        for probe in collector.probes
-    )

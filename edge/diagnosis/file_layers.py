@@ -1,6 +1,7 @@
 """Model files opened for diagnosis: chosen kernels, and the tensors between the operators."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from edge.diagnosis.layers import Tensor
 from edge.errors import ModelLoadError, missing_package
 from edge.modelfile import onnx as onnx_file
+from edge.modelfile import tflite as tflite_file
 from edge.runtime.backends.litert import LiteRTSession, tensor_spec
 from edge.runtime.backends.onnx import OnnxSession
 from edge.runtime.postprocess import dequantize
@@ -28,18 +30,22 @@ RESOLVERS: Final = {
 class _Interpreters:
     """Stands in for the interpreter's module, whose interpreters it makes with more options."""
 
-    def __init__(self, module: Any, **options: Any) -> None:
+    def __init__(self, module: Any, content: bytes | None, **options: Any) -> None:
         self._module = module
+        self._content = content
         self._options = options
         self.made: Any = None
 
     def Interpreter(self, **arguments: Any) -> Any:  # noqa: N802  # the name that sessions call
+        if self._content is not None:
+            del arguments["model_path"]
+            arguments["model_content"] = self._content
         self.made = self._module.Interpreter(**arguments, **self._options)
         return self.made
 
 
 def open_tflite(
-    path: Path, kernels: str, *, keep_tensors: bool = False
+    path: Path, kernels: str, *, keep_tensors: bool = False, content: bytes | None = None
 ) -> tuple[LiteRTSession, Any]:
     """Open a session with the kernels of that name, and return its interpreter too.
 
@@ -47,6 +53,7 @@ def open_tflite(
         path: A .tflite file.
         kernels: A key of ``RESOLVERS``.
         keep_tensors: Whether the tensors between the operators can be read after a run.
+        content: A changed copy of the file, to run in its place.
 
     Raises:
         PackageMissing: ai-edge-litert is not installed.
@@ -61,6 +68,7 @@ def open_tflite(
         raise (missing_package(error) or error) from None
     module = _Interpreters(
         interpreter,
+        content,
         experimental_op_resolver_type=interpreter.OpResolverType[RESOLVERS[kernels]],
         experimental_preserve_all_tensors=keep_tensors,
     )
@@ -78,6 +86,7 @@ class TfliteLayers:
     Attributes:
         tensors: The tensors of the main graph that stand for real numbers, in the order of
             execution.
+        zero_point: The pixel that the file takes for zero; None where it takes real values.
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,12 +96,16 @@ class TfliteLayers:
             PackageMissing: ai-edge-litert is not installed.
             ModelLoadError: The file does not load.
         """
+        self._path = path
         self._session, self._interpreter = open_tflite(path, "built-in", keep_tensors=True)
+        pixels = self._session.inputs[0].quantization
+        self.zero_point = None if pixels is None else pixels.zero_points[0]
         details = {item["index"]: item for item in self._interpreter.get_tensor_details()}
         computed = {int(item["index"]) for item in self._interpreter.get_input_details()}
         specs: dict[str, tuple[int, TensorSpec]] = {}
         readers: dict[int, list[str]] = {}
-        for operator in self._interpreter._get_ops_details():
+        operators = self._interpreter._get_ops_details()
+        for operator in operators:
             # Loops and recurrent layers have operators with results that are left out: -1.
             outputs = [int(index) for index in operator["outputs"] if index >= 0]
             for index in map(int, operator["inputs"]):
@@ -106,8 +119,10 @@ class TfliteLayers:
                 if spec.quantization is not None or spec.dtype.startswith("float"):
                     specs[spec.name] = (index, spec)
         self._specs = specs
+        self._rounded = _rounded_copies(operators, details)
         self.tensors = tuple(
-            _tensor(spec, readers.get(index, ())) for index, spec in specs.values()
+            _tensor(self._rounded.get(index, (index, spec))[1], readers.get(index, ()))
+            for index, spec in specs.values()
         )
 
     def run(
@@ -120,6 +135,80 @@ class TfliteLayers:
             index, spec = self._specs[name]
             activations[name] = dequantize(self._interpreter.get_tensor(index), spec)
         return activations
+
+    def cut(self, names: tuple[str, ...]) -> "CutTflite":
+        """Return the file cut at these activations; see ``CutTflite``."""
+        places = [self._specs[name] for name in names]
+        return CutTflite(self._path, [self._rounded.get(place[0], place) for place in places])
+
+
+def _rounded_copies(
+    operators: Sequence[Mapping[str, Any]], details: Mapping[int, Mapping[str, Any]]
+) -> dict[int, tuple[int, TensorSpec]]:
+    """The integer copies of real tensors of a mixed file that nothing but their copying reads.
+
+    What the copy rounds away is an error of the layer that made the tensor, as in a file of
+    integers, and not of the one that reads the copy. Each has the name of the tensor.
+    """
+    readers: dict[int, list[Mapping[str, Any]]] = {}
+    for operator in operators:
+        for index in map(int, operator["inputs"]):
+            readers.setdefault(index, []).append(operator)
+    copies = {}
+    for index, found in readers.items():
+        real = index in details and np.dtype(details[index]["dtype"]) == np.float32
+        if real and len(found) == 1 and found[0]["op_name"] == "QUANTIZE":
+            copy = int(found[0]["outputs"][0])
+            spec = replace(tensor_spec(dict(details[copy])), name=str(details[index]["name"]))
+            copies[index] = (copy, spec)
+    return copies
+
+
+class CutTflite:
+    """A TFLite file whose parts, from some activations to the next, run on what they are given."""
+
+    def __init__(self, path: Path, places: Sequence[tuple[int, TensorSpec]]) -> None:
+        """Cut the file.
+
+        Args:
+            path: A .tflite file.
+            places: The index and the spec of each activation to cut at.
+
+        Raises:
+            ModelLoadError: The interpreter does not take the file that was cut.
+        """
+        content = tflite_file.cut(path.read_bytes(), [index for index, _ in places])
+        self._session, _ = open_tflite(path, "built-in", content=content)
+        self._specs = {spec.name: spec for _, spec in places}
+
+    def run(
+        self, pixels: NDArray[np.uint8], given: Mapping[str, NDArray[np.float32]]
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+        """Run every part.
+
+        Args:
+            pixels: The pixels of an image, (height, width, 3).
+            given: The real values of each activation, with a batch axis of 1.
+
+        Returns:
+            What the activations given hold of that, rounded as the file does; and what each part
+            makes of it.
+        """
+        stored = {name: quantize(given[name], spec) for name, spec in self._specs.items()}
+        made = self._session.run(encode_pixels(pixels, self._session.inputs[0]), *stored.values())
+        held = {name: dequantize(stored[name], spec) for name, spec in self._specs.items()}
+        pairs = zip(self._specs.items(), made, strict=True)
+        return held, {name: dequantize(values, spec) for (name, spec), values in pairs}
+
+
+def quantize(values: NDArray[np.float32], spec: TensorSpec) -> NDArray[Any]:
+    """Return what a tensor stores for real values: the way back from ``dequantize``."""
+    if spec.quantization is None:
+        return values.astype(spec.dtype, copy=False)
+    scale, point = spec.quantization.scales[0], spec.quantization.zero_points[0]
+    ends = np.iinfo(spec.dtype)
+    stored: NDArray[Any] = np.clip(np.rint(values / scale) + point, ends.min, ends.max)
+    return stored.astype(spec.dtype)
 
 
 def _tensor(spec: TensorSpec, readers: Sequence[str]) -> Tensor:
@@ -179,10 +268,11 @@ def open_onnx(path: Path, kernels: str, *, content: bytes | None = None) -> Onnx
 class OnnxLayers:
     """The activations of an ONNX file that runs as it is written.
 
-    In a QDQ file these are the outputs of DequantizeLinear, in a float file those of every node.
+    Which these are, ``edge.modelfile.onnx.activation_steps`` says.
 
     Attributes:
         tensors: The tensors in the order of execution.
+        zero_point: The pixel that the file takes for zero; None where it takes real values.
     """
 
     def __init__(self, path: Path, pixels: NDArray[np.uint8]) -> None:
@@ -201,6 +291,7 @@ class OnnxLayers:
             self._model = onnx_file.loaded(path, external=True)
         except ImportError as error:
             raise (missing_package(error) or error) from None
+        self.zero_point = onnx_file.pixel_zero_point(self._model)
         steps = onnx_file.activation_steps(self._model)
         self._shown = tuple(steps)
         self._session = self._opened(self._shown)
@@ -224,6 +315,39 @@ class OnnxLayers:
         answers = self._session.run(encode_pixels(pixels, self._session.inputs[0]))
         return dict(zip(names, answers, strict=True))
 
+    def cut(self, names: tuple[str, ...]) -> "CutOnnx":
+        """Return the file cut at these activations; see ``CutOnnx``."""
+        content = onnx_file.cut(self._model, names)
+        steps = {tensor.name: tensor.step for tensor in self.tensors}
+        return CutOnnx(
+            open_onnx(self._path, "reference", content=content), {n: steps[n] for n in names}
+        )
+
     def _opened(self, names: tuple[str, ...]) -> OnnxSession:
         content = onnx_file.with_outputs(self._model, names)
         return open_onnx(self._path, "reference", content=content)
+
+
+class CutOnnx:
+    """An ONNX file whose parts, from some activations to the next, run on what they are given.
+
+    Args:
+        session: Runs the file that was cut.
+        steps: The quantization step of each activation that it was cut at; None for a real one.
+    """
+
+    def __init__(self, session: OnnxSession, steps: Mapping[str, float | None]) -> None:
+        self._session = session
+        self._steps = steps
+
+    def run(
+        self, pixels: NDArray[np.uint8], given: Mapping[str, NDArray[np.float32]]
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+        """Run every part; see ``CutTflite``."""
+        held = {
+            name: given[name] if step is None else (np.rint(given[name] / step) * np.float32(step))
+            for name, step in self._steps.items()
+        }
+        pixel_input = encode_pixels(pixels, self._session.inputs[0])
+        made = self._session.run(pixel_input, *held.values())
+        return held, dict(zip(self._steps, made, strict=True))

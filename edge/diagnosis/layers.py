@@ -10,7 +10,7 @@ what follows.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -64,6 +64,12 @@ class LayerTensor:
             values = values[0].transpose(self.axes)
         return values.reshape((1, *self.layer.shape))
 
+    def as_file(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return (1, ...) values of the layer's output as the tensor holds them."""
+        if self.axes is not None:
+            values = values[0].transpose([self.axes.index(axis) for axis in range(len(self.axes))])
+        return values.reshape((1, *self.tensor.shape))
+
 
 def match(
     layers: Sequence[Layer], tensors: Sequence[Tensor], output: str
@@ -84,6 +90,18 @@ def match(
         if last is not None:
             matched[output] = last
     return tuple(matched[layer.name] for layer in layers if layer.name in matched)
+
+
+def layer_of(path: str, names: Iterable[str]) -> str | None:
+    """Return the innermost layer that ``outer/inner`` names, with or without its counter."""
+    known = list(names)
+    positions = {name: place for place, name in enumerate(known)}
+    bare = path.partition("#")[0]  # attention has several operators with weights in a layer
+    for counted in (True, False):
+        place = _layer_in(f"{bare}/", positions, counted)
+        if place is not None:
+            return known[place]
+    return None
 
 
 def _by_name(

@@ -59,6 +59,10 @@ def _draw_file(panel: Any, file: FileLayers) -> None:
     line("accumulated", "-", "accumulated")
     line("alone", "o-", "alone")
     line("explained", "--", "alone, explained by rounding")
+    costs = {block.layers[-1]: block.alone for block in file.blocks}
+    heights = [_drawn(costs.get(layer.layer)) for layer in file.layers]
+    if costs:
+        panel.plot(positions, heights, "s", label="answers, by the block alone", markersize=4)
     wrong = [number for number in positions if _is_wrong(file.layers[number])]
     if wrong:
         heights = [_drawn(file.layers[number].alone) for number in wrong]

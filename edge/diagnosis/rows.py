@@ -128,6 +128,7 @@ def compared(
     known = bool(np.isfinite(differences).all())
     largest = float(differences.max()) if known else None
     step = steps[first] if steps[first] == steps[second] else None
+    changed = np.abs(_rounded(one, steps[second]) - _rounded(other, steps[first]), dtype=np.float64)
     return RowDifference(
         first=first,
         second=second,
@@ -136,9 +137,14 @@ def compared(
         agreement=1 - flips / len(one),
         max_difference=largest,
         mean_difference=float(differences.mean()) if known else None,
-        variation=float(differences.sum(axis=1).mean()) / 2 if known else None,
+        variation=float(changed.sum(axis=1).mean()) / 2 if known else None,
         max_steps=None if largest is None or not step else largest / step,
     )
+
+
+def _rounded(table: Scores, step: float | None) -> Scores:
+    """The values as an output of that step gives them; as they are without one."""
+    return table if not step else np.rint(table / step) * np.float32(step)
 
 
 def best(table: Scores, output: OutputSpec = PROBABILITIES) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from edge.runtime.postprocess import answers
 
 CHANCE_LEVEL: Final = 0.01  # significance with which chance has to be ruled out
 LOW_LEVEL: Final = 0.05  # significance with which a kappa of SUBSTANTIAL has to be ruled out
+FLATNESS: Final = 0.1  # share of 1 / classes within which all scores of a flat network lie
 SUBSTANTIAL: Final = 0.8  # kappa above which agreement is "almost perfect" (Landis & Koch, 1977)
 
 
@@ -85,6 +86,90 @@ def _level(agreeing: int, images: int, chance: float) -> Level:
     if low:
         return Level.LOW if more else Level.CHANCE
     return Level.GOOD if more else Level.UNDECIDED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchanged:
+    """A class whose images are answered with the name of another one.
+
+    Attributes:
+        label: The index of the class.
+        answer: The index of the class that its images are answered with.
+        images: The number of its images.
+        answered: How many of them get that answer.
+    """
+
+    label: int
+    answer: int
+    images: int
+    answered: int
+
+
+def exchanged(truth: NDArray[np.int64], found: NDArray[np.int64]) -> tuple[Exchanged, ...]:
+    """Return the classes whose names seem to be exchanged, as where labels are sorted otherwise.
+
+    The classes are named anew, one to one, so that most answers are right. A class counts if its
+    images get the new name surely more often than the old one (exact sign test, ``CHANCE_LEVEL``
+    divided by the number of classes). One such class may be hard to tell from another; two and
+    more that want each other's places, or those of further ones, were exchanged.
+
+    Args:
+        truth: (images,) the label of each image; there is at least one.
+        found: (images,) the answer to each.
+    """
+    from scipy.optimize import linear_sum_assignment
+    from scipy.stats import binom
+
+    known, numbers = np.unique(np.concatenate([truth, found]), return_inverse=True)
+    labels, answered = numbers.reshape(2, len(truth))
+    counts = np.zeros((len(known), len(known)), np.int64)
+    np.add.at(counts, (labels, answered), 1)
+    moved = []
+    for own, new in zip(*linear_sum_assignment(counts, maximize=True), strict=True):
+        gained, lost = int(counts[own, new]), int(counts[own, own])
+        chance = float(binom.sf(gained - 1, gained + lost, 0.5))
+        if own != new and chance < CHANCE_LEVEL / len(known):
+            moved.append(
+                Exchanged(
+                    label=int(known[own]),
+                    answer=int(known[new]),
+                    images=int(counts[own].sum()),
+                    answered=gained,
+                )
+            )
+    return tuple(moved) if len(moved) > 1 else ()
+
+
+def tied(scores: NDArray[np.float32], reference: NDArray[np.float32]) -> int:
+    """Return for how many images several classes share the best score, but not in the reference.
+
+    Args:
+        scores: (images, classes), of a file that rounds its answers.
+        reference: (images, classes), of the model that it was made of.
+    """
+
+    def share(table: NDArray[np.float32]) -> NDArray[np.bool_]:
+        best = table.max(axis=1, keepdims=True)
+        shared: NDArray[np.bool_] = (table == best).sum(axis=1) > 1
+        return shared
+
+    return int((share(scores) & ~share(reference)).sum())
+
+
+def is_flat(scores: NDArray[np.float32], output: OutputSpec = PROBABILITIES) -> bool:
+    """Return whether every image gets about the same score for every class.
+
+    A network that nobody trained, or whose weights were not loaded, says so little; one that was
+    trained is surer of some image.
+
+    Args:
+        scores: (images, classes) probabilities.
+        output: What the scores mean.
+    """
+    images, classes = scores.shape
+    if images < 2 or classes < 2 or not output.plain:
+        return False
+    return bool((np.abs(scores * classes - 1) < FLATNESS).all())
 
 
 def is_constant(

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from edge.runtime.intervals import CONFIDENCE as CONFIDENCE
 from edge.runtime.intervals import Interval as Interval
 from edge.runtime.intervals import normal_quantile as normal_quantile
 from edge.runtime.intervals import wilson as wilson
@@ -103,23 +104,25 @@ def images_to_decide(
 WIDE: Final = 0.05  # half the interval of a top-1, from which on images are called few
 WIDE_RECALL: Final = 0.2  # the same for the recall of a class, at worst
 SHOWN_DROP: Final = 0.01  # the drop of top-1 that images should be able to show
-CONFIDENCE: Final = 0.95  # the confidence level of all these intervals
 
 
-def too_few(top1: float, images: int, of_class: Mapping[str, int]) -> list[str]:
+def too_few(
+    top1: float, images: int, of_class: Mapping[str, int], noun: str = "labelled image"
+) -> list[str]:
     """Say whether labelled images are too few, and how many would do, in one sentence each.
 
     Args:
         top1: The share that is right, 0..1.
-        images: The number of labelled images, above zero.
+        images: The number of labelled images, or of groups of them that are alike, above zero.
         of_class: The number of labelled images of each class, by its name.
+        noun: What is counted.
     """
     notes = []
     bounds = wilson(top1 * images, images, normal_quantile(CONFIDENCE))
     if bounds.high - bounds.low > 2 * WIDE:
         needed = images_for_half_width(top1, WIDE, CONFIDENCE)
         notes.append(
-            f"{few(images, 'labelled image')}: a top-1 of {100 * top1:.1f} % on them may be "
+            f"{few(images, noun)}: a top-1 of {100 * top1:.1f} % on them may be "
             f"anything from {100 * bounds.low:.1f} to {100 * bounds.high:.1f} %; about {needed} "
             f"would tell it to {100 * WIDE:.0f} points, and at least "
             f"{images_to_show_drop(SHOWN_DROP, CONFIDENCE)} are needed to see a drop of "

@@ -24,6 +24,7 @@ from edge.evaluation.images import (
     origins_of,
     said,
 )
+from edge.evaluation.kept_pixels import kept_pixels
 from edge.evaluation.multilabel import (
     LabelTruth,
     MultiLabelScore,
@@ -250,17 +251,22 @@ def _tables(
     progress: Progress,
 ) -> list[NDArray[np.float32]]:
     """Return the scores (images, classes) of each model file."""
-    with progress.stage("score", len(models) * len(pictures)) as step:
+    contract = bundle.manifest.preprocessing
+    with (
+        progress.stage("score", len(models) * len(pictures)) as step,
+        kept_pixels(pictures if len(models) > 1 else (), contract, cache) as decode,
+    ):
         return [
             predictions(
                 model,
                 pictures,
-                bundle.manifest.preprocessing,
+                contract,
                 cache=cache,
                 engine=engine,
                 head=head,
                 output=bundle.manifest.output,
                 step=step,
+                decode=decode,
             )
             for model in models
         ]

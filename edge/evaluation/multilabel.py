@@ -11,10 +11,7 @@ recall and F1 at the thresholds, the share of pictures whose set of labels is ri
 and the share of single labels that are wrong (Hamming loss).
 """
 
-import csv
-import io
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,13 +20,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.dataset.layout import normal
 from edge.dataset.pictures import Picture, pictures_root
-from edge.errors import DataError, UsageError, cause_of
+from edge.dataset.tables import check_cells, file_name, name_below, read_table
+from edge.errors import DataError, UsageError
 from edge.evaluation.confidence import Interval
-from edge.runtime import checked
 from edge.runtime.output import OutputSpec
 from edge.runtime.postprocess import holding
-from edge.runtime.printable import csv_text
 
 UNKNOWN: Final = -1  # it is not known whether a label holds in a picture
 MAX_TRUTH: Final = 256 << 20  # bytes
@@ -326,9 +323,9 @@ def truth_of(
     for name, values in stated.items():
         by_name.setdefault(PurePosixPath(name).name, []).append(values)
     for position, picture in enumerate(pictures):
-        names = [_relative(picture.path, root) for root in roots]
+        names = [name_below(picture.path, root) for root in roots]
         rows = [stated[name] for name in names if name in stated]
-        rows = rows or by_name.get(_normal(picture.path.name), [])
+        rows = rows or by_name.get(normal(picture.path.name), [])
         if len(rows) > 1 and len(set(rows)) > 1:
             raise UsageError(
                 f"{path} names several pictures {picture.path.name!r} with different labels",
@@ -350,29 +347,9 @@ def read_truth(path: Path, labels: Sequence[str]) -> Mapping[str, tuple[int, ...
     Raises:
         UsageError: The file cannot be read, or a line of it is wrong.
     """
-    try:
-        text = checked.read_text(path, max_bytes=MAX_TRUTH)
-    except (OSError, checked.Malformed) as error:
-        raise UsageError(
-            f"the truth {path} cannot be read: {cause_of(error)}", hint=FORMS
-        ) from error
-    head = text.partition("\n")[0]
-    delimiter = next((mark for mark in "\t,;" if mark in head), ",")
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    except csv.Error as error:
-        raise UsageError(
-            f"the truth {path} cannot be read: {cause_of(error)}", hint=FORMS
-        ) from error
-    lines = [
-        (number, [_normal(csv_text(cell.strip())) for cell in row])
-        for number, row in enumerate(rows, 1)
-        if any(cell.strip() for cell in row)
-    ]
-    if not lines:
-        raise UsageError(f"the truth {path} is empty", hint=FORMS)
+    lines = read_table(path, "the truth", max_bytes=MAX_TRUTH, hint=FORMS).rows
     header = lines[0][1]
-    wanted = [_normal(label) for label in labels]
+    wanted = [normal(label) for label in labels]
     by_column = set(wanted) <= set(header[1:])
     if not by_column and len(header) != 2:
         missing = [label for label in wanted if label not in header]
@@ -382,10 +359,9 @@ def read_truth(path: Path, labels: Sequence[str]) -> Mapping[str, tuple[int, ...
     stated: dict[str, tuple[int, ...]] = {}
     for number, row in lines:
         where = f"line {number} of {path}"
-        if len(row) != len(header):
-            raise UsageError(f"{where} has {len(row)} cells, the first line {len(header)}")
+        check_cells(row, header, where)
         values = _by_column(row, header, wanted, where) if by_column else _named(row, wanted, where)
-        name = _normal(PurePosixPath(row[0].replace("\\", "/")).as_posix())
+        name = file_name(row[0])
         if stated.setdefault(name, values) != values:
             raise UsageError(f"{where} names {row[0]!r} again, with other labels")
     return stated
@@ -420,12 +396,3 @@ def _named(row: Sequence[str], labels: Sequence[str], where: str) -> tuple[int, 
                 hint=f"Its labels are {', '.join(labels[:8])}{' ...' if len(labels) > 8 else ''}.",
             )
     return tuple(int(label in parts) for label in labels)
-
-
-def _relative(path: Path, root: Path) -> str:
-    return _normal(path.relative_to(root).as_posix() if path.is_relative_to(root) else "")
-
-
-def _normal(text: str) -> str:
-    """Return a name in NFC, so that an accent counts the same however it is written."""
-    return unicodedata.normalize("NFC", text)

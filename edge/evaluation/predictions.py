@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edge.cache import StageCache, content_key, sealed_bytes
 from edge.dataset.pictures import Hashed
 from edge.errors import ImageError, InferenceError
+from edge.evaluation.kept_pixels import Decode
 from edge.progress import Step
 from edge.runtime.contract import PIXELS, InputEncoding, Preprocessing
 from edge.runtime.files import sha256_file
@@ -55,6 +56,7 @@ def run_images(
     *,
     engine: str | None = None,
     workers: int | None = None,
+    decode: Decode = load,
 ) -> Iterator[Answer]:
     """Yield answers in the order of ``images``.
 
@@ -68,7 +70,7 @@ def run_images(
     """
 
     def work(session: Session, position: int) -> Answer:
-        return _answer(session, position, images[position], preprocessing)
+        return _answer(session, position, images[position], preprocessing, decode)
 
     yield from spread(model, _itself, work, len(images), engine=engine, workers=workers)
 
@@ -119,12 +121,16 @@ def spread(
         workers: How many threads; None for one a core.
     """
     count = min(workers or os.cpu_count() or 1, max(1, total))
-    opened(open_session(model, engine=engine))  # what is broken is this call's error
+    # What is broken is this call's error. The first thread takes what was opened.
+    waiting = [opened(open_session(model, engine=engine))]
     local = threading.local()
 
     def own(position: int) -> ResultT:
         if not hasattr(local, "running"):
-            local.running = opened(open_session(model, engine=engine))
+            try:
+                local.running = waiting.pop()
+            except IndexError:
+                local.running = opened(open_session(model, engine=engine))
         return work(local.running, position)
 
     with ThreadPoolExecutor(count, thread_name_prefix="edge-images") as pool:
@@ -152,9 +158,11 @@ def _windowed(
             future.cancel()
 
 
-def _answer(session: Session, position: int, image: Path, preprocessing: Preprocessing) -> Answer:
+def _answer(
+    session: Session, position: int, image: Path, preprocessing: Preprocessing, decode: Decode
+) -> Answer:
     try:
-        pixels = load(image, preprocessing)
+        pixels = decode(image, preprocessing)
     except ImageError as error:
         return Answer(position, None, error.message)
     return Answer(position, _scores(session, pixels, preprocessing.encoding))
@@ -177,6 +185,7 @@ def predictions(
     head: Head | None = None,
     output: OutputSpec = PROBABILITIES,
     step: Step = lambda count: None,  # noqa: ARG005
+    decode: Decode = load,
 ) -> NDArray[np.float32]:
     """Return scores (images, classes), float32, of a file: see ``raw_outputs``.
 
@@ -189,13 +198,16 @@ def predictions(
         head: The head of a bundle whose files answer with embeddings.
         output: What the values of the file mean, if there is no head.
         step: It is told of each finished image.
+        decode: Gives the pixels of an image; see ``kept_pixels``.
 
     Raises:
         ModelLoadError: The model does not load.
         InferenceError: An image can no longer be read, or scores are not finite or not
             probabilities.
     """
-    outputs = raw_outputs(model, pictures, preprocessing, cache=cache, engine=engine, step=step)
+    outputs = raw_outputs(
+        model, pictures, preprocessing, cache=cache, engine=engine, step=step, decode=decode
+    )
     return class_probabilities(outputs, head, output)
 
 
@@ -207,6 +219,7 @@ def raw_outputs(
     cache: StageCache,
     engine: str | None = None,
     step: Step = lambda count: None,  # noqa: ARG005
+    decode: Decode = load,
 ) -> NDArray[np.float32]:
     """Return real values (images, values), float32, of the first output of a file.
 
@@ -221,7 +234,8 @@ def raw_outputs(
     digest = sha256_file(model)
 
     def rows() -> Iterator[NDArray[np.float32]]:
-        yield from _rows(model, [picture.path for picture in pictures], preprocessing, engine)
+        paths = [picture.path for picture in pictures]
+        yield from _rows(model, paths, preprocessing, engine, decode)
         # Each thread opens the file by its name, so the answers would be those of another file.
         if sha256_file(model) != digest:
             raise InferenceError(
@@ -273,9 +287,13 @@ def kept_scores(
 
 
 def _rows(
-    model: Path, paths: Sequence[Path], preprocessing: Preprocessing, engine: str | None
+    model: Path,
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    engine: str | None,
+    decode: Decode,
 ) -> Iterator[NDArray[np.float32]]:
-    for answer in run_images(model, paths, preprocessing, engine=engine):
+    for answer in run_images(model, paths, preprocessing, engine=engine, decode=decode):
         if answer.values is None:
             raise InferenceError(
                 f"{paths[answer.position]} cannot be read any more: {answer.problem}"

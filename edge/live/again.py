@@ -2,7 +2,7 @@
 
 import io
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,15 +23,16 @@ _MOST_BYTES: Final = 64 << 20  # more than the page takes
 
 
 def teach_again(
-    bundle: Bundle, pictures: Mapping[str, Sequence[Path]], progress: Progress
+    bundle: Bundle, pictures: Mapping[str, Mapping[Path, str]], progress: Progress
 ) -> Taught:
     """Teach a bundle that was taught nothing all pictures at once, or none.
 
-    Those of a class are taken for one press of the button: nobody knows which were any more.
+    Those of a class whose press of the button is not known are taken for one press: that flatters
+    nobody.
 
     Args:
         bundle: A bundle of a session.
-        pictures: The files of each class.
+        pictures: The files of each class, with the press of each; empty if it is not known.
         progress: Is told of the stage.
 
     Raises:
@@ -41,12 +42,12 @@ def teach_again(
     variant = bundle.manifest.variant(None)
     with without_chatter():
         classifier = Classifier.open(bundle)
-    total, done = sum(map(len, pictures.values())), 0
+    total = sum(map(len, pictures.values()))
     taught: Taught | None = None
     with progress.stage("teaching anew", total) as step:
-        for label, paths in pictures.items():
+        for label, burst, paths in _presses(pictures):
             lessons = [_lesson(classifier, path) for path in paths]
-            step(done := done + len(lessons))
+            step(len(lessons))
             vectors = np.stack([item.vector for item in lessons]).astype(np.float32)
             if taught is None:
                 model = bundle.manifest.files[variant.path]
@@ -55,13 +56,22 @@ def teach_again(
                 label,
                 [item.image for item in lessons],
                 vectors,
-                burst=secrets.token_hex(8),
+                burst=burst or secrets.token_hex(8),
                 thumbnails=[item.thumbnail for item in lessons],
             )
     assert taught is not None  # there is a picture
     with alone(bundle):
         write_taught(bundle, taught)
     return taught
+
+
+def _presses(
+    pictures: Mapping[str, Mapping[Path, str]],
+) -> Iterator[tuple[str, str, list[Path]]]:
+    """Yield class, press and files of each press of the button."""
+    for label, bursts in pictures.items():
+        for burst in dict.fromkeys(bursts.values()):
+            yield label, burst, [path for path, its in bursts.items() if its == burst]
 
 
 def _lesson(classifier: Classifier, path: Path) -> LessonPicture:

@@ -1,6 +1,7 @@
 """Makes a bundle of what was taught: ``edge build`` on the pictures, in a process of its own.
 
-The bundle has a score on pictures that were held out, all variants, and goes to ``edge sign`` and
+The bundle has a score on pictures that were held out, by whole presses of the button wherever a
+class has enough of them, all variants, and goes to ``edge sign`` and
 ``edge deploy``. The process works at a low priority, so that the camera's pictures go on being
 answered.
 """
@@ -12,22 +13,26 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from edge.dataset.groups import FILE, GROUP
 from edge.dataset.layout import find_layout, normal
-from edge.errors import DataError, OutputError, UsageError
+from edge.dataset.tables import table_bytes
+from edge.errors import DataError, UsageError
 from edge.live.pictures import Pictures, folder_name
 from edge.processes import KEPT, Flood, Lines
 from edge.runtime import checked
-from edge.runtime.child import ended
-from edge.runtime.files import readable
+from edge.runtime.child import die_with, ended
+from edge.runtime.files import readable, write_bytes
 from edge.runtime.place import writing
 from edge.runtime.printable import one_line
-from edge.wording import counted, joined, percent, span
+from edge.wording import counted, joined, listed, percent, span
 
+GROUPS_NAME: Final = "groups.csv"  # in the session's folder: what every picture was taken with
 NEEDED: Final = 3  # pictures of a class: one to learn from, one to choose by, one to be scored on
 CLASSES: Final = 2
 _NAME: Final = re.compile(r"\w[\w .-]{0,99}")  # of a folder, from whoever may press the button
@@ -75,6 +80,7 @@ class BundleExporter:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._closed = False
+        self._begun: frozenset[str] = frozenset()  # the pictures that there were at the start
 
     @property
     def state(self) -> dict[str, Any]:
@@ -93,9 +99,9 @@ class BundleExporter:
         """See ``Exporter``.
 
         Raises:
-            UsageError: Another export runs, the name cannot be that of a folder, or pictures or
-                classes are missing; the message says how many.
-            OutputError: A bundle has that name, or the folder cannot be written.
+            UsageError: Another export runs, the name cannot be that of a folder or is that of a
+                bundle, or pictures or classes are missing; the message says how many.
+            OutputError: The folder cannot be written.
         """
         with self._lock:
             if self._closed or self._state.running:
@@ -103,18 +109,22 @@ class BundleExporter:
                     "an export is running already", hint="Wait until it has ended; then try again."
                 )
             target = self._target(name)
-            check_enough(self._pictures.by_label)
+            by_label = self._pictures.by_label
+            check_enough(by_label)
+            self._begun = _images(by_label)
             check_folders(self._pictures)
+            write_groups(self._pictures)
             self._state = ExportState(running=True, message="edge build starts")
+            started: Future[subprocess.Popen[bytes]] = Future()
+            self._reader = threading.Thread(
+                target=self._build, args=(name, target, started), name="export", daemon=True
+            )
+            self._reader.start()
             try:
-                self._process = self._started(name, target)
+                self._process = started.result()
             except BaseException:
                 self._state = ExportState()
                 raise
-            self._reader = threading.Thread(
-                target=self._follow, args=(self._process, target), name="export", daemon=True
-            )
-            self._reader.start()
 
     def close(self) -> None:
         """End what is running; a bundle that is not whole is not left."""
@@ -126,6 +136,20 @@ class BundleExporter:
         if reader is not None:
             reader.join(_GRACE_SECONDS)
 
+    def _build(self, name: str, target: Path, started: "Future[subprocess.Popen[bytes]]") -> None:
+        """Start the build, and follow it to its end.
+
+        One thread does both: the system kills the build when the thread that started it ends, as
+        it does when this process is killed.
+        """
+        try:
+            process = self._started(name, target)
+        except BaseException as error:
+            started.set_exception(error)
+            return
+        started.set_result(process)
+        self._follow(process, target)
+
     def _target(self, name: str) -> Path:
         if not _NAME.fullmatch(name) or name != name.strip(" .") or len(name.encode()) > 200:
             raise UsageError(
@@ -134,7 +158,7 @@ class BundleExporter:
             )
         target = self._bundles / name
         if os.path.lexists(target):
-            raise OutputError(f"{readable(target)} exists", hint="Choose another name.")
+            raise UsageError(f"{readable(target)} exists", hint="Choose another name.")
         with writing(self._bundles, "See who may write to the session's folder."):
             self._bundles.mkdir(exist_ok=True)
         return target
@@ -143,6 +167,8 @@ class BundleExporter:
         words = ["build", str(self._pictures.folder.absolute()), "--head", "imprinted"]
         words += ["--output", str(target.absolute()), "--name", name]
         words += ["--cache", str(self._cache.absolute())]
+        words += ["--groups", str(_groups_path(self._pictures).absolute()), "--divide-groups"]
+        parent = os.getpid()
         try:
             process = subprocess.Popen(
                 [*self._command, *words],
@@ -151,6 +177,7 @@ class BundleExporter:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C reaches this process alone, which ends it
+                preexec_fn=lambda: die_with(parent),
             )
         except OSError as error:
             raise UsageError(f"edge build cannot be run: {error.strerror}") from error
@@ -174,11 +201,19 @@ class BundleExporter:
         finally:
             process.stderr.close()
         code = process.wait()
-        self._say(_ended_well(target) if code == 0 else _failed(code, said, closed=self._closed))
+        if code:
+            self._say(_failed(code, said, closed=self._closed))
+        else:
+            since = len(_images(self._pictures.by_label) - self._begun)
+            self._say(_ended_well(target, since))
 
     def _say(self, state: ExportState) -> None:
         with self._lock:
             self._state = state
+
+
+def _images(by_label: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    return frozenset(image for images in by_label.values() for image in images)
 
 
 def check_enough(by_label: Mapping[str, Sequence[str]]) -> None:
@@ -238,8 +273,40 @@ def check_folders(pictures: Pictures) -> None:
         )
 
 
-def _ended_well(target: Path) -> ExportState:
-    """Return what to say of a bundle that was built: its score, and on how many pictures."""
+def _groups_path(pictures: Pictures) -> Path:
+    return pictures.folder.with_name(GROUPS_NAME)
+
+
+def write_groups(pictures: Pictures) -> None:
+    """Write which pictures were taken with one press of the button, as ``edge build`` reads it.
+
+    Pictures of a class whose press is not known, and those that a person put there, count as one
+    press together: that they are alike cannot be ruled out, and a score is not to be flattered.
+
+    Raises:
+        OutputError: The session's folder cannot be written.
+    """
+    presses = pictures.presses
+    rows = [
+        (name, f"{label}: {presses.get(path, '')}".strip())
+        for classes in find_layout(pictures.folder).splits.values()
+        for label, paths in classes.items()
+        for path in paths
+        # A name that is no text cannot be written: such a file stays unnamed.
+        if (name := path.relative_to(pictures.folder).as_posix()).isprintable()
+    ]
+    path = _groups_path(pictures)
+    with writing(path, "See who may write to the session's folder."):
+        write_bytes(path, table_bytes([(FILE, GROUP), *rows]))
+
+
+def _ended_well(target: Path, since: int) -> ExportState:
+    """Return what to say of a bundle that was built: its score, and on how many pictures.
+
+    Args:
+        target: The bundle.
+        since: The pictures that were taught since the export began.
+    """
     message = "the bundle is built"
     try:
         report = checked.read_json(
@@ -248,13 +315,45 @@ def _ended_well(target: Path) -> ExportState:
         default = report["default_variant"]
         row = next(item for item in report["variants"] if item["name"] == default)
         count = sum(report["data"]["counts"]["test"].values())
+        interval = row["top1_interval"]
         message += (
             f": {percent(row['top1'])} of {counted(count, 'held-out picture')} right with "
-            f"{default} (95 %: {span(row['top1_interval'])})"
+            f"{default} (95 %: {span(interval)}){_worth(report['data'], since)}"
         )
     except (OSError, ValueError, KeyError, TypeError, StopIteration, AttributeError):
         message += "; its report cannot be read"
     return ExportState(message=message, bundle=str(target))
+
+
+def _worth(data: Mapping[str, Any], since: int) -> str:
+    """Return what a score is worth, by how the presses of the button were divided; clauses."""
+    groups = data.get("groups")
+    if groups is None:
+        return ""
+    parted, late = groups["parted"], groups["unnamed"]
+    more = ""
+    if late:
+        came = "picture that came" if late == 1 else "pictures that came"
+        more += (
+            f"; {late} {came} after it began {_is(late)} part of it, each as if by a press of its "
+            "own, which may flatter"
+        )
+    if (missing := since - late) > 0:
+        more += f"; {counted(missing, 'picture')} that came later {_is(missing)} not part of it"
+    if not parted:
+        whole = "" if late else "; none of these is of a press of the button that was learnt"
+        return f"{whole}{more}"
+    names = listed([repr(label) for label in parted], 5)
+    return (
+        f"; this is flattered: {names} {'has' if len(parted) == 1 else 'have'} fewer than "
+        f"{groups['needed']} presses of the button, so that pictures of one press were learnt and "
+        f"others of it scored; press {groups['needed']} times or more for each class, on different "
+        f"occasions, and export again{more}"
+    )
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _failed(code: int, said: Sequence[str], *, closed: bool) -> ExportState:

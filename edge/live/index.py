@@ -1,8 +1,9 @@
 """Which pictures of a session edge wrote itself: what lies there otherwise is a person's.
 
-A file of lines, each of them a JSON list. It is only ever added to while a session is open, before
-the picture's own file is touched, so that a power cut leaves no file of ours that it does not
-name. A last line that is torn says nothing.
+A file of lines, each of them a JSON list: the sha256 of a picture, the name of its file, and the
+press of the button that it came with, where that is known. It is only ever added to while a session
+is open, before the picture's own file is touched, so that a power cut leaves no file of ours that
+it does not name. A last line that is torn says nothing.
 """
 
 import json
@@ -32,6 +33,7 @@ class Index:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._names: dict[str, set[str]] = {}
+        self._bursts: dict[str, str] = {}
         self._forgotten: set[str] = set()
         self._open = False
         self._opens = False
@@ -61,17 +63,26 @@ class Index:
         """Return whether edge gave that name to the file of a picture."""
         return name in self._names.get(image, ())
 
-    def write(self, image: str, name: str) -> None:
+    def burst(self, image: str) -> str:
+        """Return what the pictures of one press of the button share; empty if it is not known."""
+        return self._bursts.get(image, "")
+
+    def state_bursts(self, bursts: Mapping[str, str]) -> None:
+        """Take over the presses of pictures, by their sha256; ``replace`` writes them."""
+        self._bursts.update(bursts)
+
+    def write(self, image: str, name: str, burst: str | None = None) -> None:
         """Say that a picture is about to get a name.
 
         Args:
             image: Its sha256, hex.
             name: Its path, from the folder of pictures.
+            burst: The press that it came with; None for the one that is known.
 
         Raises:
             OSError: The line cannot be written.
         """
-        self._append([[image, name]])
+        self._append([self._line(image, name, self.burst(image) if burst is None else burst)])
 
     def forget(self, images: Iterable[str]) -> None:
         """Say that pictures are about to be taken out.
@@ -101,15 +112,22 @@ class Index:
         Raises:
             OSError: It cannot be written; it is as it was.
         """
-        lines = [[image, name] for image, name in sorted(names.items())]
+        lines = [
+            self._line(image, name, self.burst(image)) for image, name in sorted(names.items())
+        ]
         if lines:
             write_bytes(self._path, _text(lines))
         elif self._path.exists():
             self._path.unlink()
             fsync_directory(self._path.parent)
         self._names = {image: {name} for image, name in names.items()}
+        self._bursts = {image: self.burst(image) for image in names}
         self._forgotten = set()
         self._open = self._opens = self._torn = False
+
+    @staticmethod
+    def _line(image: str, name: str, burst: str) -> list[str | None]:
+        return [image, name, burst] if burst else [image, name]
 
     def _append(self, lines: list[list[str | None]]) -> None:
         wanted = [*lines]
@@ -139,17 +157,18 @@ class Index:
     def _heed(self, row: object) -> None:
         if row == _OPEN:
             self._open = True
-        if not isinstance(row, list) or len(row) != 2:
+        if not isinstance(row, list) or len(row) not in (2, 3):
             return
-        image, name = row
+        image, name, burst = [*row, ""][:3]  # an older edge wrote no presses
         if not isinstance(image, str) or not SHA256.fullmatch(image):
             return
         if name is None:
             self._forgotten.add(image)
         elif isinstance(name, str):
             self._names.setdefault(image, set()).add(name)
+            self._bursts[image] = burst if isinstance(burst, str) else ""
             self._forgotten.discard(image)
 
 
-def _text(lines: list[list[str | None]] | list[list[str]]) -> bytes:
+def _text(lines: list[list[str | None]]) -> bytes:
     return "".join(json.dumps(line) + "\n" for line in lines).encode()

@@ -109,9 +109,22 @@ class Pictures:
         for place in _folders(folder):
             label = label_of(place)
             for left in abandoned(place) if label is not None else ():
-                left.unlink(missing_ok=True)  # of a write that was killed
+                self._rescue(left)
             for path in _numbered(place) if label is not None else ():
                 self._found(sha256_file(path), Kept(label or "", path))
+
+    def _rescue(self, left: Path) -> None:
+        """Put what a killed write left in its place where it is whole, else take it away."""
+        path = left.with_name(left.name[1:].rsplit(".", 2)[0])
+        whole = (
+            _NUMBERED.fullmatch(path.name)
+            and left.is_file()
+            and self._index.wrote(sha256_file(left), self._name(path))
+        )
+        if whole and not os.path.lexists(path):
+            _rename(left, path)
+        else:
+            left.unlink(missing_ok=True)
 
     @property
     def was_open(self) -> bool:
@@ -119,14 +132,25 @@ class Pictures:
         return self._index.was_open
 
     @property
-    def known(self) -> dict[str, list[Path]]:
-        """The files of each class that edge once wrote and nobody has forgotten, sorted."""
-        found: dict[str, list[Path]] = {}
+    def known(self) -> dict[str, dict[Path, str]]:
+        """The files of each class that edge once wrote and nobody has forgotten, sorted.
+
+        Each has the press of the button that it came with; empty where that is not known.
+        """
+        found: dict[str, dict[Path, str]] = {}
         with self._lock:
-            for image, kept in self._kept.items():
+            for image, kept in sorted(self._kept.items(), key=lambda item: item[1].path):
                 if self._index.knows(image):
-                    found.setdefault(kept.label, []).append(kept.path)
-        return {label: sorted(paths) for label, paths in sorted(found.items())}
+                    found.setdefault(kept.label, {})[kept.path] = self._index.burst(image)
+        return dict(sorted(found.items()))
+
+    @property
+    def presses(self) -> dict[Path, str]:
+        """The press of the button that each numbered file came with, as far as that is known."""
+        with self._lock:
+            files = [*self._kept.items(), *self._copies]
+            found = {kept.path: self._index.burst(image) for image, kept in files}
+        return {path: burst for path, burst in found.items() if burst}
 
     @property
     def by_label(self) -> dict[str, list[str]]:
@@ -137,13 +161,14 @@ class Pictures:
                 found.setdefault(kept.label, []).append(image)
         return dict(sorted(found.items()))
 
-    def add(self, label: str, image: str, content: bytes) -> None:
+    def add(self, label: str, image: str, content: bytes, burst: str = "") -> None:
         """Keep a picture of a class; one that is kept already goes over to that class.
 
         Args:
             label: The class.
             image: The sha256 (hex) of the content.
             content: The bytes of its file.
+            burst: What the pictures of one press of the button share; empty if it is not known.
 
         Raises:
             OutputError: The folder cannot be written; no part of the picture is left.
@@ -153,10 +178,10 @@ class Pictures:
             raise UsageError(f"{image[:80]!r} is no sha256 of a picture")
         with self._lock, writing(self.folder, _HINT):
             if image in self._kept:
-                self._index.write(image, self._name(self._kept[image].path))
+                self._index.write(image, self._name(self._kept[image].path), burst)
                 self._move(image, label)
                 return
-            path = self._next(image, label, _suffix(content))
+            path = self._next(image, label, _suffix(content), burst)
             write_bytes(path, content)
             self._kept[image] = Kept(label, path)
 
@@ -192,7 +217,9 @@ class Pictures:
         with self._lock, writing(self.folder, _HINT):
             self._index.begin()
 
-    def mend(self, taught: Mapping[str, str] | None) -> Mended:
+    def mend(
+        self, taught: Mapping[str, str] | None, bursts: Mapping[str, str] | None = None
+    ) -> Mended:
         """Make the folder agree with what is taught; files that a person put there stay.
 
         Where nothing at all is taught, only what was to be taken out goes: what was taught may
@@ -201,12 +228,14 @@ class Pictures:
         Args:
             taught: The class of every picture that is taught, by its sha256 (hex); None where
                 the bundle has no record of any.
+            bursts: The press of the button that each of these came with, as the bundle has it.
 
         Raises:
             OutputError: The folder cannot be written.
         """
         with self._lock, writing(self.folder, _HINT):
             brought = missing = moved = 0
+            self._index.state_bursts(bursts or {})
             for image, label in (taught or {}).items():
                 self._prefer(image, label)
                 if image not in self._kept and SHA256.fullmatch(image):
@@ -275,10 +304,10 @@ class Pictures:
                 names[image] = ""  # a person moved it, or it is not taught and stays all the same
         return names
 
-    def _next(self, image: str, label: str, suffix: str) -> Path:
+    def _next(self, image: str, label: str, suffix: str, burst: str | None = None) -> Path:
         """Return a new name for a picture, which the index knows from now on."""
         path = _next(self._place(label), suffix)
-        self._index.write(image, self._name(path))
+        self._index.write(image, self._name(path), burst)
         return path
 
     def _place(self, label: str) -> Path:

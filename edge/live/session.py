@@ -16,15 +16,16 @@ from edge.cache import StageCache
 from edge.errors import BundleError, OutputError
 from edge.live.again import teach_again
 from edge.live.blank import COMMAND, blank_bundle, copy_bundle
+from edge.live.export import GROUPS_NAME
 from edge.live.pictures import Mended, Pictures
 from edge.pipeline.output import check_output, staged
 from edge.progress import Progress
 from edge.runtime.bundle import Bundle, is_bundle
-from edge.runtime.files import readable
+from edge.runtime.files import abandoned, readable
 from edge.runtime.output import TAUGHT_NAME
 from edge.runtime.place import check_folder
-from edge.runtime.teach.taught import read_taught
-from edge.staging import locked
+from edge.runtime.teach.taught import Taught, read_taught
+from edge.staging import locked, remove
 from edge.wording import counted
 
 DEFAULT: Final = "edge-live"
@@ -32,7 +33,7 @@ BUNDLE: Final = "bundle"
 PICTURES: Final = "pictures"
 REMOVED: Final = "removed"
 BUNDLES: Final = "bundles"
-_OURS: Final = frozenset({BUNDLE, PICTURES, f"{PICTURES}.jsonl", REMOVED, BUNDLES})
+_OURS: Final = frozenset({BUNDLE, PICTURES, f"{PICTURES}.jsonl", REMOVED, BUNDLES, GROUPS_NAME})
 
 
 class SessionKeeper:
@@ -47,9 +48,9 @@ class SessionKeeper:
         self._pictures = pictures
         self._examples = dict(examples)
 
-    def taught(self, label: str, image: str, jpeg: bytes) -> None:
+    def taught(self, label: str, image: str, jpeg: bytes, burst: str) -> None:
         """See ``Keeper``."""
-        self._pictures.add(label, image, jpeg)
+        self._pictures.add(label, image, jpeg, burst)
         self._examples[image] = label
 
     def changed(self, examples: dict[str, str]) -> None:
@@ -112,6 +113,11 @@ def open_session(
     with ExitStack() as stack:
         folder.mkdir(exist_ok=True)
         stack.enter_context(_alone(folder))
+        for left in abandoned(folder):  # of a start that was killed
+            if left.is_dir():
+                remove(left)
+            else:
+                left.unlink(missing_ok=True)
         resumed = is_bundle(folder / BUNDLE)
         pictures = Pictures(folder / PICTURES, folder / REMOVED)
         if not resumed:
@@ -190,18 +196,19 @@ def _mended(
     Raises:
         BundleError, DataError, OutputError: As of ``open_session``.
     """
-    examples = _examples(bundle, pictures)
-    if examples is None and pictures.known and (new or pictures.was_open):
-        examples = _anew(bundle, pictures, progress)
-    mended = pictures.mend(examples)
+    taught = _taught(bundle, pictures)
+    if taught is None and pictures.known and (new or pictures.was_open):
+        taught = _anew(bundle, pictures, progress)
+    examples = None if taught is None else taught.by_image
+    mended = pictures.mend(examples, None if taught is None else taught.bursts)
     pictures.empty_removed()  # what a killed run left, and nothing that is taught
     if words := _words(bundle.path.parent, mended, keeps=keeps):
         progress.note(words)
     return examples or {}
 
 
-def _examples(bundle: Bundle, pictures: Pictures) -> dict[str, str] | None:
-    """Return the class of every picture that is taught, by its sha256; None for no picture.
+def _taught(bundle: Bundle, pictures: Pictures) -> Taught | None:
+    """Return what the bundle was taught; None for no picture.
 
     Raises:
         BundleError: The file cannot be read; the hint says what comes back without it.
@@ -221,10 +228,10 @@ def _examples(bundle: Bundle, pictures: Pictures) -> dict[str, str] | None:
         ) from error
     if taught is None or not taught.examples:
         return None
-    return taught.by_image
+    return taught
 
 
-def _anew(bundle: Bundle, pictures: Pictures, progress: Progress) -> dict[str, str]:
+def _anew(bundle: Bundle, pictures: Pictures, progress: Progress) -> Taught:
     """Teach the bundle the pictures that lie there, which it had been taught."""
     taught = teach_again(bundle, pictures.known, progress)
     count = len(taught.examples)
@@ -232,7 +239,7 @@ def _anew(bundle: Bundle, pictures: Pictures, progress: Progress) -> dict[str, s
         f"{readable(bundle.path)} had lost what it was taught; {counted(count, 'picture')} of "
         f"{readable(pictures.folder)} {_was(count)} taught anew"
     )
-    return taught.by_image
+    return taught
 
 
 def _end(bundle: Bundle, pictures: Pictures, unfollowed: dict[str, str]) -> None:
@@ -250,7 +257,7 @@ def _end(bundle: Bundle, pictures: Pictures, unfollowed: dict[str, str]) -> None
         now = taught.by_image if taught else None
         gone = {image: unfollowed[image] for image in unfollowed.keys() - (now or {}).keys()}
         pictures.change(gone, {})
-        pictures.mend(now)
+        pictures.mend(now, taught.bursts if taught else None)
         pictures.empty_removed()
 
 

@@ -5,12 +5,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
+from edge.errors import ModelLoadError
 from edge.evaluation.output import Ending, GraphEnd
 from edge.modelfile import onnx, onnx_metadata, tflite_metadata
 from edge.modelfile.corruption import READ_ERRORS, corruption, naming
 from edge.modelfile.graph import Constant, Node, producers_of
 from edge.modelfile.metadata import ModelMetadata
-from edge.modelfile.tflite import TfliteFile
+from edge.modelfile.tflite import TfliteFile, unpacked
 
 # Operators behind which a value is still the same one.
 _PASSING: Final = frozenset(
@@ -53,6 +56,48 @@ def constants(path: Path) -> Iterator[Constant]:
     if _is_tflite(path):
         return TfliteFile(path.read_bytes()).constants()
     return onnx.constants(onnx.loaded(path))
+
+
+def check_finite(path: Path) -> None:
+    """Refuse a file with a constant that is NaN: whatever it touches is no number.
+
+    Infinite constants may be meant: masks, and limits that limit nothing, are.
+
+    Raises:
+        ModelLoadError: There is one, or the file cannot be read.
+        PackageMissing: Neither ai-edge-litert nor TensorFlow is installed.
+    """
+    with corruption(path, "model"):
+        for constant in constants(path):
+            if not constant.dtype.startswith("float") or constant.opaque:
+                continue
+            try:
+                wrong = int(np.isnan(constant.read()).sum())
+            except ValueError:  # the values lie in another file: the answers will tell
+                continue
+            if wrong:
+                raise ModelLoadError(
+                    f"{path.name} has weights that are not finite numbers: {wrong} of the "
+                    f"{constant.elements} values of {constant.name!r} are NaN",
+                    hint="Training has diverged, or the file is damaged: export it again from an "
+                    "earlier checkpoint, or from a network that is trained again.",
+                )
+
+
+def tensor_names(path: Path) -> frozenset[str]:
+    """Return the names of the tensors that the operators of a file's main graph write.
+
+    The caller guards it by ``corruption``.
+
+    Raises:
+        ImportError: onnx is not installed.
+        PackageMissing: Neither ai-edge-litert nor TensorFlow is installed.
+    """
+    if _is_tflite(path):
+        tensors = unpacked(path.read_bytes()).subgraphs[0].tensors
+        return frozenset(bytes(item.name or b"").decode(errors="replace") for item in tensors)
+    nodes = onnx.bare_nodes(onnx.loaded(path))
+    return frozenset(value.key for node in nodes for value in node.outputs)
 
 
 def embedded_metadata(path: Path) -> ModelMetadata | None:

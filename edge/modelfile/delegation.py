@@ -7,7 +7,7 @@ Standard library only: a benchmark's worker runs in any Python environment.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,12 +38,15 @@ class Delegation:
         delegated: How many of them lie in partitions.
         partitions: How many partitions there are.
         left: How many operators of which type lie in none, the most frequent type first.
+        splitting: How many of these stand between partitions: they get what one of them made, and
+            another one gets what they make.
     """
 
     operators: int
     delegated: int
     partitions: int
     left: Mapping[str, int]
+    splitting: Mapping[str, int]
 
 
 def nodes_of(interpreter: Any) -> tuple[InterpreterNode, ...]:
@@ -75,12 +78,32 @@ def delegation(graph: Sequence[InterpreterNode]) -> Delegation:
     for node in delegated:
         taken |= _partition(node, operators)
     left = Counter(node.type for index, node in enumerate(operators) if index not in taken)
+    splitting = Counter(operators[index].type for index in _between(operators, taken))
     return Delegation(
         operators=len(operators),
         delegated=len(taken),
         partitions=len(delegated),
         left=dict(left.most_common()),
+        splitting=dict(splitting.most_common()),
     )
+
+
+def _between(operators: Sequence[InterpreterNode], taken: Collection[int]) -> list[int]:
+    """Indices of the operators that depend on a delegated one and that another depends on."""
+    behind: set[int] = set()  # tensors that a delegated operator had a part in
+    for index, node in enumerate(operators):
+        if index in taken or not behind.isdisjoint(node.inputs):
+            behind.update(node.outputs)
+    ahead: set[int] = set()  # tensors that a delegated operator is yet to have a part in
+    found = []
+    for index in reversed(range(len(operators))):
+        node = operators[index]
+        needed = not ahead.isdisjoint(node.outputs)
+        if index in taken or needed:
+            ahead.update(node.inputs)
+        if index not in taken and needed and not behind.isdisjoint(node.inputs):
+            found.append(index)
+    return found[::-1]
 
 
 def _partition(delegated: InterpreterNode, operators: Sequence[InterpreterNode]) -> set[int]:

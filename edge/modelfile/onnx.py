@@ -92,6 +92,8 @@ def constants(model: Any) -> Iterator[Constant]:
     import onnx
 
     def reader(tensor: Any) -> NDArray[Any]:
+        if _is_external(tensor):  # onnx would look for the file in the working directory
+            raise ValueError(f"the values of {tensor.name!r} lie in another file")
         values: NDArray[Any] = onnx.numpy_helper.to_array(tensor)
         return values
 
@@ -113,18 +115,22 @@ def bare_nodes(model: Any) -> tuple[Node, ...]:
 def activation_steps(model: Any) -> dict[str, float | None]:
     """Return the quantization step of each activation, None for a real one.
 
-    In a QDQ file the activations are the outputs of DequantizeLinear, in a float file those of
-    every node. They stand in the order of execution; the output of the model comes last.
+    In a QDQ file the activations are the outputs of DequantizeLinear and the sums of a dense layer
+    that nothing rounds, in a float file those of every node. They stand in the order of execution;
+    the output of the model comes last.
     """
     import onnx
 
     graph = model.graph
     stored = {item.name: item for item in graph.initializer}
+    rounded = {node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
     steps: dict[str, float | None] = {}
     for node in graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] not in stored:
             scale = onnx.numpy_helper.to_array(stored[node.input[1]])
             steps[node.output[0]] = float(scale.reshape(-1)[0])
+        elif steps and node.op_type == "Gemm" and node.output[0] not in rounded:
+            steps[node.output[0]] = None  # see ``converters.onnx_quantization.keep_sums``
     if not steps:
         inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
         real = {
@@ -139,6 +145,24 @@ def activation_steps(model: Any) -> dict[str, float | None]:
     }
 
 
+def pixel_zero_point(model: Any) -> int | None:
+    """Return the pixel that an integer file takes for zero; None where it takes real values.
+
+    It is that of the first DequantizeLinear of no constant, behind at most a transposition.
+    """
+    import onnx
+
+    graph = model.graph
+    stored = {item.name: item for item in graph.initializer}
+    if graph.input[0].type.tensor_type.elem_type != onnx.TensorProto.UINT8:
+        return None
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] not in stored:
+            point = stored.get(node.input[2]) if len(node.input) > 2 else None
+            return 0 if point is None else int(onnx.numpy_helper.to_array(point).reshape(-1)[0])
+    return None
+
+
 def with_outputs(model: Any, names: Sequence[str]) -> bytes:
     """Return the bytes of a file that gives these float activations instead of its outputs."""
     import onnx
@@ -147,6 +171,30 @@ def with_outputs(model: Any, names: Sequence[str]) -> bytes:
     del copy.graph.output[:]
     copy.graph.output.extend(
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
+    )
+    content: bytes = copy.SerializeToString()
+    return content
+
+
+def cut(model: Any, names: Sequence[str]) -> bytes:
+    """Return the bytes of a file that is cut at these float activations.
+
+    What made each of them writes another one instead, and those are the outputs; what reads it
+    reads an input, behind the inputs that there were. So each part runs on what it is given.
+    """
+    import onnx
+
+    copy = type(model).FromString(model.SerializeToString())
+    graph = copy.graph
+    made = {name: f"{name}#made" for name in names}
+    for node in graph.node:
+        node.output[:] = [made.get(name, name) for name in node.output]
+    inputs = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in names]
+    graph.input.extend(inputs)
+    del graph.value_info[:], graph.output[:]
+    graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name in made.values()
     )
     content: bytes = copy.SerializeToString()
     return content

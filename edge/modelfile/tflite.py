@@ -7,6 +7,7 @@ vector of four billion tables ends at once instead of after hours.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite, prod
@@ -361,6 +362,28 @@ def packed(model: Any) -> bytes:
     builder = _AlignedBuilder(data + 65536)  # room at once, instead of doubling and copying
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
+
+
+def cut(content: bytes, indices: Sequence[int]) -> bytes:
+    """Return a file that is cut at these tensors of its main graph.
+
+    What made each of them writes a tensor of its own instead, and those are the outputs; what reads
+    it reads an input, behind the inputs that there were. So each part runs on what it is given.
+    """
+    model = unpacked(content)
+    graph = model.subgraphs[0]
+    made = {}
+    for index in indices:
+        made[index] = len(graph.tensors)
+        tensor = copy(graph.tensors[index])
+        tensor.name = bytes(tensor.name or b"") + b"#made"
+        graph.tensors.append(tensor)
+    for operator in graph.operators:
+        operator.outputs = [made.get(int(index), int(index)) for index in operator.outputs]
+    graph.inputs = [*map(int, graph.inputs), *indices]
+    graph.outputs = list(made.values())
+    model.signatureDefs = None
+    return packed(model)
 
 
 class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types

@@ -17,6 +17,7 @@ from edge.embedding.extractor import base_extractor
 from edge.embedding.features import Features, extract
 from edge.errors import TrainingError, UsageError
 from edge.pipeline.calibration import choose
+from edge.pipeline.conversion import PreparedConverters
 from edge.pipeline.finish import finish
 from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.options import BuildOptions
@@ -24,7 +25,7 @@ from edge.pipeline.output import check_output
 from edge.pipeline.report import DataReport, Report, Training
 from edge.pipeline.reproduce.lock import build_inputs
 from edge.pipeline.training import Trainer
-from edge.pipeline.variants import read_recipes, with_budget
+from edge.pipeline.variants import made_for, read_recipes, with_budget
 from edge.progress import Progress
 from edge.runtime.files import write_bytes, write_json
 from edge.runtime.head import Head, head_bytes, load_head
@@ -68,8 +69,8 @@ def build(options: BuildOptions, progress: Progress) -> Report | None:
         check_options(head)  # at once, though it loads Keras: a typo should not cost a pass
     if is_distributed():
         distribution_strategy()  # a cluster has to be joined before TensorFlow does anything else
-    if budget:
-        progress.note(budget)
+    for note in filter(None, (budget, made_for(output.recipe))):
+        progress.note(note)
     job = _TrainingJob(options, TimedStages(progress))
     dataset, features = job.features(job.scanned())
     trained = job.trained(dataset, features)
@@ -167,6 +168,7 @@ class _TrainingJob:
         self.cache = StageCache(options.output.cache)
         self.base = Base(options.base)
         self.preprocessing = self.base.preprocessing
+        self.converters = PreparedConverters()
         self.conversion_seconds = 0.0  # for the base, which training alone needs
         self.input: InputFinding  # once there are images
 
@@ -177,7 +179,13 @@ class _TrainingJob:
         """
         options = self.options
         with self.stages.stage("data"):
-            dataset = scan(options.photos, seed=self.seed, strict=options.strict)
+            dataset = scan(
+                options.photos,
+                seed=self.seed,
+                strict=options.strict,
+                groups=options.groups,
+                divide_groups=options.divide_groups,
+            )
             if options.train_images is not None:
                 dataset = _reduced(dataset, options.train_images, self.seed)
             self.preprocessing, notes = with_levels(
@@ -193,6 +201,8 @@ class _TrainingJob:
     def features(self, dataset: Dataset) -> tuple[Dataset, Features]:
         """Return the features to train on, and the data set without undecodable images."""
         images = [*dataset.train, *dataset.val]
+        if self.cache.find(self._trained_key(dataset)) is None:  # nothing can be converted yet
+            self.converters.begin()
         with self.stages.stage("network"):
             self.input = self.base.find_input(_tried(dataset, self.seed), self.stages)
             extractor = base_extractor(self.base, self.cache)
@@ -208,9 +218,8 @@ class _TrainingJob:
             self.stages.note(note)
         return usable, features
 
-    def trained(self, dataset: Dataset, features: Features) -> _Trained:
-        """Return the model with its head."""
-        key = content_key(
+    def _trained_key(self, dataset: Dataset) -> str:
+        return content_key(
             "trained",
             {
                 "weights": self.base.id,
@@ -220,6 +229,10 @@ class _TrainingJob:
                 "versions": versions(),
             },
         )
+
+    def trained(self, dataset: Dataset, features: Features) -> _Trained:
+        """Return the model with its head."""
+        key = self._trained_key(dataset)
         # The workers of a cluster train together or not at all.
         cached = self.cache.find(key) is not None and not is_distributed()
         if not cached:
@@ -233,8 +246,10 @@ class _TrainingJob:
         """Return what is to be converted, and the images that go with it."""
         options, record = self.options, trained.record
         tuned = record.strategy is Strategy.FINE_TUNE
-        warning = "" if tuned else random_note(record.weights, "answers")
-        if warning:
+        division = dataset.division
+        said = "" if tuned else random_note(record.weights, "answers")
+        warnings = [said, "" if division is None else division.warning]
+        for warning in filter(None, warnings):
             self.stages.note(warning)
         return ModelToBundle(
             command="build",
@@ -251,7 +266,9 @@ class _TrainingJob:
             data=_data_report(dataset),
             provenance=self._provenance(dataset, record),
             inputs=build_inputs(options, dataset),
-            notes=(*self.input.doubts, *((warning,) if warning else ())),
+            notes=(*self.input.doubts, *filter(None, warnings)),
+            groups=None if dataset.groups is None else dataset.groups.file.content,
+            converters=self.converters,
         )
 
     def _provenance(self, dataset: Dataset, record: TrainingRecord) -> dict[str, Any]:
@@ -306,6 +323,7 @@ def _data_report(dataset: Dataset) -> DataReport:
         skipped=dataset.skipped,
         notes=dataset.notes,
         files=dataset.files,
+        division=dataset.division,
     )
 
 

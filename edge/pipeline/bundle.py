@@ -22,7 +22,7 @@ from edge.pipeline.report import (
     Report,
     VariantReport,
 )
-from edge.pipeline.reproduce.lock import lock_of
+from edge.pipeline.reproduce.lock import GROUPS, lock_of
 from edge.pipeline.tasks.report import TaskReport, TaskVariant
 from edge.pipeline.variants import RECIPE_NAME, recipe_of
 from edge.runtime.bundle import LABELS_NAME, MANIFEST_NAME, labels_text
@@ -71,6 +71,8 @@ def write_models(folder: Path, subject: ModelToBundle, converted: Sequence[Conve
         path, name = subject.source
         (folder / name).parent.mkdir()
         shutil.copyfile(path, folder / name)
+    if subject.groups is not None:
+        write_bytes(folder / GROUPS, subject.groups)
 
 
 def write_files(folder: Path, converted: Sequence[Converted], labels: Sequence[str]) -> None:

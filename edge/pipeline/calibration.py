@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from converters.audit import HELD_OUT_IMAGES
 from converters.base import HeldOut
 from edge.cache import StageCache, content_key
+from edge.dataset.groups import Division
 from edge.dataset.pictures import Hashed, Picture
 from edge.errors import DataError
 from edge.pipeline.conversion import Converted
@@ -244,8 +245,13 @@ def calibration_report(
     )
 
 
-def warnings(audit: CalibrationAudit) -> list[str]:
-    """Return what a user should do something about, one sentence each."""
+def warnings(audit: CalibrationAudit, division: Division | None = None) -> list[str]:
+    """Return what a user should do something about, one sentence each.
+
+    Args:
+        audit: The audit.
+        division: How groups of images were divided; None without groups.
+    """
     texts = []
     widened = [format_ for format_, item in audit.observed.items() if item["stable_after"] is None]
     if widened:
@@ -255,11 +261,21 @@ def warnings(audit: CalibrationAudit) -> list[str]:
         )
     elif audit.observed and audit.images < audit.asked != CALIBRATION_IMAGES:
         texts.append(f"calibration: {_taken(audit)}")
-    texts += _unlike(audit.observed)
+    texts += [f"{text}{_of_groups(division)}" for text in _unlike(audit.observed)]
     least, most = audit.least_of_a_class, audit.most_of_a_class
     if most > BALANCE * max(least, 1):
         texts.append(f"calibration: {most} images of one class and {least} of another")
     return texts
+
+
+def _of_groups(division: Division | None) -> str:
+    """Say where the test does not hold: images of one group cannot be exchanged for others."""
+    if division is None or division.scored_groups == division.scored_pictures:
+        return ""
+    return (
+        f". The test takes images for independent, and the {division.scored_pictures} scored ones "
+        f"are of {division.scored_groups} groups: it may have found that groups differ"
+    )
 
 
 def _taken(audit: CalibrationAudit) -> str:

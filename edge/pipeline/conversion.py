@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 from converters.base import (
     CALIBRATED,
+    PREPARED,
     ConversionRequest,
     ConversionResult,
     Precision,
@@ -18,6 +20,7 @@ from converters.base import (
 )
 from edge.cache import StageCache, content_key, sealed_bytes
 from edge.errors import ConversionError
+from edge.prepared import SUPPORTED, Forked, PreparedProcess
 from edge.progress import Step
 from edge.runtime.files import write_json
 from edge.runtime.typed import encoded, typed
@@ -27,7 +30,11 @@ from edge.workers import Message, Worker, WorkerLimits
 
 LONGEST: Final = 64 << 20  # bytes of an answer; a search records each file that it tried
 RECORD: Final = "conversion.json"
-RECORD_SCHEMA_VERSION: Final = 4  # of the record; files that older ones describe are made again
+RECORD_SCHEMA_VERSION: Final = 7  # of the record; files that older ones describe are made again
+
+# numpy's threads only stand in the way of the other converter and of TensorFlow's own: four times
+# as slow where both round weights on two cores.
+_THREADS: Final = {"OPENBLAS_NUM_THREADS": "1"}
 
 Failed = Callable[[Target, ConversionError], None]
 """Called with a target that cannot be written, and why; may raise to end all work."""
@@ -52,6 +59,32 @@ class Converted:
     record: Mapping[str, Any]
 
 
+class PreparedConverters:
+    """TensorFlow imported for the converters while this process does something else."""
+
+    def __init__(self) -> None:
+        self._prepared: PreparedProcess | None = None
+
+    def begin(self) -> None:
+        """Start the import, where jobs can be forked."""
+        if SUPPORTED and self._prepared is None:
+            with suppress(OSError):  # each converter is then a new process, which says why
+                command = [sys.executable, "-m", "converters", PREPARED]
+                self._prepared = PreparedProcess(command, {**os.environ, **_THREADS})
+
+    def fork(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Forked | None:
+        """Return a converter at work; None where nothing is prepared."""
+        if self._prepared is None:
+            return None
+        return self._prepared.start(arguments, environment)
+
+    def end(self) -> None:
+        """Free the memory."""
+        if self._prepared is not None:
+            self._prepared.close()
+            self._prepared = None
+
+
 def convert_all(
     request: ConversionRequest,
     targets: Iterable[Target],
@@ -63,6 +96,7 @@ def convert_all(
     cache: StageCache,
     step: Step,
     failed: Failed | None = None,
+    prepared: PreparedConverters | None = None,
 ) -> tuple[Converted, ...]:
     """Write every target that the cache does not hold yet.
 
@@ -78,6 +112,7 @@ def convert_all(
         step: Called for each finished file, and for each that a search tried.
         failed: Called for each target that a converter cannot write; the others are written.
             Without it, the first such target ends the work.
+        prepared: Where the converters are forked; each is a new process without.
 
     Returns:
         The files, less those that ``failed`` was called for.
@@ -94,7 +129,13 @@ def convert_all(
         for target in wanted
     }
     keys = {target: _key(requests[target.format], target, model_id, images) for target in wanted}
-    conversion = _Conversion(requests=requests, keys=keys, cache=cache, step=step)
+    conversion = _Conversion(
+        requests=requests,
+        keys=keys,
+        cache=cache,
+        step=step,
+        prepared=prepared or PreparedConverters(),
+    )
     missing = [target for target in wanted if not conversion.is_written(target)]
     step(len(wanted) - len(missing))
     lost = conversion.write(missing, failed)
@@ -150,12 +191,20 @@ class _Conversion:
         keys: The cache's key of each target.
         cache: Where files are found and kept.
         step: Called for each finished file, and for each that a search tried.
+        prepared: Where the converters are forked, if it has begun.
     """
 
     requests: Mapping[str, ConversionRequest]
     keys: Mapping[Target, str]
     cache: StageCache
     step: Step
+    prepared: PreparedConverters
+
+    @property
+    def searches(self) -> bool:
+        """Whether nobody knows how many files will be tried; int8's own check is no search."""
+        mixed = (target for target in self.keys if target.precision is Precision.MIXED)
+        return any(self.requests[target.format].recipe is None for target in mixed)
 
     def is_written(self, target: Target) -> bool:
         """Return whether the cache holds the file of a target."""
@@ -217,6 +266,8 @@ class _Conversion:
                         continue
                     if isinstance(event, ConversionResult):
                         self._keep(event, by_name[event.variant])
+                    elif not self.searches:
+                        continue
                     self.step(1)
                 errors = {format_: worker.error() for format_, worker in workers.items()}
             finally:
@@ -242,14 +293,16 @@ class _Conversion:
         request = replace(self.requests[format_], precisions=precisions, output=output)
         file = folder / f"{format_}.json"
         write_json(file, encoded(request))
+        environment = _environment(folder)
         return Worker(
             [sys.executable, "-m", "converters", str(file)],
             name=f"{format_} converter",
-            environment=_environment(folder),
+            environment=environment,
             limits=WorkerLimits(message_bytes=LONGEST),
             failure=ConversionError,
             heard=lambda message: events.put(_event(message, targets)),
             closed=lambda: events.put(None),
+            forked=self.prepared.fork([str(file)], environment),
         )
 
     def _keep(self, result: ConversionResult, target: Target) -> None:
@@ -282,7 +335,5 @@ def _environment(folder: Path) -> dict[str, str]:
     return {
         **os.environ,
         "TMPDIR": str(folder),  # libraries leave files when they are ended
-        # numpy's threads only stand in the way of the other converter and of TensorFlow's own:
-        # four times as slow where both round weights on two cores.
-        "OPENBLAS_NUM_THREADS": "1",
+        **_THREADS,
     }

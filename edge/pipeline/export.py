@@ -8,6 +8,7 @@ from edge.dataset.folder import check_outside, skipped_notes
 from edge.errors import UsageError
 from edge.evaluation.multilabel import UNKNOWN, truth_of
 from edge.identification.model import is_model_file
+from edge.pipeline.conversion import PreparedConverters
 from edge.pipeline.export_file import export_file, stated_options
 from edge.pipeline.export_images import ExportImages, ImageFolders, export_images
 from edge.pipeline.finish import finish
@@ -67,6 +68,9 @@ def _export_network(options: ExportOptions, stages: TimedStages) -> Report:
         network = given.described(
             adopted_source(given.options) if given.adopted else open_source(given.options)
         )
+    converters = PreparedConverters()
+    if not given.adopted:
+        converters.begin()
     with stages.stage("data"):
         images = _images(given, network)
     for note in (*images.notes, *skipped_notes(images.skipped)):
@@ -75,7 +79,9 @@ def _export_network(options: ExportOptions, stages: TimedStages) -> Report:
         network = settled(network, given.options, images.calibrate_on, images.preprocessing, stages)
     output = answer_rule(network, given.options, images.calibrate_on, images.preprocessing)
     stages.inform(f"output: {output.evidence}")
-    subject = _subject(options, given, network, images, output, stages)
+    subject = replace(
+        _subject(options, given, network, images, output, stages), converters=converters
+    )
     return finish(subject, options.output, stages, lambda top1: None)  # noqa: ARG005
 
 
@@ -172,6 +178,7 @@ def _images(given: GivenModel, network: ExportedNetwork) -> ExportImages:
         _preprocessing(given, network),
         most=options.output.calibration_images,
         seed=options.output.seed,
+        strict=options.output.strict,
         notes=network.notes,
     )
 

@@ -20,6 +20,7 @@ from edge.evaluation.multilabel import UNKNOWN, LabelTruth, truth_of
 from edge.identification.identify import identify
 from edge.identification.model import IdentifiedModel, StatedModel
 from edge.inspection.model import inspect_model
+from edge.modelfile.contents import check_finite
 from edge.pipeline.conversion import Converted
 from edge.pipeline.export_images import ExportImages, ImageFolders, export_images
 from edge.pipeline.finish import finish
@@ -59,6 +60,7 @@ def export_file(options: ExportOptions, stages: TimedStages) -> Report | TaskRep
     _check_options(options)
     with stages.stage("model"):
         known = identify(Path(options.model), options.stated)
+        check_finite(known.path)
     for note in known.notes:
         stages.note(note)
     adopted = _adopted(known) if known.quantized else None
@@ -207,6 +209,7 @@ def _images(options: ExportOptions, known: IdentifiedModel) -> ExportImages:
         known.preprocessing,
         most=options.output.calibration_images,
         seed=options.output.seed,
+        strict=options.output.strict,
     )
 
 

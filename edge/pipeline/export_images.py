@@ -1,20 +1,24 @@
 """The images of an export: those that calibrate and those that are scored, none of them twice."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from edge.dataset.annotations.read import SUFFIXES
 from edge.dataset.folder import Files, merged
 from edge.dataset.labels import numbered
 from edge.dataset.levels import levels_notes, with_levels
 from edge.dataset.pictures import FolderPictures, Picture, find_pictures, unreadable
-from edge.dataset.scan import Skipped
-from edge.errors import DataError
+from edge.dataset.scan import Skipped, refuse_skipped
+from edge.errors import DataError, ImageError
 from edge.pipeline.calibration import Pool, choose
 from edge.pipeline.report import DataReport
-from edge.runtime.contract import Preprocessing
+from edge.runtime.contract import Preprocessing, Resize
+from edge.runtime.image import stored_and_shown_size
+
+LOOKED_AT: Final = 16  # pictures whose size is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +66,14 @@ class ExportImages:
         return DataReport(
             counts={"calibration": len(self.calibrate_on), "scored": len(self.scored)},
             labelled=labelled,
-            skipped=tuple(Skipped(path=path, reason=why) for path, why in self.skipped.items()),
+            skipped=_listed(self.skipped),
             notes=self.notes,
             files=self.files,
         )
+
+
+def _listed(skipped: Mapping[Path, str]) -> tuple[Skipped, ...]:
+    return tuple(Skipped(path=path, reason=why) for path, why in skipped.items())
 
 
 def export_images(
@@ -76,6 +84,7 @@ def export_images(
     *,
     most: int,
     seed: int,
+    strict: bool = False,
     notes: Sequence[str] = (),
 ) -> ExportImages:
     """Find the images to calibrate on and those to score on, none of them twice.
@@ -88,16 +97,17 @@ def export_images(
         preprocessing: The contract, without levels.
         most: The largest number of images that calibrate.
         seed: The seed of the choice.
+        strict: Whether to refuse images that cannot be decoded.
         notes: What a user should know so far.
 
     Raises:
-        DataError: A folder cannot be read, or no image is left to score on.
+        DataError: A folder cannot be read, or no image is left to score on; or ``strict`` holds.
     """
     first = folders.calibration if folders.calibrates else None
     first = first or folders.evaluation or folders.calibration
     assert first is not None  # the command asks for one of them
     content = _content(first, labels, wnids)
-    preprocessing, levels = with_levels(preprocessing, content.files.images)
+    preprocessing, looked = _as_pictures_are(preprocessing, content.files.images)
     read = [_Folder.read(content, preprocessing)]
     calibrate_on: tuple[Picture, ...] = ()
     pool = Pool(0)
@@ -107,6 +117,9 @@ def export_images(
         )
         if folders.evaluation is not None:
             read.append(_Folder.read(_content(folders.evaluation, labels, wnids), preprocessing))
+    skipped = {path: why for folder in read for path, why in folder.problems.items()}
+    if strict:
+        refuse_skipped(_listed(skipped), sum(len(folder.content.pictures) for folder in read))
     scored = read[-1].usable
     if folders.evaluation is None:
         used = {picture.sha256 for picture in calibrate_on}
@@ -119,17 +132,50 @@ def export_images(
             hint="Give more images, or another folder with --evaluation-data.",
         )
     found = [note for folder in read for note in folder.content.notes]
-    told = [*notes, *found, *(note for folder in read for note in folder.levels), *levels]
+    told = [*notes, *found, *(note for folder in read for note in folder.levels), *looked]
     return ExportImages(
         preprocessing=preprocessing,
         calibrate_on=calibrate_on,
         pool=pool,
         scored=scored,
-        skipped={path: why for folder in read for path, why in folder.problems.items()},
+        skipped=skipped,
         notes=tuple(dict.fromkeys(told)),
         files=merged(folder.content.files for folder in read),
         masks=tuple(path for folder in read for path in folder.content.masks),
     )
+
+
+def _as_pictures_are(
+    preprocessing: Preprocessing, images: Sequence[Path]
+) -> tuple[Preprocessing, tuple[str, ...]]:
+    """Return the contract with what the pictures say of levels and of the cut, and notes."""
+    preprocessing, levels = with_levels(preprocessing, images)
+    preprocessing, whole = _whole_where_exact(preprocessing, images)
+    return preprocessing, (*levels, *whole)
+
+
+def _whole_where_exact(
+    preprocessing: Preprocessing, images: Sequence[Path]
+) -> tuple[Preprocessing, tuple[str, ...]]:
+    """Return the contract that cuts nothing off pictures of the model's own size, and a note.
+
+    The usual cut is that of photos of any size. Pictures that were made for this input were not
+    cut again when the model was trained.
+    """
+    fraction, own = preprocessing.crop_fraction, (preprocessing.width, preprocessing.height)
+    if preprocessing.resize is not Resize.CENTER_CROP or fraction == 1:
+        return preprocessing, ()
+    sizes = set()
+    for path in images[:: max(1, len(images) // LOOKED_AT)]:
+        with suppress(ImageError):  # which is said where the pictures are read
+            sizes.add(stored_and_shown_size(path)[1])
+    if sizes != {own}:
+        return preprocessing, ()
+    note = (
+        f"the pictures have the model's own size, {own[0]} x {own[1]}, and are taken whole; of "
+        f"others the middle {100 * fraction:g} % would be [--resize stretch takes any whole]"
+    )
+    return replace(preprocessing, crop_fraction=1.0), (note,)
 
 
 def _content(path: Path, labels: tuple[str, ...], wnids: tuple[str, ...]) -> FolderPictures:

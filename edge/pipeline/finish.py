@@ -6,15 +6,26 @@ from benchmarks.environment import host
 from edge.cache import StageCache
 from edge.evaluation.predictions import predictions
 from edge.pipeline.bundle import write_bundle
-from edge.pipeline.calibration import CalibrationAudit, calibration_report, warnings
+from edge.pipeline.calibration import warnings
+from edge.pipeline.choice import (
+    check_strict,
+    default_reason,
+    slow_notes,
+    unsaid,
+)
 from edge.pipeline.class_report import FLOAT, KERAS, ClassReport, classes_report
 from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.measurements import Measurements, measure
 from edge.pipeline.options import OutputOptions
-from edge.pipeline.report import ADOPTED_FILE, FLOAT_FILE, KERAS_MODEL, Reference, Report, Training
+from edge.pipeline.report import (
+    Reference,
+    Report,
+    Training,
+    by_groups,
+)
 from edge.pipeline.scoring import reference_score
 from edge.pipeline.variants import check_search, read_recipes
-from edge.pipeline.verdict import default_reason, doubts
+from edge.pipeline.verdict import doubts
 from edge.versions import versions
 
 
@@ -36,7 +47,8 @@ def finish(
         ConversionError: A converter failed.
         InferenceError: A written file gives unusable answers.
         DataError: Images to score on calibrate as well.
-        NegativeVerdict: A mixed file does not hold the budget.
+        NegativeVerdict: A mixed file does not hold the budget, or, where that is strict, an
+            integer file is less accurate than the model or slower than the float file.
         UsageError: The recipe cannot be used.
         OutputError: The bundle cannot be written.
     """
@@ -57,16 +69,22 @@ def _report(
     stages: TimedStages,
     training: Callable[[float | None], Training | None],
 ) -> Report:
-    """Return what the measurements come to; what a user should know is said on the way."""
+    """Return what the measurements come to; what a user should know is said on the way.
+
+    Raises:
+        NegativeVerdict: An integer file has a fault, and that is not to be.
+    """
     reference = _reference(subject, measured)
-    calibration = _audit(subject, measured, options)
-    notes = (
-        *warnings(calibration),
-        *doubts(reference, measured.variants, measured.default, subject.pictures, subject.labels),
+    calibration = subject.audit(
+        measured.calibrating, measured.converted, options.calibration_images
     )
-    for text in notes:
+    notes = (
+        *warnings(calibration, subject.data.division),
+        *_doubts(subject, measured, reference, options),
+    )
+    for text in unsaid(notes, measured.variants):
         stages.note(text)
-    return Report(
+    report = Report(
         command=subject.command,
         name=subject.name,
         data=subject.data,
@@ -79,8 +97,9 @@ def _report(
             measured.variants,
             measured.failed,
             measured.default,
-            options.max_drop_points,
-            reference.of,
+            measured.turns,
+            measured.shortcoming,
+            named=options.default_variant,
         ),
         calibration=calibration,
         search=measured.searches,
@@ -93,37 +112,35 @@ def _report(
         host=host(),
         versions=versions(),
     )
+    check_strict(report, strict=options.strict)
+    return report
+
+
+def _doubts(
+    subject: ModelToBundle, measured: Measurements, reference: Reference, options: OutputOptions
+) -> tuple[str, ...]:
+    """Return what a user should know before trusting the table."""
+    found = doubts(
+        reference,
+        measured.variants,
+        measured.default,
+        subject.pictures,
+        subject.labels,
+        options.max_drop_points,
+        subject.data.division,
+    )
+    return (*found, *slow_notes(measured.turns))
 
 
 def _reference(subject: ModelToBundle, measured: Measurements) -> Reference:
-    return reference_score(
+    found = reference_score(
         measured.reference,
         subject.pictures,
         subject.output,
         subject.truth,
-        of=_compared_with(subject),
+        of=subject.compared_with,
     )
-
-
-def _compared_with(subject: ModelToBundle) -> str:
-    """Return whose answers the files are held against, in words."""
-    if subject.adopted is not None:
-        return ADOPTED_FILE
-    return KERAS_MODEL if subject.float_file is None else FLOAT_FILE
-
-
-def _audit(
-    subject: ModelToBundle, measured: Measurements, options: OutputOptions
-) -> CalibrationAudit:
-    return calibration_report(
-        measured.calibrating,
-        subject.pictures,
-        subject.preprocessing,
-        subject.labels,
-        measured.converted,
-        asked=options.calibration_images,
-        pool=subject.pool,
-    )
+    return by_groups(found, subject.data.division)
 
 
 def _classes(subject: ModelToBundle, measured: Measurements, cache: StageCache) -> ClassReport:

@@ -12,6 +12,7 @@ from converters.base import Precision, Target
 from edge.cache import StageCache
 from edge.dataset.labels import numbered, read_labels
 from edge.errors import ModelLoadError, UsageError
+from edge.modelfile.contents import check_finite
 from edge.pipeline.conversion import Converted
 from edge.pipeline.options import ExportOptions
 from edge.pipeline.source import ExportedNetwork, given_file_options
@@ -113,6 +114,7 @@ def adopted_source(options: ExportOptions) -> ExportedNetwork:
     path = Path(options.model)
     _refuse_changes(options, adopted_file(path).target.name)
     session = open_session(path)
+    check_finite(path)
     shapes = [item.shape for item in (*session.inputs, *session.outputs)]
     orders = {order.channels: order for order in ColorOrder}
     fits = len(shapes) == 2 and len(shapes[0]) == 4 and len(shapes[1]) == 2

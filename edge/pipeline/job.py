@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ from edge.dataset.pictures import Picture
 from edge.dataset.truth import PictureTruth
 from edge.evaluation.multilabel import LabelTruth
 from edge.identification.model import Fact
-from edge.pipeline.calibration import Pool
-from edge.pipeline.conversion import Converted
-from edge.pipeline.report import DataReport
+from edge.pipeline.calibration import CalibrationAudit, Pool, calibration_report
+from edge.pipeline.conversion import Converted, PreparedConverters
+from edge.pipeline.report import ADOPTED_FILE, FLOAT_FILE, KERAS_MODEL, DataReport
 from edge.pipeline.reproduce.lock import SOURCE, Command, JobInputs
 from edge.progress import Progress, Step
 from edge.runtime.contract import Preprocessing
@@ -55,6 +55,8 @@ class ModelToBundle:
         truths: The annotations of those of ``pictures`` that have some, for a model that is no
             classifier.
         facts: What was taken of a given model file, and from which evidence.
+        groups: The bytes of the file of groups, which the bundle keeps; None without one.
+        converters: Where the converters' processes come from.
     """
 
     command: Command
@@ -80,6 +82,8 @@ class ModelToBundle:
     decoder: DecoderSpec | None = None
     truths: tuple[PictureTruth, ...] = ()
     facts: tuple[Fact, ...] = ()
+    groups: bytes | None = None
+    converters: PreparedConverters = field(default_factory=PreparedConverters)
 
     @property
     def source(self) -> tuple[Path, str] | None:
@@ -91,9 +95,36 @@ class ModelToBundle:
         return None
 
     @property
+    def compared_with(self) -> str:
+        """Whose answers the files are held against, in words."""
+        if self.adopted is not None:
+            return ADOPTED_FILE
+        return KERAS_MODEL if self.float_file is None else FLOAT_FILE
+
+    @property
     def pool(self) -> Pool:
         """What the images to calibrate on were taken from."""
         return self.calibration_pool or Pool(len(self.calibrate_on))
+
+    def audit(
+        self, chosen: Sequence[Picture], converted: Sequence[Converted], asked: int
+    ) -> CalibrationAudit:
+        """Audit the images that calibrated its files.
+
+        Args:
+            chosen: These images.
+            converted: The files.
+            asked: Images that were asked for at most.
+        """
+        return calibration_report(
+            chosen,
+            self.pictures,
+            self.preprocessing,
+            self.labels,
+            converted,
+            asked=asked,
+            pool=self.pool,
+        )
 
 
 class TimedStages:

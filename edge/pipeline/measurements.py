@@ -1,6 +1,6 @@
 """What every file of a bundle is and scores: reference answers, conversion, scores and times."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.turns import Turns
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
+from edge.evaluation.kept_pixels import Decode, kept_pixels
 from edge.evaluation.predictions import raw_outputs
 from edge.pipeline.calibration import check_apart, choose
+from edge.pipeline.choice import accuracy_shortcoming, check_budget, choose_default, paced
 from edge.pipeline.conversion import Converted
 from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.options import OutputOptions
-from edge.pipeline.report import FailedVariant, VariantReport
+from edge.pipeline.report import FailedVariant, VariantReport, by_groups
 from edge.pipeline.scoring import Failures, score_variants
-from edge.pipeline.variants import Recipes, convert_variants
-from edge.pipeline.verdict import check_budget, choose_default
+from edge.pipeline.variants import Recipes, convert_variants, fitting_recipe
 from edge.runtime.head import class_probabilities
 from edge.training.models import keras_scores
 
@@ -33,7 +35,9 @@ class Measurements:
         converted: The files that run.
         variants: The report of each of them, in the same order.
         failed: The files that could not be made, and why.
+        turns: The times of the files, measured in turn.
         default: The name of the file that runs unless another is named.
+        shortcoming: Says what a file lacks in accuracy; see ``accuracy_shortcoming``.
     """
 
     reference: NDArray[np.float32]
@@ -41,7 +45,9 @@ class Measurements:
     converted: tuple[Converted, ...]
     variants: tuple[VariantReport, ...]
     failed: tuple[FailedVariant, ...]
+    turns: Turns
     default: str
+    shortcoming: Callable[[VariantReport], str]
 
     @property
     def default_path(self) -> Path:
@@ -68,8 +74,11 @@ def measure(
         ConversionError: A required file cannot be made, or none can.
         DataError: Images to score on calibrate as well.
         NegativeVerdict: A mixed file does not hold the budget.
+        UsageError: A recipe is of another network.
         InferenceError: The Keras model or the adopted file does not run.
     """
+    if note := fitting_recipe(subject, options):
+        stages.note(note)
     calibrating = choose(
         subject.calibrate_on,
         [picture.label for picture in subject.calibrate_on],
@@ -77,40 +86,74 @@ def measure(
         options.seed,
     )
     check_apart(calibrating, subject.pictures)
-    outputs = _reference(subject, cache, stages)
+    # An adopted file is the reference as well, and runs once.
+    shared = subject.pictures if subject.adopted is None else ()
+    with kept_pixels(shared, subject.preprocessing, cache) as decode:
+        return _measured(subject, calibrating, options, recipes, cache, stages, decode)
+
+
+def _measured(
+    subject: ModelToBundle,
+    calibrating: tuple[Picture, ...],
+    options: OutputOptions,
+    recipes: Recipes,
+    cache: StageCache,
+    stages: TimedStages,
+    decode: Decode,
+) -> Measurements:
+    outputs = _reference(subject, cache, stages, decode)
     reference = class_probabilities(outputs, subject.head, subject.output)
     failures = Failures(options.required, stages.note)
     made: tuple[Converted, ...]
     if subject.adopted is None:
-        made = convert_variants(
-            subject, calibrating, outputs, options, recipes, cache, stages, failures
-        )
+        try:
+            made = convert_variants(
+                subject, calibrating, outputs, options, recipes, cache, stages, failures
+            )
+        finally:
+            subject.converters.end()
     else:
         made = (subject.adopted,)
-    converted, variants = _scored(subject, made, reference, cache, stages, failures)
+    converted, variants, turns = _scored(subject, made, reference, cache, stages, failures, decode)
     check_budget(variants, options.max_drop_points)
+    default = choose_default(variants, turns, options.max_drop_points, options.default_variant)
+
+    def shortcoming(item: VariantReport) -> str:
+        return accuracy_shortcoming(item, options.max_drop_points, subject.compared_with)
+
     return Measurements(
         reference=reference,
         calibrating=calibrating,
         converted=converted,
-        variants=variants,
+        variants=paced(variants, turns, default, shortcoming),
         failed=tuple(failures.noted),
-        default=choose_default(variants, options.max_drop_points),
+        turns=turns,
+        default=default,
+        shortcoming=shortcoming,
     )
 
 
 def _reference(
-    subject: ModelToBundle, cache: StageCache, stages: TimedStages
+    subject: ModelToBundle, cache: StageCache, stages: TimedStages, decode: Decode
 ) -> NDArray[np.float32]:
     """Return the answers to compare with: of what the files are made of, or of an adopted file."""
     with stages.stage("reference", len(subject.pictures)) as step:
         if subject.adopted is not None:
             return raw_outputs(
-                subject.adopted.path, subject.pictures, subject.preprocessing, cache=cache
+                subject.adopted.path,
+                subject.pictures,
+                subject.preprocessing,
+                cache=cache,
+                decode=decode,
             )
         if subject.float_file is not None:
             return raw_outputs(
-                subject.float_file, subject.pictures, subject.preprocessing, cache=cache, step=step
+                subject.float_file,
+                subject.pictures,
+                subject.preprocessing,
+                cache=cache,
+                step=step,
+                decode=decode,
             )
         assert subject.load_model is not None  # it is one of the three
         return keras_scores(
@@ -120,6 +163,7 @@ def _reference(
             subject.preprocessing,
             cache=cache,
             step=step,
+            decode=decode,
         )
 
 
@@ -130,16 +174,19 @@ def _scored(
     cache: StageCache,
     stages: TimedStages,
     failures: Failures,
-) -> tuple[tuple[Converted, ...], tuple[VariantReport, ...]]:
-    """Return the files that run, and the report of each, in the same order."""
-    variants = score_variants(
+    decode: Decode,
+) -> tuple[tuple[Converted, ...], tuple[VariantReport, ...], Turns]:
+    """Return the files that run, the report of each in the same order, and their times."""
+    variants, turns = score_variants(
         subject,
         made,
         reference if subject.adopted is None else None,  # an adopted file has only its own answers
         cache=cache,
         progress=stages,
         failed=failures,
+        decode=decode,
     )
     failures.check(variants)
+    variants = tuple(by_groups(item, subject.data.division) for item in variants)
     written = {item.name for item in variants}
-    return tuple(item for item in made if item.target.name in written), variants
+    return tuple(item for item in made if item.target.name in written), variants, turns

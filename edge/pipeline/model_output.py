@@ -60,7 +60,7 @@ def answering(
     Raises:
         UsageError: The values cannot be what the graph or the user says, or a threshold is given
             where there is none.
-        ModelLoadError: The model answers with no row of values.
+        ModelLoadError: The model answers with no row of values, or with NaN.
     """
     columns = columns_of(model)
     if columns is None:
@@ -70,6 +70,7 @@ def answering(
         )
     end = keras_end(model)
     values = _values(model, options.images, contract)
+    check_numbers(values)
     asked = options.output_activation
     doubtful = asked is OutputActivation.AUTO and like_fitted_to_0_and_1(end, values)
     chosen, why = _by_labels(model, pictures, contract) if doubtful else (asked, "")
@@ -104,6 +105,22 @@ def _values(model: Any, directory: Path, contract: Preprocessing) -> NDArray[np.
     for number in range(min(ALONE, len(batch))):
         check_alone(_answers(model, batch[number : number + 1])[0], together, number)
     return together
+
+
+def check_numbers(values: NDArray[np.float32] | None) -> None:
+    """Refuse answers (pictures, values) that are no numbers: no activation makes them any.
+
+    Raises:
+        ModelLoadError: There are such answers.
+    """
+    if values is None or np.isfinite(values).all():
+        return
+    wrong = int((~np.isfinite(values)).any(axis=1).sum())
+    raise ModelLoadError(
+        f"the network answers {wrong} of {len(values)} pictures with NaN or infinite values",
+        hint="Its weights, or a layer such as a division by 0, make no numbers of these pictures. "
+        "Does it want another --input-range? Else train it again, or take an earlier checkpoint.",
+    )
 
 
 def _by_labels(

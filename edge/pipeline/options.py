@@ -29,6 +29,10 @@ class OutputOptions:
         calibration_images: The largest number of images that calibrate the integer files.
         max_drop_points: The percentage points of top-1 that a mixed file may lose.
         recipe: The recipe file of the mixed files, instead of a search.
+        default_variant: The variant that runs by default; None for the fastest of those that are
+            as accurate, which is measured.
+        strict: Whether to refuse a bundle with an integer file that is less accurate than the
+            model, or slower than the float file of its format.
         seed: The seed of every random choice.
         name: The name of the model; None for that of the folder or file.
     """
@@ -41,6 +45,8 @@ class OutputOptions:
     calibration_images: int = CALIBRATION_IMAGES
     max_drop_points: float | None = None
     recipe: Path | None = None
+    default_variant: str | None = None
+    strict: bool = False
     seed: int = 0
     name: str | None = None
 
@@ -54,7 +60,12 @@ class BuildOptions:
         base: The pretrained network, and how images come to it.
         training: What learns, and how.
         train_images: The most images to learn from, validation among them; None for all.
-        strict: A file that cannot be decoded fails the build.
+        strict: A file that cannot be decoded, or that ``groups`` names and is not there, fails the
+            build.
+        groups: A CSV file that says which pictures belong together, so that no split parts them;
+            None where each stands alone.
+        divide_groups: A class with too few groups has its pictures divided one by one, instead of
+            failing the build.
         output: Where the bundle goes.
     """
 
@@ -64,6 +75,8 @@ class BuildOptions:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     train_images: int | None = None
     strict: bool = False
+    groups: Path | None = None
+    divide_groups: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,8 +103,12 @@ def check_output(output: Path, *, overwrite: bool) -> None:
                 f"{output} holds a bundle already",
                 hint="Add --overwrite to replace it, or choose another --output.",
             )
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"the folder {parent} is read-only", hint="Choose another --output.")
+    # Asking for permissions is not enough: root has them all, and /proc takes no folder of his.
+    try:
+        with workplace(output.absolute()):
+            pass
+    except OSError as error:
+        raise _unwritable(output, error) from error
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """``report.json``: what a job did and what each file scored; ``docs/bundle.md`` explains it."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, TypeVar
 
+from converters.base import TARGETS, Precision
 from edge.dataset.folder import Files
+from edge.dataset.groups import Division
 from edge.dataset.scan import Skipped
-from edge.evaluation.chance import Level
+from edge.evaluation.chance import Exchanged, Level
 from edge.evaluation.multilabel import MultiLabelScore
 from edge.identification.model import Fact
 from edge.pipeline.calibration import CalibrationAudit
@@ -16,6 +18,7 @@ from edge.training.input_evidence import InputFinding
 from edge.training.options import Strategy
 from edge.training.strategy import Decision
 from edge.training.tuning import Phase
+from edge.wording import joined
 
 REPORT_SCHEMA_VERSION: Final = 2
 # Whose answers ``reference`` holds.
@@ -38,6 +41,7 @@ class DataReport:
         files: What lies in the folders.
         sha256: The content hash of a build's data; None of an export.
         labelled: How many scored images of an export have a label; None of a build, where all do.
+        division: How the groups of a build's images were divided; None without groups.
     """
 
     counts: Mapping[str, Mapping[str, int] | int]
@@ -46,6 +50,7 @@ class DataReport:
     files: Files
     sha256: str | None = None
     labelled: int | None = None
+    division: Division | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the report on the data as JSON values."""
@@ -53,6 +58,7 @@ class DataReport:
             **({} if self.sha256 is None else {"sha256": self.sha256}),
             "counts": dict(self.counts),
             **({} if self.labelled is None else {"labelled": self.labelled}),
+            **({} if self.division is None else {"groups": self.division.to_json()}),
             "skipped": [{"path": str(item.path), "reason": item.reason} for item in self.skipped],
             "notes": list(self.notes),
             "files": self.files.to_json(),
@@ -110,9 +116,13 @@ class Reference:
         multi_label: The scores of a model whose labels do not exclude one another; None of any
             other model, or without truth.
         map_interval: The low and the high end of the mAP, 95 %; None without ``multi_label``.
-        top1_interval: The low and the high end of top-1, 95 %, Wilson.
+        top1_interval: The low and the high end of top-1, 95 %, Wilson; with groups of images,
+            a group counts as one observation.
         chance: Top-1 that guessing would give, 0..1.
         level: Whether the model does better than that.
+        exchanged: The classes whose names seem to be exchanged.
+        flat: Whether each image gets about the same score for each class, as an untrained network
+            gives it.
         of: ``KERAS_MODEL``, ``FLOAT_FILE`` or ``ADOPTED_FILE``: whose scores these are, in words.
     """
 
@@ -125,6 +135,8 @@ class Reference:
     top1_interval: Bounds | None
     chance: float | None
     level: Level | None
+    exchanged: tuple[Exchanged, ...] = ()
+    flat: bool = False
     of: str = KERAS_MODEL
 
     @property
@@ -150,11 +162,16 @@ class WrittenFile:
         size_bytes: The size of the file, metadata included.
         latency_ms: The median of one inference on this host, measured.
         latency: The whole measurement.
+        latency_ratio: The time of an inference over that of the default variant, from neighbouring
+            blocks of both.
+        latency_ratio_interval: The low and the high end of the ratio, 95 %.
         convert_seconds: The seconds that writing the file took, when it was written.
         quantized_share: The part of the mult-adds that the file computes on integers, 0..1.
         quantized_operators: The operators of the file that are computed on integers.
         operators: All operators but those that only convert integers and real numbers.
         notes: What the converter says of the file.
+        faults: How an integer file is not what it is made for: that it is less accurate than the
+            model, or slower than the float file of its format; a verb and what follows it, each.
     """
 
     name: str
@@ -163,10 +180,13 @@ class WrittenFile:
     latency_ms: float
     latency: Mapping[str, Any]
     convert_seconds: float
+    latency_ratio: float | None = None
+    latency_ratio_interval: Bounds | None = None
     quantized_share: float | None = None
     quantized_operators: int | None = None
     operators: int | None = None
     notes: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +195,8 @@ class VariantReport(WrittenFile):
 
     Attributes:
         top1: Top-1 on the held-out images, 0..1; None without labels.
-        top1_interval: The low and the high end of top-1, 95 %, Wilson.
+        top1_interval: The low and the high end of top-1, 95 %, Wilson; with groups of images,
+            a group counts as one observation.
         top5: The same for the best five classes; None with fewer than six.
         drop_points: Percentage points of top-1 lost against the Keras model; None without labels,
             and for an adopted file: there is nothing that it could have lost against.
@@ -203,6 +224,11 @@ class VariantReport(WrittenFile):
     agreement_level: Level | None
     constant: bool
     multi_label: MultiLabelScore | None = None
+
+    @property
+    def tells(self) -> bool:
+        """Whether the images can tell other answers from its own: not all get one class."""
+        return self.chance_agreement is None or self.chance_agreement < 1
 
     @property
     def is_faithful(self) -> bool:
@@ -243,8 +269,8 @@ class Report:
         variants: The written files, in the order of the table.
         failed: The files that could not be written or do not run, and why.
         default_variant: The one that runs unless another is named.
-        default_reason: Why it is not the int8 file, one sentence; empty if it is, or if no int8
-            file was wanted.
+        default_reason: Why it is that one, with the times of the files that one might want
+            instead, one sentence; empty where there is only one file.
         calibration: The audit: the images, and what they did to the ranges.
         search: What a search tried, by mixed variant; see ``converters.search.Search``.
         classes: The scores of each class, confusion, mistakes and calibration of the Keras model
@@ -287,8 +313,15 @@ class Report:
 
     @property
     def held_out(self) -> str:
-        """Return what the scored images were held out from, where that is not all; else ""."""
-        return held_out_of(self.command)
+        """Return what the scored images were held out from, and how; "" if one by one from all."""
+        division = self.data.division
+        words = held_out_of(self.command) if division is None else division.words
+        return " ".join(filter(None, (words, self.selection)))
+
+    @property
+    def selection(self) -> str:
+        """Return how many of the scored images chose what mixed files keep in floats; or ""."""
+        return selection(self.variants, self.search, self.reference.images)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -296,7 +329,9 @@ class Report:
             "data": self.data.to_json(),
             "input": {} if self.input is None else self.input.to_json(),
             "training": None if self.training is None else self.training.to_json(),
+            "variants": [asdict(item) for item in self.variants],
             "reference": self.reference.to_json(),
+            "selection": self.selection,
             "classes": self.classes.to_json(),
         }
 
@@ -309,3 +344,50 @@ def held_out_of(command: str) -> str:
         "the scored images calibrated nothing; whether the network was trained on them edge cannot "
         "know."
     )
+
+
+def selection(variants: Sequence[WrittenFile], search: Mapping[str, Any], images: int) -> str:
+    """Say which mixed files owe their blocks to scored images; "" where there is none.
+
+    A file that was selected on the images that score it loses less there than elsewhere.
+
+    Args:
+        variants: The written files.
+        search: What a search tried, by mixed variant.
+        images: How many images were scored.
+    """
+    mixed = [item.name for item in variants if TARGETS[item.name].precision is Precision.MIXED]
+    chosen = [name for name in mixed if name in search and search[name]["ranking"]]
+    replayed = [name for name in mixed if name not in search]
+    told = []
+    if chosen:
+        some = search[chosen[0]]["images"]
+        one = len(chosen) == 1
+        told.append(
+            f"But {some} of the {images} scored images chose the blocks that {joined(chosen)} "
+            f"{'keeps' if one else 'keep'} in floats: {'its drop' if one else 'their drops'} on "
+            "these may be smaller than on new images."
+        )
+    if replayed:
+        verb = "keeps" if len(replayed) == 1 else "keep"
+        told.append(
+            f"A recipe says what {joined(replayed)} {verb} in floats; whether scored images chose "
+            "it edge cannot know."
+        )
+    return " ".join(told)
+
+
+ScoredT = TypeVar("ScoredT", Reference, VariantReport)
+
+
+def by_groups(scored: ScoredT, division: Division | None) -> ScoredT:
+    """Return scores with an interval of top-1 in which a group of images is one observation.
+
+    Args:
+        scored: The scores.
+        division: How the groups were divided; None without groups, or a score without labels,
+            leaves the interval as it is.
+    """
+    if division is None or scored.top1 is None:
+        return scored
+    return replace(scored, top1_interval=division.interval(scored.top1))

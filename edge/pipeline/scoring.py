@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edge
-from benchmarks.protocol import Protocol
-from benchmarks.timing import measure
+from benchmarks.timing import Benchmark
+from benchmarks.turns import BLOCK, TimedFile, Turns, in_turn
 from converters.base import TARGETS, Precision, Target
 from edge import schema
 from edge.cache import StageCache, content_key, sealed_bytes
 from edge.dataset.pictures import Picture
 from edge.errors import ConversionError, EdgeError, InferenceError, ModelLoadError
-from edge.evaluation.chance import agreement, is_constant
+from edge.evaluation.chance import agreement, exchanged, is_constant, is_flat, tied
 from edge.evaluation.confidence import CONFIDENCE, drop_interval
+from edge.evaluation.kept_pixels import Decode
 from edge.evaluation.multilabel import (
     LabelTruth,
     map_intervals,
@@ -32,21 +33,24 @@ from edge.pipeline.conversion import Converted
 from edge.pipeline.job import ModelToBundle
 from edge.pipeline.report import KERAS_MODEL, Bounds, FailedVariant, Reference, VariantReport
 from edge.progress import Progress
-from edge.runtime.contract import Preprocessing
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.output import PROBABILITIES, OutputSpec
 from edge.runtime.postprocess import answers
 from edge.runtime.preprocess import load
 from edge.runtime.session import encode_pixels
+from edge.wording import counted
 
+BYTES: Final = frozenset({Precision.INT8, Precision.MIXED})  # their answers may have 8 bits
 WHOLE: Final = frozenset({Precision.INT8, Precision.W8A16})  # quantized from end to end
 
 
 INTEGERS: Final = "integers.json"
-LATENCY: Final = Protocol(runs=30, min_seconds=0.5, max_seconds=10.0, warm_up_seconds=0.1)
+ROUNDS: Final = 10  # two pairs each; a slow network gets fewer
+MOST_SECONDS: Final = 4.0  # after which no further round begins
 
 
 LONGEST_REASON: Final = 240  # characters
+MOST_TIED: Final = 0.01  # of the images, whose best classes share a score before that is said
 
 
 def reference_score(
@@ -86,6 +90,8 @@ def reference_score(
         top1_interval=None if right is None else (right.interval.low, right.interval.high),
         chance=None if right is None else right.chance,
         level=None if right is None else right.level,
+        exchanged=exchanged(labels, answers(scores[rows], output)) if rows else (),
+        flat=is_flat(scores, output),
         of=of,
     )
 
@@ -158,8 +164,9 @@ def score_variants(
     cache: StageCache,
     progress: Progress,
     failed: Callable[[Target, EdgeError], None],
-) -> tuple[VariantReport, ...]:
-    """Run every file over every held-out image, then time it alone on the machine.
+    decode: Decode = load,
+) -> tuple[tuple[VariantReport, ...], Turns]:
+    """Run every file over every held-out image, then time all of them in turn.
 
     Args:
         subject: The model and its images.
@@ -170,42 +177,55 @@ def score_variants(
         progress: Told of two stages.
         failed: Told of each file that does not load, does not run or answers with NaN; such a
             file has no report.
+        decode: Gives the pixels of an image; see ``kept_pixels``.
     """
-    tables = _answer_tables(subject, converted, cache, progress, failed)
+    tables = _answer_tables(subject, converted, cache, progress, failed, decode)
+    turns = timed_in_turn(subject, [item for item, _ in tables], progress)
+    truth = known_classes(subject.pictures, subject.output)
+    reports = tuple(
+        variant_report(
+            item.target.name,
+            table,
+            truth,
+            reference,
+            subject.output,
+            subject.truth,
+            **file_facts(item, turns.benchmarks[item.target.name], cache),
+        )
+        for item, table in tables
+    )
+    return reports, turns
+
+
+def timed_in_turn(
+    subject: ModelToBundle, converted: Sequence[Converted], progress: Progress
+) -> Turns:
+    """Time the files of a bundle in turn on a held-out image, with one thread.
+
+    Raises:
+        InferenceError: A model fails.
+    """
     preprocessing = subject.preprocessing
     sample = load(subject.pictures[0].path, preprocessing)
-    truth = known_classes(subject.pictures, subject.output)
-    reports = []
-    with progress.stage("latency", len(tables)) as step:
-        for item, table in tables:
-            report = variant_report(
-                item.target.name,
-                table,
-                truth,
-                reference,
-                subject.output,
-                subject.truth,
-                **file_facts(item, sample, preprocessing, cache),
-            )
-            reports.append(report)
-            step(1)
-    return tuple(reports)
+    files = {
+        item.target.name: TimedFile(
+            path=item.path,
+            make_input=lambda spec: encode_pixels(sample, spec, preprocessing.encoding),
+        )
+        for item in converted
+    }
+    with progress.stage("latency", ROUNDS) as step:
+        return in_turn(files, BLOCK, ROUNDS, step=step, max_seconds=MOST_SECONDS)
 
 
-def file_facts(
-    item: Converted, sample: NDArray[np.uint8], preprocessing: Preprocessing, cache: StageCache
-) -> dict[str, Any]:
+def file_facts(item: Converted, latency: Benchmark, cache: StageCache) -> dict[str, Any]:
     """Return what a variant's report says of a file whatever it answers: size, time, integers.
 
     Args:
-        item: The file, which is timed alone on the machine.
-        sample: uint8 (height, width, channels), a picture to time it on.
-        preprocessing: The contract.
+        item: The file.
+        latency: Its times.
         cache: Where the count of its operators is kept.
     """
-    latency = measure(
-        item.path, lambda spec: encode_pixels(sample, spec, preprocessing.encoding), LATENCY
-    )
     integers = _integer_share(item, cache)
     note = integers.note if item.target.precision in WHOLE else ""
     return {
@@ -224,6 +244,7 @@ def _answer_tables(
     cache: StageCache,
     progress: Progress,
     failed: Callable[[Target, EdgeError], None],
+    decode: Decode,
 ) -> list[tuple[Converted, NDArray[np.float32]]]:
     """Return the files that run, with their (images, classes) scores."""
     tables = []
@@ -238,6 +259,7 @@ def _answer_tables(
                     head=subject.head,
                     output=subject.output,
                     step=step,
+                    decode=decode,
                 )
             except (InferenceError, ModelLoadError) as error:
                 failed(item.target, error)
@@ -308,6 +330,8 @@ def variant_report(
     alike = None
     if reference is not None:
         alike = agreement(answers(table, output), answers(reference, output))
+        if note := _tie_note(name, table, reference, output):
+            facts["notes"] = (*facts.get("notes", ()), note)
     if reference is None:
         drop, interval = None, None
     elif several is None:
@@ -329,6 +353,22 @@ def variant_report(
         constant=is_constant(table, reference, output),
         multi_label=multi_label_score(table, several, output) if several else None,
         **facts,
+    )
+
+
+def _tie_note(
+    name: str, table: NDArray[np.float32], reference: NDArray[np.float32], output: OutputSpec
+) -> str:
+    """Say that answers are chosen among equal scores, where that is so of more than a few."""
+    if output.multi_label or TARGETS[name].precision not in BYTES:
+        return ""
+    count = tied(table, reference)
+    if count <= max(1, MOST_TIED * len(table)) or is_constant(table, reference, output):
+        return ""
+    return (
+        f"{name}: for {count} of {counted(len(table), 'image')} several classes share the best "
+        "score, and the first of them is the answer: its 8-bit answers are too coarse to tell them "
+        "apart"
     )
 
 

@@ -21,7 +21,7 @@ from edge.training.backbones import backbone, is_backbone
 from edge.training.input_evidence import InputFinding, application_input, check_input, find_input
 from edge.training.input_range import InputRange, takes_pixels, told_range
 from edge.training.model_shape import COLOR_ORDERS, columns_of, image_classifier
-from edge.training.models import load_keras
+from edge.training.models import check_finite, load_keras
 from edge.training.weights import quiet_keras, weights_id
 from edge.versions import versions
 from edge.weights import imagenet_classes
@@ -145,6 +145,7 @@ def _from_file(path: Path, options: ExportOptions) -> ExportedNetwork:
         output=options.model_output,
         labelled=options.labels is not None,
     )
+    check_finite(model, path.name)
     _, height, width, channels = model.inputs[0].shape
     classes = columns_of(model) or 0
     told = told_range(options.input_range, options.channel_order)

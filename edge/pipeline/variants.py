@@ -4,7 +4,9 @@
 job can replay it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -17,6 +19,8 @@ from edge import schema
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
 from edge.errors import UsageError
+from edge.modelfile.contents import tensor_names
+from edge.modelfile.corruption import corruption
 from edge.pipeline.calibration import (
     calibration_array,
     calibration_id,
@@ -28,9 +32,12 @@ from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.options import OutputOptions
 from edge.runtime.head import Head
 from edge.runtime.output import OutputSpec
+from edge.wording import counted
 
 RECIPE_NAME: Final = "recipe.json"
 RECIPE_SCHEMA_VERSION: Final = 1
+ID_SHOWN: Final = 12  # characters of a content hash
+COUNTER: Final = re.compile(r"_\d+$")  # of a scope of TensorFlow
 HINT: Final = "edge export ... --quantize auto --max-drop 0.5 writes a recipe into the bundle."
 
 Recipes = Mapping[str, tuple[str, ...]]
@@ -53,10 +60,14 @@ class Recipe:
     max_drop_points: float | None = None
     keep_float: Mapping[Annotated[str, schema.one_of(CONVERTERS)], tuple[str, ...]]
 
+    def to_json(self) -> Mapping[str, Any]:
+        """Return JSON values; ``schema_version`` first."""
+        return {"schema_version": RECIPE_SCHEMA_VERSION, **asdict(self)}
+
 
 def recipe_of(
     converted: Sequence[Converted], *, model: str, model_id: str, max_drop_points: float | None
-) -> dict[str, Any] | None:
+) -> Mapping[str, Any] | None:
     """Return what was kept in the mixed files, as JSON values; None if there are none.
 
     Args:
@@ -65,13 +76,14 @@ def recipe_of(
         model_id: The content hash of the model.
         max_drop_points: The budget, if there was one.
     """
-    kept = {item.target.format: item.record["kept"] for item in converted if "kept" in item.record}
+    mixed = [item for item in converted if item.target.precision is Precision.MIXED]
+    kept = {item.target.format: item.record["kept"] for item in mixed if "kept" in item.record}
     if not kept:
         return None
     recipe = Recipe(
         model=model, model_id=model_id, max_drop_points=max_drop_points, keep_float=kept
     )
-    return {"schema_version": RECIPE_SCHEMA_VERSION, **asdict(recipe)}
+    return recipe.to_json()
 
 
 def _read(path: Path) -> Recipe:
@@ -86,9 +98,17 @@ def read_recipe(path: Path, formats: Collection[str]) -> Recipes:
         formats: The formats whose mixed files are to be written.
 
     Raises:
-        UsageError: The file is no recipe, of another schema, or lacks one of the formats.
+        UsageError: The file is no recipe, of another schema, names a block twice, or lacks one of
+            the formats.
     """
     recipe = _read(path)
+    for format_, names in recipe.keep_float.items():
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise UsageError(
+                f"{path} names the {format_} block {twice[0]!r} more than once",
+                hint="Each block that stays in floats is named once.",
+            )
     missing = sorted(set(formats) - set(recipe.keep_float))
     if missing:
         raise UsageError(
@@ -109,6 +129,72 @@ def read_recipes(options: OutputOptions) -> Recipes:
     wanted = targets(options.variants)
     mixed = {item.format for item in wanted if item.precision is Precision.MIXED}
     return read_recipe(options.recipe, mixed)
+
+
+def made_for(path: Path | None) -> str:
+    """Return for which model a recipe was made, in words; "" without a recipe, or if none is named.
+
+    Raises:
+        UsageError: The file is no recipe.
+    """
+    recipe = None if path is None else _read(path)
+    if recipe is None or not recipe.model:
+        return ""
+    return f"{path} was made for {_named(recipe.model, recipe.model_id)}"
+
+
+def _named(model: str, model_id: str) -> str:
+    return f"{model} (id {model_id[:ID_SHOWN]})" if model_id else model
+
+
+def fitting_recipe(subject: ModelToBundle, options: OutputOptions) -> str:
+    """Return what is to be known of a recipe of another model, before any work; "" of its own.
+
+    Weights that are trained anew give a model another id, and its blocks keep their names. So the
+    id alone does not speak against a recipe; names of which no layer has one do.
+
+    Raises:
+        UsageError: The recipe cannot be used, or none of its blocks is one of the model.
+    """
+    if options.recipe is None or subject.adopted is not None:
+        return ""
+    recipe = _read(options.recipe)
+    if recipe.model_id == subject.model_id:
+        return ""
+    own = _named(subject.name, subject.model_id)
+    whose = f"{_named(recipe.model, recipe.model_id)}, " if recipe.model else ""
+    blocks = [name for names in read_recipes(options).values() for name in names]
+    if blocks and not _known_layers(subject).intersection(_layers(blocks)):
+        raise UsageError(
+            f"{options.recipe} is of another network: {whose}and {own} has no layer of the "
+            f"{counted(len(blocks), 'block')} that it keeps in floats, such as {blocks[0]!r}",
+            hint=HINT,
+        )
+    if not recipe.model_id:
+        return ""
+    return (
+        f"{made_for(options.recipe)}, and this is {own}: blocks are known by their names alone, "
+        "and what they cost and save here only the scores of this job tell"
+    )
+
+
+def _known_layers(subject: ModelToBundle) -> frozenset[str]:
+    """Return the names that blocks of the model can have one of: of its layers, or of tensors."""
+    if subject.float_file is not None:
+        with corruption(subject.float_file, "model"):
+            return _layers(tensor_names(subject.float_file))
+    assert subject.load_model is not None  # it is made of the one or of the other
+    layers = subject.load_model()._flatten_layers(include_self=False)
+    return frozenset(layer.name for layer in layers)
+
+
+def _layers(names: Iterable[str]) -> frozenset[str]:
+    """Return the parts of names such as ``net/conv_1/Relu;net/bn``, with and without a counter.
+
+    TensorFlow counts scopes, and what stands first in a block's name is the model.
+    """
+    parts = frozenset(part for name in names for part in re.split("[/;#:]", name) if part)
+    return parts | frozenset(COUNTER.sub("", part) for part in parts)
 
 
 def with_budget(options: OutputOptions) -> tuple[OutputOptions, str]:
@@ -204,6 +290,7 @@ def convert_variants(
                 cache=cache,
                 step=step,
                 failed=failed,
+                prepared=subject.converters,
             )
 
     request = _request(subject, options, wanted[0].format)

@@ -4,13 +4,13 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Self
 
 from edge.errors import BundleError, PackageMissing, UsageError, cause_of
 from edge.runtime import checked
 from edge.runtime.files import held_copy, sha256_file
+from edge.runtime.frozen import frozen_dataclass
 from edge.runtime.output import TAUGHT_NAME
 from edge.runtime.seal import GONE, SIGNATURE_NAME, altered, sealed_by
 from edge.runtime.spec import Manifest, Variant
@@ -21,7 +21,7 @@ MAX_CONTENT: Final = checked.MAX_BYTES
 MAX_MANIFEST: Final = 4 << 20  # bytes; the labels of ImageNet-21k take 0.6 MB of it
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass()
 class Bundle:
     """A bundle on disk whose manifest has been read.
 

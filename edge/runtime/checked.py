@@ -88,7 +88,7 @@ def parse_json(
         Malformed: It is no such text, is too long or too deep, holds NaN, an infinite number, an
             integer of more than 64 bits, or a string with zeros or halves of surrogate pairs.
     """
-    text = _decoded(content, what, max_bytes)
+    text = decoded(content, what, max_bytes)
     raw = content if isinstance(content, bytes) else text.encode()
     _check_depth(raw, what, max_depth)
 
@@ -177,7 +177,7 @@ def parse_toml(
     """
     import tomllib
 
-    text = _decoded(content, what, max_bytes)
+    text = decoded(content, what, max_bytes)
     if re.search(rf"(?<![\w-])(?:{_PART_OF_KEY}){{{max_depth},}}", text):
         raise Malformed(_too_deep(what, max_depth))
     try:
@@ -199,7 +199,7 @@ def read_text(path: Path, what: str = "the file", *, max_bytes: int = MAX_BYTES)
         OSError: The file cannot be read.
         Malformed: It is not UTF-8, or as ``read_bytes``.
     """
-    return _decoded(read_bytes(path, what, max_bytes=max_bytes), what, max_bytes)
+    return decoded(read_bytes(path, what, max_bytes=max_bytes), what, max_bytes)
 
 
 def read_bytes(path: Path, what: str = "the file", *, max_bytes: int = MAX_BYTES) -> bytes:
@@ -351,7 +351,8 @@ def read_member(
 # Text
 
 
-def _decoded(content: bytes | str, what: str, max_bytes: int) -> str:
+def decoded(content: bytes | str, what: str, max_bytes: int) -> str:
+    """Return the text of bytes that were read already; see ``read_text``."""
     if isinstance(content, str):
         _check_size(len(content), what, max_bytes)
         try:

@@ -27,6 +27,9 @@ COMMANDS: Final = {
 }
 # Whoever named the model need not know it; ``watch`` serves a release that proved itself.
 SUPERVISED: Final = ("predict", "teach", "selftest", "bench")
+# What these compute of an answer, beside the network, is no work for several threads.
+SINGLE_THREADED: Final = ("predict", "watch", "selftest", "bench", "info", "forget")
+BLAS_THREADS: Final = "OPENBLAS_NUM_THREADS"  # read once, when numpy is imported
 INTERRUPTED: Final = 130
 
 
@@ -62,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if refused:
             return refused
     with visible_streams():
-        code = _ended(lambda: _run(words))
+        code = _ended(lambda: _run(words, own=arguments is None))
         return _ended(finish_answers) or code
 
 
@@ -71,8 +74,8 @@ def _supervised() -> int:
     return 0
 
 
-def _run(words: list[str]) -> int:
-    options = _parser(words[:1]).parse_args(words)
+def _run(words: list[str], *, own: bool) -> int:
+    options = _parser(words[:1], own=own).parse_args(words)
     code: int = options.run(options)
     return code
 
@@ -122,7 +125,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, width=max(columns, 20) - 2)
 
 
-def _parser(named: Sequence[str]) -> Parser:
+def _parser(named: Sequence[str], *, own: bool) -> Parser:
     parser = Parser(
         prog="python3 -m edge.runtime",
         description="Run a bundle of edge on this device.",
@@ -131,26 +134,38 @@ def _parser(named: Sequence[str]) -> Parser:
     )
     # With ``prog`` argparse need not format a usage line, for which it imports shutil.
     commands = parser.add_subparsers(required=True, metavar="COMMAND", prog=parser.prog)
-    for name, what in COMMANDS.items():
+    # A help text has all of them; making what nobody asked for takes longer than reading words.
+    shown = named if set(named) <= set(COMMANDS) and named else COMMANDS
+    for name in shown:
+        what = COMMANDS[name]
         command = commands.add_parser(name, help=what, description=what, formatter_class=_formatter)
         if name in named:
-            module = _load(name)
+            module = _load(name, own=own)
             command.epilog = module.EXAMPLE
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser
 
 
-def _load(command: str) -> Any:
+def _load(command: str, *, own: bool) -> Any:
     """Return the module of a command.
 
-    Loading numpy makes many objects and no garbage; looking for some takes 5 % of the start.
+    Loading numpy makes many objects and no garbage; looking for some takes 5 % of the start. Its
+    matrix products have a thread for each processor, which take a quarter of the start to come up
+    and have nothing to do for one answer. Who set their number is heeded; programs that the
+    command starts, and a caller whose process it is, keep theirs.
     """
     collects = gc.isenabled()
     gc.disable()
+    single = own and command in SINGLE_THREADED and BLAS_THREADS not in os.environ
     try:
+        if single:
+            os.environ[BLAS_THREADS] = "1"
         return importlib.import_module(f"edge.runtime.commands.{command}")
     finally:
+        if single:
+            del os.environ[BLAS_THREADS]
+        gc.freeze()  # what was loaded stays to the end, and need not be looked through
         if collects:
             gc.enable()
 

@@ -4,12 +4,13 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from enum import StrEnum
 from typing import Any, Final, Self
 
 from edge.errors import BundleError, UsageError
 from edge.runtime.checked import shown
+from edge.runtime.frozen import frozen_dataclass
 
 PIXEL_RANGE: Final = (0.0, 255.0)  # the values that every model takes which edge itself writes
 MAX_SIDE: Final = 8192  # pixels; a tensor of that size has 200 million values
@@ -82,7 +83,7 @@ class IntegerInput(StrEnum):
     QUANTIZED = "quantized"  # the scaled value, by the scale and zero point of the tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class InputEncoding:
     """How pixel values become the values of a model's image tensor.
 
@@ -121,7 +122,7 @@ class InputEncoding:
 PIXELS: Final = InputEncoding()  # of every model that edge itself writes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Preprocessing:
     """The preprocessing contract: image file -> uint8 tensor of shape (height, width, channels).
 

@@ -191,7 +191,9 @@ def _sealed_copy(source: BinaryIO) -> int | None:
     descriptor = None
     try:
         descriptor = os.memfd_create("edge", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        while block := memoryview(source.read(_BLOCK)):
+        room = memoryview(bytearray(_BLOCK))
+        while read := source.readinto(room):  # type: ignore[attr-defined]
+            block = room[:read]
             while block:
                 block = block[os.write(descriptor, block) :]
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)

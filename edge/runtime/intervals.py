@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Final
+
+CONFIDENCE: Final = 0.95  # the level of all intervals that nothing else is said of
 
 
 @dataclass(frozen=True, slots=True)

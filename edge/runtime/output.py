@@ -1,12 +1,12 @@
 """What a model's output means: the manifest's fields ``output`` and ``head``; it needs no numpy."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self
 
 from edge.errors import BundleError
 from edge.runtime.checked import shown
+from edge.runtime.frozen import frozen_dataclass
 
 HALF: Final = 0.5  # the threshold where nobody chose another one
 
@@ -39,7 +39,7 @@ class OutputActivation(StrEnum):
     MULTI_LABEL_LOGITS = "multi-label-logits"  # what a sigmoid per label is still to be applied to
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class OutputSpec:
     """How the values that a model file answers with become an answer.
 
@@ -141,7 +141,7 @@ class HeadKind(StrEnum):
     IMPRINTED = "imprinted"  # the class whose mean is nearest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class HeadSpec:
     """A head that lies beside the model files, whose output is then an embedding.
 

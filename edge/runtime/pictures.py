@@ -5,7 +5,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ from edge.errors import ImageError, UsageError
 from edge.runtime import checked
 from edge.runtime.bundle import MANIFEST_NAME, MAX_MANIFEST, is_bundle
 from edge.runtime.files import readable
+from edge.runtime.frozen import frozen_dataclass
 from edge.runtime.image import image_suffixes, unread
 from edge.runtime.image_bounds import read_pipe
 from edge.runtime.streams import say
@@ -24,7 +24,7 @@ _EXPLANATION: Final = "explanation.json"  # what edge explain leaves beside its 
 _STAGE: Final = re.compile(r"[\w-]+-[0-9a-f]{40}")  # name of a folder in a cache; see edge.cache
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class NamedPicture:
     """A picture that was asked for.
 
@@ -119,7 +119,7 @@ def _inside(folder: Path) -> tuple[list[NamedPicture], list[str]]:
     return inside, notes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Entries:
     """What lies in one folder, not below; sorted by name, hidden ones left out.
 
@@ -137,7 +137,7 @@ class Entries:
     outputs: tuple[Path, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Walk:
     """What lies below a folder.
 

@@ -1,15 +1,15 @@
 """Where a model's image tensor lies in the picture that it was made of, and the way back."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.runtime.contract import PadPosition, Preprocessing, Resize
+from edge.runtime.frozen import frozen_dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Placement:
     """An affine map from tensor to picture, both in pixels with (0, 0) at the top left corner.
 

@@ -1,7 +1,6 @@
 """Image -> tensor: the only such code of the project, run on the host and on the device."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge.runtime.contract import Interpolation, Preprocessing, Resize
+from edge.runtime.frozen import frozen_dataclass
 from edge.runtime.image import decode_image, decode_sized, upright
 from edge.runtime.placement import (
     Placement,
@@ -30,7 +30,7 @@ _FILTERS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass()
 class PlacedPixels:
     """A picture as a model takes it, and where that lies in the picture.
 

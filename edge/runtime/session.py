@@ -3,7 +3,6 @@
 import functools
 import importlib
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge.errors import EngineUnavailable, ModelLoadError, UsageError
 from edge.runtime.contract import PIXELS, ChannelOrder, InputEncoding, IntegerInput, TensorLayout
-from edge.runtime.refusal import refusal
+from edge.runtime.frozen import frozen_dataclass
 from edge.runtime.spec import TensorSpec
 
 MOST_BYTES: Final = 2 << 30  # flatbuffers and protobuf address no more
@@ -40,7 +39,7 @@ class Session(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Engine:
     """An interpreter that can be installed.
 
@@ -135,8 +134,7 @@ def open_session(
         raise UsageError(f"no model file at {path}")
     format_ = model_format(path)
     check_size(path)
-    if engine is not None and engine not in ENGINES:
-        raise UsageError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
+    check_engine(engine)
     candidates = [engine] if engine else [n for n, e in ENGINES.items() if e.format == format_]
     for name in candidates:
         found = ENGINES[name]
@@ -149,6 +147,16 @@ def open_session(
     raise EngineUnavailable(
         f"no interpreter for {path.name} is installed here", hint=f"Install {packages} with pip."
     )
+
+
+def check_engine(engine: str | None) -> None:
+    """Refuse an interpreter that is not known; None is any.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    if engine is not None and engine not in ENGINES:
+        raise UsageError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
 
 
 def check_count(name: str, value: object) -> None:
@@ -182,6 +190,8 @@ def _open(engine: Engine, module: Any, path: Path, threads: int, held: Path | No
     except ModelLoadError:
         raise
     except Exception as error:  # each interpreter raises types of its own for a bad file
+        from edge.runtime.refusal import refusal  # most files load
+
         raise refusal(path, label, error) from error
     return session
 

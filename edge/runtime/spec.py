@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, Self
+from dataclasses import asdict, field, fields
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from edge.errors import BundleError, UsageError
 from edge.runtime.checked import shown
 from edge.runtime.contract import Preprocessing, check_names, is_number
+from edge.runtime.frozen import frozen_dataclass
 from edge.runtime.output import PROBABILITIES, HeadSpec, OutputSpec
-from edge.runtime.tasks.table import DecoderSpec, Task
+
+if TYPE_CHECKING:
+    from edge.runtime.tasks.table import DecoderSpec, Task
 
 MANIFEST_SCHEMA_VERSION: Final = 1
 # A bundle whose best value is not the answer has this version: a runtime that does not know
@@ -20,7 +23,7 @@ TASK_SCHEMA_VERSION: Final = 3
 _SCHEMA_VERSIONS: Final = (MANIFEST_SCHEMA_VERSION, OUTPUT_SCHEMA_VERSION, TASK_SCHEMA_VERSION)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class QuantizationParams:
     """Affine quantization: real = scale * (q - zero_point), per tensor or per channel.
 
@@ -35,7 +38,7 @@ class QuantizationParams:
     quantized_dimension: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class TensorSpec:
     """One input or output of a model.
 
@@ -52,7 +55,7 @@ class TensorSpec:
     quantization: QuantizationParams | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Category:
     """One answer of a classifier: class index, label, and probability 0..1."""
 
@@ -61,7 +64,7 @@ class Category:
     score: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Variant:
     """One written model file of a bundle, and what it scored.
 
@@ -123,7 +126,7 @@ class Variant:
         return cls(**value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class SignedRelease:
     """What ``edge sign`` states in a manifest, so that a device can refuse a wrong bundle.
 
@@ -156,7 +159,7 @@ class SignedRelease:
         return cls(version=version, devices=tuple(devices))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Manifest:
     """``manifest.json``: what a bundle holds.
 
@@ -186,11 +189,13 @@ class Manifest:
     head: HeadSpec | None = None
     release: SignedRelease | None = None
     output: OutputSpec = PROBABILITIES
-    decoder: DecoderSpec | None = None
+    decoder: "DecoderSpec | None" = None
 
     @property
-    def task(self) -> Task:
+    def task(self) -> "Task":
         """What the variants answer."""
+        from edge.runtime.tasks.table import Task  # no classifier needs it for its answers
+
         return Task.CLASSIFICATION if self.decoder is None else self.decoder.task
 
     @property
@@ -298,7 +303,7 @@ def _output(value: Mapping[str, Any], labels: int) -> OutputSpec:
     return output
 
 
-def _decoder(value: Mapping[str, Any]) -> DecoderSpec | None:
+def _decoder(value: Mapping[str, Any]) -> "DecoderSpec | None":
     """Return the field ``decoder``, which the manifest of a classifier does not have.
 
     Raises:
@@ -313,6 +318,8 @@ def _decoder(value: Mapping[str, Any]) -> DecoderSpec | None:
         return None
     if "head" in value or "output" in value:
         raise BundleError("the manifest has a decoder, and a head or an output of a classifier")
+    from edge.runtime.tasks.table import DecoderSpec
+
     return DecoderSpec.from_json(value["decoder"])
 
 

@@ -21,7 +21,7 @@ from edge.training.input_evidence import (
 from edge.training.input_range import InputRange, takes_pixels, told_range
 from edge.training.keras_files import check_model_path
 from edge.training.model_shape import COLOR_ORDERS, image_input
-from edge.training.models import load_keras, without_head
+from edge.training.models import check_finite, load_keras, without_head
 from edge.training.options import IMAGENET, NONE, BaseOptions
 from edge.training.weights import (
     WeightedModel,
@@ -128,6 +128,7 @@ class Base:
         quiet_keras(options.seed)
         size = None if options.size is None else (options.size, options.size)
         self._given = image_input(without_head(load_keras(path)), path.name, size)
+        check_finite(self._given, path.name)
         wanted = self._told or InputRange()
         model = takes_pixels(self._given, wanted)
         self._loaded = WeightedModel(model, f"file {path.name}", weights_sha256(model))

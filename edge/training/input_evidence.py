@@ -111,6 +111,7 @@ def find_input(
 
     Raises:
         UsageError: What the user said does not fit the number of channels.
+        ModelLoadError: The network answers no picture with finite numbers.
     """
     taken = told or InputRange()
     taken.check_channels(preprocessing.shape[2])

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.errors import ModelLoadError
 from edge.evaluation.confidence import mcnemar
 from edge.runtime.contract import ChannelOrder
 from edge.training.input_memory import BATCH_IMAGES, NormalizationMemory
@@ -141,7 +142,11 @@ def range_trials(
     *,
     features: bool,
 ) -> list[RangeTrial]:
-    """Try what is taken, then the usual ranges, as far as each has to be tried."""
+    """Try what is taken, then the usual ranges, as far as each has to be tried.
+
+    Raises:
+        ModelLoadError: The network answers no picture with finite numbers.
+    """
     usual = candidates(pixels.shape[-1])
     option = next((text for text, item in usual if item == taken), f"as told ({taken.text})")
     ranges = [(option, taken), *((text, item) for text, item in usual if item != taken)]
@@ -163,6 +168,13 @@ def range_trials(
             if near or tried.sum() >= held[: len(tried)].sum():
                 tried, certain = answers.of(item, len(labels))
         trials.append(_trial(text, item, tried, certain, held, distance))
+    if answers.asked and not answers.finite:
+        raise ModelLoadError(
+            "the network answers every picture with NaN or infinite values, however it was fed: "
+            "neither a range of its input nor the order of labels can mend that",
+            hint="Its weights, or a layer such as a division by 0, make no numbers: call it on a "
+            "picture where it was trained, and train it again or take an earlier checkpoint.",
+        )
     return trials
 
 
@@ -286,6 +298,7 @@ class _Answers:
         columns = int(np.prod([extent or 0 for extent in model.outputs[0].shape[1:]]))
         usable = features or (columns == 1 and set(labels.tolist()) <= {0, 1}) or columns > 1
         self._model, self._features = model, features
+        self.asked = self.finite = False  # whether it answered any picture, and one with numbers
         self._pixels, self._labels = (pixels, labels) if usable else (pixels[:0], labels[:0])
 
     def of(self, wanted: InputRange, count: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -302,6 +315,8 @@ class _Answers:
             self._model.predict(wanted.applied(pixels), batch_size=BATCH_IMAGES, verbose=0),
             np.float32,
         ).reshape(len(pixels), -1)
+        self.asked = True
+        self.finite |= bool(np.isfinite(outputs).all(axis=1).any())
         outputs = np.nan_to_num(outputs)
         unsure = np.zeros(len(labels), bool)
         if self._features:

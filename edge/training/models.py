@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge.cache import StageCache
 from edge.dataset.pictures import Hashed
 from edge.errors import ModelLoadError
+from edge.evaluation.kept_pixels import Decode
 from edge.evaluation.output import Ending
 from edge.evaluation.predictions import kept_scores
 from edge.progress import Step
@@ -166,7 +167,32 @@ def load_keras(path: Any) -> Any:
     return read_keras(Path(path)).model
 
 
-BATCH: Final = 32  # images in memory at a time
+def check_finite(model: Any, name: str) -> None:
+    """Refuse a network with weights that are no numbers, before its input or labels are blamed.
+
+    Args:
+        model: A Keras model.
+        name: The name of its file, for the message.
+
+    Raises:
+        ModelLoadError: A weight is NaN or infinite.
+    """
+    for variable in model.weights:
+        value = variable.numpy()
+        if value.dtype.kind not in "fV":  # V: bfloat16, as numpy sees it
+            continue
+        wrong = ~np.isfinite(value.astype(np.float32))
+        if wrong.any():
+            layer, _, weight = variable.path.rpartition("/")
+            raise ModelLoadError(
+                f"{name} has weights that are not finite numbers: {int(wrong.sum())} of the "
+                f"{wrong.size} values of {weight!r} in the layer {layer!r} are NaN or infinite",
+                hint="Training has diverged, or the file is damaged: take an earlier checkpoint, "
+                "or train again, with a smaller learning rate say.",
+            )
+
+
+BATCH: Final = 8  # images in memory at a time; 32 take four times the memory, and are no faster
 
 
 def keras_scores(
@@ -177,6 +203,7 @@ def keras_scores(
     *,
     cache: StageCache,
     step: Step,
+    decode: Decode = load,
 ) -> NDArray[np.float32]:
     """Return the scores (images, classes), float32, of a Keras model; computed once per content.
 
@@ -187,17 +214,18 @@ def keras_scores(
         preprocessing: The contract.
         cache: Where answers are kept.
         step: Told of each finished image.
+        decode: Gives the pixels of an image; see ``kept_pixels``.
     """
     paths = [picture.path for picture in pictures]
 
     def rows() -> Iterator[NDArray[np.float32]]:
-        return _rows(load_model(), paths, preprocessing)
+        return _rows(load_model(), paths, preprocessing, decode)
 
     return kept_scores(f"keras:{model_id}", pictures, preprocessing, rows, cache=cache, step=step)
 
 
 def _rows(
-    model: Any, paths: Sequence[Path], preprocessing: Preprocessing
+    model: Any, paths: Sequence[Path], preprocessing: Preprocessing, decode: Decode
 ) -> Iterator[NDArray[np.float32]]:
     import tensorflow as tf
 
@@ -208,7 +236,8 @@ def _rows(
     )
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), BATCH):
-            images = pool.map(lambda path: load(path, preprocessing), paths[start : start + BATCH])
+            some = paths[start : start + BATCH]
+            images = pool.map(lambda path: decode(path, preprocessing), some)
             batch = np.stack(list(images)).astype(np.float32)
             with keras_call():
                 answers: NDArray[np.float32] = function(batch).numpy()

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.errors import UsageError, WeightsUnavailable
+from edge.keras_start import start_keras
 from edge.runtime.files import sha256_file
 from edge.training.backbones import Backbone
-from edge.training.models import classifier_1000, pooled_base
+from edge.training.models import check_finite, classifier_1000, pooled_base
 from edge.training.options import IMAGENET, NONE
 from edge.weights import mobilenet_imagenet
 
@@ -84,6 +85,7 @@ def load_base(
     Raises:
         UsageError: No file of that name, or the network cannot be built in that size.
         WeightsUnavailable: No network and no local copy, or a file that does not fit.
+        ModelLoadError: The weights are not finite numbers.
     """
     quiet_keras(seed)
     if weights == NONE:
@@ -122,6 +124,7 @@ def load_classifier(row: Backbone, weights: str, seed: int) -> WeightedModel:
 
 def quiet_keras(seed: int) -> None:
     """Keras announces downloads on stdout, which belongs to our answers; and it draws weights."""
+    start_keras()
     import keras
 
     logging.getLogger("absl").setLevel(logging.ERROR)
@@ -203,6 +206,7 @@ def _unfit(path: Path, row: Backbone, error: Exception) -> WeightsUnavailable:
 
 
 def _described(model: Any, source: str) -> WeightedModel:
+    check_finite(model, source)
     return WeightedModel(model, source, weights_sha256(model))
 
 

@@ -313,3 +313,12 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     yield mount
     for point in points:
         subprocess.run(["umount", "--lazy", str(point)], check=True)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of pictures and models that are not in the repository."""
+    named = os.environ.get("EDGE_TEST_DATA")
+    if not named:
+        pytest.skip("EDGE_TEST_DATA names no folder with pictures")
+    return Path(named)

@@ -29,6 +29,7 @@ from edge.runtime.tasks.model import TaskModel
 from edge.runtime.tasks.table import DecoderSpec
 
 MODEL: Final = Path(__file__).parents[1] / "data" / "channels_int8.tflite"
+FLOATS: Final = MODEL.with_name("channels_fp32.tflite")
 LABELS: Final = ("red", "green", "blue")
 SIDE: Final = 16
 COLOURS: Final = ((96, 64, 32), (32, 96, 64), (32, 64, 96))
@@ -153,6 +154,39 @@ def changed(text: str) -> Callable[[Path], None]:
         (bundle / "note.txt").write_text(f"{text}\n")
 
     return change
+
+
+def has_floats(bundle: Path) -> None:
+    """A float file that is as accurate stands beside the int8 one, and a damaged one."""
+    for name, content in (
+        ("tflite-fp32", FLOATS.read_bytes()),
+        ("tflite-fp16", FLOATS.read_bytes()[:600]),
+    ):
+        (bundle / f"models/{name}.tflite").write_bytes(content)
+    session = open_session(bundle / "models/tflite-fp32.tflite")
+    pictures = np.array([np.full((SIDE, SIDE, 3), colour, np.uint8) for colour in COLOURS])
+    answers = [session.run(encode_pixels(item, session.inputs[0]))[0] for item in pictures]
+    np.save(bundle / "golden/tflite-fp32.npy", np.stack(answers), allow_pickle=False)
+    path = bundle / GOLDEN_NAME
+    golden = json.loads(path.read_text(encoding="utf-8"))
+    known = golden["variants"]["tflite-int8"]
+    golden["variants"]["tflite-fp32"] = known | {"path": "golden/tflite-fp32.npy"}
+    write_json(path, golden)
+    path = bundle / "manifest.json"
+    value = json.loads(path.read_text(encoding="utf-8"))
+    (int8,) = value["variants"]
+    others = [
+        int8
+        | {
+            "name": name,
+            "path": f"models/{name}.tflite",
+            "precision": name.removeprefix("tflite-"),
+            "size_bytes": (bundle / f"models/{name}.tflite").stat().st_size,
+            "input_dtype": "float32",
+        }
+        for name in ("tflite-fp32", "tflite-fp16")
+    ]
+    write_json(path, value | {"variants": [int8, *others]})
 
 
 def learns(bundle: Path) -> None:

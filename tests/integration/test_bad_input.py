@@ -354,7 +354,7 @@ def test_output_on_a_read_only_file_system(
     edge: Edge, small_bundle: SmallBundle, mounted: Callable[..., Path]
 ) -> None:
     place = mounted(None)
-    failed(edge.build(small_bundle.photos, place / NAME), 2, str(place), "read-only")
+    failed(edge.build(small_bundle.photos, place / NAME), 2, str(place), "Read-only")
     assert names(place) == set()
 
 

@@ -1,6 +1,7 @@
 """Keras model -> written files: what they take, what they hold, and that they agree."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -345,6 +346,20 @@ def test_onnx_int8_the_pixel_is_the_quantized_value(written: Written) -> None:
     onnx.checker.check_model(proto, full_check=True)
 
 
+def test_onnx_int8_scores_are_not_rounded(written: Written) -> None:
+    """Rounded to 8 bits, several classes of an image would share the best score."""
+    import onnx
+
+    graph = onnx.load(written.files["onnx-int8"]).graph
+    writers = {name: node for node in graph.node for name in node.output}
+    (softmax,) = (node for node in graph.node if node.op_type == "Softmax")
+    last = writers[softmax.input[0]]
+    assert last.op_type == "Gemm"
+    assert [writers[name].op_type for name in last.input[:2]] == ["DequantizeLinear"] * 2
+    read = {name for node in graph.node for name in node.input}
+    assert read.issuperset(item.name for item in graph.initializer)  # ONNX Runtime warns of others
+
+
 def test_onnx_int8_weights_are_per_channel(written: Written) -> None:
     import onnx
 
@@ -360,6 +375,28 @@ def test_onnx_int8_weights_are_per_channel(written: Written) -> None:
         assert weights.dtype == np.int8
         assert scales.shape == (weights.shape[0],)
         assert next(item.i for item in source.attribute if item.name == "axis") == 0
+
+
+def test_a_pass_of_tf2onnx_that_fails_is_left_out(
+    keras_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+    from tf2onnx import optimizer
+
+    from converters.onnx import NO_COPIES, exported
+
+    class Failing:
+        def __init__(self) -> None:
+            raise ValueError("a fault of the pass")
+
+    model = keras.models.load_model(keras_file, compile=False)
+    usual = exported(model)
+    passes = optimizer._get_optimizers()
+    monkeypatch.setitem(passes, "remove_redundant_upsample", Failing)
+    assert [node.op_type for node in exported(model).graph.node] == [
+        node.op_type for node in usual.graph.node
+    ]
+    assert NO_COPIES not in os.environ
 
 
 @pytest.mark.parametrize("name", ["onnx-fp32", "onnx-int8"])

@@ -22,6 +22,7 @@ import pytest
 from tests.integration import device_bundles as bundles
 from tests.integration.conftest import Edge, end, read_until
 from tests.integration.environments import environments_root
+from tests.integration.processes import wait_for
 from tests.integration.site import Site
 from tests.integration.sshd import LoopbackDevice
 
@@ -228,6 +229,24 @@ def test_rollback_goes_to_the_one_before_and_back(site: Loopback) -> None:
     assert "confuses foxes" in site.ask("logs").stdout
     assert site.ask("rollback", "--watch", "0").returncode == 0
     assert site.state()["release"] == second
+
+
+def test_an_older_edge_that_deploys_something_else_stops_no_service(site: Loopback) -> None:
+    """It makes its own control package the current one, and takes that of ours away."""
+    first = site.deployed(site.bundle())
+    control = site.root / "control"
+    older = control / ("0" * 16)
+    shutil.copytree((control / "current").resolve(), older)
+    (older / "edge" / "device" / "launch.py").write_text("raise SystemExit('what is that?')\n")
+    shutil.rmtree((control / "current").resolve())
+    (control / "current").unlink()
+    (control / "current").symlink_to(older.name)
+    site.device.reboot()
+    wait_for(lambda: site.state()["healthy"], "the service did not come back")
+    assert site.state()["release"] == first
+    second = site.deployed(site.bundle(bundles.changed("2"), "second"))
+    assert site.state()["release"] == second
+    assert len(list((site.root / "apps" / APP / "control").iterdir())) == 1
 
 
 def test_undeploy_leaves_nothing_but_the_key_and_the_highest_version(site: Loopback) -> None:
@@ -585,3 +604,39 @@ def test_remote_benchmark(site: Loopback) -> None:
     assert "ai_edge_litert" in str(row) or "ai-edge-litert" in str(row)
     assert results["environment"]["python"]
     assert not (site.root / "scratch").exists()
+
+
+def test_the_fastest_variant_is_found_there(site: Loopback) -> None:
+    """All that are as accurate are timed in turn; one that does not run is left out with a word."""
+    bundle = site.bundle(bundles.has_floats, "floats")
+    asked = ("--variant", "fastest")
+    planned = site.deploy(bundle, *asked, "--dry-run", "--json")
+    assert planned.returncode == 0, planned.stderr
+    plan = json.loads(planned.stdout)
+    assert "would first time tflite-int8, tflite-fp32 and tflite-fp16" in plan["variant_reason"]
+    assert plan["timed"] == []
+    assert not site.root.exists()  # a dry run sends nothing
+
+    done = site.deploy(bundle, *asked, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "tflite-fp16 does not run there" in " ".join(done.stderr.split())
+    outcome = json.loads(done.stdout)
+    timed = {item["name"]: item for item in outcome["timed"]}
+    assert set(timed) == {"tflite-int8", "tflite-fp32"}
+    chosen = timed.pop(outcome["variant"])
+    assert chosen["ratio"] == 1
+    (other,) = timed.values()
+    assert other["interval"][0] <= other["ratio"] <= other["interval"][1]
+    assert other["interval"][1] >= 1 / 1.01  # it is not surely faster
+    assert chosen["median_ms"] > 0 and other["median_ms"] > 0
+    assert "timed in turn there" in outcome["variant_reason"]
+    assert site.state()["release"] == outcome["release"]
+    assert not (site.root / "scratch").exists()
+
+
+def test_a_single_variant_is_not_timed(site: Loopback) -> None:
+    done = site.deploy(site.bundle(), "--variant", "fastest", "--json")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert (outcome["variant"], outcome["timed"]) == ("tflite-int8", [])
+    assert "the only file that is as accurate" in outcome["variant_reason"]

@@ -51,17 +51,16 @@ FLOAT_TOLERANCE: Final = 1e-6
 # the logits and of the exponential table.
 INTEGER_TOLERANCE: Final = 1 / 256
 
-# Runs the device's entry point and then says what had been loaded.
+# Runs the device's entry point, which ends the process, and says last what had been loaded.
 PROGRAM: Final = """
-import json, os, runpy, sys
-code = 0
-try:
-    runpy.run_module("edge.runtime", run_name="__main__", alter_sys=True)
-except SystemExit as end:
-    code = end.code
-with open(os.environ["LOADED"], "w") as stream:
-    json.dump({"modules": sorted(sys.modules), "edge": sys.modules["edge"].__path__[0]}, stream)
-sys.exit(code)
+import atexit, json, os, runpy, sys
+
+def tell():
+    with open(os.environ["LOADED"], "w") as stream:
+        json.dump({"modules": sorted(sys.modules), "edge": sys.modules["edge"].__path__[0]}, stream)
+
+atexit.register(tell)
+runpy.run_module("edge.runtime", run_name="__main__", alter_sys=True)
 """
 
 

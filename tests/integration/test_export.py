@@ -348,14 +348,6 @@ def test_no_image_is_calibrated_on_and_scored(
 
 
 @pytest.fixture(scope="module")
-def shared_data() -> Path:
-    named = os.environ.get("EDGE_TEST_DATA")
-    if not named:
-        pytest.skip("EDGE_TEST_DATA names no folder with pictures")
-    return Path(named)
-
-
-@pytest.fixture(scope="module")
 def sixty(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every sixth picture of the sample, at most sixty."""
     files = sorted((shared_data / "images/imagenet-sample").glob("*.jpg"))

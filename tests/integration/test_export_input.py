@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edge.dataset.pictures import find_pictures
-from edge.errors import UsageError
+from edge.errors import ModelLoadError, UsageError
 from edge.pipeline.build import build as run_build
 from edge.pipeline.export import export as run_export
 from edge.pipeline.options import BuildOptions, ExportOptions, OutputOptions
@@ -219,3 +219,76 @@ def test_a_base_is_fed_what_it_was_trained_on_or_stops(
     assert report.input is not None and report.input.taken.mean == (127.5,)
     with pytest.raises(UsageError, match="Keras Applications"):
         Base(BaseOptions(backbone="mobilenet", input_range="0,1"))
+
+
+# ---- weights that are no numbers
+
+
+def ruined(tf_model: Path, place: Path, layer: int, weight: int, value: float) -> Any:
+    """The trained network with one value of one weight replaced; saved there, and returned."""
+    import keras
+
+    model = keras.models.load_model(tf_model, compile=False)
+    arrays = model.layers[layer].get_weights()
+    arrays[weight].flat[0] = value
+    model.layers[layer].set_weights(arrays)
+    model.save(place)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("layer", "weight", "value", "named"),
+    [
+        (-1, 1, np.nan, "'bias'"),
+        (0, 0, np.nan, "'kernel'"),
+        (1, 3, np.nan, "'moving_variance'"),
+        (-1, 0, np.inf, "'kernel'"),
+        (1, 3, np.inf, "'moving_variance'"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_named_and_no_option_is_blamed(
+    export: Export,
+    tf_model: Path,
+    tmp_path: Path,
+    layer: int,
+    weight: int,
+    value: float,
+    named: str,
+) -> None:
+    model = ruined(tf_model, tmp_path / "nan.keras", layer, weight, value)
+    with pytest.raises(ModelLoadError, match=r"nan\.keras has weights that are not") as caught:
+        export(tmp_path / "nan.keras")
+    told = caught.value.message + caught.value.hint
+    assert f"1 of the {model.layers[layer].get_weights()[weight].size} values of {named}" in told
+    assert model.layers[layer].name in told
+    assert "--" not in told and "order" not in told
+    if layer != -1:  # the last layer is cut off a base
+        with pytest.raises(ModelLoadError, match="weights that are not finite"):
+            Base(BaseOptions(backbone=str(tmp_path / "nan.keras"), input_range="tf"))
+
+
+def test_a_graph_that_hides_its_weights_and_answers_nan(
+    export: Export, tf_model: Path, tmp_path: Path
+) -> None:
+    model = ruined(tf_model, tmp_path / "nan.keras", -1, 1, np.nan)
+    model.export(tmp_path / "saved", verbose=False)
+    with pytest.raises(ModelLoadError, match="NaN or infinite values") as caught:
+        export(tmp_path / "saved")
+    assert "--output-activation" not in caught.value.hint
+
+
+def test_a_weights_file_that_is_no_numbers(tmp_path: Path) -> None:
+    import keras
+
+    from edge.training.backbones import backbone
+    from edge.training.weights import load_base
+
+    base = keras.applications.MobileNet(
+        weights=None, include_top=False, input_shape=(32, 32, 3), alpha=0.25
+    )
+    arrays = base.get_weights()
+    arrays[0].flat[0] = np.nan
+    base.set_weights(arrays)
+    base.save_weights(tmp_path / "nan.weights.h5")
+    with pytest.raises(ModelLoadError, match=r"nan\.weights\.h5 has weights that are not"):
+        load_base(backbone("mobilenet"), 32, str(tmp_path / "nan.weights.h5"), 0, 0.25)

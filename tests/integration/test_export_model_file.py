@@ -363,6 +363,25 @@ def test_a_searched_bundle_is_made_again_and_its_recipe_keeps_its_budget(
     assert not any("may lose" in note for note in exporter.told)  # the user says it
 
 
+def test_a_file_with_weights_that_are_no_numbers_is_refused_at_once(
+    of: Of, detector: IdentifiedModel, tmp_path: Path
+) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(detector.path)
+    tensor = next(item for item in model.graph.initializer if item.data_type == 1)
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[0] = np.nan
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, tmp_path / "nan.onnx")
+    path = tmp_path / "nan.onnx"
+    exporter = of(replace(detector, path=path, sha256=sha256_file(path)))
+    error = refusal(exporter, tmp_path)
+    assert f"values of {tensor.name!r} are NaN" in error.message
+    assert "--" not in error.hint
+
+
 def test_a_recipe_of_another_format_is_refused_at_once(
     of: Of, detector: IdentifiedModel, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Float files of others become int8 in their own format, and answer as before."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -232,7 +233,9 @@ def test_a_recipe_keeps_blocks_in_floats(tmp_path: Path, kind: str) -> None:
     with pytest.raises(UsageError, match=r"which the .* model lacks") as caught:
         converted(tmp_path, file, contract, precisions=(Precision.MIXED,), recipe=("no such",))
     assert "It has 3 blocks" in str(caught.value.hint)
-    names = tuple(str(caught.value.hint).split("such as ")[1].rstrip(".").split(", "))
+    told = str(caught.value.hint).split("they are ")[1]
+    names = tuple(re.findall(r"'([^']+)'", told))
+    assert len(names) == 3
     kept = converted(tmp_path, file, contract, precisions=(Precision.MIXED,), recipe=names)
     session = open_session(kept["mixed"].path)
     assert session.inputs[0].dtype == "uint8"

@@ -289,7 +289,8 @@ def test_the_shared_faults(shared: Path, tmp_path: Path, name: str, labels: str)
     found = probabilities(tmp_path / "bundle", "tflite-int8", paths)
     assert found.min() >= 0 and found.max() <= 1
     assert found.sum(axis=1) == pytest.approx(np.ones(len(paths)), abs=0.01)
-    assert report.reference.top1 == report.variants[0].top1 == 1.0
+    assert report.reference.top1 is not None and report.reference.top1 >= 0.98
+    assert report.variants[0].top1 == report.reference.top1
     assert report.reference.labelled == 20 * len(labels.split())
 
 

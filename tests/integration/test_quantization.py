@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from converters.base import ConversionRequest, HeldOut, Precision
+from converters.base import ConversionRequest, HeldOut, Precision, Target
+from converters.onnx import embedded
 from converters.quantizable import Calibration, Quantizable
+from converters.soundness import AIM_DB
 from converters.writing import IntegerRecord, integer_files
 from edge.errors import ConversionError, NegativeVerdict, UsageError
 from edge.evaluation.predictions import run_pixels
+from edge.modelfile.tflite_metadata import embed
 from edge.runtime.contract import Preprocessing
 from edge.runtime.session import open_session
 from tests.integration import planted
@@ -25,17 +28,14 @@ FORMATS = ("tflite", "onnx")
 
 def quantizable(model: Any, calibration: Path) -> dict[str, Quantizable]:
     """Both formats' float files of a Keras model."""
-    from converters.onnx import exported
-    from converters.onnx_quantization import QuantizableONNX
+    from converters import onnx, tflite
     from converters.pixel_input import pixel_model
-    from converters.tflite import QuantizableTFLite, converted, traced
 
     pixels = pixel_model(model)
     images = Calibration(calibration, pixels.zero_point)
-    tflite = converted(traced(pixels.model), Precision.FP32)
     return {
-        "tflite": QuantizableTFLite(tflite, images),
-        "onnx": QuantizableONNX(exported(pixels.model), images),
+        "tflite": tflite.taken_apart(pixels.model, images),
+        "onnx": onnx.taken_apart(pixels.model, images),
     }
 
 
@@ -234,18 +234,30 @@ def request(case: Planted, format_: str, **changes: Any) -> ConversionRequest:
 
 
 def files(case: Planted, asked: ConversionRequest) -> list[tuple[Precision, bytes, IntegerRecord]]:
-    return list(integer_files(asked, case.formats[asked.format], lambda: None))
+    embeds = {"tflite": embed, "onnx": embedded}
+    model = case.formats[asked.format]
+    graph: Any = model.graph()
+    given = graph.content if asked.format == "tflite" else graph.proto.SerializeToString
+    return list(integer_files(asked, model, lambda: None, embeds[asked.format], given))
 
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_a_search_keeps_the_block_that_decides(fragile: Planted, format_: str) -> None:
-    ((precision, content, record),) = files(fragile, request(fragile, format_, max_drop_points=5.0))
+    asked = request(fragile, format_, max_drop_points=5.0)
+    ((precision, content, record),) = files(fragile, asked)
     assert precision is Precision.MIXED
     assert (record.kept or ())[:1] == fragile.names(format_, "last")
     assert record.search is not None
     assert record.search.ranking[0][1] > 0.9  # of the error goes with it
     assert fragile.agreement(format_, content) >= 0.95
     assert record.search.candidates[0].drop_points > 5
+    described = asked.described(Target(format=format_, precision=precision))
+    finished = {"tflite": embed, "onnx": embedded}[format_](content, described)
+    assert record.search.chosen is not None
+    assert record.search.chosen.size_bytes == len(finished)  # as in the bundle
+    for tried in record.search.candidates:
+        low, high = tried.latency_ratio_interval
+        assert 0 < low <= tried.latency_ratio <= high
     ((_, again, replayed),) = files(fragile, request(fragile, format_, recipe=record.kept))
     assert again == content
     assert (replayed.kept, replayed.search) == (record.kept, None)
@@ -264,12 +276,50 @@ def test_a_recipe_of_another_model(sound: Planted) -> None:
     asked = request(sound, "onnx", recipe=("net/elsewhere",))
     with pytest.raises(UsageError, match=r"keeps 'net/elsewhere' .* the onnx model lacks") as error:
         files(sound, asked)
-    assert sound.formats["onnx"].blocks[0].name in error.value.hint
+    assert repr(sound.formats["onnx"].blocks[0].name) in error.value.hint
+
+
+def test_a_recipe_of_another_model_is_refused_before_any_file_is_made(sound: Planted) -> None:
+    known = sound.formats["onnx"].blocks[0].name
+    both = (Precision.INT8, Precision.MIXED)
+    asked = request(sound, "onnx", recipe=(known, known + "x", "y"), precisions=both)
+    made = integer_files(asked, sound.formats["onnx"], lambda: None, embedded, bytes)
+    with pytest.raises(UsageError, match="and 1 other block in floats") as error:
+        next(made)
+    assert f"the most alike are {known!r}" in error.value.hint
 
 
 def test_a_mixed_file_of_nothing(sound: Planted) -> None:
     with pytest.raises(UsageError, match="needs a budget or a recipe"):
         files(sound, request(sound, "tflite"))
+
+
+# ---- a request for an int8 file
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_int8_leaves_what_breaks_it_in_floats_by_itself(fragile: Planted, format_: str) -> None:
+    asked = request(fragile, format_, precisions=(Precision.INT8,))
+    ((precision, content, record),) = files(fragile, asked)
+    assert precision is Precision.INT8
+    assert record.kept == fragile.names(format_, "last")
+    assert record.soundness is not None
+    assert record.soundness.int8_db < 10 < AIM_DB <= record.soundness.signal_db
+    assert fragile.agreement(format_, content) >= 0.95
+    takes_pixels(fragile.file(format_, content))
+    assert content == fragile.formats[format_].quantized(record.kept)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_int8_that_holds_is_what_it_was(sound: Planted, format_: str) -> None:
+    asked = request(sound, format_, precisions=(Precision.INT8,))
+    ((_, content, record),) = files(sound, asked)
+    assert record.kept is None
+    assert record.soundness is not None
+    assert record.soundness.notes("onnx-int8", 5) == ()
+    assert content == sound.formats[format_].quantized()
+    ((_, same, unchecked),) = files(sound, replace(asked, corrected=False))
+    assert (same, unchecked.soundness) == (content, None)
 
 
 def kept_by(model: Quantizable, keep: Collection[str]) -> int:

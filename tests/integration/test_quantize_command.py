@@ -94,10 +94,11 @@ def test_the_mixed_files_hold_the_budget_that_int8_does_not(place: Place) -> Non
     report = place.report
     scored = {item["name"]: item for item in report["variants"]}
     for format_ in ("tflite", "onnx"):
-        whole_int8, mixed = scored[f"{format_}-int8"], scored[f"{format_}-mixed"]
-        assert whole_int8["agreement"] < 0.9 <= mixed["agreement"]
+        mixed = scored[f"{format_}-mixed"]
         assert mixed["latency_ms"] > 0
         search = report["search"][f"{format_}-mixed"]
+        assert search["candidates"][0]["kept"] == []
+        assert search["candidates"][0]["agreement"] < 0.9 <= mixed["agreement"]
         assert search["chosen"] in search["candidates"]
         assert (search["max_drop_points"], search["images"]) == (10.0, SCORED)
         assert search["blocks"] == len(planted.LAYERS)
@@ -105,7 +106,17 @@ def test_the_mixed_files_hold_the_budget_that_int8_does_not(place: Place) -> Non
         assert any(item["on_front"] for item in search["candidates"])
         # The search saw the pictures that the file was scored on, and saw the same answers.
         assert search["chosen"]["agreement"] == mixed["agreement"]
+        assert search["chosen"]["size_bytes"] == mixed["size_bytes"]
+    assert f"{SCORED} of the {SCORED} scored images chose the blocks" in report["selection"]
     assert report["default_variant"] in scored
+
+
+def test_the_int8_files_keep_by_themselves_what_breaks_them_and_say_so(place: Place) -> None:
+    scored = {item["name"]: item for item in place.report["variants"]}
+    for format_ in ("tflite", "onnx"):
+        int8 = scored[f"{format_}-int8"]
+        assert int8["agreement"] >= 0.9
+        assert any("blocks stay in floats" in note for note in int8["notes"])
 
 
 def test_mixed_files_are_part_of_the_bundle(place: Place) -> None:
@@ -151,9 +162,13 @@ def test_a_recipe_gives_the_same_files_without_a_search(place: Place, edge: Edge
     result = edge.run("export", model, *place.data, "--output", output, *recipe, *wanted)
     succeeded(result)
     assert "search" not in result.stderr
+    assert "was made for" not in result.stderr  # this very model
     assert set(mixed_files(output)) == {"tflite-mixed.tflite", "onnx-mixed.onnx"}
     assert mixed_files(output) == mixed_files(place.bundle)
-    assert json.loads((output / "report.json").read_text())["search"] == {}
+    report = json.loads((output / "report.json").read_text())
+    assert report["search"] == {}
+    assert "A recipe says what tflite-mixed and onnx-mixed keep in floats" in report["selection"]
+    assert report["selection"] in " ".join(result.stdout.split())
     assert (output / "recipe.json").read_text() == (place.bundle / "recipe.json").read_text()
     whole(output)
 
@@ -204,6 +219,35 @@ def test_a_recipe_of_another_model(place: Place, edge: Edge) -> None:
     result = edge.run("export", place.root / "fragile.keras", *place.data, *options)
     failed(result, 2, "'net/elsewhere'", "It has 5 blocks")
     assert not output.exists()
+
+
+def test_a_recipe_of_another_network_is_refused_before_any_work(place: Place, edge: Edge) -> None:
+    """Its id is another one, and no layer has a name that its blocks state."""
+    recipe = json.loads((place.bundle / "recipe.json").read_text())
+    recipe |= {"model": "other", "model_id": "f" * 64, "keep_float": {"onnx": ["net/elsewhere"]}}
+    (edge.work / "recipe.json").write_text(json.dumps(recipe))
+    output = edge.work / NAME
+    options = ("--output", output, "--recipe", edge.work / "recipe.json", *variants("onnx-mixed"))
+    result = edge.run("export", place.root / "fragile.keras", *place.data, *options)
+    failed(result, 2, "is of another network: other (id ffffffffffff)", "'net/elsewhere'")
+    assert "reference" not in result.stderr
+    assert not output.exists()
+
+
+def test_a_recipe_of_other_weights_is_taken_with_a_word(place: Place, edge: Edge) -> None:
+    recipe = json.loads((place.bundle / "recipe.json").read_text())
+    recipe |= {"model": "other", "model_id": "f" * 64}
+    (edge.work / "recipe.json").write_text(json.dumps(recipe))
+    output = edge.work / NAME
+    options = ("--output", output, "--recipe", edge.work / "recipe.json", *variants("onnx-mixed"))
+    result = edge.run("export", place.root / "fragile.keras", *place.data, *options)
+    succeeded(result)
+    assert "was made for other (id ffffffffffff), and this is" in " ".join(result.stderr.split())
+    assert mixed_files(output) == {
+        name: content
+        for name, content in mixed_files(place.bundle).items()
+        if name.startswith("onnx")
+    }
 
 
 def test_a_picture_that_calibrates_is_not_scored(place: Place, edge: Edge) -> None:

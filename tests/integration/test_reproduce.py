@@ -83,6 +83,40 @@ def test_a_build_is_made_again_byte_by_byte(again: Result, made: Path) -> None:
     assert (second / VARIANT).read_bytes() == (made / VARIANT).read_bytes()
 
 
+def test_a_build_with_groups_is_made_again_where_their_file_is_gone(
+    photos: Path, tmp_path: Path
+) -> None:
+    """The bundle keeps the file as it was read, and the report says how groups were divided."""
+    import keras
+
+    keras.utils.clear_session()  # as in a process of its own, where Keras counts layers from 0
+    names = [path.relative_to(photos).as_posix() for path in sorted(photos.rglob("*.png"))]
+    file = tmp_path / "series"
+    text = "".join(f"{name},{name[:-5]}{number // 2}\n" for number, name in enumerate(names))
+    file.write_text(f"file,group\n{text}", encoding="utf-8")
+    words = ["build", photos, "-o", tmp_path / "bundle", "--cache", photos.parent / "cache"]
+    words += ["--weights", "none", "--size", 32, "--alpha", 0.25, "--variants", "tflite-fp32"]
+    words += ["--groups", file, "--quiet"]
+    built = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert built.exit_code == 0, built.output
+    file.write_text("file,group\n", encoding="utf-8")
+    lock = BundleLock.read(Bundle.open(tmp_path / "bundle"))
+    groups = {name: name[:-5] + str(number // 2) for number, name in enumerate(names)}
+    where = [
+        {groups[path] for files in lock.inputs.data["photos"][split].values() for path in files}
+        for split in ("train", "val", "test")
+    ]
+    assert all(where) and sum(map(len, where)) == len(set(groups.values()))
+    result = reproduce(tmp_path / "bundle", photos, "-o", tmp_path / "second")
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "equal: 4 of 4 files" in result.stdout
+    for bundle in ("bundle", "second"):
+        report = json.loads((tmp_path / bundle / "report.json").read_text())
+        assert report["data"]["groups"]["groups"] == len(set(groups.values()))
+        assert report["data"]["groups"]["parted"] == []
+        assert "divided by" in (tmp_path / bundle / "report.html").read_text()
+
+
 def test_nothing_of_the_first_run_is_used(again: Result, made: Path) -> None:
     """Otherwise files would be equal because they are the same."""
     report = json.loads((made.parent / "second" / "report.json").read_text())

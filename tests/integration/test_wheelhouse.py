@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from edge.deploy.wheelhouse import Environment, Platform, environment
-from edge.deploy.wheelhouse.lock import FOLDER
+from edge.deploy.wheelhouse.lock import EXTRAS, FOLDER
 from edge.deploy.wheelhouse.slim import needed
 from edge.device.facts import LIBRARIES
 from edge.errors import EngineUnavailable
@@ -38,6 +38,7 @@ SYSTEM: Final = {
 PROGRAM: Final = """
 import importlib, io, json, sys
 import numpy as np
+import paho.mqtt.client
 from pathlib import Path
 from PIL import Image
 from edge.runtime.image import decode_image
@@ -63,7 +64,7 @@ print(json.dumps(found))
 def made(engine: str, python: str, machine: str) -> Environment:
     target = Platform(machine=machine, python=python, glibc=(2, 36))
     try:
-        return environment(engine, target, cache=environments_root() / "wheelhouse")
+        return environment(engine, target, extras=EXTRAS, cache=environments_root() / "wheelhouse")
     except EngineUnavailable as error:
         if any(sign in error.message.lower() for sign in NO_INDEX):
             pytest.skip(f"no package index: {error.message}")
@@ -156,5 +157,5 @@ def test_an_environment_is_slim_and_keeps_its_licences(engine: str, python: str)
         for path in found.files
         if "licen" in path.lower()
     }
-    assert {"numpy", "pillow"} <= licences
+    assert {"numpy", "pillow", "paho-mqtt"} <= licences
     assert not [path for path in found.files if "/tests/" in path and "licen" not in path.lower()]

@@ -132,6 +132,7 @@ class Stub:
     history: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     doubts: list[dict[str, Any]] = field(default_factory=list)
     exporting: dict[str, Any] = field(default_factory=dict)
+    flattered: list[str] = field(default_factory=list)
     duplicates: bool = True  # every third picture is nearly the one before
     token: str | None = None
     most_at_once: int = 0  # requests to teach that ran at the same time
@@ -283,6 +284,7 @@ class Stub:
             "engine": "litert",
             "threads": 4,
             "accuracy": {"top1": 0.98, "low": 0.95, "high": 0.992, "images": 200}
+            | {"flattered": self.flattered}
             if task == "classification"
             else None,
             "labels": list(self.classes) or ["cat", "dog"],

@@ -101,6 +101,11 @@ def taught(session: Session) -> dict[str, int]:
     return {row["label"]: row["taught"] for row in session.get("/v1/state")["classes"]}
 
 
+def exported(session: Session) -> dict[str, Any]:
+    state: dict[str, Any] = session.get("/v1/state")["export"]
+    return state
+
+
 def test_from_nothing_to_a_signed_bundle(browser: Any, digits: Path, tmp_path: Path) -> None:
     work, camera = tmp_path / "work", tmp_path / "camera"
     work.mkdir()
@@ -108,6 +113,7 @@ def test_from_nothing_to_a_signed_bundle(browser: Any, digits: Path, tmp_path: P
     for picture in sorted((digits / SEEN).iterdir())[:40]:
         shutil.copy(picture, camera)
     page = browser.new_page()
+    page.set_default_timeout(90_000)
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     with live(work, camera) as session:
@@ -121,13 +127,13 @@ def test_from_nothing_to_a_signed_bundle(browser: Any, digits: Path, tmp_path: P
             time.sleep(2.0)
             page.mouse.up()
             time.sleep(0.3)
-        session.until(lambda: taught(session).get("zero", 0) >= 5, 20)
+        session.until(lambda: taught(session).get("zero", 0) >= 5, 60)
         # From files.
         for digit in OTHERS:
             page.get_by_label("Class", exact=True).fill(f"digit {digit}")
             files = sorted((digits / digit).iterdir())[:TAUGHT]
             page.locator("input[type=file]").set_input_files([str(path) for path in files])
-            session.until(lambda name=f"digit {digit}": taught(session).get(name, 0) >= 4, 30)
+            session.until(lambda name=f"digit {digit}": taught(session).get(name, 0) >= 4, 90)
         # What the page says of it: a share with its interval.
         state = session.get("/v1/state")["taught"]
         assert state["low"] < state["accuracy"] <= state["high"]
@@ -156,8 +162,9 @@ def test_from_nothing_to_a_signed_bundle(browser: Any, digits: Path, tmp_path: P
         page.goto(session.url, wait_until="domcontentloaded")
         page.get_by_label("Name of the new bundle").fill("digits")
         page.get_by_role("button", name="Export").click()
-        session.until(lambda: not session.get("/v1/state")["export"]["running"], 200)
-        export = session.get("/v1/state")["export"]
+        # Not "running" alone: it may not have begun yet.
+        session.until(lambda: exported(session)["bundle"] or exported(session)["error"], 400)
+        export = exported(session)
         assert export["error"] is None, export
         bundle = work / export["bundle"]
         assert session.end() == 0

@@ -18,6 +18,7 @@ from typing import Final
 
 from PIL import Image
 from support.bombs import hostile, largest
+from support.script import Report, Script
 
 from edge.runtime.image_bounds import ORDINARY_BYTES
 
@@ -60,25 +61,30 @@ class Cost:
 
 
 def main() -> int:
-    """Measure and print; exit code 1 if a picture takes more than the bar."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    """Measure and print; see ``support.script`` for the exit codes."""
+    script = Script(__doc__)
+    script.amount(
+        "--only", [""], ["palette", "400 MP"], "texts in the names of pictures", nargs="+"
     )
-    parser.add_argument("--only", nargs="+", default=[""], help="texts in the names of pictures")
-    only = parser.parse_args().only
-    print(f"{'picture':<34}{'file':>10}{'memory':>10}{'seconds':>9}  outcome")
-    passed = True
+    return script.run(_measure)
+
+
+def _measure(options: argparse.Namespace, report: Report) -> None:
+    report.say(f"{'picture':<34}{'file':>10}{'memory':>10}{'seconds':>9}  outcome")
+    beyond: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         ordinary = Path(name, "ordinary.jpg")
         Image.new("RGB", (4000, 3000)).save(ordinary)
         for kinds, is_refused in ((largest(), False), (hostile(), True)):
             for kind, make in kinds.items():
-                if any(text in kind for text in only):
+                if any(text in kind for text in options.only):
                     path = Path(name, "picture")
                     path.write_bytes(make())
                     cost = measure(path, ordinary)
-                    passed &= _judged(kind, path, cost, is_refused)
-    return 0 if passed else 1
+                    if not _met(kind, path, cost, is_refused, report):
+                        beyond.append(kind)
+    report.figures["beyond"] = beyond
+    report.bar("pictures that take more, or end otherwise", len(beyond), at_most=0)
 
 
 def measure(path: Path, ordinary: Path) -> Cost:
@@ -94,15 +100,14 @@ def measure(path: Path, ordinary: Path) -> Cost:
     return Cost(*json.loads(done.stdout))
 
 
-def _judged(kind: str, path: Path, cost: Cost, is_refused: bool) -> bool:
+def _met(kind: str, path: Path, cost: Cost, is_refused: bool, report: Report) -> bool:
     """Print a row; whether it is within the bars."""
     most = ORDINARY_BYTES if any(name in kind for name in DEAR) else MEMORY
     expected = cost.outcome.startswith("refused" if is_refused else "decoded")
     met = expected and cost.memory <= most and cost.seconds <= SECONDS
-    print(
+    report.say(
         f"{kind:<34}{path.stat().st_size / 1e6:>7.2f} MB{cost.memory / 1e6:>7.0f} MB"
-        f"{cost.seconds:>9.2f}  {'' if met else 'NOT MET: '}{cost.outcome[:90]}",
-        flush=True,
+        f"{cost.seconds:>9.2f}  {'' if met else 'NOT MET: '}{cost.outcome[:90]}"
     )
     return met
 

@@ -13,20 +13,21 @@ gaussian: independent normal numbers, without any structure to find; the worst c
 """
 
 import argparse
-import os
+import contextlib
 import resource
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from support.data import photos
+from support.script import NotHere, Report, Script, data_with
 
 from edge.cache import default_cache
 from edge.embedding.embed import EmbedOptions, embed
@@ -41,6 +42,7 @@ MOST_SECONDS: Final = 0.1
 LEAST_RECALL: Final = 0.99
 DIRECTIONS: Final = 64
 BLOCK: Final = 20_000
+IMAGENET: Final = "images/imagenet-sample"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,51 +57,46 @@ class Measured:
 
 
 def main() -> int:
-    """Measure and print; exit code 1 if a bar is not met."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--count", type=int, default=1_000_000)
-    parser.add_argument("--queries", type=int, default=50)
-    options = parser.parse_args()
+    """Measure and print; see ``support.script`` for the exit codes."""
+    script = Script(__doc__)
+    script.amount("--count", 1_000_000, 2_000, "of vectors")
+    script.amount("--queries", 50, 3, "of the index and exact search in turn")
+    return script.run(_measure)
+
+
+def _measure(options: argparse.Namespace, report: Report) -> None:
     from threadpoolctl import threadpool_limits
 
-    real = _real()
+    real = _real(report)
     features = real.shape[1]
     kinds = {"simulated": _simulator(real), "gaussian": _gaussian(features)}
-    print(f"{options.count:,} vectors of {features}, {options.queries} queries, 1 thread, measured")
-    passed = True
+    report.say(
+        f"{options.count:,} vectors of {features}, {options.queries} queries, 1 thread, measured"
+    )
     with threadpool_limits(1):
         for name, draw in kinds.items():
             found = _measured(draw, options.count, options.queries)
-            _show(name, found)
+            _show(name, found, report)
             if name == "simulated":
-                passed = (
-                    statistics.median(found.query_seconds) < MOST_SECONDS
-                    and found.recall >= LEAST_RECALL
-                )
+                query = 1e3 * statistics.median(found.query_seconds)
+                report.bar("median query", query, at_most=1e3 * MOST_SECONDS, unit="ms")
+                report.bar(f"recall@{NEIGHBOURS}", found.recall, at_least=LEAST_RECALL)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(f"peak memory of the process, the vectors with it: {peak / 1e9:.1f} GB")
-    print(
-        f"under {1e3 * MOST_SECONDS:g} ms and recall@{NEIGHBOURS} at least {LEAST_RECALL:g} on the "
-        f"simulated vectors: {'met' if passed else 'MISSED'}"
-    )
-    return 0 if passed else 1
+    report.say(f"peak memory of the process, the vectors with it: {peak / 1e9:.1f} GB")
 
 
-def _real() -> Vectors:
+def _real(report: Report) -> Vectors:
     """MobileNet's embeddings of the pictures there are."""
     with tempfile.TemporaryDirectory() as name:
-        folders = [photos(Path(name))]
-        data = os.environ.get("EDGE_TEST_DATA")
-        if data:
-            folders.append(Path(data) / "images" / "imagenet-sample")
+        folders = [photos(Path(name), report)]
+        if not report.smoke:
+            with contextlib.suppress(NotHere):
+                folders.append(data_with(IMAGENET) / IMAGENET)
         tables = [
             embed(
                 EmbedOptions(photos=folder, source=BaseOptions(), cache=default_cache()), Silent()
             ).table
             for folder in folders
-            if folder.is_dir()
         ]
     return np.concatenate([table.vectors for table in tables])
 
@@ -162,16 +159,16 @@ def _measured(draw: Draw, count: int, queries: int) -> Measured:
     )
 
 
-def _show(name: str, found: Measured) -> None:
+def _show(name: str, found: Measured, report: Report) -> None:
     query, exact = map(statistics.median, (found.query_seconds, found.exact_seconds))
     slowest = max(found.query_seconds)
-    print(
+    report.say(
         f"{name:10} build {found.build_seconds:6.1f} s, index {found.index_bytes / 1e6:6.1f} MB, "
         f"query median {1e3 * query:6.1f} ms, slowest {1e3 * slowest:6.1f} ms, "
         f"recall@{NEIGHBOURS} {found.recall:.4f}, exact {1e3 * exact:7.1f} ms "
-        f"({exact / query:.1f} times)",
-        flush=True,
+        f"({exact / query:.1f} times)"
     )
+    report.figures[name] = asdict(found)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """The int8 methods side by side: what each costs in answers, time to make and latency.
 
     EDGE_TEST_DATA=FOLDER python tests/performance/quantization.py [--folds 5] [--explain]
+    EDGE_TEST_DATA=FOLDER python tests/performance/quantization.py --networks
 
 FOLDER holds images/imagenet-sample. The network is the MobileNet that edge ships. Without
 --folds, the images that calibrate are those that ``edge export`` chooses; with --folds N, every
 image i with i % 5 == fold calibrates in turn, for N folds, and the table has the means. Three rows
-need packages that edge does not: ``pip install nncf litert-quantizer``.
+need packages that edge does not: ``pip install nncf litert-quantizer``. With --networks, the plain
+method and edge's meet on every network of FOLDER/models/networks; in a smoke run on a tiny one.
 """
 
 import argparse
@@ -18,8 +20,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, report_unexpected
-from edge.errors import EdgeError, UsageError
+from support.script import Report, Script
+
+from edge.cli.terminal import captured_native_output
+from edge.errors import UsageError
 
 if TYPE_CHECKING:
     from support.quantization_methods import Method, Source
@@ -28,48 +32,52 @@ if TYPE_CHECKING:
 
     from edge.progress import Progress
 
-ROUNDS = 12  # of the latency, over all folds
 FOLDS = range(1, 6)
+# edge's files agree at least as often with the float model as those of the default tools. A picture
+# more or less on some hundred is chance.
+LEAST_POINTS = -0.5
 
 Outcomes = dict[tuple[str, str], list["Outcome"]]  # by format and name, one per split
 Missing = dict[str, str]
 
 
 def main() -> int:
-    """Measure and print; exit codes as edge's."""
-    options = _options()
-    with captured_native_output() as log:
-        try:
-            _measure(options)
-        except EdgeError as error:
-            return report_error(error)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return INTERRUPTED
-        except Exception as error:
-            return report_unexpected(error, log)
-    return 0
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Measure and print; see ``support.script`` for the exit codes."""
+    script = Script(__doc__)
+    parser = script.parser
     parser.add_argument("--folds", type=int, choices=FOLDS, default=1, help="repetitions")
     parser.add_argument(
         "--only", metavar="TEXT", default="", help="plain, and methods with TEXT in their name"
     )
+    parser.add_argument(
+        "--networks",
+        nargs="?",
+        const=".",
+        metavar="TEXT",
+        help="the networks, all or those with TEXT in their name, instead of the methods",
+    )
+    parser.add_argument(
+        "--pictures", type=int, default=400, help="most that are scored of a network (400)"
+    )
     parser.add_argument("--explain", action="store_true", help="what edge's error is made of")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    form.add_argument("--markdown", action="store_true", help="the table for docs")
+    parser.add_argument("--markdown", action="store_true", help="the table for docs")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    return parser.parse_args()
+    script.amount("--rounds", 12, 4, "of the latency, over all folds")
+    return script.run(_run_quietly)
 
 
-def _measure(options: argparse.Namespace) -> None:
-    from support import quantization_pictures
-    from support.quantization_methods import EDGE
+def _run_quietly(options: argparse.Namespace, report: Report) -> None:
+    with captured_native_output():
+        if options.smoke or options.networks:
+            _survey(options, report)
+        else:
+            _measure(options, report)
+
+
+def _measure(options: argparse.Namespace, report: Report) -> None:
+    import numpy as np
+    from support import quantization_methods, quantization_pictures
+    from support.quantization_methods import EDGE, PLAIN
     from support.quantization_report import Measured
     from support.quantization_table import row
 
@@ -87,9 +95,10 @@ def _measure(options: argparse.Namespace) -> None:
         pictures = quantization_pictures.load(
             loaded.model, loaded.sha256, options.folds, folder, progress
         )
-        rounds = -(-ROUNDS // len(pictures.splits))
+        rounds = -(-options.rounds // len(pictures.splits))
         for fold, split in enumerate(pictures.splits):
-            source = _source(loaded.model, pictures, split, folder)
+            np.save(folder / "calibration.npy", pictures.pixels[split.calibration])
+            source = quantization_methods.source(loaded.model, folder)
             with progress.stage(f"split {fold + 1} of {len(pictures.splits)}", len(chosen)) as step:
                 for method in chosen:
                     _run(method, source, pictures, split, rounds, outcomes, missing)
@@ -102,7 +111,56 @@ def _measure(options: argparse.Namespace) -> None:
         ]
         explained = _explained(source, outcomes, pictures, progress) if options.explain else None
         measured = Measured(rows=rows, missing=missing, pictures=pictures, explained=explained)
-        measured.show(json=options.json, as_markdown=options.markdown)
+        report.figures.update(measured.to_json())
+        if not options.json:
+            measured.show(as_markdown=options.markdown)
+        for found_row in rows:
+            if found_row.name == PLAIN and found_row.below_edge is not None:
+                points = 100 * found_row.below_edge.value
+                report.bar(
+                    f"{found_row.format}: edge's agreement less the plain method's",
+                    points,
+                    at_least=LEAST_POINTS,
+                    unit="points",
+                )
+
+
+def _survey(options: argparse.Namespace, report: Report) -> None:
+    from support.quantization_networks import networks, tiny_network
+    from support.quantization_survey import COLUMNS, surveyed
+
+    from edge.cli.output import print_table
+    from edge.cli.terminal import shown_progress
+
+    progress = shown_progress(quiet=options.quiet)
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        found = (
+            [tiny_network(Path(name))]
+            if options.smoke
+            else networks(options.networks.strip("."), options.pictures)
+        )
+        for network in found:
+            with progress.stage(network.name, 4) as step:
+                for row in surveyed(network, options.rounds // 3):
+                    rows.append(row)
+                    progress.note("  ".join(row.cells()))
+                    step(1)
+    report.figures["rows"] = [row.to_json() for row in rows]
+    if options.markdown:
+        lines = [COLUMNS, ("---",) * 3 + ("---:",) * (len(COLUMNS) - 3), *(r.cells() for r in rows)]
+        report.say("".join(f"| {' | '.join(cells)} |\n" for cells in lines))
+    elif not options.json:
+        print_table("int8 on every network", COLUMNS, [row.cells() for row in rows])
+    agreement = {(row.network, row.format, row.method): row.agreement for row in rows}
+    for (network_name, form, method), share in agreement.items():
+        if method == "edge":
+            report.bar(
+                f"{network_name} {form}: edge's agreement less the plain method's",
+                100 * (share - agreement[network_name, form, "plain"]),
+                at_least=LEAST_POINTS,
+                unit="points",
+            )
 
 
 def _chosen(text: str) -> list["Method"]:
@@ -113,34 +171,6 @@ def _chosen(text: str) -> list["Method"]:
         names = sorted({method.name for method in METHODS})
         raise UsageError(f"no method has {text!r} in its name", hint=f"Known: {'; '.join(names)}.")
     return [method for method in METHODS if method.name == PLAIN or text in method.name]
-
-
-def _source(model: Any, pictures: "Pictures", split: "Split", folder: Path) -> "Source":
-    """The float graph in every form that a method starts from."""
-    import numpy as np
-    import onnx
-    from onnxruntime.quantization import quant_pre_process
-    from support.quantization_methods import Source
-
-    from converters.base import Precision
-    from converters.onnx import exported
-    from converters.pixel_input import pixel_model
-    from converters.quantizable import Calibration
-    from converters.tflite import converted, traced
-
-    pixels = pixel_model(model)
-    function = traced(pixels.model)
-    np.save(folder / "calibration.npy", pictures.pixels[split.calibration])
-    onnx.save(exported(pixels.model), folder / "traced.onnx")
-    quant_pre_process(folder / "traced.onnx", folder / "float.onnx", skip_symbolic_shape=True)
-    return Source(
-        model=pixels.model,
-        function=function,
-        tflite=converted(function, Precision.FP32),
-        onnx=folder / "float.onnx",
-        calibration=Calibration(folder / "calibration.npy", pixels.zero_point),
-        folder=folder,
-    )
 
 
 def _run(

@@ -6,8 +6,8 @@
 With --distance, only the distance of a folder's images to ImageNet, for which they need no classes.
 FOLDER holds a folder of images per class, or train/ and test/ of such; without one, the pictures
 that the other scripts take, 100 of them to train on, at 96 pixels. Training only: nothing is
-converted, and the accuracy is that of the Keras model on the held-out images. Exits 1 where auto is
-more than one point below the best of the fixed strategies.
+converted, and the accuracy is that of the Keras model on the held-out images. The bar: auto is at
+most one point below the best of the fixed strategies.
 """
 
 import argparse
@@ -20,15 +20,15 @@ from typing import Any, Final
 
 import numpy as np
 from support.data import photos
+from support.script import Report, Script
 
 from edge.cache import StageCache, default_cache
-from edge.cli.terminal import INTERRUPTED, captured_native_output, report_error, shown_progress
+from edge.cli.terminal import captured_native_output, shown_progress
 from edge.dataset.folder import list_images
 from edge.dataset.pictures import Picture
 from edge.dataset.scan import Dataset, scan
 from edge.embedding.extractor import base_extractor
 from edge.embedding.features import Features, extract
-from edge.errors import EdgeError
 from edge.evaluation.confidence import normal_quantile, wilson
 from edge.pipeline.job import TimedStages
 from edge.pipeline.training import Learned, Trainer
@@ -51,38 +51,32 @@ PLAIN: Final = "fine-tune all, images as they are"
 
 
 def main() -> int:
-    """Measure and print; exit codes as edge's."""
-    options = _options()
-    with captured_native_output(), tempfile.TemporaryDirectory() as name:
-        try:
-            if not options.folders:
-                options.folders = [photos(Path(name))]
-                options.size, options.train = options.size or 96, options.train or 100
-            measure = _distance if options.distance else _measured
-            return max(measure(folder, options) for folder in options.folders)
-        except EdgeError as error:
-            return report_error(error)
-        except KeyboardInterrupt:
-            return INTERRUPTED
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Measure and print; see ``support.script`` for the exit codes."""
+    script = Script(__doc__)
+    parser = script.parser
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
     parser.add_argument("--size", type=int, help="of the network's input, pixels")
     parser.add_argument("--train", type=int, help="use so many training images, classes in turn")
-    parser.add_argument("--tune-epochs", type=int, default=TuningOptions().epochs)
+    script.amount("--tune-epochs", TuningOptions().epochs, 1, "of fine-tuning")
+    script.amount("--only", [""], ["features", "auto"], "texts in names of strategies", nargs="+")
     parser.add_argument("--distance", action="store_true", help="to ImageNet, and nothing else")
     parser.add_argument("--no-mirror", action="store_true", help="in the fixed strategies")
-    return parser.parse_args()
+    return script.run(_measure)
+
+
+def _measure(options: argparse.Namespace, report: Report) -> None:
+    with captured_native_output(), tempfile.TemporaryDirectory() as name:
+        if not options.folders:
+            options.folders = [photos(Path(name), report)]
+            options.size, options.train = options.size or 96, options.train or 100
+        for folder in options.folders:
+            (_distance if options.distance else _measured)(folder, options, report)
 
 
 def _rows(options: argparse.Namespace) -> dict[str, TrainingOptions]:
     tuning = TuningOptions(epochs=options.tune_epochs, mirror=False if options.no_mirror else None)
     plain = replace(tuning, augmentation=Augmentation.NONE, unfreeze="all")
-    return {
+    rows = {
         "features": TrainingOptions(),
         "augment": TrainingOptions(strategy=Strategy.AUGMENT, tuning=tuning),
         "fine-tune": TrainingOptions(strategy=Strategy.FINE_TUNE, tuning=tuning),
@@ -94,9 +88,10 @@ def _rows(options: argparse.Namespace) -> dict[str, TrainingOptions]:
             strategy=Strategy.AUTO, tuning=TuningOptions(epochs=options.tune_epochs)
         ),
     }
+    return {name: row for name, row in rows.items() if any(text in name for text in options.only)}
 
 
-def _distance(folder: Path, options: argparse.Namespace) -> int:
+def _distance(folder: Path, options: argparse.Namespace, report: Report) -> None:
     """Print the distance of at most some hundred images of a folder."""
     cache, base = StageCache(default_cache()), Base(BaseOptions(size=options.size))
     images = list_images(folder)
@@ -108,12 +103,12 @@ def _distance(folder: Path, options: argparse.Namespace) -> int:
         found = extract(path, pictures, base.preprocessing, cache=cache, step=step)
     distance = imagenet_distance(base.load().model, found.vectors)
     assert distance is not None  # MobileNet ends as it has to
-    print(f"{folder.name}: {distance:.3f} ({len(found.vectors)} images)")
-    return 0
+    report.say(f"{folder.name}: {distance:.3f} ({len(found.vectors)} images)")
+    report.figures[folder.name] = {"distance": distance}
 
 
-def _measured(folder: Path, options: argparse.Namespace) -> int:
-    """One data set; 1 if auto is worse than it may be."""
+def _measured(folder: Path, options: argparse.Namespace, report: Report) -> None:
+    """One data set."""
     cache = StageCache(default_cache())
     base = Base(BaseOptions(size=options.size))
     stages = TimedStages(shown_progress(quiet=False))
@@ -124,17 +119,22 @@ def _measured(folder: Path, options: argparse.Namespace) -> int:
         features = extract(path, images, base.preprocessing, cache=cache, step=step)
     dataset = dataset.without(features.problems)
     side = base.preprocessing.height
-    print(
+    report.say(
         f"\n{folder.name}: {len(dataset.labels)} classes, {len(dataset.train)} training, "
         f"{len(dataset.val)} validation, {len(dataset.test)} test images, {side} x {side} pixels"
     )
     found = {}
     for name, asked in _rows(options).items():
-        found[name] = _trained(name, asked, base, dataset, features, cache, stages)
-    best = max(value for name, value in found.items() if name != "auto")
-    points = 100 * (best - found["auto"])
-    print(f"auto is {points:+.1f} points below the best fixed strategy (bar {MARGIN_POINTS:g})")
-    return int(points > MARGIN_POINTS)
+        found[name] = _trained(name, asked, base, dataset, features, cache, stages, report)
+    report.figures[folder.name] = dict(found)
+    auto, fixed = found.pop("auto", None), found.values()
+    if auto is not None and fixed:
+        report.bar(
+            f"{folder.name}: auto below the best fixed strategy",
+            100 * (max(fixed) - auto),
+            at_most=MARGIN_POINTS,
+            unit="points",
+        )
 
 
 def _trained(
@@ -145,6 +145,7 @@ def _trained(
     features: Features,
     cache: StageCache,
     stages: TimedStages,
+    report: Report,
 ) -> float:
     started = time.monotonic()
     learned = Trainer(base, dataset, features, asked, stages).learned()
@@ -160,10 +161,9 @@ def _trained(
     truth = np.array([image.label for image in dataset.test])
     hits = int(np.sum(scores.argmax(axis=1) == truth))
     between = wilson(hits, len(truth), normal_quantile(0.95))
-    print(
+    report.say(
         f"  {name:34} test {hits / len(truth):6.1%} ({between.low:.1%} to {between.high:.1%})  "
-        f"{seconds:6.0f} s{_said(learned)}",
-        flush=True,
+        f"{seconds:6.0f} s{_said(learned)}"
     )
     return hits / len(truth)
 

@@ -1,13 +1,18 @@
 """How often a comparison of detectors by annotations is wrong, by simulation; see ``simulate``.
 
-    python tests/performance/task_gate.py MODEL PICTURES [--comparisons 200] [--pictures 100]
+    EDGE_TEST_DATA=DATA python tests/performance/task_gate.py [--comparisons 200] [--pictures 100]
 
-A real detector answers the pictures. Its own answers, each kept with the probability that it states
-and with its box moved a little, are the annotations. Both sides are these answers with independent
-noise of zero mean in the logits and corners; of the candidate's objects a share may be lost.
+A real detector (YOLOX nano) answers pictures of cats and dogs. Its own answers, each kept with the
+probability that it states and with its box moved a little, are the annotations. Both sides are
+these answers with independent noise of zero mean in the logits and corners; of the candidate's
+objects a share may be lost.
+
+Without a loss the sides are equally good, so that every verdict "fail" is a false one. There are at
+most 2.5 % of them for each check, which is what an interval of 95 % leaves on one side.
 """
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from support.script import Report, Script, data_with
 
 from edge.comparison.judge import judge
 from edge.comparison.policy import task_policy
@@ -31,6 +37,9 @@ LOGIT_NOISE: Final = 0.7  # standard deviation; int8 files of YOLOX nano are far
 BOX_NOISE: Final = 0.04  # of a box's width and height
 LABELS: Final = ("cat", "dog")
 CLASSES: Final = {15: 0, 16: 1}  # of COCO's 80
+MODEL: Final = "models/tasks/yolox_nano.onnx"
+DOGS_VS_CATS: Final = "images/dogs-vs-cats"
+MOST_ALARMS: Final = 2.5  # % of the comparisons
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +135,8 @@ def simulate(
     return counts
 
 
-def real_scenes(model: Path, folder: Path) -> list[Scene]:
-    """Let a detector of COCO's classes answer pictures of cats and dogs."""
+def real_scenes(model: Path, folder: Path, most: int) -> list[Scene]:
+    """Let a detector of COCO's classes answer so many pictures of cats and dogs."""
     from edge.evaluation.tasks.answers import scoring
     from edge.identification.identify import identify
     from edge.identification.model import StatedModel
@@ -141,7 +150,8 @@ def real_scenes(model: Path, folder: Path) -> list[Scene]:
     running = TaskModel(open_session(model), known.labels, known.preprocessing, decoder)
     random = np.random.default_rng(99)
     found = []
-    for path in sorted(folder.rglob("*.jpg")):
+    paths = sorted(folder.rglob("*.jpg"))
+    for path in paths[:: -(-len(paths) // most)]:
         answer = running.predict_pixels(load_placed(path, known.preprocessing))
         assert isinstance(answer, Detections)
         kept = [
@@ -153,24 +163,31 @@ def real_scenes(model: Path, folder: Path) -> list[Scene]:
     return found
 
 
-def main() -> None:
-    """Print the verdicts of both kinds of comparison."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--comparisons", type=int, default=200)
-    parser.add_argument("--pictures", type=int, default=100)
-    parser.add_argument("--lost", type=float, default=0.0)
-    options = parser.parse_args()
+def main() -> int:
+    """Measure and print; see ``support.script`` for the exit codes."""
+    script = Script(__doc__)
+    script.amount("--comparisons", 200, 2, "that are simulated")
+    script.amount("--pictures", 100, 10, "of each comparison")
+    script.amount("--answered", 600, 20, "pictures that the detector answers, at most")
+    script.amount("--lost", 0.0, 0.0, "share of its objects that the candidate loses")
+    return script.run(_measure)
+
+
+def _measure(options: argparse.Namespace, report: Report) -> None:
+    data = data_with(MODEL, DOGS_VS_CATS)
     found = simulate(
-        real_scenes(options.model, options.folder),
+        real_scenes(data / MODEL, data / DOGS_VS_CATS, options.answered),
         pictures=options.pictures,
         comparisons=options.comparisons,
         lost=options.lost,
     )
     for metric, counts in found.items():
-        print(metric, dict(counts))
+        report.say(f"{metric} {dict(counts)}")
+        if not options.lost:
+            share = 100 * counts["fail"] / options.comparisons
+            report.bar(f"false alarms of {metric}", share, at_most=MOST_ALARMS, unit="%")
+    report.figures.update({metric: dict(counts) for metric, counts in found.items()})
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

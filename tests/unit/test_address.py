@@ -31,6 +31,9 @@ def test_the_options_check_the_host_key(tmp_path: Path, monkeypatch: pytest.Monk
     assert "StrictHostKeyChecking=yes" in options and "BatchMode=yes" in options
     assert options[options.index("-p") + 1] == "2222"
     assert options[options.index("-F") + 1] == str(config)
+    assert Address.parse("pi").words == "pi"
+    words = Address.parse("pi", port=2222, ssh_config=Path(config.name)).words
+    assert words == f"pi --port 2222 --ssh-config {config}"
     accepting = Address.parse("pi", accept_new_host_key=True).options()
     assert "StrictHostKeyChecking=accept-new" in accepting
     assert not any(option.endswith("=no") for option in accepting)

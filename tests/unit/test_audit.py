@@ -1,7 +1,7 @@
 """The calibration audit: whether more images would help, and what others clip."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from converters.audit import SETTLED, TOLERANCE, audit, stable_after, unlike
 from converters.base import TARGETS
 from converters.observation import Observation, Spread
+from edge.dataset.groups import Division
 from edge.dataset.pictures import Picture
 from edge.errors import DataError
 from edge.pipeline.calibration import Pool, calibration_report, check_apart, warnings
@@ -273,6 +274,25 @@ def test_a_request_that_was_cut_is_said() -> None:
     assert "4 of 8" in text
     assert audited((0, 1, 0, 1), Pool(8, kept=4), 100) == []  # nobody asked for 100
     assert audited((0, 1, 0, 1), Pool(8, kept=4), 4) == []
+
+
+def test_a_warning_about_pictures_of_groups_says_what_it_assumes() -> None:
+    unlike = {"tensor": "relu", "images": 20, "expected": 0.6, "share": 0.03, "p_value": 1e-9}
+    observed = OBSERVED | {"unlike": unlike | {"test": "ranges", "distance": 0.3}}
+    files = [converted("tflite-int8", calibration=observed)]
+    found = calibration_report(pictures(0, 1), (), SPEC, ("a", "b"), files, asked=100, pool=Pool(2))
+    few = Division(
+        groups=9,
+        pictures=90,
+        scored_groups=2,
+        scored_pictures=32,
+        unnamed=0,
+        needed=3,
+        parted=(),
+    )
+    (plain,), (text,) = warnings(found), warnings(found, few)
+    assert text.startswith(plain) and "the 32 scored ones are of 2 groups" in text
+    assert warnings(found, replace(few, scored_groups=32)) == [plain]
 
 
 def test_what_a_user_is_warned_of() -> None:

@@ -75,8 +75,8 @@ def test_a_camera_that_can_be_read(cameras: Cameras, camera: str | None) -> None
     ("cameras", "camera", "text"),
     [
         (NONE, None, "none is seen, and there is no rpicam-vid or libcamera-vid"),
-        (NONE, "0", "/dev/video0 is no camera"),
-        (USB, "/dev/video1", "/dev/video1 is no camera"),
+        (NONE, "0", "there is no camera that edge live reads at /dev/video0"),
+        (USB, "/dev/video1", "there is no camera that edge live reads at /dev/video1"),
         (NONE, "/dev/v4l/by-id/x", "none is seen"),
         (USB, "csi", "csi: there is no rpicam-vid or libcamera-vid"),
         (CSI, "csi:1", "csi:1: /usr/bin/rpicam-vid lists no camera"),

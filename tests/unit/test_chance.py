@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge.evaluation.chance import Level, agreement, is_constant
+from edge.evaluation.chance import Level, agreement, is_constant, is_flat
 from edge.evaluation.confidence import (
     images_for_half_width,
     images_to_show_drop,
@@ -90,3 +90,14 @@ def test_the_number_of_images_that_show_a_drop() -> None:
     z = normal_quantile(0.95)
     assert images == 381
     assert tango(images, 0, 0, z).high <= 0.01 < tango(images - 1, 0, 0, z).high
+
+
+def test_a_network_that_says_the_same_of_every_class_is_flat() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.005, (20, 10)).astype(np.float32)
+    assert is_flat(0.1 + noise[:, :] / 10)
+    assert is_flat(np.full((3, 2), 0.5, np.float32))
+    sure = np.full((20, 10), 0.1, np.float32)
+    sure[3] = [0.9, *[0.1 / 9] * 9]
+    assert not is_flat(sure)
+    assert not is_flat(np.full((1, 10), 0.1, np.float32))  # one image shows nothing
+    assert not is_flat(np.full((5, 1), 1.0, np.float32))

@@ -99,9 +99,15 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
         "try: main()\n"
         "except SystemExit as end: assert not end.code, end.code\n"
     )
-    # Typer itself reads the options of a command with pydantic.
-    allowed = set() if arguments[0].startswith("--") else {"pydantic"}
-    assert loaded(program) <= allowed
+    assert loaded(program) == set()
+
+
+def test_help_of_a_command_imports_no_other_one() -> None:
+    program = "import contextlib, io\nfrom edge.cli.app import app\n"
+    program += "with contextlib.redirect_stdout(io.StringIO()):\n"
+    program += "    app(['reproduce', '--help'], standalone_mode=False)"
+    modules = ("edge.cli.make.build", "edge.cli.check.compare")
+    assert loaded(program, modules) == set()
 
 
 def test_no_module_loads_anything_heavy() -> None:
@@ -138,6 +144,7 @@ def test_help_imports_no_numpy() -> None:
         (["build", "photos", "--output", "b", "--sizes", "64"], "--sizes"),
         (["build", "photos", "--output", "b", "--size", "7"], "--size"),
         (["build", "photos", "--output", "b", "--variants", "tflite-int4"], "tflite-int4"),
+        (["diagnose", "b", "photos", "--no-try", "--recipe-output", "r.json"], "--recipe-output"),
         (["build", "photos", "--output", "b", "--variants", ","], "--variants"),
         (["build", "photos", "--output", "b", "--head", "wide"], "wide"),
         (["build", "photos", "--output", "b", "--backbone", "lenet"], "lenet"),

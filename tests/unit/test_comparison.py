@@ -4,12 +4,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks import turns
+from benchmarks.timing import Benchmark
 from edge.comparison import latency
 from edge.comparison.compare import CompareOptions, compare
 from edge.comparison.model import column_order, find_model
@@ -362,10 +363,10 @@ def test_latencies_are_as_apart_as_neighbouring_blocks(
     turned = [pair if number % 2 == 0 else pair[::-1] for number, pair in enumerate(pairs)]
     seconds = iter([moment for pair in turned for moment in pair])  # in the order ABBA
 
-    def block(*_: object, **__: object) -> SimpleNamespace:
-        return SimpleNamespace(samples=(next(seconds),))
+    def block(*_: object, **__: object) -> Benchmark:
+        return Benchmark(engine="", threads=1, load=0, first=0, samples=(next(seconds),))
 
-    monkeypatch.setattr(latency, "measure", block)
+    monkeypatch.setattr(turns, "measure", block)
     timing = latency.measured(*sides, 0.95, Silent())
     assert timing.candidate_ms / timing.baseline_ms == 1.0
     assert timing.ratio == Interval(1.0, 1.0)

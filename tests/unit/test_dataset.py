@@ -303,7 +303,7 @@ def test_the_split_of_known_bytes() -> None:
     from edge.dataset.scan import carve
 
     images = [LabeledImage(path=Path(f"{n}.png"), label=0, sha256=f"{n:064x}") for n in range(10)]
-    splits = carve(images, {"test": 0.2, "val": 0.2}, labels=["a"], seed=0)
+    splits, _ = carve(images, {"test": 0.2, "val": 0.2}, labels=["a"], seed=0)
     named = {split: [image.path.stem for image in found] for split, found in splits.items()}
     assert named == {
         "train": ["1", "3", "4", "5", "7", "9"],

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from edge.cli.check.view import print_diagnosis
+from edge.cli.check.diagnosis_view import print_diagnosis
 from edge.diagnosis.blame import (
     AnswerMatrix,
     Basis,

@@ -27,7 +27,7 @@ def test_rounding_the_output_is_explained() -> None:
     sums = _sums()
     for seed in range(20):
         values = _image(seed)
-        sums.add(values, _rounded(values, STEP), values, values)
+        sums.add(values, _rounded(values, STEP), values, values, _rounded(values, STEP))
     found = sums.result()
     assert found.excess == pytest.approx(1.0, abs=0.05)
     assert found.accumulated == found.alone
@@ -38,7 +38,7 @@ def test_a_needlessly_coarse_step_is_not_explained() -> None:
     sums = _sums(step=40 * STEP)
     for seed in range(20):
         values = _image(seed)
-        sums.add(values, _rounded(values, 40 * STEP), values, values)
+        sums.add(values, _rounded(values, 40 * STEP), values, values, _rounded(values, 40 * STEP))
     assert sums.result().excess > 10
 
 
@@ -47,13 +47,14 @@ def test_rounding_the_weights_is_explained() -> None:
     for seed in range(5):
         values = _image(seed)
         file = values + np.float32(0.5)
-        sums.add(values, file, values, file)
+        sums.add(values, file, values, file, file)
     assert sums.result().excess == pytest.approx(1.0, abs=0.05)
 
 
 def test_float_files_explain_next_to_nothing() -> None:
     sums = _sums(step=None, precision="fp32")
-    sums.add(_image(0), _image(0) * np.float32(1.01), _image(0), None)
+    file = _image(0) * np.float32(1.01)
+    sums.add(_image(0), file, _image(0), None, file)
     assert sums.result().alone == pytest.approx(0.01, rel=0.01)
     assert sums.result().excess > 100
 
@@ -65,14 +66,14 @@ def test_dead_layers(value: float, said: str) -> None:
     sums = _sums()
     for seed in range(3):
         file = np.full((1, 8, 8, 4), value, np.float32)
-        sums.add(_image(seed), file, _image(seed), _image(seed))
+        sums.add(_image(seed), file, _image(seed), _image(seed), file)
     assert sums.result().failure == said
 
 
 def test_a_layer_that_is_constant_in_keras_is_not_dead() -> None:
     sums = _sums()
     zeros = np.zeros((1, 8, 8, 4), np.float32)
-    sums.add(zeros, zeros, zeros, zeros)
+    sums.add(zeros, zeros, zeros, zeros, zeros)
     found = sums.result()
     assert (found.failure, found.accumulated, found.alone, found.excess) == ("", None, None, None)
 
@@ -81,7 +82,7 @@ def test_a_layer_that_varies_by_less_than_a_step_is_not_dead() -> None:
     sums = _sums()
     values = np.linspace(0.49 * STEP, 0.51 * STEP, 256, dtype=np.float32).reshape(1, 8, 8, 4)
     file = np.full_like(values, STEP)
-    sums.add(values, file, values, values)
+    sums.add(values, file, values, values, file)
     assert sums.result().failure == ""
 
 

@@ -9,7 +9,8 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"))
 LINK: Final = re.compile(r"\]\(([^)\s#]+)?(?:#([^)]+))?\)")
-MOST_WORDS: Final = 1600  # issue 17 brought the live page
+# Issue 17 brought the live page, issue 19 the table of figures, whose bars | count as words.
+MOST_WORDS: Final = 1850
 
 
 def anchors(page: Path) -> set[str]:

@@ -1,14 +1,20 @@
 """Rollouts: who is tried when, and when it ends."""
 
+import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge.deploy.fleet import Member, Result, Settings, read_inventory, roll_out
+from edge.deploy.fleet import Member, Result, Settings, read_inventory, roll_out, settled
+from edge.deploy.keys import PublicKey
+from edge.deploy.plan import DeployOptions
 from edge.deploy.ssh import Address
+from edge.device.release import LiveSettings
 from edge.errors import ConnectionFailed, UsageError
 from edge.progress import Silent
+from edge.runtime.live.settings import PASSWORD, Broker
 
 
 def members(count: int) -> list[Member]:
@@ -160,6 +166,8 @@ def test_an_inventory(tmp_path: Path) -> None:
         ("[defaults]\nwatch = -1\n", "watch is -1, expected a number that is not negative"),
         ('[defaults]\nmax_memory = "5"\n', 'is "5", expected a number that is not negative'),
         ("[defaults]\nkeep = 1.5\n", "keep is 1.5, expected a whole number"),
+        ("[defaults]\ncamera = 0\n", "camera is 0, expected a string"),
+        ("[defaults]\nsmoothing = 1.5\n", "smoothing is 1.5, expected a whole number"),
     ],
 )
 def test_a_wrong_inventory(tmp_path: Path, text: str, said: str) -> None:
@@ -184,3 +192,117 @@ def test_the_hint_is_an_inventory(tmp_path: Path) -> None:
     path.write_text(caught.value.hint.partition("\n")[2])
     window, door = read_inventory(path, group="shop")
     assert (window.address.host, door.address.host) == ("pi@window", "pi@192.0.2.7")
+
+
+SECRET = "no5y-secret"
+
+
+def common(live: LiveSettings | None = None) -> DeployOptions:
+    """What the command line says of all devices."""
+    return DeployOptions(
+        key=PublicKey(line=""),
+        watch_seconds=1,
+        selftest_seconds=1,
+        start_seconds=1,
+        watchdog_seconds=1,
+        keep=1,
+        live=live,
+    )
+
+
+def pages(tmp_path: Path, text: str, live: LiveSettings | None) -> dict[str, LiveSettings | None]:
+    found = read_inventory(write(tmp_path / "fleet.toml", text))
+    return {name: own.live for name, own in settled(found, common(live)).items()}
+
+
+def test_every_device_has_its_own_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSWORD, SECRET)
+    text = """
+        [defaults]
+        mqtt = "mqtt://edge@home"
+        [groups.shop]
+        hosts = ["door", "till", "a.b"]
+        rate = 5
+        [hosts.door]
+        camera = "rtsp://cam/live"
+        size = "1280x720"
+        live_port = 8090
+        smoothing = 5
+        [hosts.till]
+        mqtt = "mqtts://other:own@home/till"
+        """
+    found = pages(tmp_path, text, LiveSettings(camera="csi", smoothing=3))
+    home = Broker(host="home", port=1883, tls=False, user="edge", password=SECRET)
+    own = Broker(host="home", port=8883, tls=True, user="other", password="own", topic="till")
+    assert found == {
+        "door": LiveSettings(
+            camera="rtsp://cam/live",
+            width=1280,
+            height=720,
+            rate=5.0,
+            port=8090,
+            smoothing=5,
+            mqtt=replace(home, topic="edge/door"),
+        ),
+        "till": LiveSettings(camera="csi", rate=5.0, smoothing=3, mqtt=own),
+        "a.b": LiveSettings(
+            camera="csi", rate=5.0, smoothing=3, mqtt=replace(home, topic="edge/a_b")
+        ),
+    }
+    assert type(found["door"].rate) is float  # as the command line has it: one id for both
+
+
+def test_the_broker_of_the_command_gets_a_topic_of_each_device(tmp_path: Path) -> None:
+    home = Broker(host="home", port=1883, tls=False)
+    found = pages(tmp_path, '[groups.a]\nhosts = ["x", "y"]\n', LiveSettings(mqtt=home))
+    assert [page and page.mqtt and page.mqtt.topic for page in found.values()] == [
+        "edge/x",
+        "edge/y",
+    ]
+    assert pages(tmp_path, '[groups.a]\nhosts = ["x"]\n', None) == {"x": None}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('camera = ""', "x: the address of the camera is empty"),
+        ('size = "big"', "x: a side of the camera"),
+        ("rate = 241", "x: the rate of the camera"),
+        ("live_port = 0", "x: 0 is no port"),
+        ("live_port = 65536", "x: 65536 is no port"),
+        ("smoothing = 101", "x: the frames of an average"),
+        (f'mqtt = "http://u:{SECRET}@h"', "x: the address of the MQTT broker"),
+        (f'mqtt = "mqtt://u:{SECRET}@h/a"\n[hosts.y]\nmqtt = "mqtt://h/a"', "x and y would both"),
+        (f'mqtt = ["mqtt://u:{SECRET}@h"]', "hosts.x.mqtt is "),
+        (f'[groups.a]\nhosts = ["y"]\ncamera = "rtsp://u:{SECRET}@h/1"\n'
+         f'[groups.b]\nhosts = ["y"]\ncamera = "rtsp://u:{SECRET}@h/2"', "two values of camera"),
+    ],
+)  # fmt: skip
+def test_a_page_that_cannot_be_is_refused_and_no_password_repeated(
+    tmp_path: Path, line: str, said: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        pages(tmp_path, f"[hosts.x]\n{line}\n", LiveSettings())
+    assert said in caught.value.message and caught.value.hint
+    assert SECRET not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *('camera = "0"', "live_port = 80", 'size = "640x480"', "rate = 1", "smoothing = 2"),
+        'mqtt = "mqtt://h"',
+    ],
+)
+def test_a_setting_of_a_page_needs_one(tmp_path: Path, setting: str) -> None:
+    name = setting.partition(" ")[0]
+    with pytest.raises(UsageError, match=f"x: {name} has no effect without --live"):
+        pages(tmp_path, f"[hosts.x]\n{setting}\n", None)
+
+
+def test_the_inventory_of_the_document(tmp_path: Path) -> None:
+    document = Path(__file__).parents[2] / "docs" / "deploy.md"
+    (text,) = re.findall(r"```toml\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    found = pages(tmp_path, text, LiveSettings())
+    assert found["pi-01"] == LiveSettings()
+    assert found["pi-02"] == LiveSettings(camera="rtsp://10.0.0.40/door", rate=5.0)

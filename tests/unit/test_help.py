@@ -10,9 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from edge.cli.app import app
+from edge.cli.app import COMMANDS, app
+from edge.cli.help import summary
 from edge.cli.terminal import report_error, report_unexpected
-from edge.errors import UsageError
+from edge.errors import NegativeVerdict, UsageError
 from edge.runtime.command_line import COMMANDS as DEVICE_COMMANDS
 from edge.runtime.command_line import main
 
@@ -34,6 +35,12 @@ def shown(*words: str, columns: int) -> str:
     result = CliRunner().invoke(app, [*words], env={"COLUMNS": str(columns)})
     assert result.exit_code == 0, result.output
     return result.output
+
+
+def test_the_summary_of_a_command_is_the_first_paragraph_of_its_help() -> None:
+    """It is written twice, since --help must not import all that it names."""
+    stated = {name: text for row in COMMANDS.values() for name, (_, text) in row.items()}
+    assert stated == {name: summary(TREE[(name,)]) for name in stated}
 
 
 @pytest.mark.parametrize("columns", [80, 44])
@@ -187,3 +194,18 @@ def test_a_typing_error_on_the_device(
     assert out == ""
     assert [line.split(":")[0] for line in err.splitlines()] == ["error", "hint"]
     assert meant in err
+
+
+def test_an_error_is_folded_on_a_terminal_and_whole_in_a_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a search that finds nothing says is 150 columns wide."""
+    monkeypatch.setenv("COLUMNS", "80")
+    error = NegativeVerdict("no file holds the budget " * 8, hint="python3 -c '...'")
+    report_error(error)
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    report_error(error)
+    told = capsys.readouterr().err.splitlines()
+    assert max(map(len, told)) <= 80
+    assert told[0].startswith("error: no file") and told[1].startswith("    ")

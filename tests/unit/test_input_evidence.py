@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edge.dataset.pictures import Picture
-from edge.errors import UsageError
+from edge.errors import ModelLoadError, UsageError
 from edge.evaluation.confidence import mcnemar
 from edge.runtime.contract import ColorOrder, Preprocessing
 from edge.training import input_evidence, input_memory
@@ -183,3 +183,34 @@ def test_saturated_answers_are_told_of_and_perfect_ones_cost_nothing(
     finding = _found(monkeypatch, network, 36)
     assert not finding.doubts
     assert network.asked == [36]
+
+
+class _Nowhere(_Network):
+    """Answers with NaN, fed 0..255 or however."""
+
+    def __init__(self, *, fed_otherwise: bool) -> None:
+        super().__init__(0, saturated=False)
+        self._fed_otherwise = fed_otherwise
+
+    def predict(self, images: np.ndarray, **options: object) -> np.ndarray:
+        found = super().predict(images, **options)
+        if images.max() > 1 or not self._fed_otherwise:
+            found[:] = np.nan
+        return found
+
+
+def test_answers_that_are_no_numbers_are_not_laid_upon_the_range(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ModelLoadError, match="every picture with NaN") as caught:
+        _found(monkeypatch, _Nowhere(fed_otherwise=False), 36)
+    assert "--input-range" not in caught.value.hint
+    assert "--output-activation" not in caught.value.hint
+
+
+def test_a_network_that_overflows_where_it_is_misfed_is_still_told_how(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    finding = _found(monkeypatch, _Nowhere(fed_otherwise=True), 36)
+    assert finding.better is not None
+    assert finding.better.range.ends == (0, 1)

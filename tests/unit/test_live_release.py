@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,17 @@ from edge.device.state import State
 from edge.errors import BundleError, DeployFailed, UsageError
 from edge.runtime.cameras.camera import LEAST_RATE, MOST_RATE, MOST_SIDE
 from edge.runtime.commands.live import add_arguments
+from edge.runtime.contract import canonical_json
+from edge.runtime.live.settings import PASSWORD, Broker
 from edge.runtime.typed import typed
 from tests.unit.device_releases import RELEASE
 from tests.unit.test_slots import jobs_of
 
 LIVE = replace(RELEASE, id="2-live", live=LiveSettings(camera="/dev/video0", port=8081))
 OLD_ID = "7-f08ce306d2"  # which edge 0.1 gave RELEASE
+OLD_LIVE_ID = "7-e2c6ce5872"  # of LIVE, before pages averaged frames or sent answers anywhere
+SECRET = "no5y-%41secret"  # with what an address would read as another sign
+BROKER = Broker(host="home", port=1883, tls=False, user="a@b", password=SECRET, topic="my/hall")
 
 
 @pytest.fixture
@@ -58,6 +64,31 @@ def test_a_release_with_a_camera_is_read_again(app: App) -> None:
     assert len(ids) == len(CHANGES) + 1
 
 
+def test_a_page_that_does_no_more_than_before_is_what_it_was() -> None:
+    assert named(LIVE).id == OLD_LIVE_ID
+    assert not LIVE.to_json()["live"].keys() & {"smoothing", "mqtt"}
+    told = replace(LIVE, live=replace(LIVE.live or LiveSettings(), mqtt=BROKER))
+    assert "smoothing" not in told.to_json()["live"]
+
+
+def test_the_id_tells_passwords_apart_and_is_no_plain_hash_of_them() -> None:
+    def of(password: str | None) -> str:
+        broker = replace(BROKER, password=password)
+        return named(replace(LIVE, live=LiveSettings(mqtt=broker))).id
+
+    assert of("a") == of("a")
+    assert len({of("a"), of("b"), of(None), of("")}) == 4
+    plain = replace(LIVE, id="", live=LiveSettings(mqtt=replace(BROKER, password="a"))).to_json()
+    assert sha256(canonical_json(plain).encode()).hexdigest()[:10] not in of("a")
+
+
+def test_what_another_edge_does_not_know_is_refused_by_its_name_alone() -> None:
+    value = LIVE.to_json()
+    with pytest.raises(BundleError, match="fields that it should not: broker") as caught:
+        Release.from_json(value | {"live": value["live"] | {"broker": SECRET}})
+    assert SECRET not in caught.value.message
+
+
 CHANGES = [
     None,
     LiveSettings(camera="/dev/video0"),
@@ -65,6 +96,10 @@ CHANGES = [
     LiveSettings(camera="/dev/video0", port=8081, rate=5.0),
     LiveSettings(camera="/dev/video0", port=8081, width=1280),
     LiveSettings(camera="/dev/video0", port=8081, height=720),
+    LiveSettings(camera="/dev/video0", port=8081, smoothing=5),
+    LiveSettings(camera="/dev/video0", port=8081, mqtt=BROKER),
+    LiveSettings(camera="/dev/video0", port=8081, mqtt=replace(BROKER, user=None, password=None)),
+    LiveSettings(mqtt=Broker(host="::1", port=9, tls=True, user="", topic="a b/ü")),
 ]
 
 
@@ -87,6 +122,22 @@ CHANGES = [
         {"port": 65536},
         {"port": 80.5},
         {"token": "secret"},
+        {"smoothing": 0},
+        {"smoothing": 101},
+        {"smoothing": True},
+        {"mqtt": "mqtt://home"},
+        *(
+            {"mqtt": asdict(BROKER) | change}
+            for change in (
+                *({"host": host} for host in ("", "a/b", "a b", "a@b", "HOME", "\ud800", "a\x1b")),
+                *({"port": port} for port in (0, -1, 65536, "1883")),
+                *({"topic": topic} for topic in ("a+", "#", "/a", "a/", "a\0", "x" * 3000)),
+                *({"password": text} for text in ("a\0b", "\ud800", "x" * 3000, 5)),
+                *({"user": text} for text in (None, "\ud800")),
+                {"tls": 1},
+                {"key": "value"},
+            )
+        ),
     ],
 )
 def test_settings_that_no_service_could_start_with(change: dict[str, Any]) -> None:
@@ -96,7 +147,10 @@ def test_settings_that_no_service_could_start_with(change: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("settings", CHANGES[1:])
-def test_the_service_starts_with_what_the_release_says(app: App, settings: LiveSettings) -> None:
+def test_the_service_starts_with_what_the_release_says(
+    app: App, settings: LiveSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(PASSWORD, raising=False)
     release = replace(LIVE, live=settings)
     words = launch.command(app, release)
     assert words[1:5] == ["-P", "-s", "-m", "edge.runtime"]
@@ -107,11 +161,20 @@ def test_the_service_starts_with_what_the_release_says(app: App, settings: LiveS
     assert options.bundle == release.folder(app)
     assert options.camera == settings.camera
     assert options.size == (settings.width, settings.height)
+    assert options.smoothing == settings.smoothing
+    told = None if settings.mqtt is None else settings.mqtt.shown()
+    assert options.mqtt == told and SECRET not in " ".join(words)
     assert (options.rate, options.listen) == (settings.rate, ("127.0.0.1", settings.port))
     assert (options.variant, options.engine) == (release.variant, release.engine)
     assert (options.threads, options.release) == (release.threads, release.id)
     assert options.health == app.socket
     assert options.patience == 20.0 < release.start_seconds
+    environ = launch.environ(app, release)
+    secret = None if settings.mqtt is None else settings.mqtt.password
+    assert environ.pop(PASSWORD, None) == secret
+    assert environ == release.environ(app)  # that of the self-test, which has no password
+    monkeypatch.setenv(PASSWORD, secret or "")
+    assert secret is None or parser.parse_args(words[6:]).mqtt == settings.mqtt
     hasty = launch.command(app, replace(release, start_seconds=5))
     assert parser.parse_args(hasty[6:]).patience == 2.5
 
@@ -198,8 +261,11 @@ def state_of(release: Release) -> AppState:
 
 def test_the_state_tells_the_port_and_no_password() -> None:
     camera = "rtsp://pi:secret@cam/live"
-    release = replace(LIVE, live=LiveSettings(camera=camera, port=8081))
+    release = replace(LIVE, live=LiveSettings(camera=camera, port=8081, mqtt=BROKER))
+    assert SECRET not in repr(release)
     shown = state_of(release).to_json()
+    assert SECRET not in json.dumps(shown)
+    assert shown["bundle"]["live"]["mqtt"]["host"] == "home"
     assert shown["bundle"]["live"]["port"] == 8081
     assert "secret" not in json.dumps(shown) and "cam/live" in json.dumps(shown)
     assert release.to_json()["live"]["camera"] == camera  # the service needs it
@@ -212,9 +278,12 @@ def test_status_says_how_to_open_the_page(capsys: pytest.CaptureFixture[str]) ->
     from edge.cli.deploy.release import _print_state
 
     camera = "rtsp://pi:secret@cam/live"
-    _print_state(state_of(replace(LIVE, live=LiveSettings(camera=camera, port=81))), "pi@host")
+    settings = LiveSettings(camera=camera, port=81, smoothing=5, mqtt=BROKER)
+    _print_state(state_of(replace(LIVE, live=settings)), "pi@host")
     said = capsys.readouterr().out
     assert "page of camera rtsp://cam/live at port 81" in said and "edge live pi@host" in said
+    assert "mean of 5 frames" in said and "mqtt://a%40b@home:1883/my/hall" in said
+    assert SECRET not in said
     _print_state(state_of(RELEASE), "pi@host")
     assert "edge live" not in capsys.readouterr().out
 
@@ -233,6 +302,8 @@ def options(monkeypatch: pytest.MonkeyPatch) -> Callable[..., DeployOptions]:
         ({"live_port": 8080}, "--live-port"),
         ({"size": "640x480"}, "--size"),
         ({"rate": 10.0}, "--rate"),
+        ({"smoothing": 1}, "--smoothing"),
+        ({"mqtt": "mqtt://home"}, "--mqtt"),
     ],
 )
 def test_options_of_a_page_need_one(
@@ -249,6 +320,21 @@ def test_options_become_settings(options: Callable[..., DeployOptions]) -> None:
     assert options(live=True).live == LiveSettings()
     chosen = options(live=True, camera="csi:1", live_port=90, size="1280X720", rate=5.0).live
     assert chosen == LiveSettings(camera="csi:1", port=90, width=1280, height=720, rate=5.0)
+    assert options(live=True, smoothing=100).live == LiveSettings(smoothing=100)
+
+
+def test_the_password_of_a_broker_comes_with_its_address_or_from_here(
+    options: Callable[..., DeployOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PASSWORD, SECRET)
+    address = "mqtt://a%40b@home/my/hall"
+    assert options(live=True, mqtt=address).live == LiveSettings(mqtt=BROKER)
+    other = options(live=True, mqtt=address.replace("@home", ":o%2Fther@home")).live
+    assert other is not None and other.mqtt == replace(BROKER, password="o/ther")
+    for wrong in (f"mqtt:/u:{SECRET}@h", f"http://u:{SECRET}@h", f"mqtt://u:{SECRET}%00@h"):
+        with pytest.raises(UsageError) as caught:
+            options(live=True, mqtt=wrong)
+        assert SECRET not in caught.value.message + caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -257,6 +343,8 @@ def test_options_become_settings(options: Callable[..., DeployOptions]) -> None:
         *({"size": text} for text in ("big", "0x480", "640x9999", "640x480x3", "٦x٦")),
         *({"rate": value} for value in (0.0, -1.0, 1e9, float("nan"))),
         *({"camera": text} for text in ("", "a\0b", "a\nb")),
+        *({"smoothing": frames} for frames in (0, 101)),
+        *({"mqtt": text} for text in ("", "home", "mqtt://", "mqtt://h:0", "mqtt://h/a%23")),
     ],
 )
 def test_values_that_cannot_be(

@@ -8,7 +8,7 @@ import pytest
 
 from edge.errors import ModelLoadError
 from edge.evaluation.output import Ending
-from edge.modelfile.contents import constants, embedded_metadata, file_end
+from edge.modelfile.contents import check_finite, constants, embedded_metadata, file_end
 from edge.modelfile.corruption import AGAIN, corruption
 from edge.modelfile.metadata import ModelDescription
 from edge.modelfile.tflite import load_schema, packed, unpacked
@@ -53,6 +53,54 @@ def test_the_constants_of_an_onnx_file_have_their_shape_and_text_is_left_out(
     (constant,) = constants(onnx_file(tmp_path / "m.onnx"))
     assert (constant.name, constant.dtype, constant.elements) == ("weights", "float32", 6)
     np.testing.assert_array_equal(constant.read(), [[0, 1, 2], [3, 4, 5]])
+
+
+@pytest.mark.parametrize(("value", "refused"), [(np.nan, True), (-np.inf, False), (1, False)])
+def test_an_onnx_file_with_a_weight_that_is_no_number(
+    tmp_path: Path, value: float, refused: bool
+) -> None:
+    """Infinite ones may be meant, as those of a mask are."""
+    import onnx
+    from onnx import numpy_helper
+
+    path = onnx_file(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    weights = numpy_helper.to_array(model.graph.initializer[0]).copy()
+    weights[0, 1] = value
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "weights"))
+    onnx.save(model, path)
+    if not refused:
+        check_finite(path)
+        return
+    with pytest.raises(ModelLoadError, match="1 of the 6 values of 'weights' are NaN") as caught:
+        check_finite(path)
+    assert caught.value.hint
+
+
+def test_weights_in_another_file_are_left_to_the_answers(tmp_path: Path) -> None:
+    import onnx
+
+    path = onnx_file(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    check_finite(path)
+
+
+def test_a_tflite_file_with_a_bias_that_is_no_number(tmp_path: Path) -> None:
+    check_finite(FLOAT)
+    check_finite(INT8)
+    model = unpacked(FLOAT.read_bytes())
+    floats = [t for t in model.subgraphs[0].tensors if t.type == 0]
+    stored = [t for t in floats if model.buffers[t.buffer].data is not None]
+    bias = min(stored, key=lambda tensor: len(model.buffers[tensor.buffer].data))
+    values = np.asarray(model.buffers[bias.buffer].data, np.uint8).view(np.float32).copy()
+    values[0] = np.nan
+    model.buffers[bias.buffer].data = values.view(np.uint8)
+    path = tmp_path / "m.tflite"
+    path.write_bytes(packed(model))
+    with pytest.raises(ModelLoadError, match=f"1 of the {len(values)} values") as caught:
+        check_finite(path)
+    assert bias.name.decode() in caught.value.message
 
 
 def test_the_constants_of_a_tflite_file_are_those_that_the_schema_states() -> None:

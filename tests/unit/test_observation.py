@@ -113,6 +113,20 @@ def test_means_and_covariances_are_those_of_the_channels(name: str, axis: int) -
     assert found.covariances[name] == pytest.approx(np.cov(expected.T, bias=True), abs=1e-4)
 
 
+def test_images_beyond_one_product_of_matrices_count_though_their_memory_is_used_again() -> None:
+    given = images(41)
+    buffer = np.empty_like(given[0])
+
+    def reusing(image: Image) -> Activations:
+        buffer[:] = image
+        yield "image", buffer
+
+    found = observed(given, {"image": Wanted(-1, covariance=True)}, model=reusing)
+    expected = np.cov(rows(given).T, bias=True)
+    assert len(rows(given)) > 512
+    assert found.covariances["image"] == pytest.approx(expected, abs=1e-4)
+
+
 def test_only_what_is_wanted_is_collected() -> None:
     found = observed(images(3), {"image": Wanted(-1, covariance=False)})
     assert set(found.means) == {"image"}
@@ -134,7 +148,8 @@ def test_of_a_large_image_some_positions_are_sampled_the_same_ones_each_time() -
 
 
 def test_a_covariance_without_room_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observation, "COVARIANCE_BYTES", 4 * CHANNELS**2)
+    one = 4 * CHANNELS * (CHANNELS + observation.ROWS)  # with the rows that wait
+    monkeypatch.setattr(observation, "COVARIANCE_BYTES", one)
     wanted = {name: Wanted(axis, covariance=True) for name, axis in (("image", -1), ("second", 1))}
 
     def two(image: Image) -> Activations:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.onnx import LARGE, fold_channels, large_weights, put_in
+from converters.onnx import LARGE, drop_idle_reshapes, fold_channels, large_weights, put_in
 
 CHANNELS = 5
 
@@ -159,3 +159,36 @@ def test_large_kernels_are_kept_out_of_the_converter() -> None:
         "conv/kernel",
         "dense/kernel",
     ]
+
+
+@pytest.mark.parametrize(
+    ("batch", "shape", "stays"),
+    [
+        ("batch", [-1, 3, 8, 8], False),
+        (1, [1, 3, 8, 8], False),
+        ("batch", [1, 3, 8, 8], True),  # it holds for one image only, and says so
+        ("batch", [-1, 3, 64, 1], True),
+        ("batch", [-1, 192], True),
+        ("batch", [0, 3, 8, 8], True),
+    ],
+)
+def test_a_reshape_to_the_same_shape_goes(batch: str | int, shape: list[int], stays: bool) -> None:
+    """tf2onnx leaves them by chance, and equal models would give unlike files."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Reshape", ["r", "shape"], ["s"]),
+        helper.make_node("Abs", ["s"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.array(shape, np.int64), "shape")],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    drop_idle_reshapes(proto)
+    assert ("Reshape" in kinds(proto)) == stays
+    assert proto.graph.node[-1].input[0] == ("s" if stays else "r")

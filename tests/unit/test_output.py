@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from edge.dataset.pictures import Picture
-from edge.errors import BundleError, InferenceError, UsageError
+from edge.errors import BundleError, InferenceError, ModelLoadError, UsageError
 from edge.evaluation.output import Ending, GraphEnd, like_fitted_to_0_and_1, output_of
 from edge.pipeline.model_output import (
     check_alone,
+    check_numbers,
     probability_by_labels,
     two_labels,
     with_threshold,
@@ -392,3 +393,14 @@ def options(root: Path, *folders: str, positive: str | None = None) -> ExportOpt
         output=output,
         positive_class=positive,
     )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_answers_that_are_no_numbers_are_refused_before_any_activation_is_asked_for(
+    value: float,
+) -> None:
+    check_numbers(None)
+    check_numbers(np.zeros((3, 2), np.float32))
+    with pytest.raises(ModelLoadError, match="1 of 3 pictures with NaN or infinite") as caught:
+        check_numbers(np.array([[0, 1], [value, 0], [1, 0]], np.float32))
+    assert "--output-activation" not in caught.value.hint

@@ -123,3 +123,9 @@ def test_a_file_in_place_of_a_folder_is_no_missing_folder(tmp_path: Path, below:
     with pytest.raises(OutputError, match="does not exist") as caught:
         check_output(tmp_path / "a b" / "x", overwrite=False)
     assert caught.value.hint == f"mkdir -p '{tmp_path}/a b'"
+
+
+def test_a_folder_in_which_nothing_can_be_made_is_refused_before_the_work() -> None:
+    """Permissions do not tell: root has them all, and /proc takes no file."""
+    with pytest.raises(OutputError, match="/proc/x cannot be written"):
+        check_output(Path("/proc/x"), overwrite=False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from converters.quantizable import Block, blocks, scope
+from converters.quantizable import Block, LayerNames, blocks, layers_of, scope
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,29 @@ def test_several_blocks_of_one_layer_are_numbered() -> None:
 def test_a_graph_without_weights_has_no_blocks() -> None:
     assert blocks([(False, "net/pool/Mean", ("pool",))]) == ()
     assert blocks([]) == ()
+
+
+def test_the_keras_layer_of_a_block_is_found_in_the_names_of_its_operators() -> None:
+    """Names of a MobileNetV3 and of a PP-OCR network, as the two converters give them."""
+    found = [
+        Block("net_1/bn_39_1", ("net_1/bn_39_1/batchnorm/add_1;net_1/conv_38_1/convolution;c",)),
+        Block("net_1/dense_1_2", ("net_1/dense_1_2/MatMul", "net_1/dense_1_2/Add")),
+        Block("net_1/dense_1", ("net_1/dense_1/MatMul",)),
+        Block("net_1/stem_pixels_1", ("transpose", "net_1/stem_pixels_1/convolution")),
+        Block("net_1/relu_7_1", ("Conv__22", "net_1/relu_7_1/Relu")),
+        Block("Conv__23:0", ("Conv__23", "net_1/twice_1/Relu")),
+    ]
+    names = LayerNames(("stem", "conv_38", "dense", "dense_1"), ("bn_39", "relu_7", *2 * ["twice"]))
+    assert layers_of(found, names) == {
+        "net_1/bn_39_1": "conv_38",
+        "net_1/dense_1_2": "dense_1",
+        "net_1/dense_1": "dense",
+        "net_1/stem_pixels_1": "stem",
+        "net_1/relu_7_1": "relu_7",
+    }
+    plain = [Block(f"net/{name}", (f"net/{name}/Conv2D",)) for name in ("conv", "conv_1")]
+    assert layers_of(plain, LayerNames(("conv", "conv_1"))) == {
+        "net/conv": "conv",
+        "net/conv_1": "conv_1",
+    }
+    assert layers_of(plain, LayerNames()) == {}

@@ -3,7 +3,13 @@
 import pytest
 
 from converters.base import DEFAULT_TARGETS, TARGETS
-from edge.cli.make.options import DEFAULT_MAX_DROP, Quantize, allowed_drop, variant_names
+from edge.cli.make.options import (
+    DEFAULT_MAX_DROP,
+    Quantize,
+    allowed_drop,
+    variant_names,
+    with_default,
+)
 from edge.errors import UsageError
 
 SIX = (
@@ -40,7 +46,7 @@ def test_what_is_written_without_variants(
     ("text", "quantize", "recipe", "names"),
     [
         ("onnx-fp32,tflite-int8", INT8, False, ("tflite-int8", "onnx-fp32")),
-        (" tflite-int8 , ,tflite-int8", INT8, False, ("tflite-int8",)),
+        (" tflite-int8 , onnx-int8", INT8, False, ("tflite-int8", "onnx-int8")),
         ("tflite-w8a16", INT8, False, ("tflite-w8a16",)),  # needs no decision
         ("tflite-w8a16,onnx-int8", W8A16, False, ("onnx-int8", "tflite-w8a16")),
         ("onnx-mixed", AUTO, False, ("onnx-mixed",)),
@@ -58,6 +64,9 @@ def test_named_variants_in_the_order_of_the_table(
     ("text", "quantize", "recipe", "said", "hint"),
     [
         (",", INT8, False, "names none", "tflite-int8"),
+        ("tflite-int8,tflite-int8", INT8, False, "tflite-int8 twice", "once"),
+        ("tflite-int8,", INT8, False, "an empty name", "comma"),
+        ("tflite-int8, ,onnx-int8", INT8, False, "an empty name", "comma"),
         ("tflite-int4", INT8, False, "'tflite-int4'", "tflite-int8"),
         ("tflite-mixed", INT8, False, "tflite-mixed keeps", "--quantize auto"),
         ("onnx-mixed,onnx-fp32", W8A16, False, "onnx-mixed keeps", "--recipe FILE"),
@@ -111,3 +120,13 @@ def test_a_budget_or_a_recipe_that_cannot_be_meant(
     assert said in caught.value.message
     assert hint in caught.value.hint
     assert caught.value.exit_code == 2
+
+
+def test_the_default_has_to_be_written() -> None:
+    written = ("tflite-fp32", "tflite-int8", "onnx-int8")
+    assert with_default((), None, written) == ()
+    assert with_default((), "tflite-int8", written) == ("tflite-int8",)
+    assert with_default(written, "tflite-int8", written) == written
+    with pytest.raises(UsageError, match="--default onnx-fp32 is none of") as caught:
+        with_default((), "onnx-fp32", written)
+    assert "--variants" in caught.value.hint

@@ -3,16 +3,25 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from converters.base import TARGETS
 from edge.cli.app import main
 from edge.errors import UsageError
+from edge.modelfile.contents import tensor_names
 from edge.pipeline.conversion import Converted
+from edge.pipeline.job import ModelToBundle
 from edge.pipeline.options import OutputOptions
-from edge.pipeline.variants import read_recipe, recipe_of, with_budget
+from edge.pipeline.variants import (
+    fitting_recipe,
+    made_for,
+    read_recipe,
+    recipe_of,
+    with_budget,
+)
 from edge.runtime.files import write_json
 
 BOTH = ("tflite", "onnx")
@@ -93,6 +102,77 @@ def test_a_file_that_is_no_recipe(file: Path, content: bytes) -> None:
     with pytest.raises(UsageError, match=r"recipe\.json") as caught:
         read_recipe(file, BOTH)
     assert "--quantize auto" in caught.value.hint
+
+
+def test_a_block_that_is_named_twice_is_refused(file: Path) -> None:
+    write_json(file, GOOD | {"keep_float": {"onnx": ["a", "b", "a"]}})
+    with pytest.raises(UsageError, match="names the onnx block 'a' more than once"):
+        read_recipe(file, ["onnx"])
+
+
+def test_it_is_said_for_which_model_a_recipe_was_made(file: Path) -> None:
+    assert made_for(None) == ""
+    write_json(file, GOOD | {"model_id": "0123456789abcdef"})
+    assert made_for(file) == f"{file} was made for photos (id 0123456789ab)"
+    write_json(file, GOOD | {"model_id": ""})
+    assert made_for(file) == f"{file} was made for photos"
+    write_json(file, {"schema_version": 1, "keep_float": {}})
+    assert made_for(file) == ""
+
+
+def subject_of(model_id: str, *layers: str) -> ModelToBundle:
+    """A network of Keras with those layers, as far as a recipe asks for it."""
+    named = [SimpleNamespace(name=name) for name in layers]
+    model = SimpleNamespace(_flatten_layers=lambda **_: named)
+    subject = SimpleNamespace(
+        name="mine", model_id=model_id, adopted=None, float_file=None, load_model=lambda: model
+    )
+    return cast(ModelToBundle, subject)
+
+
+@pytest.mark.parametrize(
+    ("block", "fits"),
+    [
+        ("net_1/first_1", True),  # TensorFlow counts its scopes
+        ("elsewhere/first/Relu;elsewhere/bn", True),
+        ("first#2", True),
+        ("net/firsts", False),
+        ("net/last", False),
+    ],
+)
+def test_a_recipe_of_which_no_block_is_of_the_network(
+    file: Path, tmp_path: Path, block: str, fits: bool
+) -> None:
+    write_json(file, GOOD | {"keep_float": {"onnx": [block]}})
+    options = OutputOptions(
+        output=tmp_path, overwrite=False, cache=tmp_path, recipe=file, variants=("onnx-mixed",)
+    )
+    assert fitting_recipe(subject_of("0123", "first"), options) == ""  # its own
+    if fits:
+        told = fitting_recipe(subject_of("4567", "first"), options)
+        assert "was made for photos (id 0123), and this is mine (id 4567)" in told
+        return
+    with pytest.raises(UsageError, match=r"another network: photos \(id 0123\)") as caught:
+        fitting_recipe(subject_of("4567", "first"), options)
+    assert repr(block) in caught.value.message
+    nothing = replace(options, recipe=None)
+    assert fitting_recipe(subject_of("4567", "first"), nothing) == ""
+
+
+def test_a_recipe_of_another_file(file: Path, tmp_path: Path) -> None:
+    """Blocks of somebody else's file have the names of its tensors."""
+    given = Path(__file__).parents[1] / "data" / "channels_fp32.tflite"
+    fields = {"name": "mine", "model_id": "4567", "adopted": None, "float_file": given}
+    subject = cast(ModelToBundle, SimpleNamespace(**fields))
+    options = OutputOptions(
+        output=tmp_path, overwrite=False, cache=tmp_path, recipe=file, variants=("tflite-mixed",)
+    )
+    own = sorted(tensor_names(given))[0]
+    write_json(file, GOOD | {"keep_float": {"tflite": [own]}})
+    assert "was made for photos" in fitting_recipe(subject, options)
+    write_json(file, GOOD | {"keep_float": {"tflite": ["net/elsewhere"]}})
+    with pytest.raises(UsageError, match="another network"):
+        fitting_recipe(subject, options)
 
 
 def test_no_such_file(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge.dataset.folder import Files
+from edge.dataset.groups import Division
 from edge.dataset.pictures import Picture
 from edge.dataset.scan import Skipped
 from edge.evaluation.chance import Level
@@ -21,6 +22,7 @@ from edge.pipeline.page.curves import ticks
 from edge.pipeline.page.page import page
 from edge.pipeline.report import DataReport, Reference, Report, Training, VariantReport
 from edge.runtime.contract import Preprocessing
+from edge.runtime.intervals import wilson
 from edge.training.options import Strategy
 from edge.training.tuning import Phase
 
@@ -166,6 +168,46 @@ def report(classes: ClassReport, labels: list[str], **changes: Any) -> Report:
         classes=classes,
         **values,
     )
+
+
+@pytest.mark.parametrize(("groups", "parted"), [(12, ()), (3, ()), (3, ("a",))])
+def test_a_division_by_groups_is_told(groups: int, parted: tuple[str, ...]) -> None:
+    """With a group for one observation: the fewer groups were scored, the wider the interval."""
+    division = Division(
+        groups=30,
+        pictures=100,
+        scored_groups=groups,
+        scored_pictures=12,
+        unnamed=0,
+        needed=3,
+        parted=parted,
+    )
+    plain = report(ClassReport(models={}, differences=None), ["a", "b"])
+    values = replace(plain, data=replace(plain.data, division=division))
+    text = rendered(values, ["a", "b"], ())
+    assert "divided by 30 groups of 100 pictures" in text
+    assert ("no group is in two splits" in text) == (not parted)
+    assert ("&#x27;a&#x27; one by one" in text or "'a' one by one" in text) == bool(parted)
+    assert ("independent" in values.held_out) == (groups < 12)
+    assert "groups" not in plain.to_json()["data"]
+    exact = wilson(0.75 * groups, groups, 1.959964)
+    assert division.interval(0.75) == pytest.approx((exact.low, exact.high))
+    assert values.to_json()["data"]["groups"]["scored_groups"] == groups
+
+
+def test_a_report_says_which_scored_images_chose_the_blocks_of_a_mixed_file() -> None:
+    """A file that was selected on the images that score it looks better there."""
+    plain = report(ClassReport(models={}, differences=None), ["a", "b"])
+    assert plain.to_json()["selection"] == ""
+    mixed = replace(plain, variants=(VARIANT, replace(VARIANT, name="onnx-mixed")))
+    assert mixed.selection.startswith("A recipe says what onnx-mixed keeps in floats")
+    tried = {"images": 10, "ranking": [["first", 1.0]]}
+    searched = replace(mixed, search={"onnx-mixed": tried})
+    assert "10 of the 12 scored images chose the blocks that onnx-mixed keeps" in searched.selection
+    assert searched.to_json()["selection"] == searched.selection
+    assert "10 of the 12 scored images" in rendered(searched, ["a", "b"], ())
+    held = replace(mixed, search={"onnx-mixed": tried | {"ranking": []}})  # int8 held the budget
+    assert held.selection == ""
 
 
 def rendered(values: Report, labels: list[str], pictures: tuple[Picture, ...]) -> str:

@@ -12,12 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+import typer
 
 from converters.base import ConversionRequest, targets
 from edge.cache import StageCache
 from edge.cli import terminal
+from edge.cli.app import AFTER_INTERRUPT, COMMANDS, main
 from edge.deploy.session import Conversation
 from edge.deploy.ssh import Address, Remote
 from edge.device.messages import StateRequest
@@ -220,3 +223,40 @@ def test_what_is_reported_has_one_place(kind: type[BaseException]) -> None:
     wanted = terminal.INTERRUPTED if kind is KeyboardInterrupt else EdgeError.exit_code
     assert terminal.report_error(error) == wanted
     assert signal.SIGINT + 128 == terminal.INTERRUPTED
+
+
+@pytest.mark.parametrize("way", [KeyboardInterrupt(), typer.Exit(terminal.INTERRUPTED)])
+@pytest.mark.parametrize(
+    ("words", "place", "kept"),
+    [
+        (("build", "photos", "-o", "b"), "edge.pipeline.build.build", "finished stages are kept"),
+        (("tag", "."), "edge.tagging.tag.check_folder", "what was computed is kept"),
+        (("live", "--no-open"), "edge.runtime.live.service.check_start", ""),
+        (("predict", "bundle", "x.jpg"), "edge.runtime.bundle.Bundle.open", ""),
+        (("cache",), "edge.cache.StageCache.size_bytes", ""),
+    ],
+)
+def test_after_ctrl_c_each_command_says_what_it_keeps_and_nothing_else(
+    words: tuple[str, ...],
+    place: str,
+    kept: str,
+    way: BaseException,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # What main leaves for the end of its process would end this one with 130.
+    monkeypatch.setattr("edge.cli.app.atexit.register", lambda *_: None)
+    for name in ("photos", "bundle"):
+        (tmp_path / name).mkdir()
+    with patch(place, side_effect=way), pytest.raises(SystemExit) as ended:
+        main(list(words))
+    assert ended.value.code == terminal.INTERRUPTED
+    hint = f"hint: Run the same command again; {kept}.\n" if kept else ""
+    assert capfd.readouterr().err == f"interrupted\n{hint}"
+
+
+def test_what_is_kept_is_said_of_commands_that_there_are() -> None:
+    known = {name for row in COMMANDS.values() for name in row}
+    assert known.issuperset(AFTER_INTERRUPT)

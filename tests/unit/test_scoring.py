@@ -1,5 +1,6 @@
 """Which file runs by default, and what is said where the scores prove nothing."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,8 @@ from edge.dataset.pictures import Picture
 from edge.errors import ConversionError, InferenceError
 from edge.evaluation.chance import Level
 from edge.evaluation.multilabel import LabelTruth
+from edge.pipeline import choice
+from edge.pipeline.choice import accuracy_shortcoming
 from edge.pipeline.report import FailedVariant, VariantReport
 from edge.pipeline.scoring import (
     LONGEST_REASON,
@@ -23,9 +26,10 @@ from edge.pipeline.scoring import (
     variant_report,
 )
 from edge.pipeline.tasks.report import LEAST_ALIKE, TaskVariant
-from edge.pipeline.tasks.verdict import default_reason as task_reason
-from edge.pipeline.verdict import choose_default, default_reason, doubts
+from edge.pipeline.tasks.verdict import accuracy_shortcoming as task_shortcoming
+from edge.pipeline.verdict import doubts
 from edge.runtime.output import OutputKind, OutputSpec
+from tests.unit.measured_turns import as_fast
 
 LABELS = ("a", "b", "c")
 IMAGES = 60
@@ -52,6 +56,20 @@ def scored(
     return variant_report(
         name, table, truth, reference, latency_ms=1.0, latency={}, size_bytes=1, convert_seconds=0
     )
+
+
+def choose_default(variants: Sequence[Any], max_drop_points: float | None = None) -> str:
+    """Choose among files of which none is faster or larger than another."""
+    turns = as_fast(*(item.name for item in variants))
+    return choice.choose_default(variants, turns, max_drop_points)
+
+
+def default_reason(
+    variants: Sequence[VariantReport], failed: Sequence[FailedVariant], default: str
+) -> str:
+    turns = as_fast(*(item.name for item in variants))
+    lacks = lambda item: accuracy_shortcoming(item, None)  # noqa: E731
+    return choice.default_reason(variants, failed, default, turns, lacks)
 
 
 def pictures(truth: list[int] | list[None]) -> list[Picture]:
@@ -145,6 +163,53 @@ def test_a_keras_model_that_guesses_is_said() -> None:
     assert reference_score(RIGHT, pictures(TRUTH)).level is Level.GOOD
 
 
+def random_answers(truth: list[int], classes: int, share: float) -> NDArray[np.float32]:
+    """(images, classes) scores that are right on a share of the images, and else any."""
+    random = np.random.default_rng(5)
+    table: NDArray[np.float32] = random.random((len(truth), classes)).astype(np.float32)
+    right = random.random(len(truth)) < share
+    table[right, np.array(truth)[right]] = 2
+    return table
+
+
+@pytest.mark.parametrize(("share", "warns"), [(0.0, True), (0.3, False), (0.9, False)])
+def test_an_untrained_network_is_said_and_a_weak_one_is_not(share: float, warns: bool) -> None:
+    truth = [n % 10 for n in range(400)]
+    table = random_answers(truth, 10, share)
+    found = reference_score(table, pictures(truth))
+    file = scored("tflite-int8", table, table, truth)
+    text = " ".join(doubts(found, [file], "tflite-int8", pictures(truth), [*"abcdefghij"]))
+    assert ("no better than guessing" in text) == warns
+    assert "exchanged" not in text
+
+
+def test_labels_in_another_order_are_said_though_some_are_right() -> None:
+    """Twelve classes in the order of their names as text: 0, 1, 10, 11, 2, 3 ..."""
+    order = sorted(range(12), key=str)
+    truth = [n % 12 for n in range(360)]
+    table = random_answers([order.index(label) for label in truth], 12, 0.9)
+    found = reference_score(table, pictures(truth))
+    assert found.level is Level.LOW  # better than guessing: two of the twelve are in their places
+    assert {item.label for item in found.exchanged} == set(range(2, 12))
+    assert {item.answer for item in found.exchanged} == set(range(2, 12))
+    file = scored("tflite-int8", table, table, truth)
+    labels = [str(index) for index in range(12)]
+    text = " ".join(doubts(found, [file], "tflite-int8", pictures(truth), labels))
+    assert "the names of 10 classes seem to be exchanged" in text
+    assert "of the 30 images labelled" in text
+    assert "another order" in text
+
+
+def test_two_mixed_up_folders_are_said_and_one_hard_class_is_not() -> None:
+    truth = [n % 6 for n in range(240)]
+    swapped = random_answers([{2: 3, 3: 2}.get(label, label) for label in truth], 6, 0.95)
+    assert len(reference_score(swapped, pictures(truth)).exchanged) == 2
+    hard = random_answers([{2: 3}.get(label, label) for label in truth], 6, 0.95)
+    assert reference_score(hard, pictures(truth)).exchanged == ()
+    few = random_answers([{2: 3, 3: 2}.get(label, label) for label in truth[:18]], 6, 1)
+    assert reference_score(few, pictures(truth[:18])).exchanged == ()
+
+
 def test_pictures_with_several_labels_are_not_called_unlabelled() -> None:
     table = np.eye(3, dtype=np.int8)[TRUTH[:36]]
     truth = LabelTruth(labels=LABELS, table=table)
@@ -212,30 +277,22 @@ def test_why_the_default_of_a_task_is_not_the_int8_file(drop: float | None) -> N
         task_variant("onnx-int8", agreement=0.058, drop=drop),
         task_variant("onnx-fp32", agreement=1.0, drop=None if drop is None else 0.0),
     ]
-    default = choose_default(both)
-    assert default == "onnx-fp32"
-    assert "5.8 %" in task_reason(both, [], default, "mAP", None)
+    assert choose_default(both) == "onnx-fp32"
+    assert "5.8 %" in task_shortcoming(both[0], None, "mAP")
+    assert task_shortcoming(both[1], None, "mAP") == ""
 
 
 def task_variant(name: str, *, agreement: float, drop: float | None) -> TaskVariant:
-    made = SimpleNamespace(name=name, agreement=agreement, drop_points=drop)
+    made = SimpleNamespace(name=name, agreement=agreement, drop_points=drop, size_bytes=1)
     made.is_faithful, made.agreement_level = agreement >= LEAST_ALIKE, None
+    made.tells, made.drop_interval, made.agreement_interval = True, None, None
     return cast(TaskVariant, made)
 
 
-def test_without_an_int8_file_the_reason_is_that_of_the_next_smaller_one() -> None:
-    whole = task_variant("onnx-fp32", agreement=1.0, drop=None)
+def test_a_budget_decides_what_a_file_of_a_task_lacks() -> None:
     mixed = task_variant("onnx-mixed", agreement=0.953, drop=None)
-    default = choose_default([mixed, whole])
-    assert default == "onnx-fp32"
-    said = task_reason([mixed, whole], [], default, "mAP", None)
-    assert "onnx-fp32 and not onnx-mixed" in said and "95.3 %" in said
-    assert task_reason([mixed, whole], [], "onnx-mixed", "mAP", 5.0) == ""
-    fp32 = scored("tflite-fp32", RIGHT)
-    worse = scored("tflite-mixed", answers(*TRUTH[:-6], *[(c + 1) % 3 for c in TRUTH[-6:]]))
-    assert "not tflite-mixed, which loses 10.0 points" in default_reason(
-        [fp32, worse], [], "tflite-fp32"
-    )
+    assert "95.3 %" in task_shortcoming(mixed, None, "mAP")
+    assert task_shortcoming(mixed, 5.0, "mAP") == ""
 
 
 def test_a_reason_is_one_sentence_of_whole_words() -> None:
@@ -247,16 +304,55 @@ def test_a_reason_is_one_sentence_of_whole_words() -> None:
 
 
 def test_why_the_default_is_not_the_int8_file() -> None:
-    fp32 = scored("tflite-fp32", RIGHT)
+    fp32 = replace(scored("tflite-fp32", RIGHT), size_bytes=4)
     worse = scored("tflite-int8", answers(*TRUTH[:-6], *[(c + 1) % 3 for c in TRUTH[-6:]]))
-    assert default_reason([fp32, worse], [], choose_default([fp32, worse])) != ""
-    assert "10.0 points" in default_reason([fp32, worse], [], "tflite-fp32")
+    assert choose_default([fp32, worse]) == "tflite-fp32"
+    lost = "loses 10.0 points of top-1 (95 % interval 3.3 to 20.1), where 1 may be lost"
+    assert lost in default_reason([fp32, worse], [], "tflite-fp32")
+    assert any("tflite-int8 loses 10.0 points" in text for text in said(fp32, worse))
     nothing = [None] * IMAGES
     unlabelled = scored("tflite-int8", answers(*TRUTH[:-6], *TRUTH[:6][::-1]), RIGHT, nothing)
     text = default_reason([fp32, unlabelled], [], "tflite-fp32")
     assert f"{100 * (unlabelled.agreement or 0):.1f} %" in text
     assert "97 %" in text
-    assert default_reason([fp32, scored("tflite-int8", RIGHT)], [], "tflite-int8") == ""
     assert default_reason([fp32], [], "tflite-fp32") == ""  # nobody wanted one
     lost = FailedVariant(name="tflite-int8", reason="no room", hint="")
     assert "could not be made" in default_reason([fp32], [lost], "tflite-fp32")
+
+
+def test_answers_that_are_chosen_among_equal_scores_are_said() -> None:
+    """A model of many classes that is unsure of all: steps of 1/256 tell few of them apart."""
+    generator = np.random.default_rng(0)
+    unsure = generator.uniform(0.015, 0.025, (IMAGES, 50)).astype(np.float32)
+    rounded = np.round(unsure * 256) / 256
+    found = scored("tflite-int8", rounded, unsure, [None] * IMAGES)
+    (note,) = found.notes
+    assert "for 60 of 60 images several classes share the best score" in note
+    assert scored("onnx-int8", unsure, unsure, [None] * IMAGES).notes == ()
+    assert scored("tflite-int8", np.round(RIGHT * 256) / 256).notes == ()
+    assert scored("tflite-fp16", rounded, unsure, [None] * IMAGES).notes == ()
+    same = np.tile(rounded[:1], (IMAGES, 1))  # that it gives all images the same weighs more
+    assert scored("tflite-int8", same, unsure, [None] * IMAGES).notes == ()
+    # What the float model cannot tell apart either is no fault of the file.
+    assert scored("tflite-int8", rounded, rounded, [None] * IMAGES).notes == ()
+
+
+def test_a_file_that_changes_many_answers_is_said_though_as_many_are_right() -> None:
+    truth = TRUTH * 5
+    model = answers(*[(label + (index % 2)) % 3 for index, label in enumerate(truth)])
+    # Of 300 images the model has half right, and so has the file, but 40 times another half.
+    other = [(label + (index % 2)) % 3 for index, label in enumerate(truth)]
+    for index in range(40):
+        other[index] = (truth[index] + (index + 1) % 2) % 3
+    found = scored("tflite-int8", answers(*other), model, truth)
+    assert found.drop_points == 0
+    reference = reference_score(model, [Picture(Path("x"), "0", label) for label in truth])
+    said = doubts(reference, [found], "tflite-int8", [], LABELS)
+    assert any("tflite-int8 gives another class than the Keras model on 13.3 %" in x for x in said)
+    worse = answers(*[2 if index < 40 else item for index, item in enumerate(other)])
+    lost = scored("tflite-int8", worse, model, truth)
+    assert lost.drop_points is not None and lost.drop_points > 1
+    said = doubts(reference, [lost], "tflite-int8", [], LABELS)
+    assert len([text for text in said if text.startswith("tflite-int8 ")]) == 1
+    alike = scored("tflite-int8", model, model, truth)
+    assert not any("another class" in x for x in doubts(reference, [alike], "x", [], LABELS))

@@ -1,7 +1,8 @@
 """The search for what has to stay in floats, on real files of a network that is planted."""
 
 from collections.abc import Callable, Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,10 +11,14 @@ import numpy as np
 import pytest
 
 from benchmarks.protocol import Protocol
+from benchmarks.turns import FEWEST_ROUNDS, TimedFile, in_turn
 from converters import search as module
-from converters.base import HeldOut
-from converters.quantizable import Block, Quantizable
+from converters.base import ConversionRequest, HeldOut, Precision
+from converters.quantizable import Block, LayerNames, Quantizable
 from converters.search import Candidate, Search, search
+from edge.cli.make.view import print_searches
+from edge.runtime.contract import Preprocessing
+from edge.wording import counted
 
 IMAGES = 50
 MARGINS = np.arange(1, IMAGES + 1) / 51  # by which each picture is right, of 1
@@ -30,20 +35,27 @@ class Planted:
     """
 
     suffix = "onnx"
+    layer_names = LayerNames()
 
     def __init__(self, noise: dict[str, float]) -> None:
         self.noise = noise
         self.blocks = tuple(Block(name, (name,)) for name in noise)
         self.written: list[frozenset[str]] = []
 
+    def floats(self) -> bytes:
+        return self.file(self.noise)
+
     def left(self, keep: Collection[str]) -> float:
         return sum(noise for name, noise in self.noise.items() if name not in keep)
 
     def quantized(self, keep: Collection[str] = ()) -> bytes:
+        self.written.append(frozenset(keep))
+        return self.file(keep)
+
+    def file(self, keep: Collection[str]) -> bytes:
         import onnx
         from onnx import TensorProto, helper, numpy_helper
 
-        self.written.append(frozenset(keep))
         weights = np.array([[0, 0], [0, 1 / 255], [0, 0]], np.float32)
         constants = [
             numpy_helper.from_array(weights, "weights"),
@@ -70,7 +82,9 @@ class Planted:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LATENCY", Protocol(runs=3, min_seconds=0.0, max_seconds=1.0))
+    block = Protocol(runs=1, min_seconds=0.0, max_seconds=1.0, warm_up_seconds=0.0)
+    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(module, "ROUNDS", FEWEST_ROUNDS)
 
 
 @pytest.fixture
@@ -102,7 +116,12 @@ def find(held_out: HeldOut, tmp_path: Path) -> Find:
         folder.mkdir()
         told: list[int] = []
         found = search(
-            cast(Quantizable, model), cast(HeldOut, given), budget, folder, lambda: told.append(1)
+            cast(Quantizable, model),
+            cast(HeldOut, given),
+            budget,
+            folder,
+            lambda: told.append(1),
+            model.floats,
         )
         assert len(told) == len(model.written)
         return found
@@ -192,9 +211,46 @@ def test_labels_that_the_keras_model_misses_as_well_are_no_loss(find: Find) -> N
     assert found.chosen.kept == ()
 
 
+def test_candidates_and_the_float_file_are_timed_in_turn(
+    find: Find, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All files in each pass, so that their ratios do not hang on when each was tried."""
+    timed: list[dict[str, TimedFile]] = []
+
+    def turns(files: dict[str, TimedFile], *arguments: Any, **options: Any) -> Any:
+        timed.append(files)
+        assert options["max_seconds"] == module.MOST_SECONDS
+        found = in_turn(files, *arguments, **options)
+        medians = found.medians.copy()
+        medians[:, found.names.index(module.FLOAT)] = 4.0
+        for position, name in enumerate(found.names):
+            if name != module.FLOAT:
+                medians[:, position] = 1.0 + position  # 2, 3 ... seconds
+        return replace(found, medians=medians)
+
+    monkeypatch.setattr(module, "in_turn", turns)
+    found = find(Planted(NOISE), 12.0)
+    ((files),) = timed
+    assert len(files) == 1 + len(found.candidates)
+    assert all(item.path.name == name for name, item in files.items() if name != module.FLOAT)
+    ratios = [item.latency_ratio for item in found.candidates]
+    assert ratios == [pytest.approx((2 + n) / 4) for n in range(len(ratios))]
+    assert [item.latency_ratio_interval for item in found.candidates] == [
+        (ratio, ratio) for ratio in ratios
+    ]
+    assert found.float_latency_ms > 0
+
+
 def candidate(drop: float, latency: float, size: int) -> Candidate:
     return Candidate(
-        kept=(), top1=None, drop_points=drop, agreement=1.0, latency_ms=latency, size_bytes=size
+        kept=(),
+        top1=None,
+        drop_points=drop,
+        agreement=1.0,
+        size_bytes=size,
+        latency_ms=1.0,
+        latency_ratio=latency,
+        latency_ratio_interval=(latency, latency),
     )
 
 
@@ -217,7 +273,7 @@ def test_the_front_of_a_search(find: Find) -> None:
     for item in found.candidates:
         beaten = any(
             other.drop_points <= item.drop_points
-            and other.latency_ms <= item.latency_ms
+            and other.latency_ratio <= item.latency_ratio
             and other.size_bytes <= item.size_bytes
             and other != item
             for other in found.candidates
@@ -228,3 +284,58 @@ def test_the_front_of_a_search(find: Find) -> None:
     value = asdict(found)
     assert value["chosen"] in value["candidates"]
     assert value["ranking"][0][0] == "b"
+
+
+def test_a_search_is_printed_with_ratios_and_with_what_chose(
+    find: Find, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    found = find(Planted(NOISE), 12.0)
+    print_searches(dict.fromkeys(("tflite-mixed", "onnx-mixed"), asdict(found)), 80)
+    told = capsys.readouterr().out
+    assert f"searched for 12 points on {IMAGES} of the 80 scored images" in told
+    chosen = found.chosen
+    assert chosen is not None
+    assert told.count("Block: a layer") == 1  # for both tables
+    _, row = [line for line in told.splitlines() if line.lstrip().startswith("* ")]
+    assert [line for line in told.splitlines() if len(line) > 80] == []
+    assert f"{len(chosen.kept)} of {len(NOISE)}" in row
+    assert f"{chosen.latency_ratio:.2f}" in row
+    assert f"onnx-mixed keeps in floats {counted(len(chosen.kept), 'layer')}: " in told
+    named = asdict(found) | {"layers": {"b": "conv_of_b"}}
+    print_searches({"onnx-mixed": named}, 80)
+    assert ": conv_of_b, " in capsys.readouterr().out
+    assert " ms" not in told  # a time of another moment than those of the bundle's files
+
+
+@pytest.mark.parametrize("recipe", [None, ("a",)])
+@pytest.mark.parametrize("name", ["onnx", "tflite"])
+def test_a_search_takes_the_float_file_that_was_made_before_it(
+    name: str, recipe: tuple[str, ...] | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """To export a network once more took as long as the float file itself."""
+    made: list[str] = []
+    converter = import_module(f"converters.{name}")
+
+    def content(*_: object) -> Any:
+        made.append(name)
+        return SimpleNamespace(SerializeToString=lambda: b"floats") if name == "onnx" else b"floats"
+
+    monkeypatch.setattr(converter, "exported" if name == "onnx" else "converted", content)
+    monkeypatch.setattr(converter, "traced", lambda _: None, raising=False)
+    monkeypatch.setattr(converter, "written", lambda *_, **__: None)
+    monkeypatch.setattr(converter, "written_integers", lambda *given: [given[-1]()])
+    request = ConversionRequest(
+        keras_model=tmp_path / "model.keras",
+        format=name,
+        precisions=(Precision.FP32, Precision.MIXED),
+        output=tmp_path,
+        calibration=None,
+        name="model",
+        labels=(),
+        preprocessing=Preprocessing(height=4, width=4),
+        recipe=recipe,
+    )
+    assert list(converter.convert(request, None, lambda: None)) == [None, b"floats"]
+    # With a recipe nothing is timed, and the file is not held in memory.
+    assert len(made) == (1 if recipe is None else 2)

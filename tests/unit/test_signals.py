@@ -67,7 +67,7 @@ runpy.run_module(entry, run_name="__main__")
     [
         ("edge", "edge.runtime.signals"),
         ("edge", "typer"),
-        ("edge", "edge.cli.measure.zoo"),
+        ("edge", "edge.cli.terminal"),
         ("edge.runtime", "edge.runtime.signals"),
         ("edge.runtime", "edge.runtime.command_line"),
         ("edge.runtime", "numpy"),

@@ -14,7 +14,7 @@ from converters.base import ConversionRequest, HeldOut
 from converters.task_judge import TaskJudge, relative_error
 from edge.errors import NegativeVerdict, UsageError
 from edge.evaluation.task_agreement import agreement
-from edge.pipeline.verdict import check_budget, choose_default
+from edge.pipeline.choice import check_budget, choose_default
 from edge.runtime.contract import Preprocessing
 from edge.runtime.tasks import table
 from edge.runtime.tasks.results import (
@@ -27,6 +27,7 @@ from edge.runtime.tasks.results import (
     Segmentation,
 )
 from edge.runtime.tasks.table import DecoderEntry, DecoderSpec, Task
+from tests.unit.measured_turns import as_fast
 
 
 def box(left: float, score: float, index: int = 0) -> Detection:
@@ -185,15 +186,18 @@ class Held:
     drop_points: float | None = 0.0
     agreement_level: None = None
     is_faithful: bool = True
+    tells: bool = True
+    size_bytes: int = 1
 
 
 def test_where_nothing_is_found_the_float_file_is_the_default() -> None:
     files = [Held("onnx-int8"), Held("onnx-fp32")]
-    assert choose_default(files) == "onnx-fp32"
+    turns = as_fast("onnx-int8", "onnx-fp32")
+    assert choose_default(files, turns) == "onnx-fp32"
     with pytest.raises(NegativeVerdict, match="nothing is found in any image"):
         check_budget([Held("onnx-mixed")], 5.0)
     found = [Held("onnx-int8", agreement=1.0), Held("onnx-fp32", agreement=1.0)]
-    assert choose_default(found) == "onnx-int8"
+    assert choose_default(found, turns) == "onnx-int8"
 
 
 def test_without_a_float_file_there_is_nothing_to_hold_against() -> None:

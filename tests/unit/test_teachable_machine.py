@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from edge.cache import StageCache
-from edge.errors import EdgeError, UsageError
+from edge.errors import EdgeError, ModelLoadError, UsageError
 from edge.evaluation.evaluate import evaluate
 from edge.pipeline.export import export
 from edge.pipeline.given_model import given_model
@@ -141,10 +141,11 @@ def test_a_folder_and_its_model_json_are_the_same(pictures: Path, tmp_path: Path
     assert {item.name for item in found} == {"unpacked"}
 
 
-def tflite_file() -> bytes:
+def tflite_file(factor: float = 1.0) -> bytes:
     import tensorflow as tf
 
-    function = tf.function(lambda image: tf.nn.softmax(tf.reduce_mean(image, (1, 2)) @ KERNEL))
+    kernel = factor * KERNEL
+    function = tf.function(lambda image: tf.nn.softmax(tf.reduce_mean(image, (1, 2)) @ kernel))
     spec = tf.TensorSpec((1, 16, 16, 3), tf.float32)
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [function.get_concrete_function(spec)]
@@ -189,6 +190,13 @@ def test_a_tflite_download_is_adopted(pictures: Path, tmp_path: Path) -> None:
     picture = next((pictures / "2 blue").iterdir())
     (answer, *_) = Classifier.open(tmp_path / "bundle").classify(picture)
     assert (answer.label, answer.score > 0.9) == ("2 blue", True)
+
+
+def test_a_download_whose_weights_are_no_numbers_is_refused(pictures: Path, tmp_path: Path) -> None:
+    content = tflite_file(np.nan)
+    path = zipped(tmp_path / "tm.zip", {"model_unquant.tflite": content})
+    with pytest.raises(ModelLoadError, match="weights that are not finite numbers"):
+        export(options(path, tmp_path, pictures, "tflite-fp32"), Silent())
 
 
 def test_an_adopted_file_answers_as_its_interpreter(pictures: Path, tmp_path: Path) -> None:

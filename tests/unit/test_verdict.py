@@ -1,14 +1,20 @@
 """Verdicts on times: simulated machines with noise between processes, bursts, drift and steps."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from benchmarks.against import against
+from benchmarks.plan import BenchmarkPlan
+from benchmarks.result import MeasuredModel
 from benchmarks.verdict import (
     CONFIDENCE,
     ORDER,
     ROUNDS,
     Judgement,
     SpeedVerdict,
+    check_pairs,
     judge,
     paired,
     ratio_interval,
@@ -16,6 +22,7 @@ from benchmarks.verdict import (
 )
 from edge.errors import UsageError
 from edge.evaluation.confidence import Interval
+from edge.progress import Silent
 
 COMPARISONS = 400
 
@@ -100,8 +107,25 @@ def test_the_interval_by_hand() -> None:
 def test_too_few_pairs() -> None:
     with pytest.raises(UsageError, match="7 pairs") as error:
         ratio_interval(np.ones((7, 2)), 0.99)
-    assert "4 rounds" in error.value.hint
+    assert "at least 8 pairs" in error.value.hint
     assert ratio_interval(np.ones((8, 2)), 0.99) == Interval(1, 1)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.75, 0.9, 0.95, 0.96875, 0.99, 0.999])
+def test_the_fewest_pairs_are_those_that_have_an_interval(confidence: float) -> None:
+    fewest = next(count for count in range(1, 20) if 2 * 0.5**count <= 1 - confidence)
+    assert ratio_interval(np.ones((fewest, 2)), confidence) == Interval(1, 1)
+    with pytest.raises(UsageError, match=f"{fewest - 1} pairs"):
+        check_pairs(fewest - 1, confidence)
+
+
+def test_too_few_rounds_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    """Neither of the files is there, which whatever measures would meet first."""
+    with pytest.raises(UsageError, match="6 pairs of medians are too few"):
+        missing = MeasuredModel(
+            name="x", path=tmp_path / "x.tflite", sha256="", size_bytes=1, format="tflite"
+        )
+        against(missing, missing, BenchmarkPlan(), Silent(), rounds=3)
 
 
 def test_pairs_that_other_work_fell_into() -> None:

@@ -17,7 +17,7 @@ import pytest
 from edge.deploy.facts import Facts, without_python
 from edge.deploy.wheelhouse import Environment, Platform, environment, lock, locked, slim
 from edge.deploy.wheelhouse.environment import environment_id
-from edge.deploy.wheelhouse.lock import MACHINES, PACKAGES, Wheel, read
+from edge.deploy.wheelhouse.lock import EXTRAS, MACHINES, PACKAGES, Wheel, read
 from edge.deploy.wheelhouse.slim import needed
 from edge.errors import DeviceError, EngineUnavailable
 
@@ -40,19 +40,26 @@ def test_the_locks_are_there() -> None:
 def test_a_lock_is_a_closed_list_for_both_machines(path: Path) -> None:
     engine, _, python = path.stem.rpartition("-")
     wheels = read(path)
+    extra_of = {name: extra for extra, names in EXTRAS.items() for name in names}
+    names = (*PACKAGES[engine], *extra_of)
     listed = sorted((wheel.name, wheel.machine) for wheel in wheels)
-    assert listed == sorted((name, machine) for name in PACKAGES[engine] for machine in MACHINES)
+    assert listed == sorted((name, machine) for name in names for machine in MACHINES)
     tag = "cp" + python.replace(".", "")
     for wheel in wheels:
         name, version, implementation, abi, _ = wheel.file.removesuffix(".whl").split("-")
         assert (name.replace("_", "-").lower(), version) == (wheel.name, wheel.version)
-        assert (implementation, abi) == (tag, tag)
-        assert wheel.platforms
-        assert all(platform.endswith(wheel.machine) for platform in wheel.platforms)
+        assert wheel.extra == extra_of.get(wheel.name)
+        if wheel.extra is not None:  # of Python alone, so that it adds no condition on a device
+            assert (implementation, abi, wheel.platforms) == ("py3", "none", ("any",))
+            assert wheel.glibc == (0, 0)
+        else:
+            assert (implementation, abi) == (tag, tag)
+            assert wheel.platforms
+            assert all(platform.endswith(wheel.machine) for platform in wheel.platforms)
         assert len(bytes.fromhex(wheel.sha256)) == 32
         assert wheel.glibc <= (2, 36)  # Debian 12
     versions = {(wheel.name, wheel.version) for wheel in wheels}
-    assert len(versions) == len(PACKAGES[engine])  # one of each, whatever the machine
+    assert len(versions) == len(names)  # one of each, whatever the machine
 
 
 def test_the_bundle_is_scored_with_the_interpreter_that_is_shipped() -> None:
@@ -102,6 +109,8 @@ def test_the_id_tells_environments_apart(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(ids) == 5
     same = environment_id(locked("litert", Platform(machine="aarch64", glibc=(2, 41))))
     assert same in ids  # the same wheels
+    with_more = environment_id(locked("litert", PI, EXTRAS))
+    assert with_more not in ids
     monkeypatch.setitem(slim.PACKAGE, "numpy", {})  # other rules leave other files
     assert environment_id(locked("litert", PI)) not in ids
 
@@ -183,6 +192,7 @@ def test_every_rule_drops_something_of_a_shipped_lock() -> None:
 
 
 VERSIONS = {"ai-edge-litert": "9.1", "numpy": "9.2", "pillow": "9.3"}
+PAHO = {"paho-mqtt": {"paho/mqtt/client.py": b"mqtt = 1\n", "paho/py.typed": b""}}
 
 
 def make_wheel(folder: Path, name: str, version: str, files: Mapping[str, bytes]) -> Path:
@@ -237,11 +247,14 @@ class Index:
 
     def fill(self, files: Mapping[str, Mapping[str, bytes]] = FILES) -> None:
         text = "schema_version = 1\n"
-        for name, contents in files.items():
-            path = make_wheel(self.folder, name, VERSIONS[name], contents)
+        extra_of = {name: extra for extra, names in EXTRAS.items() for name in names}
+        for name, contents in {**files, **PAHO}.items():
+            version = VERSIONS.get(name, "9.4")
+            path = make_wheel(self.folder, name, version, contents)
             content = path.read_bytes()
+            extra = f'extra = "{extra_of[name]}"\n' if name in extra_of else ""
             text += (
-                f'[[wheels]]\nname = "{name}"\nversion = "{VERSIONS[name]}"\n'
+                f'[[wheels]]\nname = "{name}"\nversion = "{version}"\n{extra}'
                 f'machine = "aarch64"\nfile = "{path.name}"\nsize_bytes = {len(content)}\n'
                 f'sha256 = "{hashlib.sha256(content).hexdigest()}"\n'
             )
@@ -283,6 +296,27 @@ def test_wheels_are_gathered_unpacked_and_slimmed(index: Index) -> None:
     for path, (digest, size) in found.files.items():
         assert (hashlib.sha256(on_disk[path]).hexdigest(), len(on_disk[path])) == (digest, size)
     assert found.size_bytes == sum(map(len, on_disk.values()))
+
+
+def test_what_only_some_releases_need_goes_only_to_them(index: Index) -> None:
+    before = index.environment()
+    assert dict(before.packages) == VERSIONS and "paho/mqtt/client.py" not in before.files
+    found = index.environment(extras=EXTRAS)
+    assert found.id != before.id
+    assert found.packages == before.packages | {"paho-mqtt": "9.4"}
+    assert set(found.files) - set(before.files) == {
+        "paho/mqtt/client.py",
+        *(f"paho_mqtt-9.4.dist-info/{name}" for name in ("METADATA", "WHEEL")),
+    }
+    index.clear()
+    assert index.environment(extras=EXTRAS, offline=True) == found
+
+
+def test_offline_names_the_extra_that_is_not_cached(index: Index) -> None:
+    index.environment()
+    with pytest.raises(EngineUnavailable, match=r"not cached: paho_mqtt-9\.4[^,]*$") as caught:
+        index.environment(extras=EXTRAS, offline=True)
+    assert "with a package index within reach" in caught.value.hint
 
 
 def test_the_second_time_needs_no_index(index: Index) -> None:

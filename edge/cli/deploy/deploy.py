@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from edge.cli.deploy import options as hosts
 from edge.cli.help import example, spread
+from edge.cli.output import print_folded
 from edge.runtime.streams import say
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def deploy(
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
     from edge.deploy.deploy import deploy as run
-    from edge.deploy.plan import checked_bundle, make_plan
+    from edge.deploy.plan import checked_bundle
+    from edge.deploy.remote_benchmark import planned
     from edge.deploy.ssh import Remote
 
     options = flags.options(bundle)
@@ -34,7 +36,7 @@ def deploy(
     progress = shown_progress(quiet=flags.quiet)
     checked = checked_bundle(bundle, options.key)
     with Remote(where) as remote:
-        plan = make_plan(checked, remote, options, progress)
+        plan = planned(checked, remote, options, progress, dry_run=flags.dry_run)
         for finding in plan.findings:
             if finding.level != "ok":
                 progress.note(f"{finding.about}: {finding.found}")
@@ -51,8 +53,8 @@ def deploy(
     if not outcome.changed:
         say(f"{where.host}: release {outcome.release} serves already, and is healthy")
     else:
-        _print_outcome(outcome, plan)
-    say(f"Next: edge status {where.host}")
+        _print_outcome(outcome, plan, where.words)
+    say(f"Next: edge status {where.words}")
 
 
 def _print_plan(plan: "DeployPlan", host: str) -> None:
@@ -63,6 +65,7 @@ def _print_plan(plan: "DeployPlan", host: str) -> None:
     say(f"  send at most {plan.environment_bytes / 1e6:.1f} MB of wheels: {packages}")
     say(f"  install {plan.app} {release.id}: {release.variant} with {release.engine},")
     say(f"    CPU threads: {release.threads}")
+    print_folded(f"    {plan.variant_reason}")
     if release.live is not None:
         say(f"    {hosts.page_of(release.live)}")
     say("  test it: the golden pictures, and at most")
@@ -70,10 +73,11 @@ def _print_plan(plan: "DeployPlan", host: str) -> None:
     say(f"  switch, start, watch for {plan.options.watch_seconds:g} s, commit")
 
 
-def _print_outcome(outcome: "Outcome", plan: "DeployPlan") -> None:
+def _print_outcome(outcome: "Outcome", plan: "DeployPlan", words: str) -> None:
     release = plan.release
     say(f"{outcome.host}: {outcome.app} {outcome.release} serves")
     say(f"  {release.variant}, {release.engine}, CPU threads: {release.threads}")
+    print_folded(f"  {plan.variant_reason}")
     say(f"  as {plan.profile.id}: {plan.profile.name}")
     say(f"  sent {outcome.sent_bytes / 1e6:.1f} MB")
     if outcome.selftest is not None:
@@ -82,7 +86,7 @@ def _print_outcome(outcome: "Outcome", plan: "DeployPlan") -> None:
     if seconds is not None:
         say(f"  healthy: one inference {seconds * 1e3:.1f} ms, measured there")
     if release.live is not None:
-        say(f"  {hosts.page_of(release.live)}; open it with: edge live {outcome.host}")
+        say(f"  {hosts.page_of(release.live)}; open it with: edge live {words}")
 
 
 def _tested(report: "SelftestReport") -> str:

@@ -60,18 +60,21 @@ def deploy(
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
     from edge.deploy.deploy import deploy as deploy_to
-    from edge.deploy.fleet import roll_out
-    from edge.deploy.plan import checked_bundle, make_plan
+    from edge.deploy.fleet import roll_out, settled
+    from edge.deploy.plan import checked_bundle
+    from edge.deploy.remote_benchmark import planned
     from edge.deploy.ssh import Remote
     from edge.progress import Silent
 
     options = flags.options(bundle)
     members = _members(inventory, group, flags.ssh_config, flags.accept_new_host_key)
+    own = settled(members, options)
     checked = checked_bundle(bundle, options.key)
 
     def one(member: "Member") -> tuple[str, bool]:
         with Remote(member.address) as remote:
-            plan = make_plan(checked, remote, member.options(options), Silent())
+            asked = own[member.name]
+            plan = planned(checked, remote, asked, Silent(), dry_run=flags.dry_run)
             if flags.dry_run:
                 return plan.release.id, True
             outcome = deploy_to(remote, plan, Silent())

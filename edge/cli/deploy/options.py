@@ -1,13 +1,14 @@
 """Options of the commands that talk to devices."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from edge.cli import options as shared
-from edge.errors import BundleError, UsageError
+from edge.errors import UsageError
+from edge.runtime.live.settings import MOST_SMOOTHING
 from edge.runtime.numbers import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ AppName = Annotated[
 Variant = Annotated[
     str | None,
     typer.Option(
-        help="Variant of the bundle that runs there.  \\[default: the profile's]",
+        help="Variant of the bundle that runs there; fastest times those there that are as "
+        "accurate as its default, and takes the best.  \\[default: the profile's]",
         show_default=False,
     ),
 ]
@@ -203,6 +205,27 @@ CameraRate = Annotated[
         rich_help_panel=LIVE_PANEL,
     ),
 ]
+Smoothing = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of frames whose probabilities are averaged; 1 for none.  \\[default: 1]",
+        metavar="FRAMES",
+        min=1,
+        max=MOST_SMOOTHING,
+        show_default=False,
+        rich_help_panel=LIVE_PANEL,
+    ),
+]
+Mqtt = Annotated[
+    str | None,
+    typer.Option(
+        help="Let the device send answers to this broker, such as mqtt://user@host:1883 or "
+        "mqtts://...; EDGE_MQTT_PASSWORD here holds the password.",
+        metavar="URL",
+        show_default=False,
+        rich_help_panel=LIVE_PANEL,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +254,8 @@ class DeployFlags:
     live_port: LivePort = None
     size: CameraSize = None
     rate: CameraRate = None
+    smoothing: Smoothing = None
+    mqtt: Mqtt = None
     key: Key = None
     offline: Offline = False
     cache: shared.Cache = None
@@ -277,40 +302,30 @@ class DeployFlags:
         Raises:
             UsageError: A value cannot be, or an option would have no effect.
         """
+        from edge.deploy.plan import LIVE_CHOICES, chosen_live
         from edge.device.release import LiveSettings
-        from edge.runtime.cameras.camera import read_size
 
-        given = ("camera", "live_port", "size", "rate")
-        unused = next((name for name in given if getattr(self, name) is not None), None)
-        if not self.live and unused is not None:
+        given = {name: getattr(self, name) for name in LIVE_CHOICES}
+        given = {name: value for name, value in given.items() if value is not None}
+        if self.live:
+            return chosen_live(LiveSettings(), given)
+        for name in given:
             raise UsageError(
-                f"--{unused.replace('_', '-')} has no effect without --live",
+                f"--{name.replace('_', '-')} has no effect without --live",
                 hint="Add --live, or leave it out.",
             )
-        if not self.live:
-            return None
-        settings = LiveSettings(camera=self.camera)
-        if self.live_port is not None:
-            settings = replace(settings, port=self.live_port)
-        if self.rate is not None:
-            settings = replace(settings, rate=self.rate)
-        if self.size is not None:
-            width, height = read_size(self.size) or (0, 0)  # which are refused below
-            settings = replace(settings, width=width, height=height)
-        try:
-            settings.check()
-        except BundleError as error:
-            hint = "Such as: --live --camera 0 --size 640x480 --rate 10"
-            raise UsageError(error.message, hint=hint) from error
-        return settings
+        return None
 
 
 def page_of(live: "LiveSettings") -> str:
-    """Say which camera the page of a release shows, and where it is."""
+    """Say which camera the page of a release shows, where it is, and what else is done there."""
     from edge.runtime.cameras.camera import shown_address
 
     camera = "the first camera" if live.camera is None else f"camera {shown_address(live.camera)}"
-    return f"page of {camera} at port {live.port} of the device itself"
+    page = f"page of {camera} at port {live.port} of the device itself"
+    if live.smoothing > 1:
+        page += f", each answer the mean of {live.smoothing} frames"
+    return page if live.mqtt is None else f"{page}; answers go to {live.mqtt.url}"
 
 
 def address(

@@ -29,19 +29,20 @@ def status(
     from edge.cli.output import print_json
     from edge.deploy.deploy import states
 
-    reply = states(hosts.address(host, port, ssh_config, accept_new_host_key), app)
+    where = hosts.address(host, port, ssh_config, accept_new_host_key)
+    reply = states(where, app)
     if json:
         print_json({"schema_version": 1, "host": host, **reply.to_json()})
     else:
         for state in reply.apps:
-            _print_state(state, host)
+            _print_state(state, where.words)
         if not reply.apps:
             say(f"{host}: no application of edge is there")
     if not reply.apps or not all(state.healthy for state in reply.apps):
         raise typer.Exit(1)
 
 
-def _print_state(state: "AppState", host: str) -> None:
+def _print_state(state: "AppState", words: str) -> None:
     verdict = "healthy" if state.healthy else f"not healthy: {state.problem}"
     if state.on_trial:
         verdict += ", on trial"
@@ -50,7 +51,7 @@ def _print_state(state: "AppState", host: str) -> None:
     if bundle is not None:
         say(f"  {bundle.variant}, {bundle.engine}, CPU threads: {bundle.threads}")
         if bundle.live is not None:
-            say(f"  {hosts.page_of(bundle.live)}; open it with: edge live {host}")
+            say(f"  {hosts.page_of(bundle.live)}; open it with: edge live {words}")
     if health is not None and health.seconds is not None:
         say(
             f"  one inference {health.seconds * 1e3:.1f} ms; {health.answered} pictures "

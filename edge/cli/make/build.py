@@ -43,55 +43,56 @@ def build(
     mixup: making.Mixup = 0.0,
     cutmix: making.Cutmix = False,
     train_images: making.TrainImages = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail on an image that cannot be decoded.")
-    ] = False,
+    groups: making.Groups = None,
+    divide_groups: making.DivideGroups = False,
     name: shared.Name = None,
     flags: making.BundleFlags,
 ) -> None:
     """Train a classifier on a folder of photos and write a verified bundle."""
-    from edge.cli.make.view import print_report
+    from edge.cli.make.view import note_faults, print_report, shown_where_refused
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
     from edge.pipeline.build import build as run
     from edge.pipeline.options import BuildOptions
 
-    report = run(
-        BuildOptions(
-            photos=photos,
-            base=network.options(flags.seed),
-            training=making.training_options(
-                strategy,
-                HeadOptions(
-                    hidden=parse_hidden(head),
-                    metric=parse_metric(head),
-                    optimizer=optimizer,
-                    loss=loss,
-                    learning_rate=learning_rate,
-                    batch_size=batch_size,
-                    epochs=epochs,
-                    patience=patience,
-                    class_weights=class_weights,
-                    label_smoothing=label_smoothing,
-                    seed=flags.seed,
-                ),
-                unfreeze=unfreeze,
-                learning_rate=tune_learning_rate,
-                epochs=tune_epochs,
-                augmentation=augmentation,
-                mirror=mirror,
-                mixup=mixup,
-                cutmix=cutmix,
+    options = BuildOptions(
+        photos=photos,
+        base=network.options(flags.seed),
+        training=making.training_options(
+            strategy,
+            HeadOptions(
+                hidden=parse_hidden(head),
+                metric=parse_metric(head),
+                optimizer=optimizer,
+                loss=loss,
+                learning_rate=learning_rate,
+                batch_size=batch_size,
+                epochs=epochs,
+                patience=patience,
+                class_weights=class_weights,
+                label_smoothing=label_smoothing,
+                seed=flags.seed,
             ),
-            train_images=train_images,
-            strict=strict,
-            output=flags.output_options(output, name),
+            unfreeze=unfreeze,
+            learning_rate=tune_learning_rate,
+            epochs=tune_epochs,
+            augmentation=augmentation,
+            mirror=mirror,
+            mixup=mixup,
+            cutmix=cutmix,
         ),
-        shown_progress(quiet=flags.quiet),
+        train_images=train_images,
+        strict=flags.strict,
+        groups=groups,
+        divide_groups=making.checked_divide(groups, divides=divide_groups),
+        output=flags.output_options(output, name),
     )
+    with shown_where_refused(json=flags.json):
+        report = run(options, shown_progress(quiet=flags.quiet))
     if report is None:
         say("This worker has trained with the others; the first worker writes the bundle.")
     elif flags.json:
+        note_faults(report)
         print_json(report.to_json())
     else:
         print_report(report, output)

@@ -111,37 +111,37 @@ def export(
         return
     if output is None:
         raise UsageError("--output is missing", hint="Name the folder of the bundle.")
-    from edge.cli.make.view import print_export
+    from edge.cli.make.view import note_faults, print_export, shown_where_refused
     from edge.cli.output import print_json
     from edge.cli.terminal import shown_progress
     from edge.pipeline.export import export as run
     from edge.pipeline.options import ExportOptions
 
     of_keras, of_file = _divided(model, stated)
-    report = run(
-        ExportOptions(
-            model=model,
-            calibration_data=calibration_data,
-            evaluation_data=evaluation_data,
-            stated=of_file,
-            annotations=annotations,
-            weights=weights,
-            labels=of_keras.labels,
-            resize=of_keras.resize or Resize.CENTER_CROP,
-            output_activation=of_keras.output_activation,
-            threshold=of_keras.threshold,
-            positive_class=positive_class,
-            truth=truth,
-            size=of_keras.size,
-            input_range=of_keras.input_range,
-            channel_order=of_keras.channel_order,
-            model_output=model_output,
-            custom_objects=custom_objects,
-            output=flags.output_options(output),
-        ),
-        shown_progress(quiet=flags.quiet),
+    options = ExportOptions(
+        model=model,
+        calibration_data=calibration_data,
+        evaluation_data=evaluation_data,
+        stated=of_file,
+        annotations=annotations,
+        weights=weights,
+        labels=of_keras.labels,
+        resize=of_keras.resize or Resize.CENTER_CROP,
+        output_activation=of_keras.output_activation,
+        threshold=of_keras.threshold,
+        positive_class=positive_class,
+        truth=truth,
+        size=of_keras.size,
+        input_range=of_keras.input_range,
+        channel_order=of_keras.channel_order,
+        model_output=model_output,
+        custom_objects=custom_objects,
+        output=flags.output_options(output),
     )
+    with shown_where_refused(json=flags.json):
+        report = run(options, shown_progress(quiet=flags.quiet))
     if flags.json:
+        note_faults(report)
         print_json(report.to_json())
     else:
         print_export(report, output)

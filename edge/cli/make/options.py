@@ -136,6 +136,23 @@ Cutmix = Annotated[
 ]
 
 
+Groups = Annotated[
+    Path | None,
+    typer.Option(
+        "--groups",
+        help="CSV file with the columns file (path below PHOTOS) and group: no group is divided "
+        "between the splits. A picture that it does not name is a group of its own.",
+        show_default=False,
+    ),
+]
+DivideGroups = Annotated[
+    bool,
+    typer.Option(
+        "--divide-groups",
+        help="With --groups: divide the pictures of a class with too few groups one by one, and "
+        "say that this flatters the score, instead of failing.",
+    ),
+]
 CalibrationImages = Annotated[
     int, typer.Option(help="Largest number of images that calibrate int8.", min=1)
 ]
@@ -183,6 +200,39 @@ Variants = Annotated[
         show_default=False,
     ),
 ]
+
+
+DefaultVariant = Annotated[
+    str | None,
+    typer.Option(
+        "--default",
+        help="Name of the variant that runs by default, such as tflite-int8.  \\[default: the "
+        "fastest here of those that are as accurate]",
+        show_default=False,
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Fail on an image that cannot be decoded, or that is named and missing; and, with "
+        "exit code 1, on an integer file that is less accurate than the model or slower here than "
+        "the float file of its format.",
+    ),
+]
+
+
+def checked_divide(groups: Path | None, *, divides: bool) -> bool:
+    """Return whether groups may be divided.
+
+    Raises:
+        UsageError: There are none.
+    """
+    if divides and groups is None:
+        raise UsageError(
+            "--divide-groups has no effect without --groups", hint="Add --groups FILE."
+        )
+    return divides
 
 
 def training_options(
@@ -243,6 +293,8 @@ class BundleFlags:
     quantize: QuantizeOption = Quantize.INT8
     max_drop: MaxDrop = None
     recipe: Recipe = None
+    default: DefaultVariant = None
+    strict: Strict = False
     calibration_images: CalibrationImages = 100
     seed: shared.Seed = 0
     overwrite: shared.Overwrite = False
@@ -264,12 +316,16 @@ class BundleFlags:
         from edge.pipeline.options import OutputOptions
 
         replayed = self.recipe is not None
+        variants = variant_names(self.variants, self.quantize, recipe=replayed)
+        required = required_variants(self.variants, self.quantize, recipe=replayed)
         return OutputOptions(
             output=output,
             overwrite=self.overwrite,
             cache=shared.cache_root(self.cache),
-            variants=variant_names(self.variants, self.quantize, recipe=replayed),
-            required=required_variants(self.variants, self.quantize, recipe=replayed),
+            variants=variants,
+            required=with_default(required, self.default, variants),
+            default_variant=self.default,
+            strict=self.strict,
             max_drop_points=allowed_drop(self.max_drop, self.quantize, recipe=replayed),
             recipe=self.recipe,
             calibration_images=self.calibration_images,
@@ -284,7 +340,8 @@ def variant_names(
     """Return the names of the targets to write.
 
     Raises:
-        UsageError: A name is unknown, there is no name, or nothing decides about a mixed file.
+        UsageError: A name is unknown, empty or there twice, there is no name, or nothing decides
+            about a mixed file.
     """
     from converters.base import DEFAULT_TARGETS, TARGETS, Precision, targets
 
@@ -292,10 +349,17 @@ def variant_names(
     added = {TARGETS[name].precision for name in extra}
     if text is None:
         return (*DEFAULT_TARGETS, *extra)
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not names:
+    names = tuple(part.strip() for part in text.split(","))
+    if not any(names):
         raise UsageError("--variants names none", hint=f"Known: {', '.join(TARGETS)}.")
+    if "" in names:
+        raise UsageError(
+            f"--variants {text!r} has an empty name", hint="Separate names by one comma each."
+        )
     wanted = targets(names)
+    if len(wanted) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"--variants names {twice} twice", hint="Name each variant once.")
     mixed = [item.name for item in wanted if item.precision is Precision.MIXED]
     if mixed and Precision.MIXED not in added:
         raise UsageError(
@@ -317,6 +381,24 @@ def required_variants(
     if text is None:
         return _added(quantize, recipe=recipe)
     return variant_names(text, quantize, recipe=recipe)
+
+
+def with_default(
+    required: tuple[str, ...], default: str | None, variants: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the variants that have to be written, with the one that is to run by default.
+
+    Raises:
+        UsageError: That one is not to be written at all.
+    """
+    if default is None:
+        return required
+    if default not in variants:
+        raise UsageError(
+            f"--default {default} is none of the variants that are written",
+            hint=f"These are {', '.join(variants)}; --variants and --quantize choose them.",
+        )
+    return tuple(name for name in variants if name in required or name == default)
 
 
 def _added(quantize: Quantize, *, recipe: bool) -> tuple[str, ...]:

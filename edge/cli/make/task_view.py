@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.cli.make.view import print_calibration, print_next, print_search
+from edge.cli.make.view import (
+    marked,
+    print_calibration,
+    print_default,
+    print_faults,
+    print_next,
+    print_searches,
+)
 from edge.cli.output import print_folded, print_table
 from edge.wording import bounds, counted, percent, size
 
@@ -11,15 +18,16 @@ if TYPE_CHECKING:
     from edge.pipeline.tasks.report import TaskReport, TaskVariant
 
 
-def print_task_report(report: "TaskReport", output: Path) -> None:
+def print_task_report(report: "TaskReport", output: Path | None) -> None:
     """Print the table at the end of an export, and the command to type next."""
     _print_variants(report)
     for item in report.failed:
         print_folded(item.told())
-    if report.default_reason:
-        print_folded(f"Default: {report.default_reason}")
-    for name, search in report.search.items():
-        print_search(name, search)
+    print_faults(report.variants, report.notes)
+    print_default(report.default_reason, report.variants)
+    if report.selection:
+        print_folded(f"Held out: {report.held_out}")
+    print_searches(report.search, report.reference.images)
     print_calibration(report.calibration)
     threads = report.variants[0].latency["threads"]
     against = (
@@ -39,7 +47,7 @@ def _print_variants(report: "TaskReport") -> None:
     reference, metric = report.reference, report.reference.metric
     rows = [
         (
-            ("* " if item.name == report.default_variant else "  ") + item.name,
+            marked(item, report.default_variant),
             size(item.size_bytes),
             *((percent(item.score), bounds(item.interval), _drop(item)) if metric else ()),
             percent(item.agreement),

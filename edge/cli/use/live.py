@@ -13,14 +13,15 @@ from edge.cli import options as shared
 from edge.cli.deploy import options as hosts
 from edge.cli.help import example, refuse_unused
 from edge.errors import CameraError, ConnectionFailed, UsageError
+from edge.runtime.live.settings import MOST_SMOOTHING
 from edge.runtime.numbers import MOST_THREADS
 from edge.runtime.streams import say
 
 if TYPE_CHECKING:
     from edge.deploy.ssh import Address
     from edge.live.session import LiveSession
-    from edge.runtime.live.mqtt import Broker
     from edge.runtime.live.service import LiveOptions
+    from edge.runtime.live.settings import Broker
 
 DEVICE: Final = "Device"  # panel of --help
 FEW_THREADS: Final = 4  # more seldom make one picture faster, and the page wants some too
@@ -97,7 +98,11 @@ def live(
     ] = min(os.cpu_count() or 1, FEW_THREADS),
     smoothing: Annotated[
         int,
-        typer.Option(help="Number of frames whose probabilities are averaged; 1 for none.", min=1),
+        typer.Option(
+            help="Number of frames whose probabilities are averaged; 1 for none.",
+            min=1,
+            max=MOST_SMOOTHING,
+        ),
     ] = 1,
     mqtt: Annotated[
         str | None,
@@ -132,7 +137,7 @@ def live(
     """
     shown = wants_page(open_page)
     if what is not None and not _is_path(what):
-        refuse_unused(context, f"with {what}, where edge live runs already", *_HERE)
+        _refuse_unused_there(context, what)
         address = hosts.address(what, port, ssh_config, accept_new_host_key)
         raise typer.Exit(_on_device(address, live_port, app, shown=shown))
     refuse_unused(context, "without a device", *_THERE)
@@ -167,7 +172,6 @@ def _options(
     from edge.runtime.cameras.camera import LEAST_RATE, MOST_RATE, MOST_SIDE, read_size
     from edge.runtime.cameras.table import check_address
     from edge.runtime.commands.live import TOKEN
-    from edge.runtime.live.model import MOST_SMOOTHING
     from edge.runtime.live.server import checked_address
     from edge.runtime.live.service import LiveOptions
 
@@ -181,11 +185,6 @@ def _options(
         raise UsageError(
             f"--rate {rate:g} is out of range",
             hint=f"{LEAST_RATE:g} to {MOST_RATE:g} frames a second are allowed.",
-        )
-    if smoothing > MOST_SMOOTHING:
-        raise UsageError(
-            f"--smoothing {smoothing} is out of range",
-            hint=f"1 to {MOST_SMOOTHING} frames are allowed.",
         )
     if camera is not None:
         try:
@@ -201,6 +200,25 @@ def _options(
         token=os.environ.get(TOKEN) or None,
         smoothing=smoothing,
     )
+
+
+def _refuse_unused_there(context: typer.Context, what: str) -> None:
+    """Refuse options of this computer with a word that is no bundle, and so a device.
+
+    Raises:
+        UsageError: One was given.
+    """
+    try:
+        refuse_unused(context, "on a device, whose page runs there already", *_HERE)
+    except UsageError as error:
+        raise UsageError(
+            f"there is no bundle at {what}, and {error.message}",
+            hint=f"Name the folder of a bundle; if {what} is a device, {_lower(error.hint)}",
+        ) from error
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _with_bundle(bundle: Path, chosen: "LiveOptions", *, shown: bool) -> int:
@@ -223,8 +241,9 @@ def _with_session(
     from edge.cli.terminal import shown_progress
     from edge.live.export import BundleExporter
     from edge.live.session import open_session
-    from edge.runtime.live.service import serve
+    from edge.runtime.live.service import check_start, serve
 
+    check_start(chosen)  # a session that cannot be served leaves no folder
     root = shared.cache_root(cache)
     progress = shown_progress(quiet=quiet)
     with open_session(folder, StageCache(root), progress, keeps=keeps) as session:
@@ -246,14 +265,14 @@ def _print_session(session: "LiveSession") -> None:
 
     place = readable(session.folder)
     began = f"{place}: a new session"
-    if session.resumed:
+    if session.resumed or session.taught:
         began = f"{place}: goes on, with {counted(session.taught, 'picture')} taught so far"
     kept = f"pictures are kept in {place}/{session.pictures.folder.name}"
     say(f"{began}; {kept if session.keeper else 'no picture is kept'}", err=True)
 
 
 def _broker(text: str) -> "Broker":
-    from edge.runtime.live.mqtt import checked_broker
+    from edge.runtime.live.settings import checked_broker
 
     return checked_broker(text)
 

@@ -7,7 +7,7 @@ import hashlib
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -66,6 +66,7 @@ def environment(
     engine: str,
     target: Platform,
     *,
+    extras: Collection[str] = (),
     cache: Path,
     offline: bool = False,
     step: Callable[[int], None] | None = None,
@@ -75,16 +76,17 @@ def environment(
     Args:
         engine: ``litert``, ``tflite-runtime`` or ``onnxruntime``.
         target: The device.
+        extras: What else the release needs; see ``locked``.
         cache: Folder that keeps wheels and environments; see ``edge.cache.default_cache``.
         offline: Do not ask a package index.
-        step: Is told of each wheel that is unpacked; there are ``len(locked(engine, target))``.
+        step: Is told of each wheel that is unpacked; there are as many as ``locked`` returns.
 
     Raises:
         DeviceError: There are no wheels for such a device.
         EngineUnavailable: The wheels are not cached, and cannot be had.
         OutputError: The cache cannot be written.
     """
-    wheels = locked(engine, target)
+    wheels = locked(engine, target, extras)
     stages = StageCache(cache)
     name = environment_id(wheels)
     key = content_key("environment", {"id": name})

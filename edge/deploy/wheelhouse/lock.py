@@ -2,11 +2,12 @@
 
 The interpreters import numpy and themselves, and edge.runtime Pillow; what else their wheels ask
 for (protobuf, flatbuffers, tqdm...) serves tools that do not run on a device. So a lock is a closed
-list, and nothing is resolved when a device is deployed to.
+list, and nothing is resolved when a device is deployed to. Packages that only some releases need
+stand there as an extra, which those ask for.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Self
@@ -24,6 +25,8 @@ PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "onnxruntime": ("onnxruntime", "numpy", "pillow"),
     "tflite-runtime": ("tflite-runtime", "numpy", "pillow"),
 }
+MQTT: Final = "mqtt"  # what sends answers to a broker
+EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {MQTT: ("paho-mqtt",)}
 _GLIBC: Final = re.compile(r"manylinux_(\d+)_(\d+)_|manylinux(2014)_")
 
 
@@ -92,6 +95,7 @@ class Wheel:
         file: The name of the file, whose tags say what it fits.
         sha256: The sha256 (hex) of the file.
         size_bytes: The size of the file.
+        extra: A key of ``EXTRAS``, where only releases that ask for it need the package.
     """
 
     name: schema.Text
@@ -100,6 +104,7 @@ class Wheel:
     file: schema.Text
     sha256: schema.Text
     size_bytes: schema.PositiveInt
+    extra: Annotated[str, schema.one_of(EXTRAS)] | None = None
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -108,13 +113,13 @@ class Wheel:
 
     @property
     def glibc(self) -> tuple[int, int]:
-        """The oldest glibc that it runs with, by its tags."""
+        """The oldest glibc that it runs with, by its tags; (0, 0) of Python alone."""
         versions = [
             (2, 17) if match[3] else (int(match[1]), int(match[2]))
             for match in map(_GLIBC.match, self.platforms)
             if match
         ]
-        return min(versions)
+        return min(versions, default=(0, 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +129,13 @@ class _LockFile:
     wheels: tuple[Wheel, ...] = ()
 
 
-def locked(engine: str, target: Platform) -> tuple[Wheel, ...]:
+def locked(engine: str, target: Platform, extras: Collection[str] = ()) -> tuple[Wheel, ...]:
     """Return the wheels of an engine for a device.
+
+    Args:
+        engine: A key of ``PACKAGES``.
+        target: The device.
+        extras: Keys of ``EXTRAS`` whose packages are needed as well.
 
     Raises:
         DeviceError: There are none for its machine, Python or glibc.
@@ -137,7 +147,11 @@ def locked(engine: str, target: Platform) -> tuple[Wheel, ...]:
             f"edge has no wheels of {engine} for Python {target.python}",
             hint=f"{engine} is there for Python {', '.join(pythons) or '(none)'}.",
         )
-    wheels = tuple(wheel for wheel in read(path) if wheel.machine == target.machine)
+    wheels = tuple(
+        wheel
+        for wheel in read(path)
+        if wheel.machine == target.machine and (wheel.extra is None or wheel.extra in extras)
+    )
     if not wheels:
         raise DeviceError(
             f"edge has no wheels for {target.machine}",

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from edge.deploy.wheelhouse.environment import selection
-from edge.deploy.wheelhouse.lock import FOLDER, MACHINES, PACKAGES, SCHEMA_VERSION, Wheel
+from edge.deploy.wheelhouse.lock import (
+    EXTRAS,
+    FOLDER,
+    MACHINES,
+    PACKAGES,
+    SCHEMA_VERSION,
+    Wheel,
+)
 from edge.runtime.files import sha256_file, write_bytes
 
 PYTHONS: Final = {
@@ -39,7 +46,8 @@ def newest(engine: str, python: str, machine: str) -> Iterator[Wheel]:
     """Return the newest wheel of each package that fits."""
     platforms = {f"manylinux_2_{minor}_{machine}" for minor in range(17, NEWEST_GLIBC + 1)}
     platforms.add(f"manylinux2014_{machine}")
-    for package in PACKAGES[engine]:
+    extra_of = {package: extra for extra, packages in EXTRAS.items() for package in packages}
+    for package in (*PACKAGES[engine], *extra_of):
         with tempfile.TemporaryDirectory() as folder:
             wanted = BOUNDS.get((engine, package), package)
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
@@ -53,6 +61,7 @@ def newest(engine: str, python: str, machine: str) -> Iterator[Wheel]:
                 file=path.name,
                 sha256=sha256_file(path),
                 size_bytes=path.stat().st_size,
+                extra=extra_of.get(package),
             )
 
 
@@ -66,6 +75,7 @@ def _toml(wheels: list[Wheel]) -> str:
         lines += [f'{name} = "{getattr(wheel, name)}"' for name in ("name", "version", "machine")]
         lines += [f'file = "{wheel.file}"', f'sha256 = "{wheel.sha256}"']
         lines.append(f"size_bytes = {wheel.size_bytes}")
+        lines += [] if wheel.extra is None else [f'extra = "{wheel.extra}"']
     return "\n".join(lines) + "\n"
 
 

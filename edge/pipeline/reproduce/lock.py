@@ -3,7 +3,7 @@
 import platform
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from enum import Enum
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -105,6 +105,7 @@ FILE_OPTIONS: Final = frozenset(
         "base.backbone",
         "base.weights",
         "custom_objects",
+        "groups",
         "labels",
         "model",
         "output.recipe",
@@ -150,7 +151,12 @@ def build_inputs(options: BuildOptions, dataset: Dataset) -> JobInputs:
         for split, images in dataset.splits.items()
     }
     images = _images(options.photos, splits, dataset.labels)
-    return _inputs(options, {"photos": images})
+    inputs = _inputs(options, {"photos": images})
+    if dataset.groups is None:
+        return inputs
+    file = dataset.groups.file  # as it was read: it may have changed since
+    named = NamedFile(path=str(file.path), sha256=sha256(file.content).hexdigest())
+    return replace(inputs, files={**inputs.files, "groups": named})
 
 
 def export_inputs(
@@ -252,6 +258,7 @@ def _named_files(options: Mapping[str, Any], outer: str = "") -> Iterator[tuple[
 LOCK_SCHEMA_VERSION: Final = 1
 Command = Literal["build", "export"]
 SOURCE: Final = "source/model.keras"
+GROUPS: Final = "source/groups.csv"  # so that the groups are known where their file is gone
 WEIGHTS: Final = f"{SOURCE}/model.weights.h5"
 CONFIG: Final = f"{SOURCE}/config.json"
 # Reports hold latencies and dates, the runtime is that of the version, golden answers follow from

@@ -145,8 +145,12 @@ def _make(
     }
     values = named_files(bundle, lock.inputs, options.files)
     job = read_options(kinds[lock.command], values, local)
-    # The name of the folder stands in the model files, and this one may be called otherwise.
-    job = replace(job, output=replace(job.output, name=lock.name))
+    # The name of the folder stands in the model files, and this one may be called otherwise. Which
+    # variant is the default, and whether --strict let it pass, was measured: another measurement
+    # might say otherwise.
+    default = bundle.manifest.default_variant
+    output_options = replace(job.output, name=lock.name, default_variant=default, strict=False)
+    job = replace(job, output=output_options)
     _forget_names()
     if isinstance(job, BuildOptions):
         build(job, progress)

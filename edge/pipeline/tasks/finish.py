@@ -6,7 +6,20 @@ from benchmarks.environment import host
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
 from edge.pipeline.bundle import write_end, write_models, write_report
-from edge.pipeline.calibration import calibration_report, check_apart, choose, warnings
+from edge.pipeline.calibration import (
+    check_apart,
+    choose,
+    warnings,
+)
+from edge.pipeline.choice import (
+    check_budget,
+    check_strict,
+    choose_default,
+    default_reason,
+    paced,
+    slow_notes,
+    unsaid,
+)
 from edge.pipeline.conversion import Converted
 from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.options import OutputOptions
@@ -15,11 +28,10 @@ from edge.pipeline.page.page import PAGE_NAME
 from edge.pipeline.page.task_page import write_task_page
 from edge.pipeline.scoring import Failures
 from edge.pipeline.task_golden import write_task_golden
-from edge.pipeline.tasks.report import TaskReport
+from edge.pipeline.tasks.report import TaskReport, TaskVariant
 from edge.pipeline.tasks.scoring import Answered, answer_all, answers_of, score_all
-from edge.pipeline.tasks.verdict import default_reason, doubts
-from edge.pipeline.variants import convert_variants, read_recipes
-from edge.pipeline.verdict import check_budget, choose_default
+from edge.pipeline.tasks.verdict import accuracy_shortcoming, doubts
+from edge.pipeline.variants import convert_variants, fitting_recipe, read_recipes
 from edge.versions import versions
 
 
@@ -66,6 +78,8 @@ def _made(
     subject: ModelToBundle, options: OutputOptions, cache: StageCache, stages: TimedStages
 ) -> _MadeFiles:
     """Write the files, and run each over the held-out images."""
+    if note := fitting_recipe(subject, options):
+        stages.note(note)
     labels = [picture.label for picture in subject.calibrate_on]
     calibrating = choose(subject.calibrate_on, labels, options.calibration_images, options.seed)
     check_apart(calibrating, subject.pictures)
@@ -93,26 +107,28 @@ def _report(
     cache: StageCache,
     stages: TimedStages,
 ) -> TaskReport:
-    """Return what the answers come to; what a user should know is said on the way."""
+    """Return what the answers come to; what a user should know is said on the way.
+
+    Raises:
+        NegativeVerdict: An integer file has a fault, and that is not to be.
+    """
     assert subject.decoder is not None  # it is no classifier
-    reference, variants = score_all(subject, files.answered, options.seed, cache, stages)
-    failed = tuple(files.failures.noted)
-    check_budget(variants, options.max_drop_points)
-    default = choose_default(variants, options.max_drop_points)
-    calibration = calibration_report(
-        files.calibrating,
-        subject.pictures,
-        subject.preprocessing,
-        subject.labels,
-        files.converted,
-        asked=options.calibration_images,
-        pool=subject.pool,
-    )
-    notes = (*warnings(calibration), *doubts(reference, variants, default))
-    for text in notes:
+    reference, scored, turns = score_all(subject, files.answered, options.seed, cache, stages)
+    failed, budget = tuple(files.failures.noted), options.max_drop_points
+    check_budget(scored, budget)
+    default = choose_default(scored, turns, budget, options.default_variant)
+
+    def shortcoming(item: TaskVariant) -> str:
+        return accuracy_shortcoming(item, budget, reference.metric)
+
+    variants = paced(scored, turns, default, shortcoming)
+    calibration = subject.audit(files.calibrating, files.converted, options.calibration_images)
+    doubted = (*doubts(reference, variants, default, budget), *slow_notes(turns))
+    notes = (*warnings(calibration), *doubted)
+    for text in unsaid(notes, variants):
         stages.note(text)
     records = {item.target.name: item.record for item in files.converted}
-    return TaskReport(
+    report = TaskReport(
         command=subject.command,
         name=subject.name,
         task=subject.decoder.task,
@@ -124,7 +140,7 @@ def _report(
         failed=failed,
         default_variant=default,
         default_reason=default_reason(
-            variants, failed, default, reference.metric, options.max_drop_points
+            variants, failed, default, turns, shortcoming, named=options.default_variant
         ),
         calibration=calibration,
         search={name: record["search"] for name, record in records.items() if "search" in record},
@@ -133,6 +149,8 @@ def _report(
         host=host(),
         versions=versions(),
     )
+    check_strict(report, strict=options.strict)
+    return report
 
 
 def _write_bundle(

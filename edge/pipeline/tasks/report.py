@@ -16,6 +16,7 @@ from edge.pipeline.report import (
     FailedVariant,
     WrittenFile,
     held_out_of,
+    selection,
 )
 from edge.runtime.tasks.table import DecoderSpec, Task
 
@@ -83,6 +84,11 @@ class TaskVariant(WrittenFile):
         return None
 
     @property
+    def tells(self) -> bool:
+        """Where things are answered with places, every image can tell."""
+        return True
+
+    @property
     def is_faithful(self) -> bool:
         """Whether at least half of what the float file answers is there."""
         return self.agreement is None or self.agreement >= LEAST_ALIKE
@@ -139,7 +145,12 @@ class TaskReport:
     @property
     def held_out(self) -> str:
         """Return what the scored images were held out from."""
-        return held_out_of(self.command)
+        return " ".join(filter(None, (held_out_of(self.command), self.selection)))
+
+    @property
+    def selection(self) -> str:
+        """Return how many of the scored images chose what mixed files keep in floats; or ""."""
+        return selection(self.variants, self.search, self.reference.images)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -147,4 +158,5 @@ class TaskReport:
             "task": str(self.task),
             "decoder": self.decoder.to_json(),
             "data": self.data.to_json(),
+            "selection": self.selection,
         }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.turns import Turns
 from converters.base import TARGETS, Target
 from edge.cache import StageCache
 from edge.errors import EdgeError, InferenceError, ModelLoadError
@@ -17,10 +18,9 @@ from edge.evaluation.tasks.metric import SHOWN, bootstrap_interval, metric_of, r
 from edge.pipeline.conversion import Converted
 from edge.pipeline.job import ModelToBundle
 from edge.pipeline.report import ADOPTED_FILE, FLOAT_FILE, Bounds
-from edge.pipeline.scoring import file_facts
+from edge.pipeline.scoring import file_facts, timed_in_turn
 from edge.pipeline.tasks.report import TaskReference, TaskVariant
 from edge.progress import Progress, Step
-from edge.runtime.preprocess import load
 from edge.runtime.tasks.results import Answer, Embedding, Segmentation
 
 
@@ -88,10 +88,8 @@ def answer_all(
 
 def score_all(
     subject: ModelToBundle, answered: Answered, seed: int, cache: StageCache, progress: Progress
-) -> tuple[TaskReference, tuple[TaskVariant, ...]]:
-    """Return the scores of what the files are held against, and the report of each file.
-
-    Each is timed alone on the machine.
+) -> tuple[TaskReference, tuple[TaskVariant, ...], Turns]:
+    """Return the scores of what the files are held against, the report of each file, and the times.
 
     Args:
         subject: The model and its images.
@@ -100,28 +98,26 @@ def score_all(
         cache: Where answers and facts of the files are kept.
         progress: Told of the stage.
     """
-    sample = load(subject.pictures[0].path, subject.preprocessing)
+    turns = timed_in_turn(subject, [item for item, _ in answered.files], progress)
     scorer = AnnotationScorer(subject, cache)
     variants = []
-    with progress.stage("latency", len(answered.files)) as step:
-        for item, answers in answered.files:
-            facts = file_facts(item, sample, subject.preprocessing, cache)
-            share, bounds = None, None
-            if subject.adopted is None:
-                share, bounds = _agreement(answered.reference, answers, seed)
-            variants.append(
-                TaskVariant(
-                    name=item.target.name,
-                    path=f"models/{TARGETS[item.target.name].filename}",
-                    agreement=share,
-                    agreement_interval=bounds,
-                    found=sum(map(results, answers)),
-                    **scorer.scores(item.path),
-                    **facts,
-                )
+    for item, answers in answered.files:
+        name = item.target.name
+        share, bounds = None, None
+        if subject.adopted is None:
+            share, bounds = _agreement(answered.reference, answers, seed)
+        variants.append(
+            TaskVariant(
+                name=name,
+                path=f"models/{TARGETS[name].filename}",
+                agreement=share,
+                agreement_interval=bounds,
+                found=sum(map(results, answers)),
+                **scorer.scores(item.path),
+                **file_facts(item, turns.benchmarks[name], cache),
             )
-            step(1)
-    return scorer.reference(len(subject.pictures)), tuple(variants)
+        )
+    return scorer.reference(len(subject.pictures)), tuple(variants), turns
 
 
 class AnnotationScorer:

@@ -3,29 +3,30 @@
 from collections.abc import Sequence
 from typing import Final
 
-from edge.pipeline.report import FailedVariant
+from edge.pipeline.choice import (
+    agreeing,
+    allowed,
+    is_as_accurate,
+    known_to,
+    loss_notes,
+    lost_points,
+)
 from edge.pipeline.tasks.report import TaskReference, TaskVariant
-from edge.pipeline.verdict import MAX_CHANGED_POINTS, MAX_DROP_POINTS, lost, reason_of
 from edge.wording import few, percent
 
 FEW: Final = 30  # images; the ends of a bootstrap of fewer say little
 
 
-def default_reason(
-    variants: Sequence[TaskVariant],
-    failed: Sequence[FailedVariant],
-    default: str,
-    metric: str,
-    max_drop_points: float | None,
-) -> str:
-    """Say in a sentence why the default is not the smallest file; "" if nothing is to say."""
-    return reason_of(
-        variants, failed, default, lambda item: _shortcoming(item, metric, max_drop_points)
-    )
+def accuracy_shortcoming(variant: TaskVariant, max_drop_points: float | None, metric: str) -> str:
+    """Return what a file lacks in accuracy, a verb and what follows it; "" if nothing.
 
-
-def _shortcoming(variant: TaskVariant, metric: str, max_drop_points: float | None) -> str:
-    """Return what keeps a file from being the default."""
+    Args:
+        variant: The file.
+        max_drop_points: The points of the metric that may be lost.
+        metric: The name of the metric.
+    """
+    if is_as_accurate(variant, max_drop_points):
+        return ""
     if variant.agreement is None:
         return "is not shown to agree, since nothing is found in any image"
     if not variant.is_faithful:
@@ -33,27 +34,39 @@ def _shortcoming(variant: TaskVariant, metric: str, max_drop_points: float | Non
             f"agrees with the float file to only {percent(variant.agreement)}: most of its answers "
             "are others"
         )
+    most = allowed(variant, max_drop_points)
     if variant.drop_points is not None:
-        most = MAX_DROP_POINTS if max_drop_points is None else max_drop_points
-        return f"loses {variant.drop_points:.1f} points of {metric}; at most {most:g} may be lost"
-    most = MAX_CHANGED_POINTS if max_drop_points is None else max_drop_points
+        return lost_points(variant.drop_points, variant.drop_interval, metric, most)
+    known = known_to(variant.agreement_interval, most)
     return (
-        f"agrees with the float file to {100 - lost(variant):.1f} %; at least {100 - most:g} % are "
-        "wanted"
+        f"agrees with the float file to {agreeing(variant, most)}{known}, where at least "
+        f"{100 - most:g} % are wanted"
     )
 
 
-def doubts(reference: TaskReference, variants: Sequence[TaskVariant], default: str) -> list[str]:
+def doubts(
+    reference: TaskReference,
+    variants: Sequence[TaskVariant],
+    default: str,
+    max_drop_points: float | None = None,
+) -> list[str]:
     """Return what a user should know before trusting the table.
 
     Args:
         reference: The scores of what the files are held against.
         variants: The files that were written.
         default: The name of the default variant.
+        max_drop_points: The points of the metric that a file may lose.
     """
+    compared = [item for item in variants if item.agreement is not None]
     return [
         *_of_reference(reference, variants),
         *_of_variants(variants, default),
+        *loss_notes(
+            compared,
+            default,
+            lambda item: accuracy_shortcoming(item, max_drop_points, reference.metric),
+        ),
         *dict.fromkeys(note for item in variants for note in item.notes),
         *_of_few(reference),
     ]

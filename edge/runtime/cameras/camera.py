@@ -23,7 +23,8 @@ JPEG_QUALITY: Final = 85  # of frames that are encoded here: 40 kB at 640 x 480,
 MAX_FRAME_BYTES: Final = 16 << 20  # of one JPEG: 4K at quality 100 takes 12 MB
 _MAX_SIDE: Final = 16_384  # pixels; no sensor has more, and a JPEG could say four times that
 _MAX_RATE: Final = 1000.0  # frames a second
-_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(\S*)")
+# Schemes are short; without a bound, a long word takes the square of its length.
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})://(\S*)")
 # What is meant for a URL counts as one, lest a slip of the pen show a password.
 _MEANT: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/{0,2}(.*@.*)", re.DOTALL)
 

@@ -91,27 +91,37 @@ def open_played(address: str, request: CameraRequest) -> Camera:
             picture that can be.
     """
     path = Path(address)
-    try:
-        is_folder = path.stat() is not None and path.is_dir()
-    except (OSError, ValueError) as error:
-        raise _not_read(path, error) from error
     source: Source
-    if is_folder:
+    if holds_pictures(path):
         source = Folder(path)
-    elif path.suffix.lower() in _SUFFIXES:
+    else:
         from edge.runtime.cameras import recordings
 
         try:
             source = getattr(recordings, _SUFFIXES[path.suffix.lower()])(path)
         except OSError as error:
             raise _not_read(path, error) from error
-    else:
+    return Player(path, source, request.rate)
+
+
+def holds_pictures(path: Path) -> bool:
+    """Return whether a folder is there; False for a file that can be played.
+
+    Raises:
+        CameraError: Nothing is there, it may not be looked at, or is no file that can be played.
+    """
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            return True
+    except (OSError, ValueError) as error:
+        raise _not_read(path, error) from error
+    if path.suffix.lower() not in _SUFFIXES:
         raise CameraError(
             f"{readable(path)} is neither a folder nor a .mjpeg, .mjpg or .y4m file",
             fault=CameraFault.UNSUPPORTED,
             hint="Put pictures into a folder, and give the folder.",
         )
-    return Player(path, source, request.rate)
+    return False
 
 
 def _not_read(path: Path, error: OSError | ValueError) -> CameraError:

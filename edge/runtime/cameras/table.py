@@ -109,17 +109,22 @@ def open_camera(address: str | None = None, request: CameraRequest | None = None
 
 
 def check_address(address: str) -> None:
-    """Refuse what is no address, and files that are not there: no camera will come back there.
+    """Refuse what no camera will come back at: no address, or a file that is missing or unplayable.
 
     Raises:
         CameraError: It is one of these.
     """
-    if kind_of(address).name == FILES and not Path(address).exists():
-        raise CameraError(
-            f"there is no file or folder {shown_address(address)}",
-            fault=CameraFault.MISSING,
-            hint=_forms(),
-        )
+    if kind_of(address).name != FILES:
+        return
+    from edge.runtime.cameras.played import holds_pictures
+
+    try:
+        holds_pictures(Path(address))
+    except CameraError as error:
+        if error.fault != CameraFault.MISSING:
+            raise
+        message = f"there is no file or folder {shown_address(address)}"
+        raise CameraError(message, fault=error.fault, hint=_forms()) from error
 
 
 def list_cameras() -> list[CameraDescription]:

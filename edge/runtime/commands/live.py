@@ -15,10 +15,9 @@ from edge.runtime.commands.arguments import (
     named,
     named_path,
 )
-from edge.runtime.live.model import MOST_SMOOTHING
-from edge.runtime.live.mqtt import PASSWORD, checked_broker
 from edge.runtime.live.server import checked_address
 from edge.runtime.live.service import PATIENCE, LiveOptions, serve
+from edge.runtime.live.settings import MOST_SMOOTHING, PASSWORD, checked_broker
 
 EXAMPLE: Final = "Example: python3 -m edge.runtime live BUNDLE --camera /dev/video0"
 TOKEN: Final = "EDGE_LIVE_TOKEN"  # of the environment: a command line is there for all to read

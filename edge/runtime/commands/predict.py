@@ -4,7 +4,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +21,7 @@ from edge.runtime.commands.arguments import (
 )
 from edge.runtime.commands.drawings import Drawings, check_draws
 from edge.runtime.commands.task_words import task_columns, task_rows, task_words
+from edge.runtime.frozen import frozen_dataclass
 from edge.runtime.pictures import STANDARD_INPUT, NamedPicture, pictures
 from edge.runtime.printable import csv_cell
 from edge.runtime.streams import reader_left, say
@@ -35,7 +35,7 @@ SILENT_SECONDS: Final = 2.0  # before progress is shown
 EVERY_SECONDS: Final = 10.0  # between two lines of it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(kw_only=True)
 class Form:
     """How many answers, and where they go.
 

@@ -278,7 +278,7 @@ class Api:
         step = request.query.get("step", "")[:64]
         learnt = teacher.add(label, content, vector, burst, step=step)
         if learnt.learnt:
-            self._keep(teacher, learnt, content)
+            self._keep(teacher, learnt, content, burst)
         value = {
             "label": learnt.label,
             "image": learnt.image,
@@ -289,19 +289,24 @@ class Api:
         }
         return json_response(value)
 
-    def _keep(self, teacher: Teacher, learnt: Learnt, content: bytes) -> None:
+    def _keep(self, teacher: Teacher, learnt: Learnt, content: bytes, burst: str) -> None:
         """Have the picture kept; what cannot be kept is not taught either."""
         if self._session.keeper is None:
             return
         try:
-            self._session.keeper.taught(learnt.label, learnt.image, content)
+            self._session.keeper.taught(learnt.label, learnt.image, content, burst)
         except OutputError:
             teacher.remove([learnt.image], learnt.label)
             raise
 
     def _taught_picture(self, request: HttpRequest) -> bytes:
-        if request.query.get("from") != "camera":
+        source = request.query.get("from")
+        if source is None:
             return _picture(request)
+        if source != "camera":
+            raise UsageError(
+                "from can only be camera", hint="Leave it out to send a picture as the body."
+            )
         frame = self._pipeline.newest
         if frame is None:
             raise UsageError(
@@ -310,16 +315,32 @@ class Api:
             )
         return frame.jpeg
 
+    def _check_settled(self) -> None:
+        """Refuse to move pictures that an export reads.
+
+        Raises:
+            EdgeError: One is running.
+        """
+        exporter = self._session.exporter
+        if exporter is not None and exporter.state["running"]:
+            raise EdgeError(
+                "an export is running, and reads the pictures where they are",
+                hint="Wait until it has ended; pictures may be added meanwhile.",
+            )
+
     def _forget(self, request: HttpRequest) -> HttpResponse:
+        self._check_settled()
         gone = self._teacher().forget(_text(_json(request), "label"))
         return self._changed({"forgotten": gone})
 
     def _rename(self, request: HttpRequest) -> HttpResponse:
+        self._check_settled()
         value = _json(request)
         count = self._teacher().rename(_text(value, "label"), _text(value, "to"))
         return self._changed({"pictures": count})
 
     def _remove(self, request: HttpRequest) -> HttpResponse:
+        self._check_settled()
         images = _json(request).get("images")
         if not isinstance(images, list) or not all(isinstance(item, str) for item in images):
             raise UsageError("images has to be a list of sha256 sums")
@@ -327,6 +348,7 @@ class Api:
 
     def _undo(self, request: HttpRequest) -> HttpResponse:
         _json(request)
+        self._check_settled()
         return self._changed({"undone": self._teacher().undo()})
 
     def _changed(self, value: dict[str, Any]) -> HttpResponse:
@@ -385,7 +407,7 @@ def _json(request: HttpRequest) -> dict[str, Any]:
     try:
         value = checked.parse_json(request.body, "the body", max_bytes=MAX_JSON)
     except ValueError as error:
-        raise UsageError(f"the body is no JSON: {error}") from error
+        raise UsageError(str(error)) from error
     if not isinstance(value, dict):
         raise UsageError("the body has to be a JSON object")
     return value

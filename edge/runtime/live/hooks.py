@@ -6,13 +6,15 @@ from typing import Any, Protocol
 class Keeper(Protocol):
     """Is told of every change of what was taught, after it was kept in the bundle."""
 
-    def taught(self, label: str, image: str, jpeg: bytes) -> None:
+    def taught(self, label: str, image: str, jpeg: bytes, burst: str) -> None:
         """A picture was learnt.
 
         Args:
             label: Its class.
             image: The sha256 (hex) of its bytes.
             jpeg: The bytes.
+            burst: What the pictures of one press of the button share; empty where that is not
+                known.
 
         Raises:
             OutputError: It cannot be kept.

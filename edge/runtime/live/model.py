@@ -4,19 +4,18 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import UsageError
 from edge.runtime.classifier import Classifier
+from edge.runtime.live.settings import check_smoothing
 from edge.runtime.postprocess import top_k
 from edge.runtime.preprocess import PlacedPixels, load_placed
 from edge.runtime.tasks.model import TaskModel
 from edge.runtime.tasks.results import Answer
-
-MOST_SMOOTHING: Final = 100  # frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +59,7 @@ class LiveModel:
     def __init__(
         self, model: Classifier | TaskModel, *, variant: str, k: int = 3, smoothing: int = 1
     ) -> None:
-        if smoothing > 1 and not isinstance(model, Classifier):
-            raise UsageError(
-                "--smoothing is for classifiers: places of different frames have no mean",
-                hint="Leave it out.",
-            )
+        check_smoothing(smoothing, classifier=isinstance(model, Classifier))
         self.model = model
         self.variant = variant
         self.smoothing = smoothing

@@ -6,82 +6,40 @@ changes, at most once a second), ``camera`` (``ON`` or ``OFF``), ``available`` (
 """
 
 import json
-import os
-import re
+import ssl
+import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
-from edge.errors import PackageMissing, UsageError
+from edge.errors import PackageMissing
 from edge.runtime.live.pipeline import Pipeline, ShownFrame
+from edge.runtime.live.settings import Broker, identifier, topic_part
 from edge.runtime.live.statements import answer_of
 from edge.runtime.streams import say
 
-PASSWORD: Final = "EDGE_MQTT_PASSWORD"  # of the environment: a URL is there for all to read
 DISCOVERY: Final = "homeassistant"
-SCHEMES: Final = {"mqtt": 1883, "mqtts": 8883}
 WAIT_SECONDS: Final = 2.0
 LEAST_SECONDS: Final = 1.0  # between two answers
 CONNECT_SECONDS: Final = 10
-MOST_QUEUED: Final = 20  # messages that wait for a broker that is away
-_NOT_IN_TOPICS: Final = re.compile(r"[^A-Za-z0-9_-]+")
+MOST_QUEUED: Final = 20  # messages that a slow broker has not taken yet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broker:
-    """Where to, and as whom.
-
-    Attributes:
-        host: Name or address.
-        port: TCP port.
-        tls: Whether the connection is encrypted, with a certificate that the system trusts.
-        user: None for none.
-        password: None for none; it is shown nowhere.
-        topic: What all topics begin with; empty for ``edge/NAME``.
-    """
-
-    host: str
-    port: int
-    tls: bool
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    topic: str = ""
-
-
-def checked_broker(text: str) -> Broker:
-    """Read ``mqtt://user:password@host:port/topic``; ``mqtts`` for TLS.
+def client_class() -> tuple[Any, Any]:
+    """Return the class of clients, and the version of its callbacks that is written for here.
 
     Raises:
-        UsageError: It is something else. The message does not repeat it: it may hold a password.
+        PackageMissing: paho-mqtt is not installed.
     """
     try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    topic = unquote(parts.path).strip("/")
-    host = parts.hostname
-    odd = parts.query or parts.fragment or port == 0
-    if parts.scheme not in SCHEMES or not host or odd:
-        raise UsageError(
-            "the address of the MQTT broker cannot be used",
-            hint=f"Write it as mqtt://user@host:1883/topic, or mqtts://...; {PASSWORD} of the "
-            "environment holds the password.",
-        )
-    if any(sign in topic for sign in "+#\0"):
-        raise UsageError("the topic of the MQTT broker holds one of the signs + and #")
-    password = parts.password if parts.password is not None else os.environ.get(PASSWORD)
-    user = None if parts.username is None else unquote(parts.username)
-    return Broker(
-        host=host,
-        port=port or SCHEMES[parts.scheme],
-        tls=parts.scheme == "mqtts",
-        user=user,
-        password=None if password is None or user is None else unquote(password),
-        topic=topic,
-    )
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+    except ImportError:
+        raise PackageMissing(
+            "--mqtt needs the package paho-mqtt",
+            hint="pip install 'paho-mqtt>=2.1'",
+        ) from None
+    return Client, CallbackAPIVersion.VERSION2
 
 
 class Publisher:
@@ -97,22 +55,17 @@ class Publisher:
     """
 
     def __init__(self, broker: Broker, name: str, pipeline: Pipeline) -> None:
-        try:
-            from paho.mqtt.client import Client
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError:
-            raise PackageMissing(
-                "--mqtt needs the package paho-mqtt",
-                hint="pip install 'paho-mqtt>=2.1'",
-            ) from None
+        client, version = client_class()
         self._broker = broker
-        self._name = name
-        self._id = _NOT_IN_TOPICS.sub("_", name)[:60] or "edge"
-        self._topic = broker.topic or f"edge/{self._id}"
+        # Those of one bundle that send to topics of their own are devices of their own.
+        self._name = f"{name} ({broker.topic})" if broker.topic else name
+        self._id = identifier(broker.topic or name)
+        self._topic = broker.topic or f"edge/{topic_part(name)}"
         self._pipeline = pipeline
         self._closed = threading.Event()
-        self._said = ""
-        self._client = Client(CallbackAPIVersion.VERSION2)
+        self._said: set[str] = set()  # why nothing was sent, since something was
+        self._last: dict[str, str] = {}  # by topic
+        self._client = client(version)
         self._client.max_queued_messages_set(MOST_QUEUED)
         if broker.user is not None:
             self._client.username_pw_set(broker.user, broker.password)
@@ -120,7 +73,7 @@ class Publisher:
             self._client.tls_set()
         self._client.will_set(f"{self._topic}/available", "offline", qos=1, retain=True)
         self._client.on_connect = self._connected
-        self._client.on_connect_fail = lambda *_: self._away("it cannot be reached")
+        self._client.on_connect_fail = lambda *_: self._away(_unreached(sys.exc_info()[1]))
         self._client.on_disconnect = self._disconnected
         self._client.reconnect_delay_set(1, 60)
         self._client.connect_timeout = CONNECT_SECONDS
@@ -180,21 +133,24 @@ class Publisher:
         if reason.is_failure:
             self._away(str(reason))
             return
-        self._said = ""
+        self._said.clear()
         for topic, value in self.discovery().items():
             client.publish(topic, json.dumps(value), qos=1, retain=True)
         client.publish(f"{self._topic}/available", "online", qos=1, retain=True)
+        for topic, text in list(self._last.items()):  # a broker that started anew has forgotten it
+            client.publish(topic, text, qos=1, retain=True)
 
     def _disconnected(self, _client: Any, _data: Any, _flags: Any, reason: Any, *_: Any) -> None:
         if not self._closed.is_set():
-            self._away(str(reason))
+            known = str(reason) != "Unspecified error"  # paho's word for every other end
+            self._away(str(reason) if known else "the connection ended without a reason")
 
     def _away(self, why: str) -> None:
-        """Say once why nothing is sent."""
-        if why != self._said:
+        """Say each reason once why nothing is sent; a refusal and its end take turns."""
+        if why not in self._said:
             where = f"{self._broker.host}, port {self._broker.port}"
             say(f"note: the MQTT broker at {where}: {why}; it is tried again", err=True)
-        self._said = why
+        self._said.add(why)
 
     def _run(self) -> None:
         number, seen, camera = 0, None, None
@@ -216,14 +172,34 @@ class Publisher:
                 self._closed.wait(LEAST_SECONDS)
 
     def _publish(self, topic: str, text: str) -> None:
-        self._client.publish(f"{self._topic}/{topic}", text, qos=1, retain=True)
+        # _connected sends the last of each topic. Nothing is sent before: a broker that refuses the
+        # connection closes it with what it has not read, and its reason would be lost with that.
+        self._last[f"{self._topic}/{topic}"] = text
+        if self._client.is_connected():
+            self._client.publish(f"{self._topic}/{topic}", text, qos=1, retain=True)
+
+
+def _unreached(error: BaseException | None) -> str:
+    """Say why there is no connection: paho calls this while it handles the error."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({error.verify_message}); SSL_CERT_FILE names the "
+            "file of another authority, and the name in the address has to be that of the "
+            "certificate"
+        )
+    if isinstance(error, ssl.SSLError):
+        return "no encrypted connection is made there: mqtts:// wants a port that speaks TLS"
+    if isinstance(error, OSError) and error.strerror:
+        return f"it cannot be reached: {error.strerror}"
+    return "it cannot be reached"
 
 
 def summary(shown: ShownFrame) -> dict[str, Any] | None:
     """Return what a home wants to know of an answer: ``label``, ``score``, and the whole answer.
 
-    The label is the best class, or the names of what was found, in order of the alphabet; a model
-    without names, such as one of vectors, has none, and nothing is sent.
+    The label is the best class, or the names of what was found, in order of the alphabet; the score
+    is that of the label, and None where several were found. A model without names, such as one of
+    vectors, has no label, and nothing is sent.
     """
     answer = answer_of(shown)
     if answer is None:
@@ -237,6 +213,6 @@ def summary(shown: ShownFrame) -> dict[str, Any] | None:
             names = sorted({item.get("label", "pose") for item in answer[key]})
             label = ", ".join(names)[:200] or "nothing"
             scores = [item["score"] for item in answer[key] if "score" in item]
-            best_score = max(scores, default=None)
-            return {"label": label, "score": best_score, **time_of, "answer": answer}
+            score = max(scores, default=None) if len(names) == 1 else None
+            return {"label": label, "score": score, **time_of, "answer": answer}
     return None

@@ -108,7 +108,10 @@ class Pipeline:
     ) -> None:
         self._model = model
         self._open = open_camera
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # Apart, since a frame that arrives is no news to those who wait for its answer.
+        self._work = threading.Condition(self._lock)
+        self._news = threading.Condition(self._lock)
         self._waiting: Frame | None = None
         self._newest: Frame | None = None
         self._jobs: deque[_Job] = deque()
@@ -134,10 +137,11 @@ class Pipeline:
 
     def close(self) -> None:
         """Let the camera go, and refuse further jobs."""
-        with self._changed:
+        with self._lock:
             self._stopped = True
             jobs, self._jobs = self._jobs, deque()
-            self._changed.notify_all()
+            self._work.notify_all()
+            self._news.notify_all()
         for job in jobs:
             job.result.set_exception(Overloaded("the service ends"))
         for thread in self._threads:
@@ -161,7 +165,7 @@ class Pipeline:
 
     def kept(self, number: int) -> ShownFrame | None:
         """Return one of the last frames by its number; None where it is none of them."""
-        with self._changed:
+        with self._lock:
             return next((shown for shown in self._last if shown.number == number), None)
 
     @property
@@ -193,7 +197,7 @@ class Pipeline:
             The newest frame; None where the time is over or the camera's state is another, so that
             no picture from before a fault is taken for one of now.
         """
-        with self._changed:
+        with self._lock:
             end = time.monotonic() + seconds
             while not self._stopped:
                 shown, camera = self.shown, self._camera
@@ -204,7 +208,7 @@ class Pipeline:
                 left = end - time.monotonic()
                 if left <= 0:
                     return None
-                self._changed.wait(left)
+                self._news.wait(left)
         return None
 
     def do(self, work: Callable[[LiveModel], ResultT]) -> ResultT:
@@ -215,14 +219,14 @@ class Pipeline:
             EdgeError: What the work raises.
         """
         result: Future[ResultT] = Future()
-        with self._changed:
+        with self._lock:
             if self._stopped or len(self._jobs) >= MOST_JOBS:
                 raise Overloaded(
                     f"{len(self._jobs)} pictures wait to be answered",
                     hint="Send it again in a second.",
                 )
             self._jobs.append(_Job(work, result))
-            self._changed.notify_all()
+            self._work.notify()
         try:
             return result.result(JOB_SECONDS)
         except FutureTimeout:
@@ -230,12 +234,12 @@ class Pipeline:
 
     def counts(self) -> tuple[int, int, int]:
         """Return how many frames were taken, let go, and taken but not answered."""
-        with self._changed:
+        with self._lock:
             return self._figures.frames, self._figures.dropped, self._figures.unanswered
 
     def figures(self) -> dict[str, Any]:
         """Return rates, ages and times of the last frames as JSON values; see docs/live.md."""
-        with self._changed:
+        with self._lock:
             figures = self._figures.copy()
         return figures.to_json()  # without the lock, which every frame waits for
 
@@ -254,8 +258,8 @@ class Pipeline:
             except Exception as error:  # a driver's fault must not end the page
                 said = EdgeError(f"the camera failed: {error or type(error).__name__}")
                 self._failed(CameraFault.GONE, said)
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopped, REOPEN_SECONDS)
+            with self._lock:
+                self._news.wait_for(lambda: self._stopped, REOPEN_SECONDS)
 
     def _read(self, camera: Camera) -> None:
         """Keep the newest frame until the camera goes away."""
@@ -269,10 +273,10 @@ class Pipeline:
                 continue
             if not self._camera.ok:
                 self._state(ok=True, description=camera.description)
-            with self._changed:
+            with self._lock:
                 self._figures.arrived(frame.lost + (self._waiting is not None))
                 self._waiting = self._newest = frame
-                self._changed.notify_all()
+                self._work.notify()
 
     def _failed(self, fault: CameraFault, error: EdgeError) -> None:
         message = f"{error.message}. {error.hint}".strip() if error.hint else error.message
@@ -283,19 +287,19 @@ class Pipeline:
     def _state(self, **fields: Any) -> None:
         """Change what is said of the camera, and wake who waits where it is news."""
         cleared = {"fault": None, "message": ""} if fields["ok"] else {}
-        with self._changed:
+        with self._lock:
             new = replace(self._camera, **(cleared | fields))
             if new != self._camera:
                 self._camera = replace(new, version=self._camera.version + 1)
-                self._changed.notify_all()
+                self._news.notify_all()
 
     # The inference thread.
 
     def _infer(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 while not (self._stopped or self._waiting is not None or self._jobs):
-                    self._changed.wait()
+                    self._work.wait()
                 if self._stopped:
                     return
                 frame, self._waiting = self._waiting, None
@@ -319,7 +323,7 @@ class Pipeline:
         except Exception as error:  # interpreters raise nearly anything
             problem = f"the frame cannot be answered: {error or type(error).__name__}"
         now = time.monotonic()
-        with self._changed:
+        with self._lock:
             before = self.shown
             shown = ShownFrame(
                 number=1 if before is None else before.number + 1,
@@ -330,7 +334,7 @@ class Pipeline:
             )
             self._last.append(shown)
             self._figures.answered(shown, now)
-            self._changed.notify_all()
+            self._news.notify_all()
 
 
 def _run(job: _Job, model: LiveModel) -> None:

@@ -30,6 +30,7 @@ ASK_SECONDS: Final = 15.0  # for a whole request; a browser opens a closed conne
 SEND_SECONDS: Final = 20.0  # without a byte taken, after which a viewer has gone
 LINGER_SECONDS: Final = 1.0  # for a body that was refused
 STRANGER_SECONDS: Final = 3.0  # the same for who has no token
+UNREAD_SECONDS: Final = 3.0  # the same where another connection wants the place
 # Headers of which a second one could say something else to somebody in between.
 ONCE: Final = (
     *("Authorization", "Content-Length", "Content-Type", "Expect", "Host", "Origin"),
@@ -47,7 +48,7 @@ class HttpRequest:
     Attributes:
         method: ``GET`` or ``POST``.
         path: Without the query.
-        query: The last value of each name.
+        query: The value of each name.
         headers: By name, written as in ``Content-Type``.
         body: The bytes; empty of a GET.
     """
@@ -99,7 +100,8 @@ class _Phase(Enum):
 
     WAITING = auto()  # the server waits for a request
     STRANGER = auto()  # one without a token is answered; it may never read the answer
-    ANSWERED = auto()
+    ANSWERED = auto()  # one that may stay is answered
+    SENDING = auto()  # its answer is written, which takes as long as it does not read
 
 
 class LiveServer(ThreadingHTTPServer):
@@ -143,17 +145,11 @@ class LiveServer(ThreadingHTTPServer):
         self._held = 0
         self._lock = threading.Lock()
         self._open: dict[socket.socket, tuple[_Phase, float]] = {}  # and since when
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.address_family = _family(address)
         try:
             super().__init__(address, _Handler)
         except OSError as error:
-            taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
-            raise OutputError(
-                f"{address[0]}, port {address[1]} cannot be listened at: {error.strerror or error}",
-                hint="Another program may serve there; name another port with --listen."
-                if taken
-                else "Name an address of this computer with --listen, or 0.0.0.0 for all of them.",
-            ) from error
+            raise _refused(address, error) from error
 
     @property
     def port(self) -> int:
@@ -201,6 +197,11 @@ class LiveServer(ThreadingHTTPServer):
         """A connection has asked; one without a token makes room where others want it."""
         self._enters(request, _Phase.ANSWERED if trusted else _Phase.STRANGER)
 
+    def sends(self, request: socket.socket) -> None:
+        """A part of an answer is ready for a connection that may stay."""
+        if self._open.get(request, (_Phase.STRANGER, 0.0))[0] is not _Phase.STRANGER:
+            self._enters(request, _Phase.SENDING)
+
     def forget(self, request: socket.socket) -> None:
         """A connection has ended."""
         with self._lock:
@@ -212,8 +213,17 @@ class LiveServer(ThreadingHTTPServer):
 
     def _gives_way(self) -> socket.socket | None:
         """Return the connection that is closed first; None where all have a right to stay."""
-        for phase in (_Phase.WAITING, _Phase.STRANGER):
-            found = {item: since for item, (now, since) in self._open.items() if now is phase}
+        now = time.monotonic()
+        for phase, before in (
+            (_Phase.WAITING, now),
+            (_Phase.STRANGER, now),
+            (_Phase.SENDING, now - UNREAD_SECONDS),
+        ):
+            found = {
+                item: since
+                for item, (its, since) in self._open.items()
+                if its is phase and since <= before
+            }
             if found:
                 return min(found, key=found.__getitem__)
         return None
@@ -317,9 +327,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self, method: str) -> None:
         parts = urlsplit(self.path)
         try:
-            query = dict(parse_qsl(parts.query, keep_blank_values=True, max_num_fields=20))
+            pairs = parse_qsl(
+                parts.query, keep_blank_values=True, max_num_fields=20, errors="strict"
+            )
         except ValueError:
-            return self._refuse(Refusal(400, "the query has too many fields"))
+            return self._refuse(Refusal(400, "the query is no UTF-8, or has too many fields"))
+        query = dict(pairs)
+        if len(query) < len(pairs):
+            return self._refuse(Refusal(400, "the query states a field twice"))
         if self._logs_in(method, parts.path, query):
             return None
         trusted = self.server.guard.trusts(self.named)
@@ -440,11 +455,45 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        self.wfile.write(response.body)
-        self.wfile.flush()
+        self._write(response.body)
         for part in response.stream or ():
-            self.wfile.write(part)
-            self.wfile.flush()
+            self._write(part)
+            self.server.works(self.connection, trusted=True)  # it waits for the next part
+
+    def _write(self, content: bytes) -> None:
+        self.server.sends(self.connection)
+        self.wfile.write(content)
+        self.wfile.flush()
+
+
+def check_listens(address: tuple[str, int]) -> None:
+    """Refuse an address that cannot be listened at now, before anything is made for a server.
+
+    Raises:
+        OutputError: It cannot be listened at.
+    """
+    try:
+        with socket.socket(_family(address), socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, LiveServer.allow_reuse_address)
+            probe.bind(address)
+            probe.listen()  # where addresses are reused, it is here that one is found to be taken
+    except OSError as error:
+        raise _refused(address, error) from error
+
+
+def _family(address: tuple[str, int]) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
+def _refused(address: tuple[str, int], error: OSError) -> OutputError:
+    """Return what the system has against listening at an address."""
+    taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+    return OutputError(
+        f"{address[0]}, port {address[1]} cannot be listened at: {error.strerror or error}",
+        hint="Another program may serve there; name another port with --listen."
+        if taken
+        else "Name an address of this computer with --listen, or 0.0.0.0 for all of them.",
+    )
 
 
 def checked_address(text: str) -> tuple[str, int]:
@@ -459,5 +508,8 @@ def checked_address(text: str) -> tuple[str, int]:
     except ValueError:
         host, port = None, None
     if not host or port is None or parts.path or parts.username is not None:
-        raise UsageError(f"{text!r} is no address to listen at", hint="Write it as 127.0.0.1:8080.")
+        raise UsageError(
+            f"{text!r} is no address to listen at",
+            hint="Write HOST:PORT, such as 127.0.0.1:8080, or 0.0.0.0:8080 for all of the network.",
+        )
     return host, port

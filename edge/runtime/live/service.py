@@ -1,5 +1,6 @@
 """Puts camera, model, teacher and server together, and runs until a signal comes."""
 
+import re
 import selectors
 import signal
 import socket
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from edge.errors import UsageError
 from edge.runtime.bundle import Bundle
@@ -24,17 +26,19 @@ from edge.runtime.live.hooks import Exporter, Keeper
 from edge.runtime.live.life import TICK_SECONDS, Life, LiveHealth
 from edge.runtime.live.model import LiveModel
 from edge.runtime.live.pipeline import Pipeline
-from edge.runtime.live.server import LiveServer
+from edge.runtime.live.server import LiveServer, check_listens
 from edge.runtime.proof import ModelChoice, open_proved
+from edge.runtime.session import check_engine
 from edge.runtime.signals import StopSignals
 from edge.runtime.streams import say
 from edge.runtime.teach.teacher import Teacher, check_learns
 
 if TYPE_CHECKING:
-    from edge.runtime.live.mqtt import Broker
+    from edge.runtime.live.settings import Broker
 
 INTERRUPTED: Final = 130
 TOKEN_BYTES: Final = 16
+TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
 M_MMAP_THRESHOLD: Final = -3  # malloc.h
 M_ARENA_MAX: Final = -8
 LARGE_BYTES: Final = 1 << 20
@@ -104,8 +108,10 @@ def serve(
         NegativeVerdict: The golden self-test of the bundle failed here.
         UsageError: An option or the socket cannot be used, or the bundle is none.
         OutputError: The address cannot be listened at.
+        PackageMissing: A broker is named, and the package that speaks with it is not installed.
         ModelLoadError: The model does not load.
     """
+    check_start(options)
     bound_as_service()
     _give_memory_back()
     guard = Guard(_token(options))
@@ -125,6 +131,23 @@ def serve(
                     life.tick()
                 notifier.stopping()
     return INTERRUPTED if signals.received == signal.SIGINT else 0
+
+
+def check_start(options: LiveOptions) -> None:
+    """Refuse what would end ``serve``, before anything is made or loaded for it.
+
+    Raises:
+        UsageError: The token could be guessed, or there is no such interpreter.
+        OutputError: The address cannot be listened at.
+        PackageMissing: A broker is named, and the package that speaks with it is not installed.
+    """
+    _token(options)
+    check_engine(options.engine)
+    if options.mqtt is not None:
+        from edge.runtime.live.mqtt import client_class
+
+        client_class()
+    check_listens(options.listen)
 
 
 def _begin(session: LiveContext, options: LiveOptions, guard: Guard, stack: ExitStack) -> str:
@@ -185,9 +208,10 @@ def _token(options: LiveOptions) -> str | None:
         UsageError: It could be guessed.
     """
     if options.token is not None:
-        if len(options.token) < LEAST_TOKEN or not options.token.isascii():
+        if len(options.token) < LEAST_TOKEN or not TOKEN.fullmatch(options.token):
             raise UsageError(
-                f"the token has to have at least {LEAST_TOKEN} characters of ASCII",
+                f"the token has to have at least {LEAST_TOKEN} characters: letters, digits and "
+                "- . _ ~ + /, and = at the end",
                 hint="python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one.",
             )
         return options.token
@@ -203,7 +227,7 @@ def _bracketed(host: str) -> str:
 
 
 def _address(host: str, port: int, guard: Guard) -> str:
-    token = "" if guard.token is None else f"?token={guard.token}"
+    token = "" if guard.token is None else f"?token={quote(guard.token, safe='')}"
     return f"http://{_bracketed(_reached(host))}:{port}/{token}"
 
 

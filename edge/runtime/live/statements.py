@@ -91,11 +91,13 @@ def mask_png(shown: ShownFrame) -> bytes | None:
 
 
 def accuracy(bundle: Bundle, variant: Variant) -> dict[str, Any] | None:
-    """Return the share of held-out images that a variant answered right, from the bundle's report.
+    """Return the share of held-out images that a variant answered right, as the bundle states it.
 
-    It is None where the bundle carries no report, or none that says so.
+    The ends of its interval and the number of images stand in the report, which a deploy does not
+    bring to a device: they are None there. ``flattered`` names the classes of which pictures of
+    one series were learnt and scored.
     """
-    if variant.top1 is None or REPORT not in bundle.manifest.files:
+    if variant.top1 is None:
         return None
     try:
         content = bundle.content(REPORT, max_bytes=MAX_REPORT)
@@ -103,9 +105,15 @@ def accuracy(bundle: Bundle, variant: Variant) -> dict[str, Any] | None:
         row = next(item for item in report["variants"] if item["name"] == variant.name)
         low, high = row["top1_interval"]
         images = report["reference"]["labelled"]
-        value = {"top1": variant.top1, "low": float(low), "high": float(high), "images": images}
-    except (EdgeError, ValueError, KeyError, TypeError, StopIteration):
-        return None
+        value = {
+            "top1": variant.top1,
+            "low": float(low),
+            "high": float(high),
+            "images": images,
+            "flattered": list(report["data"].get("groups", {}).get("parted", ())),
+        }
+    except (EdgeError, OSError, ValueError, KeyError, TypeError, StopIteration):
+        return {"top1": variant.top1, "low": None, "high": None, "images": None, "flattered": []}
     return value
 
 

@@ -63,7 +63,8 @@ class Doubt:
     Attributes:
         image: Its sha256, hex.
         label: The class that it was taught as.
-        answered: What it is taken for, or looks like.
+        answered: The class that it is taken for; empty where the answer is right, and it only looks
+            more like pictures of another class.
         why: A sentence.
     """
 
@@ -121,7 +122,7 @@ def note_of(classes: Sequence[ClassAssessment], known: int) -> str:
     single = [item.label for item in classes if not item.judged]
     if single:
         notes.append(f"not judged, with a single picture: {_listed(single)}")
-    flattered = [item.label for item in classes if item.held_out == PICTURE]
+    flattered = [item.label for item in classes if item.held_out == PICTURE and item.right]
     if flattered:
         notes.append(
             f"pictures of one series are alike, which flatters {_listed(flattered)}: a second "

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.runtime.head import Head, normalised, votes
-from edge.runtime.intervals import normal_quantile, wilson
+from edge.runtime.intervals import CONFIDENCE, normal_quantile, wilson
 from edge.runtime.output import HeadKind
 from edge.runtime.teach.assessment import (
     PICTURE,
@@ -29,7 +29,6 @@ from edge.runtime.teach.assessment import (
 )
 from edge.runtime.teach.taught import Taught
 
-CONFIDENCE: Final = 0.95
 MOST_DOUBTS: Final = 12  # pictures that one looks at in a sitting
 ALIKE: Final = 1e-5  # cosines of 32 bits that differ by less are equal but for rounding
 ROUNDING: Final = 1e-9  # length of a sum of unit vectors of 64 bits that should be zero, at most
@@ -256,7 +255,7 @@ def _doubts(
     doubts = []
     for item in found[:MOST_DOUBTS]:
         mine, rival = taught.examples[item.number], taught.examples[item.rival]
-        answer = labels[answers[item.number]] if item.wrong else rival.label
+        answer = labels[answers[item.number]] if item.wrong else ""
         why = []
         if item.wrong:
             without = "its series" if groups.press[mine.label] else "itself"

@@ -79,6 +79,11 @@ class Taught:
         """The class of every picture, by the sha256 (hex) of its bytes."""
         return {item.image: item.label for item in self.examples}
 
+    @property
+    def bursts(self) -> dict[str, str]:
+        """The series of every picture, by the sha256 (hex) of its bytes; empty if not known."""
+        return {item.image: item.burst for item in self.examples}
+
     def added(
         self,
         label: str,

@@ -162,8 +162,21 @@ def place_words(folder: Path, content: bytes) -> Sequence[Command]:
     )
 
 
+SERIES: Final = (
+    b"file,group\nred/0.png,1\nred/1.png,1\nblue/0.png,2\nblue/1.png,3\n",
+    "file;group;camera\nred/0.png;gr\u00fcn;1\nred\\1.png;'=x;1\n".encode(),
+)
+
+
+def place_series(folder: Path, content: bytes) -> Sequence[Command]:
+    path = folder / "series.csv"
+    path.write_bytes(content)
+    return (call("read_groups", path, "edge.dataset.groups"),)
+
+
 def kinds() -> Iterator[Kind]:
     made = partial(Kind, imports=HOST)
+    yield made(name="series", seeds=lambda: SERIES, mutate=mutated_lines, place=place_series)
     yield made(name="truth", seeds=lambda: TRUTH, mutate=mutated_lines, place=place_truth)
     yield made(name="groups", seeds=lambda: GROUPS, mutate=mutated_lines, place=place_groups)
     yield made(name="XMP", seeds=sidecar_seeds, mutate=mutated_sidecar, place=place_sidecar)

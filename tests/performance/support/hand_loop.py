@@ -14,8 +14,6 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
-SIDE = 224
-
 
 def main() -> None:
     """Load and answer."""
@@ -25,6 +23,7 @@ def main() -> None:
     interpreter = Interpreter(model_path=model, num_threads=1)
     interpreter.allocate_tensors()
     put = interpreter.get_input_details()[0]["index"]
+    height, width = interpreter.get_input_details()[0]["shape"][1:3]
     details = interpreter.get_output_details()[0]
     scale, zero = details["quantization"]
 
@@ -33,7 +32,7 @@ def main() -> None:
         side = min(image.size) * float(fraction)
         left, top = (image.width - side) / 2, (image.height - side) / 2
         small = image.resize(
-            (SIDE, SIDE), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
+            (width, height), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
         )
         interpreter.set_tensor(put, np.asarray(small)[np.newaxis])
         interpreter.invoke()

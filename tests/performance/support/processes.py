@@ -8,6 +8,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+from edge.errors import EdgeError
+
+SCRIPTS: Final = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,8 @@ class Finished:
     Attributes:
         seconds: Wall time.
         peak_bytes: Most memory of all its processes together, sampled five times a second;
-            what several of them share counts once (proportional set size).
+            what several of them share counts once (proportional set size). 0 of one that ended
+            before the first sample.
         output: Its stdout.
     """
 
@@ -27,7 +33,11 @@ class Finished:
 
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Finished:
-    """Run a command to its end; its messages are shown only if it fails."""
+    """Run a command to its end; its messages are shown only if it fails.
+
+    Raises:
+        EdgeError: It ended with another code than 0.
+    """
     started = time.monotonic()
     process = subprocess.Popen(
         command,
@@ -36,22 +46,28 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
         text=True,
         env={**os.environ, **(environment or {})},
     )
-    peak = 0
+    peak, ended = 0, threading.Event()
 
     def watch() -> None:
         nonlocal peak
-        while process.poll() is None:
+        while not ended.wait(0.2):
             peak = max(peak, sum(resident(pid) for pid in tree(process.pid)))
-            time.sleep(0.2)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     output, messages = process.communicate()
+    seconds = time.monotonic() - started  # without what the watcher still sleeps
+    ended.set()
     watcher.join()
-    seconds = time.monotonic() - started
     if process.returncode:
-        sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{messages[-2000:]}")
+        raise EdgeError(f"{' '.join(command)} ended with {process.returncode}:\n{messages[-2000:]}")
     return Finished(seconds, peak, output)
+
+
+def run_support(module: str, *arguments: str) -> Finished:
+    """Run a module of this package, in a process of its own."""
+    path = os.pathsep.join([str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return run([sys.executable, "-m", f"support.{module}", *arguments], {"PYTHONPATH": path})
 
 
 def tree(root: int) -> list[int]:

@@ -20,9 +20,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from onnxruntime import quantization
 
+from converters.base import Precision
+from converters.onnx import exported
 from converters.onnx_quantization import QuantizableONNX, taking_pixels
-from converters.quantizable import Calibration
-from converters.tflite import QuantizableTFLite
+from converters.pixel_input import pixel_model
+from converters.quantizable import Calibration, Quantizable
+from converters.tflite import QuantizableTFLite, converted, traced
+from converters.writing import int8_file
 from edge.errors import ConversionError
 from support import quantization_tried as tried
 
@@ -46,6 +50,29 @@ class Source:
     onnx: Path
     calibration: Calibration
     folder: Path
+
+
+def source(model: Any, folder: Path) -> Source:
+    """The float graph in every form that a method starts from.
+
+    Args:
+        model: Keras model, RGB 0..255 in.
+        folder: Holds ``calibration.npy``; for intermediate files.
+    """
+    pixels = pixel_model(model)
+    function = traced(pixels.model)
+    onnx.save(exported(pixels.model), folder / "traced.onnx")
+    quantization.quant_pre_process(
+        folder / "traced.onnx", folder / "float.onnx", skip_symbolic_shape=True
+    )
+    return Source(
+        model=pixels.model,
+        function=function,
+        tflite=converted(function, Precision.FP32),
+        onnx=folder / "float.onnx",
+        calibration=Calibration(folder / "calibration.npy", pixels.zero_point),
+        folder=folder,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,18 +117,26 @@ def _litert_quantizer(source: Source) -> bytes:
     return bytes(made.quantized_model)
 
 
-def _edge_tflite(source: Source, *, rounding: bool = True) -> bytes:
-    base = QuantizableTFLite(source.tflite, source.calibration)
-    if not rounding:
-        base.observation = replace(base.observation, covariances={})
-    return base.quantized()
+def edge_int8(source: Source, format_: str) -> tuple[bytes, tuple[str, ...]]:
+    """edge's file and the blocks that stay in floats in it, as ``edge export`` makes it."""
+    content, checked = int8_file(_quantizable(source, format_), lambda: None)
+    return content, () if checked is None else checked.kept
 
 
-def _edge_onnx(source: Source, *, rounding: bool = True) -> bytes:
-    base = QuantizableONNX(onnx.load(source.onnx), source.calibration)
-    if not rounding:
-        base.observation = replace(base.observation, covariances={})
-    return base.quantized()
+def _edge(source: Source, *, format_: str) -> bytes:
+    return edge_int8(source, format_)[0]
+
+
+def _without_rounding(source: Source, *, format_: str) -> bytes:
+    base = _quantizable(source, format_)
+    base.observation = replace(base.observation, covariances={})
+    return int8_file(base, lambda: None)[0]
+
+
+def _quantizable(source: Source, format_: str) -> Quantizable:
+    if format_ == "tflite":
+        return QuantizableTFLite(source.tflite, source.calibration)
+    return QuantizableONNX(onnx.load(source.onnx), source.calibration)
 
 
 class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # has no types
@@ -175,8 +210,12 @@ METHODS: Final = (
         make=_litert_quantizer,
         package="litert-quantizer",
     ),
-    Method(name="edge without GPTQ", format="tflite", make=partial(_edge_tflite, rounding=False)),
-    Method(name=EDGE, format="tflite", make=_edge_tflite),
+    Method(
+        name="edge without GPTQ",
+        format="tflite",
+        make=partial(_without_rounding, format_="tflite"),
+    ),
+    Method(name=EDGE, format="tflite", make=partial(_edge, format_="tflite")),
     Method(name=PLAIN, format="onnx", make=_plain_onnx),
     Method(name="plain, Percentile", format="onnx", make=partial(_plain_onnx, method="Percentile")),
     Method(name="plain, Entropy", format="onnx", make=partial(_plain_onnx, method="Entropy")),
@@ -187,8 +226,10 @@ METHODS: Final = (
         make=partial(_nncf, fast=False),
         package="nncf",
     ),
-    Method(name="edge without GPTQ", format="onnx", make=partial(_edge_onnx, rounding=False)),
-    Method(name=EDGE, format="onnx", make=_edge_onnx),
+    Method(
+        name="edge without GPTQ", format="onnx", make=partial(_without_rounding, format_="onnx")
+    ),
+    Method(name=EDGE, format="onnx", make=partial(_edge, format_="onnx")),
     Method(name="tried: edge, MSE-optimal ranges", format="onnx", make=_mse_ranges),
     Method(name="tried: edge, ReLU6 equalized", format="onnx", make=_equalized),
 )

@@ -1,6 +1,5 @@
 """The pictures that int8 methods are calibrated and scored on, and what the float model says."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -9,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.cache import StageCache
-from edge.errors import DataError, UsageError
+from edge.errors import DataError
 from edge.evaluation.images import find_scored_images
 from edge.pipeline.calibration import calibration_array, choose
 from edge.progress import Progress
 from edge.runtime.contract import Preprocessing, Resize
 from edge.training.models import keras_scores
 from edge.weights import imagenet_classes
+from support.script import data_with
 
+IMAGENET: Final = "images/imagenet-sample"
 PREPROCESSING: Final = Preprocessing(height=224, width=224, resize=Resize.CENTER_CROP)
 CALIBRATION_IMAGES: Final = 100  # these two and the line above: the defaults of ``edge export``
 SEED: Final = 0
@@ -59,11 +60,11 @@ def load(model: Any, identity: str, folds: int, folder: Path, progress: Progress
         progress: Told of the stages.
 
     Raises:
-        UsageError: ``EDGE_TEST_DATA`` is not set.
-        DataError: Its pictures are missing, unlabelled, or too few.
+        NotHere: EDGE_TEST_DATA has no such pictures.
+        DataError: They are unlabelled, or too few.
     """
     labels = tuple(label for _, label in imagenet_classes())
-    images = find_scored_images(_directory(), labels, PREPROCESSING, progress)
+    images = find_scored_images(data_with(IMAGENET) / IMAGENET, labels, PREPROCESSING, progress)
     found = tuple({picture.sha256: picture for picture in images.pictures}.values())
     unlabelled = [picture.path.name for picture in found if picture.label is None]
     if unlabelled or len(found) <= CALIBRATION_IMAGES:
@@ -84,16 +85,6 @@ def load(model: Any, identity: str, folds: int, folder: Path, progress: Progress
         reference=reference,
         splits=_splits(found, folds),
     )
-
-
-def _directory() -> Path:
-    named = os.environ.get("EDGE_TEST_DATA")
-    if not named:
-        raise UsageError(
-            "EDGE_TEST_DATA is not set: it names the folder that holds images/imagenet-sample",
-            hint="EDGE_TEST_DATA=FOLDER python tests/performance/quantization.py",
-        )
-    return Path(named) / "images" / "imagenet-sample"
 
 
 def _splits(found: tuple[Any, ...], folds: int) -> tuple[Split, ...]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from benchmarks.environment import host
-from edge.cli.output import print_json, print_table
+from edge.cli.output import print_table
 from edge.versions import versions
 from edge.wording import percent
 from support.quantization_error import Remaining
@@ -48,11 +48,8 @@ class Measured:
             "explained": None if self.explained is None else asdict(self.explained),
         }
 
-    def show(self, *, json: bool, as_markdown: bool) -> None:
+    def show(self, *, as_markdown: bool) -> None:
         """Print it."""
-        if json:
-            print_json(self.to_json())
-            return
         print(", ".join(f"{name} {version}" for name, version in installed().items()))
         print(
             f"{len(self.pictures.truth)} pictures, {len(self.pictures.splits)} split(s), "

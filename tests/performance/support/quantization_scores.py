@@ -107,9 +107,11 @@ def divergence(wanted: NDArray[np.float32], given: NDArray[np.float32]) -> NDArr
     return result
 
 
-def in_turn(plain: Path, path: Path, zero_point: int, rounds: int) -> NDArray[np.float64]:
+def in_turn(
+    plain: Path, path: Path, zero_point: int, rounds: int, shape: Sequence[int] = (224, 224, 3)
+) -> NDArray[np.float64]:
     """Medians of both files in milliseconds, (rounds, 2), one thread, in the order ABBA."""
-    noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, tuple(shape), np.uint8)
     sides = {"A": plain, "B": path}
     found = []
     for _ in range(rounds):

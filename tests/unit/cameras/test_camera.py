@@ -150,3 +150,10 @@ def test_what_is_shown_of_an_address(address: str, shown: str) -> None:
 def test_what_is_shown_of_what_a_program_says() -> None:
     said = "error: rtsp://u:p@host/a: 401"
     assert shown_text(said) == "error: rtsp://host/... 401"
+
+
+def test_a_long_word_is_no_trap() -> None:
+    """It once took the square of its length: minutes."""
+    long = "x" * 1_000_000
+    assert shown_text(long) == long
+    assert shown_text(f"{long}://user:secret@host/a").endswith("://host/a")

@@ -32,6 +32,18 @@ def test_files_have_to_be_there(tmp_path: Path) -> None:
     check_address(str(tmp_path))
     with pytest.raises(CameraError, match="there is no file or folder"):
         check_address(str(tmp_path / "nothing"))
+    picture = tmp_path / "picture.png"
+    picture.touch()
+    with pytest.raises(CameraError, match="neither a folder nor") as found:
+        check_address(str(picture))
+    assert found.value.fault == "unsupported"
+    check_address(str(picture.rename(tmp_path / "film.MJPEG")))
+
+
+def test_a_path_that_cannot_be_looked_at_is_no_traceback() -> None:
+    with pytest.raises(CameraError, match="File name too long") as found:
+        check_address("a" * 300)
+    assert found.value.fault == "unsupported"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +19,13 @@ def description(name: str = "scripted") -> CameraDescription:
     return CameraDescription(
         address="scripted", name=name, format="MJPG", width=64, height=48, rate=10.0
     )
+
+
+def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not become true"
+        time.sleep(0.005)
 
 
 class ScriptedCamera:

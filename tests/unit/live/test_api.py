@@ -18,6 +18,7 @@ from PIL import Image
 
 from edge.errors import OutputError, Overloaded, UsageError
 from edge.runtime.bundle import Bundle
+from edge.runtime.cameras.camera import CameraFault
 from edge.runtime.live import api as api_module
 from edge.runtime.live.api import OPENAPI, PAGE, Api, LiveContext, security_headers
 from edge.runtime.live.model import LiveModel
@@ -28,7 +29,7 @@ from edge.runtime.tasks.model import open_predictor
 from edge.runtime.teach.teacher import Teacher
 from tests.unit.golden_bundle import golden_bundle
 from tests.unit.head_bundle import COLORS, bundle_to_begin_with, head_bundle
-from tests.unit.live.scripted import ScriptedCamera
+from tests.unit.live.scripted import ScriptedCamera, until
 
 
 def jpeg(color: str, seed: int) -> bytes:
@@ -44,13 +45,15 @@ class Kept:
 
     def __init__(self) -> None:
         self.pictures: dict[str, str] = {}
+        self.bursts: dict[str, str] = {}
         self.fails = False
 
-    def taught(self, label: str, image: str, jpeg: bytes) -> None:
+    def taught(self, label: str, image: str, jpeg: bytes, burst: str) -> None:
         if self.fails:
             raise OutputError("the disk is full")
         assert hashlib.sha256(jpeg).hexdigest() == image
         self.pictures[image] = label
+        self.bursts[image] = burst
 
     def changed(self, examples: dict[str, str]) -> None:
         self.pictures = dict(examples)
@@ -141,7 +144,7 @@ def read(response: HttpResponse) -> Any:
 
 
 def until_shown(living: Living) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while living.pipeline.shown is None:
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -164,7 +167,7 @@ def test_a_frame_comes_with_its_own_answer(living: Living) -> None:
 
 def test_a_camera_that_is_away_is_told_with_its_reason(living: Living) -> None:
     living.camera.patience = 0.01
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while living.pipeline.camera.message != "no picture came":
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -180,6 +183,31 @@ def test_a_camera_that_is_away_is_told_with_its_reason(living: Living) -> None:
     assert "no picture came" in read(taught)["error"]
 
 
+def test_a_camera_that_is_pulled_out_while_it_teaches_loses_nothing(living: Living) -> None:
+    def shown(seed: int) -> None:
+        living.camera.give(jpeg=jpeg("blue", seed))
+        seen = 0 if living.pipeline.shown is None else living.pipeline.shown.number
+        assert living.pipeline.after(seen, version=-1, seconds=5) is not None
+
+    def taught() -> HttpResponse:
+        return living.post("/v1/teach", label="x", burst="one press", **{"from": "camera"})
+
+    for seed in range(2):
+        shown(seed)
+        assert read(taught())["learnt"]
+    living.camera.fail(CameraFault.GONE, "its cable was pulled")
+    until(lambda: not living.pipeline.camera.ok)
+    refused = taught()
+    assert refused.status == 400
+    assert "its cable was pulled" in read(refused)["error"]
+    assert len(living.keeper.pictures) == read(living.get("/v1/state"))["taught"]["pictures"] == 2
+    until(lambda: living.pipeline.camera.ok)  # it was plugged in again
+    shown(2)
+    answer = read(taught())
+    assert (answer["learnt"], answer["taught"]["pictures"]) == (True, 3)
+    assert answer["taught"]["classes"][0]["bursts"] == 1
+
+
 def test_a_class_is_taught_judged_renamed_forgotten_and_brought_back(living: Living) -> None:
     for seed in range(4):
         value = living.teach("blue", "blue", seed, burst=str(seed // 2))
@@ -193,6 +221,7 @@ def test_a_class_is_taught_judged_renamed_forgotten_and_brought_back(living: Liv
     assert answer["categories"][0]["label"] == "blue"
     image = value["image"]
     assert living.keeper.pictures[image] == "blue"
+    assert sorted(living.keeper.bursts.values()) == ["0", "0", "1", "1"]
     thumbnail = living.get("/v1/thumbnail", image=image)
     assert Image.open(BytesIO(thumbnail.body)).format == "JPEG"
     assert read(living.tell("/v1/rename", {"label": "blue", "to": "青"}))["pictures"] == 4
@@ -271,7 +300,7 @@ def test_labels_of_all_kinds(living: Living, label: str, status: int) -> None:
         ("/v1/forget", {"label": 5}, "application/json", "label is missing, or no text"),
         ("/v1/forget", [], "application/json", "JSON object"),
         ("/v1/forget", b"{", "application/json", "no JSON"),
-        ("/v1/forget", b"[" * 100_000, "application/json", "no JSON"),
+        ("/v1/forget", b"[" * 100_000, "application/json", "the body is nested"),
         ("/v1/forget", {"label": "a"}, "text/plain", "has to be JSON"),
         ("/v1/remove", {"images": "a"}, "application/json", "list of sha256"),
         ("/v1/undo", {}, "application/json", ""),
@@ -354,6 +383,34 @@ def test_the_export_is_begun_once(living: Living) -> None:
         )
     )
     assert response.status == 409
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("/v1/forget", {"label": "blue"}),
+        ("/v1/rename", {"label": "blue", "to": "sky"}),
+        ("/v1/remove", {"images": [hashlib.sha256(jpeg("blue", 1)).hexdigest()]}),
+        ("/v1/undo", {}),
+    ],
+)
+def test_pictures_stay_where_an_export_reads_them(
+    living: Living, path: str, value: dict[str, Any]
+) -> None:
+    image = living.teach("blue", "blue", 1)["image"]
+    living.exporter.start("pets")
+    refused = living.tell(path, value)
+    assert refused.status == 409
+    assert "an export is running" in read(refused)["error"]
+    assert living.keeper.pictures == {image: "blue"}
+    living.teach("blue", "blue", 2)  # more may come
+    living.exporter.names.clear()
+    assert living.tell(path, value).status == 200
+
+
+def test_a_source_of_pictures_that_there_is_not(living: Living) -> None:
+    refused = living.post("/v1/teach", jpeg("blue", 1), label="x", **{"from": "file"})
+    assert refused.status == 400 and "from can only be camera" in read(refused)["error"]
 
 
 def test_too_many_pictures_are_put_off(living: Living, monkeypatch: pytest.MonkeyPatch) -> None:

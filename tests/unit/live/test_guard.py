@@ -1,8 +1,13 @@
 """Other sites get nothing, whatever a browser lets them send."""
 
+from urllib.parse import parse_qsl, urlsplit
+
 import pytest
 
+from edge.errors import UsageError
+from edge.runtime.live import service
 from edge.runtime.live.guard import Guard, is_loopback
+from edge.runtime.live.service import LiveOptions
 
 TOKEN = "0123456789abcdefgh"
 
@@ -92,3 +97,18 @@ def test_the_page_itself_shows_nothing_secret() -> None:
     cookie = guard.cookie("10.0.0.1:8080")
     assert cookie == f"edge-live-8080={TOKEN}; HttpOnly; SameSite=Strict; Path=/"
     assert not Guard(None).is_token("")
+
+
+@pytest.mark.parametrize(
+    "token", ["ab+cd/ef+gh==0123", " " * 20, "0123456789abcde\n", "é" * 16, "a;b" * 9]
+)
+def test_a_token_that_cannot_be_sent_is_refused(token: str) -> None:
+    with pytest.raises(UsageError, match="letters, digits"):
+        service._token(LiveOptions(token=token))
+
+
+def test_the_printed_address_holds_the_token_as_an_address_can() -> None:
+    token = "ab+cd/ef+gh0123=="  # as of openssl rand -base64
+    assert service._token(LiveOptions(token=token)) == token
+    address = service._address("127.0.0.1", 8080, Guard(token))
+    assert dict(parse_qsl(urlsplit(address).query)) == {"token": token}

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,8 +14,9 @@ import pytest
 
 from edge.errors import UsageError
 from edge.runtime.live.model import LiveModel
-from edge.runtime.live.mqtt import PASSWORD, Broker, Publisher, checked_broker
+from edge.runtime.live.mqtt import Publisher
 from edge.runtime.live.pipeline import Pipeline
+from edge.runtime.live.settings import PASSWORD, Broker, checked_broker, identifier
 from tests.unit.live.scripted import ScriptedCamera, TimedModel
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
@@ -39,6 +40,7 @@ SECRET = "no5y-secret"
 def test_addresses(text: str, broker: Broker) -> None:
     assert checked_broker(text) == broker
     assert "p/w" not in repr(broker)
+    assert checked_broker(broker.url) == broker.shown()
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,7 @@ def test_addresses(text: str, broker: Broker) -> None:
         f"mqtt://u:{SECRET}@",
         f"mqtt://u:{SECRET}@h:99999",
         "mqtt://h:0",
+        f"mqtt://u:{SECRET}@a b",
     ],
 )
 def test_what_is_no_address_is_not_repeated(text: str) -> None:
@@ -63,6 +66,8 @@ def test_the_password_may_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
     assert checked_broker("mqtt://user@home").password == SECRET
     assert checked_broker("mqtt://user:other@home").password == "other"
     assert checked_broker("mqtt://home").password is None
+    monkeypatch.setenv(PASSWORD, "100%41")  # it is no part of an address
+    assert checked_broker("mqtt://user@home").password == "100%41"
 
 
 class Labelled(TimedModel):
@@ -92,7 +97,7 @@ def broker(folder: Path, port: int, *lines: str) -> Iterator[None]:
     log = (folder / "log").open("wb")
     process = subprocess.Popen([MOSQUITTO, "-c", str(config)], stdout=log, stderr=log)
     try:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -140,7 +145,7 @@ def heard(port: int, ca: Path | None = None) -> Iterator[Messages]:
 
 
 def wait_for(messages: Messages, topic: str, text: str = "") -> str:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while True:
         for found, payload in list(messages):
             if found == topic and text in payload:
@@ -171,14 +176,11 @@ def test_answers_discovery_and_the_last_will(tmp_path: Path) -> None:
     with broker(tmp_path, port), heard(port) as messages:
         with publishing(where, model) as (camera, publisher):
             camera.give()
-            topics = {
-                "homeassistant/sensor/edge_cats_dogs/answer/config",
-                "homeassistant/binary_sensor/edge_cats_dogs/camera/config",
-            }
-            assert set(publisher.discovery()) == topics
-            config = json.loads(
-                wait_for(messages, "homeassistant/sensor/edge_cats_dogs/answer/config")
-            )
+            own = identifier("cats & dogs")
+            answers = f"homeassistant/sensor/edge_{own}/answer/config"
+            cameras = f"homeassistant/binary_sensor/edge_{own}/camera/config"
+            assert set(publisher.discovery()) == {answers, cameras}
+            config = json.loads(wait_for(messages, answers))
             assert config["state_topic"] == "edge/cats_dogs/answer"
             answer = json.loads(wait_for(messages, "edge/cats_dogs/answer"))
             assert (answer["label"], answer["score"]) == ("cat", 0.75)
@@ -187,6 +189,42 @@ def test_answers_discovery_and_the_last_will(tmp_path: Path) -> None:
             camera.give()
             wait_for(messages, "edge/cats_dogs/answer", '"label": "dog"')
         wait_for(messages, "edge/cats_dogs/available", "offline")
+
+
+def test_two_devices_with_one_bundle_and_topics_of_their_own_are_two() -> None:
+    pytest.importorskip("paho.mqtt", reason="needs paho-mqtt, of the extra mqtt")
+    pipeline = Pipeline(cast(LiveModel, Labelled()), ScriptedCamera, address="scripted")
+    found = [
+        Publisher(checked_broker(f"mqtt://home/{topic}"), "pets", pipeline).discovery()
+        for topic in ("edge/hall", "edge/door", "", "a/b", "a_b", "K%C3%BCche", "K%C3%B6che")
+    ]
+    assert len({topic for item in found for topic in item}) == 14
+    values = [value for item in found for value in item.values()]
+    assert len({value["unique_id"] for value in values}) == 14
+    assert {value["device"]["name"] for value in values} == {
+        "edge pets (edge/hall)",
+        "edge pets (edge/door)",
+        "edge pets",
+        "edge pets (a/b)",
+        "edge pets (a_b)",
+        "edge pets (Küche)",
+        "edge pets (Köche)",
+    }
+
+
+@needs_broker
+def test_a_broker_that_started_anew_is_told_what_it_has_forgotten(tmp_path: Path) -> None:
+    """The scene stands still: nothing new would be sent for hours."""
+    port, model = free_port(), Labelled()
+    where = Broker(host="127.0.0.1", port=port, tls=False, user="edge", password=SECRET)
+    with ExitStack() as stack:
+        with broker(tmp_path, port), heard(port) as messages:
+            camera, _ = stack.enter_context(publishing(where, model))
+            camera.give()
+            wait_for(messages, "edge/cats_dogs/answer", '"label": "cat"')
+        with broker(tmp_path, port), heard(port) as messages:
+            wait_for(messages, "edge/cats_dogs/answer", '"label": "cat"')
+            wait_for(messages, "edge/cats_dogs/camera", "ON")
 
 
 @needs_broker
@@ -202,19 +240,24 @@ def test_a_broker_that_comes_later_and_a_wrong_password(
             wait_for(messages, "edge/cats_dogs/answer", '"label": "cat"')
             wrong = Broker(host="127.0.0.1", port=port, tls=False, user="edge", password="wrong")
             with publishing(wrong, Labelled()):
-                end = time.monotonic() + 5
+                end = time.monotonic() + 60
                 said = ""
                 while "ot authorized" not in said:
                     assert time.monotonic() < end, said
                     said += capfd.readouterr().err
                     time.sleep(0.02)
+                time.sleep(3)  # it is tried again, and nothing is said again
+                said += capfd.readouterr().err
+    assert said.count("ot authorized") == 1
     assert "cannot be reached" in said
     assert SECRET not in said
 
 
 @needs_broker
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
-def test_an_encrypted_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encrypted_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     words = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj")
     names = ("/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
@@ -230,3 +273,11 @@ def test_an_encrypted_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with publishing(where, model) as (camera, _):
             camera.give()
             wait_for(messages, "edge/cats_dogs/answer", '"label": "cat"')
+        monkeypatch.delenv("SSL_CERT_FILE")
+        with publishing(where, model):
+            end, said = time.monotonic() + 60, ""
+            while "certificate is not trusted" not in said:
+                assert time.monotonic() < end, said
+                said += capfd.readouterr().err
+                time.sleep(0.02)
+    assert "SSL_CERT_FILE" in said

@@ -13,14 +13,7 @@ from edge.runtime.cameras.camera import CameraFault
 from edge.runtime.live import pipeline as pipeline_module
 from edge.runtime.live.model import LiveModel
 from edge.runtime.live.pipeline import MOST_JOBS, Pipeline
-from tests.unit.live.scripted import ScriptedCamera, TimedModel
-
-
-def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not become true"
-        time.sleep(0.005)
+from tests.unit.live.scripted import ScriptedCamera, TimedModel, until
 
 
 @contextmanager
@@ -71,6 +64,26 @@ def test_an_answer_is_younger_than_two_inferences_and_a_frame_time(seconds: floa
         assert ages["median"] < 1e3 * (2 * seconds + period + 0.05)
         assert pipeline.figures()["dropped"] > 0
         assert model.names.count("job") >= 3
+
+
+def test_a_clock_that_jumps_changes_no_age_and_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A board without a battery learns the time from the network, long after the start."""
+    clock = time.time
+    camera = ScriptedCamera()
+    with running(camera, TimedModel()) as pipeline:
+        for jump in (0.0, 1e9, -1e9, 3600.0):
+            monkeypatch.setattr(time, "time", lambda jump=jump: clock() + jump)
+            monkeypatch.setattr(time, "time_ns", lambda jump=jump: int(1e9 * (clock() + jump)))
+            seen = 0 if pipeline.shown is None else pipeline.shown.number
+            camera.give()
+            shown = pipeline.after(seen, version=-1, seconds=5)
+            assert shown is not None
+            assert 0 <= shown.age < 1
+            began = time.monotonic()
+            assert pipeline.after(shown.number, version=-1, seconds=0.05) is None
+            assert 0.05 <= time.monotonic() - began < 2
+            assert not pipeline.hangs
+        assert pipeline.figures()["frames"] == 4
 
 
 def _asks(pipeline: Pipeline) -> None:

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import pytest
@@ -53,7 +53,7 @@ def serving(
 
 
 def ask(server: LiveServer, method: str, path: str, **given: Any) -> tuple[int, Any, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     with closing(connection):
         connection.request(method, path, **given)
         response = connection.getresponse()
@@ -61,7 +61,7 @@ def ask(server: LiveServer, method: str, path: str, **given: Any) -> tuple[int, 
 
 
 def raw(server: LiveServer, text: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
         client.sendall(text)
         parts = []
         while part := client.recv(1 << 16):
@@ -71,7 +71,7 @@ def raw(server: LiveServer, text: bytes) -> bytes:
 
 def test_requests_are_answered_on_one_connection() -> None:
     with serving() as server:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         with closing(connection):
             for number in range(3):
                 connection.request("GET", f"/echo?a={number}&b=%C3%A9")
@@ -157,9 +157,9 @@ def test_bodies_hold_no_more_memory_than_allowed(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(server_module, "MOST_HELD", 1000)
     with serving() as server:
         head = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as slow:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
             slow.sendall(head + b"x" * 899)
-            end = time.monotonic() + 5
+            end = time.monotonic() + 60
             while server._held < 899:
                 assert time.monotonic() < end
                 time.sleep(0.005)
@@ -173,7 +173,7 @@ def test_bodies_hold_no_more_memory_than_allowed(monkeypatch: pytest.MonkeyPatch
 
 def test_a_program_that_asks_before_it_sends() -> None:
     with serving() as server:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
             head = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n"
             client.sendall(head + b"Expect: 100-continue\r\nConnection: close\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 100 ")
@@ -199,7 +199,7 @@ def test_connections_that_never_ask_make_room(monkeypatch: pytest.MonkeyPatch) -
         slow = []
         try:
             for _ in range(30):
-                client = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+                client = socket.create_connection(("127.0.0.1", server.port), timeout=30)
                 client.sendall(b"GET /echo HTTP/1.1\r\nX-Slow: ")
                 slow.append(client)
             for _ in range(5):
@@ -210,31 +210,58 @@ def test_connections_that_never_ask_make_room(monkeypatch: pytest.MonkeyPatch) -
                 client.close()
 
 
-def test_strangers_that_do_not_read_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_who_does_not_read_makes_room(
+    monkeypatch: pytest.MonkeyPatch, *, trusted: bool, streamed: bool
+) -> None:
     monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 10)
-    page = HttpResponse(body=b"x" * (2 << 20))
-    with serving(TOKEN, answer=lambda request: page) as server:
-        strangers = []
-        try:
-            for _ in range(30):
-                client = socket.socket()
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-                client.connect(("127.0.0.1", server.port))
-                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-                strangers.append(client)
-            time.sleep(0.2)
-            headers = {"Authorization": f"Bearer {TOKEN}"}
-            for _ in range(5):
-                assert ask(server, "GET", "/echo", headers=headers)[0] == 200
-        finally:
-            for client in strangers:
-                client.close()
+    monkeypatch.setattr(server_module, "UNREAD_SECONDS", 0.2)
+    parts = [b"x" * (1 << 20)] * 2
+
+    def page(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(stream=iter(parts)) if streamed else HttpResponse(body=b"".join(parts))
+
+    given = f"Authorization: Bearer {TOKEN}\r\n" if trusted else ""
+    with serving(TOKEN, answer=page) as server, ExitStack() as stack:
+        for _ in range(10):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(f"GET / HTTP/1.1\r\nHost: a\r\n{given}\r\n".encode())
+        time.sleep(0.5)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        for _ in range(5):
+            assert ask(server, "GET", "/echo", headers=headers)[0] == 200
+
+
+def test_who_reads_keeps_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for a frame is no fault, however long it takes."""
+    monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(server_module, "UNREAD_SECONDS", 0.1)
+    ended = threading.Event()
+
+    def page(request: HttpRequest) -> HttpResponse:
+        ended.wait(5)
+        return HttpResponse(body=b"at last")
+
+    with serving(answer=page) as server, ExitStack() as stack:
+        waiting = []
+        for _ in range(2):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            client.sendall(b"GET /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            waiting.append(client)
+        time.sleep(0.4)
+        assert ask(server, "GET", "/echo")[0] == 503
+        ended.set()
+        for client in waiting:
+            assert b"at last" in client.makefile("rb").read()
 
 
 def test_a_connection_that_does_not_ask_in_time_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "ASK_SECONDS", 0.2)
     with serving() as server:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
             client.sendall(b"GET /echo HTTP/1.1\r\n")
             began = time.monotonic()
             while client.recv(1000):

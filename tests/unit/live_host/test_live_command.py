@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,11 +19,19 @@ from edge.cli.app import app
 from edge.cli.use import live as module
 from edge.cli.use.live import open_browser, wants_page
 from edge.deploy.ssh import Address
-from edge.errors import BundleError, ConnectionFailed, EdgeError, OutputError, UsageError
+from edge.errors import (
+    BundleError,
+    ConnectionFailed,
+    EdgeError,
+    OutputError,
+    PackageMissing,
+    UsageError,
+)
 from edge.live import tunnel
 from edge.live.export import BundleExporter
 from edge.live.session import SessionKeeper
 from edge.runtime.live import service
+from edge.runtime.live.server import check_listens
 from edge.runtime.live.service import LiveOptions
 from tests.unit.conftest import encoded, noise
 
@@ -51,6 +60,7 @@ class Served:
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: StageCache) -> Served:
     recorder = Served()
     monkeypatch.setattr(service, "serve", recorder)
+    monkeypatch.setattr(service, "check_listens", lambda _: None)  # tests share the usual port
     monkeypatch.setenv("EDGE_CACHE", str(cache.root))
     monkeypatch.delenv("EDGE_LIVE_TOKEN", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -126,7 +136,6 @@ def test_every_option_reaches_the_server(
         ),
         *(("--rate", text) for text in ("0", "-1", "241", "nan", "inf")),
         *(("--listen", text) for text in ("8080", "pi", ":8080", "a:b", "host:99999", "a:1/b")),
-        ("--smoothing", "101"),
         ("--no-pictures", "--live-port", "9090"),
         ("--port", "22"),
         ("--app", "door"),
@@ -139,6 +148,50 @@ def test_what_cannot_be_meant_is_refused_before_a_session_is_begun(
     words: tuple[str, ...], served: Served, tmp_path: Path
 ) -> None:
     assert isinstance(refused(*words), UsageError)
+    assert not (tmp_path / "edge-live").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--listen", "0.0.0.0:0"), ("--engine", "litert")])
+def test_a_token_that_could_be_guessed_leaves_no_session(
+    words: tuple[str, ...], served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_LIVE_TOKEN", "short")
+    assert "the token has to have" in refused(*words).message
+    assert not Path("edge-live").exists()
+    monkeypatch.setenv("EDGE_LIVE_TOKEN", "0123456789abcdef")
+    told(*words, "--no-open")
+    assert Path("edge-live/bundle").is_dir()
+
+
+def test_a_port_that_is_taken_leaves_no_session(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "check_listens", check_listens)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        error = refused("--listen", f"127.0.0.1:{port}")
+        assert isinstance(error, OutputError) and f"port {port}" in error.message
+        assert not Path("edge-live").exists()
+    told("--listen", "127.0.0.1:0", "--no-open")
+    assert Path("edge-live").is_dir()
+
+
+def test_an_engine_or_a_package_that_is_missing_leaves_no_session(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = CliRunner().invoke(app, ["live", "--engine", "steam"])
+    assert isinstance(result.exception, UsageError) and "steam" in result.exception.message
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    assert isinstance(refused("--mqtt", "mqtt://broker"), PackageMissing)
+    assert not Path("edge-live").exists()
+
+
+@pytest.mark.parametrize("frames", ["0", "101"])
+def test_a_mean_of_no_frame_or_of_too_many_is_refused(
+    frames: str, served: Served, tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(app, ["live", "--smoothing", frames])
+    assert result.exit_code == 2 and "--smoothing" in result.output
     assert not (tmp_path / "edge-live").exists()
 
 
@@ -285,6 +338,7 @@ def test_a_whole_session_from_start_to_ctrl_c(tmp_path: Path, blank: Path) -> No
             assert b'"teachable"' in reply.read()
     finally:
         process.send_signal(signal.SIGINT)
-        process.stderr.read()
+        said = process.stderr.read()
         code = process.wait(timeout=20)
     assert code == 130
+    assert "interrupted" in said and "hint" not in said  # that is how it ends: nothing to go on

@@ -1,5 +1,6 @@
 """A session that was cut short: the next start makes pictures and ``taught.npz`` agree again."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,12 +47,12 @@ class Live:
         assert session.keeper is not None
         self.keeper = session.keeper
 
-    def teach(self, label: str, *seeds: int) -> None:
+    def teach(self, label: str, *seeds: int, burst: str = "") -> None:
         for seed in seeds:
             content, vector = jpeg(seed), np.zeros(self.teacher.features, np.float32)
             vector[seed % len(vector)] = 1.0
-            assert self.teacher.add(label, content, vector).learnt
-            self.keeper.taught(label, hashed(seed), content)
+            assert self.teacher.add(label, content, vector, burst).learnt
+            self.keeper.taught(label, hashed(seed), content, burst)
 
     def follow(self) -> None:
         examples = self.teacher.taught.examples
@@ -231,6 +232,71 @@ def test_a_damaged_store_names_a_way_out_that_works(
         assert kept(folder) == {"cat": [0, 1], "dog": [2, 3, 7]}
     assert_settled(folder, cache)
     assert main(["predict", str(folder / "bundle"), str(folder / "pictures/cat/0001.jpg")]) == 0
+
+
+def presses(folder: Path) -> dict[str, set[str]]:
+    """The presses of each class, as the index has them."""
+    known = Pictures(folder / "pictures", folder / "removed").known
+    return {label: set(paths.values()) for label, paths in known.items()}
+
+
+def test_presses_survive_a_new_name_forgetting_undo_and_kills(
+    tmp_path: Path, cache: StageCache
+) -> None:
+    with open_session(tmp_path / "s", cache, Silent()) as session:
+        live = Live(session)
+        live.teach("cat", 0, 1, burst="p1")
+        live.teach("cat", 2, burst="p2")
+        live.teach("dog", 3, burst="p1")
+        live.teacher.rename("cat", "pet")
+        live.follow()
+        assert presses(live.folder) == {"pet": {"p1", "p2"}, "dog": {"p1"}}
+        live.teacher.forget("pet")
+        live.follow()
+        assert presses(live.folder) == {"dog": {"p1"}}
+        live.teacher.undo()
+        folder = live.killed()
+        live.follow()
+        assert presses(live.folder) == {"pet": {"p1", "p2"}, "dog": {"p1"}}
+    assert presses(tmp_path / "s") == {"pet": {"p1", "p2"}, "dog": {"p1"}}
+    with again(folder, cache, "3 taught pictures were put back"):
+        pass
+    assert presses(folder) == {"pet": {"p1", "p2"}, "dog": {"p1"}}
+    (folder / "pictures/dog/0001.jpg").rename(folder / "pictures/pet/0009.jpg")  # by hand
+    with again(folder, cache):
+        assert presses(folder) == {"pet": {"p1", "p2"}}
+
+
+def test_what_was_lost_is_taught_anew_by_its_presses(tmp_path: Path, cache: StageCache) -> None:
+    folder = tmp_path / "s"
+    with open_session(folder, cache, Silent()) as session:
+        live = Live(session)
+        live.teach("cat", 0, burst="p1")
+        live.teach("cat", 1, burst="p2")
+        live.teach("dog", 2, 3)
+    shutil.rmtree(folder / "bundle")
+    with again(folder, cache, "4 pictures", "were taught anew"):
+        pass
+    taught = read_taught(Bundle.open(folder / "bundle"))
+    assert taught is not None
+    bursts = [taught.bursts[hashed(seed)] for seed in range(4)]
+    assert bursts[:2] == ["p1", "p2"] and bursts[2] == bursts[3] not in ("", "p1", "p2")
+
+
+def test_an_index_of_an_older_edge_gets_the_presses_of_what_is_taught(
+    tmp_path: Path, cache: StageCache
+) -> None:
+    folder = tmp_path / "s"
+    with open_session(folder, cache, Silent()) as session:
+        Live(session).teach("cat", 0, 1, burst="p1")
+        Live(session).teach("cat", 2)
+    index = folder / "pictures.jsonl"
+    rows = [json.loads(line) for line in index.read_text(encoding="utf-8").splitlines()]
+    index.write_text("".join(json.dumps(row[:2]) + "\n" for row in rows), encoding="utf-8")
+    assert presses(folder) == {"cat": {""}}
+    with again(folder, cache):
+        pass
+    assert presses(folder) == {"cat": {"p1", ""}}
 
 
 def test_a_damaged_store_without_pictures_says_what_is_lost(

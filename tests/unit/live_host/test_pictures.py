@@ -107,6 +107,16 @@ def test_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
     assert [path.name for path in place.iterdir()] == ["0002.jpg"]
 
 
+def test_what_a_killed_write_left_whole_is_put_in_its_place(tmp_path: Path) -> None:
+    """The index had named it, and all of it was written: only the last step was missing."""
+    content = jpeg(3)
+    opened(tmp_path).add("cat", hashed(content), content, "a press")
+    place = tmp_path / "pictures" / "cat"
+    (place / "0001.jpg").rename(place / ".0001.jpg.999999999-0123abcd.tmp")
+    assert opened(tmp_path).by_label == {"cat": [hashed(content)]}
+    assert [path.name for path in place.iterdir()] == ["0001.jpg"]
+
+
 def test_forgotten_pictures_come_back_by_undo_and_not_later(
     taught: tuple[Pictures, dict[str, str]], tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ def test_a_second_start_goes_on(tmp_path: Path, cache: StageCache) -> None:
         assert Bundle.open(first.bundle).manifest.labels == ()
         assert main(["teach", str(first.bundle), "red", str(red)]) == 0
         assert first.keeper is not None
-        first.keeper.taught("red", image, red.read_bytes())
+        first.keeper.taught("red", image, red.read_bytes(), "press 1")
     names = ["bundle", "pictures", "pictures.jsonl"]
     assert sorted(path.name for path in folder.iterdir()) == names
 
