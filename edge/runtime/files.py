@@ -267,14 +267,21 @@ def abandoned(directory: Path, name: str | None = None) -> list[Path]:
 
 
 def _runs(pid: int) -> bool:
-    """Return whether a process of that number runs, whoever's it is."""
+    """Return whether a process of that number runs, whoever's it is.
+
+    One that has ended and that nobody has waited for, as in a container without an init, does not.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:
+            return not stream.read().rpartition(b")")[2].startswith((b" Z", b" X"))
+    except OSError:  # gone meanwhile, or no Linux
+        return sys.platform != "linux"
 
 
 def rename_new(source: Path, target: Path) -> None:

@@ -155,16 +155,31 @@ def processes(root: Path) -> list[int]:
     return found
 
 
+def ends_yet(pid: int) -> bool:
+    """Whether a process that was killed is still ending."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
 def killed(edge: Edge, command: Command, output: Path, seconds: float) -> bool:
     """Whether the run was killed that long after its start, and not done before."""
     process = edge.start(*command.arguments, "--output", output, "--overwrite")
+    working: list[int] = []
     try:
         process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
+        working = processes(edge.cache)
         process.kill()
     finally:
         code = process.wait()
-        gone = waited_for(lambda: not processes(edge.cache), 30)  # nothing goes on without it
+        # Nothing goes on without it. A process that ends has no environment any more, but its
+        # folders still belong to it.
+        gone = waited_for(
+            lambda: not processes(edge.cache) and not any(ends_yet(pid) for pid in working), 30
+        )
         end(process)
     assert gone, "a process outlived the command that it worked for"
     return code == -9

@@ -119,6 +119,19 @@ def test_temporary_names_are_short_and_found_again(tmp_path: Path) -> None:
         stranger.unlink()
 
 
+def test_what_a_process_left_that_nobody_has_waited_for_is_found(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended, and has its number still
+        left = tmp_path / beside(tmp_path / "a").name.replace(f".{os.getpid()}-", f".{pid}-")
+        left.touch()
+        assert abandoned(tmp_path) == [left]
+    finally:
+        os.waitpid(pid, 0)
+
+
 def test_names_that_begin_alike_stay_apart() -> None:
     first, second = ("x" * 240 + tail + ".json" for tail in ("ab.png", "cd.png"))
     assert fitting(first, 251) == first
