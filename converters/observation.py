@@ -56,10 +56,18 @@ class Observation:
         low, high = self.ranges[name]
         return max(high - low, 1e-9) / STEPS
 
-    def corrected(self, layer: WeightedOperator, source: str) -> WeightedOperator:
-        """Return the layer that reads the tensor ``source``, made ready to be rounded."""
+    def corrected(
+        self, layer: WeightedOperator, source: str, *, paired: bool = False
+    ) -> WeightedOperator:
+        """Return the layer that reads the tensor ``source``, made ready to be rounded.
+
+        Args:
+            layer: In floats.
+            source: The name of the tensor.
+            paired: See ``rounding.corrected``.
+        """
         covariance = self.covariances.get(source) if layer.is_pointwise else None
-        return corrected(layer, self.means[source], self.step(source), covariance)
+        return corrected(layer, self.means[source], self.step(source), covariance, paired=paired)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """A float ONNX graph, taken apart so that it can be observed, corrected and quantized."""
 
+from collections.abc import Collection
 from typing import Any, Final
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from converters.kernels import Operation, better_in_floats
 from converters.observation import Activations, Wanted, merged
 from converters.quantizable import ARITHMETIC, Block, blocks, tail
-from converters.rounding import WeightedOperator
+from converters.rounding import WeightedOperator, paired_scales, scales
 
 KERNEL: Final = 1  # position among a weighted node's inputs
 BIAS: Final = 2
@@ -34,6 +35,7 @@ class OnnxFloatGraph:
         self.proto = type(proto).FromString(proto.SerializeToString())
         self._graph = self.proto.graph
         self._constants = {item.name: item for item in self._graph.initializer}
+        self._steps: dict[str, NDArray[np.float64]] = {}  # of replaced layers, by node
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -122,10 +124,35 @@ class OnnxFloatGraph:
             values = np.zeros(len(kernel), np.float32) if bias is None else bias
             if values.shape != (len(kernel),):
                 continue
-            groups = _attribute(node, "group", 1) if node.op_type == "Conv" else 1
-            layer = WeightedOperator(name=node.name, kernel=kernel, bias=values, groups=groups)
+            layer = WeightedOperator(
+                name=node.name, kernel=kernel, bias=values, groups=_groups(node)
+            )
             layers[node.name] = (layer, node.input[0])
         return layers
+
+    def steps(self, members: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return how weights are to be rounded but for those of ``members``, by their constants.
+
+        It is what ONNX Runtime's quantizer takes as ``TensorQuantOverrides``: a scale and a zero
+        point for each output, with which no sum of two products overflows (see
+        ``edge.modelfile.pairs``).
+        """
+        found: dict[str, list[dict[str, Any]]] = {}
+        for node in self._weighted():
+            if node.name in members:
+                continue
+            steps = self._steps.get(node.name)
+            if steps is None:
+                kernel = self._canonical(node)
+                layer = WeightedOperator(
+                    name=node.name, kernel=kernel, bias=kernel[:, 0, 0], groups=_groups(node)
+                )
+                steps = (paired_scales if layer.adds_pairs else scales)(kernel)[:, 0, 0]
+            axis = 0 if node.op_type == "Conv" or _transposed(node) else 1
+            found[node.input[KERNEL]] = [
+                {"axis": axis, "scale": np.float32(step), "zero_point": 0} for step in steps
+            ]
+        return found
 
     def replace(self, layer: WeightedOperator) -> None:
         """Put other weights of the same shapes in the place of the layer's."""
@@ -133,6 +160,8 @@ class OnnxFloatGraph:
             # The name first: whether a node has weights takes a look at them to see.
             if node.name == layer.name and self._is_weighted(node):
                 self._replace(node, layer)
+                if layer.steps is not None:
+                    self._steps[node.name] = layer.steps
 
     def _replace(self, node: Any, layer: WeightedOperator) -> None:
         kernel = self._array(node.input[KERNEL])
@@ -247,6 +276,10 @@ class OnnxActivations:
         yield self._input, image
         values = self._session.run(self._floats, {self._input: image})
         yield from zip(self._floats, values, strict=True)
+
+
+def _groups(node: Any) -> int:
+    return _attribute(node, "group", 1) if node.op_type == "Conv" else 1
 
 
 def _transposed(node: Any) -> bool:

@@ -27,6 +27,7 @@ class QuantizableONNX(Quantizable):
     """
 
     suffix = "onnx"
+    paired = True
 
     def __init__(
         self,
@@ -51,9 +52,9 @@ class QuantizableONNX(Quantizable):
         """Make a file of int8 weights per channel, uint8 activations and pixels.
 
         The blocks of those names stay in floats. uint8 activations with int8 weights is the pair
-        that ONNX Runtime has fast kernels for on x86 (VNNI) and on Arm (documented in its
-        quantization guide). A Softmax at the end stays in floats: it costs microseconds, and
-        probabilities in steps of 1/256 tie.
+        that ONNX Runtime has fast kernels for on x86 and on Arm (documented in its quantization
+        guide); the weights are such that it is right without VNNI as well. A Softmax at the end
+        stays in floats: it costs microseconds, and probabilities in steps of 1/256 tie.
         """
         import onnx
 
@@ -91,7 +92,7 @@ class QuantizableONNX(Quantizable):
             nodes_to_quantize=[],
             nodes_to_exclude=[*sorted(members), *graph.answers],
             op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry}),
-            extra_options={},
+            extra_options={"TensorQuantOverrides": graph.steps(members)},
         )
         quantizer.quantize_model()
         quantizer.model.topological_sort()

@@ -263,6 +263,7 @@ class Quantizable(ABC):
     """
 
     suffix: str  # the suffix of the format's files, without a dot
+    paired = False  # whether kernels of the format add two products in 16 bits; see ``rounding``
     layer_names: LayerNames = LayerNames()  # of the Keras model that it is made of, if it is one
 
     def __init__(
@@ -341,6 +342,6 @@ class Quantizable(ABC):
     @cached_property
     def _corrected(self) -> dict[str, WeightedOperator]:
         return {
-            name: self.observation.corrected(layer, source)
+            name: self.observation.corrected(layer, source, paired=self.paired)
             for name, (layer, source) in self.graph().layers().items()
         }

@@ -20,6 +20,9 @@ subtracting it from the operator's bias costs nothing at run time:
 Source: M. Nagel, M. van Baalen, T. Blankevoort, M. Welling, "Data-Free Quantization Through Weight
 Equalization and Bias Correction", ICCV 2019, section 4.2; E[x] is measured here, as in their
 appendix. Weights are quantized symmetrically, per output channel, as both converters do.
+
+Where kernels add two products in 16 bits (``edge.modelfile.pairs``), each output's step is as large
+as its own pairs need: no two weights that are added have more than ``MOST`` levels together.
 """
 
 from dataclasses import dataclass, replace
@@ -28,21 +31,27 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.modelfile.pairs import MOST, adds_pairs, largest_pairs
+
 LEVELS: Final = 127  # of int8 weights, symmetric and without -128, in both formats' quantizers
 DAMPING: Final = 0.01  # share of the mean variance that is added to each: the paper's value
 BLOCK: Final = 128  # inputs whose compensation is applied at once to those after them
 
 
 def nearest(
-    kernel: NDArray[np.floating[Any]], axes: tuple[int, ...] | None = None
+    kernel: NDArray[np.floating[Any]],
+    axes: tuple[int, ...] | None = None,
+    *,
+    scale: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     """Round each weight to the nearest level of its output's scale.
 
     Args:
         kernel: The weights.
         axes: The axes that belong to one output; all but the first where they are not given.
+        scale: The real value of one level per output, as ``scales`` gives it; its by default.
     """
-    scale = scales(kernel, axes)
+    scale = scales(kernel, axes) if scale is None else scale
     rounded: NDArray[np.float32] = (np.rint(kernel / scale) * scale).astype(np.float32)
     return rounded
 
@@ -61,40 +70,68 @@ def scales(
     return np.where(peak > 0, peak / LEVELS, 1.0)
 
 
+def paired_scales(kernel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return the real value of one level per output, by which no pair of weights overflows.
+
+    Args:
+        kernel: (outputs, inputs per group, positions).
+
+    Returns:
+        (outputs, 1, 1).
+    """
+    pairs = largest_pairs(kernel)
+    # Either of the two may be rounded up by half a level.
+    return np.where(pairs > 0, pairs / (MOST - 1), 1.0)[:, np.newaxis, np.newaxis]
+
+
 def compensated(
-    kernel: NDArray[np.float32], covariance: NDArray[np.float32]
+    kernel: NDArray[np.float32],
+    covariance: NDArray[np.float32],
+    paired: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     """Round a kernel to the levels of its outputs' scales, errors compensated.
 
     Args:
         kernel: (outputs, inputs).
         covariance: The covariance of the inputs over images and positions, (inputs, inputs).
+        paired: The real value of one level per output, (outputs,), where two neighbouring weights
+            may have ``MOST`` levels together; by default, that of ``scales`` and no such limit.
 
     Returns:
-        (outputs, inputs); the largest weight of each output is as it was, so that a quantizer
-        finds the same scale and every weight on a level of it. ``nearest`` of the kernel if the
-        covariance cannot be inverted.
+        (outputs, inputs). By default the largest weight of each output is as it was, so that a
+        quantizer finds the same scale and every weight on a level of it. ``nearest`` of the kernel
+        if the covariance cannot be inverted.
     """
     factor = _inverse_factor(covariance)
     if factor is None:
-        return nearest(kernel)
+        return nearest(kernel, scale=None if paired is None else paired[:, np.newaxis])
     order = np.argsort(-np.diag(covariance), kind="stable")  # the ones that matter most first
-    scale = scales(kernel)[:, 0].astype(np.float32)
+    scale = (scales(kernel)[:, 0] if paired is None else paired).astype(np.float32)
     peak = np.abs(kernel).argmax(axis=1)
     weights = kernel.T[order].copy()  # (inputs, outputs): a step works on a row
-    levels = np.empty_like(weights)
+    # By place; a last input without a neighbour has one that stays 0.
+    levels = np.zeros((len(weights) + 1, len(kernel)), np.float32)
     for start in range(0, len(weights), BLOCK):
         stop = min(start + BLOCK, len(weights))
         errors = np.empty_like(weights[start:stop])
         for row in range(start, stop):
-            level = np.clip(np.rint(weights[row] / scale), -LEVELS, LEVELS) * scale
-            level = np.where(peak == order[row], kernel[:, order[row]], level)
-            levels[row] = level
-            errors[row - start] = (weights[row] - level) / factor[row, row]
+            place = order[row]
+            level = np.clip(np.rint(weights[row] / scale), -LEVELS, LEVELS)
+            if paired is None:
+                level = np.where(peak == place, kernel[:, place] / scale, level)
+            else:
+                neighbour = levels[place ^ 1]  # 0 while it is not rounded yet
+                level = np.clip(
+                    level, -MOST - np.minimum(neighbour, 0), MOST - np.maximum(neighbour, 0)
+                )
+            levels[place] = level
+            errors[row - start] = (weights[row] - level * scale) / factor[row, row]
             weights[row + 1 : stop] -= np.outer(factor[row, row + 1 : stop], errors[row - start])
         weights[stop:] -= factor[start:stop, stop:].T @ errors
-    result = np.empty_like(kernel)
-    result[:, order] = levels.T
+    result = levels[:-1].T * scale[:, np.newaxis]
+    if paired is None:
+        rows = np.arange(len(kernel))
+        result[rows, peak] = kernel[rows, peak]
     return result
 
 
@@ -124,17 +161,25 @@ class WeightedOperator:
         bias: float32 (outputs,).
         groups: How many groups of inputs and outputs there are; as many as inputs in a depthwise
             convolution.
+        steps: The real value of one level of each output's weights, float64 (outputs,), where they
+            are to be rounded to these levels; None where the quantizer chooses them.
     """
 
     name: str
     kernel: NDArray[np.float32]
     bias: NDArray[np.float32]
     groups: int = 1
+    steps: NDArray[np.float64] | None = None
 
     @property
     def is_pointwise(self) -> bool:
         """Whether every output sees every input at one position only."""
         return self.groups == 1 and self.kernel.shape[2] == 1
+
+    @property
+    def adds_pairs(self) -> bool:
+        """Whether kernels may add two of its products in 16 bits; see ``edge.modelfile.pairs``."""
+        return adds_pairs(self.kernel.shape[1], len(self.kernel), self.groups)
 
 
 def corrected(
@@ -142,6 +187,8 @@ def corrected(
     mean: NDArray[np.float64],
     input_scale: float,
     covariance: NDArray[np.float32] | None = None,
+    *,
+    paired: bool = False,
 ) -> WeightedOperator:
     """Make a layer ready to be rounded.
 
@@ -151,14 +198,18 @@ def corrected(
         input_scale: The real value of one step of the quantized input.
         covariance: The covariance of the layer's input, (inputs, inputs), for a pointwise layer of
             one group: its weights are then rounded here already, so that their errors cancel.
+        paired: Whether the format's kernels add two products in 16 bits.
     """
-    ready = replace(layer, kernel=_lifted(layer, input_scale))
+    kernel, scale = _lifted(layer, input_scale), None
+    if paired and layer.adds_pairs:
+        scale = paired_scales(kernel)
+    steps = None if scale is None else scale[:, 0, 0]
     if covariance is not None:
-        rounded = compensated(ready.kernel[:, :, 0], covariance)[:, :, np.newaxis]
-        ready = replace(ready, kernel=rounded)
-    error = nearest(ready.kernel).astype(np.float64) - layer.kernel
+        kernel = compensated(kernel[:, :, 0], covariance, steps)[:, :, np.newaxis]
+    error = nearest(kernel, scale=scale).astype(np.float64) - layer.kernel
     added = _response(error.sum(axis=2), mean, layer.groups)
-    return replace(ready, bias=(layer.bias - added).astype(np.float32))
+    bias = (layer.bias - added).astype(np.float32)
+    return replace(layer, kernel=kernel, bias=bias, steps=steps)
 
 
 def _response(

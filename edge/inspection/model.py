@@ -156,7 +156,11 @@ def inspect_onnx(path: Path, shapes: Mapping[str, Shape] | None = None) -> Model
             counted_shapes=counted or (),
             quantized_operators=len(quantized),
             metadata=metadata,
-            notes=notes.unranked_inputs(model.graph) + notes.onnx_notes(read.nodes),
+            notes=(
+                *notes.unranked_inputs(model.graph),
+                *notes.onnx_notes(read.nodes),
+                *notes.overflow_notes(model),
+            ),
             obstacles=obstacles + empty + notes.obstacles(path, read.nodes, notes.ONNX_BROUGHT),
         )
         if counted is not None:

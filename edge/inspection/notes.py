@@ -12,6 +12,7 @@ from typing import Any, Final
 from edge.modelfile.graph import CONVERSIONS, Node, producers_of, stored_origin
 from edge.modelfile.mult_adds import ONNX
 from edge.modelfile.onnx import checked_text, real_inputs
+from edge.modelfile.pairs import overflowing
 from edge.runtime import checked
 from edge.runtime.refusal import (
     CUT_OFF,
@@ -158,6 +159,18 @@ def onnx_notes(nodes: Sequence[Node]) -> tuple[str, ...]:
             "into convolutions is not counted apart",
         )
     return ()
+
+
+def overflow_notes(model: Any) -> tuple[str, ...]:
+    """Return a note where weights overflow on some processors; see ``edge.modelfile.pairs``."""
+    found, layers = overflowing(model)
+    if not found:
+        return ()
+    return (
+        f"{found} of its {layers} layers of int8 weights overflow on x86 processors without VNNI "
+        "(most before 2020): ONNX Runtime cuts sums off there and gives other answers than on Arm. "
+        "Quantize with 7-bit weights (reduce_range), or let edge quantize the float file",
+    )
 
 
 def unranked_inputs(graph: Any) -> tuple[str, ...]:

@@ -278,8 +278,8 @@ def _runs(pid: int) -> bool:
     except PermissionError:
         pass
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stream:
-            return not stream.read().rpartition(b")")[2].startswith((b" Z", b" X"))
+        stat_of = Path(f"/proc/{pid}/stat").read_bytes()
+        return not stat_of.rpartition(b")")[2].startswith((b" Z", b" X"))
     except OSError:  # gone meanwhile, or no Linux
         return sys.platform != "linux"
 
