@@ -141,6 +141,7 @@ def inspect_onnx(path: Path, shapes: Mapping[str, Shape] | None = None) -> Model
         known, given, sequences = bound(inputs, onnx.axes(model.graph), shapes or {})
         empty = notes.empty_inputs(inputs)
         counted = None if empty else _counted_shapes(known, given, sequences)
+        overflows = notes.overflow_notes(model)  # before the values of large weights are dropped
         read = onnx.read_graph(model, counted)
         quantized = notes.quantized_onnx(read.nodes)
         report = ModelReport(
@@ -159,7 +160,7 @@ def inspect_onnx(path: Path, shapes: Mapping[str, Shape] | None = None) -> Model
             notes=(
                 *notes.unranked_inputs(model.graph),
                 *notes.onnx_notes(read.nodes),
-                *notes.overflow_notes(model),
+                *overflows,
             ),
             obstacles=obstacles + empty + notes.obstacles(path, read.nodes, notes.ONNX_BROUGHT),
         )

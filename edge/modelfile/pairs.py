@@ -84,6 +84,8 @@ def overflowing(model: Any) -> tuple[int, int]:
         item = stored.get(weights)
         if item is None or item.data_type != onnx.TensorProto.INT8 or not is_unsigned(point):
             continue
+        if item.external_data:
+            continue  # its values lie in another file
         kernel = _by_output(node, onnx.numpy_helper.to_array(item))
         if kernel is None or not adds_pairs(
             kernel.shape[1], len(kernel), _attribute(node, "group")

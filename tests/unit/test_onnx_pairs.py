@@ -30,8 +30,8 @@ def network() -> Any:
         "own": kernel(6, 1, 3, 3),
         "point": kernel(8, 6, 1, 1),
         "groups": kernel(8, 4, 3, 3),
-        "rows": kernel(10, 8),
-        "columns": kernel(10, 5),
+        "rows": kernel(800, 8),
+        "columns": kernel(800, 5),
         "bias": np.linspace(-1, 1, 5, dtype=np.float32),
     }
     nodes = [
