@@ -130,14 +130,14 @@ class OnnxFloatGraph:
             layers[node.name] = (layer, node.input[0])
         return layers
 
-    def steps(self, members: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+    def steps(self, members: Collection[str]) -> dict[str, list[dict[str, object]]]:
         """Return how weights are to be rounded but for those of ``members``, by their constants.
 
         It is what ONNX Runtime's quantizer takes as ``TensorQuantOverrides``: a scale and a zero
         point for each output, with which no sum of two products overflows (see
         ``edge.modelfile.pairs``).
         """
-        found: dict[str, list[dict[str, Any]]] = {}
+        found: dict[str, list[dict[str, object]]] = {}
         for node in self._weighted():
             if node.name in members:
                 continue

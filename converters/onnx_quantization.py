@@ -5,7 +5,7 @@ ONNX Runtime's quantizer does the rewriting, from ranges that are observed here 
 
 import math
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class QuantizableONNX(Quantizable):
         proto = self._rounded(self.graph(), self.members(keep))
         if self.calibration.zero_point is not None:
             taking_pixels(proto, self.calibration.zero_point, self.calibration.scale)
+        keep_floats(proto.graph)
         _drop_unused_opsets(proto)
         onnx.checker.check_model(proto)
         content: bytes = proto.SerializeToString()
@@ -72,7 +73,9 @@ class QuantizableONNX(Quantizable):
         graph.drop_tail()
         if keep is None:
             return OnnxActivations(graph.proto.SerializeToString())
-        return OnnxActivations(self._rounded(graph, self.members(keep)).SerializeToString())
+        proto = self._rounded(graph, self.members(keep))
+        keep_floats(proto.graph)
+        return OnnxActivations(proto.SerializeToString())
 
     def _rounded(self, graph: OnnxFloatGraph, members: Collection[str]) -> Any:
         """The graph with int8 weights and uint8 activations but for ``members``; reals in."""
@@ -140,6 +143,58 @@ def keep_sums(graph: Any) -> None:
     used = {name for node in graph.node for name in node.input} | outputs
     for item in [item for item in graph.initializer if item.name not in used]:
         graph.initializer.remove(item)  # the steps of what was removed
+
+
+def keep_floats(graph: Any) -> None:
+    """Let layers of float weights that read integers stay as they are, in place.
+
+    Where one scale turns an activation into real numbers, ONNX Runtime takes float weights behind
+    it for forgotten ones: it rounds them to 8 bits, by one scale for all outputs
+    (``WeightBiasQuantization`` among its graph optimizations). With the same scale stated for each
+    channel, it lets them be.
+    """
+    import onnx
+
+    stored = {item.name: item for item in graph.initializer}
+    writers = {name: node for node in graph.node for name in node.output}
+    for layer in list(graph.node):
+        if layer.op_type not in ("Conv", "ConvTranspose", "Gemm") or layer.input[1] not in stored:
+            continue
+        moved = [layer]  # down to the node behind the DequantizeLinear
+        while (before := writers.get(moved[-1].input[0])) and before.op_type == "Transpose":
+            moved.append(before)
+        if before is None or before.op_type != "DequantizeLinear" or before.input[0] in stored:
+            continue
+        axis, channels = _channels(layer, stored[layer.input[1]].dims)
+        for transposition in moved[1:]:
+            axis = next(list(a.ints) for a in transposition.attribute if a.name == "perm")[axis]
+        name = f"{layer.name}:real"
+        scale, point = (onnx.numpy_helper.to_array(stored[part]) for part in before.input[1:])
+        for part, value in (("scale", scale), ("zero_point", point)):
+            each = np.full(channels, value.reshape(-1)[0])
+            graph.initializer.append(onnx.numpy_helper.from_array(each, f"{name}:{part}"))
+        node = onnx.helper.make_node(
+            "DequantizeLinear",
+            [before.input[0], f"{name}:scale", f"{name}:zero_point"],
+            [name],
+            name=name,
+            axis=axis,
+        )
+        graph.node.insert(list(graph.node).index(before) + 1, node)
+        old, moved[-1].input[0] = moved[-1].input[0], name
+        if not any(old in item.input for item in graph.node):
+            graph.node.remove(before)
+
+
+def _channels(layer: Any, kernel: Sequence[int]) -> tuple[int, int]:
+    """The axis of a layer's input that its channels lie in, and how many there are."""
+    attributes = {item.name: int(item.i) for item in layer.attribute}
+    if layer.op_type == "Gemm":  # (rows, inputs), or the other way round
+        inputs = kernel[1] if attributes.get("transB") else kernel[0]
+        return (0 if attributes.get("transA") else 1), int(inputs)
+    if layer.op_type == "ConvTranspose":
+        return 1, int(kernel[0])
+    return 1, int(kernel[1]) * attributes.get("group", 1)
 
 
 def _drop_unused_opsets(proto: Any) -> None:

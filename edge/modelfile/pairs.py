@@ -49,8 +49,8 @@ def adds_pairs(inputs: int, outputs: int, groups: int) -> bool:
     """Return whether a layer has such kernels: not one in which each input has its own output.
 
     Args:
-        inputs: Of a group.
-        outputs: Of all groups.
+        inputs: How many a group has.
+        outputs: How many all groups have.
         groups: How many there are.
     """
     return not (inputs == 1 and groups == outputs > 1)

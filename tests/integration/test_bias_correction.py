@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from converters.onnx_graph import OnnxFloatGraph
 from converters.quantizable import Calibration, FloatGraph, Quantizable
 from converters.rounding import nearest
 from tests.integration.test_quantization import quantizable
@@ -21,8 +22,16 @@ def rounded(model: Quantizable, graph: FloatGraph) -> FloatGraph:
     """The float model with the kernels that an int8 file made of the graph would hold."""
     copy = model.graph()
     for layer, _ in graph.layers().values():
-        copy.replace(replace(layer, kernel=nearest(layer.kernel)))
+        copy.replace(replace(layer, kernel=nearest(layer.kernel, scale=steps(graph))))
     return copy
+
+
+def steps(graph: FloatGraph) -> NDArray[np.float64] | None:
+    """The steps of the only layer's weights, where they are not the quantizer's to choose."""
+    if not isinstance(graph, OnnxFloatGraph):
+        return None
+    (found,) = graph.steps(()).values()
+    return np.array([item["scale"] for item in found], np.float64)[:, np.newaxis, np.newaxis]
 
 
 def answers(graph: FloatGraph, format_: str, images: Calibration) -> NDArray[np.float64]:

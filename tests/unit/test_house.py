@@ -19,7 +19,7 @@ MOST: Final = {
     # parts of ones that grew too long.
     # int8 on every network brought what lacks integer kernels, and the check of a file.
     # The runner's start brought the classes that are quick to define.
-    "product files": 486,
+    "product files": 487,
     "files with one importer and under 60 lines": 5,
     "class names defined twice": 0,
     "lines with dict[str, Any]": 225,  # the live page speaks JSON
