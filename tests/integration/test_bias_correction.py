@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from converters.onnx_graph import OnnxFloatGraph
 from converters.quantizable import Calibration, FloatGraph, Quantizable
-from converters.rounding import nearest
+from converters.rounding import WeightedOperator, nearest
 from tests.integration.test_quantization import quantizable
 
 pytestmark = pytest.mark.slow
@@ -22,15 +22,15 @@ def rounded(model: Quantizable, graph: FloatGraph) -> FloatGraph:
     """The float model with the kernels that an int8 file made of the graph would hold."""
     copy = model.graph()
     for layer, _ in graph.layers().values():
-        copy.replace(replace(layer, kernel=nearest(layer.kernel, scale=steps(graph))))
+        copy.replace(replace(layer, kernel=nearest(layer.kernel, scale=steps(graph, layer))))
     return copy
 
 
-def steps(graph: FloatGraph) -> NDArray[np.float64] | None:
-    """The steps of the only layer's weights, where they are not the quantizer's to choose."""
+def steps(graph: FloatGraph, layer: WeightedOperator) -> NDArray[np.float64] | None:
+    """The steps of a layer's weights, where they are not the quantizer's to choose."""
     if not isinstance(graph, OnnxFloatGraph):
         return None
-    (found,) = graph.steps(()).values()
+    (found,) = graph.steps([name for name in graph.layers() if name != layer.name]).values()
     return np.array([item["scale"] for item in found], np.float64)[:, np.newaxis, np.newaxis]
 
 
