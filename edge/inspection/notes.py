@@ -168,8 +168,9 @@ def overflow_notes(model: Any) -> tuple[str, ...]:
         return ()
     return (
         f"{found} of its {layers} layers of int8 weights overflow on x86 processors without VNNI "
-        "(most before 2020): ONNX Runtime cuts sums off there and gives other answers than on Arm. "
-        "Quantize with 7-bit weights (reduce_range), or let edge quantize the float file",
+        "(AMD before Zen 4, most Intel before Ice Lake): ONNX Runtime cuts sums off there, and its "
+        "answers are others than on Arm. Quantize with 7-bit weights (reduce_range), or let edge "
+        "quantize the float file",
     )
 
 
