@@ -157,6 +157,7 @@ def keep_floats(graph: Any) -> None:
 
     stored = {item.name: item for item in graph.initializer}
     writers = {name: node for node in graph.node for name in node.output}
+    outputs = {item.name for item in graph.output}
     for layer in list(graph.node):
         if layer.op_type not in ("Conv", "ConvTranspose", "Gemm") or layer.input[1] not in stored:
             continue
@@ -166,8 +167,11 @@ def keep_floats(graph: Any) -> None:
         if before is None or before.op_type != "DequantizeLinear" or before.input[0] in stored:
             continue
         axis, channels = _channels(layer, stored[layer.input[1]].dims)
-        for transposition in moved[1:]:
-            axis = next(list(a.ints) for a in transposition.attribute if a.name == "perm")[axis]
+        orders = [list(a.ints) for node in moved[1:] for a in node.attribute if a.name == "perm"]
+        if len(orders) < len(moved) - 1:
+            continue  # all axes reversed, whose number is not stated: no image of ours
+        for order in orders:
+            axis = order[axis]
         name = f"{layer.name}:real"
         scale, point = (onnx.numpy_helper.to_array(stored[part]) for part in before.input[1:])
         for part, value in (("scale", scale), ("zero_point", point)):
@@ -182,7 +186,7 @@ def keep_floats(graph: Any) -> None:
         )
         graph.node.insert(list(graph.node).index(before) + 1, node)
         old, moved[-1].input[0] = moved[-1].input[0], name
-        if not any(old in item.input for item in graph.node):
+        if old not in outputs and not any(old in item.input for item in graph.node):
             graph.node.remove(before)
 
 
