@@ -1,7 +1,7 @@
 """``edge evaluate``: the written files of a bundle on a folder of images."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,11 +161,13 @@ def evaluate(
     engine: str | None,
     cache: Path,
     progress: Progress,
+    file_notes: Callable[[Path], Iterable[str]] = lambda path: (),  # noqa: ARG005
 ) -> "Evaluation | TaskEvaluation":
     """Score variants of a bundle; all of them if none is named.
 
     Images that trained or calibrated the bundle are scored apart if there are others. A bundle that
-    is no classifier is scored against annotations: see ``evaluate_task``.
+    is no classifier is scored against annotations: see ``evaluate_task``. ``file_notes`` gives what
+    a reader should know of a model file.
 
     Raises:
         UsageError: There is no bundle at the path, the engine is for another format, or the truth
@@ -182,7 +184,7 @@ def evaluate(
                 f"--truth has no effect with a bundle of {bundle.manifest.task}",
                 hint="Leave it out, and name annotations with --annotations.",
             )
-        return evaluate_task(
+        result: Evaluation | TaskEvaluation = evaluate_task(
             bundle,
             directory,
             variants=variants,
@@ -191,7 +193,18 @@ def evaluate(
             cache=cache,
             progress=progress,
         )
-    return _evaluate_classifier(bundle, directory, variants, truth_file, engine, cache, progress)
+    else:
+        result = _evaluate_classifier(
+            bundle, directory, variants, truth_file, engine, cache, progress
+        )
+    notes = tuple(
+        f"{item.name}: {note}"
+        for item in result.variants
+        for note in file_notes(bundle.model(item.name)[1])
+    )
+    for note in notes:
+        progress.note(note)
+    return replace(result, notes=(*result.notes, *notes))
 
 
 def _evaluate_classifier(

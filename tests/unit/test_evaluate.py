@@ -158,3 +158,41 @@ def test_the_command_prints_what_its_json_says(place: Path, tmp_path: Path) -> N
     for item in variant["classes"]:
         assert item["label"] in shown
     assert "train" in shown
+
+
+def overflowing(content: bytes) -> bytes:
+    """The file with a layer beside it whose int8 weights overflow on some processors."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    proto = onnx.load_from_string(content)
+    constants = {
+        "pixels": np.full((1, 4), 255, np.uint8),
+        "kernel": np.full((4, 2), 127, np.int8),
+        "step": np.float32(1),
+        "point": np.uint8(0),
+    }
+    proto.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+    )
+    nodes = [
+        helper.make_node("DequantizeLinear", ["pixels", "step", "point"], ["real"]),
+        helper.make_node("DequantizeLinear", ["kernel", "step"], ["weighted"]),
+        helper.make_node("MatMul", ["real", "weighted"], ["unread"]),
+    ]
+    proto.graph.node.extend(nodes)
+    whole: bytes = proto.SerializeToString()
+    return whole
+
+
+def test_a_file_whose_answers_depend_on_the_processor_is_told_of(
+    place: Path, tmp_path: Path
+) -> None:
+    models = {"onnx-fp32": model(), "onnx-int8": overflowing(model())}
+    bundle = write_bundle(tmp_path / "bundle", models, lock=lock())
+    arguments = ["evaluate", str(bundle), str(place / "pictures"), "--cache", str(place / "cache")]
+    said = CliRunner().invoke(app, [*arguments, "--json"])
+    assert said.exit_code == 0
+    (note,) = [note for note in json.loads(said.stdout)["notes"] if "overflow" in note]
+    assert note.startswith("onnx-int8: 1 of its 1 layers of int8 weights overflow on x86")
+    assert note in said.stderr

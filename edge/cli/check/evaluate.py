@@ -55,6 +55,7 @@ def evaluate(
         engine=engine,
         cache=shared.cache_root(cache),
         progress=shown_progress(quiet=quiet),
+        file_notes=_overflows,
     )
     if json:
         print_json(result.to_json())
@@ -62,6 +63,19 @@ def evaluate(
         _print_task(result)
     else:
         _print(result)
+
+
+def _overflows(path: Path) -> tuple[str, ...]:
+    """Return a note on a file whose answers depend on the processor; none where onnx is missing."""
+    if path.suffix != ".onnx":
+        return ()
+    from edge.inspection.notes import overflow_notes
+    from edge.modelfile.onnx import loaded
+
+    try:
+        return overflow_notes(loaded(path))
+    except ImportError:
+        return ()
 
 
 def _print_task(result: "TaskEvaluation") -> None:
