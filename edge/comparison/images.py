@@ -9,6 +9,7 @@ from edge.dataset.annotations.read import SUFFIXES
 from edge.dataset.pictures import Picture
 from edge.errors import DataError
 from edge.evaluation.images import SEEN, Origin, find_scored_images
+from edge.inspection.notes import overflow_notes_of
 from edge.progress import Progress
 
 
@@ -61,6 +62,8 @@ def compared_images(
             hint="Compare on images that neither trained nor calibrated the models.",
         )
     labelled = sum(item.label is not None for item in pictures)
+    told = [f"{side.name}: {note}" for side in sides for note in overflow_notes_of(side.path)]
+    notes += dict.fromkeys(told)  # both sides may be one file
     if 0 < labelled < len(pictures):
         notes.append(
             f"{len(pictures) - labelled} images have no known class: they count for agreement and "

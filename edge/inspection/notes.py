@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from edge.modelfile.graph import CONVERSIONS, Node, producers_of, stored_origin
 from edge.modelfile.mult_adds import ONNX
-from edge.modelfile.onnx import checked_text, real_inputs
+from edge.modelfile.onnx import checked_text, loaded, real_inputs
 from edge.modelfile.pairs import overflowing
 from edge.runtime import checked
 from edge.runtime.refusal import (
@@ -172,6 +172,16 @@ def overflow_notes(model: Any) -> tuple[str, ...]:
         "answers are others than on Arm. Quantize with 7-bit weights (reduce_range), or let edge "
         "quantize the float file",
     )
+
+
+def overflow_notes_of(path: Path) -> tuple[str, ...]:
+    """Return the same of a file that an engine has loaded; nothing where onnx is not installed."""
+    if path.suffix != ".onnx":
+        return ()
+    try:
+        return overflow_notes(loaded(path))
+    except ImportError:
+        return ()
 
 
 def unranked_inputs(graph: Any) -> tuple[str, ...]:

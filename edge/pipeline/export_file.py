@@ -20,9 +20,8 @@ from edge.evaluation.multilabel import UNKNOWN, LabelTruth, truth_of
 from edge.identification.identify import identify
 from edge.identification.model import IdentifiedModel, StatedModel
 from edge.inspection.model import inspect_model
-from edge.inspection.notes import overflow_notes
+from edge.inspection.notes import overflow_notes_of
 from edge.modelfile.contents import check_finite
-from edge.modelfile.onnx import loaded
 from edge.pipeline.conversion import Converted
 from edge.pipeline.export_images import ExportImages, ImageFolders, export_images
 from edge.pipeline.finish import finish
@@ -197,7 +196,7 @@ def _adopted(known: IdentifiedModel) -> Converted:
         f"{known.path.name} is an integer file already and is used as it is: it is the only "
         "variant, and no float file is known that its answers could be held against"
     )
-    notes = (note, *(overflow_notes(loaded(known.path)) if known.format == "onnx" else ()))
+    notes = (note, *overflow_notes_of(known.path))
     return Converted(Target(format=known.format, precision=precision), known.path, 0.0, notes, {})
 
 

@@ -196,3 +196,7 @@ def test_a_file_whose_answers_depend_on_the_processor_is_told_of(
     (note,) = [note for note in json.loads(said.stdout)["notes"] if "overflow" in note]
     assert note.startswith("onnx-int8: 1 of its 1 layers of int8 weights overflow on x86")
     assert note in said.stderr
+    sides = ["--baseline", "onnx-fp32", "--candidate", "onnx-int8"]
+    compared = CliRunner().invoke(app, ["compare", *arguments[1:], *sides, "--json"])
+    (told,) = [text for text in json.loads(compared.stdout)["notes"] if "overflow" in text]
+    assert told.endswith(note)

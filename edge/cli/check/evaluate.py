@@ -45,6 +45,7 @@ def evaluate(
     from edge.cli.terminal import shown_progress
     from edge.evaluation.evaluate import evaluate as run
     from edge.evaluation.tasks.evaluate import TaskEvaluation
+    from edge.inspection.notes import overflow_notes_of
 
     result = run(
         bundle,
@@ -55,7 +56,7 @@ def evaluate(
         engine=engine,
         cache=shared.cache_root(cache),
         progress=shown_progress(quiet=quiet),
-        file_notes=_overflows,
+        file_notes=overflow_notes_of,
     )
     if json:
         print_json(result.to_json())
@@ -63,19 +64,6 @@ def evaluate(
         _print_task(result)
     else:
         _print(result)
-
-
-def _overflows(path: Path) -> tuple[str, ...]:
-    """Return a note on a file whose answers depend on the processor; none where onnx is missing."""
-    if path.suffix != ".onnx":
-        return ()
-    from edge.inspection.notes import overflow_notes
-    from edge.modelfile.onnx import loaded
-
-    try:
-        return overflow_notes(loaded(path))
-    except ImportError:
-        return ()
 
 
 def _print_task(result: "TaskEvaluation") -> None:
