@@ -10,6 +10,8 @@ from converters.kernels import Operation, better_in_floats
 from converters.observation import Activations, Wanted, merged
 from converters.quantizable import ARITHMETIC, Block, blocks, tail
 from converters.rounding import WeightedOperator, paired_scales, scales
+from edge.modelfile.onnx import attribute, by_output
+from edge.modelfile.pairs import adds_pairs
 
 KERNEL: Final = 1  # position among a weighted node's inputs
 BIAS: Final = 2
@@ -124,9 +126,8 @@ class OnnxFloatGraph:
             values = np.zeros(len(kernel), np.float32) if bias is None else bias
             if values.shape != (len(kernel),):
                 continue
-            layer = WeightedOperator(
-                name=node.name, kernel=kernel, bias=values, groups=_groups(node)
-            )
+            groups = attribute(node, "group", 1)
+            layer = WeightedOperator(name=node.name, kernel=kernel, bias=values, groups=groups)
             layers[node.name] = (layer, node.input[0])
         return layers
 
@@ -144,11 +145,9 @@ class OnnxFloatGraph:
             steps = self._steps.get(node.name)
             if steps is None:
                 kernel = self._canonical(node)
-                layer = WeightedOperator(
-                    name=node.name, kernel=kernel, bias=kernel[:, 0, 0], groups=_groups(node)
-                )
-                steps = (paired_scales if layer.adds_pairs else scales)(kernel)[:, 0, 0]
-            axis = 0 if node.op_type == "Conv" or _transposed(node) else 1
+                paired = adds_pairs(kernel, attribute(node, "group", 1))
+                steps = (paired_scales if paired else scales)(kernel)[:, 0, 0]
+            axis = 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
             found[node.input[KERNEL]] = [
                 {"axis": axis, "scale": np.float32(step), "zero_point": 0} for step in steps
             ]
@@ -167,7 +166,7 @@ class OnnxFloatGraph:
         kernel = self._array(node.input[KERNEL])
         assert kernel is not None  # _weighted() has seen it
         stored = layer.kernel[:, :, 0] if node.op_type != "Conv" else layer.kernel
-        if node.op_type != "Conv" and not _transposed(node):
+        if node.op_type != "Conv" and not attribute(node, "transB", 0):
             stored = stored.T
         self._put(node, KERNEL, stored.reshape(kernel.shape))
         if node.op_type == "MatMul":
@@ -210,10 +209,9 @@ class OnnxFloatGraph:
         """(outputs, inputs per group, positions)."""
         kernel = self._array(node.input[KERNEL])
         assert kernel is not None  # _weighted() has seen it
-        if node.op_type == "Conv":  # (outputs, inputs per group, rows, columns)
-            return kernel.reshape(*kernel.shape[:2], -1)
-        rows = kernel if _transposed(node) else kernel.T
-        return np.ascontiguousarray(rows)[:, :, np.newaxis]
+        found = by_output(node, kernel)
+        assert found is not None
+        return np.ascontiguousarray(found)
 
     def _bias(self, node: Any) -> NDArray[np.float32] | None:
         if node.op_type == "MatMul":
@@ -276,15 +274,3 @@ class OnnxActivations:
         yield self._input, image
         values = self._session.run(self._floats, {self._input: image})
         yield from zip(self._floats, values, strict=True)
-
-
-def _groups(node: Any) -> int:
-    return _attribute(node, "group", 1) if node.op_type == "Conv" else 1
-
-
-def _transposed(node: Any) -> bool:
-    return node.op_type == "Gemm" and bool(_attribute(node, "transB", 0))
-
-
-def _attribute(node: Any, name: str, default: int) -> int:
-    return next((int(item.i) for item in node.attribute if item.name == name), default)

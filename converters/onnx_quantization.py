@@ -14,6 +14,7 @@ import numpy as np
 from converters.onnx_graph import OnnxActivations, OnnxFloatGraph
 from converters.quantizable import Calibration, Quantizable
 from edge.errors import ConversionError
+from edge.modelfile.onnx import attribute
 
 
 class QuantizableONNX(Quantizable):
@@ -192,13 +193,12 @@ def keep_floats(graph: Any) -> None:
 
 def _channels(layer: Any, kernel: Sequence[int]) -> tuple[int, int]:
     """The axis of a layer's input that its channels lie in, and how many there are."""
-    attributes = {item.name: int(item.i) for item in layer.attribute}
     if layer.op_type == "Gemm":  # (rows, inputs), or the other way round
-        inputs = kernel[1] if attributes.get("transB") else kernel[0]
-        return (0 if attributes.get("transA") else 1), int(inputs)
+        inputs = kernel[1 if attribute(layer, "transB", 0) else 0]
+        return 1 - attribute(layer, "transA", 0), int(inputs)
     if layer.op_type == "ConvTranspose":
         return 1, int(kernel[0])
-    return 1, int(kernel[1]) * attributes.get("group", 1)
+    return 1, int(kernel[1]) * attribute(layer, "group", 1)
 
 
 def _drop_unused_opsets(proto: Any) -> None:

@@ -179,7 +179,7 @@ class WeightedOperator:
     @property
     def adds_pairs(self) -> bool:
         """Whether kernels may add two of its products in 16 bits; see ``edge.modelfile.pairs``."""
-        return adds_pairs(self.kernel.shape[1], len(self.kernel), self.groups)
+        return adds_pairs(self.kernel, self.groups)
 
 
 def corrected(

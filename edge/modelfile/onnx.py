@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import ModelLoadError, missing_package
@@ -92,7 +93,7 @@ def constants(model: Any) -> Iterator[Constant]:
     import onnx
 
     def reader(tensor: Any) -> NDArray[Any]:
-        if _is_external(tensor):  # onnx would look for the file in the working directory
+        if is_external(tensor):  # onnx would look for the file in the working directory
             raise ValueError(f"the values of {tensor.name!r} lie in another file")
         values: NDArray[Any] = onnx.numpy_helper.to_array(tensor)
         return values
@@ -221,6 +222,28 @@ def statements(model: Any) -> dict[str, str | list[str]]:
     return result
 
 
+def attribute(node: Any, name: str, default: int) -> int:
+    """Return an integer attribute of a node."""
+    return next((int(item.i) for item in node.attribute if item.name == name), default)
+
+
+def by_output(node: Any, weights: NDArray[Any]) -> NDArray[Any] | None:
+    """Return the weights of a convolution or a matrix product, one row for each output.
+
+    Args:
+        node: The node.
+        weights: As the file stores them.
+
+    Returns:
+        (outputs, inputs per group, positions); None for other weights than a node has by rule.
+    """
+    if "Conv" in node.op_type:
+        return weights.reshape(*weights.shape[:2], -1) if weights.ndim > 2 else None
+    if weights.ndim != 2:
+        return None
+    return (weights if attribute(node, "transB", 0) else weights.T)[:, :, np.newaxis]
+
+
 def tensor_spec(value: Any) -> TensorSpec:
     """Return an input or output; quantization lies in the graph's operators, not in its tensors."""
     kind = value.type.WhichOneof("value")
@@ -304,7 +327,7 @@ def read_graph(model: Any, shapes: Sequence[tuple[int, ...]] | None) -> OnnxGrap
             values[tensor.name] = _stored_value(tensor)
             if prod(tensor.dims) > _LARGEST_INFERENCE_CONSTANT:
                 tensor.ClearField("raw_data")  # inference then copies no weights
-    if any(_is_external(tensor) for tensor in model.graph.initializer):
+    if any(is_external(tensor) for tensor in model.graph.initializer):
         notes.append("weights lie in other files, which size_bytes and sha256 leave out")
     _set_extents(model.graph, shapes)
     model, failure = _with_shapes(model)
@@ -329,7 +352,8 @@ def _nodes(graph: Any) -> Iterator[Any]:
         yield from each.node
 
 
-def _is_external(tensor: Any) -> bool:
+def is_external(tensor: Any) -> bool:
+    """Return whether the values of a TensorProto lie in another file."""
     return bool(tensor.data_location == tensor.EXTERNAL)
 
 

@@ -12,8 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.modelfile.onnx import attribute, by_output, is_external
+
 MOST: Final = 128  # levels of one sign that two added weights may have: 255 * 128 < 2**15
-# By operator: the positions of the activation's zero point (or the activation) and of the weights.
+# By operator: the positions of the activation's zero point and of the weights.
 _INTEGER: Final = {
     "QLinearConv": (2, 3),
     "QLinearMatMul": (2, 3),
@@ -24,7 +26,7 @@ _INTEGER: Final = {
 _REAL: Final = ("Conv", "Gemm", "MatMul")
 
 
-def largest_pairs(kernel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def largest_pairs(kernel: NDArray[Any]) -> NDArray[np.float64]:
     """Return the largest sum of two added weights of one sign, for each output.
 
     ONNX Runtime adds neighbouring inputs at one position, the first to the second and so on,
@@ -45,15 +47,14 @@ def largest_pairs(kernel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return largest
 
 
-def adds_pairs(inputs: int, outputs: int, groups: int) -> bool:
-    """Return whether a layer has such kernels: not one in which each input has its own output.
+def adds_pairs(kernel: NDArray[Any], groups: int) -> bool:
+    """Return whether a layer is computed so: not one in which each input has its own output.
 
     Args:
-        inputs: How many a group has.
-        outputs: How many all groups have.
-        groups: How many there are.
+        kernel: (outputs, inputs per group, positions).
+        groups: How many groups there are.
     """
-    return not (inputs == 1 and groups == outputs > 1)
+    return not (kernel.shape[1] == 1 and groups == len(kernel) > 1)
 
 
 def overflowing(model: Any) -> tuple[int, int]:
@@ -84,12 +85,10 @@ def overflowing(model: Any) -> tuple[int, int]:
         item = stored.get(weights)
         if item is None or item.data_type != onnx.TensorProto.INT8 or not is_unsigned(point):
             continue
-        if item.external_data:
-            continue  # its values lie in another file
-        kernel = _by_output(node, onnx.numpy_helper.to_array(item))
-        if kernel is None or not adds_pairs(
-            kernel.shape[1], len(kernel), _attribute(node, "group")
-        ):
+        if is_external(item):
+            continue
+        kernel = by_output(node, onnx.numpy_helper.to_array(item))
+        if kernel is None or not adds_pairs(kernel, attribute(node, "group", 1)):
             continue
         layers += 1
         found += bool((largest_pairs(kernel) > MOST).any())
@@ -107,18 +106,3 @@ def _operands(node: Any, integers: Callable[[str], tuple[str, str] | None]) -> t
         if activation is not None and kernel is not None:
             return activation[1], kernel[0]
     return "", ""
-
-
-def _by_output(node: Any, weights: NDArray[np.int8]) -> NDArray[np.float64] | None:
-    """(outputs, inputs per group, positions)."""
-    wide = weights.astype(np.float64)
-    if "Conv" in node.op_type and wide.ndim > 2:
-        return wide.reshape(*wide.shape[:2], -1)
-    if "Conv" in node.op_type or wide.ndim != 2:
-        return None
-    return (wide if _attribute(node, "transB") else wide.T)[:, :, np.newaxis]
-
-
-def _attribute(node: Any, name: str) -> int:
-    default = 1 if name == "group" else 0
-    return next((int(item.i) for item in node.attribute if item.name == name), default)

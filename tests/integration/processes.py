@@ -24,6 +24,14 @@ def kill_tagged(tag: str) -> bool:
     return found
 
 
+def has_ended(pid: int) -> bool:
+    """Whether the process is gone, or only waits for somebody to ask how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 def wait_for(happened: Callable[[], bool], what: str) -> None:
     """Until something happened that takes milliseconds."""
     end = time.monotonic() + _WAIT

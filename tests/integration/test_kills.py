@@ -34,6 +34,7 @@ from tests.integration.conftest import (
     succeeded,
     whole,
 )
+from tests.integration.processes import has_ended
 from tests.integration.test_interrupted import waited_for
 
 OPTIONS: Final = (
@@ -155,15 +156,6 @@ def processes(root: Path) -> list[int]:
     return found
 
 
-def ends_yet(pid: int) -> bool:
-    """Whether a process that was killed is still ending."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
 def killed(edge: Edge, command: Command, output: Path, seconds: float) -> bool:
     """Whether the run was killed that long after its start, and not done before."""
     process = edge.start(*command.arguments, "--output", output, "--overwrite")
@@ -178,7 +170,7 @@ def killed(edge: Edge, command: Command, output: Path, seconds: float) -> bool:
         # Nothing goes on without it. A process that ends has no environment any more, but its
         # folders still belong to it.
         gone = waited_for(
-            lambda: not processes(edge.cache) and not any(ends_yet(pid) for pid in working), 30
+            lambda: not processes(edge.cache) and all(has_ended(pid) for pid in working), 30
         )
         end(process)
     assert gone, "a process outlived the command that it worked for"

@@ -21,6 +21,7 @@ from edge.live import export
 from edge.live.export import NEEDED, BundleExporter
 from edge.live.pictures import Pictures
 from edge.runtime.files import write_bytes
+from tests.integration.processes import has_ended
 from tests.unit.conftest import encoded, noise
 
 ROOT = Path(__file__).parents[3]
@@ -227,16 +228,9 @@ time.sleep(60)
         running.kill()
         running.wait()
     end = time.monotonic() + 60
-    while Path(f"/proc/{build}/stat").exists() and not _is_zombie(build):
+    while not has_ended(build):
         assert time.monotonic() < end, "the build lives on"
         time.sleep(0.02)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def test_what_the_build_refuses_is_told(exporter: BundleExporter, pictures: Pictures) -> None:
