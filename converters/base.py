@@ -98,7 +98,8 @@ class HeldOut:
     Attributes:
         pixels: The path of a .npy file, uint8 (images, height, width, channels).
         reference: The path of a .npy file, float32 (images, classes): the float model's scores.
-            None with a decoder: the float file is run again.
+            None with a decoder, where the float file is run again, and where no search needs
+            them.
         truth: The class of each image, or None.
     """
 
@@ -193,7 +194,7 @@ class ConversionResult:
         path: The path of the file.
         seconds: The wall time of this precision alone, without start-up and tracing.
         notes: What a user should know, such as scaling that could not be folded.
-        record: JSON values for the report; see ``converters.writing.IntegerRecord``.
+        record: JSON values for the report; see ``converters.writing.FileRecord``.
     """
 
     variant: str

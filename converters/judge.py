@@ -1,8 +1,8 @@
-"""Says how much a file that a search tried loses against the float model, on held-out images."""
+"""Says how far a written file is from the model that it was made of, on held-out images."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,11 @@ from edge.errors import UsageError
 from edge.evaluation.predictions import run_pixels
 from edge.evaluation.score import score
 from edge.runtime.contract import PIXELS, InputEncoding
+from edge.runtime.supervisor import keras_call
+from edge.wording import counted
+
+CHECKED: Final = 8  # images that Keras answers as well
+MOST: Final = 1e-4  # of the largest answer: float32 sums in another order give 1e-6, float16 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,3 +78,58 @@ class ClassJudge:
         table = run_pixels(path, self._pixels[:images], encoding=self._encoding)
         difference = (table - self._reference[:images]).astype(np.float64)
         return float((difference**2).sum(axis=1).mean())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatCheck:
+    """How far a float file is from the Keras model that it was written from.
+
+    Converters fold and reorder sums, which changes the last digits of every answer alike; what they
+    do wrong changes more. So a few images tell.
+
+    Attributes:
+        images: How many both answered.
+        difference: The largest difference of two answers, as a share of the largest answer; 1 for
+            anything above, and where an answer is no number.
+    """
+
+    images: int
+    difference: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the file answers as the model does."""
+        return self.difference <= MOST
+
+    def notes(self, variant: str) -> tuple[str, ...]:
+        """Return what a user should know; nothing where the check holds."""
+        if self.holds:
+            return ()
+        return (
+            f"{variant} answers otherwise than the Keras model that it was written from: on "
+            f"{counted(self.images, 'image')} they differ by up to {self.difference:.0e} of the "
+            "largest answer",
+        )
+
+
+def float_check(model: Any, path: Path, pixels: Path) -> FloatCheck:
+    """Hold a float file against its Keras model.
+
+    Args:
+        model: The Keras model, which takes 0..255.
+        path: The file.
+        pixels: The path of a .npy file, uint8 (images, height, width, channels); some from the
+            whole of it are taken.
+
+    Raises:
+        ModelLoadError, InferenceError: The file does not run.
+    """
+    stored: NDArray[np.uint8] = np.load(pixels, mmap_mode="r")
+    rows = np.unique(np.linspace(0, len(stored) - 1, CHECKED).astype(int))
+    images = stored[rows]
+    with keras_call():
+        wanted = np.asarray(model(images.astype(np.float32), training=False), np.float64)
+    found = run_pixels(path, images).astype(np.float64)
+    furthest = np.abs(found - wanted.reshape(len(images), -1)).max()
+    share = np.nan_to_num(furthest / max(np.abs(wanted).max(), np.finfo(float).tiny), nan=1.0)
+    return FloatCheck(images=len(images), difference=float(min(share, 1.0)))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision
 from converters.onnx_quantization import QuantizableONNX
 from converters.quantizable import Calibration
-from converters.writing import of_keras, written, written_integers
+from converters.writing import of_keras, written_floats, written_integers
 from edge.errors import ConversionError
 from edge.modelfile.metadata import ModelDescription
 from edge.modelfile.onnx_metadata import embed
@@ -37,7 +37,7 @@ def convert(
     if Precision.FP32 in request.precisions:
         started = time.monotonic()
         content = exported(model).SerializeToString()
-        yield written(request, Precision.FP32, content, embedded, started=started)
+        yield written_floats(request, model, Precision.FP32, content, embedded, started=started)
         floats = content if request.searches else None  # a search times its files against it
     if CALIBRATED.intersection(request.precisions):
         yield from written_integers(

@@ -11,7 +11,7 @@ from typing import Any
 from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision
 from converters.quantizable import Calibration, Quantizable
 from converters.tflite_graph import TfliteActivations, TfliteFloatGraph, taking_pixels
-from converters.writing import of_keras, written, written_integers
+from converters.writing import of_keras, written_floats, written_integers
 from edge.errors import ConversionError
 from edge.modelfile.tflite_metadata import embed
 from edge.runtime.session import first_line
@@ -28,7 +28,7 @@ def convert(
         for precision in others:
             started = time.monotonic()
             content = converted(function, precision)
-            yield written(request, precision, content, embed, started=started)
+            yield written_floats(request, model, precision, content, embed, started=started)
             if precision is Precision.FP32 and request.searches:
                 floats = content  # a search times its files against it
     if len(others) < len(request.precisions):

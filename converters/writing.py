@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from converters.audit import HELD_OUT_IMAGES, RangeAudit, audit
 from converters.base import CALIBRATED, ConversionRequest, ConversionResult, Precision, Target
+from converters.judge import FloatCheck, float_check
 from converters.pixel_input import pixel_model
 from converters.quantizable import Calibration, LayerNames, Quantizable
 from converters.search import Candidate, Search, search
 from converters.soundness import Soundness, soundness
 from converters.task_judge import TaskJudge
-from edge.errors import NegativeVerdict, UsageError
+from edge.errors import InferenceError, ModelLoadError, NegativeVerdict, UsageError
 from edge.modelfile.metadata import ModelDescription
 from edge.runtime.files import write_bytes
 from edge.wording import counted
@@ -31,17 +32,20 @@ KERNEL_NAMES: Final = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IntegerRecord:
-    """What the report says of an integer file.
+class FileRecord:
+    """What the report says of a file.
 
     Attributes:
-        calibration: The audit of the ranges; None without held-out images.
+        keras: How far an fp32 file is from the Keras model; None for other files, and without
+            held-out images.
+        calibration: The audit of an integer file's ranges; None without held-out images.
         kept: The blocks that a mixed file keeps in floats, or that an int8 file does because int8
             breaks the network; None for other files.
         soundness: The check of an int8 file; None for other files.
         search: How they were chosen; None where a recipe names them.
     """
 
+    keras: FloatCheck | None = None
     calibration: RangeAudit | None = None
     kept: tuple[str, ...] | None = None
     soundness: Soundness | None = None
@@ -60,7 +64,7 @@ def written(
     *,
     started: float,
     notes: tuple[str, ...] = (),
-    record: IntegerRecord | None = None,
+    record: FileRecord | None = None,
 ) -> ConversionResult:
     """Write one file.
 
@@ -71,7 +75,7 @@ def written(
         embed: The format's function that embeds metadata.
         started: ``time.monotonic()`` when the work on it began.
         notes: What a user should know.
-        record: What the report says of an integer file.
+        record: What the report says of the file.
     """
     target = Target(format=request.format, precision=precision)
     path = request.output / target.filename
@@ -83,6 +87,37 @@ def written(
         notes=notes,
         record=record.to_json() if record else {},
     )
+
+
+def written_floats(
+    request: ConversionRequest,
+    model: Any,
+    precision: Precision,
+    content: bytes,
+    embed: Embed,
+    *,
+    started: float,
+) -> ConversionResult:
+    """Write one file that is not calibrated, and hold an fp32 file against its Keras model.
+
+    Args:
+        request: Where to write, and what to embed.
+        model: The Keras model.
+        precision: The precision of the file.
+        content: The file without metadata.
+        embed: The format's function that embeds metadata.
+        started: ``time.monotonic()`` when the work on it began.
+
+    """
+    result = written(request, precision, content, embed, started=started)
+    if precision is not Precision.FP32 or request.held_out is None:
+        return result
+    try:
+        check = float_check(model, result.path, request.held_out.pixels)
+    except (ModelLoadError, InferenceError):  # whoever runs the file says so
+        return result
+    notes = check.notes(result.variant)
+    return replace(result, notes=notes, record=FileRecord(keras=check).to_json())
 
 
 def written_integers(
@@ -145,7 +180,7 @@ def integer_files(
     step: Callable[[], None],
     embed: Embed,
     floats: Callable[[], bytes],
-) -> Iterator[tuple[Precision, bytes, IntegerRecord]]:
+) -> Iterator[tuple[Precision, bytes, FileRecord]]:
     """Make every integer file that is asked for: precision, bytes without metadata, and record.
 
     Args:
@@ -162,10 +197,10 @@ def integer_files(
     """
     if Precision.MIXED in request.precisions and request.recipe is not None:
         _check(request.recipe, model)  # before any file is made
-    record = IntegerRecord()
+    record = FileRecord()
     if request.held_out is not None:
         images = model.calibration.others(request.held_out.pixels)
-        record = IntegerRecord(calibration=audit(model, islice(images, HELD_OUT_IMAGES)))
+        record = FileRecord(calibration=audit(model, islice(images, HELD_OUT_IMAGES)))
     for precision in request.precisions:
         if precision is Precision.MIXED:
             kept, search = _recipe(request, model, step, embed, floats)

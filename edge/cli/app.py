@@ -300,13 +300,16 @@ def root(
         supervise(start.log)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; every expected error ends as a message and an exit code.
 
     Args:
         arguments: The words of the command line instead of those of the process. The process is
             then the caller's own and may have threads: it is not split in two (see
             ``supervise``).
+
+    Returns:
+        The exit code.
     """
     interrupted = threading.Event()
     atexit.register(_leave_as_interrupted, interrupted)  # first registered, called last
@@ -318,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _ended(finish_answers, log) or code
     if code == INTERRUPTED:
         interrupted.set()
-    sys.exit(code)
+    return code
 
 
 def _ended(job: Callable[[], Any], log: BinaryIO, start: Start | None = None) -> int:

@@ -125,8 +125,9 @@ def held_out(
     Args:
         chosen: Some of ``pictures``.
         pictures: All held-out images.
-        reference: (images, classes) scores of the float model for ``pictures``; None where its
-            file is run again, as for every task but classification.
+        reference: (images, classes) scores of the float model for ``pictures``; None where no
+            search needs them, and where its file is run again, as for every task but
+            classification.
         preprocessing: The contract.
         cache: Where pixels are kept.
     """

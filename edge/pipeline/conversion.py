@@ -30,7 +30,7 @@ from edge.workers import Message, Worker, WorkerLimits
 
 LONGEST: Final = 64 << 20  # bytes of an answer; a search records each file that it tried
 RECORD: Final = "conversion.json"
-RECORD_SCHEMA_VERSION: Final = 8  # of the record; files that older ones describe are made again
+RECORD_SCHEMA_VERSION: Final = 9  # of the record; files that older ones describe are made again
 
 # numpy's threads only stand in the way of the other converter and of TensorFlow's own: four times
 # as slow where both round weights on two cores.

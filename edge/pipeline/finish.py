@@ -139,6 +139,7 @@ def _reference(subject: ModelToBundle, measured: Measurements) -> Reference:
         subject.output,
         subject.truth,
         of=subject.compared_with,
+        stand_in=measured.stand_in,
     )
     return by_groups(found, subject.data.division)
 

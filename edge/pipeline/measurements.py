@@ -1,6 +1,6 @@
 """What every file of a bundle is and scores: reference answers, conversion, scores and times."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,18 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.turns import Turns
+from converters.judge import FloatCheck
+from edge import schema
 from edge.cache import StageCache
 from edge.dataset.pictures import Picture
+from edge.errors import ConversionError
 from edge.evaluation.kept_pixels import Decode, kept_pixels
 from edge.evaluation.predictions import raw_outputs
 from edge.pipeline.calibration import check_apart, choose
 from edge.pipeline.choice import accuracy_shortcoming, check_budget, choose_default, paced
-from edge.pipeline.conversion import Converted
+from edge.pipeline.conversion import RECORD, Converted
 from edge.pipeline.job import ModelToBundle, TimedStages
 from edge.pipeline.options import OutputOptions
-from edge.pipeline.report import FailedVariant, VariantReport, by_groups
+from edge.pipeline.report import FailedVariant, StandIn, VariantReport, by_groups
 from edge.pipeline.scoring import Failures, score_variants
-from edge.pipeline.variants import Recipes, convert_variants, fitting_recipe
+from edge.pipeline.variants import Recipes, convert_variants, fitting_recipe, searched
 from edge.runtime.head import class_probabilities
 from edge.training.models import keras_scores
 
@@ -31,6 +34,7 @@ class Measurements:
 
     Attributes:
         reference: (images, classes) probabilities of the Keras model, or of an adopted file.
+        stand_in: The file that was run in the place of the Keras model; None where it was not.
         calibrating: The images that calibrated the integer files.
         converted: The files that run.
         variants: The report of each of them, in the same order.
@@ -48,6 +52,7 @@ class Measurements:
     turns: Turns
     default: str
     shortcoming: Callable[[VariantReport], str]
+    stand_in: StandIn | None = None
 
     @property
     def default_path(self) -> Path:
@@ -101,10 +106,12 @@ def _measured(
     stages: TimedStages,
     decode: Decode,
 ) -> Measurements:
-    outputs = _reference(subject, cache, stages, decode)
-    reference = class_probabilities(outputs, subject.head, subject.output)
     failures = Failures(options.required, stages.note)
+    stand_in: StandIn | None = None
+    outputs: NDArray[np.float32] | None = None
     made: tuple[Converted, ...]
+    if subject.load_model is None or searched(options, recipes):
+        outputs = _reference(subject, cache, stages, decode)
     if subject.adopted is None:
         try:
             made = convert_variants(
@@ -114,6 +121,9 @@ def _measured(
             subject.converters.end()
     else:
         made = (subject.adopted,)
+    if outputs is None:
+        stand_in, outputs = _through_file(subject, made, cache, stages, decode)
+    reference = class_probabilities(outputs, subject.head, subject.output)
     converted, variants, turns = _scored(subject, made, reference, cache, stages, failures, decode)
     check_budget(variants, options.max_drop_points)
     default = choose_default(variants, turns, options.max_drop_points, options.default_variant)
@@ -130,7 +140,40 @@ def _measured(
         turns=turns,
         default=default,
         shortcoming=shortcoming,
+        stand_in=stand_in,
     )
+
+
+def _through_file(
+    subject: ModelToBundle,
+    made: Sequence[Converted],
+    cache: StageCache,
+    stages: TimedStages,
+    decode: Decode,
+) -> tuple[StandIn | None, NDArray[np.float32]]:
+    """Return the answers to compare with from an fp32 file that answers as the Keras model does.
+
+    The file is run anyway, three times as fast as Keras. Without such a file, Keras is run.
+    """
+    for item in made:
+        record = item.record.get("keras")
+        if record is None:
+            continue
+        check = schema.from_json(FloatCheck, record, RECORD, error=ConversionError)
+        if not check.holds:
+            continue  # its notes say so
+        with stages.stage("reference", len(subject.pictures)) as step:
+            outputs = raw_outputs(
+                item.path,
+                subject.pictures,
+                subject.preprocessing,
+                cache=cache,
+                step=step,
+                decode=decode,
+            )
+        name = item.target.name
+        return StandIn(variant=name, images=check.images, difference=check.difference), outputs
+    return None, _reference(subject, cache, stages, decode)
 
 
 def _reference(

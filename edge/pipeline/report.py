@@ -18,7 +18,7 @@ from edge.training.input_evidence import InputFinding
 from edge.training.options import Strategy
 from edge.training.strategy import Decision
 from edge.training.tuning import Phase
-from edge.wording import joined
+from edge.wording import counted, joined
 
 REPORT_SCHEMA_VERSION: Final = 2
 # Whose answers ``reference`` holds.
@@ -105,6 +105,29 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StandIn:
+    """An fp32 file whose answers stand for those of the Keras model that it was written from.
+
+    Attributes:
+        variant: The name of the file.
+        images: On how many images both were run.
+        difference: The largest difference of two answers there, as a share of the largest answer.
+    """
+
+    variant: str
+    images: int
+    difference: float
+
+    def told(self) -> str:
+        """Return what a reader of the table should know."""
+        return (
+            f"Its answers are those of {self.variant}, which differ by at most "
+            f"{self.difference:.0e} of the largest one from its own on "
+            f"{counted(self.images, 'image')}."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
     """The scores of the model that every file is held against, on the held-out images.
 
@@ -124,6 +147,7 @@ class Reference:
         flat: Whether each image gets about the same score for each class, as an untrained network
             gives it.
         of: ``KERAS_MODEL``, ``FLOAT_FILE`` or ``ADOPTED_FILE``: whose scores these are, in words.
+        stand_in: The file that was run in the place of the Keras model; None where it was not.
     """
 
     images: int
@@ -138,11 +162,17 @@ class Reference:
     exchanged: tuple[Exchanged, ...] = ()
     flat: bool = False
     of: str = KERAS_MODEL
+    stand_in: StandIn | None = None
 
     @property
     def is_adopted(self) -> bool:
         """Whether the only file was adopted, so that there is no model to compare it with."""
         return self.of == ADOPTED_FILE
+
+    @property
+    def told(self) -> str:
+        """Whose answers the files are held against, for the end of a sentence and what follows."""
+        return f"{self.of}." if self.stand_in is None else f"{self.of}. {self.stand_in.told()}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the scores as JSON values; those of several labels only where there are some."""

@@ -31,7 +31,14 @@ from edge.evaluation.score import Score, score, share_interval
 from edge.inspection.model import inspect_model
 from edge.pipeline.conversion import Converted
 from edge.pipeline.job import ModelToBundle
-from edge.pipeline.report import KERAS_MODEL, Bounds, FailedVariant, Reference, VariantReport
+from edge.pipeline.report import (
+    KERAS_MODEL,
+    Bounds,
+    FailedVariant,
+    Reference,
+    StandIn,
+    VariantReport,
+)
 from edge.progress import Progress
 from edge.runtime.files import sha256_file, write_json
 from edge.runtime.output import PROBABILITIES, OutputSpec
@@ -60,6 +67,7 @@ def reference_score(
     truth: LabelTruth | None = None,
     *,
     of: str = KERAS_MODEL,
+    stand_in: StandIn | None = None,
 ) -> Reference:
     """Score the model that the files are held against, and compare it with guessing.
 
@@ -69,6 +77,7 @@ def reference_score(
         output: What the scores mean.
         truth: Which labels hold, where they do not exclude one another.
         of: Whose scores these are.
+        stand_in: The file that was run in the place of the Keras model.
     """
     classes = known_classes(pictures, output)
     scored = score(scores, classes, output=output)
@@ -93,6 +102,7 @@ def reference_score(
         exchanged=exchanged(labels, answers(scores[rows], output)) if rows else (),
         flat=is_flat(scores, output),
         of=of,
+        stand_in=stand_in,
     )
 
 

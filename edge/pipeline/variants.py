@@ -246,6 +246,11 @@ def check_search(head: Head | None, output: OutputSpec, options: OutputOptions) 
         )
 
 
+def searched(options: OutputOptions, recipes: Recipes) -> bool:
+    """Return whether what mixed files keep in floats is to be searched for."""
+    return options.max_drop_points is not None and not recipes
+
+
 def convert_variants(
     subject: ModelToBundle,
     calibrating: Sequence[Picture],
@@ -261,8 +266,8 @@ def convert_variants(
     Args:
         subject: The model and its images.
         calibrating: The images that calibrate.
-        outputs: (images, values) answers of the float model to the held-out images; None of a
-            model that is no classifier.
+        outputs: (images, values) answers of the float model to the held-out images, which a
+            search for a classifier needs.
         options: Which variants.
         recipes: The blocks that the mixed file of each format keeps in floats.
         cache: Where the files lie.
@@ -274,12 +279,12 @@ def convert_variants(
         UsageError: A recipe does not fit the model.
     """
     wanted = targets(options.variants)
-    searched = options.max_drop_points is not None and not recipes
-    apart = chosen_pictures(subject.pictures, searched=searched, seed=options.seed)
+    searching = searched(options, recipes)
+    apart = chosen_pictures(subject.pictures, searched=searching, seed=options.seed)
 
     def convert(request: ConversionRequest) -> tuple[Converted, ...]:
-        title = "convert, search" if searched else "convert"
-        with stages.stage(title, None if searched else len(wanted)) as step:
+        title = "convert, search" if searching else "convert"
+        with stages.stage(title, None if searching else len(wanted)) as step:
             return convert_all(
                 request,
                 wanted,

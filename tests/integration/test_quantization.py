@@ -13,7 +13,7 @@ from converters.base import ConversionRequest, HeldOut, Precision, Target
 from converters.onnx import embedded
 from converters.quantizable import Calibration, Quantizable
 from converters.soundness import AIM_DB
-from converters.writing import IntegerRecord, integer_files
+from converters.writing import FileRecord, integer_files
 from edge.errors import ConversionError, NegativeVerdict, UsageError
 from edge.evaluation.predictions import run_pixels
 from edge.modelfile.tflite_metadata import embed
@@ -233,7 +233,7 @@ def request(case: Planted, format_: str, **changes: Any) -> ConversionRequest:
     return replace(plain, **changes)
 
 
-def files(case: Planted, asked: ConversionRequest) -> list[tuple[Precision, bytes, IntegerRecord]]:
+def files(case: Planted, asked: ConversionRequest) -> list[tuple[Precision, bytes, FileRecord]]:
     embeds = {"tflite": embed, "onnx": embedded}
     model = case.formats[asked.format]
     graph: Any = model.graph()

@@ -58,7 +58,7 @@ def print_report(report: "Report", output: Path | None) -> None:
     against = (
         "The file was adopted as it is: no model is known that it could differ from."
         if adopted
-        else f"Drop, agrees: against {report.reference.of}."
+        else f"Drop, agrees: against {report.reference.told}"
     )
     print_folded(f"* runs by default. {columns}. {against}")
     print_folded(

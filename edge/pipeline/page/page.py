@@ -248,7 +248,7 @@ def variants_section(report: Report) -> Element:
 def _against(report: Report) -> str:
     if report.reference.is_adopted:
         return "The file was adopted as it is: no model is known that it could differ from."
-    return f"Drop and agreement: against {report.reference.of}."
+    return f"Drop and agreement: against {report.reference.told}"
 
 
 def _score(item: VariantReport) -> Element | str:
