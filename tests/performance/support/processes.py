@@ -35,16 +35,21 @@ class Finished:
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Finished:
     """Run a command to its end; its messages are shown only if it fails.
 
+    Compiled modules are kept, as those of an installed edge are, whatever
+    PYTHONDONTWRITEBYTECODE says here.
+
     Raises:
         EdgeError: It ended with another code than 0.
     """
+    variables = {**os.environ, **(environment or {})}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.monotonic()
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **(environment or {})},
+        env=variables,
     )
     peak, ended = 0, threading.Event()
 
