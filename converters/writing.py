@@ -107,7 +107,6 @@ def written_floats(
         content: The file without metadata.
         embed: The format's function that embeds metadata.
         started: ``time.monotonic()`` when the work on it began.
-
     """
     result = written(request, precision, content, embed, started=started)
     if precision is not Precision.FP32 or request.held_out is None:

@@ -120,10 +120,12 @@ class StandIn:
 
     def told(self) -> str:
         """Return what a reader of the table should know."""
+        images = counted(self.images, "image")
+        if not self.difference:
+            return f"Its answers are those of {self.variant}, which are the same on {images}."
         return (
             f"Its answers are those of {self.variant}, which differ by at most "
-            f"{self.difference:.0e} of the largest one from its own on "
-            f"{counted(self.images, 'image')}."
+            f"{self.difference:.0e} of the largest one from its own on {images}."
         )
 
 
