@@ -300,16 +300,13 @@ def root(
         supervise(start.log)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every expected error ends as a message and an exit code.
 
     Args:
         arguments: The words of the command line instead of those of the process. The process is
             then the caller's own and may have threads: it is not split in two (see
             ``supervise``).
-
-    Returns:
-        The exit code.
     """
     interrupted = threading.Event()
     atexit.register(_leave_as_interrupted, interrupted)  # first registered, called last
@@ -321,7 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _ended(finish_answers, log) or code
     if code == INTERRUPTED:
         interrupted.set()
-    return code
+    sys.exit(code)
 
 
 def _ended(job: Callable[[], Any], log: BinaryIO, start: Start | None = None) -> int:

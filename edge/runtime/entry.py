@@ -26,7 +26,13 @@ def enter(module: str) -> "NoReturn":
         repeat_lost_interrupts()
         loaded = import_module(module)
         gc.enable()
-        _leave(loaded.main())
+        try:
+            code = loaded.main()
+        except SystemExit as end:  # how a command line ends as well
+            if not isinstance(end.code, int):
+                raise
+            code = end.code
+        _leave(code)
     except KeyboardInterrupt:
         from contextlib import suppress
 

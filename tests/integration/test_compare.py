@@ -25,7 +25,7 @@ import sys
 for name in {ABSENT!r}:
     sys.modules[name] = None  # "import name" now raises ModuleNotFoundError
 from edge.cli.app import main
-sys.exit(main())
+main()
 """
 
 

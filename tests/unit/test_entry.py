@@ -71,6 +71,20 @@ def test_a_process_ends_with_its_code_and_all_that_it_wrote(
     assert done.stdout.splitlines() == lines
 
 
+@pytest.mark.parametrize("end", ["sys.exit(7)", "raise SystemExit(7)"])
+def test_a_command_that_exits_ends_in_the_same_way(tmp_path: Path, end: str) -> None:
+    work = WORK.format(thread="pass").replace("return 7", f"import sys; {end}")
+    done = entered(tmp_path, work)
+    assert (done.returncode, done.stderr) == (7, "")
+    assert done.stdout.splitlines() == ["answer", "called at the end"]  # and not taken apart
+
+
+def test_an_exit_with_a_message_or_without_a_code_is_python_s_own(tmp_path: Path) -> None:
+    told = entered(tmp_path, "def main():\n    raise SystemExit('no such thing')\n")
+    assert (told.returncode, told.stderr) == (1, "no such thing\n")
+    assert entered(tmp_path, "def main():\n    raise SystemExit\n").returncode == 0
+
+
 def test_an_output_that_is_full_is_told_at_the_end_as_python_does(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")

@@ -193,7 +193,9 @@ def test_a_build_refuses_a_bad_recipe_before_it_trains(
     file.touch()
     (tmp_path / "photos").mkdir()  # without a picture, which is found later
     words = ("build", str(tmp_path / "photos"), "-o", str(tmp_path / "bundle"), "--recipe")
-    assert main([*words, str(file), "--cache", str(tmp_path / "cache")]) == 2
+    with pytest.raises(SystemExit) as caught:
+        main([*words, str(file), "--cache", str(tmp_path / "cache")])
+    assert caught.value.code == 2
     assert "the recipe is no JSON" in capfd.readouterr().err
 
 
