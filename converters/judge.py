@@ -13,7 +13,7 @@ from edge.evaluation.predictions import run_pixels
 from edge.evaluation.score import score
 from edge.runtime.contract import PIXELS, InputEncoding
 from edge.runtime.supervisor import keras_call
-from edge.wording import counted
+from edge.wording import at_most, counted
 
 CHECKED: Final = 8  # images that Keras answers as well
 MOST: Final = 1e-4  # of the largest answer: float32 sums in another order give 1e-6, float16 1e-3
@@ -107,8 +107,8 @@ class FloatCheck:
             return ()
         return (
             f"{variant} answers otherwise than the Keras model that it was written from: on "
-            f"{counted(self.images, 'image')} they differ by up to {self.difference:.0e} of the "
-            "largest answer",
+            f"{counted(self.images, 'image')} they differ by up to {at_most(self.difference)} of "
+            "the largest answer",
         )
 
 

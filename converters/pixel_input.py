@@ -29,6 +29,11 @@ AUGMENTATION: Final = (
     "RandomZoom",
 )
 
+UNFOLDED: Final = (
+    "what the network does to a picture before its first convolution could not be folded into "
+    "that: the integer files compute it as well, and round each pixel once more"
+)
+
 Vector = NDArray[np.float64]
 
 
@@ -50,7 +55,7 @@ class PixelModel:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the report says of it."""
-        return () if self.folded else ("scaling could not be folded into a convolution",)
+        return () if self.folded else (UNFOLDED,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,14 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:,.{places}f}"
 
 
+def at_most(share: float) -> str:
+    """Return a bound with one digit, which is not below the number: 2.1e-07 as ``3e-07``."""
+    if share == 0:
+        return "0"
+    unit = 10.0 ** math.floor(math.log10(abs(share)))
+    return f"{math.ceil(round(share / unit, 9)) * unit:.0e}"
+
+
 def milliseconds(seconds: float | None) -> str:
     """Return three significant digits without the unit; a dash for what is not known."""
     return UNKNOWN if seconds is None else significant(1e3 * seconds)

@@ -18,6 +18,7 @@ from edge.runtime.postprocess import answers
 
 CHANCE_LEVEL: Final = 0.01  # significance with which chance has to be ruled out
 LOW_LEVEL: Final = 0.05  # significance with which a kappa of SUBSTANTIAL has to be ruled out
+SAME: Final = 1e-6  # difference of two scores that only the order of sums makes
 FLATNESS: Final = 0.1  # share of 1 / classes within which all scores of a flat network lie
 SUBSTANTIAL: Final = 0.8  # kappa above which agreement is "almost perfect" (Landis & Koch, 1977)
 
@@ -185,7 +186,7 @@ def is_constant(
             constant as well; None if there is no such model.
         output: What the scores mean.
     """
-    if len(scores) < 2 or (scores != scores[0]).any():
+    if len(scores) < 2 or np.ptp(scores, axis=0).max() > SAME:
         return False
     if reference is None:
         return True

@@ -18,7 +18,7 @@ from edge.training.input_evidence import InputFinding
 from edge.training.options import Strategy
 from edge.training.strategy import Decision
 from edge.training.tuning import Phase
-from edge.wording import counted, joined
+from edge.wording import at_most, counted, joined
 
 REPORT_SCHEMA_VERSION: Final = 2
 # Whose answers ``reference`` holds.
@@ -120,12 +120,10 @@ class StandIn:
 
     def told(self) -> str:
         """Return what a reader of the table should know."""
-        images = counted(self.images, "image")
-        if not self.difference:
-            return f"Its answers are those of {self.variant}, which are the same on {images}."
         return (
-            f"Its answers are those of {self.variant}, which differ by at most "
-            f"{self.difference:.0e} of the largest one from its own on {images}."
+            f"That was run on {counted(self.images, 'image')}, where {self.variant} differs from "
+            f"it by at most {at_most(self.difference)} of the largest answer; for the scores "
+            f"{self.variant} stands for it, and its own row compares it with itself."
         )
 
 
@@ -148,6 +146,7 @@ class Reference:
         exchanged: The classes whose names seem to be exchanged.
         flat: Whether each image gets about the same score for each class, as an untrained network
             gives it.
+        constant: Whether all images get the same scores.
         of: ``KERAS_MODEL``, ``FLOAT_FILE`` or ``ADOPTED_FILE``: whose scores these are, in words.
         stand_in: The file that was run in the place of the Keras model; None where it was not.
     """
@@ -163,6 +162,7 @@ class Reference:
     level: Level | None
     exchanged: tuple[Exchanged, ...] = ()
     flat: bool = False
+    constant: bool = False
     of: str = KERAS_MODEL
     stand_in: StandIn | None = None
 

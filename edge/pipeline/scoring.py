@@ -101,6 +101,7 @@ def reference_score(
         level=None if right is None else right.level,
         exchanged=exchanged(labels, answers(scores[rows], output)) if rows else (),
         flat=is_flat(scores, output),
+        constant=is_constant(scores, None, output),
         of=of,
         stand_in=stand_in,
     )

@@ -81,6 +81,12 @@ def _of_reference(
     if reference.exchanged:
         return [_mixed_up(reference, labels)]
     if all(item.chance_agreement == 1 for item in variants) and reference.images > 1:
+        if reference.constant:
+            return [
+                f"every one of the {reference.images} images gets the same scores from "
+                f"{reference.of}: it answers without looking at the image, or the images are all "
+                "of one kind; they cannot tell whether the files agree"
+            ]
         return [
             f"every one of the {reference.images} images gets the same class from "
             f"{reference.of} and from every file: such images cannot tell whether the files agree"

@@ -113,3 +113,24 @@ def test_another_model_s_file_is_told(tmp_path: Path) -> None:
     assert note.startswith("tflite-fp32 answers otherwise than the Keras model")
     model.get_layer("pw_bn").set_weights([scale, offset + np.nan, mean, variance])
     assert float_check(model, file, pixels) == FloatCheck(images=CHECKED, difference=1.0)
+
+
+def test_a_model_that_looks_at_nothing_is_told(place: Path, tmp_path: Path) -> None:
+    model = planted.network()
+    kernel, bias = model.get_layer("answer").get_weights()
+    model.get_layer("answer").set_weights([0 * kernel, np.arange(len(bias), dtype=np.float32)])
+    model.save(tmp_path / "net.keras")
+    options = OutputOptions(
+        output=tmp_path / "bundle",
+        overwrite=False,
+        cache=tmp_path / "cache",
+        variants=("tflite-fp32", "onnx-int8"),
+        calibration_images=20,
+    )
+    asked = ExportOptions(
+        model=str(tmp_path / "net.keras"), calibration_data=place / "pictures", output=options
+    )
+    report = export(asked, Silent())
+    assert report.reference.constant
+    (note,) = [text for text in report.notes if "gets the same scores" in text]
+    assert "it answers without looking at the image" in note

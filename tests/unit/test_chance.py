@@ -73,6 +73,8 @@ def test_constant_scores_count_where_the_reference_changes_its_answer() -> None:
     assert is_constant(same, other)
     assert not is_constant(other, same)
     assert not is_constant(same, rows([0.4, 0.6], [0.3, 0.7]))
+    assert is_constant(rows([0.2, 0.8], [0.2, 0.8 + 6e-8]), other)  # sums in another order
+    assert not is_constant(rows([0.2, 0.8], [0.21, 0.79]), other)
 
 
 @pytest.mark.parametrize(("share", "half"), [(0.5, 0.05), (0.9, 0.05), (1.0, 0.05), (0.5, 0.2)])

@@ -13,6 +13,22 @@ def test_three_digits(value: float, text: str) -> None:
     assert wording.significant(value) == text
 
 
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "0"),
+        (2.1e-7, "3e-07"),
+        (2e-7, "2e-07"),
+        (9.6e-8, "1e-07"),
+        (1e-4, "1e-04"),
+        (1, "1e+00"),
+    ],
+)
+def test_a_bound_is_not_below_the_number(share: float, text: str) -> None:
+    assert wording.at_most(share) == text
+    assert float(text) >= share * (1 - 1e-9)
+
+
 def test_what_is_not_known_is_a_dash() -> None:
     assert wording.milliseconds(None) == wording.megabytes(None) == wording.UNKNOWN
     assert wording.percent(None) == wording.bounds(None) == wording.span(None) == wording.UNKNOWN
