@@ -225,9 +225,9 @@ def measure(names: Sequence[str]) -> None:
                 hint="Name no script, and all are measured.",
             )
         kept["scripts"] = before["scripts"]
+    load = os.getloadavg()[0]  # once: the second script would find what the first one did
     for name in names or NEEDED:
         print(f"== {name}", file=sys.stderr, flush=True)
-        load = os.getloadavg()[0]
         done = subprocess.run(
             [sys.executable, SCRIPTS / f"{name}.py", "--json"], stdout=subprocess.PIPE, cwd=ROOT
         )

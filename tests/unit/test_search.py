@@ -323,7 +323,7 @@ def test_a_search_takes_the_float_file_that_was_made_before_it(
 
     monkeypatch.setattr(converter, "exported" if name == "onnx" else "converted", content)
     monkeypatch.setattr(converter, "traced", lambda _: None, raising=False)
-    monkeypatch.setattr(converter, "written", lambda *_, **__: None)
+    monkeypatch.setattr(converter, "written_floats", lambda *_, **__: None)
     monkeypatch.setattr(converter, "written_integers", lambda *given: [given[-1]()])
     request = ConversionRequest(
         keras_model=tmp_path / "model.keras",
