@@ -111,7 +111,7 @@ def _measured(
     outputs: NDArray[np.float32] | None = None
     made: tuple[Converted, ...]
     if subject.load_model is None or searched(options, recipes):
-        outputs = _reference(subject, cache, stages, decode)
+        outputs = _reference(subject, _given_file(subject), cache, stages, decode)
     if subject.adopted is None:
         try:
             made = convert_variants(
@@ -122,7 +122,8 @@ def _measured(
     else:
         made = (subject.adopted,)
     if outputs is None:
-        stand_in, outputs = _through_file(subject, made, cache, stages, decode)
+        file, stand_in = _stand_in(made)
+        outputs = _reference(subject, file, cache, stages, decode)
     reference = class_probabilities(outputs, subject.head, subject.output)
     converted, variants, turns = _scored(subject, made, reference, cache, stages, failures, decode)
     check_budget(variants, options.max_drop_points)
@@ -144,61 +145,47 @@ def _measured(
     )
 
 
-def _through_file(
-    subject: ModelToBundle,
-    made: Sequence[Converted],
-    cache: StageCache,
-    stages: TimedStages,
-    decode: Decode,
-) -> tuple[StandIn | None, NDArray[np.float32]]:
-    """Return the answers to compare with from an fp32 file that answers as the Keras model does.
+def _stand_in(made: Sequence[Converted]) -> tuple[Path | None, StandIn | None]:
+    """Return the first fp32 file that answers as the Keras model does; None without one.
 
-    The file is run anyway, three times as fast as Keras. Without such a file, Keras is run.
+    The file is run anyway, three times as fast as Keras.
     """
     for item in made:
         record = item.record.get("keras")
         if record is None:
             continue
         check = schema.from_json(FloatCheck, record, RECORD, error=ConversionError)
-        if not check.holds:
-            continue  # its notes say so
-        with stages.stage("reference", len(subject.pictures)) as step:
-            outputs = raw_outputs(
-                item.path,
-                subject.pictures,
-                subject.preprocessing,
-                cache=cache,
-                step=step,
-                decode=decode,
-            )
-        name = item.target.name
-        return StandIn(variant=name, images=check.images, difference=check.difference), outputs
-    return None, _reference(subject, cache, stages, decode)
+        if check.holds:  # else its notes say so
+            name = item.target.name
+            found = StandIn(variant=name, images=check.images, difference=check.difference)
+            return item.path, found
+    return None, None
+
+
+def _given_file(subject: ModelToBundle) -> Path | None:
+    """Return the finished or the float file that a job was given; None of a Keras model."""
+    return subject.float_file if subject.adopted is None else subject.adopted.path
 
 
 def _reference(
-    subject: ModelToBundle, cache: StageCache, stages: TimedStages, decode: Decode
+    subject: ModelToBundle,
+    file: Path | None,
+    cache: StageCache,
+    stages: TimedStages,
+    decode: Decode,
 ) -> NDArray[np.float32]:
-    """Return the answers to compare with: of what the files are made of, or of an adopted file."""
+    """Return the answers to compare with: those of a file, or of the Keras model."""
     with stages.stage("reference", len(subject.pictures)) as step:
-        if subject.adopted is not None:
+        if file is not None:
             return raw_outputs(
-                subject.adopted.path,
-                subject.pictures,
-                subject.preprocessing,
-                cache=cache,
-                decode=decode,
-            )
-        if subject.float_file is not None:
-            return raw_outputs(
-                subject.float_file,
+                file,
                 subject.pictures,
                 subject.preprocessing,
                 cache=cache,
                 step=step,
                 decode=decode,
             )
-        assert subject.load_model is not None  # it is one of the three
+        assert subject.load_model is not None  # without a file there is a Keras model
         return keras_scores(
             subject.model_id,
             subject.load_model,
