@@ -72,8 +72,7 @@ def build(options: BuildOptions, progress: Progress) -> Report | None:
     for note in filter(None, (budget, made_for(output.recipe))):
         progress.note(note)
     job = _TrainingJob(options, TimedStages(progress))
-    dataset, features = job.features(job.scanned())
-    trained = job.trained(dataset, features)
+    dataset, trained = job.trained()  # the features end here: the rest needs their memory
     if not is_chief():
         return None
     subject = job.subject(dataset, trained)
@@ -230,8 +229,9 @@ class _TrainingJob:
             },
         )
 
-    def trained(self, dataset: Dataset, features: Features) -> _Trained:
-        """Return the model with its head."""
+    def trained(self) -> tuple[Dataset, _Trained]:
+        """Return the data set without undecodable images, and the model that learned from it."""
+        dataset, features = self.features(self.scanned())
         key = self._trained_key(dataset)
         # The workers of a cluster train together or not at all.
         cached = self.cache.find(key) is not None and not is_distributed()
@@ -240,7 +240,7 @@ class _TrainingJob:
         entry = self.cache.entry(key)
         value = json.loads(sealed_bytes(entry / RECORD))
         record = schema.from_json(TrainingRecord, value, RECORD, error=TrainingError)
-        return _Trained(entry / MODEL, record, cached)
+        return dataset, _Trained(entry / MODEL, record, cached)
 
     def subject(self, dataset: Dataset, trained: _Trained) -> ModelToBundle:
         """Return what is to be converted, and the images that go with it."""

@@ -1,5 +1,7 @@
 """Runs the converters side by side, one process per format, and keeps each written file."""
 
+import ctypes
+import gc
 import json
 import os
 import sys
@@ -254,6 +256,7 @@ class _Conversion:
         events: SimpleQueue[_Event] = SimpleQueue()
         with self.cache.scratch("convert") as folder:
             workers: dict[str, Worker] = {}
+            _give_memory_back()
             try:
                 with deferred_interrupt():
                     for format_ in dict.fromkeys(target.format for target in missing):
@@ -310,6 +313,16 @@ class _Conversion:
             (entry / target.filename).write_bytes(result.path.read_bytes())
             record = {"seconds": result.seconds, "notes": result.notes, "record": result.record}
             write_json(entry / RECORD, record)
+
+
+def _give_memory_back() -> None:
+    """Return what training has freed to the system (malloc_trim(3)): the converters need it."""
+    gc.collect()  # Keras models refer to themselves
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):  # another C library
+        return
+    trim(0)
 
 
 _Event = ConversionResult | int | None
