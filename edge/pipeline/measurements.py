@@ -110,8 +110,9 @@ def _measured(
     stand_in: StandIn | None = None
     outputs: NDArray[np.float32] | None = None
     made: tuple[Converted, ...]
-    if subject.load_model is None or searched(options, recipes):
-        outputs = _reference(subject, _given_file(subject), cache, stages, decode)
+    given = _given_file(subject)
+    if given is not None or searched(options, recipes):
+        outputs = _reference(subject, given, cache, stages, decode)
     if subject.adopted is None:
         try:
             made = convert_variants(
