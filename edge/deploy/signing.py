@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from edge.deploy.keys import PublicKey, public_key, said
-from edge.errors import BundleAltered, BundleError, OutputError, SignatureError, UsageError
+from edge.errors import (
+    BundleAltered,
+    BundleError,
+    OutputError,
+    SignatureError,
+    UsageError,
+    cause_of,
+)
 from edge.runtime import checked
 from edge.runtime.bundle import MANIFEST_NAME, MAX_MANIFEST, Bundle, manifest_bytes
 from edge.runtime.files import fsync_directory, write_bytes
@@ -132,6 +139,7 @@ class Verification:
         altered: Why the bundle is not what was built or signed, one sentence each.
         key: Fingerprint of the key that was asked for; None if none was.
         taught: Whether it was taught something, which no signature covers.
+        swept: How many files that Python had compiled were removed.
         digest: sha256 (hex) of the manifest that was checked.
     """
 
@@ -143,6 +151,7 @@ class Verification:
     altered: tuple[str, ...]
     key: str | None
     taught: bool = False
+    swept: int = 0
     digest: str = ""
 
     @property
@@ -184,23 +193,26 @@ class Verification:
             "release": None if self.release is None else self.release.to_json(),
             "problems": list(self.problems),
             "taught": self.taught,
+            "swept": self.swept,
         }
 
 
-def verify(bundle: Path, key: PublicKey | None) -> Verification:
+def verify(bundle: Path, key: PublicKey | None, *, sweep: bool = False) -> Verification:
     """Check on the host what a device checks: signature, sha256 of all files, no others.
 
     Args:
         bundle: Folder of the bundle.
         key: Must have signed it; None to check only that it is what somebody signed, or, where
             nobody did, what was built.
+        sweep: Whether to remove what Python compiled beside the runtime. Nobody signed that, and
+            Python would run it in place of the sources; it is made again at the next run.
 
     Raises:
         UsageError: No bundle there.
         PackageMissing: It is signed, and ssh-keygen is not installed.
     """
     reasons: list[str] = []
-    release, files = None, 0
+    release, files, swept = None, 0, 0
     content = manifest_bytes(bundle)
     try:
         opened = Bundle.parsed(bundle, content)
@@ -209,6 +221,9 @@ def verify(bundle: Path, key: PublicKey | None) -> Verification:
     else:
         release, files = opened.manifest.release, len(opened.manifest.files)
         reasons += opened.problems()
+        if sweep:
+            swept, left = _swept(opened)
+            reasons += left
         if opened.manifest.decoder is not None:
             try:
                 opened.manifest.decoder.check()
@@ -228,8 +243,23 @@ def verify(bundle: Path, key: PublicKey | None) -> Verification:
         altered=tuple(reasons),
         key=None if key is None else key.fingerprint,
         taught=(bundle / TAUGHT_NAME).is_file(),
+        swept=swept,
         digest=hashlib.sha256(content).hexdigest(),
     )
+
+
+def _swept(bundle: Bundle) -> tuple[int, list[str]]:
+    """Remove what Python compiled beside the runtime; how much, and what could not be removed."""
+    names = bundle.compiled()
+    for index, name in enumerate(names):
+        try:
+            (bundle.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            return index, [
+                f"{name} is not signed, Python would run it in place of its source, and it cannot "
+                f"be removed: {cause_of(error)}"
+            ]
+    return len(names), []
 
 
 def refuse_altered(bundle: Path) -> None:

@@ -187,18 +187,28 @@ class Bundle:
     def unlisted(self) -> list[str]:
         """Return the relative names of files that the manifest does not list, sorted.
 
-        What a bundle with a head was taught is no part of the release, and is not among them.
+        What a bundle with a head was taught is no part of the release, and is not among them; nor
+        is what Python compiled when the bundle ran.
         """
         known = {*self.manifest.files, MANIFEST_NAME, SIGNATURE_NAME}
         if self.manifest.head is not None and not (self.path / TAUGHT_NAME).is_symlink():
             known.add(TAUGHT_NAME)
-        return sorted(set(_names(self.path)) - known)
+        names = set(_names(self.path)) - known
+        return sorted(name for name in names if _source(name) not in self.manifest.files)
+
+    def compiled(self) -> list[str]:
+        """Return the relative names of files that Python compiled from listed sources, sorted.
+
+        Python writes them beside the runtime, and runs them in place of the sources. No deploy
+        takes them along.
+        """
+        return sorted(name for name in _names(self.path) if _source(name) in self.manifest.files)
 
     def _check_seal(self) -> None:
         """Refuse a signed bundle whose files show that it was altered.
 
         The models and the network that they came from are hashed when they are used. A device has
-        only what it needs of a bundle, and Python's own compiled files beside the runtime.
+        only what it needs of a bundle.
 
         Raises:
             BundleAltered: A file is not what was signed, or the signature is gone.
@@ -212,7 +222,7 @@ class Bundle:
             if self._inside(relative).is_file():
                 self.checked(relative)
         for name in self.unlisted():
-            if name.startswith("runtime/") and "__pycache__" not in PurePosixPath(name).parts:
+            if name.startswith("runtime/"):
                 raise altered(f"the manifest does not list {name}", signed=True)
 
     def _check_labels(self) -> None:
@@ -298,6 +308,15 @@ def _names(folder: Path) -> list[str]:
         links = [name for name in folders if Path(directory, name).is_symlink()]
         names += [Path(directory, name).relative_to(folder).as_posix() for name in files + links]
     return names
+
+
+def _source(name: str) -> str:
+    """Return the source that Python compiled into a file of that name (PEP 3147); else nothing."""
+    pure = PurePosixPath(name)
+    module, _, rest = pure.name.partition(".")
+    if pure.parent.name != "__pycache__" or ".pyc" not in rest:
+        return ""
+    return str(pure.parent.with_name(f"{module}.py"))
 
 
 def labels_text(labels: Sequence[str]) -> str:

@@ -1,14 +1,18 @@
 """What a device refuses: bundles that are unsigned, altered, or signed by or for another."""
 
+import errno
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from edge.deploy.keys import PublicKey, new_key
-from edge.deploy.signing import Trust, sign, verify
+from edge.deploy.signing import Trust, refuse_altered, sign, verify
 from edge.device.admission import check_signature
 from edge.errors import (
     BundleAltered,
@@ -24,6 +28,8 @@ from edge.runtime.bundle import Bundle
 from edge.runtime.spec import Manifest, SignedRelease
 from edge.staging import locked
 from tests.unit.test_bundle import MODEL, make
+
+SOURCE: Final = "runtime/edge/errors.py"
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen")
 
@@ -48,7 +54,12 @@ def signers(keys: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    return make(tmp_path / "bundle")
+    """A bundle whose runtime is one module."""
+    digest = hashlib.sha256(b"").hexdigest()
+    folder = make(tmp_path / "bundle", files={SOURCE: digest})
+    (folder / SOURCE).parent.mkdir(parents=True)
+    (folder / SOURCE).touch()
+    return folder
 
 
 def signature_of(content: bytes, key: Path, namespace: str) -> bytes:
@@ -95,7 +106,16 @@ def test_a_file_altered_after_signing_is_found(bundle: Path, keys: Path, signers
     assert MODEL in problem and "sha256" in problem
 
 
-@pytest.mark.parametrize("name", ["runtime/numpy.py", "runtime/__pycache__/edge.pyc", "link"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "runtime/numpy.py",
+        "runtime/__pycache__/edge.pyc",  # Python would not have given it that name
+        "runtime/edge/__pycache__/numpy.cpython-311.pyc",  # of no source
+        "runtime/edge/errors.pyc",
+        "link",
+    ],
+)
 def test_a_file_that_the_manifest_does_not_list_is_found(
     bundle: Path, keys: Path, name: str
 ) -> None:
@@ -280,7 +300,7 @@ def alter(bundle: Path, kind: str) -> None:
     elif kind == "no signature":
         signature.unlink()
     elif kind == "added code":
-        (bundle / "runtime").mkdir()
+        (bundle / "runtime").mkdir(exist_ok=True)
         (bundle / "runtime" / "numpy.py").write_text("print('imported')")
     else:
         (bundle / "more.txt").touch()
@@ -341,12 +361,53 @@ def test_an_altered_bundle_does_not_open(bundle: Path, keys: Path, kind: str) ->
         Bundle.open(bundle).verify()
 
 
+COMPILED: Final = ("errors.cpython-311.pyc", "errors.cpython-313.opt-1.pyc", "errors.pypy39.pyc.7")
+
+
+def compile_into(bundle: Path) -> list[Path]:
+    """Leave what Python leaves when the bundle runs."""
+    folder = bundle / "runtime" / "edge" / "__pycache__"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / name for name in COMPILED]
+    for file in files:
+        file.write_bytes(b"compiled")
+    return files
+
+
 def test_what_the_runtime_leaves_does_not_alter_a_bundle(bundle: Path, keys: Path) -> None:
+    compile_into(bundle)
     sign(bundle, keys / "ours")
-    compiled = bundle / "runtime" / "edge" / "__pycache__"
-    compiled.mkdir(parents=True)
-    (compiled / "errors.cpython-311.pyc").touch()
     Bundle.open(bundle).model()
+    Bundle.open(bundle).verify()
+    assert not Bundle.open(bundle).problems()
+    refuse_altered(bundle)
+    sign(bundle, keys / "ours")
+
+
+def test_verify_removes_what_python_would_run_in_place_of_the_sources(
+    bundle: Path, keys: Path
+) -> None:
+    ours = PublicKey.parse((keys / "ours.pub").read_text())
+    files = compile_into(bundle)
+    sign(bundle, keys / "ours")
+    found = verify(bundle, ours, sweep=True)
+    assert (found.swept, found.problems) == (len(files), ())
+    assert not any(file.exists() for file in files)
+    assert verify(bundle, ours, sweep=True).swept == 0
+
+
+def test_what_cannot_be_removed_is_a_problem(
+    bundle: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_into(bundle)
+    sign(bundle, keys / "ours")
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    found = verify(bundle, None, sweep=True)
+    assert found.swept == 0 and "cannot be removed: Permission denied" in found.problems[0]
 
 
 def test_trust(bundle: Path, keys: Path) -> None:

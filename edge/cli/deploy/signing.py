@@ -9,6 +9,7 @@ from edge.cli import options as shared
 from edge.cli.deploy import options as hosts
 from edge.cli.help import Application, example
 from edge.runtime.streams import say
+from edge.wording import counted
 
 if TYPE_CHECKING:
     from edge.deploy.keys import PublicKey
@@ -122,14 +123,14 @@ def verify(
     The exit code is 0 if the files are those of the manifest and no others, and the key signed
     them; without a key (--key, or the default one) only the files are checked, which says nothing
     of who made them. It is 1 if the bundle was altered, or the key did not sign it, and 2 if there
-    is no such bundle or key.
+    is no such bundle or key. What Python compiled when the bundle ran is removed: nobody signed it.
     """
     from edge.cli.output import print_json
     from edge.deploy import signing
     from edge.deploy.keys import default_key, public_key
 
     known = key is not None or default_key().with_suffix(".pub").exists()
-    found = signing.verify(bundle, public_key(key or default_key()) if known else None)
+    found = signing.verify(bundle, public_key(key or default_key()) if known else None, sweep=True)
     if json:
         print_json(found.to_json())
     else:
@@ -153,5 +154,10 @@ def _print_verification(found: "Verification") -> None:
     if found.release is not None:
         boards = ", ".join(found.release.devices) or "any board"
         say(f"release {found.release.version} for {boards}")
+    if found.swept:
+        say(
+            f"removed {counted(found.swept, 'file')} that Python had compiled when the bundle ran: "
+            "nobody signed them, and Python would run them in place of the sources"
+        )
     if found.taught:
         say("taught.npz, which the bundle was taught, is no part of the release")
