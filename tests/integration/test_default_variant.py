@@ -143,7 +143,10 @@ def test_a_stated_default_is_taken_and_a_choice_is_made_again_without_a_measurem
     assert Bundle.open(tmp_path / "again").manifest.default_variant == "tflite-int8"
 
 
-@pytest.mark.parametrize("network", ["convnext_like", "mobilenetv3small_chars"])
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param("convnext_like", marks=pytest.mark.long), "mobilenetv3small_chars"],
+)
 def test_the_default_of_a_real_network_is_not_slower_than_floats(
     network: str, tmp_path: Path
 ) -> None:

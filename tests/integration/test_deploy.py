@@ -28,7 +28,7 @@ from tests.integration.sshd import LoopbackDevice
 
 pytestmark = pytest.mark.slow
 
-QUICK: Final = ("--watch", "1", "--start-timeout", "20", "--selftest-timeout", "20")
+QUICK: Final = ("--watch", "0.5", "--start-timeout", "20", "--selftest-timeout", "20")
 APP: Final = "channels"
 
 
@@ -385,9 +385,9 @@ def test_a_cut_connection_goes_on_where_it_was(site: Loopback) -> None:
     [
         ("send the interpreter, kB", signal.SIGKILL),
         ("send the bundle, kB", signal.SIGINT),
-        ("self-test there", signal.SIGKILL),
+        pytest.param("self-test there", signal.SIGKILL, marks=pytest.mark.long),
         ("switch, health check, watch", signal.SIGKILL),
-        ("switch, health check, watch", signal.SIGINT),
+        pytest.param("switch, health check, watch", signal.SIGINT, marks=pytest.mark.long),
     ],
     ids=["kill-interpreter", "ctrl-c-bundle", "kill-self-test", "kill-switch", "ctrl-c-switch"],
 )

@@ -164,7 +164,16 @@ def _real(name: str, shared_data: Path, root: Path) -> Exported:
     return Exported(exported.bundle, images / pictures)
 
 
-@pytest.fixture(scope="module", params=REAL)
+IN_MAKE_TEST = {"mobilenetv3small_chars", "bad_cnn"}  # the others take minutes
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        name if name in IN_MAKE_TEST else pytest.param(name, marks=pytest.mark.long)
+        for name in REAL
+    ],
+)
 def real(
     request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Exported:
@@ -235,6 +244,7 @@ def test_a_ruined_block_of_others_is_blamed(real: Exported, tmp_path: Path) -> N
     _check_ruined(real, tmp_path, 0.4)
 
 
+@pytest.mark.long
 @pytest.mark.shared_data
 def test_the_padding_of_efficientnet_b0_is_not_blamed(shared_data: Path, tmp_path: Path) -> None:
     """It was, on the other side of the folding; several blocks are at fault, by the pictures.

@@ -49,6 +49,8 @@ STAGES: Final = {
 # Seconds after which a stage is in the middle of its work, more or less.
 MIDDLE: Final = {"network": 4.0, "head": 3.0, "convert": 4.0, "reference": 1.0, "latency": 0.2}
 
+KILLED_IN_MAKE_TEST: Final = {"features", "convert", "score"}  # each is a build and a half
+
 
 def converters(folder: Path) -> list[int]:
     """The converter processes whose request lies in that folder."""
@@ -142,7 +144,13 @@ def built_of(output: Path) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage",
+    [
+        stage if stage in KILLED_IN_MAKE_TEST else pytest.param(stage, marks=pytest.mark.long)
+        for stage in STAGES
+    ],
+)
 def test_kill_9(
     make_edge: Callable[..., Edge],
     small_bundle: SmallBundle,
@@ -229,7 +237,17 @@ def test_kill_9_between_two_conversions(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["data", "network", "features", "head", "convert", "latency"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "data",
+        pytest.param("network", marks=pytest.mark.long),
+        pytest.param("features", marks=pytest.mark.long),
+        "head",
+        "convert",
+        pytest.param("latency", marks=pytest.mark.long),
+    ],
+)
 def test_ctrl_c(
     make_edge: Callable[..., Edge],
     small_bundle: SmallBundle,

@@ -52,10 +52,13 @@ def _measure(options: argparse.Namespace, report: Report) -> None:
 def _round(pictures: Path, folder: Path, epochs: str, report: Report) -> dict[str, Any]:
     files = folder / "by hand"
     files.mkdir()
-    hand = run_support("by_hand", str(pictures), str(files), epochs)
+    few = ["--float"] if report.smoke else []
+    hand = run_support("by_hand", str(pictures), str(files), epochs, *few)
     by_hand = json.loads(hand.output.splitlines()[-1])  # the converters print as well
     report.say(f"by hand: {hand.seconds:.1f} s ({_steps(by_hand['seconds'])})")
     command = [sys.executable, "-m", "edge", "build", str(pictures), "--json", "--quiet"]
+    if report.smoke:
+        command += ["--size", "32", "--variants", "tflite-fp32,onnx-fp32"]
     cache = {"EDGE_CACHE": str(folder / "cache")}
     built = run([*command, "--output", str(folder / "bundle")], cache)
     first = json.loads(built.output)

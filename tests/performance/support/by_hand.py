@@ -1,18 +1,18 @@
 """What a user would do without edge: train, convert with the tools' defaults, score each file.
 
-    PYTHONPATH=tests/performance python -m support.by_hand PHOTOS FOLDER EPOCHS
+    PYTHONPATH=tests/performance python -m support.by_hand PHOTOS FOLDER EPOCHS [--float]
 
 PHOTOS has train/ and test/ with a folder of pictures for each class. The recipe is that of
 ``recipe.py``, as courses teach it; the converters run one after the other with their default
 options, int8 calibrated on 100 training pictures; one loop scores each file, one picture at a time,
-as a device would. Writes the six files into FOLDER and prints JSON: the seconds of each step, and
-the top-1 of each file.
+as a device would. Writes the six files into FOLDER, or with --float the two of fp32, and prints
+JSON: the seconds of each step, and the top-1 of each file.
 """
 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,14 @@ from PIL import Image
 
 SIDE = 224
 CALIBRATING = 100
+FLOAT = ("fp32",)
+ALL = (*FLOAT, "fp16", "dynamic", "int8")  # of TFLite; ONNX has the first and the last
 
 
 def main() -> None:
     """Do the work and print."""
     photos, folder, epochs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    precisions = FLOAT if sys.argv[4:] == ["--float"] else ALL
     seconds: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
@@ -41,8 +44,8 @@ def main() -> None:
     timed("train", lambda: model.fit(train, epochs=epochs, verbose=0))
     top1 = {"keras": float(timed("evaluate", lambda: model.evaluate(test, verbose=0))[1])}
     pixels = np.concatenate([images.numpy() for images, _ in train])[:CALIBRATING]
-    timed("TFLite", lambda: default_tflite(model, pixels, folder))
-    timed("ONNX", lambda: default_onnx(model, pixels, folder))
+    timed("TFLite", lambda: default_tflite(model, pixels, folder, precisions))
+    timed("ONNX", lambda: default_onnx(model, pixels, folder, precisions))
     started = time.monotonic()
     for file in sorted(folder.glob("*.*")):
         top1[file.name] = _score(file, photos / "test", list(train.class_names))
@@ -62,11 +65,13 @@ def imported() -> None:
     del keras, onnx, tensorflow, tf2onnx, interpreter, quantization
 
 
-def default_tflite(model: Any, pixels: np.ndarray, folder: Path) -> None:
-    """Write fp32, fp16, dynamic and int8, calibrated on pixels (images, height, width, 3)."""
+def default_tflite(
+    model: Any, pixels: np.ndarray, folder: Path, precisions: Sequence[str] = ALL
+) -> None:
+    """Write a file of each precision, calibrated on pixels (images, height, width, 3)."""
     import tensorflow as tf
 
-    for precision in ("fp32", "fp16", "dynamic", "int8"):
+    for precision in precisions:
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         if precision != "fp32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -80,8 +85,10 @@ def default_tflite(model: Any, pixels: np.ndarray, folder: Path) -> None:
         (folder / f"{precision}.tflite").write_bytes(converter.convert())
 
 
-def default_onnx(model: Any, pixels: np.ndarray, folder: Path) -> None:
-    """Write fp32 and int8 with a scale per channel, calibrated on pixels."""
+def default_onnx(
+    model: Any, pixels: np.ndarray, folder: Path, precisions: Sequence[str] = ALL
+) -> None:
+    """Write fp32, and int8 with a scale per channel, calibrated on pixels, if that is asked for."""
     import onnx
     import tensorflow as tf
     import tf2onnx
@@ -92,6 +99,8 @@ def default_onnx(model: Any, pixels: np.ndarray, folder: Path) -> None:
     source, prepared = folder / "fp32.onnx", folder.with_name("prepared.onnx")
     proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=17)
     onnx.save(proto, source)
+    if "int8" not in precisions:
+        return
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
