@@ -28,10 +28,11 @@ def pytest_configure() -> None:
     """Make processes as a user's are, whatever started the tests.
 
     Compiled modules are kept: commands start in half the time, and a bundle that runs shows what it
-    leaves behind. Ctrl-C is heeded, which a shell makes processes in its background ignore: tests
-    press it.
+    leaves behind. What goes into a pipe is buffered, unless edge itself sees to it that it comes.
+    Ctrl-C is heeded, which a shell makes processes in its background ignore: tests press it.
     """
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
+        os.environ.pop(name, None)
     sys.dont_write_bytecode = False
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -65,7 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if refused:
             return refused
     with visible_streams():
-        code = _ended(lambda: _run(words, own=arguments is None))
+        try:
+            code = _ended(lambda: _run(words, own=arguments is None))
+        except SystemExit as end:  # of argparse, which has written help or an error
+            raise SystemExit(_ended(finish_answers) or end.code) from None
         return _ended(finish_answers) or code
 
 

@@ -249,8 +249,9 @@ def test_a_verdict_is_given_without_a_reader(bundle: Path, tmp_path: Path) -> No
 def test_a_full_disk_at_standard_output(module: str, bundle: Path, tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     Image.new("RGB", (20, 20)).save(picture)
-    for images in ([picture], [picture] * 400):
-        result = shell('"$@" >/dev/full', module, "predict", bundle, *images)
+    one, many = [picture], [picture] * 400
+    for words in (["--help"], ["predict", bundle, *one], ["predict", bundle, *many]):
+        result = shell('"$@" >/dev/full', module, *words)
         assert result.returncode == 2
         assert b"No space left on device" in result.stderr and b"hint: " in result.stderr
         assert b"Traceback" not in result.stderr and b"Exception" not in result.stderr
