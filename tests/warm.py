@@ -144,7 +144,11 @@ def _served(listener: socket.socket) -> tuple[dict[str, object], list[int]] | No
                 return None
             if key.fileobj is listener:
                 client, _ = listener.accept()
-                request, streams = _request(client)
+                asked = _request(client)
+                if asked is None:
+                    client.close()
+                    continue
+                request, streams = asked
                 child = os.fork()
                 if child == 0:
                     for other in (client, listener, *children):
@@ -167,8 +171,13 @@ def _served(listener: socket.socket) -> tuple[dict[str, object], list[int]] | No
                 with suppress(KeyError):  # whoever asked may have gone before
                     selector.unregister(client)
                 client.close()
+            elif key.fileobj not in children:  # closed a moment ago, when its copy ended
+                continue
             elif isinstance(key.fileobj, socket.socket):
-                numbers = key.fileobj.recv(64)
+                try:
+                    numbers = key.fileobj.recv(64)
+                except ConnectionResetError:  # killed, with an answer on its way
+                    numbers = b""
                 if not numbers:  # whoever asked was killed
                     selector.unregister(key.fileobj)
                 for number in numbers or (signal.SIGKILL,):
@@ -183,11 +192,13 @@ def _kill(child: int, number: int) -> None:
         os.kill(child, number)
 
 
-def _request(client: socket.socket) -> tuple[dict[str, object], list[int]]:
-    """A line of JSON, and three open files."""
+def _request(client: socket.socket) -> tuple[dict[str, object], list[int]] | None:
+    """A line of JSON, and three open files; None of a client that was killed meanwhile."""
     content, streams = b"", array.array("i")
     while not content.endswith(b"\n"):
         part, extra, _, _ = client.recvmsg(1 << 20, socket.CMSG_SPACE(3 * streams.itemsize))
+        if not part:
+            return None
         content += part
         for _, _, data in extra:
             streams.frombytes(data)
