@@ -36,6 +36,7 @@ from edge.runtime.seal import (
 )
 from edge.runtime.spec import SignedRelease
 from edge.staging import locked
+from edge.wording import counted
 
 
 def sign(
@@ -140,6 +141,7 @@ class Verification:
         key: Fingerprint of the key that was asked for; None if none was.
         taught: Whether it was taught something, which no signature covers.
         swept: How many files that Python had compiled were removed.
+        unswept: Why others could not be removed, a clause; empty if none is left.
         digest: sha256 (hex) of the manifest that was checked.
     """
 
@@ -152,6 +154,7 @@ class Verification:
     key: str | None
     taught: bool = False
     swept: int = 0
+    unswept: str = ""
     digest: str = ""
 
     @property
@@ -165,6 +168,8 @@ class Verification:
             reasons.insert(0, f"the bundle is not signed: it has no {SIGNATURE_NAME}")
         if self.trust is Trust.OTHER_KEY:
             reasons.insert(0, f"no trusted key signed the bundle: {self.fingerprint} signed it")
+        if self.unswept:
+            reasons.append(self.unswept)
         return tuple(reasons)
 
     @property
@@ -204,15 +209,16 @@ def verify(bundle: Path, key: PublicKey | None, *, sweep: bool = False) -> Verif
         bundle: Folder of the bundle.
         key: Must have signed it; None to check only that it is what somebody signed, or, where
             nobody did, what was built.
-        sweep: Whether to remove what Python compiled beside the runtime. Nobody signed that, and
-            Python would run it in place of the sources; it is made again at the next run.
+        sweep: Whether to remove what Python compiled beside the runtime, if nothing else is wrong.
+            Nobody signed that, and Python would run it in place of the sources; it is made again
+            at the next run.
 
     Raises:
         UsageError: No bundle there.
         PackageMissing: It is signed, and ssh-keygen is not installed.
     """
     reasons: list[str] = []
-    release, files, swept = None, 0, 0
+    release, files = None, 0
     content = manifest_bytes(bundle)
     try:
         opened = Bundle.parsed(bundle, content)
@@ -221,9 +227,6 @@ def verify(bundle: Path, key: PublicKey | None, *, sweep: bool = False) -> Verif
     else:
         release, files = opened.manifest.release, len(opened.manifest.files)
         reasons += opened.problems()
-        if sweep:
-            swept, left = _swept(opened)
-            reasons += left
         if opened.manifest.decoder is not None:
             try:
                 opened.manifest.decoder.check()
@@ -234,6 +237,8 @@ def verify(bundle: Path, key: PublicKey | None, *, sweep: bool = False) -> Verif
         trust, why_not = Trust.ALTERED, GONE
     if trust is Trust.ALTERED:
         reasons.insert(0, why_not)
+    # Where something else is wrong, all stays as it was found.
+    swept, unswept = (0, "") if reasons or not sweep else _swept(Bundle.parsed(bundle, content))
     return Verification(
         bundle=bundle,
         files=files,
@@ -244,22 +249,25 @@ def verify(bundle: Path, key: PublicKey | None, *, sweep: bool = False) -> Verif
         key=None if key is None else key.fingerprint,
         taught=(bundle / TAUGHT_NAME).is_file(),
         swept=swept,
+        unswept=unswept,
         digest=hashlib.sha256(content).hexdigest(),
     )
 
 
-def _swept(bundle: Bundle) -> tuple[int, list[str]]:
-    """Remove what Python compiled beside the runtime; how much, and what could not be removed."""
+def _swept(bundle: Bundle) -> tuple[int, str]:
+    """Remove what Python compiled beside the runtime; how much, and why no more, a clause."""
     names = bundle.compiled()
     for index, name in enumerate(names):
         try:
             (bundle.path / name).unlink(missing_ok=True)
         except OSError as error:
-            return index, [
-                f"{name} is not signed, Python would run it in place of its source, and it cannot "
-                f"be removed: {cause_of(error)}"
-            ]
-    return len(names), []
+            left = counted(len(names) - index, "file")
+            return index, (
+                f"{left} that Python compiled when the bundle ran, {name} the first, cannot be "
+                f"removed ({cause_of(error)}): Python would run them in place of the sources, and "
+                "nobody signed them. Let verify be run by whom they belong to"
+            )
+    return len(names), ""
 
 
 def refuse_altered(bundle: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,11 @@ from edge.runtime.spec import Manifest, Variant
 
 MANIFEST_NAME: Final = "manifest.json"
 LABELS_NAME: Final = "labels.txt"
+# What Python writes beside a source: of it, its interpreter and optimization; for a moment with a
+# number behind (PEP 3147, PEP 488, importlib's own atomic write).
+COMPILED: Final = re.compile(r"([^./]+)\.[\w-]+(?:\.opt-\w+)?\.pyc(?:\.\d+)?", re.ASCII)
 MAX_CONTENT: Final = checked.MAX_BYTES
+ROOT: Final = "./"  # the name of a bundle's own folder where it cannot be listed
 MAX_MANIFEST: Final = 4 << 20  # bytes; the labels of ImageNet-21k take 0.6 MB of it
 
 
@@ -145,7 +150,7 @@ class Bundle:
             self.checked(relative)
         if self.signed:
             for name in self.unlisted():
-                raise altered(f"the manifest does not list {name}", signed=True)
+                raise altered(_more(name), signed=True)
 
     def problems(self) -> tuple[str, ...]:
         """Return why the files are not those of the manifest, a clause each; empty if they are.
@@ -153,7 +158,7 @@ class Bundle:
         A file that the manifest does not list counts: below ``runtime`` it would be imported.
         """
         problems = filter(None, map(self._problem, self.manifest.files))
-        return (*problems, *(f"the manifest does not list {name}" for name in self.unlisted()))
+        return (*problems, *map(_more, self.unlisted()))
 
     def _problem(self, relative: str) -> str:
         """Return what is wrong with a listed file, a clause; empty if nothing is."""
@@ -164,7 +169,11 @@ class Bundle:
         missing = self._missing(relative, path)
         if missing:
             return missing
-        return "" if sha256_file(path) == self.manifest.files[relative] else _differs(relative)
+        try:
+            digest = sha256_file(path)
+        except OSError as error:
+            return f"{relative} cannot be read: {cause_of(error)}"
+        return "" if digest == self.manifest.files[relative] else _differs(relative)
 
     def _listed(self, relative: str) -> tuple[Path, str]:
         """Return the path and the sha256 (hex) of a listed file that is there.
@@ -182,19 +191,22 @@ class Bundle:
         """Return why there is no such listed file, a clause; empty if there is."""
         if relative not in self.manifest.files:
             return f"the manifest does not list {relative}"
-        return "" if path.is_file() else f"the bundle lacks {relative}"
+        try:
+            return "" if path.is_file() else f"the bundle lacks {relative}"
+        except OSError as error:
+            return f"{relative} cannot be read: {cause_of(error)}"
 
     def unlisted(self) -> list[str]:
         """Return the relative names of files that the manifest does not list, sorted.
 
         What a bundle with a head was taught is no part of the release, and is not among them; nor
-        is what Python compiled when the bundle ran.
+        is what Python compiled when the bundle ran. A folder that nobody may look into is, with a
+        slash at its end: Python may import from it all the same.
         """
         known = {*self.manifest.files, MANIFEST_NAME, SIGNATURE_NAME}
         if self.manifest.head is not None and not (self.path / TAUGHT_NAME).is_symlink():
             known.add(TAUGHT_NAME)
-        names = set(_names(self.path)) - known
-        return sorted(name for name in names if _source(name) not in self.manifest.files)
+        return sorted(set(_names(self.path)) - known - set(self.compiled()))
 
     def compiled(self) -> list[str]:
         """Return the relative names of files that Python compiled from listed sources, sorted.
@@ -202,7 +214,8 @@ class Bundle:
         Python writes them beside the runtime, and runs them in place of the sources. No deploy
         takes them along.
         """
-        return sorted(name for name in _names(self.path) if _source(name) in self.manifest.files)
+        names = set(_names(self.path)) - set(self.manifest.files)
+        return sorted(name for name in names if _source(name) in self.manifest.files)
 
     def _check_seal(self) -> None:
         """Refuse a signed bundle whose files show that it was altered.
@@ -222,8 +235,8 @@ class Bundle:
             if self._inside(relative).is_file():
                 self.checked(relative)
         for name in self.unlisted():
-            if name.startswith("runtime/"):
-                raise altered(f"the manifest does not list {name}", signed=True)
+            if name == ROOT or name.startswith("runtime/"):
+                raise altered(_more(name), signed=True)
 
     def _check_labels(self) -> None:
         """Refuse a manifest whose labels are not those of the bundle's own list of them.
@@ -302,9 +315,17 @@ def _way_to_a_bundle(path: Path) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    """Return the relative names of all files and links below a folder, with forward slashes."""
+    """Return the relative names of all files and links below a folder, with forward slashes.
+
+    A folder that cannot be listed is among them, with a slash at its end.
+    """
     names = []
-    for directory, folders, files in os.walk(folder):
+
+    def hidden(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # it went meanwhile
+            names.append(f"{Path(error.filename).relative_to(folder).as_posix()}/")
+
+    for directory, folders, files in os.walk(folder, onerror=hidden):
         links = [name for name in folders if Path(directory, name).is_symlink()]
         names += [Path(directory, name).relative_to(folder).as_posix() for name in files + links]
     return names
@@ -313,10 +334,17 @@ def _names(folder: Path) -> list[str]:
 def _source(name: str) -> str:
     """Return the source that Python compiled into a file of that name (PEP 3147); else nothing."""
     pure = PurePosixPath(name)
-    module, _, rest = pure.name.partition(".")
-    if pure.parent.name != "__pycache__" or ".pyc" not in rest:
+    found = COMPILED.fullmatch(pure.name)
+    if found is None or pure.parent.name != "__pycache__" or name.endswith("/"):
         return ""
-    return str(pure.parent.with_name(f"{module}.py"))
+    return str(pure.parent.with_name(f"{found[1]}.py"))
+
+
+def _more(name: str) -> str:
+    """Say of one of ``unlisted`` what is wrong with it, a clause."""
+    if name.endswith("/"):
+        return f"nobody may look into the folder {name}, which could hold anything"
+    return f"the manifest does not list {name}"
 
 
 def labels_text(labels: Sequence[str]) -> str:

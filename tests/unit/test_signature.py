@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -396,7 +396,34 @@ def test_verify_removes_what_python_would_run_in_place_of_the_sources(
     assert verify(bundle, ours, sweep=True).swept == 0
 
 
-def test_what_cannot_be_removed_is_a_problem(
+@pytest.mark.parametrize(
+    "name",
+    ["errors.notes.pycharm.txt", "errors.cpython-311.pyc.txt", "errors.\n.pyc", "errors.pyc"],
+)
+def test_verify_removes_nothing_else(bundle: Path, keys: Path, name: str) -> None:
+    """Where it finds that, all stays as it was found."""
+    sign(bundle, keys / "ours")
+    compiled = compile_into(bundle)
+    other = compiled[0].with_name(name)
+    other.write_text("precious")
+    found = verify(bundle, None, sweep=True)
+    assert found.swept == 0 and "does not list" in found.altered[0]
+    assert all(file.exists() for file in (other, *compiled))
+
+
+def test_a_signed_compiled_file_stays(tmp_path: Path, keys: Path) -> None:
+    name = f"runtime/edge/__pycache__/{COMPILED[0]}"
+    empty = hashlib.sha256(b"").hexdigest()
+    bundle = make(tmp_path / "bundle", files={SOURCE: empty, name: empty})
+    (bundle / name).parent.mkdir(parents=True)
+    for listed in (SOURCE, name):
+        (bundle / listed).touch()
+    sign(bundle, keys / "ours")
+    assert not verify(bundle, None, sweep=True).problems
+    assert (bundle / name).exists()
+
+
+def test_what_cannot_be_removed_does_not_alter_a_bundle(
     bundle: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compile_into(bundle)
@@ -407,7 +434,48 @@ def test_what_cannot_be_removed_is_a_problem(
 
     monkeypatch.setattr(Path, "unlink", refused)
     found = verify(bundle, None, sweep=True)
-    assert found.swept == 0 and "cannot be removed: Permission denied" in found.problems[0]
+    assert found.swept == 0 and not found.altered
+    (problem,) = found.problems
+    assert problem.startswith("3 files that Python compiled") and "Permission denied" in problem
+
+
+@pytest.mark.parametrize("folder", ["runtime/edge/__pycache__", "runtime/numpy", "runtime", "."])
+def test_a_folder_that_nobody_may_look_into_could_hold_anything(
+    bundle: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """Python imports from it all the same, where it may be entered."""
+    sign(bundle, keys / "ours")
+    hidden = bundle / folder
+    hidden.mkdir(parents=True, exist_ok=True)
+    look = os.scandir
+
+    def refused(path: Path | str) -> Any:
+        if Path(path) == hidden:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    for check in (Bundle.open, Bundle.read):
+        with pytest.raises(BundleAltered, match="nobody may look into the folder"):
+            check(bundle).verify()
+    assert "nobody may look into" in verify(bundle, None, sweep=True).altered[0]
+    with pytest.raises(BundleAltered, match="nobody may look into"):
+        sign(bundle, keys / "ours")
+
+
+def test_a_file_that_cannot_be_read_is_a_problem_of_its_own(
+    bundle: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign(bundle, keys / "ours")
+    known = Path.is_file
+
+    def refused(path: Path) -> bool:
+        if path.name == "labels.txt":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return known(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    assert verify(bundle, None).altered == ("labels.txt cannot be read: Permission denied",)
 
 
 def test_trust(bundle: Path, keys: Path) -> None:

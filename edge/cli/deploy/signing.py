@@ -141,6 +141,11 @@ def verify(
 
 
 def _print_verification(found: "Verification") -> None:
+    if found.swept:
+        say(
+            f"removed {counted(found.swept, 'file')} that Python had compiled when the bundle ran: "
+            "nobody signed them, and Python would run them in place of the sources"
+        )
     if found.problems:
         say(f"{found.bundle}: do not trust it")
         return
@@ -154,10 +159,5 @@ def _print_verification(found: "Verification") -> None:
     if found.release is not None:
         boards = ", ".join(found.release.devices) or "any board"
         say(f"release {found.release.version} for {boards}")
-    if found.swept:
-        say(
-            f"removed {counted(found.swept, 'file')} that Python had compiled when the bundle ran: "
-            "nobody signed them, and Python would run them in place of the sources"
-        )
     if found.taught:
         say("taught.npz, which the bundle was taught, is no part of the release")
