@@ -49,23 +49,37 @@ class VisibleStream:
         self.left = False
 
     def write(self, text: str) -> int:
-        """Write, and return the number of characters."""
+        """Write, and return the number of characters.
+
+        Raises:
+            OutputError: It cannot be written, as on a full disk.
+        """
+        if text == "":  # by which click tries streams: it would hide what goes wrong
+            return 0
         shown = visible(text)
         try:
             self.rich_proxied_file.write(shown)
         except UnicodeEncodeError:  # a terminal or a log that is not of UTF-8
             encoding = self.rich_proxied_file.encoding or "ascii"
             self.write("".join(_encodable(part, encoding) for part in shown))
-        except self.dispensable:
-            self.abandon()
+        except OSError as error:
+            self._lost(error)
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what was written."""
+        """Pass on what was written; errors as ``write``."""
         try:
             self.rich_proxied_file.flush()
-        except self.dispensable:
-            self.abandon()
+        except OSError as error:
+            self._lost(error)
+
+    def _lost(self, error: OSError) -> None:
+        """Let the rest go nowhere, and say why unless that is no error."""
+        self.abandon()
+        if not isinstance(error, self.dispensable):
+            raise OutputError(
+                f"standard output cannot be written: {error.strerror}", hint="Free some space."
+            ) from error
 
     def abandon(self) -> None:
         """Let what is written from now on, and what waits, go nowhere."""
@@ -123,21 +137,14 @@ def reader_left() -> bool:
 
 
 def finish_answers() -> int:
-    """Write what standard output still holds; 0.
+    """Write what standard output, a ``VisibleStream``, still holds; 0.
 
     Python would do it too, when it ends, and would say of a full disk what means nothing to users.
 
     Raises:
         OutputError: It cannot be written.
     """
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        if isinstance(sys.stdout, VisibleStream):
-            sys.stdout.abandon()
-        raise OutputError(
-            f"standard output cannot be written: {error.strerror}", hint="Free some space."
-        ) from error
+    sys.stdout.flush()
     return 0
 
 
