@@ -167,13 +167,28 @@ def test_a_running_service_learns_a_class(site: Loopback) -> None:
     ("damage", "options", "reason"),
     [
         (bundles.wrong_answers, (), "self-test"),
-        (bundles.hangs_in_selftest, ("--selftest-timeout", "4"), "did not end within 4 s"),
+        pytest.param(
+            bundles.hangs_in_selftest,
+            ("--selftest-timeout", "4"),
+            "did not end within 4 s",
+            marks=pytest.mark.long,
+        ),
         (bundles.kills_its_interpreter, (), "was ended by SIGSEGV"),
         (bundles.fills_memory, (), "of memory and was killed"),
-        (bundles.crashes_at_start, (), "does not start"),
-        (bundles.hangs_at_start, ("--start-timeout", "3"), "its service"),
+        pytest.param(bundles.crashes_at_start, (), "does not start", marks=pytest.mark.long),
+        pytest.param(
+            bundles.hangs_at_start,
+            ("--start-timeout", "3"),
+            "its service",
+            marks=pytest.mark.long,
+        ),
         (bundles.crashes_later, ("--watch", "8"), "stopped while it was watched"),
-        (bundles.changed("slow"), ("--max-latency", "0.001"), "an inference takes"),
+        pytest.param(
+            bundles.changed("slow"),
+            ("--max-latency", "0.001"),
+            "an inference takes",
+            marks=pytest.mark.long,
+        ),
         (bundles.changed("large"), ("--max-memory", "1"), "MB of memory"),
     ],
     ids=[
@@ -419,7 +434,7 @@ def test_a_deploy_that_ends_early(site: Loopback, stage: str, ending: signal.Sig
 KILLS: Final = 40
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(KILLS, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [1, pytest.param(KILLS, marks=pytest.mark.long)])
 def test_deploys_that_are_killed_at_random_moments(site: Loopback, count: int) -> None:
     """SIGKILL of the host's side: the old release serves or the new one, never half of one."""
     draw = random.Random(f"kills {count}")

@@ -164,7 +164,7 @@ def _real(name: str, shared_data: Path, root: Path) -> Exported:
     return Exported(exported.bundle, images / pictures)
 
 
-IN_MAKE_TEST = {"mobilenetv3small_chars", "bad_cnn"}  # the others take minutes
+IN_MAKE_TEST = {"bad_cnn"}  # the others take minutes
 
 
 @pytest.fixture(

@@ -234,7 +234,7 @@ def struck(root: Path, commands: dict[str, Command], seeds: range) -> dict[str, 
     return counts
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_some_kills(commands: dict[str, Command], alone: None, tmp_path: Path) -> None:
     assert sum(struck(tmp_path, commands, range(SAMPLE)).values()) == SAMPLE
 
