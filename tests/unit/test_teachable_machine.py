@@ -187,6 +187,7 @@ def test_a_tflite_download_is_adopted(pictures: Path, tmp_path: Path) -> None:
     assert bundle.manifest.labels == tuple(COLORS)
     assert bundle.manifest.preprocessing.value_range == (-1.0, 1.0)
     assert (tmp_path / "bundle/models/tflite-fp32.tflite").read_bytes() == content
+    assert not (tmp_path / "bundle/source").exists()  # there is no Keras model
     picture = next((pictures / "2 blue").iterdir())
     (answer, *_) = Classifier.open(tmp_path / "bundle").classify(picture)
     assert (answer.label, answer.score > 0.9) == ("2 blue", True)
