@@ -143,8 +143,8 @@ def verify(
 def _print_verification(found: "Verification") -> None:
     if found.swept:
         say(
-            f"removed {counted(found.swept, 'file')} that Python had compiled when the bundle ran: "
-            "nobody signed them, and Python would run them in place of the sources"
+            f"removed {counted(found.swept, 'file')} from where Python keeps what it compiles when "
+            "a bundle runs: nobody signed that, and Python runs it in place of the sources"
         )
     if found.problems:
         say(f"{found.bundle}: do not trust it")
